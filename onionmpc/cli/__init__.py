@@ -1,0 +1,1 @@
+"""The command line: alone prints, prompts and exits."""

@@ -1,0 +1,146 @@
+"""Everything that can go wrong, sorted by who can mend it.
+
+OnionMPCError
+  UsageError               the person running this (exit 2)
+    InvalidAddress           an onion address that cannot be an identity
+    InvalidInvite            an invite that was cut short or altered
+    InvalidIdentityFile      a key file that cannot be used
+    UnsafeSetting            a setting that would give up what the project promises
+  TorError                 our tor (exit 3)
+    TorNotFound, TorTooOld, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
+  PeerError                a party (exit 4)
+    PeerUnreachable          it could not be dialled
+    LinkExpired              it was there and is gone
+    PeerLeft                 it said that it leaves
+  AgreementError           the parties do not agree on what to run (exit 5)
+  ProtocolError            the rules
+    LocalProtocolError       our own bug (exit 70)
+    RemoteProtocolError      a peer broke them (exit 6)
+      AuthenticationFailed     a peer could not prove who it is, or does not accept us (exit 6)
+  ProgramError             the MPyC program (exit 1)
+
+Every error says what was seen and what was expected, in lower case and without a secret; `hint` says how to mend
+it. Exit codes: docs/PROTOCOL.md section 5.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OnionMPCError(Exception):
+    """Base of all errors that a user may see.
+
+    Args:
+        message: what was seen and what was expected.
+        hint: what the reader can do about it, or the empty string.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(OnionMPCError):
+    """The person running this asked for something that cannot be."""
+
+    exit_code = 2
+
+
+class InvalidAddress(UsageError):
+    """An onion address that cannot be an identity."""
+
+
+class InvalidInvite(UsageError):
+    """An invite that was cut short, altered or is of another version."""
+
+
+class InvalidIdentityFile(UsageError):
+    """A key file that is missing, unreadable, too open or not ours."""
+
+
+class UnsafeSetting(UsageError):
+    """A setting that would give up what the project promises."""
+
+
+class TorError(OnionMPCError):
+    """Our own tor, or the way to it."""
+
+    exit_code = 3
+
+
+class TorNotFound(TorError):
+    """No tor program on this machine."""
+
+
+class TorTooOld(TorError):
+    """A tor that lacks what we rest on."""
+
+
+class TorFailed(TorError):
+    """A tor that did not start, or ended."""
+
+
+class ControlRefused(TorError):
+    """A control port that is not there, is not tor, or does not let us in."""
+
+
+class BootstrapTimeout(TorError):
+    """A tor that did not reach its network in time."""
+
+
+class OnionNotPublished(TorError):
+    """An onion service whose descriptor no directory took in time."""
+
+
+class PeerError(OnionMPCError):
+    """Another party is not there."""
+
+    exit_code = 4
+
+
+class PeerUnreachable(PeerError):
+    """A party could not be dialled."""
+
+
+class LinkExpired(PeerError):
+    """A party was there and is gone."""
+
+
+class PeerLeft(PeerError):
+    """A party said that it leaves."""
+
+
+class AgreementError(OnionMPCError):
+    """The parties do not agree on what to run."""
+
+    exit_code = 5
+
+
+class ProtocolError(OnionMPCError):
+    """The rules of docs/PROTOCOL.md were broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We broke them: a bug of ours."""
+
+    exit_code = 70
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer broke them."""
+
+    exit_code = 6
+
+
+class AuthenticationFailed(RemoteProtocolError):
+    """A peer could not prove who it is, or does not accept us."""
+
+
+class ProgramError(OnionMPCError):
+    """The MPyC program, here or at another party, did not end well."""
+
+    exit_code = 1

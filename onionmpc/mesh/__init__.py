@@ -1,0 +1,1 @@
+"""Moves bytes between streams and links; handed a Network, never knows which."""

@@ -1,0 +1,70 @@
+"""The interface between the mesh and whatever carries its bytes.
+
+A Network listens as one onion address and dials others. It promises nothing about who dials in: that is proved by
+the handshake (docs/PROTOCOL.md section 2). Implementations: `direct` (plain local sockets) and `onionmpc.tor`; both
+pass the same contract suite, tests/network_contract.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from onionmpc.identity import Onion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """One connection to a peer: an asyncio reader and writer."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def close(self) -> None:
+        """Close the connection; never raises and never waits for the peer."""
+        self.writer.transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPath:
+    """The part of a circuit that this party built, as its tor reported it.
+
+    Attributes:
+        relays: relays on our side, the rendezvous point included.
+        rendezvous: fingerprint of the rendezvous point, 40 hex digits; both sides see the same one.
+    """
+
+    relays: int
+    rendezvous: str
+
+
+OnStream = Callable[[Stream], Awaitable[None]]
+
+
+class Network(Protocol):
+    """Carries streams between onion addresses."""
+
+    async def listen(self, on_stream: OnStream) -> None:
+        """Accept streams for our address from now on; each is served by `on_stream` in a task of its own.
+
+        Returns when peers can dial us (over tor: when the descriptor is published).
+
+        Raises:
+            TorError: the service could not be published.
+        """
+
+    async def dial(self, onion: Onion, timeout_s: float) -> Stream:
+        """Open a stream to a peer, over a fresh circuit each time.
+
+        Raises:
+            PeerUnreachable: nobody answered within `timeout_s` seconds; the message says what was seen.
+            TorError: our own side cannot dial at all.
+        """
+
+    async def dialled_path(self, stream: Stream) -> OwnPath | None:
+        """Return our part of the circuit under a stream that we dialled; None where the network has no circuits."""
+
+    async def accepted_path(self, rendezvous: str) -> OwnPath | None:
+        """Return our part of the circuit that joins at this rendezvous point; None if we have no such circuit."""

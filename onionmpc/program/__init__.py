@@ -1,0 +1,1 @@
+"""The MPyC program and the process that it runs in."""

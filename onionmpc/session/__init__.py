@@ -1,0 +1,1 @@
+"""One computation, from invitation to result."""

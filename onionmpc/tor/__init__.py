@@ -1,0 +1,1 @@
+"""The only code that speaks to tor: a Network for the mesh."""

@@ -1,0 +1,86 @@
+"""Finds the tor program and judges its version."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from stem.version import Version
+
+from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
+
+# 0.4.9.11 ends a race in which a rendezvous point could impersonate a service (tor bug 41297).
+RECOMMENDED = Version("0.4.9.11")
+# 0.4.8 is the oldest series that is still maintained, and the oldest with vanguards-lite, congestion control and
+# proof of work together.
+OLDEST = Version("0.4.8.1")
+VERSION_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class TorBinary:
+    """A tor program that can be started."""
+
+    path: Path
+    version: Version
+
+
+def install_hint() -> str:
+    """Return the one command that installs tor on this operating system."""
+    if sys.platform == "darwin":
+        return "brew install tor"
+    for manager, command in {
+        "apt-get": "sudo apt-get install tor",
+        "dnf": "sudo dnf install tor",
+        "pacman": "sudo pacman -S tor",
+        "zypper": "sudo zypper install tor",
+        "apk": "sudo apk add tor",
+    }.items():
+        if shutil.which(manager):
+            return command
+    return "install tor: https://community.torproject.org/onion-services/setup/install/"
+
+
+def find_tor() -> TorBinary:
+    """Find tor: $ONIONMPC_TOR, else `tor` on the path.
+
+    Raises:
+        TorNotFound: there is none.
+        TorTooOld: it is older than OLDEST.
+        TorFailed: it does not say its version.
+    """
+    configured = os.environ.get("ONIONMPC_TOR")
+    found = shutil.which(configured or "tor")
+    if found is None:
+        if configured:
+            raise TorNotFound(f"ONIONMPC_TOR names {configured}, which is not a program", hint="unset it, or mend it")
+        raise TorNotFound("no tor program on this machine", hint=install_hint())
+    version = _version_of(Path(found))
+    if version < OLDEST:
+        raise TorTooOld(f"{found} is tor {version}, expected {OLDEST} or newer", hint=install_hint())
+    return TorBinary(Path(found), version)
+
+
+def version_warning(version: Version) -> str:
+    """Return what a tor of this version lacks, or the empty string."""
+    if version >= RECOMMENDED:
+        return ""
+    return (
+        f"tor {version} is older than {RECOMMENDED}: a rendezvous point may impersonate an onion service to its client "
+        "(tor bug 41297); onionmpc's own handshake still authenticates every party"
+    )
+
+
+def _version_of(path: Path) -> Version:
+    try:
+        output = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=True
+        ).stdout
+        # First line: "Tor version 0.4.9.11." or "Tor version 0.4.8.9 (git-...)."
+        return Version(output.split()[2].rstrip("."))
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError) as error:
+        raise TorFailed(f"{path} does not say its version ({type(error).__name__})", hint=install_hint()) from error

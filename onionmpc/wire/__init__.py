@@ -1,0 +1,1 @@
+"""What goes over a stream: Noise, frames and the link. Bytes in, events out."""

@@ -1,0 +1,75 @@
+"""A Network of plain unix sockets in one private directory: no tor, no privacy, no delay.
+
+Knows where each onion's socket lies. It is the verified fake of the tests (tests/network_contract.py runs on
+it and on tor alike) and the baseline of the benchmarks. It never leaves this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.identity import Onion
+from onionmpc.mesh.listener import listening_unix
+from onionmpc.mesh.network import OnStream, OwnPath, Stream
+
+# 80 bits of the address: enough to tell parties apart, and short enough for a socket's path (103 bytes on
+# macOS).
+NAME_CHARACTERS = 16
+
+
+class DirectNetwork:
+    """One party's end of a direct network; an async context manager.
+
+    Args:
+        directory: shared by all parties, mode 0700.
+        onion: the address that this party listens as.
+    """
+
+    def __init__(self, directory: Path, onion: Onion) -> None:
+        self._directory = directory
+        self._onion = onion
+        self._open = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open nothing: `listen` does."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop listening and cut what was accepted."""
+        await self._open.aclose()
+
+    async def listen(self, on_stream: OnStream) -> None:
+        """See `Network.listen`."""
+        path = self._socket(self._onion)
+        try:
+            await self._open.enter_async_context(listening_unix(path, on_stream))
+        except OSError as error:
+            raise TorFailed(f"cannot listen on {path}: {error.strerror or error}") from error
+
+    async def dial(self, onion: Onion, timeout_s: float) -> Stream:
+        """See `Network.dial`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return Stream(*await asyncio.open_unix_connection(self._socket(onion)))
+        except TimeoutError:
+            raise PeerUnreachable(f"no answer within {timeout_s:g} s") from None
+        except OSError as error:
+            raise PeerUnreachable(f"nobody listens there ({error.strerror})") from error
+
+    async def dialled_path(self, stream: Stream) -> OwnPath | None:  # noqa: ARG002 (no circuits here)
+        """See `Network.dialled_path`."""
+        return None
+
+    async def accepted_path(self, rendezvous: str) -> OwnPath | None:  # noqa: ARG002 (no circuits here)
+        """See `Network.accepted_path`."""
+        return None
+
+    def _socket(self, onion: Onion) -> Path:
+        return self._directory / f"{onion[:NAME_CHARACTERS]}.sock"

@@ -1,0 +1,92 @@
+"""Accepts streams and serves each in a task of its own.
+
+Knows listening sockets and tasks. Does not know who dials in or what the bytes mean. A stream belongs to the
+`on_stream` that it was given to: it is cut here only if `on_stream` raises, or when the listener closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from onionmpc.mesh.network import OnStream, Stream
+
+
+class Listener:
+    """Serves accepted streams until it is closed; made by `listening`."""
+
+    def __init__(self, on_stream: OnStream) -> None:
+        self._on_stream = on_stream
+        self._serving: set[asyncio.Task[None]] = set()
+        self._streams: set[Stream] = set()
+        self._closed = False
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one connection (no coroutine: asyncio would make a task of it that nobody could end)."""
+        if self._closed:  # it was on its way while the server closed
+            writer.transport.abort()
+            return
+        stream = Stream(reader, writer)
+        # Forget streams that their owner has closed, or a long session would gather every reconnect.
+        self._streams = {known for known in self._streams if not known.writer.is_closing()} | {stream}
+        task = asyncio.get_running_loop().create_task(self._serve(stream))
+        self._serving.add(task)
+        task.add_done_callback(self._served)
+
+    async def close(self) -> None:
+        """End every task and cut every stream that is still open."""
+        self._closed = True
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        for stream in self._streams:
+            await stream.close()
+
+    async def _serve(self, stream: Stream) -> None:
+        try:
+            await self._on_stream(stream)
+        except BaseException:
+            await stream.close()
+            raise
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        # One bad stream must not end the service for the others, but the bug behind it must not pass unseen.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "serving a stream failed", "exception": error, "task": task}
+            )
+
+
+@contextlib.asynccontextmanager
+async def listening_unix(path: Path, on_stream: OnStream) -> AsyncIterator[None]:
+    """Serve streams on a unix socket; the caller sees to it that its directory is private.
+
+    Args:
+        path: of the socket, at most 107 bytes (103 on macOS).
+        on_stream: see `Network.listen`.
+    Raises:
+        OSError: the socket cannot be made.
+    """
+    listener = Listener(on_stream)
+    server = await asyncio.start_unix_server(listener.accept, path)
+    try:
+        yield
+    finally:
+        server.close()
+        await listener.close()
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 (one system call)
+
+
+@contextlib.asynccontextmanager
+async def listening_local(on_stream: OnStream) -> AsyncIterator[int]:
+    """Serve streams on a free port of 127.0.0.1, where a unix socket cannot be reached; yield the port."""
+    listener = Listener(on_stream)
+    server = await asyncio.start_server(listener.accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await listener.close()

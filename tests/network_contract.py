@@ -1,0 +1,169 @@
+"""What every Network keeps to: run on plain local sockets and on tor alike.
+
+Each fact is an async function of a Pair; `FACTS` lists them for parametrisation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from onionmpc.errors import PeerUnreachable
+from onionmpc.identity import Onion
+from onionmpc.mesh.network import Network, Stream
+
+LARGE_BYTES = 2 * 2**20
+
+
+@dataclass
+class Pair:
+    """Two networks, of which one listens and the other dials; the streams that arrived wait in a queue."""
+
+    dialler: Network
+    listener: Network
+    onion: Onion
+    nobody: Onion
+    deadline_s: float
+    arrived: asyncio.Queue[Stream] = field(default_factory=asyncio.Queue)
+
+    async def listen(self) -> None:
+        await self.listener.listen(self.arrived.put)
+
+    async def connect(self) -> tuple[Stream, Stream]:
+        dialled = await self.dialler.dial(self.onion, self.deadline_s)
+        async with asyncio.timeout(self.deadline_s):
+            return dialled, await self.arrived.get()
+
+
+async def dial_reaches_the_listener(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    dialled.writer.write(b"hello")
+    assert await accepted.reader.readexactly(5) == b"hello"
+    await dialled.close()
+    await accepted.close()
+
+
+async def bytes_arrive_both_ways_in_order(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    there = b"".join(i.to_bytes(4) for i in range(2000))
+    back = there[::-1]
+    for start in range(0, len(there), 777):
+        dialled.writer.write(there[start : start + 777])
+        accepted.writer.write(back[start : start + 777])
+    assert await accepted.reader.readexactly(len(there)) == there
+    assert await dialled.reader.readexactly(len(back)) == back
+    await dialled.close()
+    await accepted.close()
+
+
+async def the_listener_sees_the_end_after_the_last_byte(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    dialled.writer.write(b"last")
+    await dialled.writer.drain()
+    dialled.writer.close()
+    async with asyncio.timeout(pair.deadline_s):
+        assert await accepted.reader.read() == b"last"
+    await accepted.close()
+
+
+async def the_dialler_sees_the_end_after_the_last_byte(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    accepted.writer.write(b"last")
+    await accepted.writer.drain()
+    accepted.writer.close()
+    async with asyncio.timeout(pair.deadline_s):
+        assert await dialled.reader.read() == b"last"
+    await dialled.close()
+
+
+async def a_cut_is_seen_as_the_end_or_as_an_error(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    await dialled.close()
+    async with asyncio.timeout(pair.deadline_s):
+        with contextlib.suppress(ConnectionError):
+            assert await accepted.reader.read() == b""
+    await accepted.close()
+
+
+async def dialling_nobody_fails_within_the_deadline(pair: Pair) -> None:
+    async with asyncio.timeout(pair.deadline_s + 5):
+        with pytest.raises(PeerUnreachable) as raised:
+            await pair.dialler.dial(pair.nobody, pair.deadline_s)
+    assert pair.nobody[:56] not in str(raised.value)
+
+
+async def several_streams_at_once_do_not_mix(pair: Pair) -> None:
+    async def talk(number: int) -> tuple[bytes, bytes]:
+        stream = await pair.dialler.dial(pair.onion, pair.deadline_s)
+        stream.writer.write(bytes([number]))
+        answer = await stream.reader.readexactly(1)
+        await stream.close()
+        return bytes([number]), answer
+
+    talks = [asyncio.create_task(talk(number)) for number in range(4)]
+    async with asyncio.timeout(pair.deadline_s):
+        arrived = [await pair.arrived.get() for _ in talks]
+        for stream in arrived:
+            stream.writer.write(await stream.reader.readexactly(1))
+        for sent, received in await asyncio.gather(*talks):
+            assert sent == received
+    for stream in arrived:
+        await stream.close()
+
+
+async def a_large_transfer_waits_for_its_reader(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    sent = bytes(range(256)) * (LARGE_BYTES // 256)
+
+    async def send() -> None:
+        for start in range(0, len(sent), 2**16):
+            dialled.writer.write(sent[start : start + 2**16])
+            await dialled.writer.drain()
+
+    sending = asyncio.create_task(send())
+    # Nobody reads yet: what fits into the buffers on the way goes out, then drain() holds the sender.
+    first = await accepted.reader.readexactly(2**16)
+    async with asyncio.timeout(pair.deadline_s):
+        received = first + await accepted.reader.readexactly(LARGE_BYTES - len(first))
+        await sending
+    assert received == sent
+    await dialled.close()
+    await accepted.close()
+
+
+async def own_paths_meet_at_the_rendezvous_point_or_are_none(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    ours = await pair.dialler.dialled_path(dialled)
+    theirs = await pair.listener.accepted_path("0" * 40 if ours is None else ours.rendezvous)
+    if ours is None:
+        assert theirs is None
+    else:
+        assert theirs is not None
+        assert theirs.rendezvous == ours.rendezvous
+        assert ours.relays >= 3
+        assert theirs.relays >= 3
+    await dialled.close()
+    await accepted.close()
+
+
+async def a_rendezvous_point_that_nobody_uses_has_no_path(pair: Pair) -> None:
+    assert await pair.listener.accepted_path("0" * 40) is None
+
+
+Fact = Callable[[Pair], Awaitable[None]]
+FACTS: tuple[Fact, ...] = (
+    dial_reaches_the_listener,
+    bytes_arrive_both_ways_in_order,
+    the_listener_sees_the_end_after_the_last_byte,
+    the_dialler_sees_the_end_after_the_last_byte,
+    a_cut_is_seen_as_the_end_or_as_an_error,
+    dialling_nobody_fails_within_the_deadline,
+    several_streams_at_once_do_not_mix,
+    a_large_transfer_waits_for_its_reader,
+    own_paths_meet_at_the_rendezvous_point_or_are_none,
+    a_rendezvous_point_that_nobody_uses_has_no_path,
+)

@@ -38,7 +38,8 @@ def private_directory(path: Path) -> Path:
         status = path.stat()
     except OSError as error:
         raise UsageError(
-            f"cannot use the directory {path}: {error.strerror}", hint="set ONIONMPC_STATE to a directory of yours"
+            f"cannot use the directory {path}: {error.strerror}",
+            hint="set ONIONMPC_STATE to a directory of yours",
         ) from error
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise UsageError(
@@ -55,7 +56,7 @@ def socket_directory() -> Iterator[Path]:
     Its path is short, since a socket's path is limited to 107 bytes on Linux and 103 on macOS.
     """
     base = os.environ.get("XDG_RUNTIME_DIR", "")
-    usable = base and len(base) < 40 and os.access(base, os.W_OK)  # noqa: PTH (os.access has no pathlib twin)
+    usable = base and len(base) < 40 and os.access(base, os.W_OK)
     with tempfile.TemporaryDirectory(prefix="onionmpc-", dir=base if usable else "/tmp") as name:  # noqa: S108
         yield Path(name)
 
@@ -83,7 +84,9 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write {path}: {error.strerror}", hint=f"free some space in {path.parent}, or mend its mode")
+    return UsageError(
+        f"cannot write {path}: {error.strerror}", hint=f"free some space in {path.parent}, or mend its mode"
+    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,95 @@
+"""The listener's side of every stream: strangers in, authenticated peers out.
+
+Knows the handshake and how much a stranger may cost. Does not know who may come in: it asks its keeper, which changes
+as the session goes on. Rules: docs/PROTOCOL.md section 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Protocol
+
+from onionmpc.errors import AuthenticationFailed
+from onionmpc.identity import Identity, onion_from_public_key
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
+from onionmpc.wire.handshake import (
+    MESSAGE_1_BYTES,
+    REFUSAL,
+    Answer,
+    Hello,
+    ListenerHandshake,
+    Reply,
+)
+
+# Three of the slowest round trips that we know of through tor.
+STRANGER_TIMEOUT_S = 30.0
+STRANGERS_AT_ONCE = 32
+
+log = logging.getLogger(__name__)
+
+
+class Keeper(Protocol):
+    """Says who may come in. Its answers must not change anything before `welcome`: message 1 can be replayed."""
+
+    def psks_for(self, static_key: bytes) -> Sequence[bytes]:
+        """Return the psks to try on a dialler that holds (not yet proved) this X25519 key."""
+
+    def judge(self, hello: Hello, psk: bytes) -> Answer:
+        """Return the answer to an authenticated dialler."""
+
+    async def welcome(self, visitor: SecureStream, hello: Hello, psk: bytes) -> None:
+        """Take an accepted stream whose dialler has proved the final keys; return when done with it."""
+
+
+class Door:
+    """Serves the streams of one onion service.
+
+    Args:
+        identity: ours.
+        nonce: our contribution to the session id, 16 bytes.
+    """
+
+    def __init__(self, identity: Identity, nonce: bytes) -> None:
+        self._identity = identity
+        self._nonce = nonce
+        self._strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self.keeper: Keeper | None = None
+
+    async def serve(self, stream: Stream) -> None:
+        """Serve one stream to its end; never raises for what a stranger did."""
+        try:
+            async with self._strangers, asyncio.timeout(STRANGER_TIMEOUT_S):
+                arrival = await self._authenticate(stream)
+            if arrival is not None:
+                visitor, hello, psk, keeper = arrival
+                await keeper.welcome(visitor, hello, psk)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            log.debug("a stranger's stream ended before its handshake did")
+        except AuthenticationFailed as error:
+            log.info("a stranger was turned away: %s", error)
+            stream.writer.write(REFUSAL)
+        finally:
+            await stream.close()
+
+    async def _authenticate(self, stream: Stream) -> tuple[SecureStream, Hello, bytes, Keeper] | None:
+        message = await stream.reader.readexactly(MESSAGE_1_BYTES)
+        handshake = ListenerHandshake(self._identity, secrets.token_bytes(EPHEMERAL_BYTES))
+        static_key = handshake.read_static(message)
+        keeper = self.keeper
+        if keeper is None:
+            raise AuthenticationFailed("a dialler came before anyone was expected")
+        psks = keeper.psks_for(static_key)
+        index, hello = handshake.read_hello(psks)
+        answer = keeper.judge(hello, psks[index])
+        reply, records = handshake.answer(Reply(answer, self._nonce))
+        stream.writer.write(reply)
+        await stream.writer.drain()
+        if answer is not Answer.ACCEPTED:
+            return None
+        visitor = SecureStream(stream, records, onion_from_public_key(hello.public_key), hello.nonce)
+        # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
+        return (visitor, hello, psks[index], keeper) if await visitor.wait_for_first() else None

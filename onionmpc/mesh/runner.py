@@ -1,0 +1,161 @@
+"""Moves bytes between one link and one stream.
+
+Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from onionmpc.errors import LinkExpired, RemoteProtocolError
+from onionmpc.mesh.secure import SecureStream
+from onionmpc.wire.frames import AbortCode
+from onionmpc.wire.link import SILENCE_LIMIT_S, Event, Link, LinkAborted, State
+
+# How long a CLOSE or an ABORT may take to leave.
+LAST_WORDS_S = 2.0
+ONLY_STREAM = 0
+
+OnEvent = Callable[[Event], None]
+
+
+class LinkRunner:
+    """One link, alive on one stream.
+
+    Args:
+        secure: the stream, after its handshake.
+        on_event: called with each event of the link, in order; must not block.
+    """
+
+    def __init__(self, secure: SecureStream, on_event: OnEvent) -> None:
+        self.secure = secure
+        self.link = Link()
+        self.round_trip_s: float | None = None
+        self._on_event = on_event
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def run(self) -> None:
+        """Move bytes until the link is closed by either side.
+
+        Raises:
+            LinkExpired: the stream ended or fell silent before the link was closed.
+            RemoteProtocolError: the peer broke the rules, or says that we did.
+        """
+        self.link.attach(ONLY_STREAM, time.monotonic())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(self._read())
+                await self._write()
+                await asyncio.wait([reading], timeout=LAST_WORDS_S)
+                reading.cancel()
+        except* (OSError, LinkExpired, RemoteProtocolError) as errors:
+            raise _first(errors) from None
+        finally:
+            await self.secure.close()
+
+    def wake(self) -> None:
+        """Send what the link has to say; writes of one turn of the loop leave together."""
+        self._wake.set()
+
+    def send_control(self, payload: bytes) -> None:
+        """Queue a control message, unless the link has ended."""
+        if self.link.state is State.OPEN:
+            self.link.send_control(payload)
+            self._wake.set()
+
+    async def send_data(self, payload: bytes) -> None:
+        """Queue bytes of the program, waiting while the window is full."""
+        while payload and self.link.state is State.OPEN:
+            room = self.link.room()
+            if room:
+                self.link.send_data(payload[:room])
+                payload = payload[room:]
+                self._wake.set()
+            else:
+                self._room.clear()
+                await self._room.wait()
+
+    def end_data(self) -> None:
+        """Say that the program sends nothing more."""
+        if self.link.state is State.OPEN:
+            self.link.end_data()
+            self._wake.set()
+
+    def consume(self, size: int) -> None:
+        """Say that the program took `size` bytes."""
+        if self.link.state is State.OPEN:
+            self.link.consume(size, time.monotonic())
+            self._wake.set()
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life."""
+        if self.link.state is State.OPEN:
+            self.link.ping()
+            self._wake.set()
+
+    def close(self) -> None:
+        """Close the link in good order."""
+        self.link.close()
+        self._wake.set()
+
+    def abort(self, code: AbortCode) -> None:
+        """End the link because the peer broke the rules."""
+        self.link.abort(code)
+        self._wake.set()
+
+    async def _read(self) -> None:
+        try:
+            async for plaintext in self.secure.receive(SILENCE_LIMIT_S):
+                for event in self.link.receive(plaintext, time.monotonic()):
+                    self._handle(event)
+                self._room.set()
+                self._wake.set()
+                if self.link.state is not State.OPEN:
+                    return
+        except TimeoutError as error:
+            raise LinkExpired(f"nothing came for {SILENCE_LIMIT_S:.0f} s") from error
+        except OSError as error:
+            self._lost(f"the stream broke ({error.strerror or type(error).__name__})")
+        else:
+            self._lost("the stream ended")
+        finally:
+            self._room.set()
+
+    def _lost(self, what: str) -> None:
+        # After CLOSE or ABORT the end of the stream is the expected end.
+        if self.link.state is State.OPEN:
+            raise LinkExpired(what)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, LinkAborted):
+            raise RemoteProtocolError(f"the peer says that we broke its rules ({event.code.name.lower()})")
+        self._on_event(event)
+
+    async def _write(self) -> None:
+        while True:
+            self._wake.clear()
+            outgoing = self.link.transmit(time.monotonic())
+            if outgoing is not None:
+                try:
+                    await self.secure.send(outgoing[1])
+                except OSError:
+                    return  # the reader sees the same break, and knows what was still to come
+            if self.link.state is not State.OPEN:
+                await self.secure.flush(LAST_WORDS_S)
+                return
+            wake_at = self.link.wake_at()
+            delay_s = None if wake_at is None else max(0.0, wake_at - time.monotonic())
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first error of a group that has no groups inside."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

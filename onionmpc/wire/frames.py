@@ -1,0 +1,155 @@
+"""What a record's plaintext says: frames, encoded and decoded.
+
+Knows byte layouts and nothing of when a frame may come. Rules: docs/PROTOCOL.md section 3.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onionmpc.errors import RemoteProtocolError
+
+
+class Channel(enum.IntEnum):
+    """The two byte streams of a link."""
+
+    CONTROL = 0
+    DATA = 1
+
+
+class AbortCode(enum.IntEnum):
+    """Which rule the peer broke."""
+
+    FRAME = 1
+    OFFSET = 2
+    LIMIT = 3
+    CONTROL_MESSAGE = 4
+    PROGRAM_BYTES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Bytes of a channel, from `offset` on."""
+
+    channel: Channel
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The data channel ends at `offset`."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """All bytes before these offsets have arrived."""
+
+    control: int
+    data: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a Pong with the same token."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answers a Ping."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Nothing more comes on this link, and nothing is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The peer broke the rules."""
+
+    code: AbortCode
+
+
+Frame = Data | End | Ack | Ping | Pong | Close | Abort
+
+HEADER = struct.Struct(">BH")
+DATA_HEADER = struct.Struct(">BQ")
+OFFSET = struct.Struct(">Q")
+OFFSETS = struct.Struct(">QQ")
+
+# A record's plaintext, less one frame header and one data header.
+MAX_RECORD_BYTES = 65519
+MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - HEADER.size - DATA_HEADER.size
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Encode one frame: type, length, body."""
+    match frame:
+        case Data(channel, offset, payload):
+            body = DATA_HEADER.pack(channel, offset) + payload
+            kind = 1
+        case End(offset):
+            kind, body = 2, OFFSET.pack(offset)
+        case Ack(control, data):
+            kind, body = 3, OFFSETS.pack(control, data)
+        case Ping(token):
+            kind, body = 4, OFFSET.pack(token)
+        case Pong(token):
+            kind, body = 5, OFFSET.pack(token)
+        case Close():
+            kind, body = 6, b""
+        case Abort(code):
+            kind, body = 7, bytes([code])
+    return HEADER.pack(kind, len(body)) + body
+
+
+def decode_frames(plaintext: bytes) -> Iterator[Frame]:
+    """Decode all frames of one record.
+
+    Raises:
+        RemoteProtocolError: a frame is unknown, cut short or of the wrong size.
+    """
+    position = 0
+    while position < len(plaintext):
+        if len(plaintext) - position < HEADER.size:
+            raise RemoteProtocolError(f"a frame's header has {len(plaintext) - position} bytes, expected {HEADER.size}")
+        kind, length = HEADER.unpack_from(plaintext, position)
+        position += HEADER.size
+        body = plaintext[position : position + length]
+        if len(body) < length:
+            raise RemoteProtocolError(f"a frame of type {kind} has {len(body)} bytes, expected {length}")
+        position += length
+        yield _decode_body(kind, body)
+
+
+def _decode_body(kind: int, body: bytes) -> Frame:
+    try:
+        match kind:
+            case 1:
+                channel, offset = DATA_HEADER.unpack_from(body)
+                return Data(Channel(channel), offset, body[DATA_HEADER.size :])
+            case 2:
+                return End(*OFFSET.unpack(body))
+            case 3:
+                return Ack(*OFFSETS.unpack(body))
+            case 4:
+                return Ping(*OFFSET.unpack(body))
+            case 5:
+                return Pong(*OFFSET.unpack(body))
+            case 6 if not body:
+                return Close()
+            case 7 if len(body) == 1:
+                return Abort(AbortCode(body[0]))
+    except (struct.error, ValueError) as error:
+        raise RemoteProtocolError(f"a frame of type {kind} has a malformed body of {len(body)} bytes") from error
+    raise RemoteProtocolError(f"a frame has type {kind} and {len(body)} bytes, which is none that we know")

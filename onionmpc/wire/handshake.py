@@ -1,0 +1,191 @@
+"""The handshake of a stream: who dials, who listens, what for, and under which keys they go on.
+
+Knows the messages' layouts and Noise. Does not know rosters or seats: which pre-shared keys to try and whom to let in
+is the caller's to say. Rules: docs/PROTOCOL.md section 2.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onionmpc.errors import AuthenticationFailed
+from onionmpc.identity import Identity, x25519_public_from_ed25519
+from onionmpc.wire.noise import Initiator, Responder
+from onionmpc.wire.records import Records
+
+VERSION = 1
+LABEL = b"onionmpc/1"
+NO_PSK = bytes(32)
+NONCE_BYTES = 16
+NO_SESSION = bytes(32)
+
+_HELLO = struct.Struct(">32sB16s32sQQ")
+_ANSWER = struct.Struct(">B16sQQ")
+# version, e, s and its tag, payload and its tag
+MESSAGE_1_BYTES = 1 + 32 + 48 + _HELLO.size + 16
+# version, e, payload and its tag
+MESSAGE_2_BYTES = 1 + 32 + _ANSWER.size + 16
+
+REFUSAL = bytes([VERSION])
+
+
+class Purpose(enum.IntEnum):
+    """What a stream is for."""
+
+    GATHER = 1
+    MESH = 2
+    RESUME = 3
+
+
+class Answer(enum.IntEnum):
+    """What the listener says to an authenticated dialler."""
+
+    ACCEPTED = 0
+    NOT_NOW = 1
+    UNKNOWN_SESSION = 2
+    NO_SEAT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Payload 1, from the dialler.
+
+    Attributes:
+        public_key: Ed25519, 32 bytes.
+        nonce: 16 bytes, this party's contribution to the session id.
+        session: session id, 32 bytes; zero unless the purpose is RESUME.
+        offsets: bytes of the control and data channel that the dialler has received.
+    """
+
+    public_key: bytes
+    purpose: Purpose
+    nonce: bytes
+    session: bytes = NO_SESSION
+    offsets: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Payload 2, from the listener."""
+
+    answer: Answer
+    nonce: bytes
+    offsets: tuple[int, int] = (0, 0)
+
+
+class DiallerHandshake:
+    """The dialler's side: `message`, then `receive`.
+
+    Args:
+        identity: ours.
+        peer: Ed25519 public key of the party that we dial, 32 bytes.
+        psk: the pre-shared key, 32 bytes.
+        hello: what to say.
+        ephemeral: a fresh X25519 private key, 32 random bytes.
+    """
+
+    def __init__(self, identity: Identity, peer: bytes, psk: bytes, hello: Hello, ephemeral: bytes) -> None:
+        self._noise = Initiator(
+            prologue=LABEL + peer,
+            static_private=identity.x25519_private,
+            ephemeral_private=ephemeral,
+            remote_static=x25519_public_from_ed25519(peer),
+        )
+        self._psk = psk
+        self._hello = hello
+
+    def message(self) -> bytes:
+        """Return message 1."""
+        hello = self._hello
+        payload = _HELLO.pack(hello.public_key, hello.purpose, hello.nonce, hello.session, *hello.offsets)
+        return bytes([VERSION]) + self._noise.write_first(payload, self._psk)
+
+    def receive(self, message: bytes) -> tuple[Reply, Records]:
+        """Read message 2.
+
+        Raises:
+            AuthenticationFailed: the peer refused, speaks another version, or is not who it should be.
+        """
+        if not message:
+            raise AuthenticationFailed("the peer ended the stream before it answered")
+        if message[0] != VERSION:
+            raise AuthenticationFailed(
+                f"the peer speaks version {message[0]} of the protocol, expected {VERSION}",
+                hint="all parties need the same version of onionmpc",
+            )
+        if len(message) != MESSAGE_2_BYTES:
+            raise AuthenticationFailed("the peer refused the handshake")
+        try:
+            answer, nonce, control, data = _ANSWER.unpack(self._noise.read_second(message[1:]))
+            reply = Reply(Answer(answer), nonce, (control, data))
+        except ValueError as error:
+            raise AuthenticationFailed("the peer's answer is none that we know") from error
+        sending, receiving = self._noise.split()
+        return reply, Records(sending, receiving)
+
+
+class ListenerHandshake:
+    """The listener's side: `read_static`, `read_hello`, then `answer`.
+
+    Args:
+        identity: ours.
+        ephemeral: a fresh X25519 private key, 32 random bytes.
+    """
+
+    def __init__(self, identity: Identity, ephemeral: bytes) -> None:
+        self._noise = Responder(
+            prologue=LABEL + identity.public_key,
+            static_private=identity.x25519_private,
+            ephemeral_private=ephemeral,
+        )
+        self._static = b""
+
+    def read_static(self, message: bytes) -> bytes:
+        """Read message 1 up to the dialler's X25519 key, and return that; it is not authenticated yet.
+
+        Raises:
+            AuthenticationFailed: another version, another length, or not meant for us.
+        """
+        if len(message) != MESSAGE_1_BYTES or message[0] != VERSION:
+            raise AuthenticationFailed("a stranger's first message is not a handshake of our version")
+        self._static = self._noise.read_static(message[1:])
+        return self._static
+
+    def read_hello(self, psks: Sequence[bytes]) -> tuple[int, Hello]:
+        """Read the rest of message 1 under the first psk that opens it.
+
+        Returns:
+            Which psk it was, and what the dialler says.
+
+        Raises:
+            AuthenticationFailed: none of them opens it, or the dialler claims an address that is not its own.
+        """
+        for index, psk in enumerate(psks):
+            try:
+                payload = self._noise.read_payload(psk)
+            except AuthenticationFailed:
+                continue
+            return index, self._parse_hello(payload)
+        raise AuthenticationFailed("a stranger's first message opens under no key of ours")
+
+    def _parse_hello(self, payload: bytes) -> Hello:
+        try:
+            public_key, purpose, nonce, session, control, data = _HELLO.unpack(payload)
+            hello = Hello(public_key, Purpose(purpose), nonce, session, (control, data))
+            claimed = x25519_public_from_ed25519(public_key)
+        except ValueError as error:
+            raise AuthenticationFailed("a dialler's hello is malformed") from error
+        # Or anyone could take part under another's address: Noise proved the X25519 key only.
+        if claimed != self._static:
+            raise AuthenticationFailed("a dialler claims an address whose key it does not hold")
+        return hello
+
+    def answer(self, reply: Reply) -> tuple[bytes, Records]:
+        """Return message 2, and the records that follow it."""
+        payload = _ANSWER.pack(reply.answer, reply.nonce, *reply.offsets)
+        message = bytes([VERSION]) + self._noise.write_second(payload)
+        receiving, sending = self._noise.split()
+        return message, Records(sending, receiving)

@@ -1,0 +1,52 @@
+"""Length-prefixed AEAD records over one stream, under the keys of a finished handshake.
+
+Knows two cipher states and the record's length. Does not know frames. Rules: docs/PROTOCOL.md section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.wire.noise import CipherState
+
+LENGTH_BYTES = 2
+TAG_BYTES = 16
+MAX_CIPHERTEXT_BYTES = 65535
+
+
+class Records:
+    """Both directions of one stream.
+
+    Args:
+        sending: cipher state for what we send.
+        receiving: cipher state for what the peer sends.
+    """
+
+    def __init__(self, sending: CipherState, receiving: CipherState) -> None:
+        self._sending = sending
+        self._receiving = receiving
+        self._received = bytearray()
+
+    def encode(self, plaintext: bytes) -> bytes:
+        """Seal one record of 1 to 65519 bytes of plaintext."""
+        ciphertext = self._sending.encrypt(plaintext)
+        return len(ciphertext).to_bytes(LENGTH_BYTES) + ciphertext
+
+    def decode(self, received: bytes) -> Iterator[bytes]:
+        """Take bytes as they came; yield the plaintext of each record that is whole.
+
+        Raises:
+            RemoteProtocolError: a record says nothing, or does not open.
+        """
+        self._received += received
+        while len(self._received) >= LENGTH_BYTES:
+            length = int.from_bytes(self._received[:LENGTH_BYTES])
+            # Checked before the body is waited for: an empty record would only cost us work.
+            if length <= TAG_BYTES:
+                raise RemoteProtocolError(f"a record has {length} bytes, expected more than {TAG_BYTES}")
+            if len(self._received) < LENGTH_BYTES + length:
+                return
+            ciphertext = bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + length])
+            del self._received[: LENGTH_BYTES + length]
+            yield self._receiving.decrypt(ciphertext)

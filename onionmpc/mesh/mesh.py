@@ -7,9 +7,7 @@ Rules: docs/PROTOCOL.md sections 2 to 4.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 from onionmpc.errors import (
@@ -27,32 +25,11 @@ from onionmpc.identity import (
     x25519_public_from_ed25519,
 )
 from onionmpc.mesh.network import Network
+from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.handshake import Answer, Hello, Purpose
 from onionmpc.wire.link import Event
-
-# A service that could not build its side of a circuit is silent, and a new circuit most often succeeds at once.
-DIAL_TIMEOUT_S = 30.0
-RETRY_FIRST_S = 1.0
-RETRY_GROWTH = 1.6
-RETRY_LAST_S = 15.0
-# A peer that has not heard of the session yet refuses like one that never will; this is for how long we cannot tell.
-REFUSED_FOR_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class DialFailed:
-    """A dial that will be tried again.
-
-    Attributes:
-        reason: what was seen.
-        again_in_s: seconds until the next try.
-    """
-
-    reason: str
-    again_in_s: float
-
 
 class Observer(Protocol):
     """Is told what happens to the links. Must not block."""
@@ -68,11 +45,6 @@ class Observer(Protocol):
 
     def link_down(self, party: int, error: OnionMPCError) -> None:
         """A link ended, or never came up, for the reason given; not called for links that were closed in good order."""
-
-
-def backoff_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
-    """Return how long to wait before try number `attempt` (from 1): growing, bounded, with up to half of jitter."""
-    return min(RETRY_LAST_S, RETRY_FIRST_S * RETRY_GROWTH ** (attempt - 1)) * (0.75 + jitter() / 2)
 
 
 class Mesh:
@@ -152,7 +124,14 @@ class Mesh:
     async def _dial_and_run(self, number: int, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                secure = await self._dial_until_answered(number)
+                secure = await dial_until_accepted(
+                    self._network,
+                    self._identity,
+                    self.roster[number],
+                    self._psk,
+                    Hello(self._identity.public_key, Purpose.MESH, self._nonce),
+                    on_failure=lambda failure: self._observer.dial_failed(number, failure),
+                )
         except TimeoutError:
             reason = PeerUnreachable(f"it could not be reached within {timeout_s:.0f} s")
             self._observer.link_down(number, reason)
@@ -160,37 +139,6 @@ class Mesh:
             self._observer.link_down(number, error)
         else:
             await self._run(number, secure, dialled=True)
-
-    async def _dial_until_answered(self, number: int) -> SecureStream:
-        loop = asyncio.get_running_loop()
-        refused_since: float | None = None
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                reply, secure = await dial(
-                    self._network,
-                    self._identity,
-                    self.roster[number],
-                    self._psk,
-                    Hello(self._identity.public_key, Purpose.MESH, self._nonce),
-                    timeout_s=DIAL_TIMEOUT_S,
-                )
-            except PeerUnreachable as error:
-                reason = error.message
-            except AuthenticationFailed as error:
-                refused_since = refused_since or loop.time()
-                if loop.time() - refused_since > REFUSED_FOR_S:
-                    raise
-                reason = error.message
-            else:
-                if reply.answer is Answer.ACCEPTED:
-                    return secure
-                await secure.close()
-                reason = f"it answered {reply.answer.name.lower().replace('_', ' ')}"
-            delay_s = backoff_s(attempt)
-            self._observer.dial_failed(number, DialFailed(reason, delay_s))
-            await asyncio.sleep(delay_s)
 
     async def _run(self, number: int, secure: SecureStream, *, dialled: bool) -> None:
         runner = LinkRunner(secure, lambda event: self._observer.link_event(number, event))

@@ -1,0 +1,83 @@
+"""Dials a peer again and again until it lets us in.
+
+Knows backoff, and what may mend itself. Does not know when to give up: the caller sets the deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onionmpc.errors import AuthenticationFailed, PeerUnreachable
+from onionmpc.identity import Identity, Onion
+from onionmpc.mesh.network import Network
+from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.wire.handshake import Answer, Hello
+
+# A service that could not build its side of a circuit is silent, and a new circuit most often succeeds at once.
+DIAL_TIMEOUT_S = 30.0
+RETRY_FIRST_S = 1.0
+RETRY_GROWTH = 1.6
+RETRY_LAST_S = 15.0
+# A peer that has not heard of the session yet refuses like one that never will; this is for how long we cannot tell.
+REFUSED_FOR_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """A dial that will be tried again.
+
+    Attributes:
+        reason: what was seen.
+        again_in_s: seconds until the next try.
+    """
+
+    reason: str
+    again_in_s: float
+
+
+def backoff_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
+    """Return how long to wait after try number `attempt` (from 1): growing, bounded, a quarter more or less by chance."""
+    return min(RETRY_LAST_S, RETRY_FIRST_S * RETRY_GROWTH ** (attempt - 1)) * (0.75 + jitter() / 2)
+
+
+async def dial_until_accepted(
+    network: Network,
+    identity: Identity,
+    peer: Onion,
+    psk: bytes,
+    hello: Hello,
+    *,
+    on_failure: Callable[[DialFailed], None],
+) -> SecureStream:
+    """Dial until the peer accepts.
+
+    Raises:
+        AuthenticationFailed: it has refused us for REFUSED_FOR_S seconds, or has no seat for us.
+    """
+    loop = asyncio.get_running_loop()
+    refused_since: float | None = None
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            reply, secure = await dial(network, identity, peer, psk, hello, timeout_s=DIAL_TIMEOUT_S)
+        except PeerUnreachable as error:
+            reason = error.message
+        except AuthenticationFailed as error:
+            refused_since = refused_since or loop.time()
+            if loop.time() - refused_since >= REFUSED_FOR_S:
+                raise
+            reason = error.message
+        else:
+            if reply.answer is Answer.ACCEPTED:
+                return secure
+            await secure.close()
+            reason = f"it answered: {reply.answer.name.lower().replace('_', ' ')}"
+            if reply.answer is Answer.NO_SEAT:
+                raise AuthenticationFailed(reason)
+        delay_s = backoff_s(attempt)
+        on_failure(DialFailed(reason, delay_s))
+        await asyncio.sleep(delay_s)

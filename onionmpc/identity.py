@@ -130,7 +130,13 @@ def public_key_from_onion(text: str) -> bytes:
         raise InvalidAddress(
             "the checksum is wrong: there is a typo somewhere in the address", hint="copy it again, whole"
         )
-    check_public_key(public_key)
+    try:
+        check_public_key(public_key)
+    except ValueError as error:
+        raise InvalidAddress(
+            f"the address holds no usable key: {error}",
+            hint="no tor makes such an address: do not trust whoever gave it to you",
+        ) from error
     return public_key
 
 
@@ -202,9 +208,7 @@ def _base32_label(text: str) -> str:
             hint='leave out "http://", the port and whatever follows ".onion"',
         )
     if not lowered.endswith(SUFFIX):
-        raise InvalidAddress(
-            f'the address does not end in "{SUFFIX}"', hint=f'copy it whole, with "{SUFFIX}"'
-        )
+        raise InvalidAddress(f'the address does not end in "{SUFFIX}"', hint=f'copy it whole, with "{SUFFIX}"')
     label = text[: -len(SUFFIX)]
     if "." in label:
         # Tor ignores what stands before the address, so one party could appear under many names.
@@ -252,45 +256,38 @@ def check_public_key(public_key: bytes) -> None:
     with the same shared secrets.
 
     Raises:
-        InvalidAddress: names what the key is instead.
+        ValueError: names what the key is instead.
     Source: Tor rend-spec-v3, "Client-side validation of onion addresses"; RFC 8032 section 5.1.3.
     """
     if len(public_key) != PUBLIC_KEY_BYTES:
-        raise InvalidAddress(f"the public key has {len(public_key)} bytes, expected {PUBLIC_KEY_BYTES}")
+        raise ValueError(f"it has {len(public_key)} bytes, expected {PUBLIC_KEY_BYTES}")
     y, x_is_odd = _y(public_key), public_key[31] >> 7
     if y >= P:
-        raise _unusable("it is not in canonical form (y is 2^255-19 or more)")
+        raise ValueError("it is not in canonical form (y is 2^255-19 or more)")
     x = _x_from_y(y)
     if x is None:
-        raise _unusable("it is not a point on the curve")
+        raise ValueError("it is not a point on the curve")
     if x == 0 and x_is_odd:
-        raise _unusable("it is not in canonical form (x is zero and said to be odd)")
+        raise ValueError("it is not in canonical form (x is zero and said to be odd)")
     if x & 1 != x_is_odd:
         x = P - x
     point = (x, y, 1, x * y % P)
     if _is_neutral(_multiply(8, point)):
-        raise _unusable("it is a point of small order, with which every secret is known")
+        raise ValueError("it is a point of small order, with which every secret is known")
     if not _is_neutral(_multiply(ORDER, point)):
-        raise _unusable("it is not of prime order (a point of small order was added to it)")
+        raise ValueError("it is not of prime order (a point of small order was added to it)")
 
 
 def x25519_public_from_ed25519(public_key: bytes) -> bytes:
     """Map an identity's public key to its Noise static public key: u = (1 + y) / (1 - y).
 
     Raises:
-        InvalidAddress: the key is not one that `check_public_key` accepts.
+        ValueError: the key is not one that `check_public_key` accepts.
     Source: RFC 7748 section 4.1.
     """
     check_public_key(public_key)
     y = _y(public_key)
     return ((1 + y) * pow(1 - y, -1, P) % P).to_bytes(32, "little")
-
-
-def _unusable(why: str) -> InvalidAddress:
-    return InvalidAddress(
-        f"the address holds no usable key: {why}",
-        hint="no tor makes such an address; do not trust who gave it",
-    )
 
 
 def _y(public_key: bytes) -> int:

@@ -6,6 +6,7 @@ Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -100,6 +101,15 @@ class LinkRunner:
         """Close the link in good order."""
         self.link.close()
         self._wake.set()
+
+    async def close_when_flushed(self, timeout_s: float = LAST_WORDS_S) -> None:
+        """Close the link once the peer has acknowledged what was said, or after `timeout_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.link.state is State.OPEN and not self.link.flushed():
+                    self._room.clear()
+                    await self._room.wait()
+        self.close()
 
     def abort(self, code: AbortCode) -> None:
         """End the link because the peer broke the rules."""

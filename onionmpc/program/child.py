@@ -1,0 +1,212 @@
+"""The program process: MPyC and one script, with a socketpair per peer instead of a network.
+
+The only importer of mpyc. Importing it edits sys.argv, sets up logging and makes a global runtime, and its own start()
+listens on 0.0.0.0 without authentication; so all of that happens here, in a process of its own, with the two methods
+of its event loop that reach the network replaced. Run by onionmpc.program.launch as `python -m onionmpc.program.child
+DESCRIPTOR`, never by people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+import msgspec
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
+from onionmpc.program.unpickle import RestrictedPickle
+
+# Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
+# 1000 arrays each.
+REMEMBERED_PAYLOADS = 2**15
+PLACEHOLDER_PORT = 1  # never used: nothing connects by port here
+
+
+class Supervisor:
+    """Our end of the socketpair to the supervisor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)
+
+    def read_spec(self) -> ProgramSpec:
+        """Wait for what to run."""
+        with self._socket.makefile("rb") as lines:
+            return msgspec.json.decode(lines.readline(), type=ProgramSpec)
+
+    def die_with_it(self) -> None:
+        """End this process when the supervisor does, however it ends: a script that blocks would outlive it."""
+
+        def wait() -> None:
+            while self._socket.recv(1):
+                pass
+            os._exit(EXIT_SUPERVISOR_GONE)
+
+        threading.Thread(target=wait, daemon=True, name="supervisor").start()
+
+    def stop(self, notice: Notice) -> NoReturn:
+        """Say why we cannot go on, and stop at once: nothing that the script does now would be worth having."""
+        self._socket.sendall(encode(notice))
+        sys.stdout.flush()
+        os._exit(EXIT_STOPPED)
+
+
+def main() -> None:
+    """Run the script that the supervisor names."""
+    supervisor = Supervisor(int(sys.argv[1]))
+    spec = supervisor.read_spec()
+    supervisor.die_with_it()
+    signal.signal(signal.SIGTERM, _terminated)
+    # MPyC would log to stdout, which is the script's. If the root logger has a handler it adds none.
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO if spec.verbose else logging.WARNING, format="mpyc: %(message)s"
+    )
+    runtime = _set_up_mpyc(spec)
+    _connect_by_inheritance(runtime, spec, supervisor)
+    sys.argv = [spec.script, *spec.arguments]
+    # run_path does not do this: scripts import their neighbours.
+    sys.path[0:0] = [spec.folder]
+    try:
+        runpy.run_path(spec.script, run_name="__main__")
+    except KeyboardInterrupt:
+        # The supervisor got the same Ctrl-C, and says what there is to say.
+        sys.exit(128 + signal.SIGINT)
+    except Exception:  # noqa: BLE001 (whatever a script may raise)
+        _print_traceback_of_script()
+        sys.exit(1)
+
+
+def _set_up_mpyc(spec: ProgramSpec) -> Any:
+    """Import MPyC with arguments that make it one party of m, and return its runtime."""
+    parties = [f"-Pparty{number}:{PLACEHOLDER_PORT}" for number in range(spec.parties)]
+    sys.argv = [spec.script, *parties, "-I", str(spec.number), "-T", str(spec.threshold), *spec.mpyc_options]
+    import mpyc.runtime  # after sys.argv is set
+
+    return mpyc.runtime.mpc
+
+
+def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor) -> None:
+    """Let MPyC's start() find its peers at the inherited sockets, and what they send be checked."""
+    import mpyc.asyncoro
+    import mpyc.runtime
+
+    loop = mpc._loop  # noqa: SLF001 (the one name of MPyC's that is not public)
+    connect = loop.create_connection
+    sockets = {number: socket.socket(fileno=descriptor) for number, descriptor in spec.sockets.items()}
+    for end in sockets.values():
+        end.set_inheritable(False)  # a process that the script starts would keep the link open
+    senders = Senders()
+
+    async def attach(factory: Callable[[], asyncio.Protocol], number: int) -> Any:
+        if mpc.threshold != spec.threshold:
+            agreed = (
+                f"the script sets the threshold to {mpc.threshold}, agreed was {spec.threshold}: give it as --threshold"
+            )
+            supervisor.stop(Notice("setup", None, agreed))
+        return await connect(factory, sock=sockets.pop(number))
+
+    async def create_connection(factory: Callable[[], asyncio.Protocol], host: str, _port: int, **_options: Any) -> Any:
+        return await attach(factory, int(host.removeprefix("party")))
+
+    async def create_server(factory: Callable[[], asyncio.Protocol], **_options: Any) -> Listener:
+        for number in [number for number in sockets if number < spec.number]:
+            await attach(factory, number)
+        return Listener()
+
+    class Exchanger(mpyc.asyncoro.MessageExchanger):  # type: ignore[misc]
+        """MPyC's end of one link, which remembers who sent what and notices a peer that ended too early."""
+
+        __slots__ = ()
+
+        def receive(self, pc: int) -> Any:
+            payload = super().receive(pc)
+            if isinstance(payload, asyncio.Future):
+                # Runs before the coroutine that waits for the payload, since it is the first callback.
+                payload.add_done_callback(lambda done: senders.remember(done.result(), self.peer_pid))
+            else:
+                senders.remember(payload, self.peer_pid)
+            return payload
+
+        def connection_lost(self, _exc: Exception | None) -> None:
+            # MPyC would wait for ever for what this peer still owes.
+            if any(isinstance(owed, asyncio.Future) and not owed.done() for owed in self.buffers.values()):
+                supervisor.stop(
+                    Notice("closed", self.peer_pid, "it ended while this party's program still waited for it")
+                )
+            super().connection_lost(None)
+
+    def loads_or_stop(data: bytes) -> Any:
+        try:
+            return restricted.loads(data)
+        except RemoteProtocolError as error:
+            supervisor.stop(Notice("pickle", senders.find(data), error.message))
+
+    restricted = RestrictedPickle()
+    loop.create_connection = create_connection
+    loop.create_server = create_server
+    mpyc.asyncoro.MessageExchanger = Exchanger
+    mpyc.runtime.pickle = Pickle(restricted.dumps, loads_or_stop)
+
+
+class Pickle:
+    """The two functions of the pickle module that MPyC uses."""
+
+    def __init__(self, dumps: Callable[[Any], bytes], loads: Callable[[bytes], Any]) -> None:
+        self.dumps = dumps
+        self.loads = loads
+
+
+class Listener:
+    """What MPyC gets for the server that it does not need."""
+
+    def close(self) -> None:
+        """Nothing listens."""
+
+
+class Senders:
+    """Remembers by hash which peer sent the last payloads; keeps none of them alive."""
+
+    def __init__(self) -> None:
+        self._by_hash: collections.OrderedDict[int, int] = collections.OrderedDict()
+
+    def remember(self, payload: bytes, party: int) -> None:
+        """Note who sent this payload."""
+        self._by_hash[hash(payload)] = party
+        if len(self._by_hash) > REMEMBERED_PAYLOADS:
+            self._by_hash.popitem(last=False)
+
+    def find(self, payload: bytes) -> int | None:
+        """Return who sent it, if it was seen lately."""
+        return self._by_hash.get(hash(payload))
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # As an exception, so that getpass gives the terminal its echo back.
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _print_traceback_of_script() -> None:
+    """Print the traceback without our own frames and runpy's."""
+    error = sys.exception() if sys.version_info >= (3, 11) else None
+    summary = traceback.TracebackException.from_exception(error) if error else None
+    if summary is not None:
+        ours: Sequence[str] = (__file__, runpy.__file__, "<frozen runpy>")
+        kept = [frame for frame in summary.stack if frame.filename not in ours]
+        summary.stack = traceback.StackSummary.from_list(kept)
+        print("".join(summary.format()), file=sys.stderr, end="")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Starts the program process and ends it: the supervisor's side.
+
+Knows processes and descriptors. Does not know mpyc, links or what the program computes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from onionmpc.errors import LocalProtocolError
+from onionmpc.program.spec import Notice, ProgramSpec, encode
+
+# How long a program may take to put its terminal in order before it is killed.
+TERMINATE_S = 2.0
+# MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
+PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
+BUFFER_BYTES = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramExit:
+    """How the program process ended.
+
+    Attributes:
+        status: its exit status; negative is the signal that killed it.
+        notice: what it said before it stopped itself.
+    """
+
+    status: int
+    notice: Notice | None
+
+    def describe(self) -> str:
+        """Say it in words."""
+        if self.notice is not None:
+            return self.notice.detail
+        if self.status < 0:
+            return f"it was killed by signal {-self.status} ({signal.strsignal(-self.status)})"
+        return f"it exited with status {self.status}"
+
+
+class ProgramProcess:
+    """A running program.
+
+    Attributes:
+        streams: asyncio reader and writer for each peer's number.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        control: asyncio.StreamReader,
+        streams: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+    ) -> None:
+        self.streams = streams
+        self._process = process
+        self._control = control
+
+    async def wait(self) -> ProgramExit:
+        """Wait for the end of the process."""
+        status = await self._process.wait()
+        line = await self._control.readline()
+        notice = None
+        if line:
+            try:
+                notice = msgspec.json.decode(line, type=Notice)
+            except msgspec.DecodeError as error:
+                raise LocalProtocolError("the program process said what is not a notice") from error
+        return ProgramExit(status, notice)
+
+    async def end(self) -> None:
+        """Terminate the process if it runs, and kill it if it does not heed that."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is None:
+                self._process.terminate()
+                try:
+                    async with asyncio.timeout(TERMINATE_S):
+                        await self._process.wait()
+                except TimeoutError:
+                    self._process.kill()
+        await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def start_program(spec: ProgramSpec, peers: Iterable[int]) -> AsyncIterator[ProgramProcess]:
+    """Start a program process; it has ended when the context has.
+
+    Args:
+        spec: what to run; its `sockets` are filled in here.
+        peers: the numbers of the other parties.
+    """
+    pairs = {peer: socket.socketpair() for peer in peers}
+    ours, theirs = socket.socketpair()
+    inherited = [theirs, *(pair[1] for pair in pairs.values())]
+    writers: list[asyncio.StreamWriter] = []
+    process: ProgramProcess | None = None
+    try:
+        control, control_writer = await asyncio.open_unix_connection(sock=ours)
+        writers.append(control_writer)
+        streams = {}
+        for peer, (near, _) in pairs.items():
+            streams[peer] = await asyncio.open_unix_connection(sock=near, limit=BUFFER_BYTES)
+            writers.append(streams[peer][1])
+        process = ProgramProcess(
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # the folder that we stand in is not ours to import from
+                "-m",
+                "onionmpc.program.child",
+                str(theirs.fileno()),
+                pass_fds=[end.fileno() for end in inherited],
+                env={name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)},
+            ),
+            control,
+            streams,
+        )
+        filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
+        control_writer.write(encode(filled))
+        for end in inherited:
+            end.close()
+        yield process
+    finally:
+        for end in inherited:
+            end.close()
+        if process is not None:
+            await process.end()
+        for writer in writers:
+            writer.transport.abort()

@@ -1,0 +1,71 @@
+"""Moves the program's bytes between its process and the links, and checks those that come in.
+
+Knows back-pressure in both directions. The rules that it enforces are in onionmpc.program.hello.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.program.hello import HelloGate
+from onionmpc.wire.frames import AbortCode
+from onionmpc.wire.link import ProgramBytes, ProgramEnd
+
+CHUNK_BYTES = 2**16
+
+
+class Pump:
+    """One peer's bytes, both ways.
+
+    Args:
+        runner: the link to the peer.
+        gate: checks what comes from the peer.
+    """
+
+    def __init__(self, runner: LinkRunner, gate: HelloGate) -> None:
+        self._runner = runner
+        self._gate = gate
+        # Bounded by the link's window: nothing is acknowledged before it is taken out of here.
+        self._arrived: asyncio.Queue[ProgramBytes | ProgramEnd] = asyncio.Queue()
+
+    def deliver(self, event: ProgramBytes | ProgramEnd) -> None:
+        """Take what the link brought; may come before the program has started."""
+        self._arrived.put_nowait(event)
+
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Move bytes until the program and its peer have both ended what they send.
+
+        Raises:
+            RemoteProtocolError: the peer sent what MPyC must not see.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._from_program(reader))
+            tasks.create_task(self._to_program(writer))
+
+    async def _from_program(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):  # killed: its exit status says more
+            while chunk := await reader.read(CHUNK_BYTES):
+                await self._runner.send_data(chunk)
+        self._runner.end_data()
+
+    async def _to_program(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            event = await self._arrived.get()
+            if isinstance(event, ProgramEnd):
+                with contextlib.suppress(OSError):
+                    writer.write_eof()
+                self._runner.consume(1)
+                return
+            try:
+                checked = self._gate.let_through(event.payload)
+            except RemoteProtocolError:
+                self._runner.abort(AbortCode.PROGRAM_BYTES)
+                raise
+            # A program that has closed its end wants no more; the bytes count as taken all the same.
+            with contextlib.suppress(ConnectionError):
+                writer.write(checked)
+                await writer.drain()
+            self._runner.consume(len(event.payload))

@@ -1,0 +1,131 @@
+"""What all parties commit to before a single byte of the program flows.
+
+Knows the fields, how two parties' versions of them differ, and the session id. Does not know how they got here.
+Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from onionmpc.errors import AgreementError
+from onionmpc.text import printable
+
+PROTOCOL_VERSION = 1
+AGREEMENT_LABEL = b"onionmpc/1 agreement"
+ROSTER_LABEL = b"onionmpc/1 roster"
+FINGERPRINT_BYTES = 10
+
+# How a person reads each common field.
+FIELD_NAMES = {
+    "protocol": "protocol version",
+    "addresses": "parties",
+    "threshold": "threshold",
+    "program": "program",
+    "files": "program file",
+    "public_arguments": "public arguments",
+    "mpyc_version": "MPyC version",
+    "mpyc_options": "MPyC options",
+    "allowed_types": "allowed types",
+    "padding_rate": "padding rate",
+    "circuits": "circuits per link",
+    "receipt": "receipt",
+    "python": "Python",
+    "numpy": "numpy's major version",
+}
+
+
+class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must be equal at all parties.
+
+    Attributes:
+        addresses: sorted; a party's number is its place here.
+        threshold: t; any t+1 parties together can read every input.
+        files: SHA-256 in hex of each file of the program, by its path below the script's folder.
+        python: implementation and word size ("CPython 64-bit"), or "any" with --mix32-64bit.
+        numpy: major version, None if it is not there.
+    """
+
+    protocol: int
+    addresses: tuple[str, ...]
+    threshold: int
+    program: str
+    files: dict[str, str]
+    public_arguments: tuple[str, ...]
+    mpyc_version: str
+    mpyc_options: tuple[str, ...]
+    python: str
+    numpy: int | None
+    allowed_types: tuple[str, ...] = ()
+    padding_rate: int = 0
+    circuits: int = 1
+    receipt: bool = False
+
+
+class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What each party says of itself, and all are shown."""
+
+    circuit_length: str = "standard"
+    min_circuit_length: str = "standard"
+
+
+class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole: the same bytes at every party.
+
+    Attributes:
+        own: one per party, in party order.
+        nonces: 16 bytes in hex per party, in party order; they make every session id new.
+    """
+
+    common: Common
+    own: tuple[Own, ...]
+    nonces: tuple[str, ...]
+
+
+def session_id(agreement: Agreement) -> bytes:
+    """Return the digest that all parties compare, 32 bytes."""
+    canonical = msgspec.json.encode(agreement, order="sorted")
+    return hashlib.sha256(AGREEMENT_LABEL + canonical).digest()
+
+
+def roster_fingerprint(addresses: Sequence[str]) -> str:
+    """Return what people compare by another way: 16 characters in groups of four."""
+    digest = hashlib.sha256(ROSTER_LABEL + "\n".join(addresses).encode()).digest()[:FINGERPRINT_BYTES]
+    text = base64.b32encode(digest).decode().lower()
+    return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
+
+
+def check_equal(ours: Common, theirs: Common, whose: str) -> None:
+    """Compare two parties' common fields.
+
+    Args:
+        whose: what to call the other party, such as "party 2" or "the host".
+
+    Raises:
+        AgreementError: a field differs; it is named with both values.
+    """
+    for field, name in FIELD_NAMES.items():
+        mine, other = getattr(ours, field), getattr(theirs, field)
+        if mine != other:
+            if field == "files":
+                name, mine, other = _first_difference(mine, other)
+            raise AgreementError(
+                f"{name} differs: {_show(mine)} here, {_show(other)} at {whose}",
+                hint="agree with the others on one, and start again",
+            )
+
+
+def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str, str, str]:
+    path = min(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
+    mine, other = (f"SHA-256 {files[path][:16]}…" if path in files else "missing" for files in (ours, theirs))
+    return f"program file {printable(path)}", mine, other
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"({', '.join(printable(str(item)) for item in value)})"
+    return "none" if value is None else printable(str(value)) or "nothing"

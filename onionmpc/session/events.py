@@ -1,0 +1,163 @@
+"""What a session tells the person in front of it, and what it asks.
+
+The session layer emits these and never prints. onionmpc.cli shows them as text or as JSON lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from onionmpc.identity import Onion
+from onionmpc.session.agreement import Agreement
+from onionmpc.session.invite import Invite
+
+
+@dataclass(frozen=True, slots=True)
+class TorProgress:
+    """Our tor gets on: phase "tor", "bootstrap" or "publish", 0 to 100 percent."""
+
+    phase: str
+    percent: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressKnown:
+    """This party's address, before anyone can reach it."""
+
+    onion: Onion
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Others can reach this party now."""
+
+
+@dataclass(frozen=True, slots=True)
+class InviteReady:
+    """An invite for one seat."""
+
+    seat: int
+    invite: Invite
+
+
+@dataclass(frozen=True, slots=True)
+class JoinerArrived:
+    """Someone took a seat; `taken` of `parties` are there, the host included."""
+
+    seat: int
+    onion: Onion
+    taken: int
+    parties: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinerLeft:
+    """Someone gave up a seat before the session began."""
+
+    seat: int
+    onion: Onion
+
+
+@dataclass(frozen=True, slots=True)
+class SeatsTaken:
+    """The host says how many parties are there."""
+
+    taken: int
+    parties: int
+
+
+@dataclass(frozen=True, slots=True)
+class DialRetry:
+    """A peer (a number, or None for the host before there are numbers) was not reached yet."""
+
+    party: int | None
+    reason: str
+    again_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RosterKnown:
+    """Who takes part, in party order, and which of them we are."""
+
+    addresses: tuple[Onion, ...]
+    own_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A link came up: `connected` of `peers` are there."""
+
+    party: int
+    connected: int
+    peers: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMeasured:
+    """What we know of a link: relays on our own side (None without tor), round trip in seconds."""
+
+    party: int
+    own_relays: int | None
+    round_trip_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """All parties committed to the same session id; the program starts."""
+
+    session: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEnded:
+    """Our own program ended well; other parties may still run."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDone:
+    """Another party's program ended well."""
+
+    party: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something failed, and the parties are telling each other what."""
+
+    what: str
+
+
+Event = (
+    TorProgress
+    | AddressKnown
+    | Published
+    | InviteReady
+    | JoinerArrived
+    | JoinerLeft
+    | SeatsTaken
+    | DialRetry
+    | RosterKnown
+    | LinkUp
+    | LinkMeasured
+    | Agreed
+    | ProgramEnded
+    | PeerDone
+    | Trouble
+)
+
+
+class Person(Protocol):
+    """Whoever sits before this party; `--yes` answers for them."""
+
+    def tell(self, event: Event) -> None:
+        """Show what happened. Must not block."""
+
+    async def admits(self, onion: Onion, seat: int) -> bool:
+        """Say whether a joiner may take its seat."""
+
+    async def consents(self, agreement: Agreement, own_number: int) -> bool:
+        """Show the agreement and say whether to go on."""

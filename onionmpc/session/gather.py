@@ -1,0 +1,303 @@
+"""How strangers become a roster: a host's seats, and a joiner's way to one of them.
+
+Knows seats, invites and who holds what. Ends with `Terms`, before the mesh. Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from onionmpc.errors import (
+    AgreementError,
+    AuthenticationFailed,
+    InvalidAddress,
+    LinkExpired,
+    OnionMPCError,
+    PeerLeft,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from onionmpc.identity import (
+    Identity,
+    Onion,
+    check_roster,
+    onion_from_public_key,
+    public_key_from_onion,
+    x25519_public_from_ed25519,
+)
+from onionmpc.mesh.network import Network
+from onionmpc.mesh.redial import DialFailed, dial_until_accepted
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream
+from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, Person, SeatsTaken
+from onionmpc.session.invite import SECRET_BYTES, Invite
+from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms, encode_message
+from onionmpc.text import duration, printable
+from onionmpc.wire.frames import AbortCode
+from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
+from onionmpc.wire.link import ControlBytes, Event, LinkClosed
+
+# How long the last joiner may take to acknowledge the terms.
+TERMS_S = 30.0
+
+
+@dataclass(slots=True)
+class Seat:
+    """One place at the host's table.
+
+    Attributes:
+        psk: what its invite comes down to; None for a seat that needs no invite.
+        expected: the only address that may take it, None for any.
+        holder: who sits there.
+        confirmed: whether the person at the host has said yes.
+        runner: the holder's link.
+    """
+
+    number: int
+    psk: bytes | None = None
+    expected: Onion | None = None
+    holder: Onion | None = None
+    confirmed: bool = False
+    runner: LinkRunner | None = None
+
+    @property
+    def only_for(self) -> Onion | None:
+        """The one address that may sit down now, None for any."""
+        return self.holder or self.expected
+
+    def is_for(self, onion: Onion, psk: bytes) -> bool:
+        """Return whether this identity may take the seat with this psk."""
+        return self.only_for in (None, onion) and psk == (self.psk or NO_PSK)
+
+
+class HostTable:
+    """The host's seats: a Keeper for the door while the roster fills.
+
+    Args:
+        identity: the host's.
+        parties: m, the host included.
+        expected: addresses that get in without an invite, one seat each.
+        is_open: whether the other seats need no invite either.
+        person: sees who comes, and may refuse.
+    """
+
+    def __init__(
+        self, identity: Identity, parties: int, expected: Sequence[Onion], *, is_open: bool, person: Person
+    ) -> None:
+        self._identity = identity
+        self._person = person
+        self._changed = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._terms_sent = False
+        self._seats = [Seat(number) for number in range(1, parties)]
+        for seat, onion in zip(self._seats, expected, strict=False):
+            seat.expected = onion
+        for seat in self._seats:
+            if seat.expected is None and not is_open:
+                self._invite_to(seat)
+
+    async def fill(self) -> tuple[Onion, ...]:
+        """Wait until every seat is taken and confirmed; return the roster, sorted."""
+        await self._until(lambda: all(seat.confirmed for seat in self._seats))
+        return tuple(sorted([self._identity.onion, *(seat.holder for seat in self._seats if seat.holder)]))
+
+    async def send_terms(self, terms: Terms) -> None:
+        """Tell all joiners the roster; each leaves the table when it has it.
+
+        Raises:
+            PeerUnreachable: one of them does not answer any more.
+        """
+        self._terms_sent = True
+        self._tell_all(terms)
+        try:
+            async with asyncio.timeout(TERMS_S):
+                await self._until(lambda: all(seat.runner is None for seat in self._seats))
+        except TimeoutError as error:
+            raise PeerUnreachable(f"a joiner did not take the terms within {TERMS_S:.0f} s") from error
+
+    def leave(self) -> None:
+        """Close the links of all seats."""
+        for seat in self._seats:
+            if seat.runner is not None:
+                seat.runner.close()
+
+    # -- Keeper
+
+    def psks_for(self, static_key: bytes) -> Sequence[bytes]:
+        """The psks of the seats that are free or held by this key, and none where no invite is needed."""
+        return [
+            seat.psk or NO_PSK
+            for seat in self._seats
+            if seat.only_for is None or _static_key(seat.only_for) == static_key
+        ]
+
+    def judge(self, hello: Hello, psk: bytes) -> Answer:
+        """Accept whom a seat is for."""
+        if hello.purpose is not Purpose.GATHER:
+            return Answer.NOT_NOW
+        seat = self._seat_for(onion_from_public_key(hello.public_key), psk)
+        return Answer.NO_SEAT if seat is None else Answer.ACCEPTED
+
+    async def welcome(self, visitor: SecureStream, _hello: Hello, psk: bytes) -> None:
+        """Seat a joiner until it leaves or the terms are sent."""
+        seat = self._seat_for(visitor.peer, psk)
+        if seat is None:
+            return
+        if seat.runner is not None:
+            # The same identity came back before we noticed that it was gone.
+            seat.runner.close()
+        runner = LinkRunner(visitor, lambda event: _refuse_talk(runner, event))
+        seat.holder, seat.runner = visitor.peer, runner
+        async with asyncio.TaskGroup() as tasks:
+            confirming = tasks.create_task(self._confirm(seat, visitor.peer, runner))
+            with contextlib.suppress(LinkExpired, RemoteProtocolError):
+                await runner.run()
+            confirming.cancel()
+        if seat.runner is runner:
+            self._vacate(seat)
+
+    def _seat_for(self, onion: Onion, psk: bytes) -> Seat | None:
+        others = [seat.holder for seat in self._seats if seat.holder is not None and seat.holder != onion]
+        try:
+            check_roster([onion, *others], self._identity.onion)
+        except InvalidAddress:
+            return None
+        fitting = [seat for seat in self._seats if seat.is_for(onion, psk)]
+        # Who holds a seat gets that one again; an expected party gets its own before an open one.
+        return min(fitting, key=lambda seat: (seat.holder is None, seat.expected is None), default=None)
+
+    async def _confirm(self, seat: Seat, joiner: Onion, runner: LinkRunner) -> None:
+        if not seat.confirmed:
+            async with self._asking:
+                admitted = await self._person.admits(joiner, seat.number)
+            if not admitted:
+                runner.send_control(encode_message(Refused("the host does not want this party")))
+                await runner.close_when_flushed()
+                if seat.psk is not None:
+                    self._invite_to(seat)  # the old invite is spent on who was refused
+                return
+            seat.confirmed = True
+            self._person.tell(JoinerArrived(seat.number, joiner, self._taken(), 1 + len(self._seats)))
+        self._tell_seats()
+
+    def _vacate(self, seat: Seat) -> None:
+        seat.runner = None
+        if not self._terms_sent:
+            if seat.confirmed and seat.holder is not None:
+                self._person.tell(JoinerLeft(seat.number, seat.holder))
+            seat.holder, seat.confirmed = None, False
+        self._tell_seats()
+
+    def _taken(self) -> int:
+        return 1 + sum(seat.confirmed for seat in self._seats)
+
+    def _tell_seats(self) -> None:
+        if not self._terms_sent:
+            self._tell_all(Seats(self._taken(), 1 + len(self._seats)))
+        self._changed.set()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _invite_to(self, seat: Seat) -> None:
+        invite = Invite(self._identity.onion, secrets.token_bytes(SECRET_BYTES))
+        seat.psk = invite.psk()
+        self._person.tell(InviteReady(seat.number, invite))
+
+    def _tell_all(self, message: AnyMessage) -> None:
+        for seat in self._seats:
+            if seat.runner is not None and seat.confirmed:
+                seat.runner.send_control(encode_message(message))
+
+
+async def ask_host(
+    network: Network, identity: Identity, host: Onion, psk: bytes, nonce: bytes, person: Person, wait_s: float
+) -> Terms:
+    """Take a seat at a host and wait for the terms, coming back whenever the stream breaks.
+
+    Raises:
+        AuthenticationFailed: the host does not let us in.
+        AgreementError: the person at the host refused us.
+        PeerLeft: the host ended the gathering.
+        PeerUnreachable: the terms did not come within `wait_s` seconds.
+    """
+    hello = Hello(identity.public_key, Purpose.GATHER, nonce)
+
+    def retry(failure: DialFailed) -> None:
+        person.tell(DialRetry(None, failure.reason, failure.again_in_s))
+
+    try:
+        async with asyncio.timeout(wait_s):
+            while True:
+                try:
+                    secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=retry)
+                except AuthenticationFailed as error:
+                    raise AuthenticationFailed(
+                        f"the host does not let us in: {error.message}",
+                        hint="an invite works once, and for one party: ask the host for a new one, or to expect your address",
+                    ) from error
+                try:
+                    return await _sit_at(secure, person)
+                except LinkExpired as error:
+                    retry(DialFailed(error.message, 0.0))
+    except TimeoutError as error:
+        raise PeerUnreachable(f"the host had no terms for us within {duration(wait_s)}") from error
+
+
+async def _sit_at(secure: SecureStream, person: Person) -> Terms:
+    answer: asyncio.Future[Terms] = asyncio.get_running_loop().create_future()
+    decoder = MessageDecoder()
+
+    def on_event(event: Event) -> None:
+        try:
+            if isinstance(event, ControlBytes):
+                for message in decoder.decode(event.payload):
+                    _heed(message, answer, person)
+            elif isinstance(event, LinkClosed):
+                raise PeerLeft("the host ended the gathering", hint="ask the host whether to try again")
+        except OnionMPCError as error:
+            if not answer.done():
+                answer.set_exception(error)
+
+    runner = LinkRunner(secure, on_event)
+    running = asyncio.create_task(runner.run())
+    try:
+        await asyncio.wait([running, answer], return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        await running
+        raise LinkExpired("the host closed the link")
+    finally:
+        runner.close()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # it was raised above, or an answer made it moot
+
+
+def _heed(message: AnyMessage, answer: asyncio.Future[Terms], person: Person) -> None:
+    match message:
+        case Seats(taken, parties):
+            person.tell(SeatsTaken(taken, parties))
+        case Terms() if not answer.done():
+            answer.set_result(message)
+        case Refused(reason):
+            raise AgreementError(f"the host refused this party: {printable(reason)}")
+        case _:
+            raise RemoteProtocolError(f"the host sent {type(message).__name__}, which has no place here")
+
+
+def _refuse_talk(runner: LinkRunner, event: Event) -> None:
+    if isinstance(event, ControlBytes):
+        runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner has nothing to say before the terms
+
+
+@functools.lru_cache(maxsize=256)
+def _static_key(onion: Onion) -> bytes:
+    return x25519_public_from_ed25519(public_key_from_onion(onion))

@@ -1,0 +1,74 @@
+"""Invites: one line that lets one identity take one seat at a host.
+
+Knows the invite's form and the psk that comes of it. Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from onionmpc.errors import InvalidInvite
+from onionmpc.identity import Onion, onion_from_public_key, parse_onion, public_key_from_onion
+
+PREFIX = "onionmpc1"
+SECRET_BYTES = 16
+CHECK_BYTES = 4
+INVITE_CHARACTERS = len(PREFIX) + 84  # 52 bytes in base32, without padding
+CHECK_LABEL = b"onionmpc/1 invite"
+SEAT_LABEL = b"onionmpc/1 seat"
+PASTE_HINT = "paste the whole line that the host sent you, or ask for a new invite"
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """A host's address and the secret of one of its seats (16 bytes)."""
+
+    host: Onion
+    secret: bytes = field(repr=False)
+
+    def psk(self) -> bytes:
+        """Return the seat's pre-shared key, 32 bytes."""
+        kdf = HKDF(algorithm=SHA256(), length=32, salt=public_key_from_onion(self.host), info=SEAT_LABEL)
+        return kdf.derive(self.secret)
+
+
+def looks_like_invite(text: str) -> bool:
+    """Return whether `text` is meant as an invite, be it whole or not."""
+    return text.strip().lower().startswith(PREFIX)
+
+
+def format_invite(invite: Invite) -> str:
+    """Return the invite as one line of 93 lower-case letters and digits."""
+    content = public_key_from_onion(invite.host) + invite.secret
+    return PREFIX + base64.b32encode(content + _check(content)).decode().rstrip("=").lower()
+
+
+def parse_invite(text: str) -> Invite:
+    """Read an invite.
+
+    Raises:
+        InvalidInvite: it was cut short or altered. The message holds none of it.
+    """
+    text = text.strip().lower()
+    if not text.startswith(PREFIX):
+        raise InvalidInvite(f"an invite starts with {PREFIX}, this does not", hint=PASTE_HINT)
+    if len(text) != INVITE_CHARACTERS:
+        raise InvalidInvite(f"the invite has {len(text)} characters, expected {INVITE_CHARACTERS}", hint=PASTE_HINT)
+    try:
+        content = base64.b32decode(text[len(PREFIX) :].upper() + "====")
+    except binascii.Error as error:
+        raise InvalidInvite("the invite has a character that no invite has", hint=PASTE_HINT) from error
+    body, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
+    if _check(body) != check:
+        raise InvalidInvite("the invite's check does not fit: a character was changed", hint=PASTE_HINT)
+    return Invite(parse_onion(onion_from_public_key(body[:-SECRET_BYTES])), body[-SECRET_BYTES:])
+
+
+def _check(content: bytes) -> bytes:
+    return hashlib.sha256(CHECK_LABEL + content).digest()[:CHECK_BYTES]

@@ -1,0 +1,131 @@
+"""Control messages: what the supervisors of two parties say to each other over the control channel.
+
+Knows their form. Does not know when each may come. Rules: docs/PROTOCOL.md sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
+
+import msgspec
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.session.agreement import Common, Own
+
+LENGTH_BYTES = 4
+MAX_MESSAGE_BYTES = 2**20
+
+Cause = Literal["program", "protocol", "refused", "agreement", "left", "lost"]
+Step = Literal["connect", "agree", "run", "finish"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+STEPS: tuple[Step, ...] = get_args(Step)
+
+ShortText = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
+    """Base of all control messages."""
+
+
+class Seats(Message, frozen=True):
+    """Host to joiner: how many parties are there by now, the host included."""
+
+    taken: int
+    parties: int
+
+
+class Refused(Message, frozen=True):
+    """Host to joiner: the person at the host does not want you."""
+
+    reason: ShortText
+
+
+class Terms(Message, frozen=True):
+    """Host to joiner: who takes part in what, and the session's pre-shared key (32 bytes in hex)."""
+
+    common: Common
+    psk: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+    def __repr__(self) -> str:
+        return f"Terms(common={self.common!r}, psk=<hidden>)"
+
+
+class Offer(Message, frozen=True):
+    """What the sender wants agreed."""
+
+    common: Common
+    own: Own
+
+
+class Commit(Message, frozen=True):
+    """The session id (32 bytes in hex) that the sender and its person agreed to."""
+
+    session: str
+
+
+class Rendezvous(Message, frozen=True):
+    """Dialler to listener: the fingerprint of the relay at which this link's circuit joins."""
+
+    fingerprint: Annotated[str, msgspec.Meta(pattern="^[0-9A-F]{40}$")]
+
+
+class Done(Message, frozen=True):
+    """The sender's program ended well."""
+
+
+class Report(Message, frozen=True):
+    """One failure, as one party saw it. Parties are named by address."""
+
+    reporter: str
+    about: str
+    cause: Cause
+    step: Step
+    detail: ShortText = ""
+
+
+class Verdict(Message, frozen=True):
+    """Which parties (addresses) the sender still reaches."""
+
+    reaches: tuple[str, ...]
+
+
+AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | Done | Report | Verdict
+
+_DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
+
+
+def encode_message(message: AnyMessage) -> bytes:
+    """Return the bytes of the control channel for one message."""
+    body = msgspec.json.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES) + body
+
+
+class MessageDecoder:
+    """Cuts the control channel into messages."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def decode(self, received: bytes) -> Iterator[AnyMessage]:
+        """Take bytes as they came; yield each message that is whole.
+
+        Raises:
+            RemoteProtocolError: a message is too long, or not of our language.
+        """
+        self._received += received
+        while len(self._received) >= LENGTH_BYTES:
+            length = int.from_bytes(self._received[:LENGTH_BYTES])
+            if length > MAX_MESSAGE_BYTES:
+                raise RemoteProtocolError(
+                    f"a control message has {length} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
+                )
+            end = LENGTH_BYTES + length
+            if len(self._received) < end:
+                return
+            body = bytes(self._received[LENGTH_BYTES:end])
+            del self._received[:end]
+            try:
+                yield _DECODER.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise RemoteProtocolError(f"a control message of {length} bytes is not of our language") from error

@@ -1,0 +1,156 @@
+"""How a session that failed is told: all parties that still hear each other tell the same story.
+
+Knows reports, verdicts and the rule that picks one. Does not know links or time. Rules: docs/PROTOCOL.md section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onionmpc.errors import (
+    AgreementError,
+    AuthenticationFailed,
+    LinkExpired,
+    OnionMPCError,
+    PeerLeft,
+    ProgramError,
+    RemoteProtocolError,
+)
+from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step
+from onionmpc.text import printable
+
+DURING: dict[Step, str] = {
+    "connect": "while the parties connected",
+    "agree": "while the parties agreed",
+    "run": "while the program ran",
+    "finish": "after the program had ended here",
+}
+# The reports of a session are few; a peer that invents more is not listened to.
+MAX_REPORTS_PER_PARTY = 2
+
+_ERRORS: dict[Cause, type[OnionMPCError]] = {
+    "program": ProgramError,
+    "protocol": RemoteProtocolError,
+    "refused": AuthenticationFailed,
+    "agreement": AgreementError,
+    "left": PeerLeft,
+    "lost": LinkExpired,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The story that was picked.
+
+    Attributes:
+        report: the first failure.
+        lost: whether no survivor reaches the party that the report is about.
+    """
+
+    report: Report
+    lost: bool
+
+
+class Reckoning:
+    """Collects reports and verdicts.
+
+    Args:
+        roster: all addresses, sorted.
+        own: ours.
+    """
+
+    def __init__(self, roster: Sequence[str], own: str) -> None:
+        self._roster = tuple(roster)
+        self._own = own
+        self._reports: list[Report] = []
+        self._verdicts: dict[str, frozenset[str]] = {}
+
+    def add(self, report: Report) -> bool:
+        """Take a report; return whether it is new and well formed, and so is to be passed on."""
+        if report in self._reports or report.reporter not in self._roster or report.about not in self._roster:
+            return False
+        if sum(known.reporter == report.reporter for known in self._reports) >= MAX_REPORTS_PER_PARTY * len(
+            self._roster
+        ):
+            return False
+        self._reports.append(report)
+        return True
+
+    def add_verdict(self, party: str, reaches: Sequence[str]) -> None:
+        """Take a party's verdict, ours included."""
+        self._verdicts[party] = frozenset(reaches) & set(self._roster)
+
+    def has_verdict(self, party: str) -> bool:
+        """Return whether this party has said whom it reaches."""
+        return party in self._verdicts
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything was reported."""
+        return bool(self._reports)
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """All that was reported, in the order of arrival."""
+        return tuple(self._reports)
+
+    def called_lost(self) -> set[str]:
+        """Return the parties that some report calls lost."""
+        return {report.about for report in self._reports if report.cause == "lost"}
+
+    def conclude(self) -> Conclusion:
+        """Pick the one report that everyone picks."""
+        report = min(self._reports, key=_rank)
+        reached = any(report.about in reaches for party, reaches in self._verdicts.items() if party != report.about)
+        # A party that has given its verdict to us is not lost either, whoever says so.
+        spoke = report.about in self._verdicts or report.about == self._own
+        return Conclusion(report, lost=report.cause == "lost" and not reached and not spoke)
+
+    def error(self) -> OnionMPCError:
+        """Return the error that this party ends with."""
+        conclusion = self.conclude()
+        return _ERRORS[conclusion.report.cause](self._sentence(conclusion), hint=_hint(conclusion))
+
+    def _sentence(self, conclusion: Conclusion) -> str:
+        report = conclusion.report
+        about, reporter = self._name(report.about), self._name(report.reporter)
+        detail = f": {printable(report.detail)}" if report.detail else ""
+        during = DURING[report.step]
+        match report.cause:
+            case "program":
+                return f"the program failed at {about} {during}{detail}"
+            case "protocol":
+                return f"{reporter} says that {about} broke the rules {during}{detail}"
+            case "refused":
+                return f"{about} does not accept {reporter}{detail}"
+            case "agreement" if report.about == report.reporter:
+                return f"{about} did not agree{detail}"
+            case "agreement":
+                return f"{reporter} and {about} do not agree{detail}"
+            case "left":
+                return f"{about} left {during}"
+            case "lost" if conclusion.lost:
+                return f"{about} is lost: no other party reaches it ({reporter} lost it first, {during}{detail})"
+            case "lost":
+                return f"{reporter} and {about} lost each other {during}{detail}"
+
+    def _name(self, onion: str) -> str:
+        number = self._roster.index(onion)
+        return f"this party (party {number})" if onion == self._own else f"party {number}"
+
+
+def _rank(report: Report) -> tuple[int, int, str, str]:
+    return CAUSES.index(report.cause), STEPS.index(report.step), report.about, report.reporter
+
+
+def _hint(conclusion: Conclusion) -> str:
+    match conclusion.report.cause:
+        case "agreement":
+            return "agree with the others on the same program, arguments and versions, and start again"
+        case "refused":
+            return "it lists other parties, or serves another session: compare the lists of addresses"
+        case "left" | "lost":
+            return "start a new session when all parties are back"
+        case _:
+            return ""

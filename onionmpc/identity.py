@@ -460,13 +460,13 @@ def _parse_key_file(content: bytes) -> _KeyFile:
             hint="use the onionmpc that made it, or a newer one",
         )
     lines = content.split(b"\n")
-    if lines[-1] or len(lines) <= KEY_FILE_LINES:
+    if len(lines) <= KEY_FILE_LINES:
         raise InvalidIdentityFile(
             f"the key file is cut short: {len(lines) - 1} whole lines, expected {KEY_FILE_LINES}",
             hint="restore it from a copy",
         )
-    if len(lines) > KEY_FILE_LINES + 1:
-        raise _altered(f"it has {len(lines) - 1} lines, expected {KEY_FILE_LINES}")
+    if lines[KEY_FILE_LINES:] != [b""]:
+        raise _altered(f"it goes on after its {KEY_FILE_LINES} lines")
     seal = _fields(lines[2], b"seal")
     if seal == [b"none"]:
         salt_and_nonce, key_bytes = None, SEED_BYTES

@@ -484,7 +484,7 @@ def test_each_refusal_of_a_key_file_names_what_is_wrong() -> None:
         OPEN_FILE[:-1]: "cut short: 3 whole lines, expected 4",
         OPEN_FILE.replace(b"identity 1", b"identity 2"): "of version '2', expected '1'",
         OPEN_FILE.replace(b"\n", b"\r\n"): "lines end in CR LF",
-        OPEN_FILE + b"\n": "altered: it has 5 lines",
+        OPEN_FILE + b"\n": "altered: it goes on after its 4 lines",
         OPEN_FILE.replace(b"none", b"rot13"): "altered: its third line",
         OPEN_FILE.replace(ONE.onion.encode(), b"A" + ONE.onion.encode()): "altered: its address is not one",
         OPEN_FILE.replace(ONE.onion.encode(), ONE.onion.upper().encode()): "altered: its address is not in lower case",

@@ -1,0 +1,141 @@
+"""The identities that this user keeps: one key file each, in a private directory.
+
+Knows where key files lie, who may read them and that none is ever overwritten. Does not know their format
+(`onionmpc.identity`) or how a passphrase is asked for: that comes in as a function. Rules: docs/PROTOCOL.md section 1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from onionmpc import files
+from onionmpc.errors import InvalidIdentityFile, UsageError
+from onionmpc.identity import (
+    NONCE_BYTES,
+    SALT_BYTES,
+    SEED_BYTES,
+    Identity,
+    KeyFileFacts,
+    decode_key_file,
+    describe_key_file,
+    encode_key_file,
+)
+
+SUFFIX = ".key"
+LOCK_NAME = ".lock"
+# Lower case only, since some file systems hold "Alice" and "alice" for one file; never a leading dot or dash, which
+# would be a hidden file or an option; no slash, so a name cannot lead out of the directory.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_FILE_BYTES = 4096  # ten times the longest key file
+
+
+def create(name: str, passphrase: bytes | None) -> Identity:
+    """Make a new identity and keep it under `name`, sealed if there is a passphrase.
+
+    Raises:
+        UsageError: the name cannot be one or is taken, the passphrase is empty, or the directory cannot be used.
+    """
+    _check_name(name)
+    if passphrase is not None and not passphrase:
+        raise UsageError("the passphrase is empty", hint="choose a longer one, or none at all")
+    files.private_directory(files.state_directory())
+    directory = files.private_directory(_directory())
+    identity = Identity(secrets.token_bytes(SEED_BYTES))
+    content = encode_key_file(identity, passphrase, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES))
+    path = directory / (name + SUFFIX)
+    # The lock, since the write that is safe against a full disk replaces what is there: between looking and writing,
+    # no other process may create the same name. A lost key cannot be made again.
+    with files.lock(directory / LOCK_NAME) as held:
+        if not held:
+            raise UsageError("another onionmpc is making an identity at this moment", hint="try again")
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"there is an identity named {name} already", hint="choose another name")
+        files.write_private(path, content)
+    return identity
+
+
+def load(name: str, ask_passphrase: Callable[[], bytes]) -> Identity:
+    """Open an identity.
+
+    Args:
+        ask_passphrase: called once, and only if the key file is sealed.
+
+    Raises:
+        UsageError: the name cannot be one, or the directory is open to others.
+        InvalidIdentityFile: there is none of that name, others may read it, it is damaged, or the passphrase is wrong.
+    """
+    content = _read(name)
+    sealed = describe_key_file(content).sealed
+    return decode_key_file(content, ask_passphrase() if sealed else None)
+
+
+def describe(name: str) -> KeyFileFacts:
+    """Return what an identity's key file tells without its passphrase.
+
+    Raises:
+        UsageError: the name cannot be one, or the directory is open to others.
+        InvalidIdentityFile: there is none of that name, others may read it, or it is damaged.
+    """
+    return describe_key_file(_read(name))
+
+
+def list_names() -> tuple[str, ...]:
+    """Return the names of all identities, sorted, without a look into their files.
+
+    Raises:
+        UsageError: the directory is open to others.
+    """
+    if not _directory().exists():
+        return ()
+    found = files.private_directory(_directory()).glob("*" + SUFFIX)
+    names = (path.name.removesuffix(SUFFIX) for path in found)
+    return tuple(sorted(name for name in names if NAME.fullmatch(name)))
+
+
+def _directory() -> Path:
+    return files.state_directory() / "identities"
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!a} cannot name an identity",
+            hint="take 1 to 64 of a-z, 0-9, dot, dash and underscore, and begin with a letter or digit",
+        )
+
+
+def _read(name: str) -> bytes:
+    _check_name(name)
+    path = _directory() / (name + SUFFIX)
+    if _directory().exists():
+        files.private_directory(_directory())
+    try:
+        # Not through a link, and the mode is that of the very file that is read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_private(path, os.fstat(descriptor))
+            return file.read(MAX_FILE_BYTES)
+    except FileNotFoundError as error:
+        raise InvalidIdentityFile(
+            f"there is no identity named {name}",
+            hint=f'"onionmpc id list" shows yours, "onionmpc id new {name}" makes it',
+        ) from error
+    except OSError as error:
+        raise InvalidIdentityFile(f"cannot read {path}: {error.strerror}", hint="it must be a file of yours") from error
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.geteuid():
+        raise InvalidIdentityFile(f"the key file {path} belongs to another user", hint="it must be a file of yours")
+    if mode & 0o077:
+        # Whoever could read it may have: say it, and leave it to the owner whether the identity is still theirs.
+        raise InvalidIdentityFile(
+            f"the key file {path} is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
+            hint=f"chmod 600 {path}, or make a new identity if others use this machine",
+        )

@@ -1,0 +1,335 @@
+"""The live control connection to a tor: logs in, asks, commands, hears events, waits for the bootstrap.
+
+Knows txtorcon and translates its errors. Does not know onion services or circuits. txtorcon's protocol is driven by
+asyncio's own transport, so no Twisted reactor runs and every event loop will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from stem.response import ControlMessage
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from txtorcon import TorControlProtocol, TorProtocolError
+from txtorcon.torcontrolprotocol import TorDisconnectError
+
+from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.probe import Kind, Probe, probe
+
+PASSWORD_VARIABLE = "ONIONMPC_CONTROL_PASSWORD"  # noqa: S105 (its name, not the password)
+LOGIN_TIMEOUT_S = 10.0
+DONE_PERCENT = 100
+
+T = TypeVar("T")
+BootstrapProgress = Callable[[int, str], None]
+
+
+class CommandRefused(TorFailed):
+    """A command that tor answered with an error.
+
+    Attributes:
+        code: three digits of control-spec, "Replies".
+        reason: tor's own words.
+    """
+
+    def __init__(self, command: str, code: int, reason: str) -> None:
+        # Only the command's first word: the rest of ADD_ONION is a private key.
+        super().__init__(f"tor refused {command.split(maxsplit=1)[0]}: {code} {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class Control:
+    """A control connection that is logged in; made by `open_control`.
+
+    Attributes:
+        closed: done when the connection is gone.
+        version: tor's version as it says it, e.g. "0.4.9.11".
+    """
+
+    def __init__(self, protocol: TorControlProtocol, closed: asyncio.Future[None]) -> None:
+        self._protocol = protocol
+        self.closed = closed
+        self.version: str = protocol.version
+
+    def __repr__(self) -> str:
+        # Commands wait in the protocol with their keys in them.
+        return f"Control(closed={self.closed.done()})"
+
+    async def command(self, line: str) -> str:
+        """Send one command line and return tor's reply without its codes.
+
+        Raises:
+            CommandRefused: tor answered with an error.
+            TorFailed: the connection is gone.
+        """
+        if "\r" in line or "\n" in line:
+            raise LocalProtocolError("a control command of more than one line")
+        if self.closed.done():
+            raise _gone()
+        # "from None" below: txtorcon's errors quote the command, and with ADD_ONION the private key.
+        try:
+            reply: str = await self._protocol.queue_command(line).asFuture(asyncio.get_running_loop())
+        except TorProtocolError as error:
+            raise CommandRefused(line, error.code, error.text) from None
+        except TorDisconnectError:
+            raise _gone() from None
+        return reply
+
+    async def get_info(self, key: str) -> str:
+        """Return the value of one GETINFO key, several lines as they come."""
+        # Not txtorcon's own parser: it strips the outer quotes of a list of quoted values.
+        return (await self.command(f"GETINFO {key}")).removeprefix(f"{key}=").removeprefix("\n")
+
+    @contextlib.asynccontextmanager
+    async def on_event(self, name: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
+        """Call `callback` with the text of each event of this kind, its name left out.
+
+        Raises:
+            CommandRefused: this tor has no such event, or may not tell us.
+        """
+        loop = asyncio.get_running_loop()
+
+        def listen(text: str) -> None:
+            # Later, from the loop: txtorcon would swallow what the callback raises into Twisted's log.
+            loop.call_soon(callback, text)
+
+        if name not in self._protocol.valid_events:
+            raise CommandRefused("SETEVENTS", 552, f"unknown event {name}")
+        await self._subscribed(self._protocol.add_event_listener(name, listen))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(TorFailed):
+                await self._subscribed(self._protocol.remove_event_listener(name, listen))
+
+    async def bootstrap(self, progress: BootstrapProgress, timeout_s: float) -> None:
+        """Wait until tor can build circuits.
+
+        Args:
+            progress: called with percent and tor's own summary, whenever they change.
+            timeout_s: for all of it.
+        Raises:
+            BootstrapTimeout: it took longer; the message says how far tor got.
+            TorFailed: the connection is gone.
+        """
+        state = Bootstrap()
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        try:
+            async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as events:
+                for name in ("STATUS_CLIENT", "STATUS_GENERAL"):
+                    # A filter before the control port (Tails, Whonix) may hide them; the question below is allowed.
+                    with contextlib.suppress(CommandRefused):
+                        await events.enter_async_context(self.on_event(name, heard.put_nowait))
+                heard.put_nowait(await self.get_info("status/bootstrap-phase"))
+                while state.percent < DONE_PERCENT:
+                    before, state = state, state.after(await self.unless_closed(heard.get()))
+                    if (state.percent, state.summary) != (before.percent, before.summary):
+                        progress(state.percent, state.summary)
+        except TimeoutError:
+            raise BootstrapTimeout(
+                f"tor got to {state.percent} % ({state.seen}) in {timeout_s:g} s", hint=state.hint
+            ) from None
+
+    async def unless_closed(self, waiting: Coroutine[Any, Any, T]) -> T:
+        """Return what `waiting` returns, or raise TorFailed as soon as the connection is gone."""
+        task = asyncio.ensure_future(waiting)
+        try:
+            either: set[asyncio.Future[Any]] = {task, self.closed}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _gone()
+        finally:
+            task.cancel()
+
+    async def _subscribed(self, deferred: object) -> None:
+        if self.closed.done():
+            raise _gone()
+        try:
+            await deferred.asFuture(asyncio.get_running_loop())  # type: ignore[attr-defined]
+        except TorProtocolError as error:
+            raise CommandRefused("SETEVENTS", error.code, error.text) from None
+        except TorDisconnectError:
+            raise _gone() from None
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How far tor has come, from its status events.
+
+    Attributes:
+        percent: 0 to 100.
+        summary: what tor does now, in its own words.
+        warning: what tor complained of last, in its own words.
+        skew_s: how far tor saw our clock off, in seconds; 0 if not.
+    """
+
+    percent: int = -1
+    summary: str = "not started"
+    warning: str = ""
+    skew_s: int = 0
+
+    def after(self, text: str) -> Bootstrap:
+        """Return the state after a STATUS_CLIENT or STATUS_GENERAL event. Source: control-spec, "STATUS_CLIENT"."""
+        try:
+            event = ControlMessage.from_str(f"650 STATUS_CLIENT {text}\r\n", "EVENT", normalize=True)
+            seen = event.arguments
+            if event.action == "BOOTSTRAP":
+                return Bootstrap(int(seen["PROGRESS"]), seen["SUMMARY"], seen.get("WARNING", self.warning), self.skew_s)
+            if event.action == "CLOCK_SKEW":
+                return Bootstrap(self.percent, self.summary, self.warning, int(seen["SKEW"]))
+        except (ValueError, KeyError):  # an event of a later tor: not ours to stumble over
+            pass
+        return self
+
+    @property
+    def seen(self) -> str:
+        """The summary, and what tor complained of."""
+        return f"{self.summary}; {self.warning}" if self.warning else self.summary
+
+    @property
+    def hint(self) -> str:
+        """What may help."""
+        if self.skew_s:
+            return f"set this machine's clock: it is {abs(self.skew_s)} s {'fast' if self.skew_s > 0 else 'slow'}"
+        return (
+            "check the network and this machine's clock; where a firewall blocks tor, bridges help: "
+            "https://bridges.torproject.org"
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_control(endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S) -> AsyncIterator[Control]:
+    """Connect and log in: by cookie if its file can be read, else by $ONIONMPC_CONTROL_PASSWORD, else without.
+
+    Raises:
+        ControlRefused: nothing is there, it is no control port, or it does not let us in.
+    """
+    password = _way_in(endpoint, await probe(endpoint, timeout_s))
+    protocol = TorControlProtocol(password_function=(lambda: password) if password else None)
+    wire = _Wire(protocol)
+    try:
+        await _log_in(endpoint, protocol, wire, timeout_s)
+        yield Control(protocol, wire.closed)
+    finally:
+        wire.loseConnection()
+
+
+async def _log_in(endpoint: Endpoint, protocol: TorControlProtocol, wire: _Wire, timeout_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    ready = protocol.post_bootstrap.asFuture(loop)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await loop.create_connection(lambda: wire, sock=await endpoint.connect())
+            await ready
+    except TimeoutError:
+        raise _refused(endpoint, f"did not let us in within {timeout_s:g} s") from None
+    except OSError as error:
+        raise _refused(endpoint, f"cannot be reached: {error.strerror or error}") from error
+    # "from None": txtorcon's errors may quote what a login consists of.
+    except TorProtocolError as error:
+        raise _refused(endpoint, f"refused our login: {error.code} {error.text}") from None
+    except TorDisconnectError:
+        raise _refused(endpoint, "hung up while we logged in") from None
+    except (RuntimeError, ValueError, LookupError):
+        raise _refused(endpoint, "does not prove that it knows the cookie it names") from None
+
+
+def _way_in(endpoint: Endpoint, found: Probe) -> str:
+    """Return the password to log in with, or the empty string; refuse what cannot work, in plain words."""
+    if found.kind is not Kind.CONTROL:
+        hints = {
+            Kind.NOTHING: "start tor, or leave --control out: onionmpc then starts a tor of its own",
+            Kind.FORBIDDEN: "join tor's group (Debian: sudo adduser $USER debian-tor) and log in again",
+            Kind.SOCKS: "give the control port; tor's is usually unix:/run/tor/control or 127.0.0.1:9051",
+            Kind.OTHER: "give tor's control port",
+        }
+        raise _refused(endpoint, f"is {found.kind.value}, expected a control port", hints[found.kind])
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    if found.methods & {"COOKIE", "SAFECOOKIE"}:
+        problem = _cookie_problem(Path(found.cookie_file))
+        if not problem:
+            return ""
+        if not (password and "HASHEDPASSWORD" in found.methods):
+            raise _refused(
+                endpoint,
+                f"wants its cookie, and {found.cookie_file} {problem}",
+                "join tor's group (Debian: sudo adduser $USER debian-tor) and log in again; torrc lines for it are "
+                "in torrc.d/system-control.torrc",
+            )
+    if "HASHEDPASSWORD" in found.methods and not password:
+        raise _refused(endpoint, "wants a password", f"set {PASSWORD_VARIABLE}")
+    return password
+
+
+def _cookie_problem(cookie: Path) -> str:
+    try:
+        with cookie.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
+
+
+def _refused(endpoint: Endpoint, what: str, hint: str = "") -> ControlRefused:
+    return ControlRefused(f"{endpoint} {what}", hint=hint)
+
+
+def _gone() -> TorFailed:
+    return TorFailed("tor closed the control connection", hint="look whether tor still runs, and at its log")
+
+
+class _Wire(asyncio.Protocol):
+    """Lends an asyncio transport to a Twisted protocol, which asks for no more of a transport than this.
+
+    Attributes:
+        closed: done when the connection is gone.
+        disconnecting: Twisted's name for "will close soon".
+    """
+
+    def __init__(self, protocol: TorControlProtocol) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.disconnecting = False
+        # txtorcon looks into this deprecated hook when it disconnects, and into a deprecated part of Twisted with it.
+        protocol.on_disconnect = None
+        self._protocol = protocol
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._protocol.makeConnection(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            # txtorcon 26.6 leaves it to the garbage collector to close the cookie file.
+            with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+                self._protocol.dataReceived(data)
+        # What txtorcon's parser raises for lines that no tor sends; without order there is no going on.
+        except (ValueError, LookupError, RuntimeError, RuntimeWarning):
+            self.loseConnection()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the cause says nothing to a user)
+        self._protocol.connectionLost(Failure(ConnectionDone()))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        """Twisted's way to send."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def loseConnection(self) -> None:  # noqa: N802 (Twisted's name)
+        """Twisted's way to close."""
+        self.disconnecting = True
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,118 @@
+"""Dials an onion address through tor's SOCKS port, each time over a circuit of its own.
+
+Knows SOCKS5 with Tor's extended replies (python-socks hides them; here they get words). Does not know who the peer
+is: names go to tor unresolved, and nothing but .onion names goes there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import cast
+
+from python_socks import ProxyError, ProxyTimeoutError, ProxyType
+from python_socks.async_.asyncio import Proxy
+
+from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.identity import Onion
+from onionmpc.mesh.network import Stream
+from onionmpc.tor.endpoint import Endpoint
+
+ISOLATION_BYTES = 16
+
+# Source: tor's man page, SocksPort, ExtendedErrors (0xF0 to 0xF7); RFC 1928 section 6 (1 to 8).
+PEER_REPLIES = {
+    0x01: "tor could not reach it and gave no reason",
+    0x03: "tor has no way to it now",
+    0x04: "tor could not find it: it is offline or has not published yet",
+    0x05: "it is there, but no party listens behind its address",
+    0x06: "tor gave up waiting for it",
+    0xF0: "its descriptor is not there: it is offline or has not published yet",
+    0xF1: "its descriptor is not valid",
+    0xF2: "no introduction point of it answers: it may just have gone offline",
+    0xF3: "the rendezvous with it failed",
+    0xF4: "its descriptor is for invited clients only, and we have no key",
+    0xF5: "its descriptor is for invited clients only, and our key is not among them",
+    0xF6: "tor takes its address for invalid",
+    0xF7: "its introduction points did not answer in time",
+}
+OWN_REPLIES = {
+    0x02: "this tor's own rules forbid it",
+    0x07: "it does not take connections",
+    0x08: "it does not take onion addresses",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A stream, and the SOCKS user name by which tor knows its circuit."""
+
+    stream: Stream
+    username: str
+
+
+async def dial(socks: Endpoint, onion: Onion, port: int, timeout_s: float) -> Dialled:
+    """Open a stream to `onion`.
+
+    Args:
+        socks: tor's SOCKS port.
+        onion: whom to dial.
+        port: the virtual port, 1 to 65535.
+        timeout_s: for all of it. tor itself would wait two minutes for a service that cannot build its side.
+    Raises:
+        PeerUnreachable: tor reached nobody.
+        TorFailed: tor itself cannot be asked.
+    """
+    # tor puts streams with different user names on different circuits (IsolateSOCKSAuth, its default).
+    username, password = secrets.token_hex(ISOLATION_BYTES), secrets.token_hex(ISOLATION_BYTES)
+    proxy = Proxy(
+        ProxyType.SOCKS5,
+        socks.host,
+        socks.port,
+        username,
+        password,
+        rdns=True,  # only tor may resolve a name
+        forward=cast("Proxy", _Way(socks)),
+    )
+    try:
+        connection = await proxy.connect(onion, port, timeout=timeout_s)
+    except ProxyTimeoutError:
+        raise PeerUnreachable(
+            f"no answer within {timeout_s:g} s", hint="a service that cannot build its circuit is silent: dial again"
+        ) from None
+    except ProxyError as error:
+        # "from None": python-socks' chain repeats what we say, in worse words.
+        raise _translate(socks, error) from None
+    except OSError as error:
+        raise TorFailed(f"tor's SOCKS port {socks} does not answer: {error.strerror or error}") from error
+    reader, writer = await asyncio.open_connection(sock=connection)
+    return Dialled(Stream(reader, writer), username)
+
+
+class _Way:
+    """The proxy before the proxy, as python-socks sees it: it lends the connection to the SOCKS port itself.
+
+    So one code path serves unix sockets, which python-socks cannot connect to, and TCP ports.
+    """
+
+    def __init__(self, socks: Endpoint) -> None:
+        self._socks = socks
+
+    async def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> socket.socket:  # noqa: ARG002
+        return await self._socks.connect()
+
+
+def _translate(socks: Endpoint, error: ProxyError) -> PeerUnreachable | TorFailed:
+    code = error.error_code
+    if code is None and (extended := re.fullmatch(r"Invalid reply code: 0X([0-9A-F]{1,2})", str(error))):
+        code = int(extended[1], 16)
+    if code in PEER_REPLIES:
+        return PeerUnreachable(PEER_REPLIES[code])
+    if code in OWN_REPLIES:
+        return TorFailed(f"tor's SOCKS port {socks} refuses: {OWN_REPLIES[code]}", hint="use a tor of onionmpc's own")
+    if code is not None:
+        return PeerUnreachable(f"tor answered with the SOCKS reply {code:#04x}, which we do not know")
+    return TorFailed(f"{socks} does not speak SOCKS5 as tor does", hint="check that it is tor's SOCKS port")

@@ -1,0 +1,80 @@
+"""Where a tor listens: a unix socket, or a port of this machine.
+
+Knows how to write, read and connect to such a place. Does not know what is spoken there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from onionmpc.errors import UnsafeSetting, UsageError
+
+LOCALHOST = "127.0.0.1"
+UNIX_PREFIX = "unix:"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A unix socket (`path`), or a TCP port on a loopback address (`host`, `port`)."""
+
+    path: str = ""
+    host: str = LOCALHOST
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.path:
+            return UNIX_PREFIX + self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def connect(self) -> socket.socket:
+        """Return a connected, non-blocking socket.
+
+        Raises:
+            OSError: nothing listens there, or we may not connect.
+        """
+        if self.path:
+            family, address = socket.AF_UNIX, self.path
+        else:
+            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+            address = (self.host, self.port)  # type: ignore[assignment]
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Parse "unix:PATH" or "HOST:PORT".
+
+    Raises:
+        UsageError: it is neither.
+        UnsafeSetting: the host is another machine.
+    """
+    if text.startswith(UNIX_PREFIX):
+        if not text.startswith(UNIX_PREFIX + "/"):
+            raise UsageError(f"{text} is no place of a tor, expected unix:/PATH", hint="give the whole path")
+        return Endpoint(path=text.removeprefix(UNIX_PREFIX))
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or LOCALHOST
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise UsageError(f"{text} is no place of a tor, expected unix:/PATH or 127.0.0.1:PORT")
+    # No lookup: a name sent to a DNS server would tell it that we are about to use tor.
+    if host == "localhost":
+        host = LOCALHOST
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise UsageError(f"{host} is a name, expected unix:/PATH or 127.0.0.1:PORT") from None
+    if address.is_unspecified:  # how tor writes a port that it opened to every interface
+        host = "::1" if address.version == 6 else LOCALHOST
+    elif not address.is_loopback:
+        # The control protocol and SOCKS are in the clear: whoever carries them sees keys and addresses.
+        raise UnsafeSetting(f"{host} is another machine, expected one of this machine's own addresses")
+    return Endpoint(host=host, port=int(port))

@@ -1,0 +1,106 @@
+"""Publishes a party's onion service through a control connection.
+
+Knows ADD_ONION and descriptor uploads. Does not know who dials in, nor what listens at the target.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from stem.response import ControlMessage
+
+from onionmpc.errors import OnionNotPublished, TorFailed
+from onionmpc.identity import Identity
+from onionmpc.tor.control import CommandRefused, Control
+
+# The same at every party, so that an address alone says where to dial. Registered for nothing by IANA, and kept fixed
+# for filters before a control port, which list ADD_ONION commands by their virtual port. Also in torrc.d/*.torrc.
+VIRTUAL_PORT = 9880
+
+PublishProgress = Callable[[int, str], None]
+
+
+@dataclass
+class Uploads:
+    """Which directories were sent our descriptor, and what they said."""
+
+    sent: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+    def hear(self, address: str, text: str) -> bool:
+        """Take an HS_DESC event; return whether it told us anything new. Source: control-spec, "HS_DESC"."""
+        try:
+            event = ControlMessage.from_str(f"650 HS_DESC {text}\r\n", "EVENT", normalize=True)
+        except ValueError:
+            return False
+        directories = {"UPLOAD": self.sent, "UPLOADED": self.taken, "FAILED": self.refused}.get(event.action)
+        if event.address != address or directories is None:
+            return False
+        before = len(directories)
+        directories.add(event.directory_fingerprint or event.directory)
+        return len(directories) > before
+
+    def __str__(self) -> str:
+        refused = f", refused by {len(self.refused)}" if self.refused else ""
+        return f"taken by {len(self.taken)} of {len(self.sent)} directories{refused}"
+
+
+@contextlib.asynccontextmanager
+async def published(
+    control: Control, identity: Identity, target: str, progress: PublishProgress, timeout_s: float
+) -> AsyncIterator[None]:
+    """Keep an onion service: from when a first directory took its descriptor to the end of the block.
+
+    Args:
+        control: tor; the service also ends with this connection.
+        identity: whose service.
+        target: where tor connects streams to, "unix:/PATH" or "127.0.0.1:PORT".
+        progress: called with percent and words.
+        timeout_s: for the descriptor to be taken.
+    Raises:
+        OnionNotPublished: no directory took it in time.
+        TorFailed: tor refused, or the identity is in use in this tor.
+    """
+    address = identity.onion.removesuffix(".onion")
+    uploads = Uploads()
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    try:
+        async with asyncio.timeout(timeout_s), control.on_event("HS_DESC", heard.put_nowait):
+            await _add(control, identity, target)
+            progress(0, "tor builds circuits to its introduction points")
+            while not uploads.taken:
+                if uploads.hear(address, await control.unless_closed(heard.get())):
+                    progress(100 if uploads.taken else 50, str(uploads))
+    except TimeoutError:
+        await _delete(control, address)
+        raise OnionNotPublished(
+            f"the onion service's descriptor was {uploads} in {timeout_s:g} s",
+            hint="try again; if it stays so, check this machine's clock",
+        ) from None
+    try:
+        yield
+    finally:
+        await _delete(control, address)
+
+
+async def _add(control: Control, identity: Identity, target: str) -> None:
+    key = base64.b64encode(identity.expanded_key).decode()
+    try:
+        # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
+        await control.command(f"ADD_ONION ED25519-V3:{key} Flags=DiscardPK Port={VIRTUAL_PORT},{target}")
+    except CommandRefused as error:
+        if "collision" in error.reason:
+            raise TorFailed(
+                "this identity already runs in this tor", hint="end the other party, or use another identity"
+            ) from None
+        raise
+
+
+async def _delete(control: Control, address: str) -> None:
+    with contextlib.suppress(TorFailed):
+        await control.command(f"DEL_ONION {address}")

@@ -1,0 +1,87 @@
+"""Asks a place what listens there: a control port, a SOCKS port, something else or nothing.
+
+Knows the one question that any of them answers without a login (PROTOCOLINFO). Does not log in and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import re
+from dataclasses import dataclass
+
+from onionmpc.tor.endpoint import Endpoint
+
+PROBE_TIMEOUT_S = 5.0
+ANSWER_LIMIT_BYTES = 4096  # a PROTOCOLINFO answer has some 200
+
+
+class Kind(enum.Enum):
+    """What listens at an endpoint."""
+
+    NOTHING = "nothing"
+    FORBIDDEN = "something that we may not connect to"
+    CONTROL = "a control port"
+    SOCKS = "a SOCKS port"
+    OTHER = "something that is not tor"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe saw.
+
+    Attributes:
+        kind: what listens there.
+        methods: ways to log in, in tor's words: "NULL", "HASHEDPASSWORD", "COOKIE", "SAFECOOKIE".
+        cookie_file: where tor says its cookie is, or the empty string.
+        version: tor's version, or the empty string.
+    """
+
+    kind: Kind
+    methods: frozenset[str] = frozenset()
+    cookie_file: str = ""
+    version: str = ""
+
+
+async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
+    """Ask `endpoint` what it is; never raises for what it finds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await endpoint.connect()
+    except PermissionError:
+        return Probe(Kind.FORBIDDEN)
+    except (OSError, TimeoutError):
+        return Probe(Kind.NOTHING)
+    reader, writer = await asyncio.open_connection(sock=connection)
+    answer = b""
+    try:
+        # Something that waits for more of the question tells us as much by its silence.
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                writer.write(b"PROTOCOLINFO 1\r\n")
+                while not answer.endswith(b"250 OK\r\n") and len(answer) < ANSWER_LIMIT_BYTES:
+                    if not (more := await reader.read(ANSWER_LIMIT_BYTES)):
+                        break
+                    answer += more
+    finally:
+        writer.transport.abort()
+    return parse_answer(answer)
+
+
+def parse_answer(answer: bytes) -> Probe:
+    """Judge what came back after PROTOCOLINFO. Source: control-spec, "PROTOCOLINFO"."""
+    text = answer.decode("utf-8", "replace")
+    if methods := re.search(r"^250-AUTH METHODS=(\S+)", text, re.MULTILINE):
+        cookie = re.search(r'COOKIEFILE="((?:[^"\\]|\\.)*)"', text)
+        version = re.search(r'^250-VERSION Tor="([^"]*)"', text, re.MULTILINE)
+        return Probe(
+            Kind.CONTROL,
+            frozenset(methods[1].split(",")),
+            re.sub(r"\\(.)", r"\1", cookie[1]) if cookie else "",
+            version[1] if version else "",
+        )
+    # tor's SOCKS port takes "P" for the start of an HTTP request and says so in HTTP.
+    if text.startswith("HTTP/1.0 501 Tor is not an HTTP Proxy"):
+        return Probe(Kind.SOCKS)
+    return Probe(Kind.OTHER)

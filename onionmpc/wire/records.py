@@ -47,6 +47,7 @@ class Records:
                 raise RemoteProtocolError(f"a record has {length} bytes, expected more than {TAG_BYTES}")
             if len(self._received) < LENGTH_BYTES + length:
                 return
-            ciphertext = bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + length])
+            # Dropped only once it is open: a record that does not open stays, and fails every later call as well.
+            plaintext = self._receiving.decrypt(bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + length]))
             del self._received[: LENGTH_BYTES + length]
-            yield self._receiving.decrypt(ciphertext)
+            yield plaintext

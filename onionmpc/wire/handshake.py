@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed
+from onionmpc.errors import AuthenticationFailed, InvalidAddress
 from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire.noise import Initiator, Responder
 from onionmpc.wire.records import Records
@@ -176,7 +176,7 @@ class ListenerHandshake:
             public_key, purpose, nonce, session, control, data = _HELLO.unpack(payload)
             hello = Hello(public_key, Purpose(purpose), nonce, session, (control, data))
             claimed = x25519_public_from_ed25519(public_key)
-        except ValueError as error:
+        except (ValueError, InvalidAddress) as error:
             raise AuthenticationFailed("a dialler's hello is malformed") from error
         # Or anyone could take part under another's address: Noise proved the X25519 key only.
         if claimed != self._static:

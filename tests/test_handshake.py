@@ -1,0 +1,283 @@
+"""The handshake of a stream: who it is between, what it carries, and everything that must end it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+
+from onionmpc.errors import AuthenticationFailed
+from onionmpc.identity import Identity
+from onionmpc.wire.handshake import (
+    MESSAGE_1_BYTES,
+    MESSAGE_2_BYTES,
+    NO_PSK,
+    REFUSAL,
+    VERSION,
+    Answer,
+    DiallerHandshake,
+    Hello,
+    ListenerHandshake,
+    Purpose,
+    Reply,
+)
+from onionmpc.wire.noise import Initiator
+from onionmpc.wire.records import Records
+
+ALICE, BOB, EVE = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
+PSK = bytes([5]) * 32
+HELLO = Hello(ALICE.public_key, Purpose.MESH, b"alice's nonce 16")
+REPLY = Reply(Answer.ACCEPTED, b"and bob's own 16")
+
+
+def mirrored(public_key: bytes) -> bytes:
+    """-A: the other address of the same X25519 key."""
+    return public_key[:31] + bytes([public_key[31] ^ 0x80])
+
+
+def dialler(
+    identity: Identity = ALICE, peer: bytes = BOB.public_key, psk: bytes = PSK, hello: Hello = HELLO
+) -> DiallerHandshake:
+    return DiallerHandshake(identity, peer, psk, hello, ephemeral=bytes([7]) * 32)
+
+
+def listener(identity: Identity = BOB, ephemeral: bytes = bytes([8]) * 32) -> ListenerHandshake:
+    return ListenerHandshake(identity, ephemeral)
+
+
+def hear(message: bytes, psks: tuple[bytes, ...] = (PSK,), identity: Identity = BOB) -> Hello:
+    listening = listener(identity)
+    listening.read_static(message)
+    return listening.read_hello(psks)[1]
+
+
+def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, Hello, Records]:
+    """A handshake that nobody disturbs: what the dialler gets, then what the listener gets."""
+    dialling, listening = dialler(hello=hello), listener()
+    assert listening.read_static(dialling.message()) == ALICE.x25519_public
+    index, heard = listening.read_hello([PSK])
+    assert index == 0
+    message, listener_records = listening.answer(reply)
+    answer, dialler_records = dialling.receive(message)
+    return answer, dialler_records, heard, listener_records
+
+
+def raw_message(payload: bytes) -> bytes:
+    """Message 1 of a dialler that holds ALICE's key and says whatever it likes."""
+    noise = Initiator(
+        prologue=b"onionmpc/1" + BOB.public_key,
+        static_private=ALICE.x25519_private,
+        ephemeral_private=bytes([7]) * 32,
+        remote_static=BOB.x25519_public,
+    )
+    return bytes([VERSION]) + noise.write_first(payload, PSK)
+
+
+def raw_hello(public_key: bytes = ALICE.public_key, purpose: int = 2) -> bytes:
+    return struct.pack(">32sB16s32sQQ", public_key, purpose, bytes(16), bytes(32), 0, 0)
+
+
+def altered(message: bytes) -> list[bytes]:
+    return [message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :] for at in range(len(message))]
+
+
+def test_messages_have_the_sizes_of_the_protocol() -> None:
+    assert len(dialler().message()) == MESSAGE_1_BYTES == 194
+    listening = listener()
+    listening.read_static(dialler().message())
+    listening.read_hello([PSK])
+    assert len(listening.answer(REPLY)[0]) == MESSAGE_2_BYTES == 82
+
+
+def test_records_flow_both_ways_after_it() -> None:
+    _, ours, _, theirs = shake()
+    assert list(theirs.decode(ours.encode(b"there"))) == [b"there"]
+    assert list(ours.decode(theirs.encode(b"back"))) == [b"back"]
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_all_that_the_dialler_says_arrives(purpose: Purpose) -> None:
+    hello = Hello(ALICE.public_key, purpose, bytes(range(16)), bytes(range(32)), (2**64 - 1, 7))
+    assert shake(hello=hello)[2] == hello
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_all_that_the_listener_answers_arrives(answer: Answer) -> None:
+    reply = Reply(answer, bytes(range(16)), (3, 2**64 - 1))
+    assert shake(reply=reply)[0] == reply
+
+
+def test_the_first_psk_that_opens_it_is_named() -> None:
+    psks = [bytes([number]) * 32 for number in range(5)] + [PSK, NO_PSK]
+    listening = listener()
+    listening.read_static(dialler().message())
+    assert listening.read_hello(psks) == (5, HELLO)
+
+
+@pytest.mark.parametrize("psks", [(), (NO_PSK,), (PSK[:-1] + b"\x00", NO_PSK)], ids=["none", "one", "two"])
+def test_another_psk_is_refused(psks: tuple[bytes, ...]) -> None:
+    with pytest.raises(AuthenticationFailed, match="under no key of ours"):
+        hear(dialler().message(), psks)
+
+
+def test_a_message_for_another_listener_is_refused() -> None:
+    with pytest.raises(AuthenticationFailed):
+        hear(dialler(peer=EVE.public_key).message())
+
+
+def test_a_message_for_the_mirror_image_of_the_listener_is_refused() -> None:
+    # Its X25519 key is the same; only the prologue tells the two addresses apart.
+    with pytest.raises(AuthenticationFailed):
+        hear(dialler(peer=mirrored(BOB.public_key)).message())
+
+
+def test_an_address_of_another_key_cannot_be_claimed() -> None:
+    message = dialler(identity=EVE, hello=replace(HELLO, public_key=ALICE.public_key)).message()
+    with pytest.raises(AuthenticationFailed, match="claims an address whose key it does not hold"):
+        hear(message)
+
+
+def test_the_mirror_image_of_ones_own_address_is_told_as_it_was_said() -> None:
+    # Who holds A holds -A as well, so this is true; that -A is not on the roster is for the keeper to see.
+    claim = replace(HELLO, public_key=mirrored(ALICE.public_key))
+    assert hear(dialler(hello=claim).message()).public_key == mirrored(ALICE.public_key) != ALICE.public_key
+
+
+@pytest.mark.parametrize(
+    "public_key",
+    [bytes(32), bytes([1]) + bytes(31), b"\xff" * 32, bytes([2]) + bytes(31)],
+    ids=["small order", "neutral", "not canonical", "not on the curve"],
+)
+def test_a_claim_that_is_no_key_at_all_is_refused(public_key: bytes) -> None:
+    with pytest.raises(AuthenticationFailed, match="malformed"):
+        hear(raw_message(raw_hello(public_key)))
+
+
+@pytest.mark.parametrize("purpose", [0, 4, 255])
+def test_an_unknown_purpose_is_refused(purpose: int) -> None:
+    assert hear(raw_message(raw_hello())).purpose is Purpose.MESH
+    with pytest.raises(AuthenticationFailed, match="malformed"):
+        hear(raw_message(raw_hello(purpose=purpose)))
+
+
+def test_a_hello_of_another_size_is_refused() -> None:
+    for payload in (raw_hello()[:-1], raw_hello() + b"\x00", b""):
+        with pytest.raises(AuthenticationFailed):
+            hear(raw_message(payload))
+
+
+def test_message_1_cut_anywhere_or_with_a_tail_is_refused() -> None:
+    message = dialler().message()
+    for wrong in [*(message[:length] for length in range(len(message))), message + b"\x00"]:
+        with pytest.raises(AuthenticationFailed, match="not a handshake of our version"):
+            listener().read_static(wrong)
+
+
+def test_message_1_altered_at_any_byte_is_refused() -> None:
+    for wrong in altered(dialler().message()):
+        with pytest.raises(AuthenticationFailed):
+            hear(wrong)
+
+
+def answered() -> tuple[DiallerHandshake, bytes]:
+    dialling, listening = dialler(), listener()
+    listening.read_static(dialling.message())
+    listening.read_hello([PSK])
+    return dialling, listening.answer(REPLY)[0]
+
+
+def test_message_2_cut_anywhere_or_with_a_tail_is_refused() -> None:
+    _, message = answered()
+    for length in range(len(message)):
+        dialling, _ = answered()
+        with pytest.raises(AuthenticationFailed):
+            dialling.receive(message[:length])
+    dialling, _ = answered()
+    with pytest.raises(AuthenticationFailed):
+        dialling.receive(message + b"\x00")
+
+
+def test_message_2_altered_at_any_byte_is_refused() -> None:
+    for wrong in altered(answered()[1]):
+        dialling, _ = answered()
+        with pytest.raises(AuthenticationFailed):
+            dialling.receive(wrong)
+
+
+def test_message_2_of_another_listener_is_refused() -> None:
+    dialling, eve = dialler(), listener(EVE)
+    other = dialler(peer=EVE.public_key)
+    eve.read_static(other.message())
+    eve.read_hello([PSK])
+    dialling.message()
+    with pytest.raises(AuthenticationFailed):
+        dialling.receive(eve.answer(REPLY)[0])
+
+
+def test_message_2_of_another_handshake_is_refused() -> None:
+    _, message = answered()
+    later = DiallerHandshake(ALICE, BOB.public_key, PSK, HELLO, ephemeral=bytes([9]) * 32)
+    later.message()
+    with pytest.raises(AuthenticationFailed):
+        later.receive(message)
+
+
+def test_a_message_1_sent_back_is_no_message_2_and_the_other_way_round() -> None:
+    dialling = dialler()
+    message = dialling.message()
+    with pytest.raises(AuthenticationFailed):
+        dialling.receive(message)
+    with pytest.raises(AuthenticationFailed):
+        listener().read_static(answered()[1])
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_a_message_1_of_another_version_is_refused(version: int) -> None:
+    with pytest.raises(AuthenticationFailed, match="not a handshake of our version"):
+        listener().read_static(bytes([version]) + dialler().message()[1:])
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(81), bytes(200)])
+def test_a_dialler_that_sees_another_version_names_it(rest: bytes) -> None:
+    with pytest.raises(AuthenticationFailed, match="speaks version 2 of the protocol, expected 1") as raised:
+        dialler().receive(b"\x02" + rest)
+    assert "same version" in raised.value.hint
+
+
+def test_the_refusal_is_the_version_byte_and_says_so() -> None:
+    assert bytes([1]) == REFUSAL
+    with pytest.raises(AuthenticationFailed, match="refused the handshake"):
+        dialler().receive(REFUSAL)
+
+
+def test_a_stream_that_ends_without_an_answer_says_so() -> None:
+    with pytest.raises(AuthenticationFailed, match="before it answered"):
+        dialler().receive(b"")
+
+
+def test_an_unknown_answer_is_refused() -> None:
+    dialling, listening = dialler(), listener()
+    listening.read_static(dialling.message())
+    listening.read_hello([PSK])
+    message, _ = listening.answer(Reply(4, bytes(16)))  # type: ignore[arg-type]
+    with pytest.raises(AuthenticationFailed, match="none that we know"):
+        dialling.receive(message)
+
+
+def test_a_replayed_message_1_is_answered_and_no_record_can_follow() -> None:
+    dialling, first = dialler(), listener()
+    message = dialling.message()
+    first.read_static(message)
+    first.read_hello([PSK])
+    reply, _ = first.answer(REPLY)
+    _, records = dialling.receive(reply)
+    recorded = records.encode(b"the dialler's first record")
+
+    # The listener cannot know yet: the message is the dialler's own, byte for byte.
+    second = listener(ephemeral=bytes([10]) * 32)
+    second.read_static(message)
+    assert second.read_hello([PSK]) == (0, HELLO)
+    _, records = second.answer(REPLY)
+    with pytest.raises(AuthenticationFailed):
+        list(records.decode(recorded))

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stem.response import ControlMessage
-
 from onionmpc.mesh.network import OwnPath
+from onionmpc.tor.events import parse_event
 
 # A circuit's purpose changes while it is built or reused; only the joined states have their final length.
 CLIENT, SERVICE = "HS_CLIENT_REND", "HS_SERVICE_REND"
@@ -68,9 +67,8 @@ def _path(circuits: Iterable[Circuit]) -> OwnPath | None:
 
 
 def _parse_circuit(line: str) -> Circuit | None:
-    try:
-        event = ControlMessage.from_str(f"650 CIRC {line}\r\n", "EVENT", normalize=True)
-    except ValueError:  # stem's ProtocolError: a line of a later tor; better no measure than a wrong one
+    event = parse_event("CIRC", line)
+    if event is None:
         return None
     if event.status != "BUILT" or not event.path or (event.purpose, event.hs_state) not in JOINED:
         return None

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from stem.response import ControlMessage
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from txtorcon import TorControlProtocol, TorProtocolError
@@ -23,6 +22,7 @@ from txtorcon.torcontrolprotocol import TorDisconnectError
 
 from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed
 from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.events import parse_event
 from onionmpc.tor.probe import Kind, Probe, probe
 
 PASSWORD_VARIABLE = "ONIONMPC_CONTROL_PASSWORD"  # noqa: S105 (its name, not the password)
@@ -181,15 +181,14 @@ class Bootstrap:
 
     def after(self, text: str) -> Bootstrap:
         """Return the state after a STATUS_CLIENT or STATUS_GENERAL event. Source: control-spec, "STATUS_CLIENT"."""
-        try:
-            event = ControlMessage.from_str(f"650 STATUS_CLIENT {text}\r\n", "EVENT", normalize=True)
-            seen = event.arguments
-            if event.action == "BOOTSTRAP":
-                return Bootstrap(int(seen["PROGRESS"]), seen["SUMMARY"], seen.get("WARNING", self.warning), self.skew_s)
-            if event.action == "CLOCK_SKEW":
-                return Bootstrap(self.percent, self.summary, self.warning, int(seen["SKEW"]))
-        except (ValueError, KeyError):  # an event of a later tor: not ours to stumble over
-            pass
+        event = parse_event("STATUS_CLIENT", text)
+        said: dict[str, str] = event.arguments if event else {}
+        if event and event.action == "BOOTSTRAP" and said.get("PROGRESS", "").isdigit():
+            return Bootstrap(
+                int(said["PROGRESS"]), said.get("SUMMARY", ""), said.get("WARNING", self.warning), self.skew_s
+            )
+        if event and event.action == "CLOCK_SKEW" and said.get("SKEW", "").lstrip("-").isdigit():
+            return Bootstrap(self.percent, self.summary, self.warning, int(said["SKEW"]))
         return self
 
     @property

@@ -113,6 +113,8 @@ def _translate(socks: Endpoint, error: ProxyError) -> PeerUnreachable | TorFaile
         return PeerUnreachable(PEER_REPLIES[code])
     if code in OWN_REPLIES:
         return TorFailed(f"tor's SOCKS port {socks} refuses: {OWN_REPLIES[code]}", hint="use a tor of onionmpc's own")
+    if str(error) == "Connection closed unexpectedly":
+        return PeerUnreachable("tor hung up instead of an answer")
     if code is not None:
         return PeerUnreachable(f"tor answered with the SOCKS reply {code:#04x}, which we do not know")
     return TorFailed(f"{socks} does not speak SOCKS5 as tor does", hint="check that it is tor's SOCKS port")

@@ -11,11 +11,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from stem.response import ControlMessage
-
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity
 from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.events import parse_event
 
 # The same at every party, so that an address alone says where to dial. Registered for nothing by IANA, and kept fixed
 # for filters before a control port, which list ADD_ONION commands by their virtual port. Also in torrc.d/*.torrc.
@@ -38,9 +37,8 @@ class Uploads:
 
     def hear(self, address: str, text: str) -> bool:
         """Take an HS_DESC event; return whether it told us anything new. Source: control-spec, "HS_DESC"."""
-        try:
-            event = ControlMessage.from_str(f"650 HS_DESC {text}\r\n", "EVENT", normalize=True)
-        except ValueError:
+        event = parse_event("HS_DESC", text)
+        if event is None:
             return False
         directories = {"UPLOAD": self.sent, "UPLOADED": self.taken, "FAILED": self.refused}.get(event.action)
         if event.address != address or directories is None:

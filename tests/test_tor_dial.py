@@ -1,0 +1,160 @@
+"""Dialling through a SOCKS port, against a fake one that gives every reply."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from onionmpc.errors import PeerUnreachable, TorError, TorFailed
+from onionmpc.files import socket_directory
+from onionmpc.identity import Onion
+from onionmpc.mesh.listener import listening_local, listening_unix
+from onionmpc.mesh.network import Stream
+from onionmpc.tor.dial import OWN_REPLIES, PEER_REPLIES, dial
+from onionmpc.tor.endpoint import Endpoint
+
+ONION = Onion("a" * 56 + ".onion")
+PORT = 9880
+SUCCEEDED = bytes([5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+
+Serve = Callable[[Stream], Awaitable[None]]
+
+
+class FakeSocks:
+    """Answers a connection request with fixed bytes, then echoes; keeps what it was asked."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.logins: list[bytes] = []
+        self.requests: list[bytes] = []
+
+    async def serve(self, stream: Stream) -> None:
+        reader, writer = stream.reader, stream.writer
+        _, methods = await reader.readexactly(2)
+        assert 2 in await reader.readexactly(methods)
+        writer.write(b"\x05\x02")
+        _, length = await reader.readexactly(2)
+        name = await reader.readexactly(length)
+        password = await reader.readexactly((await reader.readexactly(1))[0])
+        self.logins.append(name + b":" + password)
+        writer.write(b"\x01\x00")
+        head = await reader.readexactly(5)
+        self.requests.append(head + await reader.readexactly(head[4] + 2))
+        writer.write(self.answer)
+        while self.answer == SUCCEEDED and (more := await reader.read(100)):
+            writer.write(more)
+        await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[Endpoint]:
+    with socket_directory() as directory:
+        path = directory / "socks"
+        async with listening_unix(path, serve):
+            yield Endpoint(path=str(path))
+
+
+def refusal(serve: Serve, timeout_s: float = 5) -> TorError | PeerUnreachable:
+    async def main() -> None:
+        async with listening(serve) as socks:
+            await dial(socks, ONION, PORT, timeout_s)
+
+    with pytest.raises((TorFailed, PeerUnreachable)) as raised:
+        asyncio.run(main())
+    assert ONION[:56] not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+    return raised.value
+
+
+def test_the_name_goes_to_tor_unresolved_and_each_dial_has_its_own_isolation() -> None:
+    fake = FakeSocks(SUCCEEDED)
+
+    async def main() -> list[str]:
+        usernames = []
+        async with listening(fake.serve) as socks:
+            for _ in range(2):
+                dialled = await dial(socks, ONION, PORT, 5)
+                usernames.append(dialled.username)
+                dialled.stream.writer.write(b"echo")
+                assert await dialled.stream.reader.readexactly(4) == b"echo"
+                await dialled.stream.close()
+        return usernames
+
+    usernames = asyncio.run(main())
+    assert fake.requests == [b"\x05\x01\x00\x03\x3e" + ONION.encode() + PORT.to_bytes(2)] * 2
+    assert [login.split(b":")[0].decode() for login in fake.logins] == usernames
+    assert len(set(fake.logins)) == 2
+
+
+def test_a_port_of_this_machine_will_do() -> None:
+    fake = FakeSocks(SUCCEEDED)
+
+    async def main() -> None:
+        async with listening_local(fake.serve) as port:
+            dialled = await dial(Endpoint(port=port), ONION, PORT, 5)
+            dialled.stream.writer.write(b"echo")
+            assert await dialled.stream.reader.readexactly(4) == b"echo"
+            await dialled.stream.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("code", "words"), PEER_REPLIES.items())
+def test_a_reply_about_the_peer_has_words(code: int, words: str) -> None:
+    error = refusal(FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0])).serve)
+    assert isinstance(error, PeerUnreachable)
+    assert str(error) == words
+
+
+@pytest.mark.parametrize(("code", "words"), OWN_REPLIES.items())
+def test_a_reply_about_our_tor_blames_our_tor(code: int, words: str) -> None:
+    error = refusal(FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0])).serve)
+    assert isinstance(error, TorFailed)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("code", [0x09, 0x42, 0xF8, 0xFF])
+def test_an_unknown_reply_is_named(code: int) -> None:
+    error = refusal(FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0])).serve)
+    assert isinstance(error, PeerUnreachable)
+    assert f"{code:#04x}" in str(error)
+
+
+def test_a_silent_tor_costs_no_more_than_the_deadline() -> None:
+    async def silent(stream: Stream) -> None:
+        await stream.reader.read()
+
+    error = refusal(silent, timeout_s=0.05)
+    assert isinstance(error, PeerUnreachable)
+    assert "no answer within 0.05 s" in str(error)
+
+
+@pytest.mark.parametrize("cut_after", [b"", b"\x05", b"\x05\x02"])
+def test_a_tor_that_hangs_up_is_no_answer(cut_after: bytes) -> None:
+    async def hang_up(stream: Stream) -> None:
+        await stream.reader.readexactly(1)
+        stream.writer.write(cut_after)
+        stream.writer.close()
+
+    assert isinstance(refusal(hang_up), TorError | PeerUnreachable)
+
+
+def test_a_port_that_is_not_socks_is_named() -> None:
+    async def web(stream: Stream) -> None:
+        await stream.reader.readexactly(1)
+        stream.writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        stream.writer.close()
+
+    error = refusal(web)
+    assert isinstance(error, TorFailed)
+    assert "does not speak SOCKS5" in str(error)
+
+
+def test_no_tor_is_our_own_trouble(tmp_path: Path) -> None:
+    with pytest.raises(TorFailed, match="does not answer: No such file"):
+        asyncio.run(dial(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))

@@ -1,0 +1,392 @@
+"""The control connection, against a scripted control port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed, UnsafeSetting, UsageError
+from onionmpc.files import socket_directory
+from onionmpc.mesh.listener import listening_unix
+from onionmpc.mesh.network import Stream
+from onionmpc.tor.control import Bootstrap, CommandRefused, open_control
+from onionmpc.tor.endpoint import Endpoint, parse_endpoint
+from onionmpc.tor.probe import Kind, Probe, parse_answer, probe
+
+SECRET = "c2VjcmV0IGtleQ=="
+LOGIN = {
+    "PROTOCOLINFO": '250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n',
+    "AUTHENTICATE": "250 OK\r\n",
+    "GETINFO signal/names": "250-signal/names=RELOAD HALT\r\n250 OK\r\n",
+    "GETINFO version": "250-version=0.4.9.11\r\n250 OK\r\n",
+    "GETINFO events/names": "250-events/names=STATUS_CLIENT STATUS_GENERAL HS_DESC CIRC\r\n250 OK\r\n",
+    "USEFEATURE": "250 OK\r\n",
+    "SETEVENTS": "250 OK\r\n",
+    "GETINFO status/bootstrap-phase": (
+        '250-status/bootstrap-phase=NOTICE BOOTSTRAP PROGRESS=10 TAG=conn_done SUMMARY="Connected"\r\n250 OK\r\n'
+    ),
+}
+
+
+class FakeControl:
+    """Answers each command line by the longest key that it starts with; an answer of "" hangs up."""
+
+    def __init__(self, answers: dict[str, str] | None = None) -> None:
+        self.answers = LOGIN | (answers or {})
+        self.heard: list[str] = []
+        self.streams: list[Stream] = []
+
+    async def serve(self, stream: Stream) -> None:
+        self.streams.append(stream)
+        while line := (await stream.reader.readline()).decode().strip():
+            self.heard.append(line)
+            known = [key for key in self.answers if line.startswith(key)]
+            answer = self.answers[max(known, key=len)] if known else '552 Unrecognized key "x"\r\n'
+            if not answer:
+                break
+            stream.writer.write(answer.encode())
+        stream.writer.close()
+
+    def tell(self, event: str) -> None:
+        self.streams[-1].writer.write(f"650 {event}\r\n".encode())
+
+
+@contextlib.asynccontextmanager
+async def listening(fake: FakeControl) -> AsyncIterator[Endpoint]:
+    with socket_directory() as directory:
+        path = directory / "control"
+        async with listening_unix(path, fake.serve):
+            yield Endpoint(path=str(path))
+
+
+def refusal(fake: FakeControl, timeout_s: float = 5) -> ControlRefused:
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint, timeout_s):
+            pytest.fail("logged in")
+
+    with pytest.raises(ControlRefused) as raised:
+        asyncio.run(main())
+    return raised.value
+
+
+# --- Asking and commanding -------------------------------------------------------------------------------------
+
+
+def test_values_come_as_tor_wrote_them() -> None:
+    fake = FakeControl(
+        {
+            "GETINFO one": '250-one="127.0.0.1:9050" "unix:/run/tor/socks"\r\n250 OK\r\n',
+            "GETINFO many": "250+many=\r\nfirst=1\r\nsecond\r\n.\r\n250 OK\r\n",
+            "GETINFO none": "250-none=\r\n250 OK\r\n",
+        }
+    )
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            assert control.version == "0.4.9.11"
+            assert await control.get_info("one") == '"127.0.0.1:9050" "unix:/run/tor/socks"'
+            assert await control.get_info("many") == "first=1\nsecond"
+            assert await control.get_info("none") == ""
+            with pytest.raises(CommandRefused, match='tor refused GETINFO: 552 Unrecognized key "x"'):
+                await control.get_info("unheard-of")
+            assert await control.get_info("none") == ""
+
+    asyncio.run(main())
+
+
+def test_two_commands_in_one_line_are_our_own_bug() -> None:
+    fake = FakeControl()
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            with pytest.raises(LocalProtocolError):
+                await control.command("GETINFO version\r\nSIGNAL HALT")
+
+    asyncio.run(main())
+    assert not any("HALT" in line for line in fake.heard)
+
+
+def test_a_cancelled_command_leaves_the_next_one_its_own_answer() -> None:
+    fake = FakeControl({"GETINFO slow": "250-slow=1\r\n250 OK\r\n"})
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await control.get_info("slow")
+            assert await control.get_info("version") == "0.4.9.11"
+
+    asyncio.run(main())
+
+
+def test_events_reach_their_listener_until_it_leaves() -> None:
+    fake = FakeControl()
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            async with control.on_event("HS_DESC", heard.put_nowait):
+                fake.tell("HS_DESC UPLOADED a UNKNOWN b")
+                assert await heard.get() == "UPLOADED a UNKNOWN b"
+            fake.tell("HS_DESC UPLOADED c UNKNOWN d")
+            await control.get_info("version")
+            assert heard.empty()
+            with pytest.raises(CommandRefused, match="unknown event NEW_THING"):
+                async with control.on_event("NEW_THING", heard.put_nowait):
+                    pass
+
+    asyncio.run(main())
+    assert [line for line in fake.heard if line.startswith("SETEVENTS")] == ["SETEVENTS HS_DESC", "SETEVENTS"]
+
+
+def test_a_lost_connection_is_told_to_all_who_wait() -> None:
+    fake = FakeControl({"ADD_ONION": ""})
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            waiting = asyncio.create_task(control.unless_closed(asyncio.Event().wait()))
+            with pytest.raises(TorFailed, match="closed the control connection"):
+                await control.command("ADD_ONION x")
+            with pytest.raises(TorFailed, match="closed the control connection"):
+                await waiting
+            with pytest.raises(TorFailed, match="closed the control connection"):
+                await control.command("GETINFO version")
+            assert control.closed.done()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("answer", ["", "512 Invalid argument\r\n", "250 garbage\r\nmore garbage\r\n\xff\r\n"])
+def test_a_private_key_reaches_no_error_and_no_log(
+    answer: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said: list[str] = []
+
+    async def main() -> None:
+        async with listening(FakeControl({"ADD_ONION": answer})) as endpoint, open_control(endpoint) as control:
+            try:
+                await control.command(f"ADD_ONION ED25519-V3:{SECRET} Port=9880")
+                await control.command("GETINFO version")
+            except TorFailed as error:
+                said.extend([repr(error), "".join(traceback.format_exception(error))])
+            said.extend([repr(control), str(control)])
+
+    asyncio.run(main(), debug=True)
+    output = capfd.readouterr()
+    assert SECRET not in "".join([*said, caplog.text, output.out, output.err])
+
+
+# --- Logging in ------------------------------------------------------------------------------------------------
+
+
+def cookie_login(cookie: Path, methods: str = "COOKIE,SAFECOOKIE") -> str:
+    return f'250-PROTOCOLINFO 1\r\n250-AUTH METHODS={methods} COOKIEFILE="{cookie}"\r\n250 OK\r\n'
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_control(Endpoint(path=str(tmp_path / "control"))):
+            pass
+
+    with pytest.raises(ControlRefused, match="is nothing, expected a control port") as raised:
+        asyncio.run(main())
+    assert "starts a tor of its own" in raised.value.hint
+
+
+def test_something_else_there() -> None:
+    error = refusal(FakeControl({"PROTOCOLINFO": "SSH-2.0-OpenSSH\r\n"}), timeout_s=0.1)
+    assert "is something that is not tor" in str(error)
+
+
+def test_a_cookie_that_cannot_be_read_names_its_file(tmp_path: Path) -> None:
+    error = refusal(FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie")}))
+    assert f"wants its cookie, and {tmp_path}/cookie cannot be read: No such file" in str(error)
+    assert "debian-tor" in error.hint
+
+
+def test_a_tor_that_does_not_know_its_own_cookie_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cookie").write_bytes(bytes(32))
+    challenge = f"250 AUTHCHALLENGE SERVERHASH={'0' * 64} SERVERNONCE={'0' * 64}\r\n"
+    error = refusal(FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie"), "AUTHCHALLENGE": challenge}))
+    assert "does not prove that it knows the cookie it names" in str(error)
+
+
+def test_a_cookie_of_a_wrong_length_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cookie").write_bytes(bytes(31))
+    error = refusal(FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie")}))
+    assert "does not prove that it knows the cookie it names" in str(error)
+
+
+PASSWORD_LOGIN = "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=HASHEDPASSWORD\r\n250 OK\r\n"
+
+
+def test_a_wanted_password_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONIONMPC_CONTROL_PASSWORD", raising=False)
+    error = refusal(FakeControl({"PROTOCOLINFO": PASSWORD_LOGIN}))
+    assert "wants a password" in str(error)
+    assert "ONIONMPC_CONTROL_PASSWORD" in error.hint
+
+
+def test_a_wrong_password_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", SECRET)
+    fake = FakeControl(
+        {"PROTOCOLINFO": PASSWORD_LOGIN, "AUTHENTICATE": "515 Authentication failed: Password did not match\r\n"}
+    )
+    error = refusal(fake)
+    assert "refused our login: 515" in str(error)
+    assert SECRET not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("methods", ["HASHEDPASSWORD", "COOKIE,SAFECOOKIE,HASHEDPASSWORD"])
+def test_a_right_password_logs_in_where_no_cookie_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, methods: str
+) -> None:
+    monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "open sesame")
+    fake = FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie", methods)})
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint):
+            pass
+
+    asyncio.run(main())
+    assert f"AUTHENTICATE {b'open sesame'.hex()}" in fake.heard
+
+
+def test_a_tor_that_hangs_up_while_we_log_in() -> None:
+    assert "hung up while we logged in" in str(refusal(FakeControl({"AUTHENTICATE": ""})))
+
+
+def test_a_tor_that_never_answers_the_login() -> None:
+    error = refusal(FakeControl({"AUTHENTICATE": "250-so far\r\n"}), timeout_s=0.1)
+    assert "did not let us in within 0.1 s" in str(error)
+
+
+def test_no_secret_is_sent_to_what_may_not_be_a_tor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", SECRET)
+    fake = FakeControl({"PROTOCOLINFO": "HTTP/1.0 501 Tor is not an HTTP Proxy\r\n\r\n"})
+    assert "is a SOCKS port, expected a control port" in str(refusal(fake, timeout_s=0.1))
+    assert fake.heard == ["PROTOCOLINFO 1"]
+
+
+# --- Bootstrap -------------------------------------------------------------------------------------------------
+
+
+def test_bootstrap_tells_percent_and_summary_until_it_is_done() -> None:
+    fake = FakeControl()
+    told: list[tuple[int, str]] = []
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+
+            def progress(percent: int, summary: str) -> None:
+                told.append((percent, summary))
+                if percent == 10:
+                    fake.tell("STATUS_CLIENT NOTICE CIRCUIT_NOT_ESTABLISHED REASON=x")
+                    fake.tell('STATUS_CLIENT NOTICE BOOTSTRAP PROGRESS=50 TAG=loading SUMMARY="Loading"')
+                    fake.tell('STATUS_CLIENT NOTICE BOOTSTRAP PROGRESS=50 TAG=loading SUMMARY="Loading"')
+                    fake.tell('STATUS_CLIENT NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY="Done"')
+
+            await control.bootstrap(progress, 5)
+
+    asyncio.run(main())
+    assert told == [(10, "Connected"), (50, "Loading"), (100, "Done")]
+
+
+def test_a_filter_that_hides_the_events_does_not_hide_the_end() -> None:
+    done = '250-status/bootstrap-phase=NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY="Done"\r\n250 OK\r\n'
+    fake = FakeControl({"SETEVENTS": "510 Command filtered\r\n", "GETINFO status/bootstrap-phase": done})
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            await control.bootstrap(lambda percent, summary: None, 5)
+
+    asyncio.run(main())
+
+
+def test_a_bootstrap_that_stops_says_where_and_what_may_help() -> None:
+    async def main() -> None:
+        async with listening(FakeControl()) as endpoint, open_control(endpoint) as control:
+            await control.bootstrap(lambda percent, summary: None, 0.2)
+
+    with pytest.raises(BootstrapTimeout, match=r"tor got to 10 % \(Connected\) in 0.2 s") as raised:
+        asyncio.run(main())
+    assert "bridges" in raised.value.hint
+
+
+def test_what_tor_complains_of_is_kept() -> None:
+    state = (
+        Bootstrap()
+        .after('WARN BOOTSTRAP PROGRESS=10 TAG=conn SUMMARY="Connecting" WARNING="Connection refused" REASON=REFUSED')
+        .after('NOTICE BOOTSTRAP PROGRESS=14 TAG=handshake SUMMARY="Handshaking"')
+    )
+    assert state.seen == "Handshaking; Connection refused"
+
+
+@pytest.mark.parametrize(("skew", "words"), [(7200, "7200 s fast"), (-90, "90 s slow")])
+def test_a_wrong_clock_is_the_hint(skew: int, words: str) -> None:
+    assert words in Bootstrap().after(f"WARN CLOCK_SKEW SKEW={skew} MIN_SKEW=60 SOURCE=CONSENSUS").hint
+
+
+@pytest.mark.parametrize("text", ["", "NOTICE BOOTSTRAP", "NOTICE BOOTSTRAP PROGRESS=x", "WARN CLOCK_SKEW SKEW=x", "?"])
+def test_an_event_not_understood_changes_nothing(text: str) -> None:
+    assert Bootstrap(10, "Connected").after(text) == Bootstrap(10, "Connected")
+
+
+# --- Places ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("unix:/run/tor/control", Endpoint(path="/run/tor/control")),
+        ("127.0.0.1:9051", Endpoint(port=9051)),
+        ("localhost:9051", Endpoint(port=9051)),
+        (":9051", Endpoint(port=9051)),
+        ("9051", Endpoint(port=9051)),
+        ("[::1]:9051", Endpoint(host="::1", port=9051)),
+        ("0.0.0.0:9050", Endpoint(port=9050)),
+    ],
+)
+def test_a_place_is_read(text: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(text) == endpoint
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize("text", ["", "unix:", "unix:control", "127.0.0.1:", "127.0.0.1:0", "[::1]:70000", "tor:9051"])
+def test_what_is_no_place_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_endpoint(text)
+
+
+@pytest.mark.parametrize("text", ["192.168.1.5:9051", "[2001:db8::1]:9051"])
+def test_another_machine_is_refused(text: str) -> None:
+    with pytest.raises(UnsafeSetting, match="another machine"):
+        parse_endpoint(text)
+
+
+def test_a_probe_reads_what_tor_says() -> None:
+    answer = b'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE,SAFECOOKIE COOKIEFILE="/run/a \\"b\\""\r\n'
+    answer += b'250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n'
+    expected = Probe(Kind.CONTROL, frozenset({"COOKIE", "SAFECOOKIE"}), '/run/a "b"', "0.4.9.11")
+    assert parse_answer(answer) == expected
+    assert parse_answer(b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html") == Probe(Kind.SOCKS)
+    assert parse_answer(b"") == parse_answer(b"\xff\x00") == Probe(Kind.OTHER)
+
+
+def test_a_probe_does_not_wait_for_ever() -> None:
+    async def silent(stream: Stream) -> None:
+        await stream.reader.read()
+
+    async def main() -> Probe:
+        with socket_directory() as directory:
+            async with listening_unix(directory / "silent", silent):
+                return await probe(Endpoint(path=str(directory / "silent")), timeout_s=0.05)
+
+    assert asyncio.run(main()) == Probe(Kind.OTHER)

@@ -36,7 +36,10 @@ def private_text(arguments: argparse.Namespace, name: str, samples: Sequence[str
     has_terminal = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
     if runs_them_all or not has_terminal:
         sys.exit(f"no {name} given: use --input FILE, or --demo to try this program out")
-    return getpass.getpass(f"party {mpc.pid}, your {name} (not shown): ").strip()
+    try:
+        return getpass.getpass(f"party {mpc.pid}, your {name} (not shown): ").strip()
+    except EOFError:
+        sys.exit(f"no {name} given")
 
 
 def private_integer(arguments: argparse.Namespace, name: str, samples: Sequence[int], highest: int) -> int:

@@ -1,0 +1,32 @@
+"""A sealed-bid auction in which the winner pays the second-highest bid (Vickrey).
+
+Each party bids. All learn who wins, and the price: the highest bid of the others. Nobody learns the winning bid, nor
+whose bid the price was. Of equal highest bids the one of the lowest party number wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mpyc.runtime import mpc
+from private_input import add_private_arguments, private_integer
+
+HIGHEST = 10**9
+SAMPLES = (310, 450, 275)
+
+
+async def main(bid: int) -> None:
+    """Find the highest bid in secret, then the highest of the others."""
+    secint = mpc.SecInt(HIGHEST.bit_length() + 2)
+    async with mpc:
+        bids = mpc.input(secint(bid))
+        winner = int(await mpc.output(mpc.argmax(bids)[0]))
+        others = bids[:winner] + bids[winner + 1 :]
+        price = int(await mpc.output(mpc.max(others))) if others else 0
+    print(f"winner: party {winner}, price: {price}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_private_arguments(parser, "bid")
+    mpc.run(main(private_integer(parser.parse_args(), "bid", SAMPLES, HIGHEST)))

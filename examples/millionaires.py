@@ -1,0 +1,31 @@
+"""Who is the richest?
+
+Each party puts in what it owns. All learn the number of the richest party, or of each if several own the same; nobody
+learns an amount.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mpyc.runtime import mpc
+from private_input import add_private_arguments, private_integer
+
+HIGHEST = 10**12
+SAMPLES = (1_500_000, 7_250_000, 3_000_000)
+
+
+async def main(amount: int) -> None:
+    """Compare each amount with the highest of all, in secret, and print who has it."""
+    secint = mpc.SecInt(HIGHEST.bit_length() + 2)
+    async with mpc:
+        amounts = mpc.input(secint(amount))
+        highest = mpc.max(amounts)
+        richest = await mpc.output([owned >= highest for owned in amounts])
+    print("richest:", ", ".join(f"party {number}" for number, is_richest in enumerate(richest) if is_richest))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_private_arguments(parser, "amount")
+    mpc.run(main(private_integer(parser.parse_args(), "amount", SAMPLES, HIGHEST)))

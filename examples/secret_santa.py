@@ -1,0 +1,31 @@
+"""Who gives a present to whom.
+
+Nobody draws itself, everybody is drawn once, and each party learns only whom it drew itself. There is no input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mpyc.runtime import mpc
+
+SMALLEST_PRIME = 257  # above the number of parties
+
+
+async def main() -> None:
+    """Draw a random permutation without a fixed point in secret, and give each party its own entry."""
+    field = mpc.SecFld(modulus=SMALLEST_PRIME)
+    async with mpc:
+        drawn = mpc.random.random_derangement(field, len(mpc.parties))
+        mine = [await mpc.output(entry, receivers=party) for party, entry in enumerate(drawn)][mpc.pid]
+    print(f"party {mpc.pid} gives a present to party {int(mine)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--demo", action="store_true", help="changes nothing: there is no input to make up")
+    parser.parse_args()
+    if len(mpc.parties) < 2:
+        sys.exit("drawing lots takes at least two parties")
+    mpc.run(main())

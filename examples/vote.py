@@ -1,0 +1,52 @@
+"""A secret ballot.
+
+The candidates are public. Each party votes for one of them. All learn how many votes each candidate got. A vote is a
+row of zeros with a single one, secret-shared; a party that shares anything else, such as a two or two ones, has cast
+no vote, and nobody learns that it was this party's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from mpyc.runtime import mpc
+from private_input import add_private_arguments, private_text
+
+PRIME = 257  # above the number of parties, so that no count wraps around; small, so that a test for zero is short
+MOST_CANDIDATES = 100
+
+
+def one_if_valid(vote: list[Any]) -> Any:
+    """Return a secret one if `vote` has a single one and zeros, else a secret zero."""
+    not_a_bit = [entry * (entry - 1) for entry in vote]
+    not_one_vote = mpc.sum(vote) - 1
+    return mpc.prod([mpc.is_zero(mistake) for mistake in [*not_a_bit, not_one_vote]])
+
+
+async def main(candidates: list[str], choice: int) -> None:
+    """Add up the valid votes in secret and print the totals."""
+    field = mpc.SecFld(modulus=PRIME)
+    async with mpc:
+        votes = mpc.input([field(int(number == choice)) for number in range(len(candidates))])
+        counted = [mpc.scalar_mul(one_if_valid(vote), vote) for vote in votes]
+        sums = [mpc.sum(list(column)) for column in zip(*counted, strict=True)]
+        totals = [int(total) for total in await mpc.output(sums)]
+    for candidate, total in zip(candidates, totals, strict=True):
+        print(f"{candidate}: {total}")
+    print(f"invalid: {len(mpc.parties) - sum(totals)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("candidates", help="their names, separated by commas; the same for all parties")
+    add_private_arguments(parser, "vote")
+    arguments = parser.parse_args()
+    names = [name.strip() for name in arguments.candidates.split(",")]
+    if not 2 <= len(set(names)) == len(names) <= MOST_CANDIDATES or "" in names:
+        sys.exit(f"expected 2 to {MOST_CANDIDATES} different candidates, separated by commas")
+    chosen = private_text(arguments, "vote", [names[0], names[-1], names[0]])
+    if chosen not in names:
+        sys.exit(f"the vote must be for one of: {', '.join(names)}")
+    mpc.run(main(names, names.index(chosen)))

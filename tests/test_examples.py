@@ -1,0 +1,246 @@
+"""The shipped programs: each computes what plain Python computes, and refuses bad input in a sentence.
+
+The parties are processes that run the scripts as they are. MPyC's own sockets, which would listen on all interfaces,
+are replaced by unix sockets in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onionmpc.program.catalogue import catalogue
+from onionmpc.resources import shipped
+
+EXAMPLES = shipped("examples")
+DEADLINE_S = 60
+
+RUN_ON_UNIX_SOCKETS = """
+import os, runpy, sys
+sys.argv = sys.argv[1:]
+from mpyc.runtime import mpc
+loop = mpc._loop
+loop.create_server = lambda factory, port, ssl: loop.create_unix_server(factory, str(port))
+loop.create_connection = lambda factory, host, port, **_: loop.create_unix_connection(factory, str(port))
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_parties(folder: Path, name: str, arguments: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    """Run one party for each of `inputs`, which it reads from standard input; return what each prints."""
+    options = [f"-M{len(inputs)}", "--no-log"]
+    parties = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN_ON_UNIX_SOCKETS, EXAMPLES / f"{name}.py", *options, f"-I{number}", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+        )
+        for number in range(len(inputs))
+    ]
+    printed = []
+    try:
+        for party, line in zip(parties, inputs, strict=True):
+            assert party.stdin
+            party.stdin.write(line)
+            party.stdin.close()
+            party.stdin = None
+        for party in parties:
+            stdout, stderr = party.communicate(timeout=DEADLINE_S)
+            assert party.returncode == 0, stderr
+            printed.append(stdout)
+    finally:
+        for party in parties:
+            party.kill()
+            party.communicate()
+    return printed
+
+
+def run_alone(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a script as its only party, as a person would."""
+    return subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", "--no-log", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+
+
+def read_input(*public: str) -> list[str]:
+    return [*public, "--input", "-"]
+
+
+each_number_of_parties = pytest.mark.parametrize("parties", [1, 2, 3])
+
+
+@each_number_of_parties
+def test_average_salary(tmp_path: Path, parties: int) -> None:
+    salaries = [3900, 4100, 4660][:parties]
+    printed = run_parties(tmp_path, "average_salary", read_input(), [f"{salary}\n" for salary in salaries])
+    expected = round(sum(salaries) / parties)
+    assert printed == [f"average salary of {parties} parties: {expected}\n"] * parties
+
+
+@each_number_of_parties
+def test_millionaires(tmp_path: Path, parties: int) -> None:
+    amounts = [10**12, 0, 10**12][:parties]
+    printed = run_parties(tmp_path, "millionaires", read_input(), [str(amount) for amount in amounts])
+    richest = [f"party {number}" for number, amount in enumerate(amounts) if amount == max(amounts)]
+    assert printed == [f"richest: {', '.join(richest)}\n"] * parties
+
+
+@each_number_of_parties
+def test_vote(tmp_path: Path, parties: int) -> None:
+    votes = ["no", "abstain", "no"][:parties]
+    printed = run_parties(tmp_path, "vote", read_input("yes,no,abstain"), votes)
+    totals = [f"{candidate}: {votes.count(candidate)}\n" for candidate in ("yes", "no", "abstain")]
+    assert printed == ["".join(totals) + "invalid: 0\n"] * parties
+
+
+@each_number_of_parties
+def test_auction(tmp_path: Path, parties: int) -> None:
+    bids = [5, 10**9, 999][:parties]
+    printed = run_parties(tmp_path, "auction", read_input(), [str(bid) for bid in bids])
+    price = sorted([0, *bids])[-2]
+    assert printed == [f"winner: party {bids.index(max(bids))}, price: {price}\n"] * parties
+
+
+def test_equal_bids_go_to_the_lowest_party_at_that_price(tmp_path: Path) -> None:
+    assert run_parties(tmp_path, "auction", read_input(), ["1", "7", "7"])[0] == "winner: party 1, price: 7\n"
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_secret_santa(tmp_path: Path, parties: int) -> None:
+    printed = run_parties(tmp_path, "secret_santa", [], [""] * parties)
+    drawn = []
+    for number, line in enumerate(printed):
+        before, _, receiver = line.strip().rpartition(" party ")
+        assert before == f"party {number} gives a present to"
+        drawn.append(int(receiver))
+    assert sorted(drawn) == list(range(parties))
+    assert all(receiver != number for number, receiver in enumerate(drawn))
+
+
+@each_number_of_parties
+def test_sort(tmp_path: Path, parties: int) -> None:
+    numbers = [[3, -(10**9), 5], [10**9], [0, 3]][:parties]
+    printed = run_parties(tmp_path, "sort", read_input(), [" ".join(map(str, mine)) for mine in numbers])
+    in_order = sorted(itertools.chain(*numbers))
+    assert printed == [f"{len(in_order)} numbers in order: {' '.join(map(str, in_order))}\n"] * parties
+
+
+def test_sort_of_made_up_numbers_is_the_same_for_any_number_of_parties(tmp_path: Path) -> None:
+    alone = run_parties(tmp_path, "sort", ["--count", "7"], [""])
+    assert alone[0].startswith("7 numbers in order: ")
+    assert run_parties(tmp_path, "sort", ["--count", "7"], ["", "", ""]) == alone * 3
+
+
+@each_number_of_parties
+def test_regression(tmp_path: Path, parties: int) -> None:
+    rows = [[[1, 2, 3], [4, 6, -5], [7, 8, 10_000], [0, 1, 1]], [[5, 5, 5]], [[-1, 0, 2], [2, -10_000, 9]]][:parties]
+    texts = ["\n".join(",".join(map(str, row)) for row in mine) for mine in rows]
+    printed = run_parties(tmp_path, "regression", read_input("--columns", "2"), texts)
+    table = np.array([*itertools.chain(*rows)], dtype=float)
+    explaining = np.hstack([np.ones((len(table), 1)), table[:, :-1]])
+    (a, b, c), *_ = np.linalg.lstsq(explaining, table[:, -1])
+    assert printed == [f"{len(table)} rows: y = {a:+.4f} {b:+.4f} x1 {c:+.4f} x2\n"] * parties
+
+
+def test_regression_of_made_up_rows_is_repeatable(tmp_path: Path) -> None:
+    one, two, _ = run_parties(tmp_path, "regression", ["--rows", "50"], ["", "", ""])
+    assert one.startswith("150 rows: y = ")
+    assert one == two == run_parties(tmp_path, "regression", ["--rows", "50"], ["", "", ""])[0]
+
+
+def test_a_forged_vote_is_not_counted() -> None:
+    script = f"""
+import sys
+sys.path[0] = {str(EXAMPLES)!r}
+from vote import PRIME, mpc, one_if_valid
+field = mpc.SecFld(modulus=PRIME)
+valid = [1, 0, 0], [0, 1, 0], [0, 0, 1]
+# The last one sums to 1 modulo the prime, and so do its squares: looking at sums alone would accept it.
+forged = [0, 0, 0], [1, 1, 0], [2, 0, 0], [-1, 0, 0], [1, 1, -1], [2, -1, 0], [128, 130, 0], [172, 172, 171]
+assert sum(forged[-1]) % PRIME == sum(n * n for n in forged[-1]) % PRIME == 1
+for vote in valid + forged:
+    counted = mpc.run(mpc.output(one_if_valid([field(n) for n in vote])))
+    assert counted == (vote in valid), (vote, counted)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--no-log"], capture_output=True, text=True, check=False, timeout=DEADLINE_S
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name, _ in catalogue() if name != "secret_santa"])
+def test_each_program_runs_unattended_with_demo(name: str) -> None:
+    public = ["yes,no"] if name == "vote" else []
+    first, second = (run_alone(name, *public, "--demo") for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout
+    assert first.stdout == second.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("average_salary", ["12a4"], "the salary must be one whole number"),
+        ("average_salary", ["1 2"], "the salary must be one whole number"),
+        ("average_salary", ["--", "-1"], "the salary must be from 0 to 1000000000"),
+        ("average_salary", [], "no salary given: use --input FILE, or --demo to try this program out"),
+        ("average_salary", ["--input", "-"], "the salary must be one whole number"),
+        ("average_salary", ["--input", "/absent"], "cannot read your salary from /absent: No such file or directory"),
+        (
+            "average_salary",
+            ["--input", sys.executable],
+            f"cannot read your salary from {sys.executable}: it is not text",
+        ),
+        ("millionaires", ["1000000000001"], "the amount must be from 0 to 1000000000000"),
+        ("auction", ["9" * 5000], "the bid must be one whole number"),
+        ("vote", ["yes,no", "maybe"], "the vote must be for one of: yes, no"),
+        ("vote", ["yes", "yes"], "expected 2 to 100 different candidates, separated by commas"),
+        ("vote", ["yes,yes", "yes"], "expected 2 to 100 different candidates, separated by commas"),
+        ("sort", ["1", "x"], "the numbers must be whole numbers"),
+        ("sort", ["1000000001"], "the numbers must be from -1000000000 to 1000000000"),
+        ("sort", ["--count", "0"], "--count must be from 1 (one for each party) to 10000"),
+        ("regression", ["--columns", "9"], "--columns must be from 1 to 8, --rows from 1 to 10000"),
+        ("regression", ["1 2; 3"], "expected 1 to 10000 rows of 4 numbers (--columns 3 and what they explain)"),
+        (
+            "regression",
+            ["--columns", "1", "1 2; 1 2"],
+            "the rows of all parties together do not determine the coefficients",
+        ),
+        ("secret_santa", [], "drawing lots takes at least two parties"),
+    ],
+)
+def test_bad_input_ends_with_a_sentence(name: str, arguments: list[str], sentence: str) -> None:
+    done = run_alone(name, *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence + "\n")
+
+
+def test_a_typed_input_is_not_shown() -> None:
+    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) != 0)"  # the script gets a terminal of its own
+    command = [sys.executable, "-c", script, sys.executable, EXAMPLES / "average_salary.py", "--no-log"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as terminal:
+        assert terminal.stdin
+        assert terminal.stdout
+        shown = b""
+        while not shown.endswith(b"not shown): ") and (byte := terminal.stdout.read(1)):
+            shown += byte
+        terminal.stdin.write(b"4242\n")
+        terminal.stdin.flush()
+        after = terminal.communicate(timeout=DEADLINE_S)[0]
+    assert terminal.returncode == 0
+    assert shown == b"party 0, your salary (not shown): "
+    assert after.split() == b"average salary of 1 parties: 4242".split()

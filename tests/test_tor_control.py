@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import traceback
 from collections.abc import AsyncIterator
@@ -160,6 +161,23 @@ def test_a_lost_connection_is_told_to_all_who_wait() -> None:
             assert control.closed.done()
 
     asyncio.run(main())
+
+
+def test_a_lost_connection_leaves_no_failure_for_twisted_to_print(capfd: pytest.CaptureFixture[str]) -> None:
+    fake = FakeControl({"ADD_ONION": ""})
+
+    async def main() -> None:
+        async with (
+            listening(fake) as endpoint,
+            open_control(endpoint) as control,
+            control.on_event("HS_DESC", lambda text: None),
+        ):
+            with pytest.raises(TorFailed):
+                await control.command("ADD_ONION x")
+
+    asyncio.run(main())
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("answer", ["", "512 Invalid argument\r\n", "250 garbage\r\nmore garbage\r\n\xff\r\n"])

@@ -74,16 +74,7 @@ class Control:
         """
         if "\r" in line or "\n" in line:
             raise LocalProtocolError("a control command of more than one line")
-        if self.closed.done():
-            raise _gone()
-        # "from None" below: txtorcon's errors quote the command, and with ADD_ONION the private key.
-        try:
-            reply: str = await self._protocol.queue_command(line).asFuture(asyncio.get_running_loop())
-        except TorProtocolError as error:
-            raise CommandRefused(line, error.code, error.text) from None
-        except TorDisconnectError:
-            raise _gone() from None
-        return reply
+        return await self._ask(line, lambda: self._protocol.queue_command(line))
 
     async def get_info(self, key: str) -> str:
         """Return the value of one GETINFO key, several lines as they come."""
@@ -105,12 +96,12 @@ class Control:
 
         if name not in self._protocol.valid_events:
             raise CommandRefused("SETEVENTS", 552, f"unknown event {name}")
-        await self._subscribed(self._protocol.add_event_listener(name, listen))
+        await self._ask("SETEVENTS", lambda: self._protocol.add_event_listener(name, listen))
         try:
             yield
         finally:
             with contextlib.suppress(TorFailed):
-                await self._subscribed(self._protocol.remove_event_listener(name, listen))
+                await self._ask("SETEVENTS", lambda: self._protocol.remove_event_listener(name, listen))
 
     async def bootstrap(self, progress: BootstrapProgress, timeout_s: float) -> None:
         """Wait until tor can build circuits.
@@ -152,15 +143,18 @@ class Control:
         finally:
             task.cancel()
 
-    async def _subscribed(self, deferred: object) -> None:
+    async def _ask(self, line: str, issue: Callable[[], Any]) -> str:
+        # Not issued when the connection is gone: nobody would take the failure, and Twisted would print it.
         if self.closed.done():
             raise _gone()
+        # "from None" below: txtorcon's errors quote the command, and with ADD_ONION the private key.
         try:
-            await deferred.asFuture(asyncio.get_running_loop())  # type: ignore[attr-defined]
+            reply: str = await issue().asFuture(asyncio.get_running_loop())
         except TorProtocolError as error:
-            raise CommandRefused("SETEVENTS", error.code, error.text) from None
+            raise CommandRefused(line, error.code, error.text) from None
         except TorDisconnectError:
             raise _gone() from None
+        return reply
 
 
 @dataclass(frozen=True, slots=True)

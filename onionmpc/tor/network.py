@@ -41,6 +41,7 @@ class TorOptions:
     Attributes:
         control: "unix:PATH" or "127.0.0.1:PORT" of a tor that runs already; None for one of our own.
         profile: name of the directory in which our own tor keeps its guards; None for the first free one.
+        profiles: where these directories are; None for the state directory. Another network, another place.
         extra_torrc: lines for our own tor.
         bootstrap_timeout_s: from tor's start to a built circuit.
         publish_timeout_s: from then to a descriptor that a directory took.
@@ -48,6 +49,7 @@ class TorOptions:
 
     control: str | None = None
     profile: str | None = None
+    profiles: Path | None = None
     extra_torrc: str = ""
     bootstrap_timeout_s: float = 180.0
     publish_timeout_s: float = 120.0
@@ -208,7 +210,7 @@ async def tor_network(identity: Identity, options: TorOptions, progress: OnProgr
 @contextlib.asynccontextmanager
 async def _own_way(options: TorOptions, progress: OnProgress) -> AsyncIterator[Way]:
     progress(Progress("tor", 0, "starting tor"))
-    base = private_directory(state_directory()) / "tor"
+    base = options.profiles or private_directory(state_directory()) / "tor"
     profile = named_profile(base, options.profile) if options.profile else free_profile(base)
     with profile as directory:
         async with own_tor(directory, options.extra_torrc) as tor, open_control(tor.control) as control:

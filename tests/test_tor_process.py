@@ -1,0 +1,421 @@
+"""A tor of our own: how it starts, what it says when it cannot, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.errors import (
+    ControlRefused,
+    OnionMPCError,
+    OnionNotPublished,
+    TorFailed,
+    TorNotFound,
+    TorTooOld,
+    UsageError,
+)
+from onionmpc.files import socket_directory
+from onionmpc.identity import Identity
+from onionmpc.resources import shipped
+from onionmpc.tor.control import Control, open_control
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.network import Progress, TorOptions, tor_network
+from onionmpc.tor.onion import VIRTUAL_PORT, published
+from onionmpc.tor.probe import Kind, probe
+from onionmpc.tor.process import OwnTor, TorLog, free_profile, named_profile, own_tor
+
+tor = pytest.mark.tor
+
+# Never a packet: what these tests need of tor, it does by itself.
+OFFLINE = "DisableNetwork 1"
+# Opens its SOCKS port, which it does not while its network is disabled; its only authority is a port where nobody is.
+NOWHERE = """TestingTorNetwork 1
+DirAuthority nobody orport=1 no-v2 v3ident={0} 127.0.0.1:2 {0}
+""".format("F" * 40)
+IDENTITY = Identity(bytes(range(32)))
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    return tmp_path / "state" / "tor"
+
+
+@contextlib.asynccontextmanager
+async def running(base: Path, extra: str = OFFLINE) -> AsyncIterator[tuple[OwnTor, Control, int]]:
+    """A tor, a control connection to it and its process id."""
+    with free_profile(base) as profile:
+        async with own_tor(profile, extra) as started, open_control(started.control) as control:
+            yield started, control, int(await control.get_info("process/pid"))
+
+
+def ended(process: int, within_s: float = 10) -> bool:
+    """Wait for the end of a process that need not be our child."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], within_s)[0])
+    finally:
+        os.close(descriptor)
+
+
+def mode(path: Path | str) -> int:
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
+# --- It runs ---------------------------------------------------------------------------------------------------
+
+
+@tor
+def test_it_starts_lets_us_in_by_cookie_and_leaves_nothing(base: Path) -> None:
+    async def main() -> tuple[Path, int, float]:
+        async with running(base) as (started, control, process):
+            assert re.match(r"0\.4\.\d+", control.version)
+            found = await probe(started.control)
+            assert found.kind is Kind.CONTROL
+            assert found.methods == {"COOKIE", "SAFECOOKIE"}
+            assert mode(found.cookie_file) == 0o600
+            assert mode(started.directory) == 0o700
+            assert os.getsid(process) == process  # out of reach of the terminal's Ctrl-C
+            began = time.monotonic()
+        return started.directory, process, time.monotonic() - began
+
+    directory, process, took_s = asyncio.run(main())
+    assert not directory.exists()
+    assert ended(process, 0)
+    assert took_s < 2
+
+
+@tor
+def test_it_listens_on_two_unix_sockets_and_nowhere_else(base: Path) -> None:
+    async def main() -> None:
+        async with running(base, NOWHERE) as (started, control, _):
+            listeners = {
+                key: await control.get_info(f"net/listeners/{key}")
+                for key in ("or", "dir", "socks", "trans", "natd", "dns", "control", "extor", "httptunnel")
+            }
+            assert {key: text for key, text in listeners.items() if text} == {
+                "socks": f'"{started.socks}"',
+                "control": f'"{started.control}"',
+            }
+            assert str(VIRTUAL_PORT) in await control.command("GETCONF LongLivedPorts")
+
+    asyncio.run(main())
+
+
+@tor
+def test_it_ends_when_we_are_killed(base: Path, tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import asyncio
+        from pathlib import Path
+        from onionmpc.tor.process import free_profile, own_tor
+        from onionmpc.tor.control import open_control
+
+        async def main():
+            with free_profile(Path({str(base)!r})) as profile:
+                async with own_tor(profile, {OFFLINE!r}) as tor, open_control(tor.control) as control:
+                    await control.command("TAKEOWNERSHIP")
+                    print(await control.get_info("process/pid"), flush=True)
+                    await asyncio.Event().wait()
+
+        asyncio.run(main())
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as party:
+        assert party.stdout is not None
+        process = int(party.stdout.readline())
+        party.kill()
+        assert ended(process)
+
+
+@tor
+def test_its_death_is_told(base: Path) -> None:
+    async def main() -> TorFailed:
+        async with running(base) as (started, control, process):
+            os.kill(process, signal.SIGKILL)
+            async with asyncio.timeout(5):
+                await asyncio.wait({control.closed})
+                return await started.died
+
+    error = asyncio.run(main())
+    assert "tor was ended by signal 9" in str(error)
+
+
+@tor
+def test_its_death_ends_a_network_that_waits(base: Path, tmp_path: Path) -> None:
+    def progress(step: Progress) -> None:
+        if step.phase == "bootstrap":
+            os.kill(int((tmp_path / "id").read_text()), signal.SIGKILL)
+
+    async def main() -> None:
+        torrc = f"{OFFLINE}\nPidFile {tmp_path}/id"
+        async with tor_network(IDENTITY, TorOptions(extra_torrc=torrc, bootstrap_timeout_s=20), progress):
+            pytest.fail("bootstrapped without a network")
+
+    with pytest.raises(TorFailed, match="ended by signal 9"):
+        asyncio.run(main())
+
+
+@tor
+def test_guards_stay_in_the_profile_from_run_to_run(base: Path) -> None:
+    async def main() -> None:
+        async with running(base):
+            pass
+
+    asyncio.run(main())
+    state = base / "1" / "data" / "state"
+    written = state.read_text()
+    asyncio.run(main())
+    assert "TorVersion" in written
+    assert [path.name for path in base.iterdir()] == ["1"]
+
+
+@tor
+def test_the_machine_gives_it_no_secret_of_ours(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "open sesame")
+
+    async def main() -> bytes:
+        async with running(base) as (_, _, process):
+            return environment(process)
+
+    def environment(process: int) -> bytes:
+        return Path(f"/proc/{process}/environ").read_bytes()
+
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("no /proc here")
+    assert b"open sesame" not in asyncio.run(main())
+
+
+# --- It cannot start -------------------------------------------------------------------------------------------
+
+
+def failure(base: Path, extra: str = OFFLINE) -> OnionMPCError:
+    async def main() -> None:
+        async with running(base, extra):
+            pytest.fail("it started")
+
+    with pytest.raises(OnionMPCError) as raised:
+        asyncio.run(main())
+    return raised.value
+
+
+@tor
+def test_a_broken_line_is_quoted(base: Path) -> None:
+    error = failure(base, "Nonsense 1")
+    assert isinstance(error, TorFailed)
+    assert "it refused its configuration" in str(error)
+    assert "Unknown option 'Nonsense'" in str(error)
+
+
+@tor
+def test_a_taken_port_is_named(base: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        error = failure(base, f"{NOWHERE}\nSocksPort 127.0.0.1:{other.getsockname()[1]}")
+    assert isinstance(error, TorFailed)
+    assert "a port or socket it wants is taken" in str(error)
+
+
+def test_no_tor_at_all(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("ONIONMPC_TOR", raising=False)
+    assert isinstance(failure(base), TorNotFound)
+
+
+def fake_tor(path: Path, version: str, body: str) -> str:
+    path.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Tor version {version}."; exit; fi\n{body}\n')
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_a_tor_that_is_too_old(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", "0.4.5.10", "exit 0"))
+    assert isinstance(failure(base), TorTooOld)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "hint"),
+    [
+        ("Couldn't write to state: No space left on device", "the disk is full", "free some space"),
+        ("Couldn't create data directory: Permission denied", "it may not write", "owner and mode"),
+        ("It looks like another Tor process is running with the same data directory.", "another tor", "--profile"),
+        ("Something new", "exit code 3", "by hand"),
+    ],
+)
+def test_what_tor_said_last_is_the_reason(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, cause: str, hint: str
+) -> None:
+    log = f'echo "Nov 23 01:45:24.000 [notice] Tor here"; echo "Nov 23 01:45:24.000 [warn] {said}"; exit 3'
+    monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", "0.4.9.11", log))
+    error = failure(base)
+    assert isinstance(error, TorFailed)
+    assert cause in str(error)
+    assert f"  tor: [warn] {said}" in str(error)
+    assert "[notice]" not in str(error)
+    assert hint in error.hint
+
+
+def test_a_tor_that_hangs_is_given_up_and_ended(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = f"echo $$ > {tmp_path}/id; trap '' TERM; while :; do read -r line < {tmp_path}/fifo; done"
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", "0.4.9.11", body))
+    monkeypatch.setattr("onionmpc.tor.process.START_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("onionmpc.tor.process.END_TIMEOUT_S", 0.3)
+    assert "opened no control socket within 0.3 s" in str(failure(base))
+    assert ended(int((tmp_path / "id").read_text()))
+
+
+def test_no_address_is_kept_of_what_tor_says() -> None:
+    log = TorLog()
+    onion = "xbt5sietg333te4c5l3osutfoidrpmtpmhbk6vajjysb4rjnggxq62ad"
+    log.add(f"Nov 23 01:45:24.000 [warn] {onion}.onion at 192.0.2.7:9001 and [2001:db8::1]:9001 (${'A1' * 20}~guard)")
+    said = str(log.failure("tor ended"))
+    assert "[warn] [hidden] at [hidden]:9001 and [hidden]:9001 ([hidden])" in said
+
+
+# --- Profiles --------------------------------------------------------------------------------------------------
+
+
+def test_each_party_of_a_machine_has_a_profile_of_its_own(tmp_path: Path) -> None:
+    base = tmp_path / "tor"
+    with free_profile(base) as first:
+        with free_profile(base) as second:
+            assert (first, second) == (base / "1", base / "2")
+            with pytest.raises(UsageError, match="another party uses the profile 2 now"), named_profile(base, "2"):
+                pass
+        with free_profile(base) as again, named_profile(base, "mine") as named:
+            assert (again, named) == (base / "2", base / "mine")
+    assert mode(base / "mine") == 0o700
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "-x", "a" * 33, "ä", "a\n"])
+def test_a_profile_name_is_one_plain_word(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="is no profile name"), named_profile(tmp_path / "tor", name):
+        pass
+    assert not (tmp_path / "tor").exists()
+
+
+# --- Other tors ------------------------------------------------------------------------------------------------
+
+
+@tor
+def test_a_socks_port_is_not_taken_for_a_control_port(base: Path) -> None:
+    async def main() -> None:
+        async with running(base, NOWHERE) as (started, _, _), open_control(started.socks):
+            pass
+
+    with pytest.raises(ControlRefused, match="is a SOCKS port, expected a control port"):
+        asyncio.run(main())
+
+
+@tor
+def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = subprocess.run(
+        [shutil.which("tor") or "tor", "--quiet", "--hash-password", "sesame"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()[-1]
+
+    async def main() -> None:
+        with free_profile(base) as profile:
+            torrc = f"{OFFLINE}\nHashedControlPassword {hashed}\nCookieAuthentication 0"
+            async with own_tor(profile, torrc) as started:
+                monkeypatch.delenv("ONIONMPC_CONTROL_PASSWORD", raising=False)
+                with pytest.raises(ControlRefused, match="wants a password"):
+                    async with open_control(started.control):
+                        pass
+                monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "wrong")
+                with pytest.raises(ControlRefused, match="refused our login: 515"):
+                    async with open_control(started.control):
+                        pass
+                monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "sesame")
+                async with open_control(started.control) as control:
+                    assert await control.get_info("version")
+
+    asyncio.run(main())
+
+
+@tor
+def test_what_is_not_published_in_time_is_withdrawn(base: Path) -> None:
+    async def main() -> str:
+        async with running(base) as (_, control, _):
+            with pytest.raises(OnionNotPublished, match=r"taken by 0 of 0 directories in 0\.2 s"):
+                async with published(control, IDENTITY, "127.0.0.1:1", lambda percent, words: None, 0.2):
+                    pass
+            return await control.get_info("onions/current")
+
+    assert asyncio.run(main()) == ""
+
+
+@tor
+def test_an_identity_that_runs_already_is_refused(base: Path) -> None:
+    async def hold(control: Control) -> None:
+        async with published(control, IDENTITY, "127.0.0.1:1", lambda percent, words: None, 5):
+            pass
+
+    async def main() -> None:
+        async with running(base) as (_, control, _), asyncio.TaskGroup() as tasks:
+            tasks.create_task(hold(control))
+            tasks.create_task(hold(control))
+
+    with pytest.raises(ExceptionGroup) as raised:
+        asyncio.run(main())
+    assert raised.group_contains(TorFailed, match="this identity already runs in this tor")
+
+
+# --- Fragments -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def somewhere() -> Iterator[Path]:
+    with socket_directory() as directory:
+        yield directory
+
+
+@tor
+@pytest.mark.parametrize("names", [["party"], ["system-control"], ["system-control", "system-service"]])
+def test_each_fragment_starts_a_tor(names: list[str], somewhere: Path) -> None:
+    text = "\n".join((shipped("torrc.d") / f"{name}.torrc").read_text() for name in names)
+    # Debian keeps a system tor's sockets in /run/tor, which is not ours to write to.
+    text = text.replace("/run/tor", str(somewhere)).replace("Log notice stdout", "Log notice file /dev/null")
+    if "party" in names:
+        text += f"\nControlSocket {somewhere}/control\n"
+    if "system-service" not in names:
+        text += "\nSocksPort 0\n"  # rather than 9050, which may be taken
+    torrc = somewhere / "torrc"
+    torrc.write_text(f"{text}\n{NOWHERE}\nDataDirectory {somewhere}/data\n__OwningControllerProcess {os.getpid()}\n")
+    endpoint = Endpoint(path=str(somewhere / "control"))
+
+    async def log_in() -> str:
+        async with asyncio.timeout(20):
+            while (await probe(endpoint)).kind is not Kind.CONTROL:
+                assert process.poll() is None, process.stdout and process.stdout.read()
+            async with open_control(endpoint) as control:
+                return await control.get_info("net/listeners/socks")
+
+    with subprocess.Popen(
+        ["tor", "--defaults-torrc", f"{somewhere}/none", "-f", torrc], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            socks = asyncio.run(log_in())
+        finally:
+            process.terminate()
+    assert socks == (f'"unix:{somewhere}/onionmpc-socks"' if "system-service" in names else "")

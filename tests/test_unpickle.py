@@ -289,7 +289,7 @@ def test_a_refusal_is_one_short_line_of_plain_characters() -> None:
     assert len(caught.value.message) < 150
 
 
-# --- what our three builders can be asked for ---
+# --- what our builders can be asked for ---
 
 HOSTILE_CALLS = [
     ("array_of_numbers", "O", (1,), bytes(8)),

@@ -1,7 +1,7 @@
 """What MPyC gets in place of `pickle`: the same two functions, for data only.
 
 Stock MPyC unpickles whatever a peer sends, so any party can run code on any other. Here an array, a polynomial and a
-numpy scalar travel as numbers in a bytes string and are built by three functions of this module; no numpy or MPyC
+numpy scalar travel as numbers in a bytes string and are built by four functions of this module; no numpy or MPyC
 callable can be named by a peer at all. What is left is None, bool, int, float, str, bytes, bytearray, list, tuple,
 dict, set and frozenset, and classes that all parties have agreed to allow by name.
 Knows pickle's opcodes and numpy's number types. Does not import MPyC. Rules: docs/PROTOCOL.md section 6.

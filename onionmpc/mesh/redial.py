@@ -39,7 +39,7 @@ class DialFailed:
 
 
 def backoff_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
-    """Return how long to wait after try number `attempt` (from 1): growing, bounded, a quarter more or less by chance."""
+    """Return how long to wait after try number `attempt` (from 1): growing, bounded, up to a quarter off by chance."""
     return min(RETRY_LAST_S, RETRY_FIRST_S * RETRY_GROWTH ** (attempt - 1)) * (0.75 + jitter() / 2)
 
 

@@ -42,6 +42,14 @@ def catalogue() -> list[tuple[str, str]]:
     return [(path.stem, _first_line(path)) for path in _shipped_programs()]
 
 
+def find_shipped(name: str) -> Program | None:
+    """Return the shipped program of exactly that name, None if there is none."""
+    for path in _shipped_programs():
+        if path.stem == name:
+            return Program(name, path, path.parent)
+    return None
+
+
 def find_program(name_or_path: str) -> Program:
     """Return the shipped program of that name ("-" and "_" are the same), or else the script at that path.
 
@@ -49,9 +57,8 @@ def find_program(name_or_path: str) -> Program:
         UsageError: there is no such program, or it cannot be read.
     """
     name = name_or_path.replace("-", "_")
-    for path in _shipped_programs():
-        if path.stem == name:
-            return Program(name, path, path.parent)
+    if program := find_shipped(name):
+        return program
     try:
         path = Path(name_or_path).resolve()  # like Python, look for modules beside what a symbolic link leads to
         if path.is_dir():

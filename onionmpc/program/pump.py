@@ -23,9 +23,13 @@ class Pump:
     Args:
         runner: the link to the peer.
         gate: checks what comes from the peer.
+
+    Attributes:
+        emptied: set when all that the program sent has been handed to the link.
     """
 
     def __init__(self, runner: LinkRunner, gate: HelloGate) -> None:
+        self.emptied = asyncio.Event()
         self._runner = runner
         self._gate = gate
         # Bounded by the link's window: nothing is acknowledged before it is taken out of here.
@@ -50,6 +54,7 @@ class Pump:
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._runner.send_data(chunk)
         self._runner.end_data()
+        self.emptied.set()
 
     async def _to_program(self, writer: asyncio.StreamWriter) -> None:
         while True:

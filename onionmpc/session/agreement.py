@@ -99,11 +99,11 @@ def roster_fingerprint(addresses: Sequence[str]) -> str:
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
-def check_equal(ours: Common, theirs: Common, whose: str) -> None:
+def check_equal(ours: Common, theirs: Common, *, here: str, there: str) -> None:
     """Compare two parties' common fields.
 
     Args:
-        whose: what to call the other party, such as "party 2" or "the host".
+        here, there: what to call the two, such as "party 0" and "party 2".
 
     Raises:
         AgreementError: a field differs; it is named with both values.
@@ -114,7 +114,7 @@ def check_equal(ours: Common, theirs: Common, whose: str) -> None:
             if field == "files":
                 name, mine, other = _first_difference(mine, other)
             raise AgreementError(
-                f"{name} differs: {_show(mine)} here, {_show(other)} at {whose}",
+                f"{name} differs: {_show(mine)} at {here}, {_show(other)} at {there}",
                 hint="agree with the others on one, and start again",
             )
 

@@ -11,6 +11,7 @@ import functools
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from onionmpc.errors import (
     AgreementError,
@@ -44,6 +45,7 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 
 # How long the last joiner may take to acknowledge the terms.
 TERMS_S = 30.0
+GOODBYE_S = 3.0
 
 
 @dataclass(slots=True)
@@ -120,11 +122,14 @@ class HostTable:
         except TimeoutError as error:
             raise PeerUnreachable(f"a joiner did not take the terms within {TERMS_S:.0f} s") from error
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """Close the links of all seats."""
         for seat in self._seats:
             if seat.runner is not None:
                 seat.runner.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._until(lambda: all(seat.runner is None for seat in self._seats))
 
     # -- Keeper
 
@@ -177,7 +182,7 @@ class HostTable:
                 admitted = await self._person.admits(joiner, seat.number)
             if not admitted:
                 runner.send_control(encode_message(Refused("the host does not want this party")))
-                await runner.close_when_flushed()
+                await runner.close_when_flushed(TERMS_S)
                 if seat.psk is not None:
                     self._invite_to(seat)  # the old invite is spent on who was refused
                 return
@@ -241,7 +246,7 @@ async def ask_host(
                 except AuthenticationFailed as error:
                     raise AuthenticationFailed(
                         f"the host does not let us in: {error.message}",
-                        hint="an invite works once, and for one party: ask the host for a new one, or to expect your address",
+                        hint="an invite works once, for one party: ask the host for another, or to expect you",
                     ) from error
                 try:
                     return await _sit_at(secure, person)
@@ -269,7 +274,8 @@ async def _sit_at(secure: SecureStream, person: Person) -> Terms:
     runner = LinkRunner(secure, on_event)
     running = asyncio.create_task(runner.run())
     try:
-        await asyncio.wait([running, answer], return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {running, answer}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
         await running

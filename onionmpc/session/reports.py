@@ -140,8 +140,9 @@ class Reckoning:
         return f"this party (party {number})" if onion == self._own else f"party {number}"
 
 
-def _rank(report: Report) -> tuple[int, int, str, str]:
-    return CAUSES.index(report.cause), STEPS.index(report.step), report.about, report.reporter
+def _rank(report: Report) -> tuple[int, int, str, bool, str]:
+    about_another = report.reporter != report.about
+    return CAUSES.index(report.cause), STEPS.index(report.step), report.about, about_another, report.reporter
 
 
 def _hint(conclusion: Conclusion) -> str:

@@ -1,0 +1,79 @@
+"""The options that every command shares which runs a party."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[float]):
+    """A duration such as 90s, 10m or 2h; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """Read it."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip().lower())
+        if match is None or float(match[1]) <= 0:
+            self.fail(f"{value!r} is not a duration such as 90s, 10m or 2h", param, ctx)
+        return float(match[1]) * UNITS_S[match[2] or "s"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartyOptions:
+    """The options that host and join share; see their help."""
+
+    identity: str | None
+    threshold: int | None
+    public: tuple[str, ...]
+    with_files: tuple[Path, ...]
+    mpyc: tuple[str, ...]
+    yes: bool
+    allow_no_privacy: bool
+    wait: float
+    control: str | None
+    profile: str | None
+    bootstrap_timeout: float
+    publish_timeout: float
+    testnet: Path | None
+    region: str | None
+    log_format: str
+    verbose: bool
+
+
+def party_options(command: Command) -> Command:
+    """Add the options that host and join share."""
+    # fmt: off
+    options = [
+        click.option("--identity", metavar="NAME", help="Take part under a kept identity (see: onionmpc id). Default: a fresh one, never written down."),
+        click.option("--threshold", "-t", type=int, metavar="T", help="Any T+1 parties together can read every input. Default: the largest T below M/2."),
+        click.option("--public", multiple=True, metavar="ARG", help="An argument of the program that is the same at all parties; comes first. Repeatable."),
+        click.option("--with", "with_files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),
+        click.option("--mpyc", multiple=True, metavar="OPTION", help="An option of MPyC that all must agree on: -L64, -K40, --no-prss, --mix32-64bit. Repeatable, as --mpyc=-L64."),
+        click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),
+        click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
+        click.option("--wait", type=Duration(), default="1h", show_default=True, help="How long to wait for the others, at each step: to come, to connect, to agree."),
+        click.option("--control", metavar="unix:PATH|HOST:PORT", help="Use the tor that runs there, by its control port. Default: a tor of our own."),
+        click.option("--profile", metavar="NAME", help="Which of our tor's kept directories to use (guards, consensus). Default: the first free one."),
+        click.option("--bootstrap-timeout", type=Duration(), default="5m", show_default=True, help="How long tor may take to reach its network."),
+        click.option("--publish-timeout", type=Duration(), default="3m", show_default=True, help="How long the onion service may take to be published."),
+        click.option("--testnet", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Use the private Tor network in DIR (see: onionmpc testnet) instead of the public one."),
+        click.option("--region", metavar="NAME", help="Where in the private network to stand. Default: the regions in turn."),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to write to stderr. JSON needs --yes."),
+        click.option("--verbose", "-v", is_flag=True, help="Show MPyC's own log too."),
+    ]
+    # fmt: on
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,263 @@
+"""`onionmpc host` and `onionmpc join`: one party of a session.
+
+Knows options and how to read addresses, invites and lists. What they mean is onionmpc.session's to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
+from onionmpc.cli.identities import ask_passphrase
+from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.cli.options import PartyOptions, party_options
+from onionmpc.cli.prompt import is_interactive
+from onionmpc.errors import OnionMPCError, UsageError
+from onionmpc.files import private_directory
+from onionmpc.identity import Identity, looks_like_onion, parse_onion
+from onionmpc.mesh.network import Network
+from onionmpc.program.catalogue import Program, find_program
+from onionmpc.session import keystore
+from onionmpc.session.computation import Result
+from onionmpc.session.events import AddressKnown, TorProgress
+from onionmpc.session.invite import looks_like_invite, parse_invite
+from onionmpc.session.local import Plan, check_mpyc_options, check_program_arguments
+from onionmpc.session.run import Party
+from onionmpc.testnet.place import join_testnet
+from onionmpc.text import printable
+from onionmpc.tor.network import Progress, TorOptions, tor_network
+
+SEED_BYTES = 32
+MAX_LIST_BYTES = 2**16
+
+
+@click.command()
+@click.argument("program", required=False)
+@click.option("--parties", "-m", type=int, required=True, help="How many take part, you included.")
+@click.option(
+    "--expect",
+    multiple=True,
+    metavar="ONION|@FILE",
+    help="An address that needs no invite; @FILE holds one per line. Repeatable.",
+)
+@click.option("--open", "is_open", is_flag=True, help="Whoever knows the address may take a seat: no invites.")
+@party_options
+@click.pass_obj
+def host(
+    private: tuple[str, ...],
+    /,
+    program: str | None,
+    parties: int,
+    expect: tuple[str, ...],
+    is_open: bool,
+    **shared: Any,  # noqa: ANN401 (click passes options by name)
+) -> None:
+    """Gather parties and compute PROGRAM with them.
+
+    PROGRAM is a script, or the name of one that comes along (see: onionmpc programs). Send each of the others one
+    invite, by a way that only they can read: an invite works once, and whoever uses it takes the seat. What follows a
+    lone -- is yours alone: it goes to your program, and to nobody else.
+
+    \b
+    onionmpc host average-salary --parties 3
+    onionmpc host vote --parties 5 --public tea --public coffee
+    onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
+    """
+    options = PartyOptions(**shared)
+    plan = _plan(options, program, private)
+    expected = [parse_onion(text) for text in _expand(expect)]
+    identity = _identity(options.identity)
+    with _display(options, private, by_invite=False) as display:
+        display.tell(AddressKnown(identity.onion))
+        party = Party(identity, plan, display)
+        table = party.open_table(parties, expected, is_open=is_open)
+        _run(identity, options, display, lambda network: party.host(network, table))
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|@FILE... [PROGRAM]")
+@party_options
+@click.pass_obj
+def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
+    """Join a host, or a list of parties, and compute with them.
+
+    With one invite or one address, that host is asked who takes part and in what; PROGRAM may be left out if it comes
+    with onionmpc. With the addresses of all other parties no host is needed; their order does not matter, and PROGRAM
+    must be named. An invite on the command line can be seen by other users of this machine: @FILE, or - for standard
+    input, is better.
+
+    \b
+    onionmpc join @invite.txt
+    onionmpc join @invite.txt their_script.py
+    onionmpc join @all_the_others.txt my.py --identity work
+    """
+    options = PartyOptions(**shared)
+    words = _expand(targets)
+    invites = [parse_invite(word) for word in words if looks_like_invite(word)]
+    onions = [parse_onion(word) for word in words if looks_like_onion(word)]
+    programs = [word for word in words if not looks_like_invite(word) and not looks_like_onion(word)]
+    if len(programs) > 1:
+        shown = ", ".join(printable(name, 60) for name in programs)
+        raise UsageError(
+            f"{len(programs)} words are neither an address nor an invite ({shown}), expected one program at most",
+            hint="an address has 56 characters and .onion; private arguments follow a lone --",
+        )
+    if len(invites) > 1 or (invites and onions) or not (invites or onions):
+        raise UsageError(
+            f"{len(invites)} invites and {len(onions)} addresses given",
+            hint="expected one invite, or one address, or the addresses of all other parties",
+        )
+    plan = _plan(options, programs[0] if programs else None, private, joins_host=len(invites or onions) == 1)
+    if len(onions) > 1 and options.identity is None:
+        raise UsageError(
+            "a full list of parties needs --identity",
+            hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
+        )
+    identity = _identity(options.identity)
+    with _display(options, private, by_invite=len(invites or onions) == 1) as display:
+        display.tell(AddressKnown(identity.onion))
+        party = Party(identity, plan, display)
+        if len(onions) > 1:
+            common = party.full_list(onions)
+            _run(identity, options, display, lambda network: party.join_listed(network, common))
+        else:
+            target = invites[0] if invites else onions[0]
+            party.check_host(target)
+            _run(identity, options, display, lambda network: party.join(network, target))
+
+
+def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], *, joins_host: bool = False) -> Plan:
+    check_program_arguments(private)
+    check_program_arguments(options.public)
+    found: Program | None = None if program is None else find_program(program)
+    if options.log_format == "json" and not options.yes:
+        raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
+    if not options.yes and not is_interactive():
+        raise UsageError(
+            "nobody can be asked: standard input or stderr is no terminal",
+            hint="--yes consents to the agreement unseen",
+        )
+    if private and any(not argument.startswith("-") for argument in private) and not options.yes:
+        click.echo(
+            "onionmpc: note: other users of this machine can see private arguments; the programs that come along ask "
+            "without echo, or read --input FILE",
+            err=True,
+        )
+    return Plan(
+        program=found,
+        threshold=options.threshold,
+        public=None if joins_host and not options.public else options.public,
+        private=private,
+        mpyc_options=None if joins_host and not options.mpyc else check_mpyc_options(options.mpyc),
+        extra_files=options.with_files,
+        allow_no_privacy=options.allow_no_privacy,
+        wait_s=options.wait,
+        verbose=options.verbose,
+    )
+
+
+def _expand(words: Sequence[str]) -> list[str]:
+    """Replace @FILE and - by the words they hold; # starts a comment."""
+    expanded: list[str] = []
+    for word in words:
+        if word == "-" or word.startswith("@"):
+            lines = _read_list(word).splitlines()
+            expanded += [part for line in lines for part in line.partition("#")[0].split()]
+        else:
+            expanded.append(word)
+    return expanded
+
+
+def _read_list(word: str) -> str:
+    try:
+        if word == "-":
+            content = sys.stdin.buffer.read(MAX_LIST_BYTES)
+        else:
+            with Path(word[1:]).open("rb") as file:
+                content = file.read(MAX_LIST_BYTES)
+        return content.decode("ascii")
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(word)}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{printable(word)} holds no addresses or invites: they are plain letters and digits"
+        ) from error
+
+
+def _identity(name: str | None) -> Identity:
+    if name is None:
+        return Identity(secrets.token_bytes(SEED_BYTES))
+    return keystore.load(name, ask_passphrase)
+
+
+@contextlib.contextmanager
+def _display(options: PartyOptions, private: tuple[str, ...], *, by_invite: bool) -> Iterator[Display]:
+    answers = Answers(yes=options.yes, private_arguments=len(private), by_invite=by_invite)
+    display: Display = JsonDisplay(answers) if options.log_format == "json" else TextDisplay(answers)
+    try:
+        yield display
+    except OnionMPCError as error:
+        display.failed(error)
+        raise
+    finally:
+        display.close()
+
+
+def _run(
+    identity: Identity,
+    options: PartyOptions,
+    display: Display,
+    compute: Callable[[Network], Awaitable[Result]],
+) -> None:
+    with _place(options) as tor_options:
+        display.ended(run_until_interrupted(_over_tor(identity, tor_options, display, compute)))
+
+
+async def _over_tor(
+    identity: Identity, options: TorOptions, display: Display, compute: Callable[[Network], Awaitable[Result]]
+) -> Result:
+    """Compute over a tor, and stop when that tor is lost."""
+
+    def show(progress: Progress) -> None:
+        display.tell(TorProgress(progress.phase, progress.percent, progress.detail))
+
+    async with tor_network(identity, options, show) as network:
+        computing = asyncio.ensure_future(compute(network))
+        waiting: set[asyncio.Future[Any]] = {computing, network.died}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not computing.done():
+                raise network.died.result()
+            return computing.result()
+        finally:
+            computing.cancel()
+            await asyncio.gather(computing, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _place(options: PartyOptions) -> Iterator[TorOptions]:
+    """The tor options of the public network, or of a place in a private one."""
+    tor_options = TorOptions(
+        control=options.control,
+        profile=options.profile,
+        bootstrap_timeout_s=options.bootstrap_timeout,
+        publish_timeout_s=options.publish_timeout,
+    )
+    if options.testnet is None:
+        yield tor_options
+        return
+    with join_testnet(options.testnet, options.region) as place:
+        yield TorOptions(
+            profiles=private_directory(options.testnet / "profiles"),
+            extra_torrc=place.torrc,
+            bootstrap_timeout_s=options.bootstrap_timeout,
+            publish_timeout_s=options.publish_timeout,
+        )

@@ -1,0 +1,48 @@
+"""Asks a question on the terminal while the event loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import click
+
+LINE_BYTES = 4096
+
+
+def is_interactive() -> bool:
+    """Whether someone can read our questions and answer them."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+async def confirm(question: str, *, default: bool) -> bool:
+    """Ask a yes-or-no question on stderr; links keep beating meanwhile.
+
+    Returns:
+        The answer; `default` for an empty line, False at the end of input.
+    """
+    choices = "Y/n" if default else "y/N"
+    while True:
+        click.echo(f"{question} [{choices}] ", nl=False, err=True)
+        line = await _read_line()
+        answer = line.strip().lower()
+        if not line or answer in ("n", "no"):
+            return False
+        if answer in ("y", "yes"):
+            return True
+        if not answer:
+            return default
+
+
+async def _read_line() -> str:
+    """Read one line of standard input without blocking; a terminal hands over whole lines."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    descriptor = sys.stdin.fileno()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+        return os.read(descriptor, LINE_BYTES).decode(errors="replace")
+    finally:
+        loop.remove_reader(descriptor)

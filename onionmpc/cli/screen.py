@@ -1,0 +1,53 @@
+"""The agreement as a person reads it before saying yes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onionmpc.program.catalogue import ProgramFile, digest_of_files
+from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
+from onionmpc.text import printable
+
+WIDTH = 13
+
+
+def agreement_lines(agreement: Agreement, own_number: int, private_arguments: int, *, by_invite: bool) -> Iterator[str]:
+    """Yield the lines of the screen.
+
+    Args:
+        private_arguments: how many arguments stay with this party.
+        by_invite: whether a host told us who the others are.
+    """
+    common = agreement.common
+    parties, readers = len(common.addresses), common.threshold + 1
+    files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
+    count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+    yield _line("program", f"{printable(common.program)} ({count}, SHA-256 {digest_of_files(files).hex()[:16]}…)")
+    if common.public_arguments:
+        yield _line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
+    if private_arguments:
+        yield _line(
+            "yours alone", f"{private_arguments} argument{'s' if private_arguments > 1 else ''}, not sent to anyone"
+        )
+    yield _line("parties", f"{parties}, in this order:")
+    for number, (address, own) in enumerate(zip(common.addresses, agreement.own, strict=True)):
+        you = " (you)" if number == own_number else ""
+        yield _line("", f"{number}  {address}  circuits {printable(own.circuit_length)}{you}")
+    versions = [f"MPyC {common.mpyc_version}", common.python]
+    if common.numpy is not None:
+        versions.append(f"numpy {common.numpy}")
+    yield _line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
+    yield _line("session", f"{session_id(agreement).hex()[:16]}…")
+    yield _line("roster", roster_fingerprint(common.addresses))
+    yield ""
+    if common.threshold == 0:
+        yield "This hides NOTHING: every single one of these parties can read your input."
+    else:
+        yield f"Any {readers} of these {parties} addresses together can read your input."
+    yield "One person can hold several addresses. The program decides what is revealed: read it first."
+    if by_invite:
+        yield "You rely on the host for who the others are: compare the roster line with them by another way."
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:<{WIDTH}}{value}"

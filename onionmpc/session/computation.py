@@ -1,0 +1,502 @@
+"""One computation, once the roster is known: mesh, agreement, program, end.
+
+Knows the order of the steps and what each control message means in it. Does not know how the roster came about, nor
+which Network carries the streams. Rules: docs/PROTOCOL.md sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from onionmpc.errors import (
+    AgreementError,
+    AuthenticationFailed,
+    OnionMPCError,
+    RemoteProtocolError,
+)
+from onionmpc.identity import Identity, Onion
+from onionmpc.mesh.door import Door
+from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.network import Network, OwnPath
+from onionmpc.mesh.redial import DialFailed
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.program.catalogue import Program
+from onionmpc.program.hello import HelloGate, hello_bytes
+from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.program.pump import Pump
+from onionmpc.program.spec import ProgramSpec
+from onionmpc.session.agreement import Agreement, Common, Own, check_equal, session_id
+from onionmpc.session.events import (
+    Agreed,
+    DialRetry,
+    LinkMeasured,
+    LinkUp,
+    PeerDone,
+    Person,
+    ProgramEnded,
+    RosterKnown,
+    Trouble,
+)
+from onionmpc.session.local import Plan
+from onionmpc.session.messages import (
+    AnyMessage,
+    Cause,
+    Commit,
+    Done,
+    MessageDecoder,
+    Offer,
+    Rendezvous,
+    Report,
+    Step,
+    Verdict,
+    encode_message,
+)
+from onionmpc.session.reports import Reckoning
+from onionmpc.text import duration
+from onionmpc.wire.frames import AbortCode
+from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
+
+# From the first report to the end at the latest, and the part of it in which the parties that are called lost are
+# sought: each a few of the slowest round trips that we know of.
+ENDING_S = 8.0
+PROBE_S = 4.0
+GOODBYE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSummary:
+    """What is known of a link at the end: relays on our own side, round trip in seconds."""
+
+    own_relays: int | None
+    round_trip_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A computation that ended well at all parties.
+
+    Attributes:
+        links: by the peer's number.
+        connect_s, agree_s, run_s: seconds that the steps took.
+    """
+
+    session: bytes
+    own_number: int
+    links: dict[int, LinkSummary]
+    connect_s: float
+    agree_s: float
+    run_s: float
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What this party knows of another."""
+
+    number: int
+    decoder: MessageDecoder = field(default_factory=MessageDecoder)
+    runner: LinkRunner | None = None
+    pump: Pump | None = None
+    offer: Offer | None = None
+    committed: str | None = None
+    done: bool = False
+    path: OwnPath | None = None
+    measured: bool = False
+    heard_since_trouble: bool = False
+
+    @property
+    def alive(self) -> bool:
+        return self.runner is not None and self.runner.alive
+
+
+class Computation:
+    """Runs one computation; an Observer of its mesh.
+
+    Args:
+        identity: ours.
+        nonce: what we say in every handshake of this session, 16 bytes.
+        common: the common fields as this party sees them; its addresses are the roster.
+        psk: the session's pre-shared key, 32 bytes.
+        plan: what this party wants.
+        person: sees events, and consents.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        identity: Identity,
+        nonce: bytes,
+        common: Common,
+        psk: bytes,
+        program: Program,
+        plan: Plan,
+        person: Person,
+    ) -> None:
+        self._network = network
+        self._identity = identity
+        self._nonce = nonce
+        self._common = common
+        self._own = Own()
+        self._program = program
+        self._plan = plan
+        self._person = person
+        self._mesh = Mesh(network, identity, [Onion(address) for address in common.addresses], psk, nonce, self)
+        self._peers = {number: _Peer(number) for number in self._mesh.peers}
+        self._reckoning = Reckoning(common.addresses, identity.onion)
+        self._step: Step = "connect"
+        self._committed = False
+        self._changed = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self, door: Door) -> Result:
+        """Connect, agree, run the program and end together with the others.
+
+        Args:
+            door: of our onion service; its keeper is the mesh from now on.
+
+        Raises:
+            OnionMPCError: what ended the session, told the same way at every party that could be reached.
+        """
+        self._person.tell(RosterKnown(self._mesh.roster, self._mesh.own_number))
+        door.keeper = self._mesh
+        dialling = asyncio.create_task(self._mesh.dial_all(self._plan.wait_s))
+        driving = asyncio.create_task(self._drive())
+        failing = asyncio.create_task(self._until(lambda: self._reckoning.failed))
+        try:
+            await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
+            if not self._reckoning.failed:
+                try:
+                    return driving.result()
+                except OnionMPCError as error:
+                    self._report_own(error)
+            await _cancel(driving)
+            await self._end_together()
+            raise self._reckoning.error()
+        except asyncio.CancelledError:
+            await _cancel(driving)
+            await self._say_goodbye()
+            raise
+        finally:
+            await _cancel(driving, failing)
+            await self._close_links()
+            await _cancel(dialling, *self._background)
+
+    # -- the steps of a session that goes well
+
+    async def _drive(self) -> Result:
+        started = time.monotonic()
+        await self._wait_for(
+            lambda: all(peer.alive and peer.offer for peer in self._peers.values()),
+            lambda peer: peer.offer is None,
+            "lost",
+            "it did not connect",
+        )
+        connected = time.monotonic()
+        self._step = "agree"
+        session = await self._agree()
+        agreed = time.monotonic()
+        self._step = "run"
+        self._person.tell(Agreed(session))
+        await self._run_program()
+        ended = time.monotonic()
+        self._person.tell(ProgramEnded(ended - agreed))
+        self._step = "finish"
+        self._broadcast(Done())
+        await self._until(lambda: all(peer.done for peer in self._peers.values()))
+        return Result(
+            session,
+            self._mesh.own_number,
+            {number: self._summary(peer) for number, peer in self._peers.items()},
+            connect_s=connected - started,
+            agree_s=agreed - connected,
+            run_s=ended - agreed,
+        )
+
+    async def _agree(self) -> bytes:
+        offers = {self._mesh.own_number: Offer(self._common, self._own)}
+        nonces = {self._mesh.own_number: self._nonce}
+        for number, peer in self._peers.items():
+            if peer.offer is not None and peer.runner is not None:
+                offers[number] = peer.offer
+                nonces[number] = peer.runner.secure.nonce
+        agreement = Agreement(
+            self._common,
+            tuple(offers[number].own for number in sorted(offers)),
+            tuple(nonces[number].hex() for number in sorted(nonces)),
+        )
+        session = session_id(agreement)
+        if not await self._person.consents(agreement, self._mesh.own_number):
+            raise AgreementError("its person said no")
+        self._committed = True
+        self._broadcast(Commit(session.hex()))
+        await self._wait_for(
+            lambda: all(peer.committed for peer in self._peers.values()),
+            lambda peer: peer.committed is None,
+            "agreement",
+            "it did not say yes",
+        )
+        for number, peer in self._peers.items():
+            if peer.committed != session.hex():
+                self._report(number, "agreement", "it committed to another session")
+        await self._unless_failed()
+        return session
+
+    async def _run_program(self) -> None:
+        spec = ProgramSpec(
+            script=str(self._program.path),
+            folder=str(self._program.folder),
+            arguments=(*self._common.public_arguments, *self._plan.private),
+            number=self._mesh.own_number,
+            parties=len(self._mesh.roster),
+            threshold=self._common.threshold,
+            mpyc_options=self._common.mpyc_options,
+            sockets={},
+            verbose=self._plan.verbose,
+        )
+        async with start_program(spec, self._peers) as process, asyncio.TaskGroup() as tasks:
+            pumps = [
+                tasks.create_task(self._pump(peer, *process.streams[number])) for number, peer in self._peers.items()
+            ]
+            ended = await process.wait()
+            if ended.status != 0:
+                self._report_program(ended)
+                await self._unless_failed()
+            # What the program wrote last may still be on its way to the links.
+            await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers.values() if peer.pump is not None))
+            for pumping in pumps:
+                pumping.cancel()
+
+    async def _pump(self, peer: _Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert peer.pump is not None  # noqa: S101 (links are up before the program starts)
+        try:
+            await peer.pump.run(reader, writer)
+        except* RemoteProtocolError as errors:
+            self._report(peer.number, "protocol", str(errors.exceptions[0]))
+
+    async def _wait_for(
+        self, condition: Callable[[], bool], missing: Callable[[_Peer], bool], cause: Cause, detail: str
+    ) -> None:
+        """Wait for all peers to get somewhere; report those that did not in time."""
+        try:
+            async with asyncio.timeout(self._plan.wait_s):
+                await self._until(condition)
+        except TimeoutError:
+            for peer in self._peers.values():
+                if missing(peer):
+                    self._report(peer.number, cause, f"{detail} within {duration(self._plan.wait_s)}")
+        await self._unless_failed()
+
+    async def _unless_failed(self) -> None:
+        """Go no further once something was reported: whoever runs us is about to end this."""
+        if self._reckoning.failed:
+            await asyncio.Event().wait()
+
+    # -- Observer of the mesh
+
+    def dial_failed(self, party: int, failure: DialFailed) -> None:
+        """Show that a peer is not there yet."""
+        self._person.tell(DialRetry(party, failure.reason, failure.again_in_s))
+
+    def link_up(self, party: int, runner: LinkRunner, *, dialled: bool) -> None:
+        """Make the peer our offer."""
+        peer = self._peers[party]
+        peer.runner = runner
+        low, high = sorted((party, self._mesh.own_number))
+        prss = "--no-prss" not in self._common.mpyc_options
+        size = hello_bytes(len(self._mesh.roster), self._common.threshold, low, high, prss=prss)
+        peer.pump = Pump(runner, HelloGate(party, size if party == low else 0))
+        self._in_background(self._introduce(peer, runner, dialled=dialled))
+        connected = sum(other.runner is not None for other in self._peers.values())
+        self._person.tell(LinkUp(party, connected, len(self._peers)))
+
+    def link_event(self, party: int, event: Event) -> None:
+        """Take what a link brought."""
+        peer = self._peers[party]
+        peer.heard_since_trouble = True
+        match event:
+            case ControlBytes(payload):
+                self._heed_bytes(peer, payload)
+            case ProgramBytes() | ProgramEnd() if self._committed and peer.pump is not None:
+                peer.pump.deliver(event)
+            case ProgramBytes() | ProgramEnd():
+                self._broke_the_rules(
+                    peer, AbortCode.PROGRAM_BYTES, "it sent bytes of the program before the agreement"
+                )
+            case RoundTrip() if not peer.measured:
+                peer.measured = True
+                self._tell_measured(peer)
+            case LinkClosed() if not self._is_through_with(peer):
+                self._report(party, "lost", "it closed the link")
+        self._changed.set()
+
+    def link_down(self, party: int, error: OnionMPCError) -> None:
+        """Report a link that was given up."""
+        connected = self._peers[party].runner is not None
+        if self._is_through_with(self._peers[party]):
+            return
+        if isinstance(error, AuthenticationFailed) and not connected:
+            self._report(party, "refused", error.message)
+        elif isinstance(error, RemoteProtocolError):
+            self._report(party, "protocol", error.message)
+        else:
+            self._report(party, "lost", error.message)
+
+    def _is_through_with(self, peer: _Peer) -> bool:
+        return peer.done and self._step == "finish"
+
+    async def _introduce(self, peer: _Peer, runner: LinkRunner, *, dialled: bool) -> None:
+        runner.send_control(encode_message(Offer(self._common, self._own)))
+        for report in self._reckoning.reports:
+            runner.send_control(encode_message(report))
+        if dialled:
+            peer.path = await self._network.dialled_path(runner.secure.stream)
+            if peer.path is not None:
+                runner.send_control(encode_message(Rendezvous(peer.path.rendezvous)))
+                self._tell_measured(peer)
+
+    async def _match_rendezvous(self, peer: _Peer, fingerprint: str) -> None:
+        peer.path = await self._network.accepted_path(fingerprint)
+        self._tell_measured(peer)
+
+    def _tell_measured(self, peer: _Peer) -> None:
+        summary = self._summary(peer)
+        self._person.tell(LinkMeasured(peer.number, summary.own_relays, summary.round_trip_s))
+
+    # -- control messages
+
+    def _heed_bytes(self, peer: _Peer, payload: bytes) -> None:
+        try:
+            for message in peer.decoder.decode(payload):
+                self._heed(peer, message)
+        except RemoteProtocolError as error:
+            self._broke_the_rules(peer, AbortCode.CONTROL_MESSAGE, error.message)
+
+    def _heed(self, peer: _Peer, message: AnyMessage) -> None:
+        match message:
+            case Offer() if peer.offer is None:
+                peer.offer = message
+                self._compare(peer, message)
+            case Rendezvous(fingerprint) if peer.number < self._mesh.own_number and peer.path is None:
+                self._in_background(self._match_rendezvous(peer, fingerprint))
+            case Commit(session) if peer.offer is not None and peer.committed is None:
+                peer.committed = session
+            case Done() if peer.committed is not None and not peer.done:
+                peer.done = True
+                self._person.tell(PeerDone(peer.number))
+            case Report():
+                if self._reckoning.add(message):
+                    self._broadcast(message, besides=peer)
+            case Verdict(reaches):
+                self._reckoning.add_verdict(self._mesh.roster[peer.number], reaches)
+            case _:
+                raise RemoteProtocolError(f"it sent {type(message).__name__} out of place")
+
+    def _compare(self, peer: _Peer, offer: Offer) -> None:
+        try:
+            names = (f"party {self._mesh.own_number}", f"party {peer.number}")
+            check_equal(self._common, offer.common, here=names[0], there=names[1])
+        except AgreementError as error:
+            self._report(peer.number, "agreement", error.message)
+
+    def _broadcast(self, message: AnyMessage, *, besides: _Peer | None = None) -> None:
+        encoded = encode_message(message)
+        for peer in self._peers.values():
+            if peer.runner is not None and peer is not besides:
+                peer.runner.send_control(encoded)
+
+    # -- the end of a session that fails
+
+    def _report(self, about: int, cause: Cause, detail: str) -> None:
+        report = Report(self._identity.onion, self._mesh.roster[about], cause, self._step, detail[:500])
+        # A link that ends after something else has failed most likely ends because of that.
+        if not (self._reckoning.failed and cause == "lost") and self._reckoning.add(report):
+            self._broadcast(report)
+        self._changed.set()
+
+    def _report_own(self, error: OnionMPCError) -> None:
+        cause: Cause = "agreement" if isinstance(error, AgreementError) else "program"
+        self._report(self._mesh.own_number, cause, error.message)
+
+    def _report_program(self, ended: ProgramExit) -> None:
+        notice = ended.notice
+        about = self._mesh.own_number if notice is None or notice.party is None else notice.party
+        cause: Cause = "protocol" if notice is not None and notice.kind == "pickle" else "program"
+        self._report(about, cause, ended.describe())
+
+    def _broke_the_rules(self, peer: _Peer, code: AbortCode, detail: str) -> None:
+        self._report(peer.number, "protocol", detail)
+        if peer.runner is not None:
+            peer.runner.abort(code)
+
+    async def _end_together(self) -> None:
+        """Exchange reports and verdicts, so that all who still hear each other tell the same story."""
+        self._person.tell(Trouble(self._reckoning.reports[0].detail))
+        for peer in self._peers.values():
+            peer.heard_since_trouble = False
+            if peer.runner is not None:
+                peer.runner.ping()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDING_S):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PROBE_S):
+                        await self._until(lambda: all(peer.heard_since_trouble for peer in self._alive()))
+                reached = tuple(self._mesh.roster[peer.number] for peer in self._alive() if peer.heard_since_trouble)
+                self._reckoning.add_verdict(self._identity.onion, reached)
+                self._broadcast(Verdict(reached))
+                await self._until(self._all_have_spoken)
+
+    def _alive(self) -> list[_Peer]:
+        return [peer for peer in self._peers.values() if peer.alive]
+
+    def _all_have_spoken(self) -> bool:
+        # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.
+        return all(peer.runner is not None for peer in self._peers.values()) and all(
+            self._reckoning.has_verdict(self._mesh.roster[peer.number])
+            for peer in self._alive()
+            if peer.heard_since_trouble
+        )
+
+    async def _say_goodbye(self) -> None:
+        self._report(self._mesh.own_number, "left", "")
+        await self._flush_links()
+
+    async def _close_links(self) -> None:
+        await self._flush_links()
+        for peer in self._peers.values():
+            if peer.runner is not None:
+                peer.runner.close()
+
+    async def _flush_links(self) -> None:
+        closing = [
+            peer.runner.close_when_flushed(GOODBYE_S) for peer in self._peers.values() if peer.runner is not None
+        ]
+        await asyncio.gather(*closing)
+
+    # -- waiting
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._changed.wait()
+            # Every waiter looks again before anyone waits anew.
+            self._changed.clear()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _summary(self, peer: _Peer) -> LinkSummary:
+        return LinkSummary(
+            peer.path.relays if peer.path else None, peer.runner.round_trip_s if peer.runner is not None else None
+        )
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait for their end; what they raised was seen before, or is moot now."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,154 @@
+"""What this machine and this person bring to the agreement.
+
+Knows installed versions and the limits of threshold and party count. Does not import mpyc.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onionmpc.errors import UnsafeSetting, UsageError
+from onionmpc.identity import Onion
+from onionmpc.program.catalogue import Program, program_files
+from onionmpc.session.agreement import PROTOCOL_VERSION, Common
+
+WIRE_OPTIONS_WITH_VALUE = frozenset({"-L", "--bit-length", "-K", "--sec-param"})
+WIRE_OPTIONS = frozenset({"--no-prss", "--mix32-64bit"})
+# MPyC would open connections of its own with these, past the mesh.
+CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
+MAX_PARTIES = 256  # MPyC's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What this party wants to run; None is "as the host says".
+
+    Attributes:
+        private: arguments that stay here.
+        extra_files: further files that must be the same everywhere.
+        allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
+        wait_s: how long to wait for the others, in seconds, at each step.
+    """
+
+    program: Program | None
+    threshold: int | None
+    public: tuple[str, ...] | None
+    private: tuple[str, ...]
+    mpyc_options: tuple[str, ...] | None
+    extra_files: tuple[Path, ...] = ()
+    allow_no_privacy: bool = False
+    wait_s: float = 3600.0
+    verbose: bool = False
+
+
+def default_threshold(parties: int) -> int:
+    """Return the largest t that an honest majority allows."""
+    return (parties - 1) // 2
+
+
+def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> None:
+    """Check the number of parties and the threshold.
+
+    Raises:
+        UsageError: they cannot be.
+        UnsafeSetting: they would hide nothing, and that was not asked for.
+    """
+    if not 2 <= parties <= MAX_PARTIES:
+        raise UsageError(
+            f"{parties} parties, expected 2 to {MAX_PARTIES}",
+            hint="computing together takes at least two; three for privacy",
+        )
+    if not 0 <= 2 * threshold < parties:
+        raise UsageError(
+            f"threshold {threshold} with {parties} parties, expected 0 to {default_threshold(parties)}",
+            hint="MPyC needs an honest majority: 2 t < m",
+        )
+    if threshold == 0 and not allow_no_privacy:
+        raise UnsafeSetting(
+            f"threshold 0 with {parties} parties hides nothing: any single party can read every input",
+            hint="take at least three parties and threshold 1, or say --allow-no-privacy",
+        )
+
+
+def check_program_arguments(arguments: Sequence[str]) -> None:
+    """Refuse MPyC's own options among a program's arguments, where the parties could not agree on them.
+
+    Raises:
+        UsageError: names the option and where it belongs.
+    """
+    for argument in arguments:
+        if any(_is_option(argument, option) for option in CONNECTION_OPTIONS):
+            hint = "--threshold is an option of onionmpc" if argument[:2] == "-T" or "threshold" in argument else ""
+            raise UsageError(
+                f"{argument.split('=')[0]} is a connection option of MPyC, which onionmpc sets itself",
+                hint=hint or "leave it out",
+            )
+        if any(_is_option(argument, option) for option in WIRE_OPTIONS | WIRE_OPTIONS_WITH_VALUE):
+            raise UsageError(
+                f"{argument.split('=')[0]} is an option of MPyC that all parties must agree on",
+                hint=f"give it as --mpyc={argument} before the program's own arguments",
+            )
+
+
+def _is_option(argument: str, option: str) -> bool:
+    if option.startswith("--"):
+        return argument == option or argument.startswith(f"{option}=")
+    # -M3 and -M 3, but not -Max: MPyC's short options take numbers or addresses.
+    return argument == option or (argument.startswith(option) and (argument[2:].isdigit() or ":" in argument))
+
+
+def check_mpyc_options(options: Sequence[str]) -> tuple[str, ...]:
+    """Check `--mpyc` options: those that change the wire, and no others; return them sorted.
+
+    Raises:
+        UsageError: it is none of them, or its value is not a number.
+    """
+    for option in options:
+        name, _, value = option.partition("=")
+        if name in WIRE_OPTIONS and not value:
+            continue
+        if name in WIRE_OPTIONS_WITH_VALUE or name[:2] in ("-L", "-K"):
+            number = value or name[2:]
+            if number.isdigit() and 0 < int(number) < 10_000:
+                continue
+        raise UsageError(
+            f"--mpyc {option} is not one of MPyC's options that change the wire",
+            hint="these are -L64, -K40, --no-prss and --mix32-64bit",
+        )
+    return tuple(sorted(options))
+
+
+def common_fields(
+    program: Program,
+    extra_files: Sequence[Path],
+    addresses: Sequence[Onion],
+    threshold: int,
+    public: Sequence[str],
+    mpyc_options: Sequence[str],
+) -> Common:
+    """Return the common fields of the agreement as this party sees them."""
+    word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
+    return Common(
+        protocol=PROTOCOL_VERSION,
+        addresses=tuple(addresses),
+        threshold=threshold,
+        program=program.name,
+        files={file.path: file.sha256.hex() for file in program_files(program, extra_files)},
+        public_arguments=tuple(public),
+        mpyc_version=importlib.metadata.version("mpyc"),
+        mpyc_options=tuple(mpyc_options),
+        python=f"{platform.python_implementation()} {word_size}",
+        numpy=_numpy_major(),
+    )
+
+
+def _numpy_major() -> int | None:
+    try:
+        return int(importlib.metadata.version("numpy").partition(".")[0])
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,178 @@
+"""The composition root of a party: from what a person asked for to a result.
+
+Knows the three ways to a roster (host, join, full list) and hands each to the same computation. Does not know tor: it
+is handed a Network. What can be wrong with the person's wishes is found before a network is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+
+from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, UsageError
+from onionmpc.identity import Identity, Onion, check_roster
+from onionmpc.mesh.door import Door
+from onionmpc.mesh.network import Network
+from onionmpc.program.catalogue import Program, find_shipped
+from onionmpc.session.agreement import Common, check_equal
+from onionmpc.session.computation import Computation, Result
+from onionmpc.session.events import Person, Published
+from onionmpc.session.gather import HostTable, ask_host
+from onionmpc.session.invite import Invite
+from onionmpc.session.local import Plan, check_parties, common_fields, default_threshold
+from onionmpc.session.messages import Terms
+from onionmpc.text import duration, printable
+from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
+
+PSK_BYTES = 32
+
+
+class Party:
+    """One party of one session.
+
+    Args:
+        identity: ours.
+        plan: what this party wants to run.
+        person: sees events, and is asked.
+    """
+
+    def __init__(self, identity: Identity, plan: Plan, person: Person) -> None:
+        self._identity = identity
+        self._plan = plan
+        self._person = person
+        self._nonce = secrets.token_bytes(NONCE_BYTES)
+        self._door = Door(identity, self._nonce)
+
+    def open_table(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> HostTable:
+        """Lay the table for `host`: checks what there is to run, and tells the person the invites.
+
+        Args:
+            parties: m, this one included.
+            expected: addresses that need no invite.
+            is_open: whether nobody needs one.
+        """
+        check_roster(expected, self._identity.onion)
+        if len(expected) > parties - 1:
+            raise UsageError(
+                f"{len(expected)} parties are expected, and there are {max(0, parties - 1)} seats besides yours",
+                hint=f"--parties {len(expected) + 1} has a seat for each",
+            )
+        self._common([self._identity.onion], parties)
+        return HostTable(self._identity, parties, expected, is_open=is_open, person=self._person)
+
+    async def host(self, network: Network, table: HostTable) -> Result:
+        """Gather the others at the table and compute with them."""
+        self._door.keeper = table
+        async with self._listening(network) as published:
+            try:
+                try:
+                    async with asyncio.timeout(self._plan.wait_s):
+                        roster = await table.fill()
+                except TimeoutError as error:
+                    raise PeerUnreachable(
+                        f"the seats were not all taken within {duration(self._plan.wait_s)}",
+                        hint="--wait gives the others longer",
+                    ) from error
+                terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES))
+                await table.send_terms(terms)
+            finally:
+                await table.leave()
+            await published
+            return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
+
+    def check_host(self, invite: Invite | Onion) -> None:
+        """Check that `join` can ask this host."""
+        check_roster([invite.host if isinstance(invite, Invite) else invite], self._identity.onion)
+
+    async def join(self, network: Network, invite: Invite | Onion) -> Result:
+        """Ask a host for the roster and compute with it."""
+        host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
+        async with self._listening(network) as published:
+            wait_s = self._plan.wait_s
+            terms = await ask_host(network, self._identity, host, psk, self._nonce, self._person, wait_s)
+            program, common = self._accept(terms.common, host)
+            await published
+            return await self._compute(network, program, common, bytes.fromhex(terms.psk))
+
+    def full_list(self, others: Sequence[Onion]) -> Common:
+        """Check the other parties of a closed roster and what there is to run; for `join_listed`."""
+        roster = sorted([self._identity.onion, *check_roster(others, self._identity.onion)])
+        return self._common(roster, len(roster))
+
+    async def join_listed(self, network: Network, common: Common) -> Result:
+        """Compute with the parties of a full list, which all of them know."""
+        async with self._listening(network):
+            # Publication is not waited for: a party that nobody dials can go on at once, and the others redial.
+            return await self._compute(network, self._program(), common, NO_PSK)
+
+    def _program(self) -> Program:
+        if self._plan.program is None:
+            raise UsageError("no program was named", hint="name a script, or one of `onionmpc programs`")
+        return self._plan.program
+
+    def _common(self, roster: Sequence[Onion], parties: int) -> Common:
+        """Our common fields, where no host has said anything."""
+        plan = self._plan
+        threshold = default_threshold(parties) if plan.threshold is None else plan.threshold
+        check_parties(parties, threshold, allow_no_privacy=plan.allow_no_privacy)
+        return common_fields(
+            self._program(), plan.extra_files, roster, threshold, plan.public or (), plan.mpyc_options or ()
+        )
+
+    def _accept(self, theirs: Common, host: Onion) -> tuple[Program, Common]:
+        """Check the host's terms against what this party has and wants; what it left open is as the host says.
+
+        Raises:
+            AgreementError: they differ.
+            UnsafeSetting: they would hide nothing.
+        """
+        own, plan = self._identity.onion, self._plan
+        if own not in theirs.addresses or host not in theirs.addresses:
+            raise AgreementError("the host's roster lacks this party or the host")
+        roster = sorted([own, *check_roster([other for other in theirs.addresses if other != own], own)])
+        program = plan.program or find_shipped(theirs.program)
+        if program is None:
+            # Never taken from a peer: a name of our own catalogue, whose files are compared below, or a local script.
+            raise AgreementError(
+                f"the host runs {printable(theirs.program)}, which is not in the catalogue here",
+                hint="get the script from the host, read it, and name it after the invite",
+            )
+        common = common_fields(
+            program,
+            plan.extra_files,
+            roster,
+            theirs.threshold if plan.threshold is None else plan.threshold,
+            theirs.public_arguments if plan.public is None else plan.public,
+            theirs.mpyc_options if plan.mpyc_options is None else plan.mpyc_options,
+        )
+        check_equal(common, theirs, here="this party", there="the host")
+        check_parties(len(roster), common.threshold, allow_no_privacy=plan.allow_no_privacy)
+        return program, common
+
+    async def _compute(self, network: Network, program: Program, common: Common, psk: bytes) -> Result:
+        computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._person)
+        return await computation.run(self._door)
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, network: Network) -> AsyncIterator[asyncio.Task[None]]:
+        """Publish in the background; yields the task that is done when peers can dial us, and fails if it does."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                publishing = tasks.create_task(self._publish(network))
+                yield publishing
+                publishing.cancel()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
+    async def _publish(self, network: Network) -> None:
+        await network.listen(self._door.serve)
+        self._person.tell(Published())
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that a person should see of those that a task group collected: ours before any other."""
+    known, others = group.split(OnionMPCError)
+    chosen = (known or others or group).exceptions[0]
+    return first_error(chosen) if isinstance(chosen, BaseExceptionGroup) else chosen

@@ -16,8 +16,8 @@ from onionmpc.identity import Identity
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.events import parse_event
 
-# The same at every party, so that an address alone says where to dial. Registered for nothing by IANA, and kept fixed
-# for filters before a control port, which list ADD_ONION commands by their virtual port. Also in torrc.d/*.torrc.
+# The same at every party, so that an address alone says where to dial; also in torrc.d/*.torrc. Filters before a
+# control port (Tails, Whonix) list ADD_ONION commands by their virtual port, so it will not change.
 VIRTUAL_PORT = 9880
 
 # A client asks a few directories of its own choice. Dialled right after the first upload, 4 of 12 dials failed in a

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 import re
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,37 @@ async def own_tor(profile: Path, extra_torrc: str = "") -> AsyncIterator[OwnTor]
             await _end(process, reading)
 
 
+def verify_config(binary: TorBinary) -> None:
+    """Ask tor whether it would start from our lines; it opens nothing and changes nothing.
+
+    Raises:
+        TorFailed: it would not.
+    """
+    with socket_directory() as directory:
+        torrc = directory / "torrc"
+        torrc.write_text(_torrc(directory / "data", directory, ""))
+        try:
+            done = subprocess.run(
+                [binary.path, "--verify-config", *_arguments(torrc)],
+                capture_output=True,
+                text=True,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise TorFailed(f"cannot start {binary.path} ({type(error).__name__})", hint=install_hint()) from error
+        if done.returncode:
+            log = TorLog()
+            for line in done.stdout.splitlines():
+                log.add(line)
+            raise log.failure("tor would not start from torrc.d/party.torrc")
+
+
+def _arguments(torrc: Path) -> list[str]:
+    # The machine's own defaults could open ports; an absent file means none.
+    return ["--defaults-torrc", str(torrc.with_name("no-defaults")), "-f", str(torrc)]
+
+
 def _torrc(data: Path, sockets: Path, extra: str) -> str:
     party = (shipped("torrc.d") / "party.torrc").read_text()
     return f"""{party}
@@ -111,8 +143,7 @@ async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             binary.path,
-            # The machine's own defaults could open ports; an absent file means none.
-            *("--defaults-torrc", str(torrc.with_name("no-defaults")), "-f", str(torrc)),
+            *_arguments(torrc),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

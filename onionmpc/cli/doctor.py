@@ -1,0 +1,227 @@
+"""`onionmpc doctor`: looks over this machine and says what would stop a party here, and how to mend it.
+
+Knows what a party needs. Changes nothing, sends nothing beyond this machine, and of other programs' ports only asks
+what they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import importlib.metadata
+import json
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from onionmpc.errors import OnionMPCError, TorError
+from onionmpc.files import private_directory, socket_directory, state_directory
+from onionmpc.resources import shipped
+from onionmpc.tor.binary import find_tor, version_warning
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.probe import Kind, Probe, probe
+from onionmpc.tor.process import verify_config
+
+# What usually listens where. Tor Browser's two ports are never used by us; they are told so that nobody is confused.
+SYSTEM_TOR, TOR_BROWSER = "a system tor", "Tor Browser"
+KNOWN_PLACES = {
+    Endpoint(path="/run/tor/control"): SYSTEM_TOR,
+    Endpoint(port=9050): SYSTEM_TOR,
+    Endpoint(port=9051): SYSTEM_TOR,
+    Endpoint(port=9150): TOR_BROWSER,
+    Endpoint(port=9151): TOR_BROWSER,
+}
+PROBE_TIMEOUT_S = 1.0
+# A profile keeps the consensus and the descriptors of all relays: tens of MB on the public network. Rough on purpose.
+NEEDED_BYTES, COMFORTABLE_BYTES = 40 * 10**6, 200 * 10**6
+# macOS allows 103 bytes for a socket's path, Linux 107. The longest name we give a socket is "/control".
+SOCKET_PATH_BYTES = 103
+OLDEST_PYTHON = (3, 11)
+MPYC_SERIES = "0.11"
+# Coarse: the clock is only compared with what must have been.
+CLOCK_TOLERANCE = timedelta(hours=1)
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what was seen, and how to mend it."""
+
+    check: str
+    level: Level
+    seen: str
+    fix: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.pass_context
+def doctor(context: click.Context, *, as_json: bool) -> None:
+    """Look over this machine: can a party run here?
+
+    Each line is ok, warn or fail, with what to do about it. Nothing is changed and nothing leaves this machine. Exit
+    code 0 means that a party can run here, 3 that it cannot.
+    """
+    findings = examine()
+    usable = all(finding.level is not Level.FAIL for finding in findings)
+    if as_json:
+        shown = [
+            {"check": finding.check, "level": finding.level, "seen": finding.seen, "fix": finding.fix}
+            for finding in findings
+        ]
+        click.echo(json.dumps({"usable": usable, "findings": shown}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.level:<5} {finding.check + ':':<17} {finding.seen}")
+            if finding.fix:
+                click.echo(f"{'':<24}fix: {finding.fix}")
+    context.exit(0 if usable else TorError.exit_code)
+
+
+def examine() -> list[Finding]:
+    """Return all findings, in the order in which to mend them."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _python,
+        _tor,
+        _state,
+        _sockets,
+        _clock,
+        _other_tors,
+    )
+    return [finding for check in checks for finding in check()]
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    if sys.version_info < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        yield Finding("python", Level.FAIL, f"Python {version}, expected {oldest} or newer", "install a newer Python")
+    else:
+        yield Finding("python", Level.OK, f"Python {version}")
+    # Never imported here: importing mpyc starts a runtime.
+    for package in ("mpyc", "numpy"):
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, Level.FAIL, "not installed", "pip install --upgrade onionmpc")
+            continue
+        if package == "mpyc" and not f"{found}.".startswith(f"{MPYC_SERIES}."):
+            yield Finding(
+                package, Level.FAIL, f"mpyc {found}, expected {MPYC_SERIES}", f'pip install "mpyc=={MPYC_SERIES}.*"'
+            )
+        else:
+            yield Finding(package, Level.OK, f"{package} {found}")
+
+
+def _tor() -> Iterator[Finding]:
+    try:
+        binary = find_tor()
+    except TorError as error:
+        yield Finding("tor", Level.FAIL, error.message, error.hint)
+        return
+    seen = f"tor {binary.version} at {binary.path}"
+    if warning := version_warning(binary.version):
+        yield Finding("tor", Level.WARN, f"{seen}: {warning}", "update tor")
+    else:
+        yield Finding("tor", Level.OK, seen)
+    try:
+        verify_config(binary)
+    except TorError as error:
+        yield Finding("torrc", Level.FAIL, error.message, error.hint)
+    else:
+        yield Finding("torrc", Level.OK, f"tor would start from {shipped('torrc.d') / 'party.torrc'}")
+
+
+def _state() -> Iterator[Finding]:
+    try:
+        directory = private_directory(state_directory())
+        free = shutil.disk_usage(directory).free
+    except OnionMPCError as error:
+        yield Finding("state directory", Level.FAIL, error.message, error.hint)
+        return
+    except OSError as error:
+        yield Finding("state directory", Level.FAIL, f"cannot look at it: {error.strerror}", "set ONIONMPC_STATE")
+        return
+    level = Level.OK if free >= COMFORTABLE_BYTES else Level.WARN if free >= NEEDED_BYTES else Level.FAIL
+    fix = "" if level is Level.OK else "free some space there, or set ONIONMPC_STATE to another disk"
+    yield Finding("state directory", level, f"{directory}, {free // 10**6} MB free", fix)
+
+
+def _sockets() -> Iterator[Finding]:
+    try:
+        with socket_directory() as directory:
+            path = directory / "control"
+            if (length := len(bytes(path))) > SOCKET_PATH_BYTES:
+                yield Finding(
+                    "sockets",
+                    Level.FAIL,
+                    f"{path} has {length} bytes, expected {SOCKET_PATH_BYTES} or fewer",
+                    "unset XDG_RUNTIME_DIR",
+                )
+                return
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(path))
+    except OSError as error:
+        yield Finding("sockets", Level.FAIL, f"cannot make a unix socket: {error.strerror}", "make /tmp writable")
+        return
+    yield Finding("sockets", Level.OK, f"unix sockets work in {directory.parent}")
+
+
+def _clock() -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    latest = max(_known_past(), default=now)
+    if now + CLOCK_TOLERANCE < latest:
+        yield Finding(
+            "clock",
+            Level.FAIL,
+            f"it says {now:%Y-%m-%d %H:%M} UTC, but files here were made on {latest:%Y-%m-%d %H:%M} UTC",
+            "set the clock, best by network time; tor finds no circuit with a wrong one",
+        )
+    else:
+        yield Finding("clock", Level.OK, f"{now:%Y-%m-%d %H:%M} UTC (a clock that is fast cannot be told offline)")
+
+
+def _known_past() -> Iterator[datetime]:
+    """Times that must have been: when this program was installed, and what tor was last told by its network."""
+    yield datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
+    for consensus in state_directory().glob("tor/*/data/cached-microdesc-consensus"):
+        with contextlib.suppress(OSError, ValueError), consensus.open(encoding="ascii", errors="replace") as file:
+            for _, line in zip(range(20), file, strict=False):
+                if line.startswith("valid-after "):
+                    yield datetime.fromisoformat(line.removeprefix("valid-after ").strip()).replace(tzinfo=UTC)
+
+
+def _other_tors() -> Iterator[Finding]:
+    """Say what else runs here. None of it is needed, so none of it can fail."""
+
+    async def ask() -> list[Probe]:
+        return await asyncio.gather(*(probe(endpoint, PROBE_TIMEOUT_S) for endpoint in KNOWN_PLACES))
+
+    for (endpoint, usual), found in zip(KNOWN_PLACES.items(), asyncio.run(ask()), strict=True):
+        if found.kind is not Kind.NOTHING:
+            yield Finding("also here", Level.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}")
+
+
+def _meaning(endpoint: Endpoint, usual: str, found: Probe) -> str:
+    if found.kind in {Kind.OTHER, Kind.FORBIDDEN}:
+        return ""
+    if usual == TOR_BROWSER:
+        return " of Tor Browser; onionmpc leaves it alone"
+    if found.kind is Kind.CONTROL:
+        return f" of a running tor {found.version}; usable with --control {endpoint}"
+    return " of a running tor"

@@ -1,0 +1,178 @@
+"""What `onionmpc doctor` sees, and that it only looks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner, Result
+
+from onionmpc.cli import doctor as module
+from onionmpc.cli.doctor import doctor
+from onionmpc.mesh.listener import listening_local
+from onionmpc.mesh.network import Stream
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.probe import Kind, Probe
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a tor that takes our lines, and no other program that matters."""
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor"))
+    monkeypatch.setattr(module, "KNOWN_PLACES", {})
+
+
+def fake_tor(path: Path, version: str = "0.4.9.11", verify: str = "exit 0") -> str:
+    path.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Tor version {version}."; exit; fi\n{verify}\n')
+    path.chmod(0o700)
+    return str(path)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(doctor, arguments)
+
+
+def finding(check: str) -> dict[str, str]:
+    found: list[dict[str, str]] = [
+        each for each in json.loads(run("--json").stdout)["findings"] if each["check"] == check
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_good_machine_is_usable() -> None:
+    result = run()
+    assert result.exit_code == 0
+    assert "tor 0.4.9.11 at " in result.stdout
+    assert {line.split()[0] for line in result.stdout.splitlines()} == {"ok"}
+    assert json.loads(run("--json").stdout)["usable"] is True
+
+
+@pytest.mark.tor
+def test_the_tor_of_this_machine_takes_our_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONIONMPC_TOR")
+    assert finding("torrc")["level"] == "ok"
+
+
+def test_no_tor_fails_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONIONMPC_TOR")
+    monkeypatch.setenv("PATH", "")
+    assert run().exit_code == 3
+    assert "no tor program" in finding("tor")["seen"]
+    assert "install" in finding("tor")["fix"]
+
+
+def test_an_old_but_usable_tor_is_a_warning(tmp_path: Path) -> None:
+    fake_tor(tmp_path / "tor", "0.4.8.12")
+    assert run().exit_code == 0
+    assert finding("tor")["level"] == "warn"
+
+
+def test_a_tor_that_refuses_our_lines_fails_in_its_own_words(tmp_path: Path) -> None:
+    fake_tor(tmp_path / "tor", verify="echo '[warn] Unknown option LongLivedPorts.'; exit 1")
+    assert run().exit_code == 3
+    assert "Unknown option LongLivedPorts" in finding("torrc")["seen"]
+
+
+def test_a_state_directory_open_to_others_fails(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    (tmp_path / "state").chmod(0o755)
+    assert run().exit_code == 3
+    assert finding("state directory")["fix"] == f"chmod 700 {tmp_path / 'state'}"
+
+
+@pytest.mark.parametrize(("free", "level"), [(10**6, "fail"), (10**8, "warn"), (10**9, "ok")])
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    assert finding("state directory")["level"] == level
+    assert f"{free // 10**6} MB free" in finding("state directory")["seen"]
+
+
+def test_a_long_socket_path_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SOCKET_PATH_BYTES", 5)
+    assert "expected 5 or fewer" in finding("sockets")["seen"]
+
+
+def test_a_clock_before_tors_last_consensus_is_slow(tmp_path: Path) -> None:
+    data = tmp_path / "state" / "tor" / "1" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "state").chmod(0o700)
+    consensus = data / "cached-microdesc-consensus"
+    consensus.write_text("network-status-version 3 microdesc\nvalid-after 2001-01-01 00:00:00\n")
+    assert finding("clock")["level"] == "ok"
+    consensus.write_text("network-status-version 3 microdesc\nvalid-after 2999-01-01 00:00:00\n")
+    assert finding("clock")["level"] == "fail"
+    assert "2999-01-01 00:00" in finding("clock")["seen"]
+    consensus.write_text("valid-after soon\n")
+    assert finding("clock")["level"] == "ok"
+
+
+def test_missing_and_wrong_packages_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "numpy":
+            raise importlib.metadata.PackageNotFoundError
+        return "0.110"
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert "mpyc 0.110, expected 0.11" in finding("mpyc")["seen"]
+    assert finding("numpy")["seen"] == "not installed"
+
+
+def test_it_tells_what_else_runs_and_asks_only_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+
+    async def serve(stream: Stream) -> None:
+        heard.append(await stream.reader.readline())
+        stream.writer.write(b'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE\r\n250-VERSION Tor="0.4.8.1"\r\n250 OK\r\n')
+        with contextlib.suppress(ConnectionError):
+            heard.append(await stream.reader.read())
+
+    async def main() -> None:
+        async with listening_local(serve) as port:
+            places = {Endpoint(port=port): module.SYSTEM_TOR}
+            monkeypatch.setattr(module, "KNOWN_PLACES", places)
+            found = await asyncio.to_thread(finding, "also here")
+            assert "is a control port of a running tor 0.4.8.1" in found["seen"]
+
+    asyncio.run(main())
+    assert b"".join(heard) == b"PROTOCOLINFO 1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("usual", "found", "words"),
+    [
+        (module.SYSTEM_TOR, Probe(Kind.CONTROL, version="0.4.9.11"), "usable with --control 127.0.0.1:9051"),
+        (module.SYSTEM_TOR, Probe(Kind.SOCKS), "is a SOCKS port of a running tor"),
+        (module.TOR_BROWSER, Probe(Kind.CONTROL), "of Tor Browser; onionmpc leaves it alone"),
+        (module.SYSTEM_TOR, Probe(Kind.OTHER), "is something that is not tor"),
+    ],
+)
+def test_other_programs_are_named(monkeypatch: pytest.MonkeyPatch, usual: str, found: Probe, words: str) -> None:
+    async def probe(endpoint: Endpoint, timeout_s: float) -> Probe:
+        return found
+
+    monkeypatch.setattr(module, "KNOWN_PLACES", {Endpoint(port=9051): usual})
+    monkeypatch.setattr(module, "probe", probe)
+    assert words in finding("also here")["seen"]
+    assert run().exit_code == 0
+
+
+def test_it_never_imports_mpyc(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom onionmpc.cli.doctor import examine\nexamine()\n"
+        "sys.exit(any(name.split('.')[0] in ('mpyc', 'txtorcon') for name in sys.modules))"
+    )
+    environment = os.environ | {"ONIONMPC_STATE": str(tmp_path / "state")}
+    began = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0
+    assert time.monotonic() - began < 30

@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import ProgramError, RemoteProtocolError, UsageError
-from onionmpc.program import unpickle
+from onionmpc.program import unpickle, values
 from onionmpc.program.unpickle import MAX_DEPTH, RestrictedPickle
 
-OURS = unpickle.__name__
+OURS = values.__name__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,35 +140,109 @@ def test_a_list_may_hold_itself() -> None:
     assert received[0] is received
 
 
-def test_polynomials_of_mpyc_come_back_as_they_were() -> None:
-    """In a process of its own, since MPyC reads sys.argv and sets up logging when it is imported."""
-    script = """
-import mpyc.gfpx, numpy
-from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.unpickle import RestrictedPickle, array_of_shares
-restricted = RestrictedPickle()
-for p in 2, 3, 101:
-    polynomials = mpyc.gfpx.GFpX(p)
-    array = numpy.array([polynomials(n) for n in (0, 1, 5, 2**70)], dtype=object).reshape(2, 2)
-    received = restricted.loads(restricted.dumps(array))
-    assert (received == array).all() and type(received[0, 0]) is polynomials and received.shape == (2, 2)
-    received = restricted.loads(restricted.dumps([polynomials(7)]))
-    assert received == [polynomials(7)] and type(received[0]) is polynomials
-before = set(vars(mpyc.gfpx))
-try:
-    restricted.loads(restricted.dumps(array).replace(b"Ke", b"Kg"))  # 101 becomes 103
-except RemoteProtocolError as error:
-    assert "no polynomials over GF(103)" in str(error), error
-else:
-    raise AssertionError
-assert set(vars(mpyc.gfpx)) == before
-"""
-    done = subprocess.run([sys.executable, "-c", script, "--no-log"], capture_output=True, text=True, check=False)
+def run_with_mpyc(script: str) -> None:
+    """Run a script in a process of its own, since MPyC reads sys.argv and sets up logging when it is imported."""
+    command = [sys.executable, "-c", SCRIPT_START + script, "--no-log"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
+SCRIPT_START = """
+import numpy
+from mpyc import fingroups, finfields, gfpx
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.unpickle import RestrictedPickle
+
+restricted = RestrictedPickle()
+
+def there_and_back(value):
+    received, = restricted.loads(restricted.dumps([value]))
+    assert type(received) is type(value), (value, received)
+    return received
+
+def refused(data, reason):
+    try:
+        restricted.loads(data)
+    except RemoteProtocolError as error:
+        assert reason in str(error), error
+    else:
+        raise AssertionError("it was taken")
+"""
+
+
+def test_polynomials_of_mpyc_come_back_as_they_were() -> None:
+    run_with_mpyc("""
+for p in 2, 3, 101:
+    polynomials = gfpx.GFpX(p)
+    array = numpy.array([polynomials(n) for n in (0, 1, 5, 2**70)], dtype=object).reshape(2, 2)
+    received = there_and_back(array)
+    assert (received == array).all() and received.shape == (2, 2) and type(received[0, 0]) is polynomials
+    assert there_and_back(polynomials(7)) == polynomials(7)
+""")
+
+
+def test_field_elements_of_mpyc_come_back_as_they_were() -> None:
+    run_with_mpyc("""
+moduli = 2, 101, 2**61 - 1, finfields.find_irreducible(2, 8), finfields.find_irreducible(3, 2)
+for modulus in moduli:
+    field = finfields.GF(modulus)
+    for number in 0, 1, field.order - 1:
+        assert there_and_back(field(number)) == field(number)
+""")
+
+
+def test_group_elements_of_mpyc_come_back_as_they_were() -> None:
+    run_with_mpyc("""
+curves = [
+    fingroups.EllipticCurve(name, coordinates)
+    for name, all_coordinates in {
+        "Ed25519": ("affine", "projective", "extended"),
+        "Ed448": ("projective",),
+        "secp256k1": ("affine", "projective", "jacobian"),
+        "BN256": ("affine", "projective", "jacobian"),
+        "BN256_twist": ("affine", "projective", "jacobian"),
+    }.items()
+    for coordinates in all_coordinates
+]
+others = [fingroups.QuadraticResidues(l=64), fingroups.SchnorrGroup(l=256, n=160), fingroups.ClassGroup(l=32)]
+for group in curves + others:
+    for element in group.identity, group.generator, group.generator ^ 5, ~group.generator:
+        assert there_and_back(element) == element, group
+symmetric = fingroups.SymmetricGroup(4)
+assert there_and_back(symmetric((1, 0, 3, 2))) == symmetric((1, 0, 3, 2))
+""")
+
+
+def test_a_peer_makes_no_new_types_of_mpyc() -> None:
+    run_with_mpyc("""
+before = [set(vars(module)) for module in (gfpx, finfields, fingroups)]
+gfpx.GFpX(101)
+sent = restricted.dumps(gfpx.GFpX(101)(7))
+refused(sent.replace(b"Ke", b"Kg"), "this program has no GF(103)[x]")
+finfields.GF(101)
+sent = restricted.dumps(finfields.GF(101)(7))
+refused(sent.replace(b"(101)", b"(103)"), "this program has no ArrayGF(103)")
+after = [set(vars(module)) - names for module, names in zip((gfpx, finfields, fingroups), before)]
+assert after == [{"GF(101)[x]"}, {"ArrayGF(101)"}, set()], after
+""")
+
+
+def test_only_elements_of_a_group_are_built() -> None:
+    run_with_mpyc("""
+curve = fingroups.EllipticCurve("Ed25519", "affine")
+sent = restricted.dumps(curve.generator)
+y = int(curve.generator.value[1]).to_bytes(32, "little")
+assert y in sent
+refused(sent.replace(y, bytes([y[0] ^ 1]) + y[1:]), "point not on curve")
+for name in b"EllipticCurve", b"GF", b"FiniteGroupElement", b"SymmetricGroupElement", b"__builtins__", b"math", b"":
+    long = curve.__name__.encode()
+    renamed = sent.replace(bytes([len(long)]) + long, bytes([len(name)]) + name)
+    refused(renamed[:2] + renamed[11:], "this program has no ")  # without the frame, whose length has changed
+""")
+
+
 def test_polynomials_of_a_program_without_mpyc_are_malformed() -> None:
-    with pytest.raises(RemoteProtocolError, match=r"no polynomials over GF\(2\)"):
+    with pytest.raises(RemoteProtocolError, match=r"this program has no GF\(2\)\[x\]"):
         RestrictedPickle().loads(call(OURS, "polynomial", 2, 5))
 
 
@@ -219,9 +293,13 @@ def attacks(marker: str) -> Iterator[tuple[str, bytes]]:
     named = {
         "a dotted name": call("numpy", "ndarray.__class__.__base__.__subclasses__"),
         "a dotted name into builtins": call("numpy", "ma.core.builtins.eval", touch),
-        "a dotted name below ours": call(OURS, "pickle.loads", pickle.dumps(Calls(os.system, f"touch {marker}"))),
+        "a dotted name below ours": call(
+            unpickle.__name__, "pickle.loads", pickle.dumps(Calls(os.system, f"touch {marker}"))
+        ),
+        "a builder's neighbour": call(OURS, "reduce_value", 1),
+        "a builder of another module": call(unpickle.__name__, "array_of_shares", 0, (1,), 1, b"1"),
         "a builder's globals": call(OURS, "array_of_shares.__globals__.get", "sys"),
-        "a name that we import": call(OURS, "_Unpickler", 1, 2),
+        "a name that we import": call(unpickle.__name__, "_Unpickler", 1, 2),
         "f2py": call("numpy.f2py", "compile", "end"),
         "f2py by an old name": call("numpy.f2py.crackfortran", "myeval", touch),
         "ctypes": call("ctypes", "CDLL", marker),
@@ -323,6 +401,14 @@ HOSTILE_CALLS = [
     ("array_of_shares", "2", (1,), 1, b"1"),
     ("array_of_shares", 10**5000, (1,), 1, b"1"),
     ("polynomial", 7, 1),
+    ("field_element", "ArrayGF(7)", 1),
+    ("field_element", "__class__", 1),
+    ("field_element", 7, 1),
+    ("group_element", "Sym(3)", (0, 1, 2)),
+    ("group_element", "__init__", ()),
+    ("group_element", None, ()),
+    ("group_element", "Sym(3)", ("0", "1", "2")),
+    ("group_element", "Sym(3)", [0, 1, 2]),
     ("polynomial", None, 1),
 ]
 

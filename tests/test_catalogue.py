@@ -34,7 +34,7 @@ def test_each_shipped_program_has_a_name_and_a_first_line() -> None:
     listed = catalogue()
     assert "average_salary" in dict(listed)
     assert "private_input" not in dict(listed)
-    assert all(line.endswith(".") for _, line in listed)
+    assert all(line.endswith((".", "?")) for _, line in listed)
     assert listed == sorted(listed)
 
 

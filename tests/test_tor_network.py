@@ -1,0 +1,197 @@
+"""Parties over tor, in a private network on loopback: the contract of a Network, and what only tor has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from network_contract import FACTS, Fact, Pair
+from tor_loop import kept
+
+from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.identity import Identity, Onion
+from onionmpc.mesh.network import Network
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.control import open_control
+from onionmpc.tor.dial import dial
+from onionmpc.tor.network import Progress, TorNetwork, TorOptions, tor_network
+from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.process import free_profile, own_tor
+
+pytestmark = pytest.mark.tor
+
+DEADLINE_S = 30.0
+ATTEMPTS = 3
+
+
+def fresh() -> Identity:
+    return Identity(os.urandom(32))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("state") / "onionmpc"
+        patch.setenv("ONIONMPC_STATE", str(directory))
+        yield directory
+
+
+@contextlib.asynccontextmanager
+async def party(testnet: Path, identity: Identity, told: list[Progress] | None = None) -> AsyncIterator[TorNetwork]:
+    with join_testnet(testnet) as place:
+        options = TorOptions(extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60)
+        async with tor_network(identity, options, (told if told is not None else []).append) as network:
+            yield network
+
+
+class Retrying:
+    """A Network whose dials are tried a few times, as the mesh does: the first try over tor may fail for no reason."""
+
+    def __init__(self, network: TorNetwork) -> None:
+        self.listen, self.dialled_path, self.accepted_path = (
+            network.listen,
+            network.dialled_path,
+            network.accepted_path,
+        )
+        self._network = network
+
+    async def dial(self, onion: Onion, timeout_s: float):  # noqa: ANN201
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(PeerUnreachable):
+                return await self._network.dial(onion, timeout_s / ATTEMPTS)
+        return await self._network.dial(onion, timeout_s / ATTEMPTS)
+
+
+@contextlib.asynccontextmanager
+async def two_parties(testnet: Path) -> AsyncIterator[Pair]:
+    bob = fresh()
+    async with party(testnet, fresh()) as dialler, party(testnet, bob) as listener:
+        ends: tuple[Network, Network] = Retrying(dialler), listener
+        pair = Pair(*ends, bob.onion, fresh().onion, DEADLINE_S)
+        await pair.listen()
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Pair]]:
+    with kept(two_parties(testnet_dir)) as runner_and_pair:
+        yield runner_and_pair
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_contract(shared: tuple[asyncio.Runner, Pair], fact: Fact) -> None:
+    runner, pair = shared
+    runner.run(fact(pair))
+
+
+def test_each_side_counts_its_own_relays(shared: tuple[asyncio.Runner, Pair]) -> None:
+    async def main(pair: Pair) -> None:
+        dialled, accepted = await pair.connect()
+        ours = await pair.dialler.dialled_path(dialled)
+        assert ours is not None
+        theirs = await pair.listener.accepted_path(ours.rendezvous)
+        assert theirs is not None
+        # Both keep a pinned second relay (vanguards-lite); the service adds one before the peer's rendezvous point.
+        assert (ours.relays, theirs.relays) == (3, 4)
+        await dialled.close()
+        await accepted.close()
+
+    runner, pair = shared
+    runner.run(main(pair))
+
+
+def test_an_address_that_nobody_published_is_said_to_be_offline(shared: tuple[asyncio.Runner, Pair]) -> None:
+    runner, pair = shared
+    with pytest.raises(PeerUnreachable, match="its descriptor is not there: it is offline or has not published yet"):
+        runner.run(pair.dialler.dial(pair.nobody, DEADLINE_S))
+
+
+def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair]) -> None:
+    runner, pair = shared
+    assert isinstance(pair.dialler, Retrying)
+    socks = pair.dialler._network._way.socks
+    with pytest.raises(PeerUnreachable, match="no party listens behind its address"):
+        runner.run(dial(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
+
+
+def test_progress_goes_through_all_phases_and_ends_whole(testnet_dir: Path) -> None:
+    told: list[Progress] = []
+
+    async def main() -> None:
+        async with party(testnet_dir, fresh(), told) as network:
+            await network.listen(lambda stream: stream.close())
+
+    asyncio.run(main())
+    for phase in ("tor", "bootstrap", "publish"):
+        percents = [step.percent for step in told if step.phase == phase]
+        assert percents == sorted(percents)
+        assert percents[-1] == 100
+    assert [step.phase for step in told] == sorted(
+        (step.phase for step in told), key=("tor", "bootstrap", "publish").index
+    )
+
+
+def test_the_end_of_our_tor_is_told_and_ends_streams_and_dials(
+    shared: tuple[asyncio.Runner, Pair], testnet_dir: Path
+) -> None:
+    async def main(pair: Pair) -> None:
+        async with party(testnet_dir, fresh()) as network:
+            stream = await Retrying(network).dial(pair.onion, DEADLINE_S)
+            accepted = await pair.arrived.get()
+            os.kill(int(await network.control.get_info("process/pid")), signal.SIGKILL)
+            async with asyncio.timeout(5):
+                await asyncio.wait({network.died})
+                assert await stream.reader.read() == b""
+            assert "tor was ended by signal 9" in str(network.died.result())
+            with pytest.raises(TorFailed, match="tor was ended by signal 9"):
+                await network.dial(pair.onion, DEADLINE_S)
+            await stream.close()
+            await accepted.close()
+
+    runner, pair = shared
+    runner.run(main(pair))
+
+
+@pytest.mark.parametrize("same_user", [True, False])
+def test_a_tor_that_runs_already_will_do(
+    shared: tuple[asyncio.Runner, Pair],
+    testnet_dir: Path,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    same_user: bool,
+) -> None:
+    """A tor of another user cannot reach a socket of ours, and goes by 127.0.0.1."""
+
+    async def another_user(control: object) -> bool:
+        return False
+
+    if not same_user:
+        monkeypatch.setattr("onionmpc.tor.network._may_reach_our_files", another_user)
+    told: list[Progress] = []
+    identity = fresh()
+
+    async def main(pair: Pair) -> None:
+        with join_testnet(testnet_dir) as place, free_profile(state / "tor") as profile:
+            async with own_tor(profile, place.torrc) as running:
+                options = TorOptions(control=str(running.control), publish_timeout_s=60)
+                async with tor_network(identity, options, told.append) as network:
+                    await network.listen(pair.arrived.put)
+                    stream = await pair.dialler.dial(identity.onion, DEADLINE_S)
+                    stream.writer.write(b"hello")
+                    accepted = await pair.arrived.get()
+                    assert await accepted.reader.readexactly(5) == b"hello"
+                    await stream.close()
+                    await accepted.close()
+                # Theirs goes on without us, and without our service.
+                assert not running.died.done()
+                async with open_control(running.control) as control:
+                    assert await control.get_info("onions/detached") == ""
+
+    runner, pair = shared
+    runner.run(main(pair))
+    assert any("other users" in step.detail for step in told) != same_user

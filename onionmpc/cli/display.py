@@ -13,9 +13,8 @@ from typing import Any
 
 import click
 import segno
-from rich.console import Console
-from rich.status import Status
 
+from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
 from onionmpc.cli.screen import agreement_lines
 from onionmpc.errors import OnionMPCError
@@ -43,9 +42,6 @@ from onionmpc.session.events import (
 from onionmpc.session.invite import format_invite
 from onionmpc.text import duration, printable
 
-# Where no spinner can show that we live, a line every so often does.
-SAME_LINE_S = 10.0
-
 
 class Answers:
     """What is the same for every display.
@@ -67,16 +63,11 @@ class TextDisplay:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._status: Status | None = None
-        self._started = time.monotonic()
-        self._last = ("", 0.0)
+        self._status = StatusLine()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        """Leave the terminal to others."""
+        self._status.close()
 
     def tell(self, event: Event) -> None:
         """Show an event."""
@@ -87,51 +78,51 @@ class TextDisplay:
                     "bootstrap": "connecting to the Tor network",
                     "publish": "publishing the onion service",
                 }
-                self._going_on(names[phase], f"{percent} %, {printable(detail)}")
+                self._status.going_on(names[phase], f"{percent} %, {printable(detail)}")
             case AddressKnown(onion):
-                self._line(f"this party's address: {onion}")
+                self._status.line(f"this party's address: {onion}")
             case InviteReady(seat, invite):
                 self._invite(seat, format_invite(invite))
             case Published():
-                self._line("the onion service is published")
-                self._going_on("waiting for the others", "")
+                self._status.line("the onion service is published")
+                self._status.going_on("waiting for the others")
             case JoinerArrived(seat, onion, taken, parties):
-                self._line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
-                self._going_on("waiting for the others", f"{taken} of {parties} are here")
+                self._status.line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
+                self._status.going_on("waiting for the others", f"{taken} of {parties} are here")
             case JoinerLeft(seat, onion):
-                self._line(f"{onion} gave up seat {seat}; its invite works again")
+                self._status.line(f"{onion} gave up seat {seat}; its invite works again")
             case SeatsTaken(taken, parties):
-                self._going_on("waiting for the host's other guests", f"{taken} of {parties} parties are here")
+                self._status.going_on("waiting for the host's other guests", f"{taken} of {parties} parties are here")
             case DialRetry(party, reason, again_in_s):
                 who = "the host" if party is None else f"party {party}"
-                self._going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
+                self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
             case RosterKnown(addresses, own_number):
-                self._line(f"all {len(addresses)} parties are known, this one is party {own_number}")
-                self._line(f"roster: {roster_fingerprint(addresses)}")
-                self._going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
+                self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")
+                self._status.line(f"roster: {roster_fingerprint(addresses)}")
+                self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
             case LinkUp(party, connected, peers):
-                self._line(f"connected to party {party}")
+                self._status.line(f"connected to party {party}")
                 if connected < peers:
-                    self._going_on("connecting to the other parties", f"{connected} of {peers}")
+                    self._status.going_on("connecting to the other parties", f"{connected} of {peers}")
                 else:
-                    self._going_on("comparing what to run", "")
+                    self._status.going_on("comparing what to run")
             case LinkMeasured(party, own_relays, round_trip_s) if round_trip_s is not None:
-                self._line(f"link to party {party}: {describe_link(own_relays, round_trip_s)}")
+                self._status.line(f"link to party {party}: {describe_link(own_relays, round_trip_s)}")
             case Agreed():
-                self._line("all parties agreed; the program runs")
+                self._status.line("all parties agreed; the program runs")
                 self.close()  # the terminal is the program's now
             case ProgramEnded(seconds):
-                self._line(f"the program ended after {duration(seconds)}")
-                self._going_on("waiting for the other parties to end", "")
+                self._status.line(f"the program ended after {duration(seconds)}")
+                self._status.going_on("waiting for the other parties to end")
             case PeerDone() | LinkMeasured():
                 pass
             case Trouble(what):
-                self._going_on("asking the others what they saw", printable(what))
+                self._status.going_on("asking the others what they saw", printable(what))
 
     def ended(self, result: Result) -> None:
         """Show the summary of a computation that ended well."""
         self.close()
-        self._line(
+        self._status.line(
             f"done: connected in {duration(result.connect_s)}, agreed in {duration(result.agree_s)}, "
             f"computed in {duration(result.run_s)}"
         )
@@ -143,7 +134,7 @@ class TextDisplay:
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may stay."""
         self.close()
-        self._line(f"{onion} wants seat {seat}")
+        self._status.line(f"{onion} wants seat {seat}")
         return self._answers.yes or await confirm("let this party take part?", default=True)
 
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
@@ -155,33 +146,15 @@ class TextDisplay:
         click.echo("\n".join(["", "The agreement:", *lines, ""]), err=True)
         agreed = self._answers.yes or await confirm("Compute on these terms?", default=False)
         if agreed:
-            self._going_on("waiting for the other parties to agree", "")
+            self._status.going_on("waiting for the other parties to agree")
         return agreed
 
     def _invite(self, seat: int, text: str) -> None:
         self.close()
-        self._line(f"invite for seat {seat} (secret, works once, for one party):")
+        self._status.line(f"invite for seat {seat} (secret, works once, for one party):")
         click.echo(f"\n{text}\n", err=True)
-        if self._console.is_terminal:
+        if self._status.is_terminal:
             segno.make(text.upper(), error="L", micro=False).terminal(out=sys.stderr, border=1, compact=True)
-
-    def _line(self, text: str) -> None:
-        self._console.print(f"[dim]{self._elapsed():>6}[/dim]  ", end="")
-        self._console.print(text, markup=False)
-
-    def _going_on(self, what: str, detail: str) -> None:
-        text = f"{what}: {detail}" if detail else what
-        if self._console.is_terminal:
-            if self._status is None:
-                self._status = self._console.status("")
-                self._status.start()
-            self._status.update(f"{_escape(text)}")
-        elif self._last[0] != what or time.monotonic() - self._last[1] >= SAME_LINE_S:
-            self._line(text)
-            self._last = (what, time.monotonic())
-
-    def _elapsed(self) -> str:
-        return f"{time.monotonic() - self._started:.1f}s"
 
 
 class JsonDisplay:
@@ -254,10 +227,6 @@ def describe_link(own_relays: int | None, round_trip_s: float | None) -> str:
     """Say what is known of a link."""
     relays = "no relays" if own_relays is None else f"{own_relays} relays on this party's side"
     return f"{relays}, round trip {round_trip_s * 1000:.0f} ms" if round_trip_s is not None else relays
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _snake(name: str) -> str:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+
+from onionmpc.testnet.network import Latency
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -28,6 +30,21 @@ class Duration(click.ParamType[float]):
         if match is None or float(match[1]) <= 0:
             self.fail(f"{value!r} is not a duration such as 90s, 10m or 2h", param, ctx)
         return float(match[1]) * UNITS_S[match[2] or "s"]
+
+
+class LatencyType(click.ParamType[Latency]):
+    """regions, none, or milliseconds one way."""
+
+    name = "regions|none|MS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Latency:  # noqa: ANN401
+        """Read it."""
+        if value in ("regions", "none"):
+            return cast(Latency, value)
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither regions, none nor a number of milliseconds", param, ctx)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,16 @@
-"""How lines look on stderr. stdout belongs to results."""
+"""How lines look on stderr: errors, facts with their time, and one line for what goes on. stdout belongs to results."""
 
 from __future__ import annotations
 
+import time
+
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+# Where no spinner can show that we live, a line every so often does.
+SAME_LINE_S = 10.0
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -12,3 +20,44 @@ def print_error(message: str, hint: str = "") -> None:
     if hint:
         click.secho("onionmpc: hint: ", fg="yellow", nl=False, err=True)
         click.echo(hint, err=True)
+
+
+class StatusLine:
+    """Lines for what stays true, and at their end one line for what goes on, where there is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._started = time.monotonic()
+        self._shown_at: dict[str, float] = {}
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person sees this as it happens."""
+        return self._console.is_terminal
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since this was made."""
+        return time.monotonic() - self._started
+
+    def line(self, text: str) -> None:
+        """Print a fact with its time."""
+        self._console.print(f"[dim]{self.elapsed_s():5.1f}s[/dim]  {escape(text)}")
+
+    def going_on(self, what: str, detail: str = "") -> None:
+        """Show what is going on until the next call; without a terminal, a line for each new `what`."""
+        text = f"{what}: {detail}" if detail else what
+        if self.is_terminal:
+            if self._status is None:
+                self._status = self._console.status("")
+                self._status.start()
+            self._status.update(escape(text))
+        elif self.elapsed_s() - self._shown_at.get(what, -SAME_LINE_S) >= SAME_LINE_S:
+            self._shown_at[what] = self.elapsed_s()
+            self.line(text)
+
+    def close(self) -> None:
+        """Leave the terminal to others."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

@@ -28,6 +28,11 @@ class Program:
     path: Path
     folder: Path
 
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with onionmpc."""
+        return self.folder == shipped("examples")
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class ProgramFile:

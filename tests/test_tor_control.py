@@ -16,7 +16,8 @@ from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError
 from onionmpc.files import socket_directory
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
-from onionmpc.tor.control import Bootstrap, CommandRefused, open_control
+from onionmpc.tor.bootstrap import Bootstrap
+from onionmpc.tor.control import CommandRefused, open_control
 from onionmpc.tor.endpoint import Endpoint, parse_endpoint
 from onionmpc.tor.probe import Kind, Probe, parse_answer, probe
 

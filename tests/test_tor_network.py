@@ -21,7 +21,8 @@ from onionmpc.tor.control import open_control
 from onionmpc.tor.dial import dial
 from onionmpc.tor.network import Progress, TorNetwork, TorOptions, tor_network
 from onionmpc.tor.onion import VIRTUAL_PORT
-from onionmpc.tor.process import free_profile, own_tor
+from onionmpc.tor.process import own_tor
+from onionmpc.tor.profile import free_profile
 
 pytestmark = pytest.mark.tor
 

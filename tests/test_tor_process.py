@@ -34,10 +34,12 @@ from onionmpc.identity import Identity
 from onionmpc.resources import shipped
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.log import TorLog
 from onionmpc.tor.network import Progress, TorOptions, tor_network
 from onionmpc.tor.onion import VIRTUAL_PORT, published
 from onionmpc.tor.probe import Kind, probe
-from onionmpc.tor.process import OwnTor, TorLog, free_profile, named_profile, own_tor
+from onionmpc.tor.process import OwnTor, own_tor
+from onionmpc.tor.profile import free_profile, named_profile
 
 tor = pytest.mark.tor
 
@@ -125,7 +127,8 @@ def test_it_ends_when_we_are_killed(base: Path, tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import asyncio
         from pathlib import Path
-        from onionmpc.tor.process import free_profile, own_tor
+        from onionmpc.tor.process import own_tor
+        from onionmpc.tor.profile import free_profile
         from onionmpc.tor.control import open_control
 
         async def main():
@@ -285,8 +288,10 @@ def test_a_tor_that_hangs_is_given_up_and_ended(base: Path, tmp_path: Path, monk
 def test_no_address_is_kept_of_what_tor_says() -> None:
     log = TorLog()
     onion = "xbt5sietg333te4c5l3osutfoidrpmtpmhbk6vajjysb4rjnggxq62ad"
+    log.add("Nov 23 01:45:24.000 [warn] Tor 0.4.9.11 is old")
     log.add(f"Nov 23 01:45:24.000 [warn] {onion}.onion at 192.0.2.7:9001 and [2001:db8::1]:9001 (${'A1' * 20}~guard)")
     said = str(log.failure("tor ended"))
+    assert "[warn] Tor 0.4.9.11 is old" in said
     assert "[warn] [hidden] at [hidden]:9001 and [hidden]:9001 ([hidden])" in said
 
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,8 +20,8 @@ from txtorcon import TorControlProtocol, TorProtocolError
 from txtorcon.torcontrolprotocol import TorDisconnectError
 
 from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed
+from onionmpc.tor.bootstrap import Bootstrap
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.events import parse_event
 from onionmpc.tor.probe import Kind, Probe, probe
 
 PASSWORD_VARIABLE = "ONIONMPC_CONTROL_PASSWORD"  # noqa: S105 (its name, not the password)
@@ -155,50 +154,6 @@ class Control:
         except TorDisconnectError:
             raise _gone() from None
         return reply
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """How far tor has come, from its status events.
-
-    Attributes:
-        percent: 0 to 100.
-        summary: what tor does now, in its own words.
-        warning: what tor complained of last, in its own words.
-        skew_s: how far tor saw our clock off, in seconds; 0 if not.
-    """
-
-    percent: int = -1
-    summary: str = "not started"
-    warning: str = ""
-    skew_s: int = 0
-
-    def after(self, text: str) -> Bootstrap:
-        """Return the state after a STATUS_CLIENT or STATUS_GENERAL event. Source: control-spec, "STATUS_CLIENT"."""
-        event = parse_event("STATUS_CLIENT", text)
-        said: dict[str, str] = event.arguments if event else {}
-        if event and event.action == "BOOTSTRAP" and said.get("PROGRESS", "").isdigit():
-            return Bootstrap(
-                int(said["PROGRESS"]), said.get("SUMMARY", ""), said.get("WARNING", self.warning), self.skew_s
-            )
-        if event and event.action == "CLOCK_SKEW" and said.get("SKEW", "").lstrip("-").isdigit():
-            return Bootstrap(self.percent, self.summary, self.warning, int(said["SKEW"]))
-        return self
-
-    @property
-    def seen(self) -> str:
-        """The summary, and what tor complained of."""
-        return f"{self.summary}; {self.warning}" if self.warning else self.summary
-
-    @property
-    def hint(self) -> str:
-        """What may help."""
-        if self.skew_s:
-            return f"set this machine's clock: it is {abs(self.skew_s)} s {'fast' if self.skew_s > 0 else 'slow'}"
-        return (
-            "check the network and this machine's clock; where a firewall blocks tor, bridges help: "
-            "https://bridges.torproject.org"
-        )
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ import os
 import shlex
 import weakref
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,8 @@ from onionmpc.tor.control import DONE_PERCENT, CommandRefused, Control, open_con
 from onionmpc.tor.dial import dial
 from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.onion import VIRTUAL_PORT, published
-from onionmpc.tor.process import OwnTor, free_profile, named_profile, own_tor
+from onionmpc.tor.process import OwnTor, own_tor
+from onionmpc.tor.profile import free_profile, named_profile
 
 # How long tor's last words may take after its control connection broke.
 LAST_WORDS_S = 2.0
@@ -50,7 +51,7 @@ class TorOptions:
     control: str | None = None
     profile: str | None = None
     profiles: Path | None = None
-    extra_torrc: str = ""
+    extra_torrc: str = field(default="", repr=False)  # it may name bridges
     bootstrap_timeout_s: float = 180.0
     publish_timeout_s: float = 120.0
 

@@ -1,34 +1,29 @@
 """Starts a tor of our own, watches it and ends it.
 
-Knows torrc.d/party.torrc, profiles (where guards and the consensus stay) and what tor says when it cannot start. Does
-not speak to it: that is control.py.
+Knows torrc.d/party.torrc and the life of a process. Does not speak to it: that is control.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
-import itertools
 import os
-import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onionmpc.errors import TorFailed, UsageError
-from onionmpc.files import lock, private_directory, socket_directory, write_private
+from onionmpc.errors import TorFailed
+from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.resources import shipped
 from onionmpc.tor.binary import TorBinary, find_tor, install_hint
 from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.log import TorLog
 
 START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
 END_TIMEOUT_S = 5.0
 POLL_S = 0.02
-LOG_LINES = 40
-TAIL_LINES = 6
 ENVIRONMENT_PREFIX = "ONIONMPC_"
 
 
@@ -190,108 +185,3 @@ async def _end(process: asyncio.subprocess.Process, reading: asyncio.Task[None])
             process.kill()
             await process.wait()
         reading.cancel()
-
-
-# --- What tor says ---------------------------------------------------------------------------------------------
-
-# "Nov 22 12:00:00.000 [warn] "
-STAMP = re.compile(r"^\w{3} \d+ [\d:.]+ ")
-COMPLAINT = re.compile(r"\[(warn|err)\] ")
-# SafeLogging hides our peers; guards, bridges and what an extra torrc line brings in are hidden here.
-ADDRESSES = re.compile(
-    r"\b[a-z2-7]{56}(\.onion)?\b|\$?\b[0-9A-F]{40}(~\w+)?\b|\b\d{1,3}(\.\d{1,3}){3}\b|\[[0-9a-f:]*:[0-9a-f:.]*\]"
-)
-# What tor's words mean, and what to do: first match wins.
-CAUSES = (
-    (r"No space left on device|Disk quota exceeded", "the disk is full", "free some space where its profile is kept"),
-    (
-        r"Read-only file system|Permission denied|EACCES",
-        "it may not write",
-        "look at the owner and mode of its profile",
-    ),
-    (r"Address already in use", "a port or socket it wants is taken", "end the other program, or choose another port"),
-    (r"another Tor process is running", "another tor uses its profile", "end that tor, or use another --profile"),
-    (
-        r"Failed to parse/validate config|Reading config failed",
-        "it refused its configuration",
-        "mend the extra torrc lines",
-    ),
-)
-NO_CAUSE = ("", "run it by hand to see more: tor --verify-config")
-
-
-class TorLog:
-    """The last lines of tor's log."""
-
-    def __init__(self) -> None:
-        self._lines: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
-
-    async def read(self, process: asyncio.subprocess.Process) -> None:
-        """Keep what tor says until it says no more."""
-        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-        rest = b""
-        while chunk := await process.stdout.read(2**16):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self.add(line.decode("utf-8", "replace"))
-        self.add(rest.decode("utf-8", "replace"))
-
-    def add(self, line: str) -> None:
-        """Keep one line, without its time and without addresses."""
-        if line := STAMP.sub("", line.strip()):
-            self._lines.append(ADDRESSES.sub("[hidden]", line))
-
-    def failure(self, what: str) -> TorFailed:
-        """Return an error that says `what`, why as far as tor said it, and tor's last lines."""
-        cause, hint = next(
-            (words for pattern, *words in CAUSES if any(re.search(pattern, line) for line in self._lines)), NO_CAUSE
-        )
-        complaints = [line for line in self._lines if COMPLAINT.match(line)]
-        shown = complaints[-TAIL_LINES:] or list(self._lines)[-TAIL_LINES:]
-        message = ": ".join(filter(None, [what, cause]))
-        return TorFailed("\n".join([message, *(f"  tor: {line}" for line in shown)]), hint=hint)
-
-
-# --- Profiles --------------------------------------------------------------------------------------------------
-
-PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-
-
-@contextlib.contextmanager
-def named_profile(base: Path, name: str) -> Iterator[Path]:
-    """Lock and return the profile `base/name`: a tor's guards and consensus, kept from run to run.
-
-    Raises:
-        UsageError: the name will not do, or another party of this machine uses the profile now.
-    """
-    if not PROFILE_NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no profile name, expected up to 32 letters, digits, - and _")
-    with _try_profile(base, name) as profile:
-        if profile is None:
-            raise UsageError(f"another party uses the profile {name} now", hint="leave --profile out, or wait")
-        yield profile
-
-
-@contextlib.contextmanager
-def free_profile(base: Path) -> Iterator[Path]:
-    """Lock and return the first of the profiles "1", "2", ... that no running party uses.
-
-    So a party without a name of its own still keeps its guards: a fresh draw in each run would sooner or later pick
-    a guard of the adversary's.
-    """
-    for number in itertools.count(1):
-        with _try_profile(base, str(number)) as profile:
-            if profile is not None:
-                yield profile
-                return
-
-
-@contextlib.contextmanager
-def _try_profile(base: Path, name: str) -> Iterator[Path | None]:
-    profile = private_directory(private_directory(base) / name)
-    with contextlib.ExitStack() as held:
-        try:
-            ours = held.enter_context(lock(profile / "lock"))
-        except OSError as error:
-            raise TorFailed(f"cannot lock the profile {profile}: {error.strerror}", hint="free some space") from error
-        yield profile if ours else None

@@ -1,0 +1,54 @@
+"""How far tor has come on its way into its network, and what may help when it does not get there.
+
+Knows the status events of control-spec. Does not wait for them: that is control.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onionmpc.tor.events import parse_event
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How far tor has come, from its status events.
+
+    Attributes:
+        percent: 0 to 100.
+        summary: what tor does now, in its own words.
+        warning: what tor complained of last, in its own words.
+        skew_s: how far tor saw our clock off, in seconds; 0 if not.
+    """
+
+    percent: int = -1
+    summary: str = "not started"
+    warning: str = ""
+    skew_s: int = 0
+
+    def after(self, text: str) -> Bootstrap:
+        """Return the state after a STATUS_CLIENT or STATUS_GENERAL event. Source: control-spec, "STATUS_CLIENT"."""
+        event = parse_event("STATUS_CLIENT", text)
+        said: dict[str, str] = event.arguments if event else {}
+        if event and event.action == "BOOTSTRAP" and said.get("PROGRESS", "").isdigit():
+            return Bootstrap(
+                int(said["PROGRESS"]), said.get("SUMMARY", ""), said.get("WARNING", self.warning), self.skew_s
+            )
+        if event and event.action == "CLOCK_SKEW" and said.get("SKEW", "").lstrip("-").isdigit():
+            return Bootstrap(self.percent, self.summary, self.warning, int(said["SKEW"]))
+        return self
+
+    @property
+    def seen(self) -> str:
+        """The summary, and what tor complained of."""
+        return f"{self.summary}; {self.warning}" if self.warning else self.summary
+
+    @property
+    def hint(self) -> str:
+        """What may help."""
+        if self.skew_s:
+            return f"set this machine's clock: it is {abs(self.skew_s)} s {'fast' if self.skew_s > 0 else 'slow'}"
+        return (
+            "check the network and this machine's clock; where a firewall blocks tor, bridges help: "
+            "https://bridges.torproject.org"
+        )

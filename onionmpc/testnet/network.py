@@ -1,0 +1,556 @@
+"""A private Tor network on loopback: builds it, starts it, says when it is ready, ends it.
+
+Knows the tor processes, their keys and files, and the order in which a network comes to life. Does not know
+parties (place.py) or how bytes are delayed (proxy.py).
+
+How it is ready in seconds and not in a minute: relays start, upload their descriptors and end again; the
+authorities are told to vote the moment they know all of them, not when a clock strikes; then the relays come back
+and find a consensus at their first request. A relay that waited for it would be told "404" again and again and
+wait longer after each, up to a minute and more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import itertools
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from onionmpc.errors import TorFailed, TorNotFound, UsageError
+from onionmpc.files import private_directory, write_private
+from onionmpc.testnet.place import common_torrc, fragment
+from onionmpc.testnet.proxy import Endpoint, Gateway
+from onionmpc.testnet.regions import (
+    MAX_ONE_WAY_MS,
+    PARTY_BLOCK,
+    RELAY_BLOCK,
+    SHIPPED_TABLE,
+    TABLE_NAME,
+    Regions,
+    load_regions,
+)
+from onionmpc.testnet.state import (
+    VERSION,
+    NetworkState,
+    PartySlot,
+    TorRecord,
+    ownership,
+    remove_state,
+    write_state,
+)
+from onionmpc.tor.binary import find_tor, install_hint
+
+Latency = Literal["regions", "none"] | float
+
+AUTHORITIES = 3
+# With 5 relays beside 3 authorities, building circuits failed now and then for want of a hop; with 10 never in 20.
+MIN_RELAYS = 12
+MAX_RELAYS = 60
+PARTY_SLOTS_PER_REGION = 8
+
+VOTING_INTERVAL_S = 1800
+# Far enough for any machine to start all relays before the first vote.
+FIRST_VOTE_IN_S = 900
+# tor takes no less than 2 s. A machine so loaded that votes cross too late gets more time in the next attempts.
+VOTE_DELAYS_S = (2, 4, 8, 20)
+RELAY_WEIGHT_KB = 1000
+# tor's word for "consensus and descriptors are here", in tor's bootstrap events.
+ENOUGH_DIRECTORY_PERCENT = 75
+# From writing the new time into a torrc to the authority having read it.
+RELOAD_S = 0.5
+# How long to wait for descriptors and for relays to fetch the consensus: tor's own retries need up to a minute.
+STEP_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
+POLL_S = 0.1
+KEYGEN_TIMEOUT_S = 120.0
+# A certificate lasts 12 months; older keys are made anew.
+KEYS_LAST_S = 300 * 24 * 3600
+
+NEEDED_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir", "Valid"})
+
+
+class Phase(enum.Enum):
+    """The steps to a network, with the share of the way that is behind us when each begins."""
+
+    KEYS = (0, "making keys")
+    START = (15, "starting relays")
+    DESCRIPTORS = (35, "relays introduce themselves")
+    VOTE = (50, "authorities vote")
+    FETCH = (75, "relays fetch the consensus")
+    READY = (100, "ready")
+
+    @property
+    def percent(self) -> int:
+        """Share of the way, in percent."""
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        """What is going on."""
+        return self.value[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the network is; done and total count tors within the phase (0 of 0 if they do not count)."""
+
+    phase: Phase
+    elapsed_s: float
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True)
+class _Tor:
+    """One relay or authority, and its process once it is started."""
+
+    nickname: str
+    region: str
+    address: str
+    directory: Path
+    authority: bool
+    or_port: int
+    dir_port: int = 0
+    fingerprint: str = ""
+    v3_identity: str = ""
+    gateway: str = ""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def directory_authority(self) -> str:
+        """Return the line by which other tors know this authority."""
+        return (
+            f"DirAuthority {self.nickname} orport={self.or_port} no-v2 v3ident={self.v3_identity} "
+            f"{self.address}:{self.dir_port} {self.fingerprint}"
+        )
+
+    def log(self) -> str:
+        """Return the notices so far."""
+        return _read(self.directory / "notices.log")
+
+
+class PrivateNetwork:
+    """A private Tor network, up and ready for as long as the context lasts.
+
+    Args:
+        directory: where it keeps everything; made if need be, closed to others.
+        relays: how many relays beside the 3 authorities, 12 or more.
+        latency: "regions" (the table in the directory), "none", or one way in milliseconds between any two tors.
+        progress: called at each step, and when a count within a step changes.
+
+    Raises (on entry):
+        UsageError: a setting is out of range, or a network runs in the directory already.
+        TorError: no tor, or one of them did not come up.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        relays: int = MIN_RELAYS,
+        latency: Latency = "regions",
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        if not MIN_RELAYS <= relays <= MAX_RELAYS:
+            raise UsageError(f"{relays} relays, expected {MIN_RELAYS} to {MAX_RELAYS}")
+        if not isinstance(latency, str) and not 0 <= latency <= MAX_ONE_WAY_MS:
+            raise UsageError(f"a latency of {latency} ms, expected 0 to {MAX_ONE_WAY_MS:.0f}")
+        self.directory = directory
+        self.state: NetworkState | None = None
+        self._relays = relays
+        self._latency: Latency = "none" if latency == 0 else latency
+        self._progress = progress
+        self._started_s = 0.0
+        self._tor = Path()
+        self._tors: list[_Tor] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Bring the network up.
+
+        Returns when a client that starts now finds a fresh consensus of all relays, known to all relays.
+        """
+        self._started_s = time.monotonic()
+        async with AsyncExitStack() as stack:
+            self._tor = find_tor().path
+            private_directory(self.directory)
+            stack.enter_context(ownership(self.directory))
+            remove_state(self.directory)
+            stack.callback(remove_state, self.directory)
+            regions = self._load_regions()
+            self._tors = self._plan(regions)
+            slots = await self._open_gateways(stack, regions)
+            await self._make_keys()
+            stack.push_async_callback(self._stop, self._tors)
+            authorities = [tor for tor in self._tors if tor.authority]
+            relays = [tor for tor in self._tors if not tor.authority]
+            self._report(Phase.START)
+            for tor in self._tors:
+                self._write_torrc(tor, _offset_s(time.time() + FIRST_VOTE_IN_S), VOTE_DELAYS_S[0])
+            self._start(self._tors)
+            await self._wait(Phase.DESCRIPTORS, authorities, self._knows_all)
+            await self._stop(relays)
+            self._weigh(authorities)
+            await self._vote(authorities)
+            self._start(relays)
+            await self._wait(Phase.FETCH, relays, self._is_ready)
+            self.state = self._write_state(slots)
+            watch = asyncio.create_task(self._watch())
+            stack.push_async_callback(_cancel, watch)
+            self._report(Phase.READY)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every process; keys and logs stay in the directory."""
+        await self._stack.aclose()
+
+    def _report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
+        self._progress(Progress(phase, time.monotonic() - self._started_s, done, total))
+
+    def _load_regions(self) -> Regions:
+        table = self.directory / TABLE_NAME
+        if not table.exists():
+            write_private(table, SHIPPED_TABLE.read_bytes())
+        regions = load_regions(table)
+        return regions if isinstance(self._latency, str) else regions.flat(self._latency)
+
+    def _plan(self, regions: Regions) -> list[_Tor]:
+        """Give each tor a name, a region, an address, a port and an empty directory."""
+        # Relays first: it is they whom the shares of the regions are about, since authorities carry next to nothing.
+        names = [f"relay{i:02}" for i in range(self._relays)] + [f"authority{i}" for i in range(AUTHORITIES)]
+        used: dict[str, int] = {}
+        tors = []
+        for name, region in zip(names, regions.relay_regions(), strict=False):
+            used[region] = used.get(region, 0) + 1
+            address = regions.address(region, RELAY_BLOCK, used[region])
+            authority = name.startswith("authority")
+            or_port, dir_port = _free_ports(address, 2)
+            tors.append(
+                _Tor(
+                    name,
+                    region,
+                    address,
+                    _fresh_directory(self.directory / "tors" / name),
+                    authority,
+                    or_port,
+                    dir_port if authority else 0,
+                )
+            )
+        return tors
+
+    async def _open_gateways(self, stack: AsyncExitStack, regions: Regions) -> tuple[PartySlot, ...]:
+        """Open a gateway for each tor and each place of a party, unless there is no latency.
+
+        Returns:
+            The places of parties, one region after the other and round again.
+        """
+        region_of: dict[Endpoint, str] = {(tor.address, tor.or_port): tor.region for tor in self._tors}
+
+        async def open_gateway(address: str, region: str) -> int:
+            if self._latency == "none":
+                return 0
+
+            def one_way_s(target: Endpoint) -> float | None:
+                to = region_of.get(target)
+                return None if to is None else regions.one_way_s(region, to)
+
+            return (await stack.enter_async_context(Gateway(address, one_way_s))).port
+
+        for tor in self._tors:
+            if port := await open_gateway(tor.address, tor.region):
+                tor.gateway = f"{tor.address}:{port}"
+        slots = []
+        places = itertools.product(range(1, PARTY_SLOTS_PER_REGION + 1), regions.names)
+        for number, (row, region) in enumerate(places):
+            address = regions.address(region, PARTY_BLOCK, row)
+            slots.append(PartySlot(number, region, address, await open_gateway(address, region)))
+        return tuple(slots)
+
+    async def _make_keys(self) -> None:
+        """Make the keys of the authorities, whose fingerprints all torrcs hold; relays make their own."""
+        self._report(Phase.KEYS)
+        async with asyncio.TaskGroup() as group:
+            for tor in self._tors:
+                if tor.authority:
+                    group.create_task(asyncio.to_thread(_make_authority_keys, tor, self._tor))
+
+    def _start(self, tors: Sequence[_Tor]) -> None:
+        for tor in tors:
+            with (tor.directory / "output.log").open("wb") as output:
+                tor.process = subprocess.Popen(
+                    [self._tor, "-f", tor.directory / "torrc", "--quiet"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    # A Ctrl-C in the owner's terminal is for the owner, who ends its tors in order.
+                    start_new_session=True,
+                )
+
+    def _write_torrc(self, tor: _Tor, offset_s: int, delay_s: int) -> None:
+        lines = tuple(authority.directory_authority() for authority in self._tors if authority.authority)
+        text = common_torrc(lines, tor.gateway) + fragment(
+            "testnet-relay",
+            nickname=tor.nickname,
+            directory=str(tor.directory),
+            owner=os.getpid(),
+            address=tor.address,
+            or_port=tor.or_port,
+        )
+        if tor.authority:
+            text += fragment(
+                "testnet-authority",
+                directory=str(tor.directory),
+                address=tor.address,
+                dir_port=tor.dir_port,
+                offset_s=offset_s,
+                delay_s=delay_s,
+            )
+        write_private(tor.directory / "torrc", text.encode())
+
+    def _knows_all(self, authority: _Tor) -> bool:
+        """Tell whether an authority knows every relay."""
+        known = _read(authority.directory / "cached-descriptors.new")
+        # Its own descriptor an authority keeps elsewhere if it has not been sent round yet.
+        names = set(re.findall(r"^router (\S+) ", known, re.MULTILINE)) | {authority.nickname}
+        return len(names) == len(self._tors)
+
+    def _weigh(self, authorities: Sequence[_Tor]) -> None:
+        """Tell the authorities what each relay may carry: the same. Format: torspec, bandwidth-file-spec 1.0."""
+        lines = [f"{time.time():.0f}"]
+        for tor in self._tors:
+            tor.fingerprint = _read(tor.directory / "fingerprint").split()[-1]
+            lines.append(f"node_id=${tor.fingerprint} bw={RELAY_WEIGHT_KB}")
+        for authority in authorities:
+            write_private(authority.directory / "bandwidths", "".join(line + "\n" for line in lines).encode())
+
+    async def _vote(self, authorities: Sequence[_Tor]) -> None:
+        """Have the authorities vote now, and again with more time if votes did not cross."""
+        for delay_s in VOTE_DELAYS_S:
+            self._report(Phase.VOTE)
+            publish_s = math.ceil(time.time() + RELOAD_S + 2 * delay_s)
+            for tor in authorities:
+                self._write_torrc(tor, _offset_s(publish_s), delay_s)
+                self._signal(tor, signal.SIGHUP)
+            while time.time() < publish_s + delay_s:
+                self._check_alive()
+                if all(self._has_consensus(tor) for tor in authorities):
+                    return
+                await asyncio.sleep(POLL_S)
+        raise TorFailed(
+            f"the authorities agreed on no consensus in {len(VOTE_DELAYS_S)} votes",
+            hint=f"see {authorities[0].directory / 'notices.log'}",
+        )
+
+    def _has_consensus(self, tor: _Tor) -> bool:
+        """Tell whether a tor holds a consensus of all relays, each with all the flags it needs."""
+        name = "cached-consensus" if tor.authority else "cached-microdesc-consensus"
+        flags = consensus_flags(tor.directory / name)
+        return len(flags) == len(self._tors) and all(found >= NEEDED_FLAGS for found in flags.values())
+
+    def _is_ready(self, tor: _Tor) -> bool:
+        """Tell whether a relay can do its part in a circuit: it has the consensus and all descriptors.
+
+        Not "Bootstrapped 100%": that is a circuit of its own, which a relay needs for nothing and tries at leisure.
+        """
+        # tor leaves lines out when it passes several steps at once.
+        steps = re.findall(r"Bootstrapped (\d+)%", tor.log())
+        return any(int(step) >= ENOUGH_DIRECTORY_PERCENT for step in steps) and self._has_consensus(tor)
+
+    async def _wait(self, phase: Phase, tors: Sequence[_Tor], ready: Callable[[_Tor], bool]) -> None:
+        """Wait until all of these tors are ready."""
+        self._report(phase, 0, len(tors))
+        waiting = list(tors)
+        deadline_s = time.monotonic() + STEP_TIMEOUT_S
+        while waiting:
+            self._check_alive()
+            before = len(waiting)
+            waiting = [tor for tor in waiting if not ready(tor)]
+            if len(waiting) < before:
+                self._report(phase, len(tors) - len(waiting), len(tors))
+            if waiting and time.monotonic() > deadline_s:
+                raise TorFailed(
+                    f"{len(waiting)} of {len(tors)} tors are stuck: {phase.words}",
+                    hint=f"see {waiting[0].directory / 'notices.log'}",
+                )
+            if waiting:
+                await asyncio.sleep(POLL_S)
+
+    def _check_alive(self) -> None:
+        for tor in self._tors:
+            if tor.process is not None and tor.process.poll() is not None:
+                lines = [line for line in tor.log().splitlines() if "[warn]" in line or "[err]" in line]
+                last = lines[-1].partition("] ")[2] if lines else f"exit code {tor.process.returncode}"
+                raise TorFailed(f"{tor.nickname} ended: {last}", hint=f"see {tor.directory / 'notices.log'}")
+
+    def _signal(self, tor: _Tor, number: signal.Signals) -> None:
+        if tor.process is not None and tor.process.poll() is None:
+            tor.process.send_signal(number)
+
+    def _write_state(self, slots: tuple[PartySlot, ...]) -> NetworkState:
+        state = NetworkState(
+            version=VERSION,
+            owner=os.getpid(),
+            started_at=time.time(),
+            latency=self._latency if isinstance(self._latency, str) else f"{self._latency:g} ms",
+            directory_authorities=tuple(tor.directory_authority() for tor in self._tors if tor.authority),
+            tors=tuple(
+                TorRecord(
+                    nickname=tor.nickname,
+                    region=tor.region,
+                    address=tor.address,
+                    or_port=tor.or_port,
+                    fingerprint=tor.fingerprint,
+                    process=tor.process.pid if tor.process else 0,
+                    authority=tor.authority,
+                )
+                for tor in self._tors
+            ),
+            slots=slots,
+        )
+        write_state(self.directory, state)
+        return state
+
+    async def _watch(self) -> None:
+        """Reap tors that end before their time, so that others see them gone and not as zombies."""
+        while True:
+            for tor in self._tors:
+                if tor.process is not None:
+                    tor.process.poll()
+            await asyncio.sleep(1.0)
+
+    async def _stop(self, tors: Sequence[_Tor]) -> None:
+        """End tors, by force if they do not go."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for tor in tors:
+                self._signal(tor, number)
+            deadline_s = time.monotonic() + STOP_TIMEOUT_S
+            while time.monotonic() < deadline_s:
+                if all(tor.process is None or tor.process.poll() is not None for tor in tors):
+                    for tor in tors:
+                        tor.process = None
+                    return
+                await asyncio.sleep(POLL_S / 5)
+
+
+def consensus_flags(path: Path) -> dict[str, frozenset[str]]:
+    """Return the flags of each relay of a consensus, by nickname; none if there is no consensus yet."""
+    flags: dict[str, frozenset[str]] = {}
+    nickname = ""
+    for line in _read(path).splitlines():
+        if line.startswith("r "):
+            nickname = line.split()[1]
+        elif line.startswith("s "):
+            flags[nickname] = frozenset(line.split()[1:])
+    return flags
+
+
+def _offset_s(vote_at_s: float) -> int:
+    """Return the offset that makes a time (seconds since 1970) one of the times at which a consensus is published."""
+    return math.ceil(vote_at_s) % VOTING_INTERVAL_S
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _free_ports(address: str, count: int) -> list[int]:
+    """Ask the kernel for ports that are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        try:
+            for one in sockets:
+                one.bind((address, 0))
+        except OSError as error:
+            raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _fresh_directory(path: Path) -> Path:
+    """Make a tor's directory, or empty it of all but its keys: making those takes the longest."""
+    private_directory(path)
+    for entry in path.iterdir():
+        if entry.name == "keys":
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    return path
+
+
+def _make_authority_keys(tor: _Tor, program: Path) -> None:
+    """Make the keys of an authority unless it has some, and note its fingerprints."""
+    keys = private_directory(tor.directory / "keys")
+    certificate = keys / "authority_certificate"
+    if not certificate.exists() or time.time() - certificate.stat().st_mtime > KEYS_LAST_S:
+        gencert = shutil.which("tor-gencert", path=str(program.parent)) or shutil.which("tor-gencert")
+        if gencert is None:
+            raise TorNotFound("tor is here, but tor-gencert is not", hint=install_hint())
+        for name in ("authority_identity_key", "authority_signing_key", "authority_certificate"):
+            (keys / name).unlink(missing_ok=True)
+        # No -a: a certificate with an address would override the ports that the kernel gives us next time.
+        # The key that the passphrase guards lives no longer than this directory and signs for loopback only.
+        arguments: list[str | Path] = [gencert, "--create-identity-key", "-m", "12", "--passphrase-fd", "0"]
+        arguments += ["-i", keys / "authority_identity_key", "-s", keys / "authority_signing_key", "-c", certificate]
+        _run(arguments, "loopback\n")
+    fields = dict(line.split(" ", 1) for line in _read(certificate).splitlines() if " " in line)
+    tor.v3_identity = fields["fingerprint"]
+    # tor refuses /dev/null as -f, and an authority without authorities.
+    empty = tor.directory / "empty.torrc"
+    empty.touch()
+    arguments = [program, "-f", empty, "--DataDirectory", tor.directory, "--ORPort", str(tor.or_port), "--quiet"]
+    arguments += ["--Nickname", tor.nickname, "--GeoIPFile", "/dev/null", "--GeoIPv6File", "/dev/null"]
+    arguments += ["--DirAuthority", f"x no-v2 v3ident={'F' * 40} orport=1 127.0.0.1:2 {'F' * 40}", "--list-fingerprint"]
+    tor.fingerprint = "".join(_run(arguments, "").split()[1:])
+
+
+def _run(arguments: list[str | Path], text: str) -> str:
+    name = Path(arguments[0]).name
+    try:
+        return subprocess.run(
+            arguments, input=text, capture_output=True, text=True, timeout=KEYGEN_TIMEOUT_S, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise TorFailed(f"{name} made no keys ({type(error).__name__})") from error
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def tor_is_up(record: TorRecord) -> bool:
+    """Tell whether a tor of a running network lives."""
+    try:
+        os.kill(record.process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's process has the id by now.
+        return False
+    return True
+
+
+def region_latencies(regions: Regions) -> Iterator[tuple[str, str, float]]:
+    """Yield each pair of regions once, with its one-way latency in milliseconds."""
+    for one, other in itertools.combinations_with_replacement(regions.names, 2):
+        yield one, other, regions.one_way_ms[one, other]

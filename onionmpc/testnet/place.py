@@ -1,0 +1,86 @@
+"""A party's place in a running test network: its region, its address and the lines its tor needs.
+
+Knows the network's state file and the locks by which parties take places. Does not know how a party's tor is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from onionmpc.errors import UsageError
+from onionmpc.files import lock, private_directory
+from onionmpc.resources import shipped
+from onionmpc.testnet.state import NetworkState, PartySlot, read_state
+
+PLACES_NAME = "parties"
+
+
+@dataclass(frozen=True, slots=True)
+class PartyPlace:
+    """Where a party stands.
+
+    Args:
+        address: a loopback address of its own (on macOS that of all); relays see its tor there.
+        region: the region that its latency counts from.
+        torrc: lines for its tor, before those of its own.
+    """
+
+    address: str
+    region: str
+    torrc: str
+
+
+@contextlib.contextmanager
+def join_testnet(directory: Path, region: str | None = None) -> Iterator[PartyPlace]:
+    """Take a place in the network of `directory`, for as long as the context lasts.
+
+    Args:
+        directory: that of `testnet up`.
+        region: where to stand; by default the first free place, and these go round the regions.
+
+    Raises:
+        UsageError: no network runs there, there is no such region, or no place is free.
+    """
+    state = read_state(directory)
+    wanted = [slot for slot in state.slots if region in (None, slot.region)]
+    if not wanted:
+        regions = ", ".join(dict.fromkeys(slot.region for slot in state.slots))
+        raise UsageError(f"the test network has no region {region}", hint=f"one of: {regions}")
+    places = private_directory(directory / PLACES_NAME)
+    for slot in wanted:
+        with lock(places / f"{slot.number}.lock") as free:
+            if free:
+                yield _place(state, slot)
+                return
+    raise UsageError(f"all {len(wanted)} places for parties are taken", hint="end some parties, or choose no region")
+
+
+def common_torrc(directory_authorities: tuple[str, ...], gateway: str) -> str:
+    """Return the lines that all tors of a network share.
+
+    Args:
+        directory_authorities: DirAuthority lines.
+        gateway: "ADDRESS:PORT" of the way out of this tor, or the empty string.
+    """
+    return fragment(
+        "testnet-common",
+        directory_authorities="\n".join(directory_authorities),
+        gateway=f"TCPProxy haproxy {gateway}" if gateway else "",
+    )
+
+
+def fragment(name: str, **values: str | int) -> str:
+    """Return a torrc fragment of torrc.d/ with its ${words} filled in."""
+    return Template((shipped("torrc.d") / f"{name}.torrc").read_text(encoding="utf-8")).substitute(values)
+
+
+def _place(state: NetworkState, slot: PartySlot) -> PartyPlace:
+    gateway = f"{slot.address}:{slot.gateway_port}" if slot.gateway_port else ""
+    torrc = common_torrc(state.directory_authorities, gateway) + fragment(
+        "testnet-party", number=slot.number, region=slot.region
+    )
+    return PartyPlace(slot.address, slot.region, torrc)

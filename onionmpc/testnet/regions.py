@@ -1,0 +1,128 @@
+"""Where each tor of the test network stands, and how long a byte takes from one region to another.
+
+Knows the table of regions, its file format and the address scheme. Does not know processes or sockets.
+The table: regions.toml beside this file; `testnet up` copies it into its directory, where a user may edit it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onionmpc.errors import UsageError
+
+TABLE_NAME = "regions.toml"
+SHIPPED_TABLE = Path(__file__).with_name(TABLE_NAME)
+
+# Beyond this tor's own timers (circuit build timeout, voting) decide what happens, not the latency.
+MAX_ONE_WAY_MS = 500.0
+# 127.{10 + region}.{block}.{number}: one /16 per region.
+FIRST_OCTET = 10
+MAX_REGIONS = 100
+RELAY_BLOCK = 0
+PARTY_BLOCK = 100
+# macOS answers on 127.0.0.1 alone (not tried there); elsewhere each tor has an address of its own.
+ONE_ADDRESS = sys.platform == "darwin"
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """A table of regions.
+
+    Args:
+        names: the regions, in the order of the file.
+        relays: for each region, its share of the relays.
+        one_way_ms: for each two regions, in either order, the one-way latency.
+    """
+
+    names: tuple[str, ...]
+    relays: dict[str, int]
+    one_way_ms: dict[tuple[str, str], float]
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.names) <= MAX_REGIONS:
+            raise UsageError(f"the table has {len(self.names)} regions, expected 1 to {MAX_REGIONS}")
+        if any(share < 0 for share in self.relays.values()) or sum(self.relays.values()) == 0:
+            raise UsageError("the shares of relays must be 0 or more, and one of them above 0")
+        for pair, latency_ms in self.one_way_ms.items():
+            if not 0 <= latency_ms <= MAX_ONE_WAY_MS:
+                raise UsageError(f"{pair[0]} to {pair[1]} takes {latency_ms} ms, expected 0 to {MAX_ONE_WAY_MS:.0f}")
+        for one in self.names:
+            for other in self.names:
+                if (one, other) not in self.one_way_ms:
+                    raise UsageError(
+                        f"no latency from {one} to {other}", hint=f"add it under [one_way_ms.{one}] in {TABLE_NAME}"
+                    )
+
+    def one_way_s(self, one: str, other: str) -> float:
+        """Return how long a byte takes from one region to another, in seconds."""
+        return self.one_way_ms[one, other] / 1000
+
+    def relay_regions(self) -> Iterator[str]:
+        """Yield a region for each relay, for ever: any prefix follows the shares as closely as it can."""
+        total = sum(self.relays.values())
+        owed = dict.fromkeys(self.names, 0)
+        while True:
+            for name in self.names:
+                owed[name] += self.relays[name]
+            # The region that is owed most comes next; max() keeps the first of equals, so the order is fixed.
+            chosen = max(self.names, key=owed.__getitem__)
+            owed[chosen] -= total
+            yield chosen
+
+    def flat(self, latency_ms: float) -> Regions:
+        """Return the same regions with one latency between any two of them."""
+        return Regions(self.names, self.relays, dict.fromkeys(self.one_way_ms, latency_ms))
+
+    def address(self, region: str, block: int, number: int) -> str:
+        """Return the loopback address of the tor `number` (1 to 254) of a region and block."""
+        if not 1 <= number <= 254:
+            raise UsageError(f"tor number {number} of {region}, expected 1 to 254", hint="ask for fewer relays")
+        return "127.0.0.1" if ONE_ADDRESS else f"127.{FIRST_OCTET + self.names.index(region)}.{block}.{number}"
+
+
+def parse_regions(text: str) -> Regions:
+    """Parse a table of regions.
+
+    Raises:
+        UsageError: it is not TOML, or a pair is missing, given twice or out of range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{TABLE_NAME} is not TOML: {error}", hint="mend it, or remove it for a fresh copy") from error
+    relays, latencies = table.pop("relays", None), table.pop("one_way_ms", None)
+    if table or not isinstance(relays, dict) or not isinstance(latencies, dict):
+        raise UsageError(f"{TABLE_NAME} must hold the tables [relays] and [one_way_ms.REGION], and nothing else")
+    for name, share in relays.items():
+        if type(share) is not int:
+            raise UsageError(f"{TABLE_NAME}: the share of relays of {name} is not a whole number")
+    one_way_ms: dict[tuple[str, str], float] = {}
+    for one, row in latencies.items():
+        if not isinstance(row, dict):
+            raise UsageError(f"{TABLE_NAME}: one_way_ms.{one} is not a table")
+        for other, latency_ms in row.items():
+            if one not in relays or other not in relays:
+                raise UsageError(f"{TABLE_NAME}: {one} or {other} is not a region of [relays]")
+            if type(latency_ms) not in (int, float):
+                raise UsageError(f"{TABLE_NAME}: the latency from {one} to {other} is not a number")
+            if (one, other) in one_way_ms:
+                raise UsageError(f"{TABLE_NAME}: the latency between {one} and {other} is given twice")
+            one_way_ms[one, other] = one_way_ms[other, one] = float(latency_ms)
+    return Regions(tuple(relays), relays, one_way_ms)
+
+
+def load_regions(path: Path = SHIPPED_TABLE) -> Regions:
+    """Read a table of regions.
+
+    Raises:
+        UsageError: it cannot be read, or is not a table of regions.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path} ({type(error).__name__})") from error
+    return parse_regions(text)

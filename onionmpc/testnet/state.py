@@ -1,0 +1,130 @@
+"""What a running test network leaves in its directory, for all who want to use it.
+
+Knows the files testnet.json and owner.lock. Does not know how a network is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from onionmpc.errors import UsageError
+from onionmpc.files import lock, state_directory, write_private
+
+STATE_NAME = "testnet.json"
+# Held by the owner for as long as it lives; the kernel frees it if the owner is killed.
+LOCK_NAME = "owner.lock"
+VERSION = 1
+UP_HINT = "onionmpc testnet up --detach"
+
+
+class TorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One relay or authority."""
+
+    nickname: str
+    region: str
+    address: str
+    or_port: int
+    fingerprint: str
+    process: int
+    authority: bool
+
+
+class PartySlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place where a party may stand; gateway_port is 0 if there is no latency."""
+
+    number: int
+    region: str
+    address: str
+    gateway_port: int
+
+
+class NetworkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network that is up.
+
+    Args:
+        owner: process id of the owner.
+        started_at: seconds since 1970.
+        directory_authorities: lines for a torrc.
+        latency: "regions", "none" or a flat one-way latency such as "30 ms".
+    """
+
+    version: int
+    owner: int
+    started_at: float
+    latency: str
+    directory_authorities: tuple[str, ...]
+    tors: tuple[TorRecord, ...]
+    slots: tuple[PartySlot, ...]
+
+
+def default_directory() -> Path:
+    """Return where a test network lives if nobody says otherwise."""
+    return state_directory() / "testnet"
+
+
+def write_state(directory: Path, state: NetworkState) -> None:
+    """Tell all who look that the network is ready."""
+    write_private(directory / STATE_NAME, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+
+
+def remove_state(directory: Path) -> None:
+    """Tell all who look that the network is gone."""
+    (directory / STATE_NAME).unlink(missing_ok=True)
+
+
+def read_state(directory: Path) -> NetworkState:
+    """Read the state of a network that is up and ready.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    if owner_of(directory) is None:
+        raise UsageError(f"no test network runs in {directory}", hint=UP_HINT)
+    try:
+        state = msgspec.json.decode((directory / STATE_NAME).read_bytes(), type=NetworkState)
+    except FileNotFoundError as error:
+        raise UsageError(f"the test network in {directory} is not ready yet", hint="wait for `testnet up`") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"cannot read {directory / STATE_NAME} ({error})", hint="onionmpc testnet down") from error
+    if state.version != VERSION:
+        raise UsageError(f"{directory / STATE_NAME} is of version {state.version}, expected {VERSION}", hint=UP_HINT)
+    return state
+
+
+def owner_of(directory: Path) -> int | None:
+    """Return the process id of the owner, or None if nobody owns the directory.
+
+    The id is only believed while the lock is held: another process may have got it since.
+    """
+    path = directory / LOCK_NAME
+    if not path.is_file():
+        return None
+    with lock(path) as free:
+        if free:
+            return None
+        content = path.read_text(encoding="ascii", errors="replace").strip()
+    return int(content) if content.isdigit() else None
+
+
+@contextlib.contextmanager
+def ownership(directory: Path) -> Iterator[None]:
+    """Own the directory.
+
+    Raises:
+        UsageError: another process does.
+    """
+    path = directory / LOCK_NAME
+    with lock(path) as ours:
+        if not ours:
+            raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")
+        # Into the locked file itself: a replaced one would be another inode, with another lock.
+        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        try:
+            yield
+        finally:
+            path.write_text("", encoding="ascii")

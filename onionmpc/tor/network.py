@@ -42,6 +42,8 @@ class TorOptions:
     Attributes:
         control: "unix:PATH" or "127.0.0.1:PORT" of a tor that runs already; None for one of our own.
         profile: name of the directory in which our own tor keeps its guards; None for the first free one.
+        profiles: where these directories are, mode 0700; None for the state directory. A private network needs its
+            own: a guard drawn there is none on the public network.
         profiles: where these directories are; None for the state directory. Another network, another place.
         extra_torrc: lines for our own tor.
         bootstrap_timeout_s: from tor's start to a built circuit.
@@ -50,6 +52,7 @@ class TorOptions:
 
     control: str | None = None
     profile: str | None = None
+    profiles: Path | None = None
     profiles: Path | None = None
     extra_torrc: str = field(default="", repr=False)  # it may name bridges
     bootstrap_timeout_s: float = 180.0

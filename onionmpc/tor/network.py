@@ -44,7 +44,6 @@ class TorOptions:
         profile: name of the directory in which our own tor keeps its guards; None for the first free one.
         profiles: where these directories are, mode 0700; None for the state directory. A private network needs its
             own: a guard drawn there is none on the public network.
-        profiles: where these directories are; None for the state directory. Another network, another place.
         extra_torrc: lines for our own tor.
         bootstrap_timeout_s: from tor's start to a built circuit.
         publish_timeout_s: from then to a descriptor that a directory took.
@@ -52,7 +51,6 @@ class TorOptions:
 
     control: str | None = None
     profile: str | None = None
-    profiles: Path | None = None
     profiles: Path | None = None
     extra_torrc: str = field(default="", repr=False)  # it may name bridges
     bootstrap_timeout_s: float = 180.0

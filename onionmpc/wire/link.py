@@ -93,6 +93,7 @@ class _Outbox:
 
     acknowledged: int = 0
     sent: int = 0
+    furthest: int = 0  # of `sent` over all streams
     pending: bytearray = field(default_factory=bytearray)
     end: int | None = None  # the offset at which the channel ends; END itself counts as one byte
 
@@ -101,9 +102,6 @@ class _Outbox:
         return self.acknowledged + len(self.pending)
 
     def acknowledge(self, offset: int) -> None:
-        limit = self.top if self.end is None else self.end + 1
-        if offset > limit:
-            raise RemoteProtocolError(f"the peer acknowledges byte {offset}, and only {limit} exist")
         if offset > self.acknowledged:
             del self.pending[: offset - self.acknowledged]
             self.acknowledged = offset
@@ -119,8 +117,12 @@ class _Outbox:
         offset = self.sent
         start = offset - self.acknowledged
         payload = bytes(self.pending[start : start + size])
-        self.sent += len(payload)
+        self.advance(len(payload))
         return offset, payload
+
+    def advance(self, size: int) -> None:
+        self.sent += size
+        self.furthest = max(self.furthest, self.sent)
 
 
 class Link:
@@ -145,6 +147,7 @@ class Link:
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
         self._heard_at: float | None = None
+        self._ping_at: float | None = None
         self._pings: dict[int, float] = {}
         self._next_token = 1
         self._ping_wanted = False
@@ -155,8 +158,12 @@ class Link:
     # -- streams
 
     def offsets(self) -> tuple[int, int]:
-        """Return how much of the control and of the data channel has arrived: what a resume handshake says."""
-        return self._received[Channel.CONTROL], self._received[Channel.DATA]
+        """Return how much of each channel is acknowledged, as a resume handshake says it and every ACK.
+
+        Not how much of the data channel has arrived: what the program has not taken still fills the window, and a
+        sender that forgot it would overrun us.
+        """
+        return self._received[Channel.CONTROL], self._consumed
 
     def attach(self, stream: int, now: float, *, peer_offsets: tuple[int, int] = (0, 0)) -> None:
         """Send over this stream from now on, starting where the peer says that its bytes end.
@@ -165,9 +172,9 @@ class Link:
             RemoteProtocolError: the peer claims bytes that were never sent.
         """
         self._require_open()
-        for channel, offset in zip(Channel, peer_offsets, strict=True):
-            self._out[channel].acknowledge(offset)
-            self._out[channel].rewind()
+        self._peer_acknowledges(*peer_offsets)
+        for outbox in self._out.values():
+            outbox.rewind()
         self._streams.append(stream)
         self._heard_at = now
         # The dialler must send a record at once for the listener to attach, and both want a round trip.
@@ -182,6 +189,8 @@ class Link:
                 for outbox in self._out.values():
                     outbox.rewind()
             self._pings.clear()
+            # Our last ACK may be lost with it. Where the peer's bytes came over another stream, no replay asks for it.
+            self._unacknowledged_bytes = ACK_AFTER_BYTES
 
     # -- sending
 
@@ -201,6 +210,8 @@ class Link:
         self._require_open()
         if self._out[Channel.DATA].end is not None:
             raise LocalProtocolError("bytes of the program after its end")
+        if len(payload) > self.room():
+            raise LocalProtocolError(f"{len(payload)} bytes of the program, and room for {self.room()}")
         self._out[Channel.DATA].pending += payload
 
     def end_data(self) -> None:
@@ -244,20 +255,16 @@ class Link:
         """Return when `transmit` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:
             return None
-        due = [] if self._heard_at is None else [self._heard_at + PING_AFTER_S * (1 + len(self._pings))]
-        if self._ack_at is not None:
-            due.append(self._ack_at)
-        return min(due, default=None)
+        return min((at for at in (self._ping_at, self._ack_at) if at is not None), default=None)
 
     def silent_for(self, now: float) -> float:
         """Return for how many seconds nothing has arrived."""
         return 0.0 if self._heard_at is None else now - self._heard_at
 
     def _tick(self, now: float) -> None:
-        if self._heard_at is not None and now >= self._heard_at + PING_AFTER_S * (1 + len(self._pings)):
-            self._ping_wanted = True
-        if self._ping_wanted:
+        if self._ping_wanted or (self._ping_at is not None and now >= self._ping_at):
             self._ping_wanted = False
+            self._ping_at = now + PING_AFTER_S
             self._pings[self._next_token] = now
             self._urgent.append(Ping(self._next_token))
             self._next_token += 1
@@ -275,14 +282,14 @@ class Link:
         ):
             self._unacknowledged_bytes = 0
             self._ack_at = None
-            yield Ack(self._received[Channel.CONTROL], self._consumed)
+            yield Ack(*self.offsets())
         for channel, outbox in self._out.items():
             while outbox.unsent():
                 offset, payload = outbox.take(MAX_PAYLOAD_BYTES)
                 yield Data(channel, offset, payload)
         outbox = self._out[Channel.DATA]
         if outbox.end is not None and outbox.sent == outbox.end:
-            outbox.sent += 1
+            outbox.advance(1)
             yield End(outbox.end)
 
     # -- receiving
@@ -306,11 +313,19 @@ class Link:
         if self.state is not State.OPEN:
             return []
         self._heard_at = now
+        self._ping_at = now + PING_AFTER_S
+        events = []
         try:
-            return [event for frame in decode_frames(plaintext) if (event := self._handle(frame, now)) is not None]
+            for frame in decode_frames(plaintext):
+                event = self._handle(frame, now)
+                if event is not None:
+                    events.append(event)
+                if isinstance(event, LinkClosed | LinkAborted):
+                    break  # nothing comes after it
         except RemoteProtocolError:
-            self.abort(AbortCode.FRAME)
+            self.abort(AbortCode.FRAME)  # unless it says already which other rule it was
             raise
+        return events
 
     def _handle(self, frame: Frame, now: float) -> Event | None:
         match frame:
@@ -319,16 +334,16 @@ class Link:
             case End(offset):
                 return self._end_arrived(offset, now)
             case Ack(control, data):
-                self._out[Channel.CONTROL].acknowledge(control)
-                self._out[Channel.DATA].acknowledge(data)
+                self._peer_acknowledges(control, data)
             case Ping(token):
                 # One answer per record is enough: a peer must not make us queue without end.
                 self._urgent = [frame for frame in self._urgent if not isinstance(frame, Pong)]
                 self._urgent.append(Pong(token))
             case Pong(token):
                 sent_at = self._pings.pop(token, None)
-                self._pings = {other: at for other, at in self._pings.items() if other > token}
-                return None if sent_at is None else RoundTrip(now - sent_at)
+                if sent_at is not None:
+                    self._pings = {other: at for other, at in self._pings.items() if other > token}
+                    return RoundTrip(now - sent_at)
             case Close():
                 self.state = State.CLOSED
                 return LinkClosed()
@@ -341,7 +356,11 @@ class Link:
         expected = self._received[channel]
         # A sender goes back to the last acknowledged byte when it changes streams, so a gap cannot be honest.
         if offset > expected:
-            raise RemoteProtocolError(f"byte {offset} of the {channel.name.lower()} channel came, expected {expected}")
+            what = f"byte {offset} of the {channel.name.lower()} channel came, expected {expected}"
+            raise self._broken(AbortCode.OFFSET, what)
+        # END stands at expected - 1, so not even a byte at its own offset is a replay.
+        if channel is Channel.DATA and self._ended and offset + len(payload) >= expected:
+            raise self._broken(AbortCode.OFFSET, "bytes of the program came after its end")
         fresh = payload[expected - offset :]
         if not fresh:
             # A replay of what has arrived: the sender missed our acknowledgement.
@@ -351,10 +370,8 @@ class Link:
         if channel is Channel.CONTROL:
             self._owe_ack(len(fresh), now)
             return ControlBytes(fresh)
-        if self._ended:
-            raise RemoteProtocolError("bytes of the program came after its end")
         if self._received[channel] - self._consumed > self._window_bytes:
-            raise RemoteProtocolError(f"more than {self._window_bytes} bytes of the program came unasked")
+            raise self._broken(AbortCode.LIMIT, f"more than {self._window_bytes} bytes of the program came unasked")
         return ProgramBytes(fresh)
 
     def _end_arrived(self, offset: int, now: float) -> Event | None:
@@ -363,14 +380,26 @@ class Link:
             self._owe_ack(1, now)
             return None
         if self._ended or offset != expected:
-            raise RemoteProtocolError(f"the data channel ends at byte {offset}, expected {expected}")
+            raise self._broken(AbortCode.OFFSET, f"the data channel ends at byte {offset}, expected {expected}")
         self._ended = True
         self._received[Channel.DATA] += 1
         return ProgramEnd()
 
+    def _peer_acknowledges(self, control: int, data: int) -> None:
+        for (channel, outbox), offset in zip(self._out.items(), (control, data), strict=True):
+            if offset > outbox.furthest:
+                what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.furthest}"
+                raise self._broken(AbortCode.OFFSET, f"the peer acknowledges {what}")
+            outbox.acknowledge(offset)
+
+    def _broken(self, code: AbortCode, what: str) -> RemoteProtocolError:
+        """Queue an ABORT and return what to raise."""
+        self.abort(code)
+        return RemoteProtocolError(what)
+
     def _owe_ack(self, size: int, now: float) -> None:
         self._unacknowledged_bytes += size
-        if self._ack_at is None:
+        if self._unacknowledged_bytes and self._ack_at is None:
             self._ack_at = now + ACK_DELAY_S
 
     def _require_open(self) -> None:

@@ -115,7 +115,13 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
                 f"the script sets the threshold to {mpc.threshold}, agreed was {spec.threshold}: give it as --threshold"
             )
             supervisor.stop(Notice("setup", None, agreed))
-        return await connect(factory, sock=sockets.pop(number))
+
+        def exchanger() -> asyncio.Protocol:
+            end: Any = factory()
+            end.number = number
+            return end  # type: ignore[no-any-return]
+
+        return await connect(exchanger, sock=sockets.pop(number))
 
     async def create_connection(factory: Callable[[], asyncio.Protocol], host: str, _port: int, **_options: Any) -> Any:
         return await attach(factory, int(host.removeprefix("party")))
@@ -128,7 +134,8 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     class Exchanger(mpyc.asyncoro.MessageExchanger):  # type: ignore[misc]
         """MPyC's end of one link, which remembers who sent what and notices a peer that ended too early."""
 
-        __slots__ = ()
+        # `peer_pid` is None until a lower party's hello has come.
+        __slots__ = ("closing", "number")
 
         def receive(self, pc: int) -> Any:
             payload = super().receive(pc)
@@ -139,12 +146,15 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
                 senders.remember(payload, self.peer_pid)
             return payload
 
+        def close_connection(self) -> None:
+            self.closing = True
+            super().close_connection()
+
         def connection_lost(self, _exc: Exception | None) -> None:
-            # MPyC would wait for ever for what this peer still owes.
-            if any(isinstance(owed, asyncio.Future) and not owed.done() for owed in self.buffers.values()):
-                supervisor.stop(
-                    Notice("closed", self.peer_pid, "it ended while this party's program still waited for it")
-                )
+            # MPyC would wait for ever for what this peer still owes, or fail on what it sends next.
+            owed = any(isinstance(payload, asyncio.Future) and not payload.done() for payload in self.buffers.values())
+            if not hasattr(self, "closing") and (owed or not _shutting_down(mpc)):
+                supervisor.stop(Notice("closed", self.number, "it ended while another party still waited for it"))
             super().connection_lost(None)
 
     def loads_or_stop(data: bytes) -> Any:
@@ -158,6 +168,11 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     loop.create_server = create_server
     mpyc.asyncoro.MessageExchanger = Exchanger
     mpyc.runtime.pickle = Pickle(restricted.dumps, loads_or_stop)
+
+
+def _shutting_down(mpc: Any) -> bool:
+    """Whether the script has called shutdown(): MPyC then waits on a new future in its own party's place."""
+    return mpc.start_time is not None and not mpc.parties[mpc.pid].protocol.done()
 
 
 class Pickle:

@@ -78,14 +78,14 @@ class ProgramProcess:
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not heed that."""
-        with contextlib.suppress(ProcessLookupError):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.returncode is None:
-                self._process.terminate()
-                try:
+                # Not send_signal(): it would take the exit status of a process that has just ended from asyncio.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, number)
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TERMINATE_S):
                         await self._process.wait()
-                except TimeoutError:
-                    self._process.kill()
         await self._process.wait()
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from onionmpc.errors import RemoteProtocolError
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.hello import HelloGate
-from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import ProgramBytes, ProgramEnd
 
 CHUNK_BYTES = 2**16
@@ -64,11 +62,7 @@ class Pump:
                     writer.write_eof()
                 self._runner.consume(1)
                 return
-            try:
-                checked = self._gate.let_through(event.payload)
-            except RemoteProtocolError:
-                self._runner.abort(AbortCode.PROGRAM_BYTES)
-                raise
+            checked = self._gate.let_through(event.payload)
             # A program that has closed its end wants no more; the bytes count as taken all the same.
             with contextlib.suppress(ConnectionError):
                 writer.write(checked)

@@ -58,7 +58,6 @@ from onionmpc.session.messages import (
 )
 from onionmpc.session.reports import Reckoning
 from onionmpc.text import duration
-from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
 # From the first report to the end at the latest, and the part of it in which the parties that are called lost are
@@ -66,6 +65,8 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, Pr
 ENDING_S = 8.0
 PROBE_S = 4.0
 GOODBYE_S = 3.0
+# From the end of a program's last stream to its exit; a traceback may have to be written.
+HEAR_OUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,19 @@ class _Peer:
     done: bool = False
     path: OwnPath | None = None
     measured: bool = False
-    heard_since_trouble: bool = False
+    # Since something failed: whether anything came from it, and whether it answered, and so knows.
+    heard: bool = False
+    answered: bool = False
+    # Whether it broke the rules: it is told how the session ends, and not listened to any more.
+    broke_rules: bool = False
 
     @property
     def alive(self) -> bool:
         return self.runner is not None and self.runner.alive
+
+    @property
+    def counts(self) -> bool:
+        return self.alive and not self.broke_rules
 
 
 class Computation:
@@ -173,6 +182,7 @@ class Computation:
                     return driving.result()
                 except OnionMPCError as error:
                     self._report_own(error)
+            await self._hear_out_own_program()
             await _cancel(driving)
             await self._end_together()
             raise self._reckoning.error()
@@ -206,6 +216,7 @@ class Computation:
         self._person.tell(ProgramEnded(ended - agreed))
         self._step = "finish"
         self._broadcast(Done())
+        self._changed.set()
         await self._until(lambda: all(peer.done for peer in self._peers.values()))
         return Result(
             session,
@@ -275,7 +286,7 @@ class Computation:
         try:
             await peer.pump.run(reader, writer)
         except* RemoteProtocolError as errors:
-            self._report(peer.number, "protocol", str(errors.exceptions[0]))
+            self._broke_the_rules(peer, str(errors.exceptions[0]))
 
     async def _wait_for(
         self, condition: Callable[[], bool], missing: Callable[[_Peer], bool], cause: Cause, detail: str
@@ -316,19 +327,21 @@ class Computation:
     def link_event(self, party: int, event: Event) -> None:
         """Take what a link brought."""
         peer = self._peers[party]
-        peer.heard_since_trouble = True
+        peer.heard = True
         match event:
+            case _ if peer.broke_rules:
+                pass
             case ControlBytes(payload):
                 self._heed_bytes(peer, payload)
             case ProgramBytes() | ProgramEnd() if self._committed and peer.pump is not None:
                 peer.pump.deliver(event)
             case ProgramBytes() | ProgramEnd():
-                self._broke_the_rules(
-                    peer, AbortCode.PROGRAM_BYTES, "it sent bytes of the program before the agreement"
-                )
-            case RoundTrip() if not peer.measured:
-                peer.measured = True
-                self._tell_measured(peer)
+                self._broke_the_rules(peer, "it sent bytes of the program before the agreement")
+            case RoundTrip():
+                peer.answered = True
+                if not peer.measured:
+                    peer.measured = True
+                    self._tell_measured(peer)
             case LinkClosed() if not self._is_through_with(peer):
                 self._report(party, "lost", "it closed the link")
         self._changed.set()
@@ -373,7 +386,7 @@ class Computation:
             for message in peer.decoder.decode(payload):
                 self._heed(peer, message)
         except RemoteProtocolError as error:
-            self._broke_the_rules(peer, AbortCode.CONTROL_MESSAGE, error.message)
+            self._broke_the_rules(peer, error.message)
 
     def _heed(self, peer: _Peer, message: AnyMessage) -> None:
         match message:
@@ -391,6 +404,7 @@ class Computation:
                 if self._reckoning.add(message):
                     self._broadcast(message, besides=peer)
             case Verdict(reaches):
+                peer.answered = True
                 self._reckoning.add_verdict(self._mesh.roster[peer.number], reaches)
             case _:
                 raise RemoteProtocolError(f"it sent {type(message).__name__} out of place")
@@ -427,37 +441,48 @@ class Computation:
         cause: Cause = "protocol" if notice is not None and notice.kind == "pickle" else "program"
         self._report(about, cause, ended.describe())
 
-    def _broke_the_rules(self, peer: _Peer, code: AbortCode, detail: str) -> None:
+    def _broke_the_rules(self, peer: _Peer, detail: str) -> None:
+        # Not an ABORT: its supervisor may be as honest as ours and its program not, and is to end like all others.
         self._report(peer.number, "protocol", detail)
-        if peer.runner is not None:
-            peer.runner.abort(code)
+        peer.broke_rules = True
+
+    async def _hear_out_own_program(self) -> None:
+        """Wait a moment where others saw our program end: how it did is ours to say."""
+        own = self._identity.onion
+        if any(report.cause == "program" and report.about == own for report in self._reckoning.reports):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEAR_OUT_S):
+                    await self._until(
+                        lambda: (
+                            self._step == "finish" or any(known.reporter == own for known in self._reckoning.reports)
+                        )
+                    )
 
     async def _end_together(self) -> None:
         """Exchange reports and verdicts, so that all who still hear each other tell the same story."""
         self._person.tell(Trouble(self._reckoning.reports[0].detail))
         for peer in self._peers.values():
-            peer.heard_since_trouble = False
+            peer.heard = peer.answered = False
             if peer.runner is not None:
                 peer.runner.ping()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENDING_S):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PROBE_S):
-                        await self._until(lambda: all(peer.heard_since_trouble for peer in self._alive()))
-                reached = tuple(self._mesh.roster[peer.number] for peer in self._alive() if peer.heard_since_trouble)
+                        # The ping goes out after our reports: who has answered it knows them, and its own are here.
+                        await self._until(lambda: all(peer.answered for peer in self._counting()))
+                reached = tuple(self._mesh.roster[peer.number] for peer in self._counting() if peer.heard)
                 self._reckoning.add_verdict(self._identity.onion, reached)
                 self._broadcast(Verdict(reached))
                 await self._until(self._all_have_spoken)
 
-    def _alive(self) -> list[_Peer]:
-        return [peer for peer in self._peers.values() if peer.alive]
+    def _counting(self) -> list[_Peer]:
+        return [peer for peer in self._peers.values() if peer.counts]
 
     def _all_have_spoken(self) -> bool:
         # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.
         return all(peer.runner is not None for peer in self._peers.values()) and all(
-            self._reckoning.has_verdict(self._mesh.roster[peer.number])
-            for peer in self._alive()
-            if peer.heard_since_trouble
+            self._reckoning.has_verdict(self._mesh.roster[peer.number]) for peer in self._counting() if peer.heard
         )
 
     async def _say_goodbye(self) -> None:

@@ -26,7 +26,8 @@ DURING: dict[Step, str] = {
     "run": "while the program ran",
     "finish": "after the program had ended here",
 }
-# The reports of a session are few; a peer that invents more is not listened to.
+# The reports of a session are few; a peer that invents more is not listened to. Those of 256 parties fit into a
+# link's window.
 MAX_REPORTS_PER_PARTY = 2
 
 _ERRORS: dict[Cause, type[OnionMPCError]] = {
@@ -70,9 +71,7 @@ class Reckoning:
         """Take a report; return whether it is new and well formed, and so is to be passed on."""
         if report in self._reports or report.reporter not in self._roster or report.about not in self._roster:
             return False
-        if sum(known.reporter == report.reporter for known in self._reports) >= MAX_REPORTS_PER_PARTY * len(
-            self._roster
-        ):
+        if sum(known.reporter == report.reporter for known in self._reports) >= MAX_REPORTS_PER_PARTY:
             return False
         self._reports.append(report)
         return True
@@ -101,7 +100,7 @@ class Reckoning:
 
     def conclude(self) -> Conclusion:
         """Pick the one report that everyone picks."""
-        report = min(self._reports, key=_rank)
+        report = min(self._reports, key=self._rank)
         reached = any(report.about in reaches for party, reaches in self._verdicts.items() if party != report.about)
         # A party that has given its verdict to us is not lost either, whoever says so.
         spoke = report.about in self._verdicts or report.about == self._own
@@ -118,6 +117,8 @@ class Reckoning:
         detail = f": {printable(report.detail)}" if report.detail else ""
         during = DURING[report.step]
         match report.cause:
+            case "program" if _is_hearsay(report):
+                return f"{reporter} says that the program failed at {about} {during}{detail}"
             case "program":
                 return f"the program failed at {about} {during}{detail}"
             case "protocol":
@@ -128,6 +129,8 @@ class Reckoning:
                 return f"{about} did not agree{detail}"
             case "agreement":
                 return f"{reporter} and {about} do not agree{detail}"
+            case "left" if report.about != report.reporter:
+                return f"{reporter} says that {about} left {during}"
             case "left":
                 return f"{about} left {during}"
             case "lost" if conclusion.lost:
@@ -135,14 +138,27 @@ class Reckoning:
             case "lost":
                 return f"{reporter} and {about} lost each other {during}{detail}"
 
+    def _rank(self, report: Report) -> tuple[int, int, bool, str, str, str]:
+        """Order reports: the lowest is told. All parties hold the same reports, and choose the same one."""
+        about_another = report.about != report.reporter
+        step = STEPS.index(report.step)
+        return self._cause_rank(report), step, about_another, report.about, report.reporter, report.detail
+
+    def _cause_rank(self, report: Report) -> int:
+        if not _is_hearsay(report):
+            return CAUSES.index(report.cause) + (2 if report.cause == "lost" else 0)
+        # A program that ends makes others end, and these make others end: who saw another's end was not the first.
+        is_victim = any(_is_hearsay(other) and other.reporter == report.about for other in self._reports)
+        return CAUSES.index("lost") + is_victim
+
     def _name(self, onion: str) -> str:
         number = self._roster.index(onion)
         return f"this party (party {number})" if onion == self._own else f"party {number}"
 
 
-def _rank(report: Report) -> tuple[int, int, str, bool, str]:
-    about_another = report.reporter != report.about
-    return CAUSES.index(report.cause), STEPS.index(report.step), report.about, about_another, report.reporter
+def _is_hearsay(report: Report) -> bool:
+    """Whether a party speaks of a program that is not its own: it saw no more than its end."""
+    return report.cause == "program" and report.about != report.reporter
 
 
 def _hint(conclusion: Conclusion) -> str:

@@ -23,7 +23,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,10 +48,13 @@ from onionmpc.testnet.state import (
     NetworkState,
     PartySlot,
     TorRecord,
+    is_held,
     ownership,
     remove_state,
+    tor_directory,
     write_state,
 )
+from onionmpc.testnet.status import consensus_flags, read_text
 from onionmpc.tor.binary import find_tor, install_hint
 
 Latency = Literal["regions", "none"] | float
@@ -75,6 +78,7 @@ RELOAD_S = 0.5
 # How long to wait for descriptors and for relays to fetch the consensus: tor's own retries need up to a minute.
 STEP_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
+LEFTOVERS_TIMEOUT_S = 30.0
 POLL_S = 0.1
 KEYGEN_TIMEOUT_S = 120.0
 # A certificate lasts 12 months; older keys are made anew.
@@ -86,7 +90,8 @@ NEEDED_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir"
 class Phase(enum.Enum):
     """The steps to a network, with the share of the way that is behind us when each begins."""
 
-    KEYS = (0, "making keys")
+    LEFTOVERS = (0, "waiting for the tors of a killed network to end")
+    KEYS = (1, "making keys")
     START = (15, "starting relays")
     DESCRIPTORS = (35, "relays introduce themselves")
     VOTE = (50, "authorities vote")
@@ -139,7 +144,7 @@ class _Tor:
 
     def log(self) -> str:
         """Return the notices so far."""
-        return _read(self.directory / "notices.log")
+        return read_text(self.directory / "notices.log")
 
 
 class PrivateNetwork:
@@ -191,6 +196,7 @@ class PrivateNetwork:
             remove_state(self.directory)
             stack.callback(remove_state, self.directory)
             regions = self._load_regions()
+            await self._wait_for_leftovers()
             self._tors = self._plan(regions)
             slots = await self._open_gateways(stack, regions)
             await self._make_keys()
@@ -207,7 +213,7 @@ class PrivateNetwork:
             await self._vote(authorities)
             self._start(relays)
             await self._wait(Phase.FETCH, relays, self._is_ready)
-            self.state = self._write_state(slots)
+            self.state = self._write_state(regions, slots)
             watch = asyncio.create_task(self._watch())
             stack.push_async_callback(_cancel, watch)
             self._report(Phase.READY)
@@ -230,6 +236,15 @@ class PrivateNetwork:
         regions = load_regions(table)
         return regions if isinstance(self._latency, str) else regions.flat(self._latency)
 
+    async def _wait_for_leftovers(self) -> None:
+        """Wait for tors whose owner was killed: they end by themselves in 15 seconds, and write files until then."""
+        deadline_s = time.monotonic() + LEFTOVERS_TIMEOUT_S
+        while left := [path for path in self.directory.glob("tors/*/lock") if is_held(path)]:
+            self._report(Phase.LEFTOVERS)
+            if time.monotonic() > deadline_s:
+                raise TorFailed(f"{len(left)} tors of an earlier network do not end", hint=f"fuser -k {left[0]}")
+            await asyncio.sleep(POLL_S)
+
     def _plan(self, regions: Regions) -> list[_Tor]:
         """Give each tor a name, a region, an address, a port and an empty directory."""
         # Relays first: it is they whom the shares of the regions are about, since authorities carry next to nothing.
@@ -246,7 +261,7 @@ class PrivateNetwork:
                     name,
                     region,
                     address,
-                    _fresh_directory(self.directory / "tors" / name),
+                    _fresh_directory(tor_directory(self.directory, name)),
                     authority,
                     or_port,
                     dir_port if authority else 0,
@@ -325,7 +340,7 @@ class PrivateNetwork:
 
     def _knows_all(self, authority: _Tor) -> bool:
         """Tell whether an authority knows every relay."""
-        known = _read(authority.directory / "cached-descriptors.new")
+        known = read_text(authority.directory / "cached-descriptors.new")
         # Its own descriptor an authority keeps elsewhere if it has not been sent round yet.
         names = set(re.findall(r"^router (\S+) ", known, re.MULTILINE)) | {authority.nickname}
         return len(names) == len(self._tors)
@@ -334,7 +349,7 @@ class PrivateNetwork:
         """Tell the authorities what each relay may carry: the same. Format: torspec, bandwidth-file-spec 1.0."""
         lines = [f"{time.time():.0f}"]
         for tor in self._tors:
-            tor.fingerprint = _read(tor.directory / "fingerprint").split()[-1]
+            tor.fingerprint = read_text(tor.directory / "fingerprint").split()[-1]
             lines.append(f"node_id=${tor.fingerprint} bw={RELAY_WEIGHT_KB}")
         for authority in authorities:
             write_private(authority.directory / "bandwidths", "".join(line + "\n" for line in lines).encode())
@@ -402,12 +417,15 @@ class PrivateNetwork:
         if tor.process is not None and tor.process.poll() is None:
             tor.process.send_signal(number)
 
-    def _write_state(self, slots: tuple[PartySlot, ...]) -> NetworkState:
+    def _write_state(self, regions: Regions, slots: tuple[PartySlot, ...]) -> NetworkState:
         state = NetworkState(
             version=VERSION,
             owner=os.getpid(),
             started_at=time.time(),
             latency=self._latency if isinstance(self._latency, str) else f"{self._latency:g} ms",
+            one_way_ms={}
+            if self._latency == "none"
+            else {one: {other: regions.one_way_ms[one, other] for other in regions.names} for one in regions.names},
             directory_authorities=tuple(tor.directory_authority() for tor in self._tors if tor.authority),
             tors=tuple(
                 TorRecord(
@@ -448,28 +466,9 @@ class PrivateNetwork:
                 await asyncio.sleep(POLL_S / 5)
 
 
-def consensus_flags(path: Path) -> dict[str, frozenset[str]]:
-    """Return the flags of each relay of a consensus, by nickname; none if there is no consensus yet."""
-    flags: dict[str, frozenset[str]] = {}
-    nickname = ""
-    for line in _read(path).splitlines():
-        if line.startswith("r "):
-            nickname = line.split()[1]
-        elif line.startswith("s "):
-            flags[nickname] = frozenset(line.split()[1:])
-    return flags
-
-
 def _offset_s(vote_at_s: float) -> int:
     """Return the offset that makes a time (seconds since 1970) one of the times at which a consensus is published."""
     return math.ceil(vote_at_s) % VOTING_INTERVAL_S
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _free_ports(address: str, count: int) -> list[int]:
@@ -512,7 +511,7 @@ def _make_authority_keys(tor: _Tor, program: Path) -> None:
         arguments: list[str | Path] = [gencert, "--create-identity-key", "-m", "12", "--passphrase-fd", "0"]
         arguments += ["-i", keys / "authority_identity_key", "-s", keys / "authority_signing_key", "-c", certificate]
         _run(arguments, "loopback\n")
-    fields = dict(line.split(" ", 1) for line in _read(certificate).splitlines() if " " in line)
+    fields = dict(line.split(" ", 1) for line in read_text(certificate).splitlines() if " " in line)
     tor.v3_identity = fields["fingerprint"]
     # tor refuses /dev/null as -f, and an authority without authorities.
     empty = tor.directory / "empty.torrc"
@@ -536,21 +535,3 @@ def _run(arguments: list[str | Path], text: str) -> str:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def tor_is_up(record: TorRecord) -> bool:
-    """Tell whether a tor of a running network lives."""
-    try:
-        os.kill(record.process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        # Another user's process has the id by now.
-        return False
-    return True
-
-
-def region_latencies(regions: Regions) -> Iterator[tuple[str, str, float]]:
-    """Yield each pair of regions once, with its one-way latency in milliseconds."""
-    for one, other in itertools.combinations_with_replacement(regions.names, 2):
-        yield one, other, regions.one_way_ms[one, other]

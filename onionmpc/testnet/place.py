@@ -50,13 +50,18 @@ def join_testnet(directory: Path, region: str | None = None) -> Iterator[PartyPl
     if not wanted:
         regions = ", ".join(dict.fromkeys(slot.region for slot in state.slots))
         raise UsageError(f"the test network has no region {region}", hint=f"one of: {regions}")
-    places = private_directory(directory / PLACES_NAME)
+    private_directory(directory / PLACES_NAME)
     for slot in wanted:
-        with lock(places / f"{slot.number}.lock") as free:
+        with lock(place_lock(directory, slot)) as free:
             if free:
                 yield _place(state, slot)
                 return
     raise UsageError(f"all {len(wanted)} places for parties are taken", hint="end some parties, or choose no region")
+
+
+def place_lock(directory: Path, slot: PartySlot) -> Path:
+    """Return the file that the party in a place holds locked."""
+    return directory / PLACES_NAME / f"{slot.number}.lock"
 
 
 def common_torrc(directory_authorities: tuple[str, ...], gateway: str) -> str:

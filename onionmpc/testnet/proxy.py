@@ -86,6 +86,11 @@ class _Side(asyncio.Protocol):
         self.far_is_full = False
         self._reading_paused = False
 
+    @property
+    def held_bytes(self) -> int:
+        """How much of what this side has read is under way."""
+        return self._line.held_bytes
+
     def join(self, far: _Side) -> None:
         """Make the two sides one connection."""
         self._far, far._far = far, self

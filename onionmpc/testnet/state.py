@@ -51,12 +51,14 @@ class NetworkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         started_at: seconds since 1970.
         directory_authorities: lines for a torrc.
         latency: "regions", "none" or a flat one-way latency such as "30 ms".
+        one_way_ms: for each two regions the latency in force, whatever the table says by now; empty if there is none.
     """
 
     version: int
     owner: int
     started_at: float
     latency: str
+    one_way_ms: dict[str, dict[str, float]]
     directory_authorities: tuple[str, ...]
     tors: tuple[TorRecord, ...]
     slots: tuple[PartySlot, ...]
@@ -65,6 +67,11 @@ class NetworkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def default_directory() -> Path:
     """Return where a test network lives if nobody says otherwise."""
     return state_directory() / "testnet"
+
+
+def tor_directory(directory: Path, nickname: str) -> Path:
+    """Return the data directory of a relay or authority."""
+    return directory / "tors" / nickname
 
 
 def write_state(directory: Path, state: NetworkState) -> None:
@@ -109,6 +116,14 @@ def owner_of(directory: Path) -> int | None:
             return None
         content = path.read_text(encoding="ascii", errors="replace").strip()
     return int(content) if content.isdigit() else None
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock `path`; tor holds that of its data directory as we do ours, by flock."""
+    if not path.exists():
+        return False
+    with lock(path) as free:
+        return not free
 
 
 @contextlib.contextmanager

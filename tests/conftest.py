@@ -1,0 +1,48 @@
+"""Fixtures that all tests may use: one private Tor network for the whole run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# A network without latency: the tests ask what happens, not how long it takes.
+UP = (sys.executable, "-P", "-m", "onionmpc.cli", "testnet", "up", "--latency", "none")
+END_TIMEOUT_S = 30.0
+
+
+@contextlib.contextmanager
+def running_testnet(directory: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `onionmpc testnet up` in the foreground; yield when it is ready."""
+    log = directory.with_suffix(".log")
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen([*UP, *options, str(directory)], stdout=subprocess.PIPE, stderr=errors, text=True) as owner,
+    ):
+        try:
+            assert owner.stdout is not None
+            # It prints its directory when it is ready; nothing if it ends before.
+            ready = owner.stdout.readline()
+            assert ready.strip() == str(directory), log.read_text(encoding="utf-8")
+            yield owner
+        finally:
+            owner.terminate()
+            owner.wait(END_TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+def testnet_dir() -> Iterator[Path]:
+    """The directory of a private Tor network: that of $ONIONMPC_TEST_TESTNET, or one for this run."""
+    if configured := os.environ.get("ONIONMPC_TEST_TESTNET"):
+        yield Path(configured)
+        return
+    with tempfile.TemporaryDirectory(prefix="onionmpc-test-") as name:
+        directory = Path(name) / "net"
+        with running_testnet(directory):
+            yield directory

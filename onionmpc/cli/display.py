@@ -133,9 +133,8 @@ class TextDisplay:
 
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may stay."""
-        self.close()
         self._status.line(f"{onion} wants seat {seat}")
-        return self._answers.yes or await confirm("let this party take part?", default=True)
+        return await self._ask("Let this party take part?", default=True)
 
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
         """Show the agreement and ask."""
@@ -144,10 +143,16 @@ class TextDisplay:
             agreement, own_number, self._answers.private_arguments, by_invite=self._answers.by_invite
         )
         click.echo("\n".join(["", "The agreement:", *lines, ""]), err=True)
-        agreed = self._answers.yes or await confirm("Compute on these terms?", default=False)
+        agreed = await self._ask("Compute on these terms?", default=False)
         if agreed:
             self._status.going_on("waiting for the other parties to agree")
         return agreed
+
+    async def _ask(self, question: str, *, default: bool) -> bool:
+        if self._answers.yes:
+            return True
+        with self._status.held():
+            return await confirm(question, default=default)
 
     def _invite(self, seat: int, text: str) -> None:
         self.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import click
 from rich.console import Console
@@ -30,6 +32,7 @@ class StatusLine:
         self._status: Status | None = None
         self._started = time.monotonic()
         self._shown_at: dict[str, float] = {}
+        self._held: list[str] | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -42,11 +45,29 @@ class StatusLine:
 
     def line(self, text: str) -> None:
         """Print a fact with its time."""
-        self._console.print(f"[dim]{self.elapsed_s():5.1f}s[/dim]  {escape(text)}")
+        line = f"[dim]{self.elapsed_s():5.1f}s[/dim]  {escape(text)}"
+        if self._held is None:
+            self._console.print(line)
+        else:
+            self._held.append(line)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Leave the terminal to a question and its answer, and print afterwards what happened meanwhile."""
+        self.close()
+        self._held = held = []
+        try:
+            yield
+        finally:
+            self._held = None
+            for line in held:
+                self._console.print(line)
 
     def going_on(self, what: str, detail: str = "") -> None:
         """Show what is going on until the next call; without a terminal, a line for each new `what`."""
         text = f"{what}: {detail}" if detail else what
+        if self._held is not None:
+            return
         if self.is_terminal:
             if self._status is None:
                 self._status = self._console.status("")

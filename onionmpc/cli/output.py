@@ -55,7 +55,8 @@ class StatusLine:
     def held(self) -> Iterator[None]:
         """Leave the terminal to a question and its answer, and print afterwards what happened meanwhile."""
         self.close()
-        self._held = held = []
+        held: list[str] = []
+        self._held = held
         try:
             yield
         finally:

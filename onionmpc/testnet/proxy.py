@@ -84,7 +84,7 @@ class _Side(asyncio.Protocol):
         self.lost = False
         self._line_stopped = False
         self.far_is_full = False
-        self._reading_paused = False
+        self.reading_paused = False
 
     @property
     def held_bytes(self) -> int:
@@ -103,15 +103,17 @@ class _Side(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (narrows asyncio's loose type)
         self.transport = transport
         self._gateway.sides.add(self)
+        if self._gateway.closed:
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._line_stopped:
             return
         self._line.push(data, self._loop.time())
         # Back-pressure: what the far side cannot take must stop the near one, not fill our memory.
-        if self._line.held_bytes > HELD_LIMIT_BYTES and self.transport and not self._reading_paused:
+        if self._line.held_bytes > HELD_LIMIT_BYTES and self.transport and not self.reading_paused:
             self.transport.pause_reading()
-            self._reading_paused = True
+            self.reading_paused = True
         self.arm()
 
     def eof_received(self) -> bool:
@@ -166,8 +168,8 @@ class _Side(asyncio.Protocol):
         now_s = self._loop.time()
         if data := self._line.pop_due(now_s):
             self._far.transport.write(data)
-        if self._reading_paused and self.transport and self._line.held_bytes <= HELD_LIMIT_BYTES // 2:
-            self._reading_paused = False
+        if self.reading_paused and self.transport and self._line.held_bytes <= HELD_LIMIT_BYTES // 2:
+            self.reading_paused = False
             self.transport.resume_reading()
         if self._line.ended(now_s):
             self._line_stopped = True
@@ -241,6 +243,7 @@ class Gateway:
         self.address = address
         self.port = 0
         self.one_way_s = one_way_s
+        self.closed = False
         self.sides: set[_Side] = set()
         self._server: asyncio.Server | None = None
         self._dials: set[asyncio.Task[None]] = set()
@@ -255,6 +258,7 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening and cut all connections."""
+        self.closed = True
         if self._server is not None:
             self._server.close()
         for task in self._dials:

@@ -1,0 +1,323 @@
+"""Gateways: order, delay, back-pressure, and how connections begin and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, Endpoint, Gateway, parse_header
+
+T = TypeVar("T")
+ADDRESS = "127.0.0.1"
+TIMEOUT_S = 20.0
+# Long enough to stand out from what a loaded machine adds, short enough for a test.
+ONE_WAY_S = 0.05
+# asyncio reads this much at once.
+LARGEST_READ_BYTES = 2**18
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+# The line alone: times are arguments.
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=5)), max_size=20),
+    st.floats(0, 1),
+    st.floats(0, 3),
+)
+def test_a_line_keeps_order_and_delivers_at_the_delay_and_not_before(
+    steps: list[tuple[float, bytes]], one_way_s: float, look_s: float
+) -> None:
+    line, now_s, due, all_of_it = DelayLine(one_way_s), 0.0, b"", b""
+    for wait_s, chunk in steps:
+        now_s += wait_s
+        line.push(chunk, now_s)
+        all_of_it += chunk
+        if now_s + one_way_s <= look_s:
+            due += chunk
+    early = line.pop_due(look_s)
+    assert early == due
+    assert line.held_bytes == len(all_of_it) - len(early)
+    assert early + line.pop_due(now_s + one_way_s) == all_of_it
+    assert line.next_s() is None
+
+
+def test_chunks_share_the_line_instead_of_waiting_for_each_other() -> None:
+    line = DelayLine(10.0)
+    for second in range(5):
+        line.push(b"%d" % second, float(second))
+    assert line.pop_due(14.0) == b"01234"
+
+
+def test_the_end_arrives_behind_the_last_chunk() -> None:
+    line = DelayLine(1.0)
+    line.push(b"x", 0.0)
+    line.end(0.5)
+    assert line.next_s() == 1.0
+    assert not line.ended(1.4)
+    assert line.pop_due(1.4) == b"x"
+    assert line.next_s() == 1.5
+    assert line.ended(1.5)
+
+
+def test_nothing_travels_before_the_line_is_open() -> None:
+    line = DelayLine(1.0, open_at_s=2.0)
+    line.push(b"x", 0.0)
+    assert line.pop_due(2.9) == b""
+    assert line.pop_due(3.0) == b"x"
+
+
+# The header.
+
+
+def test_a_header_names_a_relay() -> None:
+    assert parse_header(b"PROXY TCP4 0.0.0.0 127.11.0.2 0 5001") == ("127.11.0.2", 5001)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"PROXY",
+        b"PROXY TCP6 :: ::1 0 5001",
+        b"PROXY TCP4 0.0.0.0 127.0.0.1 0 -1",
+        b"GET / HTTP/1.1",
+        b"\x16\x03\x01",
+    ],
+)
+def test_what_is_no_header_names_nothing(header: bytes) -> None:
+    assert parse_header(header) is None
+
+
+# Whole gateways, on real sockets.
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(2**16):
+        writer.write(data)
+        await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def relay_that(handler: Handler) -> AsyncIterator[Endpoint]:
+    """A listener whose connections are all over, and their sockets closed, at the end."""
+    conversations: list[asyncio.Task[None]] = []
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        conversations.append(task)
+        async with closing(writer):
+            with contextlib.suppress(ConnectionError):
+                await handler(reader, writer)
+
+    async with await asyncio.start_server(converse, ADDRESS, 0) as server:
+        yield server.sockets[0].getsockname()
+    await asyncio.gather(*conversations)
+
+
+@contextlib.asynccontextmanager
+async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def with_gateway(handler: Handler, scenario: Callable[[Gateway, Endpoint], Awaitable[T]], one_way_s: float = 0.0) -> T:
+    """Run a scenario with a gateway before one relay that does what `handler` does."""
+
+    async def run() -> T:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            relay_that(handler) as relay,
+            Gateway(ADDRESS, lambda target: one_way_s if target == relay else None) as gateway,
+        ):
+            return await scenario(gateway, relay)
+
+    return asyncio.run(run())
+
+
+@contextlib.asynccontextmanager
+async def dial(gateway: Gateway, first: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(ADDRESS, gateway.port)
+    async with closing(writer):
+        writer.write(first)
+        yield reader, writer
+
+
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    """Read to the end, whether it comes as an end or as a reset."""
+    try:
+        return await reader.read(-1)
+    except ConnectionResetError:
+        return b""
+
+
+def header(relay: Endpoint) -> bytes:
+    return f"PROXY TCP4 0.0.0.0 {relay[0]} 0 {relay[1]}\r\n".encode()
+
+
+def test_bytes_come_back_in_order() -> None:
+    sent = b"".join(b"%06d" % number for number in range(50_000))
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(sent)
+            writer.write_eof()
+            return await reader.read(-1)
+
+    assert with_gateway(echo, scenario) == sent
+
+
+def test_a_header_may_come_byte_by_byte_and_with_the_first_bytes() -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, b"") as (reader, writer):
+            for byte in header(relay):
+                writer.write(bytes([byte]))
+                await writer.drain()
+            writer.write(b"tail")
+            return await reader.readexactly(4)
+
+    assert with_gateway(echo, scenario) == b"tail"
+
+
+def test_no_round_trip_is_shorter_than_two_ways_and_the_first_pays_for_opening() -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> list[float]:
+        loop = asyncio.get_running_loop()
+        times_s = []
+        started_s = loop.time()
+        async with dial(gateway, header(relay)) as (reader, writer):
+            for _ in range(3):
+                writer.write(b"ping")
+                await reader.readexactly(4)
+                times_s.append(loop.time() - started_s)
+                started_s = loop.time()
+        return times_s
+
+    first_s, *others_s = with_gateway(echo, scenario, ONE_WAY_S)
+    assert first_s >= 4 * ONE_WAY_S
+    assert min(others_s) >= 2 * ONE_WAY_S
+
+
+def test_the_relay_may_speak_on_after_the_dialler_has_ended() -> None:
+    async def answer_after_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"answer to " + await reader.read(-1))
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(b"question")
+            writer.write_eof()
+            return await reader.read(-1)
+
+    assert with_gateway(answer_after_end, scenario, ONE_WAY_S) == b"answer to question"
+
+
+def test_a_dialler_that_is_gone_ends_the_relays_connection() -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def read_to_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.put_nowait(await reader.read(-1))
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (_, writer):
+            writer.write(b"last words")
+        return await heard.get()
+
+    assert with_gateway(read_to_the_end, scenario, ONE_WAY_S) == b"last words"
+
+
+def test_a_relay_that_is_gone_ends_the_diallers_connection_after_its_last_bytes() -> None:
+    async def speak_and_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(2)
+        writer.write(b"bye")
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(b"hi")
+            return await reader.read(-1)
+
+    assert with_gateway(speak_and_go, scenario, ONE_WAY_S) == b"bye"
+
+
+def test_what_a_slow_relay_does_not_take_is_not_piled_up() -> None:
+    sent_bytes = 64 * 2**20
+    taken: asyncio.Queue[int] = asyncio.Queue()
+
+    async def run() -> None:
+        may_read = asyncio.Event()
+
+        async def read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await may_read.wait()
+            count = 0
+            while data := await reader.read(2**16):
+                count += len(data)
+            taken.put_nowait(count)
+
+        async def scenario(gateway: Gateway, relay: Endpoint) -> None:
+            async with dial(gateway, header(relay)) as (_, writer):
+                for _ in range(sent_bytes // 2**16):
+                    writer.write(bytes(2**16))
+                # All of it is ours to send at once; it stops on its way when no side can take more.
+                while not any(side.reading_paused for side in gateway.sides):  # noqa: ASYNC110
+                    # A turn of the loop, not a wait: each turn moves bytes until none can move.
+                    await asyncio.sleep(0)
+                assert max(side.held_bytes for side in gateway.sides) <= HELD_LIMIT_BYTES + LARGEST_READ_BYTES
+                may_read.set()
+                writer.write_eof()
+                assert await taken.get() == sent_bytes
+
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            relay_that(read_late) as relay,
+            Gateway(ADDRESS, lambda _: 0.0) as gateway,
+        ):
+            await scenario(gateway, relay)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "first", [header((ADDRESS, 1)), b"GET / HTTP/1.1\r\n", b"\x16" * 108, b"PROXY TCP4 a b c d\r\n"]
+)
+def test_a_gateway_leads_to_relays_and_nowhere_else(first: bytes) -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, first) as (reader, _):
+            return await read_all(reader)
+
+    assert with_gateway(echo, scenario) == b""
+
+
+def test_a_relay_that_does_not_listen_ends_the_connection() -> None:
+    async def run() -> bytes:
+        with socket.socket() as closed:
+            closed.bind((ADDRESS, 0))
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                Gateway(ADDRESS, lambda _: 0.0) as gateway,
+                dial(gateway, header(closed.getsockname())) as (reader, _),
+            ):
+                return await read_all(reader)
+
+    assert asyncio.run(run()) == b""
+
+
+def test_leaving_a_gateway_cuts_its_connections() -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(b"here")
+            assert await reader.readexactly(4) == b"here"
+            await gateway.__aexit__(None, None, None)
+            return await read_all(reader)
+
+    assert with_gateway(echo, scenario) == b""

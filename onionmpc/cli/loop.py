@@ -23,14 +23,18 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(work)
 
-        def interrupt(number: int) -> None:
-            for other in SIGNALS:
+        # nohup ignores SIGHUP: whoever asked for that wants us to outlive the terminal.
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heeded = [number for number in SIGNALS if not (nohup and number == signal.SIGHUP)]
+
+        def interrupt() -> None:
+            for number in heeded:
                 # Our own processes end with us: tor by its owning controller, the program by its lifeline.
-                loop.add_signal_handler(other, os._exit, 128 + number)
+                loop.add_signal_handler(number, os._exit, 128 + number)
             task.cancel()
 
-        for number in SIGNALS:
-            loop.add_signal_handler(number, interrupt, number)
+        for number in heeded:
+            loop.add_signal_handler(number, interrupt)
         return await task
 
     try:

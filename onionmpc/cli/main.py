@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from onionmpc.cli.output import print_error
 from onionmpc.cli.party import host, join
 from onionmpc.cli.programs import programs
 from onionmpc.cli.testnet import testnet
-from onionmpc.errors import OnionMPCError
+from onionmpc.errors import LocalProtocolError, OnionMPCError
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -63,6 +64,9 @@ def run(arguments: list[str]) -> int:
         result = cli.main(arguments, prog_name="onionmpc", standalone_mode=False, obj=private)
     except click.exceptions.Abort:
         return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         hint = ""
         if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -76,4 +80,8 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 1
+    except Exception:  # noqa: BLE001 (the last door: what comes here is a bug, and has an exit code of its own)
+        traceback.print_exc()
+        print_error("this is a bug of onionmpc", hint="report the lines above, and what you did")
+        return LocalProtocolError.exit_code
     return result if isinstance(result, int) else 0

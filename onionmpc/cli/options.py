@@ -76,7 +76,7 @@ def party_options(command: Command) -> Command:
         click.option("--identity", metavar="NAME", help="Take part under a kept identity (see: onionmpc id). Default: a fresh one, never written down."),
         click.option("--threshold", "-t", type=int, metavar="T", help="Any T+1 parties together can read every input. Default: the largest T below M/2."),
         click.option("--public", multiple=True, metavar="ARG", help="An argument of the program that is the same at all parties; comes first. Repeatable."),
-        click.option("--with", "with_files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),
+        click.option("--with", "with_files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),
         click.option("--mpyc", multiple=True, metavar="OPTION", help="An option of MPyC that all must agree on: -L64, -K40, --no-prss, --mix32-64bit. Repeatable, as --mpyc=-L64."),
         click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),
         click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),

@@ -24,7 +24,7 @@ from onionmpc.errors import OnionMPCError, UsageError
 from onionmpc.files import private_directory
 from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.mesh.network import Network
-from onionmpc.program.catalogue import Program, find_program
+from onionmpc.program.catalogue import Program, find_program, program_files
 from onionmpc.session import keystore
 from onionmpc.session.computation import Result
 from onionmpc.session.events import AddressKnown, TorProgress
@@ -33,6 +33,8 @@ from onionmpc.session.local import Plan, check_mpyc_options, check_program_argum
 from onionmpc.session.run import Party
 from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
+from onionmpc.tor.binary import find_tor
+from onionmpc.tor.endpoint import parse_endpoint
 from onionmpc.tor.network import Progress, TorOptions, tor_network
 
 SEED_BYTES = 32
@@ -68,18 +70,18 @@ def host(
 
     \b
     onionmpc host average-salary --parties 3
-    onionmpc host vote --parties 5 --public tea --public coffee
+    onionmpc host vote --parties 5 --public tea,coffee
     onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
     """
     options = PartyOptions(**shared)
     plan = _plan(options, program, private)
     expected = [parse_onion(text) for text in _expand(expect)]
     identity = _identity(options.identity)
-    with _display(options, private, by_invite=False) as display:
+    with _display(options, private, by_invite=False) as display, _place(options) as tor_options:
         display.tell(AddressKnown(identity.onion))
         party = Party(identity, plan, display)
         table = party.open_table(parties, expected, is_open=is_open)
-        _run(identity, options, display, lambda network: party.host(network, table))
+        _run(identity, tor_options, display, lambda network: party.host(network, table))
 
 
 @click.command()
@@ -122,22 +124,39 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
     identity = _identity(options.identity)
-    with _display(options, private, by_invite=len(invites or onions) == 1) as display:
+    with _display(options, private, by_invite=len(invites or onions) == 1) as display, _place(options) as tor_options:
         display.tell(AddressKnown(identity.onion))
         party = Party(identity, plan, display)
         if len(onions) > 1:
             common = party.full_list(onions)
-            _run(identity, options, display, lambda network: party.join_listed(network, common))
+            _run(identity, tor_options, display, lambda network: party.join_listed(network, common))
         else:
             target = invites[0] if invites else onions[0]
             party.check_host(target)
-            _run(identity, options, display, lambda network: party.join(network, target))
+            _run(identity, tor_options, display, lambda network: party.join(network, target))
+
+
+def _check_tor_options(options: PartyOptions) -> None:
+    """Refuse options of which one would be silently without effect."""
+    if options.testnet is None and options.region is not None:
+        raise UsageError("--region needs --testnet", hint="only a private network has regions to choose")
+    if options.control is not None and options.testnet is not None:
+        raise UsageError(
+            "--control and --testnet exclude each other", hint="a party in a private network has a tor of our own"
+        )
+    if options.control is not None and options.profile is not None:
+        raise UsageError(
+            "--control and --profile exclude each other", hint="a tor that runs already keeps its own guards"
+        )
 
 
 def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], *, joins_host: bool = False) -> Plan:
+    _check_tor_options(options)
     check_program_arguments(private)
     check_program_arguments(options.public)
     found: Program | None = None if program is None else find_program(program)
+    if found is not None:
+        program_files(found, options.with_files)  # a file that cannot be read is told now, not at the host's table
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
     if not options.yes and not is_interactive():
@@ -206,19 +225,18 @@ def _display(options: PartyOptions, private: tuple[str, ...], *, by_invite: bool
         yield display
     except OnionMPCError as error:
         display.failed(error)
+        if isinstance(display, JsonDisplay):
+            # It has been told in JSON: no line of text beside it.
+            raise click.exceptions.Exit(error.exit_code) from error
         raise
     finally:
         display.close()
 
 
 def _run(
-    identity: Identity,
-    options: PartyOptions,
-    display: Display,
-    compute: Callable[[Network], Awaitable[Result]],
+    identity: Identity, options: TorOptions, display: Display, compute: Callable[[Network], Awaitable[Result]]
 ) -> None:
-    with _place(options) as tor_options:
-        display.ended(run_until_interrupted(_over_tor(identity, tor_options, display, compute)))
+    display.ended(run_until_interrupted(_over_tor(identity, options, display, compute)))
 
 
 async def _over_tor(
@@ -244,7 +262,14 @@ async def _over_tor(
 
 @contextlib.contextmanager
 def _place(options: PartyOptions) -> Iterator[TorOptions]:
-    """The tor options of the public network, or of a place in a private one."""
+    """The tor options of the public network, or of a place in a private one.
+
+    Comes before anything is shown: an invite to a session that cannot be helps nobody.
+    """
+    if options.control is None:
+        find_tor()
+    else:
+        parse_endpoint(options.control)
     tor_options = TorOptions(
         control=options.control,
         profile=options.profile,
@@ -256,6 +281,7 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
         return
     with join_testnet(options.testnet, options.region) as place:
         yield TorOptions(
+            profile=options.profile,
             profiles=private_directory(options.testnet / "profiles"),
             extra_torrc=place.torrc,
             bootstrap_timeout_s=options.bootstrap_timeout,

@@ -54,7 +54,7 @@ class Party:
             is_open: whether nobody needs one.
         """
         check_roster(expected, self._identity.onion)
-        if len(expected) > parties - 1:
+        if len(expected) > max(0, parties - 1):
             raise UsageError(
                 f"{len(expected)} parties are expected, and there are {max(0, parties - 1)} seats besides yours",
                 hint=f"--parties {len(expected) + 1} has a seat for each",

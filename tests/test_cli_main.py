@@ -1,0 +1,291 @@
+"""The command line as a whole: help, versions, exit codes, and the way out on Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+
+from onionmpc import __version__
+from onionmpc.cli import main as module
+from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.cli.main import cli, run
+from onionmpc.errors import (
+    AgreementError,
+    AuthenticationFailed,
+    LinkExpired,
+    LocalProtocolError,
+    OnionMPCError,
+    ProgramError,
+    TorNotFound,
+    UsageError,
+)
+from onionmpc.program.catalogue import catalogue
+
+DEADLINE_S = 60.0
+
+
+def commands(
+    command: click.Command = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+def test_all_commands_are_there() -> None:
+    assert set(cli.commands) == {"host", "join", "demo", "programs", "id", "doctor", "testnet"}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_tells_what_a_command_does_and_each_of_its_options(
+    capfd: pytest.CaptureFixture[str], path: tuple[str, ...], word: str
+) -> None:
+    assert run([*path, word]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    command = COMMANDS[path]
+    assert command.help
+    assert " ".join(command.help.split(".")[0].split()) in " ".join(out.split())
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help or option.name == "version", option.name
+            for name in option.opts:
+                assert name in out
+    if isinstance(command, click.Group):
+        for name in command.commands:
+            assert f"\n  {name} " in out
+
+
+@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if isinstance(command, click.Group)])
+def test_a_group_alone_shows_its_help_and_no_error(capfd: pytest.CaptureFixture[str], path: tuple[str, ...]) -> None:
+    assert run(list(path)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(f"Usage: {' '.join(['onionmpc', *path])} ")
+    assert "error" not in err
+
+
+def test_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "onionmpc.cli", "--version"],
+        capture_output=True,
+        timeout=DEADLINE_S,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"onionmpc, version {__version__}\n", "")
+
+
+def test_programs_lists_each_with_what_it_does(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["programs"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert [line.split(maxsplit=1) for line in out.splitlines()] == [list(entry) for entry in catalogue()]
+    assert "average_salary" in out
+    assert "private_input" not in out
+
+
+def test_a_reader_that_goes_away_gets_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "onionmpc.cli", "programs"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "hint"),
+    [
+        (["hots"], "No such command 'hots'.", "onionmpc --help"),
+        (["--colour"], "--colour", "onionmpc --help"),
+        (["host", "vote"], "Missing option '--parties' / '-m'.", "onionmpc host --help"),
+        (["host", "vote", "-m", "three"], "'three' is not a valid integer", "onionmpc host --help"),
+        (["host", "vote", "-m3", "--seats", "4"], "--seats", "onionmpc host --help"),
+        (["join"], "Missing argument 'ONION|INVITE|@FILE... [PROGRAM]'.", "onionmpc join --help"),
+        (["id", "new"], "Missing argument 'NAME'.", "onionmpc id new --help"),
+        (["demo", "--latency", "far"], "'far' is neither regions, none nor a number", "onionmpc demo --help"),
+    ],
+)
+def test_a_mistake_in_the_command_line_is_told_with_where_to_look(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], sentence: str, hint: str
+) -> None:
+    assert run(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    told, where = err.splitlines()
+    assert told.startswith("onionmpc: error: ")
+    assert sentence in told
+    assert where == f"onionmpc: hint: {hint}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--parties", "1"],
+        ["--parties", "2"],
+        ["--parties", "257"],
+        ["averige"],
+        ["--public", "-M3"],
+        ["--", "--threshold=1"],
+        ["--latency", "100000"],
+    ],
+)
+def test_demo_refuses_what_cannot_be_before_it_starts_a_network(
+    capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(["demo", *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "\nonionmpc: error: " in "\n" + err
+
+
+def command_that(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Add a command `fail` that raises `error`."""
+
+    @click.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(module.cli.commands, "fail", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ProgramError, 1),
+        (UsageError, 2),
+        (TorNotFound, 3),
+        (LinkExpired, 4),
+        (AgreementError, 5),
+        (AuthenticationFailed, 6),
+        (LocalProtocolError, 70),
+    ],
+)
+def test_every_error_of_ours_is_a_sentence_with_its_exit_code(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: type[OnionMPCError], code: int
+) -> None:
+    command_that(monkeypatch, error("it went wrong", hint="mend it"))
+    assert run(["fail"]) == code
+    assert capfd.readouterr() == ("", "onionmpc: error: it went wrong\nonionmpc: hint: mend it\n")
+    command_that(monkeypatch, error("it went wrong"))
+    assert run(["fail"]) == code
+    assert capfd.readouterr() == ("", "onionmpc: error: it went wrong\n")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.exceptions.Abort()])
+def test_an_interruption_is_130_and_no_words(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    command_that(monkeypatch, error)
+    assert run(["fail"]) == 130
+    assert capfd.readouterr().out == ""
+
+
+def test_a_bug_of_ours_is_70_and_says_so(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that(monkeypatch, ZeroDivisionError("division by zero"))
+    assert run(["fail"]) == 70
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "ZeroDivisionError: division by zero\nonionmpc: error: this is a bug of onionmpc\n" in err
+
+
+def test_what_follows_a_lone_dash_dash_is_no_option_of_ours(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    @click.command()
+    @click.option("--yes", is_flag=True)
+    @click.pass_obj
+    def note(private: tuple[str, ...], /, yes: bool) -> None:
+        seen.append((private, yes))
+
+    monkeypatch.setitem(module.cli.commands, "note", note)
+    assert run(["note", "--", "--yes", "--", "-h"]) == 0
+    assert run(["note", "--yes"]) == 0
+    assert seen == [(("--yes", "--", "-h"), False), ((), True)]
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_ctrl_c_lets_work_clean_up() -> None:
+    told: list[str] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            told.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_until_interrupted(work())
+    assert told == ["cleaned up"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_work_that_ends_by_itself_gives_its_result() -> None:
+    async def work() -> int:
+        return 7
+
+    assert run_until_interrupted(work()) == 7
+
+
+def test_under_nohup_the_end_of_the_terminal_is_not_heeded() -> None:
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return "went on"
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_until_interrupted(work()) == "went on"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
+    code = """
+import asyncio
+from onionmpc.cli.loop import run_until_interrupted
+async def work():
+    try:
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+    finally:
+        print("asked", flush=True)
+        await asyncio.Event().wait()
+run_until_interrupted(work())
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(number)
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE_S) == 128 + signal.SIGINT
+        finally:
+            process.kill()

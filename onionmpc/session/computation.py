@@ -438,7 +438,8 @@ class Computation:
     def _report_program(self, ended: ProgramExit) -> None:
         notice = ended.notice
         about = self._mesh.own_number if notice is None or notice.party is None else notice.party
-        cause: Cause = "protocol" if notice is not None and notice.kind == "pickle" else "program"
+        by_pickle = notice is not None and notice.kind == "pickle" and about != self._mesh.own_number
+        cause: Cause = "protocol" if by_pickle else "program"
         self._report(about, cause, ended.describe())
 
     def _broke_the_rules(self, peer: _Peer, detail: str) -> None:

@@ -1,0 +1,869 @@
+"""Whole sessions of several parties on local sockets: they compute, or all of them end and say the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from session_kit import (
+    Ending,
+    Hostile,
+    Room,
+    answers,
+    give_answer_files,
+    listed_plan,
+    room,
+    run,
+    same_sentence,
+    write_script,
+)
+
+from onionmpc.errors import AgreementError, LinkExpired, OnionMPCError, PeerLeft, ProgramError, RemoteProtocolError
+from onionmpc.files import socket_directory
+from onionmpc.mesh import redial
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.program.catalogue import find_program
+from onionmpc.session import computation
+from onionmpc.session.agreement import Common
+from onionmpc.session.computation import Result
+from onionmpc.session.events import Agreed, LinkUp, ProgramEnded
+from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+# -- sessions that go well
+
+GOES_WELL = """
+import os
+import numpy as np
+from mpyc.runtime import mpc
+
+def inet_sockets():
+    links = [read(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    ours = {link[8:-1] for link in links if link.startswith("socket:")}
+    known = set()
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        path = Path(f"/proc/self/net/{kind}")
+        known |= {line.split()[9] for line in path.read_text().splitlines()[1:]} if path.exists() else set()
+    return sorted(ours & known)
+
+def read(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+async def main():
+    mine = int(sys.argv[1]) + mpc.pid
+    secint = mpc.SecInt(32)
+    async with mpc:
+        total = await mpc.output(mpc.sum(mpc.input(secint(mine))))
+        product = await mpc.output(mpc.prod(mpc.input(secint(mine))))
+        array = mpc.input(secint.array(np.arange(6).reshape(2, 3) + mine))
+        doubled = await mpc.output(sum(array) * 2)
+        told = await mpc.transfer({"party": mpc.pid, "array": np.arange(3) * mpc.pid})
+        sockets = inet_sockets() if sys.platform == "linux" else []
+    print(f"total {total}")
+    answer(
+        total, product, doubled.tolist(), [(one["party"], one["array"].tolist()) for one in told], sys.argv[1:-1],
+        sockets, Path("/proc/self/cmdline").read_text() if sys.platform == "linux" else "", sorted(os.environ),
+    )
+mpc.run(main())
+"""
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_strangers_at_a_host_compute_and_all_learn_the_result(
+    tmp_path: Path, parties: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPYC_NOPRSS", "1")
+    monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "secret")
+    program = write_script(tmp_path / "well.py", GOES_WELL)
+    plan = listed_plan(program, public=("10",), allow_no_privacy=parties == 2)
+    plans = give_answer_files(plan, tmp_path, parties, {n: (f"private{n}",) for n in range(parties)})
+    # What a joiner does not name is as the host says; the script is no shipped one.
+    plans |= {n: replace(plans[n], public=None, mpyc_options=None) for n in range(1, parties)}
+    plans[1] = replace(plans[1], verbose=True)
+
+    async def main() -> None:
+        async with room(parties, plan, plans) as place:
+            place.start_hosted()
+            endings = await place.endings()
+            for number, ending in enumerate(endings):
+                assert isinstance(ending, Result)
+                assert ending.own_number == number
+                assert set(ending.links) == set(place.numbers) - {number}
+            assert len({ending.session for ending in endings if isinstance(ending, Result)}) == 1
+            assert all(len(person.heard(Agreed)) == 1 == len(person.heard(ProgramEnded)) for person in place.persons)
+
+    run(main())
+    inputs = [10 + number for number in range(parties)]
+    for number, answer in enumerate(answers(tmp_path, parties)):
+        total, product, doubled, told, arguments, sockets, command_line, environment = answer
+        assert total == sum(inputs)
+        assert product == (1320 if parties == 3 else 110)
+        assert doubled == [
+            [2 * (sum(inputs) + parties * (3 * row + column)) for column in range(3)] for row in range(2)
+        ]
+        assert told == [(other, [0, other, 2 * other]) for other in range(parties)]
+        assert arguments == ["10", f"private{number}"]
+        assert sockets == []  # nothing listens, nothing is dialled
+        assert "private" not in command_line
+        assert "well" not in command_line
+        assert not {"MPYC_NOPRSS", "ONIONMPC_CONTROL_PASSWORD"} & set(environment)
+    out, err = capfd.readouterr()
+    assert sorted(out.split("\n")) == ["", *[f"total {sum(inputs)}"] * parties]
+    assert err.count("Start MPyC runtime") == 1  # of the party that asked for it
+
+
+def test_five_parties_share_arrays(capfd: pytest.CaptureFixture[str]) -> None:
+    plan = listed_plan(find_program("regression"), public=("--rows=20", "--columns=2"), private=("--demo",))
+
+    async def main() -> None:
+        async with room(5, plan) as place:
+            place.start_listed()
+            assert all(isinstance(ending, Result) for ending in await place.endings())
+
+    run(main())
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert len(set(lines)) == 1
+    assert lines[0].startswith("100 rows: y =")
+
+
+def test_order_of_a_full_list_does_not_matter(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "nothing.py", QUICK))
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            for number in place.numbers:
+                party = place.party(number)
+                common = party.full_list(place.others(number)[:: 1 - 2 * (number % 2)])
+                place.start(number, party.join_listed(place.networks[number], common))
+            assert all(isinstance(ending, Result) for ending in await place.endings())
+
+    run(main())
+
+
+QUICK = """
+from mpyc.runtime import mpc
+mpc.run(mpc.start())
+mpc.run(mpc.shutdown())
+"""
+
+ASKS = """
+from mpyc.runtime import mpc
+mpc.run(mpc.start())
+told = mpc.run(mpc.transfer(input("what? ") if sys.argv[1] == "asks" else None))
+mpc.run(mpc.shutdown())
+print(told)
+"""
+
+# Run in a process of its own, since a program has its supervisor's standard input.
+ASKING_SESSION = """
+import sys
+from pathlib import Path
+from session_kit import give_answer_files, listed_plan, room, run, write_script
+from onionmpc.session.computation import Result
+folder = Path(sys.argv[1])
+script = write_script(folder / "asks.py", Path(sys.argv[2]).read_text())
+plans = give_answer_files(listed_plan(script), folder, 3, {0: ("-",), 1: ("asks",), 2: ("-",)})
+async def main():
+    async with room(3, plans[0], plans) as place:
+        place.start_listed()
+        assert all(isinstance(ending, Result) for ending in await place.endings())
+run(main())
+"""
+
+
+def test_a_program_can_ask_its_person(tmp_path: Path) -> None:
+    (tmp_path / "body").write_text(ASKS)
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKING_SESSION, str(tmp_path), str(tmp_path / "body")],
+        input="forty-two\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.replace("what? ", "") == "[None, 'forty-two', None]\n" * 3
+
+
+# -- programs that fail
+
+# All parties compute for ever, until one does what its private argument says, in the middle of it.
+MISFORTUNE = """
+import os, signal
+from mpyc.runtime import mpc
+what = sys.argv[1]
+async def main():
+    if what == "raises-early":
+        raise RuntimeError("before the start")
+    if what == "exits-0-early":
+        sys.exit(0)
+    await mpc.start()
+    secint = mpc.SecInt(32)
+    for turn in range(10**6):
+        total = await mpc.output(mpc.sum(mpc.input(secint(turn))))
+        if turn == 2:
+            if what == "raises":
+                raise RuntimeError("in the middle")
+            if what == "exits-0":
+                sys.exit(0)
+            if what == "exits-3":
+                sys.exit(3)
+            if what == "is-killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if what == "shuts-down":
+                await mpc.shutdown()
+                return
+mpc.run(main())
+"""
+
+
+async def misfortune(tmp_path: Path, what: str, number: int, parties: int = 3) -> tuple[list[object], str]:
+    plan = listed_plan(write_script(tmp_path / "misfortune.py", MISFORTUNE))
+    plans = give_answer_files(plan, tmp_path, parties, {n: (what if n == number else "-",) for n in range(parties)})
+    async with room(parties, plan, plans) as place:
+        place.start_listed()
+        endings = await place.endings()
+        return endings, same_sentence(endings)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("raises-early", "it exited with status 1"),
+        ("exits-0-early", "it ended while another party still waited for it"),
+        ("raises", "it exited with status 1"),
+        ("exits-0", "it ended while another party still waited for it"),
+        ("exits-3", "it exited with status 3"),
+        ("is-killed", "it was killed by signal 9 (Killed)"),
+    ],
+)
+def test_a_program_that_fails_ends_the_session_at_all_parties(
+    tmp_path: Path, what: str, said: str, number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        endings, sentence = await misfortune(tmp_path, what, number)
+        assert {type(ending) for ending in endings} == {ProgramError}
+        assert f"the program failed at party {number} while the program ran: {said}" in sentence
+
+    run(main())
+
+
+OTHER_THRESHOLD = """
+from mpyc.runtime import mpc
+if sys.argv[1] == "other":
+    mpc.threshold = 0
+mpc.run(mpc.start())
+mpc.run(mpc.shutdown())
+"""
+
+# Says that it is another party, where its supervisor has proved who it is.
+FALSE_HELLO = """
+import mpyc.asyncoro
+from mpyc.runtime import mpc
+def lie(self, transport):
+    self.transport = transport
+    if self.peer_pid is not None:
+        transport.writelines([(1).to_bytes(2, "little"), *self.runtime._prss_keys_to_peer(self.peer_pid)])
+        self.runtime.set_protocol(self.peer_pid, self)
+if sys.argv[1] == "other":
+    mpyc.asyncoro.MessageExchanger.connection_made = lie
+mpc.run(mpc.start())
+mpc.run(mpc.transfer(1))
+mpc.run(mpc.shutdown())
+"""
+
+# Sends a pickle that runs a command where it is unpickled.
+HOSTILE_PICKLE = """
+import os, pickle
+import mpyc.runtime
+from mpyc.runtime import mpc
+class Command:
+    def __reduce__(self):
+        return os.system, (f"touch {Path(sys.argv[-1]).parent}/owned",)
+mpc.run(mpc.start())
+mpc.run(mpc.transfer(1))
+if sys.argv[1] == "other":
+    mpyc.runtime.pickle.dumps = lambda obj: pickle.dumps(Command())
+    mpyc.runtime.pickle.loads = lambda data: None
+for _ in range(100):
+    mpc.run(mpc.transfer(1))
+"""
+
+LONG_MESSAGE = """
+import struct
+from mpyc.runtime import mpc
+mpc.run(mpc.start())
+if sys.argv[1] == "other":
+    for peer in mpc.parties:
+        if peer.pid != mpc.pid:
+            peer.protocol.transport.write(struct.pack("<qI", 0, 2**30 + 1))
+mpc.run(mpc.transfer(1))
+mpc.run(mpc.transfer(2))
+"""
+
+
+async def one_is_other(tmp_path: Path, body: str, number: int) -> tuple[list[Ending], str]:
+    plan = listed_plan(write_script(tmp_path / "script.py", body))
+    plans = give_answer_files(plan, tmp_path, 3, {n: ("other" if n == number else "-",) for n in range(3)})
+    async with room(3, plan, plans) as place:
+        place.start_listed()
+        endings = await place.endings()
+        return endings, same_sentence(endings)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_script_that_sets_another_threshold_is_stopped(tmp_path: Path, number: int) -> None:
+    async def main() -> None:
+        endings, sentence = await one_is_other(tmp_path, OTHER_THRESHOLD, number)
+        assert {type(ending) for ending in endings} == {ProgramError}
+        assert f"the program failed at party {number} while the program ran: the script sets the threshold" in sentence
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "number", "said"),
+    [
+        (FALSE_HELLO, 0, "party 0 calls itself party 1 in its hello"),
+        (HOSTILE_PICKLE, 0, "a message asks for posix.system, which is not allowed"),
+        (HOSTILE_PICKLE, 2, "a message asks for posix.system, which is not allowed"),
+        (LONG_MESSAGE, 0, "party 0 announces a message of 1073741825 bytes, expected at most 1073741824"),
+        (LONG_MESSAGE, 2, "party 2 announces a message of 1073741825 bytes, expected at most 1073741824"),
+    ],
+    ids=["false hello", "pickle from 0", "pickle from 2", "long message from 0", "long message from 2"],
+)
+def test_a_program_that_breaks_the_rules_is_named_at_all_parties(
+    tmp_path: Path, body: str, number: int, said: str
+) -> None:
+    async def main() -> None:
+        endings, sentence = await one_is_other(tmp_path, body, number)
+        assert {type(ending) for ending in endings} == {RemoteProtocolError}
+        assert f"says that party {number} broke the rules while the program ran: {said}" in sentence
+        assert not (tmp_path / "owned").exists()
+
+    run(main())
+
+
+# -- parties that do not agree
+
+
+def change(**changes: Any) -> Callable[[Common], Common]:
+    return lambda common: msgspec.structs.replace(common, **changes)
+
+
+@pytest.fixture
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program may start in this test."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(computation, "start_program", start)
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for who does not come."""
+    monkeypatch.setattr(computation, "ENDING_S", 1.0)
+    monkeypatch.setattr(computation, "PROBE_S", 0.5)
+    monkeypatch.setattr(computation, "GOODBYE_S", 0.5)
+    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.05)
+    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("protocol", 2, ("protocol version differs", "1 at", "2 at")),
+        ("threshold", 0, ("threshold differs", "1 at", "0 at")),
+        ("program", "other", ("program differs", "script at", "other at")),
+        ("files", {"script.py": "ab" * 32}, ("program file script.py differs", "SHA-256 abababababababab… at")),
+        ("files", {}, ("program file script.py differs", "missing at")),
+        ("public_arguments", ("1", "2"), ("public arguments differs", "() at", "(1, 2) at")),
+        ("mpyc_version", "0.10", ("MPyC version differs", "0.11 at", "0.10 at")),
+        ("mpyc_options", ("-L64",), ("MPyC options differs", "() at", "(-L64) at")),
+        ("python", "PyPy 32-bit", ("Python differs", "CPython 64-bit at", "PyPy 32-bit at")),
+        ("numpy", None, ("numpy's major version differs", "2 at", "none at")),
+        ("allowed_types", ("a.B",), ("allowed types differs", "() at", "(a.B) at")),
+        ("padding_rate", 5, ("padding rate differs", "0 at", "5 at")),
+        ("circuits", 2, ("circuits per link differs", "1 at", "2 at")),
+        ("receipt", True, ("receipt differs", "False at", "True at")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_difference_is_named_with_both_values_at_every_party(
+    tmp_path: Path, field: str, value: object, said: tuple[str, ...]
+) -> None:
+    number = len(field) % 3  # each party is the one that differs in some of them
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.start_listed(doctors={number: change(**{field: value})})
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            sentence = same_sentence(endings)
+            assert f"party {number}" in sentence
+            for part in said:
+                assert part in sentence
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program", "short_waits")
+def test_a_list_with_someone_else_in_it_is_no_agreement(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def main() -> None:
+        async with room(4, plan) as place:
+            for number, others in {0: (1, 2), 1: (0, 2), 2: (0, 3)}.items():
+                party = place.party(number)
+                common = party.full_list([place.onions[other] for other in others])
+                place.start(number, party.join_listed(place.networks[number], common))
+            for ending in await place.endings():
+                assert isinstance(ending, AgreementError)
+                assert "parties differs" in ending.message
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize("number", [0, 2])
+def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: int) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def no(_agreement: object) -> bool:
+        return False
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.persons[number].consent = no
+            place.start_listed()
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            assert same_sentence(endings) == f"party {number} did not agree: its person said no"
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program", "short_waits")
+def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def never(_agreement: object) -> bool:
+        return await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        async with room(3, plan, {n: replace(plan, wait_s=0.5 + n) for n in range(3)}) as place:
+            place.persons[2].consent = never
+            place.start_listed()
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            assert same_sentence(endings) == "party 0 and party 2 do not agree: it did not say yes within 0.5 s"
+
+    run(main())
+
+
+# -- peers that do not keep to the rules
+
+
+async def with_hostile(tmp_path: Path, number: int, prepare: Callable[[Hostile], None]) -> tuple[Room, list[Ending]]:
+    """Let two honest parties meet one that does what `prepare` has it do; return how the honest ones end."""
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+    async with room(3, plan) as place:
+        hostile = Hostile(place, number, place.party(number).full_list(place.others(number)))
+        prepare(hostile)
+        async with hostile.there():
+            place.start_listed([other for other in place.numbers if other != number])
+            return place, await place.endings()
+
+
+def says(*payloads: Callable[[Hostile], bytes]) -> Callable[[Hostile], None]:
+    def prepare(hostile: Hostile) -> None:
+        hostile.on_up = lambda _party, runner: [runner.send_control(payload(hostile)) for payload in payloads]
+
+    return prepare
+
+
+def message(message: AnyMessage) -> Callable[[Hostile], bytes]:
+    return lambda _hostile: encode_message(message)
+
+
+def sends_program_bytes(hostile: Hostile) -> None:
+    def on_up(_party: int, runner: LinkRunner) -> None:
+        runner.send_control(hostile.offer())
+        runner.link.send_data(b"a share")
+        runner.wake()
+
+    hostile.on_up = on_up
+
+
+def ends_program_bytes(hostile: Hostile) -> None:
+    def on_up(_party: int, runner: LinkRunner) -> None:
+        runner.send_control(hostile.offer())
+        runner.end_data()
+
+    hostile.on_up = on_up
+
+
+NONSENSE = b'{"type":"nonsense"}'
+
+
+@pytest.mark.usefixtures("no_program", "short_waits")
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (says(Hostile.offer, Hostile.offer), "it sent Offer out of place"),
+        (says(message(Commit("0" * 64))), "it sent Commit out of place"),
+        (says(Hostile.offer, message(Done())), "it sent Done out of place"),
+        (says(Hostile.offer, *[message(Commit("0" * 64))] * 2), "it sent Commit out of place"),
+        (says(lambda _: b"\x00\x00\x00\x01{"), "a control message of 1 bytes is not of our language"),
+        (says(lambda _: len(NONSENSE).to_bytes(4) + NONSENSE), "is not of our language"),
+        (says(lambda _: b"\x00\x10\x00\x01"), "a control message has 1048577 bytes, at most 1048576 are allowed"),
+        (sends_program_bytes, "it sent bytes of the program before the agreement"),
+        (ends_program_bytes, "it sent bytes of the program before the agreement"),
+    ],
+    ids=[
+        "two offers", "commit before offer", "done before commit", "two commits", "no JSON", "no message",
+        "too long", "program bytes", "end of program bytes",
+    ],
+)  # fmt: skip
+def test_a_peer_that_breaks_the_rules_is_named(
+    tmp_path: Path, number: int, prepare: Callable[[Hostile], None], said: str
+) -> None:
+    async def main() -> None:
+        _, endings = await with_hostile(tmp_path, number, prepare)
+        assert {type(ending) for ending in endings} == {RemoteProtocolError}
+        sentence = same_sentence(endings, [other for other in range(3) if other != number])
+        assert f"says that party {number} broke the rules while the parties" in sentence
+        assert said in sentence
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program", "short_waits")
+def test_a_commit_to_another_session_starts_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        _, endings = await with_hostile(tmp_path, 1, says(Hostile.offer, message(Commit("0" * 64))))
+        assert {type(ending) for ending in endings} == {AgreementError}
+        assert "party 1 do not agree: it committed to another session" in same_sentence(endings, [0, 2])
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program", "short_waits")
+def test_a_flood_of_forged_reports_is_bounded(tmp_path: Path) -> None:
+    def prepare(hostile: Hostile) -> None:
+        onions = hostile.common.addresses
+        strangers = ["x" * 56 + ".onion", "", "\x1b[2J"]
+
+        def on_up(_party: int, runner: LinkRunner) -> None:
+            runner.send_control(hostile.offer())
+            for reporter in [*strangers, *onions]:
+                for about in [*strangers, *onions]:
+                    for turn in range(50):
+                        report = Report(reporter, about, "lost", "agree", f"\x1b[2Jlie {turn}")
+                        runner.send_control(encode_message(report))
+            runner.send_control(encode_message(Verdict(tuple(strangers))))
+
+        hostile.on_up = on_up
+
+    heard: list[AnyMessage] = []
+
+    async def main() -> None:
+        plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+        async with room(3, plan) as place:
+            hostile = Hostile(place, 2, place.party(2).full_list(place.others(2)))
+            prepare(hostile)
+            hostile.on_message = lambda _party, _runner, message: heard.append(message)
+            async with hostile.there():
+                place.start_listed([0, 1])
+                endings = await place.endings()
+        for ending in endings:
+            assert isinstance(ending, OnionMPCError)
+            assert ending.message.isprintable()
+            assert "lost each other while the parties agreed: \\x1b[2Jlie 0" in ending.message
+
+    run(main())
+    # Each of the two passes on what it heard first from the other, and no more than two reports of each reporter.
+    assert len([message for message in heard if isinstance(message, Report)]) <= 2 * 2 * 3
+
+
+# -- parties that are lost or leave
+
+
+STAGES = ["connect", "agree", "run", "finish"]
+DURING = dict(
+    zip(
+        STAGES,
+        ["while the parties connected", "while the parties agreed", "while the program ran", "after the program had"],
+        strict=True,
+    )
+)
+
+WAITS = """
+import socket
+from mpyc.runtime import mpc
+def wait_for_the_test():
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect(sys.argv[1])
+        gate.recv(1)
+mpc.run(mpc.start())
+if sys.argv[2] == "run":
+    wait_for_the_test()
+mpc.run(mpc.shutdown())
+if sys.argv[2] == "finish":
+    wait_for_the_test()
+"""
+
+
+class Gate:
+    """Where scripts wait for the test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._came = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with await asyncio.start_unix_server(self._arrive, self.path):
+            yield
+            await self.release()
+
+    async def holds(self, scripts: int) -> None:
+        while len(self._waiting) < scripts:
+            self._came.clear()
+            await self._came.wait()
+
+    async def release(self) -> None:
+        """Let all go, or see that they have gone."""
+        for reader, writer in self._waiting:
+            writer.close()
+            assert await reader.read() == b""
+        self._waiting.clear()
+
+    async def all_gone(self) -> None:
+        """Wait until all who waited have ended, by themselves."""
+        for reader, writer in self._waiting:
+            assert await reader.read() == b""
+            writer.close()
+        self._waiting.clear()
+
+    def _arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._waiting.append((reader, writer))
+        self._came.set()
+
+
+@contextlib.asynccontextmanager
+async def held_at(stage: str, tmp_path: Path) -> AsyncIterator[Room]:
+    """Three parties whose session has come to this stage, and stays there: party 1 does not go on."""
+    program = write_script(tmp_path / "waits.py", WAITS)
+    async with room(3, listed_plan(program)) as place:
+        gate = Gate(place.directory / "gate")
+        for number in place.numbers:
+            waits_at = stage if stage == "run" or number == 1 else "-"
+            place.plans[number] = replace(
+                place.plan, private=(str(gate.path), waits_at, str(tmp_path / f"answer{number}"))
+            )
+        asked = asyncio.Semaphore(0)
+
+        async def never(_agreement: object) -> bool:
+            asked.release()
+            return await asyncio.get_running_loop().create_future()
+
+        if stage == "agree":
+            for person in place.persons:
+                person.consent = never
+        async with gate.open():
+            place.start_listed([0, 2] if stage == "connect" else None)
+            match stage:
+                case "connect":
+                    for number in (0, 2):
+                        await place.persons[number].hears(LinkUp)
+                case "agree":
+                    for _ in place.numbers:
+                        await asked.acquire()
+                case "run":
+                    await gate.holds(3)
+                case "finish":
+                    await gate.holds(1)
+                    for number in (0, 2):
+                        await place.persons[number].hears(ProgramEnded)
+            yield place
+
+
+async def survivors(place: Room, victim: int) -> list[Ending]:
+    return [await place.tasks[number] for number in sorted(place.tasks) if number != victim]
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize("stage", STAGES)
+def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) -> None:
+    async def main() -> None:
+        async with held_at(stage, tmp_path) as place, asyncio.timeout(10):
+            await place.networks[2].kill()
+            endings = await survivors(place, 2)
+            assert {type(ending) for ending in endings} == {LinkExpired}
+            sentence = same_sentence(endings, [0] if stage == "connect" else [0, 1])
+            assert sentence.startswith("party 2 is lost: no other party reaches it (party ")
+            assert DURING["run" if stage == "finish" else stage] in sentence  # party 1's program ran still
+            own = await place.tasks[2]
+            assert isinstance(own, LinkExpired)
+            assert "is lost: no other party reaches it (this party (party 2) lost it first" in own.message
+
+    run(main())
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize("stage", ["agree", "run", "finish"])
+def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: str) -> None:
+    async def main() -> None:
+        async with held_at(stage, tmp_path) as place, asyncio.timeout(10):
+            await place.networks[0].cut(place.onions[2])
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {LinkExpired}
+            sentence = same_sentence(endings)
+            assert "party 0" in sentence
+            assert "party 2" in sentence
+            assert f"lost each other {DURING[stage]}" in sentence
+
+    run(main())
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize("stage", STAGES)
+def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: str) -> None:
+    async def main() -> None:
+        async with held_at(stage, tmp_path) as place, asyncio.timeout(10):
+            place.tasks[2].cancel()
+            await asyncio.wait([place.tasks[2]])
+            assert place.tasks[2].cancelled()
+            endings = await survivors(place, 2)
+            assert {type(ending) for ending in endings} == {PeerLeft}
+            sentence = same_sentence(endings, [0] if stage == "connect" else [0, 1])
+            assert sentence.startswith(f"party 2 left {DURING[stage]}")
+
+    run(main())
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_who_never_comes_is_lost(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK), wait_s=0.5)
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.start_listed([0, 2])
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {LinkExpired}
+            assert "party 1 is lost: no other party reaches it" in same_sentence(endings, [0, 2])
+
+    run(main())
+
+
+# Run in a process of its own, which the test kills.
+DOOMED_SESSION = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from session_kit import listed_plan, room, write_script
+script = write_script(Path(sys.argv[1]) / "waits.py", Path(sys.argv[1], "body").read_text())
+async def main():
+    async with room(3, listed_plan(script, private=(sys.argv[2], "run", "-"))) as place:
+        place.start_listed()
+        await place.endings()
+asyncio.run(main())
+"""
+
+
+def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "body").write_text(WAITS)
+
+    async def main() -> None:
+        with socket_directory() as directory:
+            gate = Gate(directory / "gate")
+            async with gate.open():
+                supervisor = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-c", DOOMED_SESSION, str(tmp_path), str(gate.path)),
+                    env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+                )
+                await gate.holds(3)
+                supervisor.kill()
+                await supervisor.wait()
+                await gate.all_gone()
+
+    run(main())
+
+
+# -- what a session costs
+
+
+SENDS_MUCH = """
+import socket
+from mpyc.runtime import mpc
+SIZE = 48 * 2**20
+mpc.run(mpc.start())
+if mpc.pid == 1:
+    with socket.socket(socket.AF_UNIX) as gate:  # reads nothing until the test has seen that nothing moves
+        gate.connect(sys.argv[1])
+        gate.recv(1)
+received = mpc.run(mpc.transfer(bytes(SIZE) if mpc.pid == 0 else None, senders=[0], receivers=[1]))
+mpc.run(mpc.shutdown())
+if mpc.pid == 1:
+    assert received == [bytes(SIZE)]
+"""
+
+
+def test_a_program_that_does_not_read_fills_no_memory_of_the_supervisors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = asyncio.Event()
+    send_data = LinkRunner.send_data
+
+    async def watched(runner: LinkRunner, payload: bytes) -> None:
+        if len(payload) > runner.link.room():
+            full.set()
+        await send_data(runner, payload)
+
+    monkeypatch.setattr(LinkRunner, "send_data", watched)
+
+    async def main() -> None:
+        plan = listed_plan(write_script(tmp_path / "much.py", SENDS_MUCH), allow_no_privacy=True)
+        async with room(2, plan) as place:
+            gate = Gate(place.directory / "gate")
+            place.plan = replace(place.plan, private=(str(gate.path),))
+            async with gate.open():
+                place.start_listed()
+                await gate.holds(1)
+                await full.wait()
+                await gate.release()
+                for ending in await place.endings():
+                    assert isinstance(ending, Result)
+
+    tracemalloc.start()
+    try:
+        run(main())
+        # Twice a window of 4 MiB, and the buffers between; the message is 48 MiB long.
+        assert tracemalloc.get_traced_memory()[1] < 24 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
-from onionmpc.errors import AuthenticationFailed
+from onionmpc.errors import AuthenticationFailed, RemoteProtocolError
 from onionmpc.identity import Identity, onion_from_public_key
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
@@ -61,21 +61,42 @@ class Door:
 
     async def serve(self, stream: Stream) -> None:
         """Serve one stream to its end; never raises for what a stranger did."""
+        transport = cast(asyncio.Transport, stream.writer.transport)
+        # Whoever waits for its turn is not read from: asyncio would take in 256 KiB of each.
+        transport.pause_reading()
         try:
             async with self._strangers, asyncio.timeout(STRANGER_TIMEOUT_S):
+                transport.resume_reading()
                 arrival = await self._authenticate(stream)
+        except (OSError, asyncio.IncompleteReadError):
+            log.debug("a stranger's stream ended before its handshake did")
+        except RemoteProtocolError as error:
+            log.info("a stranger was turned away: %s", error)
+        else:
             if arrival is not None:
                 visitor, hello, psk, keeper = arrival
                 await keeper.welcome(visitor, hello, psk)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            log.debug("a stranger's stream ended before its handshake did")
-        except AuthenticationFailed as error:
-            log.info("a stranger was turned away: %s", error)
-            stream.writer.write(REFUSAL)
         finally:
             await stream.close()
 
     async def _authenticate(self, stream: Stream) -> tuple[SecureStream, Hello, bytes, Keeper] | None:
+        try:
+            handshake, hello, psk, keeper = await self._recognise(stream)
+        except BaseException:
+            # Whatever is wrong, and if it is that nothing came in time, gets one reply (PROTOCOL 2).
+            stream.writer.write(REFUSAL)
+            raise
+        answer = keeper.judge(hello, psk)
+        reply, records = handshake.answer(Reply(answer, self._nonce))
+        stream.writer.write(reply)
+        await stream.writer.drain()
+        if answer is not Answer.ACCEPTED:
+            return None
+        visitor = SecureStream(stream, records, onion_from_public_key(hello.public_key), hello.nonce)
+        # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
+        return (visitor, hello, psk, keeper) if await visitor.wait_for_first() else None
+
+    async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Keeper]:
         message = await stream.reader.readexactly(MESSAGE_1_BYTES)
         handshake = ListenerHandshake(self._identity, secrets.token_bytes(EPHEMERAL_BYTES))
         static_key = handshake.read_static(message)
@@ -84,12 +105,4 @@ class Door:
             raise AuthenticationFailed("a dialler came before anyone was expected")
         psks = keeper.psks_for(static_key)
         index, hello = handshake.read_hello(psks)
-        answer = keeper.judge(hello, psks[index])
-        reply, records = handshake.answer(Reply(answer, self._nonce))
-        stream.writer.write(reply)
-        await stream.writer.drain()
-        if answer is not Answer.ACCEPTED:
-            return None
-        visitor = SecureStream(stream, records, onion_from_public_key(hello.public_key), hello.nonce)
-        # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
-        return (visitor, hello, psks[index], keeper) if await visitor.wait_for_first() else None
+        return handshake, hello, psks[index], keeper

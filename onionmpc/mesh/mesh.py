@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from onionmpc.errors import (
-    AuthenticationFailed,
     LinkExpired,
     OnionMPCError,
     PeerUnreachable,
@@ -30,6 +29,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.handshake import Answer, Hello, Purpose
 from onionmpc.wire.link import Event
+
 
 class Observer(Protocol):
     """Is told what happens to the links. Must not block."""

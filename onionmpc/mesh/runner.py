@@ -13,7 +13,7 @@ from collections.abc import Callable
 from onionmpc.errors import LinkExpired, RemoteProtocolError
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import AbortCode
-from onionmpc.wire.link import SILENCE_LIMIT_S, Event, Link, LinkAborted, State
+from onionmpc.wire.link import SILENCE_LIMIT_S, Event, Link, LinkAborted, RoundTrip, State
 
 # How long a CLOSE or an ABORT may take to leave.
 LAST_WORDS_S = 2.0
@@ -33,10 +33,18 @@ class LinkRunner:
     def __init__(self, secure: SecureStream, on_event: OnEvent) -> None:
         self.secure = secure
         self.link = Link()
+        self.link.attach(ONLY_STREAM, time.monotonic())
         self.round_trip_s: float | None = None
         self._on_event = on_event
+        self._failure: LinkExpired | RemoteProtocolError | None = None
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
+        self._over = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the peer may still hear us."""
+        return not self._over.is_set()
 
     async def run(self) -> None:
         """Move bytes until the link is closed by either side.
@@ -45,17 +53,18 @@ class LinkRunner:
             LinkExpired: the stream ended or fell silent before the link was closed.
             RemoteProtocolError: the peer broke the rules, or says that we did.
         """
-        self.link.attach(ONLY_STREAM, time.monotonic())
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(self._read())
-                await self._write()
-                await asyncio.wait([reading], timeout=LAST_WORDS_S)
-                reading.cancel()
-        except* (OSError, LinkExpired, RemoteProtocolError) as errors:
-            raise _first(errors) from None
+                both = [tasks.create_task(self._read()), tasks.create_task(self._write())]
+                await self._over.wait()
+                if self.link.state is not State.OPEN:
+                    await asyncio.wait(both, timeout=LAST_WORDS_S)
+                for task in both:
+                    task.cancel()
         finally:
             await self.secure.close()
+        if self._failure is not None:
+            raise self._failure
 
     def wake(self) -> None:
         """Send what the link has to say; writes of one turn of the loop leave together."""
@@ -69,7 +78,7 @@ class LinkRunner:
 
     async def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program, waiting while the window is full."""
-        while payload and self.link.state is State.OPEN:
+        while payload and self.alive:
             room = self.link.room()
             if room:
                 self.link.send_data(payload[:room])
@@ -100,13 +109,13 @@ class LinkRunner:
     def close(self) -> None:
         """Close the link in good order."""
         self.link.close()
-        self._wake.set()
+        self._end()
 
     async def close_when_flushed(self, timeout_s: float = LAST_WORDS_S) -> None:
         """Close the link once the peer has acknowledged what was said, or after `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.link.state is State.OPEN and not self.link.flushed():
+                while self.alive and not self.link.flushed():
                     self._room.clear()
                     await self._room.wait()
         self.close()
@@ -114,7 +123,12 @@ class LinkRunner:
     def abort(self, code: AbortCode) -> None:
         """End the link because the peer broke the rules."""
         self.link.abort(code)
-        self._wake.set()
+        self._end()
+
+    def _end(self) -> None:
+        """Let everyone who waits for something see that the link is over."""
+        for event in (self._over, self._wake, self._room):
+            event.set()
 
     async def _read(self) -> None:
         try:
@@ -125,23 +139,28 @@ class LinkRunner:
                 self._wake.set()
                 if self.link.state is not State.OPEN:
                     return
-        except TimeoutError as error:
-            raise LinkExpired(f"nothing came for {SILENCE_LIMIT_S:.0f} s") from error
+            self._lost("the stream ended")
+        except TimeoutError:
+            self._lost(f"nothing came for {SILENCE_LIMIT_S:.0f} s")
         except OSError as error:
             self._lost(f"the stream broke ({error.strerror or type(error).__name__})")
-        else:
-            self._lost("the stream ended")
+        except RemoteProtocolError as error:
+            # Raised by `run`, when the writer has told the peer.
+            self._failure = error
+            self.link.abort(AbortCode.FRAME)
         finally:
-            self._room.set()
+            self._end()
 
     def _lost(self, what: str) -> None:
         # After CLOSE or ABORT the end of the stream is the expected end.
         if self.link.state is State.OPEN:
-            raise LinkExpired(what)
+            self._failure = LinkExpired(what)
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, LinkAborted):
             raise RemoteProtocolError(f"the peer says that we broke its rules ({event.code.name.lower()})")
+        if isinstance(event, RoundTrip):
+            self.round_trip_s = event.seconds
         self._on_event(event)
 
     async def _write(self) -> None:
@@ -163,9 +182,3 @@ class LinkRunner:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-
-
-def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
-    """Return the first error of a group that has no groups inside."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

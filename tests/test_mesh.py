@@ -1,0 +1,761 @@
+"""The mesh on plain local sockets: links between parties, strangers at the door, and every way a link ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import random
+import struct
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from onionmpc.errors import (
+    AuthenticationFailed,
+    LinkExpired,
+    LocalProtocolError,
+    OnionMPCError,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from onionmpc.files import socket_directory
+from onionmpc.identity import Identity, Onion
+from onionmpc.mesh import door, redial, runner
+from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh.door import Door
+from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.redial import DialFailed, backoff_s
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.wire.frames import Abort, AbortCode, Channel, Close, Data, Frame, Ping, decode_frames, encode_frame
+from onionmpc.wire.handshake import (
+    MESSAGE_1_BYTES,
+    MESSAGE_2_BYTES,
+    REFUSAL,
+    Answer,
+    DiallerHandshake,
+    Hello,
+    Purpose,
+    Reply,
+)
+from onionmpc.wire.link import (
+    WINDOW_BYTES,
+    ControlBytes,
+    Event,
+    LinkClosed,
+    ProgramBytes,
+    ProgramEnd,
+    RoundTrip,
+    State,
+)
+from onionmpc.wire.noise import Initiator
+
+# No test comes near it: what hangs must fail, and not stop the others.
+DEADLINE_S = 30.0
+PSK = bytes([5]) * 32
+# Sorted as a roster is: IDENTITIES[0] has the lowest address.
+IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(1, 5)), key=lambda identity: identity.onion)
+STRANGER = Identity(bytes([9]) * 32)
+
+Test = Callable[..., Awaitable[None]]
+
+
+def in_a_loop(test: Test) -> Callable[..., None]:
+    """Run a test in a loop of its own; nothing may outlive it, and no task may fail unseen."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        async def bounded() -> None:
+            unseen: list[dict[str, Any]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda loop, what: unseen.append(what))
+            async with asyncio.timeout(DEADLINE_S):
+                await test(**fixtures)
+            assert unseen == []
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        asyncio.run(bounded())
+
+    return run
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with socket_directory() as path:
+        yield path
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry without delay."""
+    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
+
+
+class Watcher:
+    """An Observer that keeps what it is told, and takes data as it comes while `taking`."""
+
+    def __init__(self) -> None:
+        self.up: dict[int, LinkRunner] = {}
+        self.dialled: dict[int, bool] = {}
+        self.downs: list[tuple[int, OnionMPCError]] = []
+        self.failures: list[DialFailed] = []
+        self.events: list[tuple[int, Event]] = []
+        self.control: dict[int, bytearray] = defaultdict(bytearray)
+        self.data: dict[int, bytearray] = defaultdict(bytearray)
+        self.taking = True
+        self.changed = asyncio.Event()
+
+    def dial_failed(self, party: int, failure: DialFailed) -> None:
+        self.failures.append(failure)
+        self.changed.set()
+
+    def link_up(self, party: int, runner: LinkRunner, *, dialled: bool) -> None:
+        assert party not in self.up
+        self.up[party] = runner
+        self.dialled[party] = dialled
+        self.changed.set()
+
+    def link_event(self, party: int, event: Event) -> None:
+        match event:
+            case ControlBytes(payload):
+                self.control[party] += payload
+            case ProgramBytes(payload):
+                self.data[party] += payload
+                if self.taking:
+                    self.up[party].consume(len(payload))
+            case ProgramEnd():
+                self.events.append((party, event))
+                self.up[party].consume(1)
+            case _:
+                self.events.append((party, event))
+        self.changed.set()
+
+    def link_down(self, party: int, error: OnionMPCError) -> None:
+        self.downs.append((party, error))
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def until_down(self, party: int, kind: type[OnionMPCError]) -> str:
+        """Wait for the link's end, and return what was said about it, once."""
+        await self.until(lambda: self.downs)
+        ((number, error),) = self.downs
+        assert number == party
+        assert type(error) is kind
+        return error.message
+
+
+class Party:
+    """One party: its door is open and it dials while the context lasts."""
+
+    def __init__(self, directory: Path, number: int, count: int, *, psk: bytes = PSK, timeout_s: float = 60) -> None:
+        self.number = number
+        self.identity = IDENTITIES[number]
+        self.watcher = Watcher()
+        self.network = DirectNetwork(directory, self.identity.onion)
+        nonce = bytes([number]) * 16
+        self.door = Door(self.identity, nonce)
+        roster = [identity.onion for identity in IDENTITIES[:count]]
+        self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher)
+        self.door.keeper = self.mesh
+        self.arrived: list[Stream] = []
+        self.served: list[Stream] = []
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> Self:
+        await self.network.listen(self._serve)
+        self.dialling = asyncio.create_task(self.mesh.dial_all(self._timeout_s))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.dialling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.dialling
+        await self.network.__aexit__(kind, error, traceback)
+
+    async def _serve(self, stream: Stream) -> None:
+        self.arrived.append(stream)
+        self.watcher.changed.set()
+        await self.door.serve(stream)
+        self.served.append(stream)
+        self.watcher.changed.set()
+
+    async def until_up(self, peer: int) -> LinkRunner:
+        await self.watcher.until(lambda: peer in self.watcher.up)
+        return self.watcher.up[peer]
+
+
+@contextlib.asynccontextmanager
+async def meshed(directory: Path, count: int) -> AsyncIterator[list[Party]]:
+    """Parties with all their links up."""
+    async with contextlib.AsyncExitStack() as stack:
+        parties = [await stack.enter_async_context(Party(directory, number, count)) for number in range(count)]
+        for party in parties:
+            await party.watcher.until(lambda party=party: len(party.watcher.up) == count - 1)
+        yield parties
+
+
+def raw_dial(directory: Path, onion: Onion) -> Awaitable[Stream]:
+    return DirectNetwork(directory, STRANGER.onion).dial(onion, DEADLINE_S)
+
+
+def handshake_with(
+    listener: Identity, identity: Identity = IDENTITIES[0], psk: bytes = PSK, **changes: Any
+) -> DiallerHandshake:
+    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
+    return DiallerHandshake(identity, listener.public_key, psk, hello, ephemeral=random.randbytes(32))
+
+
+async def knock(directory: Path, listener: Identity, number: int = 0, **changes: Any) -> tuple[Reply, SecureStream]:
+    """Go through a handshake as party `number`, without a link behind it."""
+    identity = IDENTITIES[number]
+    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
+    network = DirectNetwork(directory, identity.onion)
+    return await dial(network, identity, listener.onion, PSK, hello, timeout_s=DEADLINE_S)
+
+
+async def say(secure: SecureStream, *frames: Frame) -> None:
+    await secure.send([b"".join(map(encode_frame, frames))])
+
+
+async def hear_all(secure: SecureStream) -> list[Frame]:
+    return [frame async for plaintext in secure.receive(DEADLINE_S) for frame in decode_frames(plaintext)]
+
+
+async def reply_to(directory: Path, onion: Onion, message: bytes, *, end: bool = False) -> bytes:
+    """All that a listener says to a stranger that sends `message` and waits for the end."""
+    stream = await raw_dial(directory, onion)
+    stream.writer.write(message)
+    if end:
+        stream.writer.write_eof()
+    try:
+        return await stream.reader.read()
+    finally:
+        await stream.close()
+
+
+# --- Links --------------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_three_parties_connect_and_both_channels_flow(directory: Path) -> None:
+    async with meshed(directory, 3) as parties:
+        for party in parties:
+            for peer, link in party.watcher.up.items():
+                assert link.secure.peer == IDENTITIES[peer].onion
+                assert link.secure.nonce == bytes([peer]) * 16
+                assert party.watcher.dialled[peer] == (peer > party.number)
+                link.send_control(b"control from %d" % party.number)
+                await link.send_data(b"data from %d" % party.number)
+                link.end_data()
+        for party in parties:
+            watcher = party.watcher
+            for peer in party.mesh.peers:
+                await watcher.until(lambda watcher=watcher, peer=peer: (peer, ProgramEnd()) in watcher.events)
+                assert watcher.control[peer] == b"control from %d" % peer
+                assert watcher.data[peer] == b"data from %d" % peer
+            assert watcher.downs == []
+
+
+@in_a_loop
+async def test_the_round_trip_is_measured_as_soon_as_a_link_is_up(directory: Path) -> None:
+    async with meshed(directory, 2) as parties:
+        for party in parties:
+            link = await party.until_up(1 - party.number)
+            await party.watcher.until(lambda link=link: link.round_trip_s is not None)
+            assert 0 <= (link.round_trip_s or 0) < DEADLINE_S
+
+
+@in_a_loop
+async def test_large_transfers_in_both_directions_arrive_intact(directory: Path) -> None:
+    async with meshed(directory, 2) as parties:
+        payloads = [random.Random(number).randbytes(8 * 2**20) for number in range(2)]
+
+        async def send(number: int) -> None:
+            link = parties[number].watcher.up[1 - number]
+            for start in range(0, len(payloads[number]), 100_000):
+                await link.send_data(payloads[number][start : start + 100_000])
+            link.end_data()
+
+        await asyncio.gather(send(0), send(1))
+        for number, party in enumerate(parties):
+            peer, watcher = 1 - number, party.watcher
+            await watcher.until(lambda watcher=watcher, peer=peer: (peer, ProgramEnd()) in watcher.events)
+            assert hashlib.sha256(watcher.data[peer]).digest() == hashlib.sha256(payloads[peer]).digest()
+
+
+@in_a_loop
+async def test_a_receiver_that_does_not_take_stops_the_sender_at_the_window(directory: Path) -> None:
+    async with meshed(directory, 2) as (sender, receiver):
+        receiver.watcher.taking = False
+        there, back = sender.watcher.up[1], receiver.watcher.up[0]
+        sending = asyncio.create_task(there.send_data(bytes(2 * WINDOW_BYTES)))
+        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == WINDOW_BYTES)
+        # Whatever more was on its way is there before the answer to a ping.
+        sender.watcher.events.clear()
+        there.ping()
+        await sender.watcher.until(lambda: any(isinstance(event, RoundTrip) for _, event in sender.watcher.events))
+        assert len(receiver.watcher.data[0]) == WINDOW_BYTES
+        assert there.link.room() == 0
+        assert not sending.done()
+        # The other channel and direction go on.
+        there.send_control(b"still here")
+        await back.send_data(b"so am I")
+        await receiver.watcher.until(lambda: receiver.watcher.control[0] == b"still here")
+        await sender.watcher.until(lambda: sender.watcher.data[1] == b"so am I")
+
+        receiver.watcher.taking = True
+        back.consume(WINDOW_BYTES)
+        await sending
+        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == 2 * WINDOW_BYTES)
+
+
+# --- Strangers ----------------------------------------------------------------------------------------------
+
+LISTENER = IDENTITIES[1]
+VALID = handshake_with(LISTENER).message()
+
+
+def claim(public_key: bytes) -> bytes:
+    """Message 1 of party 0 under a public key that is not its own."""
+    noise = Initiator(
+        prologue=b"onionmpc/1" + LISTENER.public_key,
+        static_private=IDENTITIES[0].x25519_private,
+        ephemeral_private=bytes([7]) * 32,
+        remote_static=LISTENER.x25519_public,
+    )
+    payload = struct.pack(">32sB16s32sQQ", public_key, Purpose.MESH, bytes(16), bytes(32), 0, 0)
+    return b"\x01" + noise.write_first(payload, PSK)
+
+
+STRANGERS = {
+    "zeros": bytes(MESSAGE_1_BYTES),
+    "garbage": b"\x01" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
+    "more garbage than is read": random.Random(2).randbytes(1000),
+    "a web browser": b"GET / HTTP/1.1\r\n" + b"User-Agent: a rather long one\r\n" * 10,
+    "another version": b"\x02" + VALID[1:],
+    "altered": VALID[:-1] + bytes([VALID[-1] ^ 1]),
+    "not on the roster": handshake_with(LISTENER, STRANGER).message(),
+    "another psk": handshake_with(LISTENER, psk=bytes([6]) * 32).message(),
+    "meant for another": handshake_with(IDENTITIES[2]).message(),
+    "under another's address": claim(IDENTITIES[2].public_key),
+    "under no address": claim(bytes(32)),
+}
+
+
+@pytest.mark.parametrize("message", STRANGERS.values(), ids=STRANGERS)
+@in_a_loop
+async def test_every_stranger_gets_the_same_reply(directory: Path, message: bytes) -> None:
+    async with Party(directory, 1, 2) as party:
+        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x01"
+        assert party.watcher.up == {}
+
+
+@in_a_loop
+async def test_nobody_is_let_in_before_anyone_is_expected(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+        party.door.keeper = None
+        assert await reply_to(directory, party.identity.onion, VALID) == REFUSAL
+
+
+@in_a_loop
+async def test_a_stranger_that_ends_early_gets_the_same_reply(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+        for length in (0, 1, MESSAGE_1_BYTES - 1):
+            assert await reply_to(directory, party.identity.onion, VALID[:length], end=True) == REFUSAL
+
+
+@pytest.mark.parametrize("length", [0, 1, MESSAGE_1_BYTES - 1])
+@in_a_loop
+async def test_a_silent_stranger_gets_the_same_reply_in_the_end(
+    directory: Path, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "STRANGER_TIMEOUT_S", 0.05)
+    async with Party(directory, 1, 2) as party:
+        assert await reply_to(directory, party.identity.onion, VALID[:length]) == REFUSAL
+
+
+@in_a_loop
+async def test_a_replayed_message_1_is_answered_and_changes_nothing(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+        # What a replayer may add: nothing, a record that says nothing, and one that does not open.
+        for tail in (b"", bytes(2), b"\x00\x20" + bytes(32)):
+            reply = await reply_to(directory, party.identity.onion, VALID + tail, end=True)
+            assert len(reply) == MESSAGE_2_BYTES
+        assert party.mesh.links == {}
+        # The party whose message it was can still come.
+        async with Party(directory, 0, 2) as honest:
+            await honest.until_up(1)
+            await party.until_up(0)
+
+
+@in_a_loop
+async def test_strangers_wait_their_turn_unread(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "STRANGERS_AT_ONCE", 2)
+    async with Party(directory, 1, 2) as party:
+        silent = [await raw_dial(directory, party.identity.onion) for _ in range(2)]
+        await party.watcher.until(lambda: len(party.arrived) == 2)
+        waiting = await raw_dial(directory, party.identity.onion)
+        waiting.writer.write(VALID + bytes(2**20))
+        await party.watcher.until(lambda: len(party.arrived) == 3)
+        transports: list[Any] = [stream.writer.transport for stream in party.arrived]
+        assert [transport.is_reading() for transport in transports] == [True, True, False]
+        await silent[0].close()
+        assert len(await waiting.reader.readexactly(MESSAGE_2_BYTES)) == MESSAGE_2_BYTES
+        for stream in (silent[1], waiting):
+            await stream.close()
+
+
+@in_a_loop
+async def test_more_strangers_than_are_served_at_once_do_not_keep_a_party_out(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "STRANGER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(door, "STRANGERS_AT_ONCE", 4)
+    async with Party(directory, 1, 2) as party:
+        silent = [await raw_dial(directory, party.identity.onion) for _ in range(8)]
+        async with Party(directory, 0, 2) as honest:
+            await honest.until_up(1)
+            await party.until_up(0)
+        for stream in silent:
+            assert await stream.reader.read() == REFUSAL
+            await stream.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "answer"),
+    [
+        (0, {}, Answer.ACCEPTED),
+        (2, {}, Answer.NOT_NOW),
+        (0, {"purpose": Purpose.GATHER}, Answer.NOT_NOW),
+        (0, {"purpose": Purpose.RESUME, "session": bytes([1]) * 32}, Answer.UNKNOWN_SESSION),
+    ],
+    ids=["a lower party", "a higher party", "gather", "resume"],
+)
+@in_a_loop
+async def test_each_dialler_of_the_roster_is_told_where_it_stands(
+    directory: Path, number: int, changes: dict[str, Any], answer: Answer
+) -> None:
+    async with Party(directory, 1, 3, timeout_s=0.01) as party:
+        reply, secure = await knock(directory, party.identity, number, **changes)
+        assert reply == Reply(answer, nonce=bytes([1]) * 16)
+        await secure.close()
+
+
+@in_a_loop
+async def test_the_mirror_image_of_a_party_has_no_seat(directory: Path) -> None:
+    key = IDENTITIES[0].public_key
+    async with Party(directory, 1, 2) as party:
+        reply, secure = await knock(directory, party.identity, public_key=key[:31] + bytes([key[31] ^ 0x80]))
+        assert reply.answer is Answer.NO_SEAT
+        await secure.close()
+
+
+@in_a_loop
+async def test_a_party_that_has_a_link_is_not_let_in_twice(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        reply, secure = await knock(directory, high.identity)
+        assert reply.answer is Answer.NOT_NOW
+        await secure.close()
+        low.watcher.up[1].send_control(b"as before")
+        await high.watcher.until(lambda: high.watcher.control[0] == b"as before")
+
+
+@in_a_loop
+async def test_of_two_streams_accepted_at_once_the_first_to_speak_becomes_the_link(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+        (_, first), (_, second) = [await knock(directory, party.identity) for _ in range(2)]
+        await say(second, Ping(1))
+        await party.until_up(0)
+        await say(first, Ping(1))
+        assert await first.stream.reader.read() == b""
+        assert party.watcher.up[0].link.state is State.OPEN
+        assert party.watcher.downs == []
+        for secure in (first, second):
+            await secure.close()
+
+
+# --- Dialling -----------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_a_peer_that_comes_later_is_reached(directory: Path) -> None:
+    async with Party(directory, 0, 2) as early:
+        await early.watcher.until(lambda: len(early.watcher.failures) >= 3)
+        assert all("nobody listens there" in failure.reason for failure in early.watcher.failures)
+        async with Party(directory, 1, 2) as late:
+            await early.until_up(1)
+            await late.until_up(0)
+            assert early.watcher.downs == late.watcher.downs == []
+
+
+@in_a_loop
+async def test_a_peer_that_does_not_expect_us_yet_is_reached_once_it_does(directory: Path) -> None:
+    async with Party(directory, 1, 2) as late:
+        late.door.keeper = None
+        async with Party(directory, 0, 2) as early:
+            await early.watcher.until(lambda: len(early.watcher.failures) >= 3)
+            assert "refused" in early.watcher.failures[0].reason
+            late.door.keeper = late.mesh
+            await early.until_up(1)
+
+
+@in_a_loop
+async def test_a_peer_that_never_comes_is_unreachable(directory: Path) -> None:
+    async with Party(directory, 0, 2, timeout_s=0.1) as party:
+        assert "could not be reached within" in await party.watcher.until_down(1, PeerUnreachable)
+        await party.dialling
+
+
+@pytest.mark.parametrize(("psk", "count"), [(bytes([6]) * 32, 3), (PSK, 2)], ids=["another psk", "another roster"])
+@in_a_loop
+async def test_a_peer_that_refuses_us_for_long_is_given_up(
+    directory: Path, psk: bytes, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.05)
+    # Party 1 of three; the other listens as party 2 and knows another psk, or lists three others.
+    async with Party(directory, 1, 3, timeout_s=10) as dialler:
+        network = DirectNetwork(directory, IDENTITIES[2].onion)
+        listening = Door(IDENTITIES[2], bytes(16))
+        roster = sorted(identity.onion for identity in (IDENTITIES[2], IDENTITIES[3], IDENTITIES[0]))
+        expected = roster if count == 2 else [identity.onion for identity in IDENTITIES[:3]]
+        watcher = Watcher()
+        listening.keeper = Mesh(network, IDENTITIES[2], expected, psk, bytes(16), watcher)
+        async with network:
+            await network.listen(listening.serve)
+            assert "refused the handshake" in await dialler.watcher.until_down(2, AuthenticationFailed)
+        assert watcher.up == {}
+
+
+@in_a_loop
+async def test_a_listener_of_another_version_is_named(directory: Path) -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.reader.readexactly(MESSAGE_1_BYTES)
+        stream.writer.write(b"\x02")
+        await stream.close()
+
+    async with DirectNetwork(directory, LISTENER.onion) as network:
+        await network.listen(serve)
+        with pytest.raises(AuthenticationFailed, match="version 2 of the protocol, expected 1"):
+            await knock(directory, LISTENER)
+
+
+@pytest.mark.parametrize("said", [b"", b"\x01" + bytes(40)], ids=["nothing", "half an answer"])
+@in_a_loop
+async def test_a_listener_that_hangs_up_is_told_from_one_that_refuses(directory: Path, said: bytes) -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.reader.readexactly(MESSAGE_1_BYTES)
+        stream.writer.write(said)
+        await stream.close()
+
+    async with DirectNetwork(directory, LISTENER.onion) as network:
+        await network.listen(serve)
+        with pytest.raises(AuthenticationFailed if said else PeerUnreachable):
+            await knock(directory, LISTENER)
+
+
+@in_a_loop
+async def test_a_silent_listener_is_unreachable(directory: Path) -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.reader.read()
+
+    hello = Hello(STRANGER.public_key, Purpose.MESH, bytes(16))
+    async with DirectNetwork(directory, LISTENER.onion) as network:
+        await network.listen(serve)
+        with pytest.raises(PeerUnreachable, match="no answer within"):
+            await dial(DirectNetwork(directory, STRANGER.onion), STRANGER, LISTENER.onion, PSK, hello, timeout_s=0.05)
+
+
+def test_delays_between_dials_grow_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    delays = [backoff_s(attempt, lambda: 0.5) for attempt in range(1, 30)]
+    assert delays == sorted(delays)
+    assert delays[0] == redial.RETRY_FIRST_S
+    assert delays[-1] == redial.RETRY_LAST_S
+    assert backoff_s(1, lambda: 0.0) == 0.75 * redial.RETRY_FIRST_S
+    assert backoff_s(1, lambda: 1.0) == 1.25 * redial.RETRY_FIRST_S
+
+
+# --- How links end ------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_a_link_whose_stream_breaks_is_down_once_at_both_ends(directory: Path) -> None:
+    async with meshed(directory, 3) as parties:
+        await parties[0].watcher.up[1].secure.close()
+        assert "stream" in await parties[0].watcher.until_down(1, LinkExpired)
+        assert "stream" in await parties[1].watcher.until_down(0, LinkExpired)
+        # The other links do not care.
+        parties[0].watcher.up[2].send_control(b"still here")
+        await parties[2].watcher.until(lambda: parties[2].watcher.control[0] == b"still here")
+        assert [len(party.watcher.downs) for party in parties] == [1, 1, 0]
+
+
+@in_a_loop
+async def test_a_sender_that_waits_for_room_does_not_wait_for_a_dead_link(directory: Path) -> None:
+    async with meshed(directory, 2) as (sender, receiver):
+        receiver.watcher.taking = False
+        sending = asyncio.create_task(sender.watcher.up[1].send_data(bytes(2 * WINDOW_BYTES)))
+        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == WINDOW_BYTES)
+        sender.watcher.up[1].close()
+        await sending
+        await sender.dialling
+
+
+@in_a_loop
+async def test_a_peer_that_falls_silent_is_given_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SILENCE_LIMIT_S", 0.1)
+    async with Party(directory, 1, 2) as party:
+        _, secure = await knock(directory, party.identity)
+        await say(secure, Ping(1))
+        assert "nothing came for" in await party.watcher.until_down(0, LinkExpired)
+        await secure.close()
+
+
+@in_a_loop
+async def test_a_link_closed_by_one_side_is_down_for_neither(directory: Path) -> None:
+    async with meshed(directory, 2) as (closer, other):
+        closer.watcher.up[1].send_control(b"goodbye")
+        await other.watcher.until(lambda: other.watcher.control[0])
+        closer.watcher.up[1].close()
+        await other.watcher.until(lambda: (0, LinkClosed()) in other.watcher.events)
+        await closer.dialling
+        assert await other.arrived[0].reader.read() == b""
+        assert closer.watcher.downs == other.watcher.downs == []
+
+
+@in_a_loop
+async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(directory: Path) -> None:
+    async with meshed(directory, 2) as parties:
+        for party in parties:
+            party.watcher.up[1 - party.number].close()
+        await parties[0].dialling
+        await parties[1].watcher.until(lambda: parties[1].served)
+        assert parties[0].watcher.downs == parties[1].watcher.downs == []
+
+
+@in_a_loop
+async def test_a_link_is_closed_when_all_was_acknowledged(directory: Path) -> None:
+    async with meshed(directory, 2) as (closer, other):
+        link = closer.watcher.up[1]
+        await link.send_data(bytes(2 * 2**20))
+        link.send_control(b"goodbye")
+        await link.close_when_flushed(DEADLINE_S)
+        assert other.watcher.control[0] == b"goodbye"
+        assert len(other.watcher.data[0]) == 2 * 2**20
+
+
+@in_a_loop
+async def test_a_link_may_be_closed_as_soon_as_it_is_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watcher, "link_up", lambda self, party, runner, *, dialled: runner.close())
+    async with Party(directory, 1, 2) as party:
+        reply, secure = await knock(directory, party.identity)
+        assert reply.answer is Answer.ACCEPTED
+        await say(secure, Ping(1))
+        assert Close() in await hear_all(secure)
+        assert party.watcher.downs == []
+        await secure.close()
+
+
+@in_a_loop
+async def test_a_peer_that_does_not_read_cannot_keep_a_link_from_closing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LAST_WORDS_S", 0.05)
+    async with Party(directory, 1, 2) as party:
+        _, secure = await knock(directory, party.identity)
+        secure.stream.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await say(secure, Ping(1))
+        link = await party.until_up(0)
+        await link.send_data(bytes(WINDOW_BYTES))
+        link.close()
+        await party.watcher.until(lambda: party.served)
+        assert party.watcher.downs == []
+        await secure.close()
+
+
+@pytest.mark.parametrize("code", AbortCode)
+@in_a_loop
+async def test_an_abort_is_heard_by_the_peer(directory: Path, code: AbortCode) -> None:
+    async with meshed(directory, 2) as (accuser, accused):
+        accuser.watcher.up[1].abort(code)
+        message = await accused.watcher.until_down(0, RemoteProtocolError)
+        assert message == f"the peer says that we broke its rules ({code.name.lower()})"
+        await accuser.dialling
+        assert accuser.watcher.downs == []
+
+
+async def answer_to(directory: Path, party: Party, speak: Callable[[SecureStream], Awaitable[None]]) -> list[Frame]:
+    """All that a party says to a peer that speaks so, once its link is up."""
+    _, secure = await knock(directory, party.identity)
+    await say(secure, Ping(1))
+    await party.until_up(0)
+    await speak(secure)
+    try:
+        return await hear_all(secure)
+    finally:
+        await secure.close()
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (Data(Channel.CONTROL, 1, b"a gap"), AbortCode.OFFSET),
+        (Data(Channel.DATA, 0, b"x" * 60_000), AbortCode.LIMIT),
+    ],
+    ids=["a gap", "too much"],
+)
+@in_a_loop
+async def test_a_peer_that_breaks_the_rules_is_down_and_hears_which(
+    directory: Path, frame: Data, code: AbortCode
+) -> None:
+    async with Party(directory, 1, 2) as party:
+        party.watcher.taking = False
+
+        async def speak(secure: SecureStream) -> None:
+            party.watcher.up[0].link._window_bytes = 50_000
+            await say(secure, frame)
+
+        assert (await answer_to(directory, party, speak))[-1] == Abort(code)
+        await party.watcher.until_down(0, RemoteProtocolError)
+
+
+@in_a_loop
+async def test_a_record_that_does_not_open_ends_the_link(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+
+        async def speak(secure: SecureStream) -> None:
+            secure.stream.writer.write(b"\x00\x20" + bytes(32))
+
+        assert (await answer_to(directory, party, speak))[-1] == Abort(AbortCode.FRAME)
+        await party.watcher.until_down(0, AuthenticationFailed)
+
+
+@in_a_loop
+async def test_a_link_that_has_ended_takes_nothing_more(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        link = low.watcher.up[1]
+        link.close()
+        link.send_control(b"late")
+        await link.send_data(b"late")
+        link.end_data()
+        link.consume(1)
+        link.ping()
+        link.abort(AbortCode.LIMIT)
+        await low.dialling
+        await high.watcher.until(lambda: (0, LinkClosed()) in high.watcher.events)
+        assert high.watcher.control[0] == high.watcher.data[0] == b""
+        with pytest.raises(LocalProtocolError):
+            link.link.send_control(b"late")

@@ -58,6 +58,7 @@ class Seat:
         holder: who sits there.
         confirmed: whether the person at the host has said yes.
         runner: the holder's link.
+        has_terms: whether the holder has taken the terms.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Seat:
     holder: Onion | None = None
     confirmed: bool = False
     runner: LinkRunner | None = None
+    has_terms: bool = False
 
     @property
     def only_for(self) -> Onion | None:
@@ -95,7 +97,8 @@ class HostTable:
         self._person = person
         self._changed = asyncio.Event()
         self._asking = asyncio.Lock()
-        self._terms_sent = False
+        self._terms: Terms | None = None
+        self._refused: set[Onion] = set()
         self._seats = [Seat(number) for number in range(1, parties)]
         for seat, onion in zip(self._seats, expected, strict=False):
             seat.expected = onion
@@ -111,16 +114,13 @@ class HostTable:
     async def send_terms(self, terms: Terms) -> None:
         """Tell all joiners the roster; each leaves the table when it has it.
 
-        Raises:
-            PeerUnreachable: one of them does not answer any more.
+        Who has not taken it in TERMS_S seconds will be missing from the mesh, where all others learn of it.
         """
-        self._terms_sent = True
+        self._terms = terms
         self._tell_all(terms)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERMS_S):
-                await self._until(lambda: all(seat.runner is None for seat in self._seats))
-        except TimeoutError as error:
-            raise PeerUnreachable(f"a joiner did not take the terms within {TERMS_S:.0f} s") from error
+                await self._until(lambda: all(seat.has_terms for seat in self._seats))
 
     async def leave(self) -> None:
         """Close the links of all seats."""
@@ -156,7 +156,7 @@ class HostTable:
         if seat.runner is not None:
             # The same identity came back before we noticed that it was gone.
             seat.runner.close()
-        runner = LinkRunner(visitor, lambda event: _refuse_talk(runner, event))
+        runner = LinkRunner(visitor, lambda event: self._heed(seat, runner, event))
         seat.holder, seat.runner = visitor.peer, runner
         async with asyncio.TaskGroup() as tasks:
             confirming = tasks.create_task(self._confirm(seat, visitor.peer, runner))
@@ -164,23 +164,36 @@ class HostTable:
                 await runner.run()
             confirming.cancel()
         if seat.runner is runner:
+            seat.has_terms |= self._terms is not None and runner.link.flushed()
             self._vacate(seat)
 
+    def _heed(self, seat: Seat, runner: LinkRunner, event: Event) -> None:
+        match event:
+            case ControlBytes():
+                runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner has nothing to say before the terms
+            case LinkClosed():
+                seat.has_terms = self._terms is not None
+
     def _seat_for(self, onion: Onion, psk: bytes) -> Seat | None:
+        if psk == NO_PSK and onion in self._refused:
+            return None
         others = [seat.holder for seat in self._seats if seat.holder is not None and seat.holder != onion]
         try:
             check_roster([onion, *others], self._identity.onion)
         except InvalidAddress:
             return None
-        fitting = [seat for seat in self._seats if seat.is_for(onion, psk)]
-        # Who holds a seat gets that one again; an expected party gets its own before an open one.
-        return min(fitting, key=lambda seat: (seat.holder is None, seat.expected is None), default=None)
+        # Who holds a seat gets that one again, and no second one with a second invite.
+        own = [seat for seat in self._seats if seat.holder == onion]
+        fitting = [seat for seat in own or self._seats if seat.is_for(onion, psk)]
+        # An expected party gets its own before an open one.
+        return min(fitting, key=lambda seat: seat.expected is None, default=None)
 
     async def _confirm(self, seat: Seat, joiner: Onion, runner: LinkRunner) -> None:
         if not seat.confirmed:
             async with self._asking:
                 admitted = await self._person.admits(joiner, seat.number)
             if not admitted:
+                self._refused.add(joiner)
                 runner.send_control(encode_message(Refused("the host does not want this party")))
                 await runner.close_when_flushed(TERMS_S)
                 if seat.psk is not None:
@@ -188,11 +201,13 @@ class HostTable:
                 return
             seat.confirmed = True
             self._person.tell(JoinerArrived(seat.number, joiner, self._taken(), 1 + len(self._seats)))
+        if self._terms is not None:
+            runner.send_control(encode_message(self._terms))  # it lost its stream before they arrived
         self._tell_seats()
 
     def _vacate(self, seat: Seat) -> None:
         seat.runner = None
-        if not self._terms_sent:
+        if self._terms is None:
             if seat.confirmed and seat.holder is not None:
                 self._person.tell(JoinerLeft(seat.number, seat.holder))
             seat.holder, seat.confirmed = None, False
@@ -202,7 +217,7 @@ class HostTable:
         return 1 + sum(seat.confirmed for seat in self._seats)
 
     def _tell_seats(self) -> None:
-        if not self._terms_sent:
+        if self._terms is None:
             self._tell_all(Seats(self._taken(), 1 + len(self._seats)))
         self._changed.set()
 
@@ -297,11 +312,6 @@ def _heed(message: AnyMessage, answer: asyncio.Future[Terms], person: Person) ->
             raise AgreementError(f"the host refused this party: {printable(reason)}")
         case _:
             raise RemoteProtocolError(f"the host sent {type(message).__name__}, which has no place here")
-
-
-def _refuse_talk(runner: LinkRunner, event: Event) -> None:
-    if isinstance(event, ControlBytes):
-        runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner has nothing to say before the terms
 
 
 @functools.lru_cache(maxsize=256)

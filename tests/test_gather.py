@@ -1,0 +1,612 @@
+"""How strangers become a roster: seats, invites and those who do not get one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from session_kit import CuttableNetwork, Person, listed_plan, run
+
+from onionmpc.errors import (
+    AgreementError,
+    AuthenticationFailed,
+    InvalidAddress,
+    OnionMPCError,
+    PeerLeft,
+    PeerUnreachable,
+    RemoteProtocolError,
+    UnsafeSetting,
+    UsageError,
+)
+from onionmpc.files import socket_directory
+from onionmpc.identity import Identity, Onion, onion_from_public_key
+from onionmpc.mesh import redial
+from onionmpc.mesh.door import Door
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import dial
+from onionmpc.program.catalogue import find_program
+from onionmpc.session.agreement import Common
+from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, SeatsTaken
+from onionmpc.session.gather import HostTable, ask_host
+from onionmpc.session.invite import Invite
+from onionmpc.session.local import common_fields
+from onionmpc.session.messages import Done, Terms, encode_message
+from onionmpc.session.run import Party
+from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
+
+HOST, *JOINERS = (Identity(bytes([number]) * 32) for number in range(5))
+NONCE = bytes(16)
+PSK = "5e" * 32
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is refused gives up soon, and who is told to come back does so at once."""
+    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.1)
+    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.02)
+    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.02)
+
+
+class Hosting:
+    """A host whose door is open, and joiners that come to it."""
+
+    def __init__(self, directory: Path, parties: int, expected: list[Onion], *, is_open: bool) -> None:
+        self.person = Person()
+        self.table = HostTable(HOST, parties, expected, is_open=is_open, person=self.person)
+        self.joining: list[asyncio.Task[Terms | OnionMPCError]] = []
+        self._directory = directory
+        self.door = Door(HOST, NONCE)
+        self.door.keeper = self.table
+
+    @property
+    def invites(self) -> list[Invite]:
+        return self.person.invites
+
+    def network(self, identity: Identity) -> CuttableNetwork:
+        return CuttableNetwork(self._directory, identity.onion)
+
+    def join(
+        self, joiner: int | Identity, psk: bytes, *, wait_s: float = 20.0, network: CuttableNetwork | None = None
+    ) -> tuple[asyncio.Task[Terms | OnionMPCError], Person]:
+        identity = joiner if isinstance(joiner, Identity) else JOINERS[joiner]
+        person = Person()
+
+        async def end() -> Terms | OnionMPCError:
+            try:
+                return await ask_host(
+                    network or self.network(identity), identity, HOST.onion, psk, NONCE, person, wait_s
+                )
+            except OnionMPCError as error:
+                return error
+
+        self.joining.append(asyncio.create_task(end()))
+        return self.joining[-1], person
+
+    async def knock(self, identity: Identity, psk: bytes, purpose: Purpose = Purpose.GATHER) -> Answer:
+        """Dial once, and return the host's answer."""
+        hello = Hello(identity.public_key, purpose, NONCE)
+        reply, secure = await dial(self.network(identity), identity, HOST.onion, psk, hello, timeout_s=5)
+        await secure.close()
+        return reply.answer
+
+    def terms(self) -> Terms:
+        program = find_program("vote")
+        holders = sorted(seat.holder for seat in self.table._seats if seat.holder is not None)
+        return Terms(common_fields(program, (), [HOST.onion, *holders], 1, (), ()), PSK)
+
+
+@contextlib.asynccontextmanager
+async def hosting(
+    parties: int = 3, expected: list[Onion] | None = None, *, is_open: bool = False
+) -> AsyncIterator[Hosting]:
+    with socket_directory() as directory:
+        host = Hosting(directory, parties, expected or [], is_open=is_open)
+        async with CuttableNetwork(directory, HOST.onion) as network:
+            await network.listen(host.door.serve)
+            try:
+                yield host
+            finally:
+                for task in host.joining:
+                    task.cancel()
+                await asyncio.gather(*host.joining, return_exceptions=True)
+
+
+def seats_of(host: Hosting) -> dict[int, Onion]:
+    return {event.seat: event.onion for event in host.person.heard(JoinerArrived)}
+
+
+# -- seats
+
+
+def test_all_who_were_invited_get_the_same_terms() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            tasks = [host.join(number, host.invites[number].psk())[0] for number in range(2)]
+            roster = await host.table.fill()
+            assert roster == tuple(sorted([HOST.onion, JOINERS[0].onion, JOINERS[1].onion]))
+            assert seats_of(host) == {1: JOINERS[0].onion, 2: JOINERS[1].onion}
+            terms = host.terms()
+            await host.table.send_terms(terms)
+            assert [await task for task in tasks] == [terms, terms]
+
+    run(main())
+
+
+def test_everyone_hears_how_many_are_there() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            _, first = host.join(0, host.invites[0].psk())
+            assert await first.hears(SeatsTaken) == SeatsTaken(2, 3)
+            _, second = host.join(1, host.invites[1].psk())
+            assert await second.hears(SeatsTaken) == SeatsTaken(3, 3)
+            assert await first.hears(SeatsTaken, 2) == SeatsTaken(3, 3)
+
+    run(main())
+
+
+def test_an_invite_works_once() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            psk = host.invites[0].psk()
+            host.join(0, psk)
+            await host.person.hears(JoinerArrived)
+            stranger, _ = host.join(1, psk)
+            ending = await stranger
+            assert isinstance(ending, AuthenticationFailed)
+            assert "the host does not let us in" in ending.message
+            assert "an invite works once" in ending.hint
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_wrong_secret_is_refused(is_open: bool) -> None:
+    async def main() -> None:
+        async with hosting(is_open=is_open) as host:
+            ending = await host.join(0, secrets.token_bytes(32))[0]
+            assert isinstance(ending, AuthenticationFailed)
+            assert host.person.heard(JoinerArrived) == []
+
+    run(main())
+
+
+def test_no_secret_is_refused_where_invites_are_asked_for() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            assert isinstance(await host.join(0, NO_PSK)[0], AuthenticationFailed)
+
+    run(main())
+
+
+def test_an_open_host_seats_whoever_comes() -> None:
+    async def main() -> None:
+        async with hosting(is_open=True) as host:
+            assert host.invites == []
+            for number in range(2):
+                host.join(number, NO_PSK)
+            assert len(await host.table.fill()) == 3
+
+    run(main())
+
+
+def test_expected_addresses_need_no_invite_and_leave_the_others_theirs() -> None:
+    async def main() -> None:
+        async with hosting(4, [JOINERS[0].onion, JOINERS[1].onion]) as host:
+            assert [event.seat for event in host.person.heard(InviteReady)] == [3]
+            assert isinstance(await host.join(2, NO_PSK)[0], AuthenticationFailed)
+            host.join(1, NO_PSK)
+            await host.person.hears(JoinerArrived)
+            host.join(0, NO_PSK)
+            host.join(2, host.invites[0].psk())
+            await host.table.fill()
+            assert seats_of(host) == {number + 1: JOINERS[number].onion for number in range(3)}
+
+    run(main())
+
+
+def test_an_expected_party_takes_its_own_seat_at_an_open_host() -> None:
+    async def main() -> None:
+        async with hosting(3, [JOINERS[0].onion], is_open=True) as host:
+            host.join(1, NO_PSK)
+            await host.person.hears(JoinerArrived)
+            host.join(0, NO_PSK)
+            await host.table.fill()
+            assert seats_of(host) == {1: JOINERS[0].onion, 2: JOINERS[1].onion}
+
+    run(main())
+
+
+def test_the_same_identity_comes_back_to_its_seat() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            network = host.network(JOINERS[0])
+            _, joiner = host.join(0, host.invites[0].psk(), network=network)
+            await joiner.hears(SeatsTaken)
+            await network.cut(HOST.onion)
+            assert (await joiner.hears(DialRetry)).again_in_s == 0
+            await joiner.hears(SeatsTaken, 2)
+            host.join(1, host.invites[1].psk())
+            await host.table.fill()
+            assert seats_of(host) == {1: JOINERS[0].onion, 2: JOINERS[1].onion}
+
+    run(main())
+
+
+def test_the_same_identity_comes_back_before_its_old_stream_is_missed() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            psk = host.invites[0].psk()
+            old, _ = host.join(0, psk)
+            await host.person.hears(JoinerArrived)
+            _, joiner = host.join(0, psk)
+            await joiner.hears(SeatsTaken)
+            assert isinstance(await old, PeerLeft)
+            assert len(host.person.heard(JoinerArrived)) == 1
+            assert host.person.heard(JoinerLeft) == []
+
+    run(main())
+
+
+def test_who_leaves_frees_its_seat_for_another_with_the_same_invite() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            psk = host.invites[0].psk()
+            task, _ = host.join(0, psk)
+            await host.person.hears(JoinerArrived)
+            task.cancel()
+            assert await host.person.hears(JoinerLeft) == JoinerLeft(1, JOINERS[0].onion)
+            host.join(1, psk)
+            assert (await host.person.hears(JoinerArrived, 2)).onion == JOINERS[1].onion
+
+    run(main())
+
+
+# -- who gets none
+
+
+def opposite(identity: Identity) -> bytes:
+    """The other point with this one's X25519 key: -A for A."""
+    key = bytearray(identity.public_key)
+    key[31] ^= 0x80
+    return bytes(key)
+
+
+def test_a_party_gets_one_seat_and_its_opposite_none() -> None:
+    async def main() -> None:
+        async with hosting(is_open=True) as host:
+            host.join(0, NO_PSK)
+            await host.person.hears(JoinerArrived)
+            assert host.table.judge(Hello(JOINERS[0].public_key, Purpose.GATHER, NONCE), NO_PSK) is Answer.ACCEPTED
+            assert host.table.judge(Hello(opposite(JOINERS[0]), Purpose.GATHER, NONCE), NO_PSK) is Answer.NO_SEAT
+            assert host.table.judge(Hello(JOINERS[1].public_key, Purpose.GATHER, NONCE), NO_PSK) is Answer.ACCEPTED
+
+    run(main())
+
+
+@pytest.mark.parametrize("public_key", [HOST.public_key, opposite(HOST)])
+def test_nobody_sits_at_the_hosts_own_place(public_key: bytes) -> None:
+    async def main() -> None:
+        async with hosting(is_open=True) as host:
+            assert host.table.judge(Hello(public_key, Purpose.GATHER, NONCE), NO_PSK) is Answer.NO_SEAT
+            assert await host.knock(HOST, NO_PSK) is Answer.NO_SEAT
+
+    run(main())
+
+
+def test_a_full_table_has_no_seat() -> None:
+    async def main() -> None:
+        async with hosting(2, is_open=True) as host:
+            host.join(0, NO_PSK)
+            await host.person.hears(JoinerArrived)
+            assert isinstance(await host.join(1, NO_PSK)[0], AuthenticationFailed)
+
+    run(main())
+
+
+def test_a_second_invite_is_no_second_seat() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            host.join(0, host.invites[0].psk())
+            await host.person.hears(JoinerArrived)
+            # Its own seat would be given again; with another's secret there is none for it.
+            assert await host.knock(JOINERS[0], host.invites[1].psk()) is Answer.NO_SEAT
+
+    run(main())
+
+
+@pytest.mark.parametrize("purpose", [Purpose.MESH, Purpose.RESUME])
+def test_a_peer_that_is_ahead_is_told_to_wait(purpose: Purpose) -> None:
+    async def main() -> None:
+        async with hosting(is_open=True) as host:
+            assert await host.knock(JOINERS[0], NO_PSK, purpose) is Answer.NOT_NOW
+
+    run(main())
+
+
+# -- the person at the host
+
+
+def test_who_is_refused_leaves_a_dead_invite_and_a_new_one_is_told() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+
+            async def admit(onion: Onion) -> bool:
+                return onion != JOINERS[0].onion
+
+            host.person.admit = admit
+            old = host.invites[0]
+            ending = await host.join(0, old.psk())[0]
+            assert isinstance(ending, AgreementError)
+            assert ending.message == "the host refused this party: the host does not want this party"
+            await host.person.hears(InviteReady, 3)
+            new = host.invites[2]
+            assert host.person.heard(InviteReady)[2].seat == 1
+            assert new.secret not in {invite.secret for invite in host.invites[:2]}
+            assert host.person.heard(JoinerArrived) == host.person.heard(JoinerLeft) == []
+            assert isinstance(await host.join(1, old.psk())[0], AuthenticationFailed)
+            host.join(1, new.psk())
+            assert (await host.person.hears(JoinerArrived)).onion == JOINERS[1].onion
+
+    run(main())
+
+
+def test_who_is_refused_at_an_open_host_is_not_asked_about_again() -> None:
+    async def main() -> None:
+        async with hosting(is_open=True) as host:
+            asked: list[Onion] = []
+
+            async def admit(onion: Onion) -> bool:
+                asked.append(onion)
+                return False
+
+            host.person.admit = admit
+            assert isinstance(await host.join(0, NO_PSK)[0], AgreementError)
+            assert isinstance(await host.join(0, NO_PSK)[0], AuthenticationFailed)
+            assert asked == [JOINERS[0].onion]
+
+    run(main())
+
+
+def test_the_person_is_asked_about_one_at_a_time_and_seats_wait_for_the_answer() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            asked: asyncio.Queue[tuple[Onion, asyncio.Future[bool]]] = asyncio.Queue()
+
+            async def admit(onion: Onion) -> bool:
+                answer = asyncio.get_running_loop().create_future()
+                asked.put_nowait((onion, answer))
+                return await answer
+
+            host.person.admit = admit
+            for number in range(2):
+                host.join(number, host.invites[number].psk())
+            _, first = await asked.get()
+            assert asked.empty()
+            assert host.person.heard(JoinerArrived) == []
+            first.set_result(True)
+            await host.person.hears(JoinerArrived)
+            _, second = await asked.get()
+            second.set_result(True)
+            await host.table.fill()
+
+    run(main())
+
+
+def test_who_leaves_while_the_person_thinks_is_forgotten() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            asked = asyncio.Event()
+
+            async def admit(_onion: Onion) -> bool:
+                asked.set()
+                return await asyncio.get_running_loop().create_future()
+
+            host.person.admit = admit
+            task, _ = host.join(0, host.invites[0].psk())
+            await asked.wait()
+            task.cancel()
+            host.person.admit = None
+            host.join(1, host.invites[0].psk())
+            assert (await host.person.hears(JoinerArrived)).onion == JOINERS[1].onion
+            assert host.person.heard(JoinerLeft) == []
+
+    run(main())
+
+
+# -- those who do not keep to the rules, and hosts that go
+
+
+def test_a_joiner_that_talks_is_cut_off_and_its_seat_is_free_again() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            network, hello = host.network(JOINERS[0]), Hello(JOINERS[0].public_key, Purpose.GATHER, NONCE)
+            psk = host.invites[0].psk()
+            reply, secure = await dial(network, JOINERS[0], HOST.onion, psk, hello, timeout_s=5)
+            assert reply.answer is Answer.ACCEPTED
+            runner = LinkRunner(secure, lambda _event: None)
+            runner.send_control(encode_message(Done()))
+            with pytest.raises(RemoteProtocolError, match="control_message"):
+                await runner.run()
+            host.join(1, psk)
+            while JOINERS[1].onion not in seats_of(host).values():
+                await host.person.hears(JoinerArrived, len(host.person.heard(JoinerArrived)) + 1)
+
+    run(main())
+
+
+def test_a_host_that_goes_says_so() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            task, joiner = host.join(0, host.invites[0].psk())
+            await joiner.hears(SeatsTaken)
+            await host.table.leave()
+            ending = await task
+            assert isinstance(ending, PeerLeft)
+            assert ending.message == "the host ended the gathering"
+
+    run(main())
+
+
+def test_a_host_without_terms_is_given_up_in_time() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            ending = await host.join(0, host.invites[0].psk(), wait_s=0.3)[0]
+            assert isinstance(ending, PeerUnreachable)
+            assert ending.message == "the host had no terms for us within 0.3 s"
+
+    run(main())
+
+
+def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
+    async def main() -> None:
+        with socket_directory() as directory:
+            person = Person()
+            network = CuttableNetwork(directory, JOINERS[0].onion)
+            with pytest.raises(PeerUnreachable):
+                await ask_host(network, JOINERS[0], HOST.onion, NO_PSK, NONCE, person, 0.3)
+            assert len(person.heard(DialRetry)) > 1
+
+    run(main())
+
+
+def test_a_joiner_whose_stream_breaks_as_the_terms_go_out_gets_them_when_it_is_back() -> None:
+    async def main() -> None:
+        async with hosting(2) as host:
+            network = host.network(JOINERS[0])
+            task, _ = host.join(0, host.invites[0].psk(), network=network)
+            await host.table.fill()
+            sending = asyncio.create_task(host.table.send_terms(host.terms()))
+            await network.cut(HOST.onion)
+            await sending
+            assert isinstance(await task, Terms)
+
+    run(main())
+
+
+# -- what a joiner makes of the terms
+
+
+def party_of(wishes: dict[str, Any]) -> Party:
+    plan = replace(listed_plan(None, public=None, mpyc_options=None), **wishes)
+    return Party(JOINERS[0], plan, Person())
+
+
+def terms_for(parties: int = 3, **changes: Any) -> Common:
+    roster = sorted(identity.onion for identity in [HOST, *JOINERS][:parties])
+    common = common_fields(find_program("vote"), (), roster, (parties - 1) // 2, ("tea", "coffee"), ("-L64",))
+    return msgspec.structs.replace(common, **changes)
+
+
+def test_a_joiner_takes_what_it_left_open_from_the_host() -> None:
+    program, common = party_of({})._accept(terms_for(), HOST.onion)
+    assert program == find_program("vote")
+    assert common == terms_for()
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("nothing_of_ours", "the host runs nothing_of_ours, which is not in the catalogue here"),
+     ("../vote", "the host runs ../vote, which is not in the catalogue here"),
+     ("private_input", "the host runs private_input, which is not in the catalogue here"),
+     ("\x1b[2J", "the host runs \\x1b[2J, which is not in the catalogue here")],
+)  # fmt: skip
+def test_a_joiner_runs_only_what_is_here(name: str, error: str) -> None:
+    with pytest.raises(AgreementError) as raised:
+        party_of({})._accept(terms_for(program=name), HOST.onion)
+    assert raised.value.message == error
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"files": {"vote.py": "00" * 32}}, "program file private_input.py differs"),
+        ({"mpyc_version": "0.10"}, "MPyC version differs: 0.11 at this party, 0.10 at the host"),
+        ({"protocol": 2}, "protocol version differs: 1 at this party, 2 at the host"),
+        ({"python": "PyPy 64-bit"}, "Python differs"),
+        ({"addresses": tuple(sorted([HOST.onion, JOINERS[1].onion]))}, "the host's roster lacks this party"),
+        ({"addresses": tuple(sorted([JOINERS[0].onion, JOINERS[1].onion]))}, "the host's roster lacks this party"),
+        ({"addresses": tuple(sorted(terms_for().addresses, reverse=True))}, "parties differs"),
+    ],
+)
+def test_a_joiner_compares_the_terms_with_what_it_has(changes: dict[str, Any], error: str) -> None:
+    with pytest.raises(AgreementError) as raised:
+        party_of({})._accept(terms_for(**changes), HOST.onion)
+    assert error in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("wish", "error"),
+    [
+        ({"threshold": 0}, "threshold differs: 0 at this party, 1 at the host"),
+        ({"public": ("tea",)}, "public arguments differs: (tea) at this party, (tea, coffee) at the host"),
+        ({"mpyc_options": ()}, "MPyC options differs: () at this party, (-L64) at the host"),
+        ({"program": find_program("auction")}, "program differs: auction at this party, vote at the host"),
+    ],
+)
+def test_a_joiner_that_wants_something_else_does_not_agree(wish: dict[str, Any], error: str) -> None:
+    with pytest.raises(AgreementError) as raised:
+        party_of(wish)._accept(terms_for(), HOST.onion)
+    assert raised.value.message == error
+
+
+@pytest.mark.parametrize("threshold", [0, 2, -1, 10**9])
+def test_a_host_cannot_talk_a_joiner_into_a_threshold_that_hides_nothing(threshold: int) -> None:
+    with pytest.raises(UsageError) as raised:
+        party_of({})._accept(terms_for(threshold=threshold), HOST.onion)
+    assert isinstance(raised.value, UnsafeSetting) == (threshold == 0)
+
+
+@pytest.mark.parametrize("address", ["", "x" * 56 + ".onion", HOST.onion.upper()])
+def test_a_host_cannot_put_a_wrong_address_on_the_roster(address: str) -> None:
+    addresses = tuple(sorted([*terms_for().addresses, address]))
+    with pytest.raises(InvalidAddress):
+        party_of({})._accept(terms_for(addresses=addresses), HOST.onion)
+
+
+def test_a_host_cannot_seat_a_party_twice() -> None:
+    for addresses in (
+        [*terms_for().addresses, HOST.onion],
+        [*terms_for().addresses, onion_from_public_key(opposite(HOST))],
+    ):
+        with pytest.raises(InvalidAddress):
+            party_of({})._accept(terms_for(addresses=tuple(sorted(addresses))), HOST.onion)
+
+
+# -- what can be wrong before anyone is asked
+
+
+def open_table(parties: int, expected: list[Onion]) -> object:
+    return Party(HOST, listed_plan(find_program("vote")), Person()).open_table(parties, expected, is_open=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda: open_table(3, [JOINERS[0].onion] * 2), InvalidAddress),
+        (lambda: open_table(3, [HOST.onion]), InvalidAddress),
+        (lambda: open_table(3, [onion_from_public_key(opposite(HOST))]), InvalidAddress),
+        (lambda: open_table(3, [joiner.onion for joiner in JOINERS[:3]]), UsageError),
+        (lambda: open_table(1, []), UsageError),
+        (lambda: open_table(0, []), UsageError),
+        (lambda: open_table(2, []), UnsafeSetting),
+        (lambda: open_table(257, []), UsageError),
+        (lambda: Party(HOST, listed_plan(None), Person()).open_table(3, [], is_open=False), UsageError),
+        (lambda: party_of({}).check_host(JOINERS[0].onion), InvalidAddress),
+        (lambda: party_of({}).check_host(Invite(JOINERS[0].onion, bytes(16))), InvalidAddress),
+        (lambda: party_of({}).full_list([HOST.onion, JOINERS[0].onion]), InvalidAddress),
+        (lambda: party_of({}).full_list([HOST.onion, JOINERS[1].onion]), UsageError),
+    ],
+)
+def test_wrong_wishes_are_refused_before_a_network_is_needed(
+    wrong: Callable[[], object], error: type[UsageError]
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        wrong()
+    assert type(raised.value) is error

@@ -23,8 +23,8 @@ from onionmpc.cli.options import LatencyType
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import TorFailed, UsageError
 from onionmpc.files import private_directory
-from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, Latency, PrivateNetwork, Progress
-from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of
+from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, Latency, Phase, PrivateNetwork, Progress
+from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of, remove_state
 from onionmpc.testnet.status import NetworkStatus, network_status
 
 OWNER_LOG = "owner.log"
@@ -110,6 +110,8 @@ async def _hold(directory: Path, relays: int, latency: Latency) -> None:
     status = StatusLine()
 
     def show(progress: Progress) -> None:
+        if progress.phase is Phase.READY:
+            return
         count = f" ({progress.done} of {progress.total})" if progress.total else ""
         status.going_on(progress.phase.words, f"{progress.phase.percent} %{count}")
 
@@ -138,6 +140,8 @@ def _start_detached(directory: Path, options: list[str]) -> None:
     private_directory(directory)
     if owner_of(directory) is not None:
         raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")
+    # That of an owner who was killed would pass for the new one's.
+    remove_state(directory)
     log = directory / OWNER_LOG
     with log.open("wb") as output:
         owner = subprocess.Popen(

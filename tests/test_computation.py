@@ -37,6 +37,7 @@ from onionmpc.session import computation
 from onionmpc.session.agreement import Common
 from onionmpc.session.computation import Result
 from onionmpc.session.events import Agreed, LinkUp, ProgramEnded
+from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -265,6 +266,16 @@ def test_a_program_that_fails_ends_the_session_at_all_parties(
     run(main())
 
 
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_program_that_shuts_down_alone_does_not_leave_the_others_waiting(tmp_path: Path, number: int) -> None:
+    async def main() -> None:
+        # Its messages and the others' cross, and MPyC cannot tell who is at the wrong place of the program.
+        endings, _ = await misfortune(tmp_path, "shuts-down", number)
+        assert {type(ending) for ending in endings} <= {ProgramError, RemoteProtocolError}
+
+    run(main())
+
+
 OTHER_THRESHOLD = """
 from mpyc.runtime import mpc
 if sys.argv[1] == "other":
@@ -426,6 +437,71 @@ def test_a_difference_is_named_with_both_values_at_every_party(
                 assert part in sentence
 
     run(main())
+
+
+OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
+    "script": lambda folder, plan: replace(plan, program=write_script(folder / "script.py", "import helper, os")),
+    "helper": lambda folder, plan: replace(plan, program=find_program(str(folder / "script.py"))),
+    "with": lambda folder, plan: replace(plan, extra_files=(folder / "data.csv",)),
+    "public": lambda _folder, plan: replace(plan, public=("3",)),
+    "name": lambda _folder, plan: replace(plan, program=find_program("vote")),
+    "catalogue": lambda _folder, plan: replace(plan, program=None),
+    "threshold": lambda _folder, plan: replace(plan, threshold=0, allow_no_privacy=True),
+}
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("script", "program file script.py differs: SHA-256 "),
+        ("helper", "program file helper.py differs: SHA-256 "),
+        ("with", "program file with/data.csv differs: SHA-256 "),
+        ("public", "public arguments differs: (3) at party {joiner}, (2) at party {host}"),
+        ("name", "program differs: vote at party {joiner}, script at party {host}"),
+        ("catalogue", "the host runs script, which is not in the catalogue here"),
+        ("threshold", "threshold differs: 0 at party {joiner}, 1 at party {host}"),
+    ],
+)
+@pytest.mark.parametrize(("host", "joiner"), [(0, 2), (1, 0)])
+def test_a_joiner_that_does_not_agree_with_the_host_tells_all(
+    tmp_path: Path, host: int, joiner: int, own: str, said: str
+) -> None:
+    for folder, helper in (tmp_path, "1"), (tmp_path / "other", "2"):
+        folder.mkdir(exist_ok=True)
+        (folder / "helper.py").write_text(f"number = {helper}")
+        (folder / "data.csv").write_text(helper)
+        program = write_script(folder / "script.py", "import helper")
+    plan = listed_plan(program, public=("2",), extra_files=(tmp_path / "other" / "data.csv",))
+    if own == "script":
+        (tmp_path / "helper.py").write_text("number = 2")
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.plans[joiner] = OWN_FILES[own](tmp_path, plan)
+            place.start_hosted(host)
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            for number, ending in enumerate(endings):
+                assert isinstance(ending, AgreementError)
+                assert said.format(host=host, joiner=joiner) in ending.message
+                if number != joiner:
+                    assert ending.message.startswith(f"party {joiner} did not agree: ")
+
+    run(main())
+
+
+def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        plan = listed_plan(find_program("vote"), public=("tea,coffee",), private=("--demo",))
+        joins = listed_plan(None, public=None, mpyc_options=None, private=("--demo",))
+        async with room(3, plan, dict.fromkeys((0, 2), joins)) as place:
+            place.start_hosted(1)
+            for ending in await place.endings():
+                assert isinstance(ending, Result)
+
+    run(main())
+    assert capfd.readouterr().out.count("tea") == 3
 
 
 @pytest.mark.usefixtures("no_program", "short_waits")

@@ -10,15 +10,16 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, UsageError
 from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_shipped
-from onionmpc.session.agreement import Common, check_equal
+from onionmpc.session.agreement import Agreement, Common, check_equal
 from onionmpc.session.computation import Computation, Result
-from onionmpc.session.events import Person, Published
+from onionmpc.session.events import Person, Published, Trouble
 from onionmpc.session.gather import HostTable, ask_host
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan, check_parties, common_fields, default_threshold
@@ -92,9 +93,15 @@ class Party:
         async with self._listening(network) as published:
             wait_s = self._plan.wait_s
             terms = await ask_host(network, self._identity, host, psk, self._nonce, self._person, wait_s)
-            program, common = self._accept(terms.common, host)
+            self._check_roster(terms.common, host)
             await published
-            return await self._compute(network, program, common, bytes.fromhex(terms.psk))
+            session_psk = bytes.fromhex(terms.psk)
+            try:
+                program, common = self._accept(terms.common, host)
+            except OnionMPCError as error:
+                await self._object(network, terms.common, session_psk, error)
+                raise
+            return await self._compute(network, program, common, session_psk)
 
     def full_list(self, others: Sequence[Onion]) -> Common:
         """Check the other parties of a closed roster and what there is to run; for `join_listed`."""
@@ -121,6 +128,15 @@ class Party:
             self._program(), plan.extra_files, roster, threshold, plan.public or (), plan.mpyc_options or ()
         )
 
+    def _check_roster(self, theirs: Common, host: Onion) -> None:
+        """Check that the host's roster and threshold are such that the parties can meet at all."""
+        own = self._identity.onion
+        if own not in theirs.addresses or host not in theirs.addresses:
+            raise AgreementError("the host's roster lacks this party or the host")
+        if theirs.addresses != tuple(sorted([own, *check_roster([o for o in theirs.addresses if o != own], own)])):
+            raise AgreementError("the host's roster is not in order")
+        check_parties(len(theirs.addresses), theirs.threshold, allow_no_privacy=True)
+
     def _accept(self, theirs: Common, host: Onion) -> tuple[Program, Common]:
         """Check the host's terms against what this party has and wants; what it left open is as the host says.
 
@@ -128,10 +144,7 @@ class Party:
             AgreementError: they differ.
             UnsafeSetting: they would hide nothing.
         """
-        own, plan = self._identity.onion, self._plan
-        if own not in theirs.addresses or host not in theirs.addresses:
-            raise AgreementError("the host's roster lacks this party or the host")
-        roster = sorted([own, *check_roster([other for other in theirs.addresses if other != own], own)])
+        plan = self._plan
         program = plan.program or find_shipped(theirs.program)
         if program is None:
             # Never taken from a peer: a name of our own catalogue, whose files are compared below, or a local script.
@@ -142,14 +155,25 @@ class Party:
         common = common_fields(
             program,
             plan.extra_files,
-            roster,
+            [Onion(address) for address in theirs.addresses],
             theirs.threshold if plan.threshold is None else plan.threshold,
             theirs.public_arguments if plan.public is None else plan.public,
             theirs.mpyc_options if plan.mpyc_options is None else plan.mpyc_options,
         )
-        check_equal(common, theirs, here="this party", there="the host")
-        check_parties(len(roster), common.threshold, allow_no_privacy=plan.allow_no_privacy)
+        here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
+        check_equal(common, theirs, here=here, there=there)
+        check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
         return program, common
+
+    async def _object(self, network: Network, theirs: Common, psk: bytes, objection: OnionMPCError) -> None:
+        """Meet the others on the host's terms to tell them why this party does not agree: they wait for it."""
+        self._person.tell(Trouble(objection.message))
+        never_started = Program(theirs.program, Path(), Path())
+        objector = _Objector(self._person, objection)
+        with contextlib.suppress(OnionMPCError):
+            await Computation(
+                network, self._identity, self._nonce, theirs, psk, never_started, self._plan, objector
+            ).run(self._door)
 
     async def _compute(self, network: Network, program: Program, common: Common, psk: bytes) -> Result:
         computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._person)
@@ -169,6 +193,18 @@ class Party:
     async def _publish(self, network: Network) -> None:
         await network.listen(self._door.serve)
         self._person.tell(Published())
+
+
+class _Objector:
+    """Stands before the person, and says no to an agreement that this party has found wanting."""
+
+    def __init__(self, person: Person, objection: OnionMPCError) -> None:
+        self._objection = objection
+        self.tell = person.tell
+        self.admits = person.admits
+
+    async def consents(self, _agreement: Agreement, _own_number: int) -> bool:
+        raise AgreementError(self._objection.message)
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,0 +1,1 @@
+"""Measures onionmpc. Nothing in onionmpc imports this."""

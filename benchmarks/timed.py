@@ -1,0 +1,83 @@
+"""Runs an MPyC script and writes down when it started, connected and ended: the program of both sides of `overhead`.
+
+Usage: timed.py DIRECTORY SEED DELAY_MS SCRIPT [ARGUMENT...], with MPyC's own options among them. Knows mpyc, and
+nothing of how the parties are connected. Both sides run it, so what it costs cancels out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import runpy
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mpyc.asyncoro
+from mpyc.runtime import mpc
+
+
+def fix_randomness(seed: str) -> None:
+    """Derive the keys of MPyC's pseudorandom secret sharing from `seed`, in place of secret ones.
+
+    All that a program draws jointly comes from these, such as how often secret_santa has to draw again.
+    """
+    for subset in mpc._prss_keys:  # noqa: SLF001 (keys have no public name)
+        mpc._prss_keys[subset] = hashlib.sha256(f"{seed} {subset}".encode()).digest()[:16]  # noqa: SLF001
+
+
+def measure(notes: dict[str, Any]) -> None:
+    """Note the times of mpc.start() and mpc.shutdown(), and what is sent between them.
+
+    Times are those of CLOCK_MONOTONIC, which all processes of a machine share.
+    """
+    start, shutdown, send = mpc.start, mpc.shutdown, mpc._send_message  # noqa: SLF001
+
+    async def noted_start() -> None:
+        notes["started_s"] = time.monotonic()
+        await start()
+        notes["connected_s"] = time.monotonic()
+
+    async def noted_shutdown() -> None:
+        await shutdown()
+        notes["ended_s"] = time.monotonic()
+
+    def counted_send(peer: int, data: bytes) -> None:
+        notes["messages"] += 1
+        notes["payload_bytes"] += len(data)
+        send(peer, data)
+
+    notes |= {"messages": 0, "payload_bytes": 0}
+    mpc.start, mpc.shutdown, mpc._send_message = noted_start, noted_shutdown, counted_send  # noqa: SLF001
+
+
+def delay_arrivals(delay_s: float) -> None:
+    """Let all that comes from other parties wait, their goodbyes too, as on a long way."""
+    exchanger = mpyc.asyncoro.MessageExchanger
+    for name in ("data_received", "connection_lost"):
+        now = getattr(exchanger, name)
+
+        def later(self: asyncio.Protocol, what: object, now: Callable[..., None] = now) -> None:
+            mpc._loop.call_later(delay_s, now, self, what)  # noqa: SLF001 (the loop has no public name)
+
+        setattr(exchanger, name, later)
+
+
+def main(directory: str, seed: str, delay_ms: str, script: str, *arguments: str) -> None:
+    """Run the script with its arguments, then write notes-NUMBER.json."""
+    notes: dict[str, Any] = {}
+    fix_randomness(seed)
+    if delay_s := int(delay_ms) / 1000:
+        delay_arrivals(delay_s)
+    measure(notes)
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name="__main__")
+    (Path(directory) / f"notes-{mpc.pid}.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

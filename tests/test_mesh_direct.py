@@ -65,9 +65,7 @@ def test_a_bug_while_serving_cuts_that_stream_and_is_reported() -> None:
         raise ZeroDivisionError
 
     async def main(directory: Path) -> None:
-        asyncio.get_running_loop().set_exception_handler(
-            lambda loop, what: reported.append(what["exception"])
-        )
+        asyncio.get_running_loop().set_exception_handler(lambda loop, what: reported.append(what["exception"]))
         async with DirectNetwork(directory, ALICE) as alice, DirectNetwork(directory, BOB) as bob:
             await bob.listen(serve)
             for _ in range(2):

@@ -6,7 +6,6 @@ Knows the invite's form and the psk that comes of it. Rules: docs/PROTOCOL.md se
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass, field
 
@@ -46,7 +45,7 @@ def looks_like_invite(text: str) -> bool:
 def format_invite(invite: Invite) -> str:
     """Return the invite as one line of 93 lower-case letters and digits."""
     content = public_key_from_onion(invite.host) + invite.secret
-    return PREFIX + base64.b32encode(content + _check(content)).decode().rstrip("=").lower()
+    return PREFIX + _base32(content + _check(content))
 
 
 def parse_invite(text: str) -> Invite:
@@ -62,12 +61,17 @@ def parse_invite(text: str) -> Invite:
         raise InvalidInvite(f"the invite has {len(text)} characters, expected {INVITE_CHARACTERS}", hint=PASTE_HINT)
     try:
         content = base64.b32decode(text[len(PREFIX) :].upper() + "====")
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one; another comes of what is not ASCII
         raise InvalidInvite("the invite has a character that no invite has", hint=PASTE_HINT) from error
     body, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
-    if _check(body) != check:
+    # The last character has bits to spare, which must be as we write them.
+    if _check(body) != check or _base32(content) != text[len(PREFIX) :]:
         raise InvalidInvite("the invite's check does not fit: a character was changed", hint=PASTE_HINT)
     return Invite(parse_onion(onion_from_public_key(body[:-SECRET_BYTES])), body[-SECRET_BYTES:])
+
+
+def _base32(content: bytes) -> str:
+    return base64.b32encode(content).decode().rstrip("=").lower()
 
 
 def _check(content: bytes) -> bytes:

@@ -45,7 +45,7 @@ class Terms(Message, frozen=True):
     """Host to joiner: who takes part in what, and the session's pre-shared key (32 bytes in hex)."""
 
     common: Common
-    psk: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    psk: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
     def __repr__(self) -> str:
         return f"Terms(common={self.common!r}, psk=<hidden>)"
@@ -67,7 +67,7 @@ class Commit(Message, frozen=True):
 class Rendezvous(Message, frozen=True):
     """Dialler to listener: the fingerprint of the relay at which this link's circuit joins."""
 
-    fingerprint: Annotated[str, msgspec.Meta(pattern="^[0-9A-F]{40}$")]
+    fingerprint: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{40}\Z")]
 
 
 class Done(Message, frozen=True):

@@ -1,0 +1,127 @@
+"""An invite is read whole or not at all, and is never echoed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import string
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.errors import InvalidAddress, InvalidInvite, UsageError
+from onionmpc.identity import Identity, onion_from_public_key, public_key_from_onion
+from onionmpc.session.invite import Invite, format_invite, looks_like_invite, parse_invite
+
+HOST = Identity(bytes(range(32))).onion
+SECRET = bytes(range(100, 116))
+TEXT = format_invite(Invite(HOST, SECRET))
+
+
+def as_invite(content: bytes) -> str:
+    """What a host would write that has this content and its check."""
+    check = hashlib.sha256(b"onionmpc/1 invite" + content).digest()[:4]
+    return "onionmpc1" + base64.b32encode(content + check).decode().rstrip("=").lower()
+
+
+def refusal(text: str) -> UsageError:
+    with pytest.raises(UsageError) as raised:
+        parse_invite(text)
+    error = raised.value
+    for start in range(len(TEXT) - 12):  # the prefix is no secret, and shorter than this
+        assert TEXT[start : start + 12] not in error.message + error.hint
+    return error
+
+
+def test_known_invite() -> None:
+    assert as_invite(public_key_from_onion(HOST) + SECRET) == TEXT
+    assert len(TEXT) == 93
+    assert set(TEXT) <= set(string.ascii_lowercase + string.digits)
+    # The psk of PROTOCOL 4.
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=public_key_from_onion(HOST), info=b"onionmpc/1 seat")
+    assert parse_invite(TEXT).psk() == kdf.derive(SECRET)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=16, max_size=16))
+def test_round_trip(seed: bytes, secret: bytes) -> None:
+    invite = Invite(Identity(seed).onion, secret)
+    text = format_invite(invite)
+    assert parse_invite(text) == invite
+    assert format_invite(parse_invite(text)) == text
+    assert looks_like_invite(text)
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
+def test_another_secret_is_another_psk(one: bytes, other: bytes) -> None:
+    assert (Invite(HOST, one).psk() == Invite(HOST, other).psk()) == (one == other)
+
+
+def test_case_and_surrounding_space_do_not_matter() -> None:
+    assert parse_invite(f"  {TEXT.upper()}\n") == parse_invite(TEXT)
+    assert looks_like_invite(f" {TEXT.upper()}")
+
+
+@pytest.mark.parametrize("length", range(len(TEXT)))
+def test_cut_anywhere(length: int) -> None:
+    error = refusal(TEXT[:length])
+    assert isinstance(error, InvalidInvite)
+    assert f"{length} characters, expected 93" in error.message or length < 9
+    assert "paste the whole line" in error.hint
+
+
+@pytest.mark.parametrize("tail", ["a", "2", " a", "====", TEXT])
+def test_with_a_tail(tail: str) -> None:
+    assert isinstance(refusal(TEXT + tail), InvalidInvite)
+
+
+@pytest.mark.parametrize("position", range(len(TEXT)))
+def test_changed_anywhere(position: int) -> None:
+    for new in set("a27018=-é\x00 ") - {TEXT[position]}:
+        changed = TEXT[:position] + new + TEXT[position + 1 :]
+        if changed.strip().lower() != TEXT:
+            assert isinstance(refusal(changed), InvalidInvite)
+
+
+@pytest.mark.parametrize("position", range(9, len(TEXT) - 1))
+def test_two_characters_swapped(position: int) -> None:
+    swapped = TEXT[:position] + TEXT[position + 1] + TEXT[position] + TEXT[position + 2 :]
+    if swapped != TEXT:
+        refusal(swapped)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [bytes(32), b"\x01" + bytes(31), b"\xff" * 32, b"\x02" + bytes(31)],
+    ids=["small order", "neutral element", "not canonical", "not on the curve"],
+)
+def test_right_check_over_a_key_that_is_none(key: bytes) -> None:
+    error = refusal(as_invite(key + SECRET))
+    assert isinstance(error, InvalidAddress | InvalidInvite)
+
+
+@given(st.text(max_size=120))
+def test_any_text_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInvite):
+        parse_invite(text)
+
+
+@given(st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"), min_size=84, max_size=84))
+def test_any_text_of_the_right_form_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInvite):
+        parse_invite("onionmpc1" + text)
+
+
+def test_secret_is_not_in_the_repr() -> None:
+    shown = repr(parse_invite(TEXT))
+    assert repr(SECRET) not in shown
+    assert SECRET.hex() not in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["", "onionmpc", "onion", HOST, onion_from_public_key(public_key_from_onion(HOST)), "vote"]
+)
+def test_what_is_not_meant_as_an_invite(text: str) -> None:
+    assert not looks_like_invite(text)

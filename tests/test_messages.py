@@ -1,0 +1,185 @@
+"""Control messages: whole, byte by byte, with a tail, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.session.agreement import Common, Own
+from onionmpc.session.messages import (
+    CAUSES,
+    MAX_MESSAGE_BYTES,
+    STEPS,
+    AnyMessage,
+    Commit,
+    Done,
+    MessageDecoder,
+    Offer,
+    Refused,
+    Rendezvous,
+    Report,
+    Seats,
+    Terms,
+    Verdict,
+    encode_message,
+)
+
+COMMON = Common(
+    protocol=1,
+    addresses=("a.onion", "b.onion"),
+    threshold=0,
+    program="vote",
+    files={"vote.py": "00" * 32},
+    public_arguments=("tea", "é\n"),
+    mpyc_version="0.11",
+    mpyc_options=("-L64",),
+    python="CPython 64-bit",
+    numpy=None,
+)
+EXAMPLES: list[AnyMessage] = [
+    Seats(2, 3),
+    Refused("no"),
+    Terms(COMMON, "5e" * 32),
+    Offer(COMMON, Own()),
+    Commit("00" * 32),
+    Rendezvous("A" * 40),
+    Done(),
+    Report("a.onion", "b.onion", "lost", "run", "the stream ended"),
+    Verdict(("a.onion",)),
+]
+
+text = st.text(max_size=20)
+messages = st.one_of(
+    st.builds(Seats, st.integers(-(2**63), 2**63 - 1), st.integers(0, 256)),
+    st.builds(Refused, text),
+    st.builds(Commit, text),
+    st.builds(Rendezvous, st.from_regex("[0-9A-F]{40}", fullmatch=True)),
+    st.builds(Done),
+    st.builds(Report, text, text, st.sampled_from(CAUSES), st.sampled_from(STEPS), text),
+    st.builds(Verdict, st.lists(text, max_size=4).map(tuple)),
+    st.sampled_from(EXAMPLES),
+)
+
+
+def decode(*pieces: bytes) -> list[AnyMessage]:
+    decoder = MessageDecoder()
+    return [message for piece in pieces for message in decoder.decode(piece)]
+
+
+def framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4) + body
+
+
+def test_examples_cover_every_message() -> None:
+    assert {type(example) for example in EXAMPLES} == set(get_args(AnyMessage))
+
+
+@given(st.lists(messages, max_size=5), st.data())
+def test_messages_come_through_in_any_pieces(sent: list[AnyMessage], data: st.DataObject) -> None:
+    encoded = b"".join(map(encode_message, sent))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=8)))
+    pieces = [encoded[start:end] for start, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True)]
+    received = decode(*pieces)
+    assert received == sent
+    assert b"".join(map(encode_message, received)) == encoded
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_byte_by_byte_with_a_tail(example: AnyMessage) -> None:
+    encoded = encode_message(example) + encode_message(Done())[:-1]
+    decoder = MessageDecoder()
+    received = [message for byte in encoded for message in decoder.decode(bytes([byte]))]
+    assert received == [example]
+    assert list(decoder.decode(encode_message(Done())[-1:])) == [Done()]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_nothing_comes_of_part_of_a_message(example: AnyMessage) -> None:
+    encoded = encode_message(example)
+    for length in range(len(encoded)):
+        assert decode(encoded[:length]) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{}",
+        b"[]",
+        b"null",
+        b"1",
+        b'"done"',
+        b"\xff\xfe",
+        b'{"type":"nonsense"}',
+        b'{"type":"Done"}',
+        b'{"type":"done","more":1}',
+        b'{"type":"done"}{"type":"done"}',
+        b'{"type":"seats","taken":"2","parties":3}',
+        b'{"type":"seats","taken":2}',
+        b'{"type":"seats","taken":2.5,"parties":3}',
+        b'{"type":"refused","reason":"' + b"a" * 501 + b'"}',
+        b'{"type":"rendezvous","fingerprint":"' + b"A" * 39 + b'"}',
+        b'{"type":"rendezvous","fingerprint":"' + b"a" * 40 + b'"}',
+        b'{"type":"rendezvous","fingerprint":"' + b"A" * 40 + b'\\n"}',
+        b'{"type":"report","reporter":"a","about":"b","cause":"spite","step":"run"}',
+        b'{"type":"report","reporter":"a","about":"b","cause":"lost","step":"later"}',
+        b'{"type":"report","reporter":"a","about":"b","cause":"lost","step":"run","detail":"' + b"a" * 501 + b'"}',
+        b'{"type":"verdict","reaches":"abc"}',
+        b'{"type":"verdict","reaches":[1]}',
+        b'{"type":"commit","session":"\\ud800"}',
+        b'{"type":"verdict","reaches":' + b"[" * 100_000,
+    ],
+)
+def test_what_is_not_of_the_language_is_refused(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"a control message of {len(body)} bytes is not of our language"):
+        decode(framed(body))
+
+
+def replaced(message: AnyMessage, **changes: Any) -> bytes:
+    return framed(msgspec.json.encode(msgspec.to_builtins(message) | changes))
+
+
+@pytest.mark.parametrize("psk", ["", "5e" * 31, "5E" * 32, "5e" * 33, "5e" * 31 + "5g", "5e" * 32 + "\n"])
+def test_a_psk_that_is_none_is_refused(psk: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(replaced(Terms(COMMON, "5e" * 32), psk=psk))
+
+
+def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
+    common = msgspec.to_builtins(COMMON)
+    for changed in (common | {"more": 1}, {key: value for key, value in common.items() if key != "threshold"}):
+        with pytest.raises(RemoteProtocolError):
+            decode(replaced(Offer(COMMON, Own()), common=changed))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused_or_wait_for_more(received: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        assert decode(received) == []
+
+
+def test_the_longest_message_is_taken_and_a_longer_one_refused_at_once() -> None:
+    empty = len(msgspec.json.encode(Verdict(("",))))
+    longest = encode_message(Verdict(("a" * (MAX_MESSAGE_BYTES - empty),)))
+    assert len(longest) == MAX_MESSAGE_BYTES + 4
+    assert len(decode(longest)) == 1
+    with pytest.raises(RemoteProtocolError, match="at most 1048576 are allowed"):
+        decode((MAX_MESSAGE_BYTES + 1).to_bytes(4))
+
+
+def test_messages_before_a_bad_one_are_still_delivered() -> None:
+    received = MessageDecoder().decode(encode_message(Done()) + framed(b"{}"))
+    assert next(received) == Done()
+    with pytest.raises(RemoteProtocolError):
+        next(received)
+
+
+def test_the_psk_is_not_in_the_repr() -> None:
+    assert "5e5e" not in repr(Terms(COMMON, "5e" * 32))

@@ -562,6 +562,13 @@ def test_a_host_cannot_talk_a_joiner_into_what_hides_nothing() -> None:
     assert party_of({"allow_no_privacy": True})._accept(terms_for(threshold=0), HOST.onion)
 
 
+@pytest.mark.parametrize("option", ["--output-file=out", "-Pevil:1", "-M3", "-T0", "--ssl", "-C", "\x1b[2J"])
+def test_a_host_cannot_choose_what_mpyc_does_beyond_the_wire(option: str) -> None:
+    with pytest.raises(UsageError, match="is not one of MPyC's options that change the wire") as raised:
+        party_of({})._accept(terms_for(mpyc_options=("-L64", option)), HOST.onion)
+    assert raised.value.message.isprintable()
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

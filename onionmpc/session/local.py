@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.program.catalogue import Program, program_files
 from onionmpc.session.agreement import PROTOCOL_VERSION, Common
+from onionmpc.text import printable
 
 WIRE_OPTIONS_WITH_VALUE = frozenset({"-L", "--bit-length", "-K", "--sec-param"})
 WIRE_OPTIONS = frozenset({"--no-prss", "--mix32-64bit"})
+WIRE_OPTION = re.compile(r"(-[LK]=?|--bit-length=|--sec-param=)[1-9][0-9]{0,3}|--no-prss|--mix32-64bit")
 # MPyC would open connections of its own with these, past the mesh.
 CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
 MAX_PARTIES = 256  # MPyC's own limit
@@ -109,17 +112,11 @@ def check_mpyc_options(options: Sequence[str]) -> tuple[str, ...]:
         UsageError: it is none of them, or its value is not a number.
     """
     for option in options:
-        name, _, value = option.partition("=")
-        if name in WIRE_OPTIONS and not value:
-            continue
-        if name in WIRE_OPTIONS_WITH_VALUE or name[:2] in ("-L", "-K"):
-            number = value or name[2:]
-            if number.isdigit() and 0 < int(number) < 10_000:
-                continue
-        raise UsageError(
-            f"--mpyc {option} is not one of MPyC's options that change the wire",
-            hint="these are -L64, -K40, --no-prss and --mix32-64bit",
-        )
+        if not WIRE_OPTION.fullmatch(option):
+            raise UsageError(
+                f"--mpyc {printable(option, 60)} is not one of MPyC's options that change the wire",
+                hint="these are -L64, -K40, --no-prss and --mix32-64bit",
+            )
     return tuple(sorted(options))
 
 

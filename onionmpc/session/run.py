@@ -22,7 +22,7 @@ from onionmpc.session.computation import Computation, Result
 from onionmpc.session.events import Person, Published, Trouble
 from onionmpc.session.gather import HostTable, ask_host
 from onionmpc.session.invite import Invite
-from onionmpc.session.local import Plan, check_parties, common_fields, default_threshold
+from onionmpc.session.local import Plan, check_mpyc_options, check_parties, common_fields, default_threshold
 from onionmpc.session.messages import Terms
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
@@ -143,6 +143,7 @@ class Party:
         Raises:
             AgreementError: they differ.
             UnsafeSetting: they would hide nothing.
+            UsageError: an option of MPyC's is none that a host may choose.
         """
         plan = self._plan
         program = plan.program or find_shipped(theirs.program)
@@ -152,6 +153,9 @@ class Party:
                 f"the host runs {printable(theirs.program)}, which is not in the catalogue here",
                 hint="get the script from the host, read it, and name it after the invite",
             )
+        if plan.mpyc_options is None:
+            # They are MPyC's arguments here: one that changes more than the wire could make it write files, or dial.
+            check_mpyc_options(theirs.mpyc_options)
         common = common_fields(
             program,
             plan.extra_files,

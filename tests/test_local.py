@@ -1,0 +1,158 @@
+"""What this machine and this person bring: limits, options and versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.errors import UnsafeSetting, UsageError
+from onionmpc.identity import Identity
+from onionmpc.program.catalogue import find_program
+from onionmpc.session import local
+from onionmpc.session.local import (
+    check_mpyc_options,
+    check_parties,
+    check_program_arguments,
+    common_fields,
+    default_threshold,
+)
+
+ADDRESSES = sorted(Identity(bytes([number]) * 32).onion for number in range(3))
+
+
+@given(st.integers(2, 256))
+def test_default_threshold_is_the_largest_with_an_honest_majority(parties: int) -> None:
+    threshold = default_threshold(parties)
+    check_parties(parties, threshold, allow_no_privacy=True)
+    with pytest.raises(UsageError, match="expected 0 to"):
+        check_parties(parties, threshold + 1, allow_no_privacy=True)
+
+
+@pytest.mark.parametrize("parties", [-1, 0, 1, 257])
+def test_number_of_parties(parties: int) -> None:
+    with pytest.raises(UsageError, match=f"{parties} parties, expected 2 to 256"):
+        check_parties(parties, 0, allow_no_privacy=True)
+
+
+@pytest.mark.parametrize("threshold", [-1, 2, 10**9])
+def test_thresholds_that_cannot_be(threshold: int) -> None:
+    with pytest.raises(UsageError, match=f"threshold {threshold} with 3 parties, expected 0 to 1"):
+        check_parties(3, threshold, allow_no_privacy=True)
+
+
+@pytest.mark.parametrize("parties", [2, 3, 9])
+def test_a_threshold_of_0_is_asked_for_by_name(parties: int) -> None:
+    with pytest.raises(UnsafeSetting, match="hides nothing"):
+        check_parties(parties, 0, allow_no_privacy=False)
+    check_parties(parties, 0, allow_no_privacy=True)
+
+
+# -- arguments of the program
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "-P", "-Plocalhost:1", "-M", "-M3", "-M3:1", "-I0", "-I", "--index=1", "--index", "-C", "--config=x", "-B",
+        "-B11365", "--base-port=1", "--ssl", "-T", "-T1", "--threshold", "--threshold=1",
+    ],
+)  # fmt: skip
+def test_connection_options_are_refused(argument: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        check_program_arguments(["5", argument])
+    assert argument.split("=")[0] in raised.value.message
+    assert "connection option of MPyC" in raised.value.message
+    assert ("threshold" in raised.value.hint) == (argument.startswith(("-T", "--threshold")))
+
+
+@pytest.mark.parametrize(
+    "argument", ["-L64", "-L", "--bit-length=64", "-K40", "--sec-param", "--no-prss", "--mix32-64bit"]
+)
+def test_options_that_change_the_wire_belong_elsewhere(argument: str) -> None:
+    with pytest.raises(UsageError, match="all parties must agree on") as raised:
+        check_program_arguments([argument])
+    assert f"--mpyc={argument}" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "argument", ["", "5", "-5", "--input=x", "-Max", "-Input", "--indexes", "--sslx", "-x", "--", "-", "-Ball", "tea"]
+)
+def test_other_arguments_are_the_programs(argument: str) -> None:
+    check_program_arguments([argument])
+
+
+# -- MPyC's options
+
+
+def test_options_are_sorted() -> None:
+    assert check_mpyc_options(["--no-prss", "-L64", "-K40", "--mix32-64bit"]) == (
+        "--mix32-64bit",
+        "--no-prss",
+        "-K40",
+        "-L64",
+    )
+    assert check_mpyc_options(["--bit-length=64", "--sec-param=30"]) == ("--bit-length=64", "--sec-param=30")
+    assert check_mpyc_options([]) == ()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "", "64", "-L", "-L0", "-L-1", "-L10000", "-L6 4", "-L64;", "-L=", "--bit-length", "--bit-length=",
+        "--bit-length=x", "--no-prss=1", "--mix32-64bit=", "-M3", "-Phost:1", "-T1", "--ssl", "--no-async", "-l64",
+        "--output-file", "-L²", "-L٣",
+    ],
+)  # fmt: skip
+def test_options_that_do_not_change_the_wire_are_refused(option: str) -> None:
+    with pytest.raises(UsageError, match="is not one of MPyC's options that change the wire"):
+        check_mpyc_options([option])
+
+
+@given(st.text(max_size=12))
+def test_any_option_is_refused_or_means_what_it_says(option: str) -> None:
+    try:
+        checked = check_mpyc_options([option])
+    except UsageError:
+        return
+    assert checked == (option,)
+    assert option.isascii()
+    check_mpyc_options(checked)
+
+
+# -- versions
+
+
+def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("1")
+    common = common_fields(find_program("vote"), (data,), ADDRESSES, 1, ("tea,coffee",), ("-L64",))
+    assert common.protocol == 1
+    assert common.addresses == tuple(ADDRESSES)
+    assert common.program == "vote"
+    assert set(common.files) == {"vote.py", "private_input.py", "with/data.csv"}
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in common.files.values())
+    assert common.public_arguments == ("tea,coffee",)
+    assert common.mpyc_version == importlib.metadata.version("mpyc")
+    assert common.python == f"{platform.python_implementation()} {64 if sys.maxsize > 2**32 else 32}-bit"
+    assert common.numpy == int(importlib.metadata.version("numpy").split(".")[0])
+
+
+def test_the_word_size_is_left_free_where_mpyc_bridges_it() -> None:
+    common = common_fields(find_program("vote"), (), ADDRESSES, 1, (), ("--mix32-64bit",))
+    assert common.python == f"{platform.python_implementation()} any word size"
+
+
+def test_no_numpy_is_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "numpy":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.11"
+
+    monkeypatch.setattr(local.importlib.metadata, "version", version)
+    assert common_fields(find_program("vote"), (), ADDRESSES, 1, (), ()).numpy is None

@@ -1,0 +1,187 @@
+"""The session id is the same for the same agreement only, and a difference is named."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.errors import AgreementError
+from onionmpc.session.agreement import (
+    FIELD_NAMES,
+    Agreement,
+    Common,
+    Own,
+    check_equal,
+    roster_fingerprint,
+    session_id,
+)
+
+COMMON = Common(
+    protocol=1,
+    addresses=("a.onion", "b.onion", "c.onion"),
+    threshold=1,
+    program="vote",
+    files={"vote.py": "0a" * 32, "private_input.py": "0b" * 32},
+    public_arguments=("tea,coffee",),
+    mpyc_version="0.11",
+    mpyc_options=(),
+    python="CPython 64-bit",
+    numpy=2,
+)
+AGREEMENT = Agreement(COMMON, (Own(), Own("long", "standard"), Own()), ("00" * 16, "01" * 16, "02" * 16))
+# Another value for each field.
+OTHERS: dict[str, Any] = {
+    "protocol": 2,
+    "addresses": ("a.onion", "b.onion", "d.onion"),
+    "threshold": 0,
+    "program": "auction",
+    "files": {"vote.py": "0c" * 32, "private_input.py": "0b" * 32},
+    "public_arguments": ("tea", "coffee"),
+    "mpyc_version": "0.10",
+    "mpyc_options": ("-L64",),
+    "allowed_types": ("a.B",),
+    "padding_rate": 1,
+    "circuits": 2,
+    "receipt": True,
+    "python": "PyPy 64-bit",
+    "numpy": None,
+}
+
+
+def change(common: Common, **changes: Any) -> Common:
+    return msgspec.structs.replace(common, **changes)
+
+
+def difference(ours: Common, theirs: Common) -> str:
+    with pytest.raises(AgreementError) as raised:
+        check_equal(ours, theirs, here="party 0", there="party 2")
+    return raised.value.message
+
+
+def test_every_common_field_has_a_name_and_another_value_here() -> None:
+    fields = {field.name for field in msgspec.structs.fields(Common)}
+    assert set(FIELD_NAMES) == set(OTHERS) == fields
+
+
+def test_session_id_is_the_digest_of_the_standing_text() -> None:
+    # PROTOCOL 4, by another encoder.
+    canonical = json.dumps(msgspec.to_builtins(AGREEMENT), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert session_id(AGREEMENT) == hashlib.sha256(b"onionmpc/1 agreement" + canonical.encode()).digest()
+
+
+def test_session_id_known_answer() -> None:
+    assert session_id(AGREEMENT).hex() == "d9355cbf132958153fa551f5d4eb647e5f7fdad417ed5132406cef239d77a215"
+
+
+@pytest.mark.parametrize("field", FIELD_NAMES)
+def test_another_common_field_is_another_session(field: str) -> None:
+    changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{field: OTHERS[field]}))
+    assert session_id(changed) != session_id(AGREEMENT)
+
+
+def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
+    ids = {
+        session_id(msgspec.structs.replace(AGREEMENT, **changes))
+        for changes in (
+            {},
+            {"nonces": ("00" * 16, "01" * 16, "03" * 16)},
+            {"nonces": AGREEMENT.nonces[::-1]},
+            {"own": (Own("long", "standard"), Own(), Own())},
+            {"own": (Own(), Own("standard", "long"), Own())},
+        )
+    }
+    assert len(ids) == 5
+
+
+def test_the_order_in_which_files_were_found_is_no_difference() -> None:
+    swapped = change(COMMON, files=dict(reversed(COMMON.files.items())))
+    check_equal(COMMON, swapped, here="party 0", there="party 2")
+    assert session_id(msgspec.structs.replace(AGREEMENT, common=swapped)) == session_id(AGREEMENT)
+
+
+# msgspec's floor for text: what JSON can carry.
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(st.lists(words, max_size=3).map(tuple), st.dictionaries(words, words, max_size=3), words)
+def test_an_agreement_survives_the_wire(arguments: tuple[str, ...], files: dict[str, str], program: str) -> None:
+    common = change(COMMON, public_arguments=arguments, files=files, program=program)
+    agreement = msgspec.structs.replace(AGREEMENT, common=common)
+    copied = msgspec.json.decode(msgspec.json.encode(agreement), type=Agreement)
+    assert copied == agreement
+    assert session_id(copied) == session_id(agreement)
+    check_equal(common, copied.common, here="party 0", there="party 2")
+
+
+@given(st.lists(words, max_size=3), st.lists(words, max_size=3))
+def test_lists_do_not_run_together(one: list[str], other: list[str]) -> None:
+    ids = [
+        session_id(msgspec.structs.replace(AGREEMENT, common=change(COMMON, public_arguments=tuple(arguments))))
+        for arguments in (one, other)
+    ]
+    assert (ids[0] == ids[1]) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ("protocol", "protocol version differs: 1 at party 0, 2 at party 2"),
+        ("threshold", "threshold differs: 1 at party 0, 0 at party 2"),
+        ("program", "program differs: vote at party 0, auction at party 2"),
+        (
+            "files",
+            "program file vote.py differs: SHA-256 0a0a0a0a0a0a0a0a… at party 0, SHA-256 0c0c0c0c0c0c0c0c… at party 2",
+        ),
+        ("public_arguments", "public arguments differs: (tea,coffee) at party 0, (tea, coffee) at party 2"),
+        ("mpyc_version", "MPyC version differs: 0.11 at party 0, 0.10 at party 2"),
+        ("mpyc_options", "MPyC options differs: () at party 0, (-L64) at party 2"),
+        ("numpy", "numpy's major version differs: 2 at party 0, none at party 2"),
+        ("receipt", "receipt differs: False at party 0, True at party 2"),
+    ],
+)
+def test_a_difference_is_named_with_both_values(field: str, sentence: str) -> None:
+    assert difference(COMMON, change(COMMON, **{field: OTHERS[field]})) == sentence
+
+
+@pytest.mark.parametrize("field", FIELD_NAMES)
+def test_every_difference_is_found_from_both_sides(field: str) -> None:
+    changed = change(COMMON, **{field: OTHERS[field]})
+    assert FIELD_NAMES[field] in difference(COMMON, changed)
+    assert FIELD_NAMES[field] in difference(changed, COMMON)
+
+
+def test_a_missing_file_is_named() -> None:
+    fewer = change(COMMON, files={"vote.py": "0a" * 32})
+    assert difference(COMMON, fewer) == (
+        "program file private_input.py differs: SHA-256 0b0b0b0b0b0b0b0b… at party 0, missing at party 2"
+    )
+    assert "missing at party 0, SHA-256 0b" in difference(fewer, COMMON)
+
+
+@given(st.text(max_size=400))
+def test_values_of_a_peer_do_not_speak_to_the_terminal(text: str) -> None:
+    for changes in ({"program": text}, {"public_arguments": (text,)}, {"files": {text: text}}):
+        message = difference(COMMON, change(COMMON, **changes))
+        assert message.isprintable()
+        assert len(message) < 600
+
+
+def test_known_roster_fingerprint() -> None:
+    digest = hashlib.sha256(b"onionmpc/1 roster" + b"a.onion\nb.onion\nc.onion").hexdigest()[:20]
+    fingerprint = roster_fingerprint(COMMON.addresses)
+    assert fingerprint == "shft a5kr vo5p 2qor"
+    groups = fingerprint.split(" ")
+    assert [len(group) for group in groups] == [4, 4, 4, 4]
+    assert base64.b32decode("".join(groups).upper()).hex() == digest
+
+
+def test_another_roster_has_another_fingerprint() -> None:
+    rosters = [("a", "b"), ("b", "a"), ("a", "b", ""), ("ab",), ("a",)]
+    assert len(set(map(roster_fingerprint, rosters))) == len(rosters)

@@ -1,0 +1,265 @@
+"""All parties that hold the same reports tell the same story, and an accusation is shown as one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.errors import (
+    AgreementError,
+    AuthenticationFailed,
+    LinkExpired,
+    OnionMPCError,
+    PeerLeft,
+    ProgramError,
+    RemoteProtocolError,
+)
+from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step
+from onionmpc.session.reports import MAX_REPORTS_PER_PARTY, Reckoning
+
+ROSTER = ("a.onion", "b.onion", "c.onion", "d.onion")
+A, B, C, D = ROSTER
+STRANGER = "x.onion"
+CLOSED = "it ended while another party still waited for it"
+
+Verdicts = dict[str, list[str]]
+
+
+def reckon(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> Reckoning:
+    reckoning = Reckoning(ROSTER, own)
+    for report in reports:
+        reckoning.add(report)
+    for party, reaches in (verdicts or {}).items():
+        reckoning.add_verdict(party, reaches)
+    return reckoning
+
+
+def story(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> str:
+    """The sentence, without "this party"."""
+    error = reckon(reports, verdicts, own).error()
+    number = ROSTER.index(own)
+    return error.message.replace(f"this party (party {number})", f"party {number}")
+
+
+parties = st.sampled_from(ROSTER)
+report = st.builds(Report, parties, parties, st.sampled_from(CAUSES), st.sampled_from(STEPS), st.text(max_size=5))
+verdicts = st.dictionaries(parties, st.lists(parties, max_size=4))
+
+
+def honest(reports: list[Report]) -> list[Report]:
+    """No more of each reporter than are listened to."""
+    kept: list[Report] = []
+    for one in reports:
+        if one not in kept and sum(other.reporter == one.reporter for other in kept) < MAX_REPORTS_PER_PARTY:
+            kept.append(one)
+    return kept
+
+
+# -- one story
+
+
+@given(st.lists(report, min_size=1, max_size=8).map(honest), verdicts, st.randoms(use_true_random=False))
+def test_any_order_gives_the_same_story_at_every_party(
+    reports: list[Report], verdicts: Verdicts, shuffle: random.Random
+) -> None:
+    # All were there to give a verdict: who is reached by none of the others is not among those that compare.
+    everyone = {party: verdicts.get(party, []) for party in ROSTER}
+    stories = set()
+    for own in ROSTER:
+        shuffled = reports * 2  # each may come by several ways
+        shuffle.shuffle(shuffled)
+        kept = [one for index, one in enumerate(shuffled) if one not in shuffled[:index]]
+        orders = list(everyone.items())
+        shuffle.shuffle(orders)
+        stories.add(story(kept, dict(orders), own))
+    assert len(stories) == 1
+
+
+@given(st.lists(report, min_size=1, max_size=8).map(honest), verdicts)
+def test_the_class_and_the_exit_code_are_the_same_at_every_party(reports: list[Report], verdicts: Verdicts) -> None:
+    classes = {type(reckon(reports, verdicts, own).error()) for own in ROSTER}
+    assert len(classes) == 1
+
+
+@given(st.lists(report, min_size=1, max_size=8).map(honest))
+def test_a_story_is_one_line_that_names_who_it_is_about(reports: list[Report]) -> None:
+    reckoning = reckon(reports)
+    message = reckoning.error().message
+    assert message.isprintable()
+    assert f"party {ROSTER.index(reckoning.conclude().report.about)}" in message
+
+
+@given(st.lists(report, min_size=1, max_size=8).map(honest), report)
+def test_a_failure_of_a_program_is_told_before_its_consequences(reports: list[Report], other: Report) -> None:
+    own_failure = Report(B, B, "program", "connect", "it exited with status 1")
+    kept = [one for one in honest([*reports, other]) if one.reporter != B]
+    chosen = reckon([*kept, own_failure]).conclude().report
+    assert chosen.cause == "program"
+    assert chosen.about == chosen.reporter
+
+
+# -- which one
+
+
+@pytest.mark.parametrize(
+    ("reports", "chosen"),
+    [
+        # By cause.
+        ([Report(A, B, "lost", "connect"), Report(C, C, "left", "run")], 1),
+        ([Report(A, B, "left", "connect"), Report(C, C, "agreement", "agree")], 1),
+        ([Report(A, B, "agreement", "connect"), Report(C, A, "refused", "finish")], 1),
+        ([Report(A, B, "refused", "connect"), Report(C, A, "protocol", "finish")], 1),
+        ([Report(A, B, "protocol", "connect"), Report(C, C, "program", "finish")], 1),
+        # A program's end as another saw it comes before a lost link, and after all else.
+        ([Report(A, B, "lost", "connect"), Report(C, D, "program", "run", CLOSED)], 1),
+        ([Report(C, D, "program", "run", CLOSED), Report(A, B, "protocol", "run")], 1),
+        ([Report(C, D, "program", "run", CLOSED), Report(D, D, "left", "run")], 1),
+        # By step.
+        ([Report(A, B, "lost", "run"), Report(C, D, "lost", "agree")], 1),
+        # One's own before another's, even about a lower party.
+        ([Report(B, A, "agreement", "agree"), Report(C, C, "agreement", "agree")], 1),
+        # The lowest party, then the lowest reporter.
+        ([Report(A, C, "lost", "run"), Report(C, A, "lost", "run")], 1),
+        ([Report(C, B, "lost", "run"), Report(A, B, "lost", "run")], 1),
+    ],
+)
+def test_which_report_is_told(reports: list[Report], chosen: int) -> None:
+    assert reckon(reports).conclude().report == reports[chosen]
+    assert reckon(reports[::-1]).conclude().report == reports[chosen]
+
+
+def test_who_stops_because_of_another_is_not_blamed() -> None:
+    # D exited; A and B saw that, and C saw only that A was gone.
+    reports = [Report(C, A, "program", "run", CLOSED), Report(B, A, "program", "run", CLOSED)]
+    reports += [Report(A, D, "program", "run", CLOSED)]
+    assert story(reports) == f"party 0 says that the program failed at party 3 while the program ran: {CLOSED}"
+
+
+def test_who_sent_a_forbidden_pickle_is_blamed_and_not_who_stopped_at_it() -> None:
+    reports = [Report(B, A, "program", "run", CLOSED), Report(A, C, "protocol", "run", "a message asks for os.system")]
+    assert story(reports) == (
+        "party 0 says that party 2 broke the rules while the program ran: a message asks for os.system"
+    )
+
+
+def test_two_programs_that_saw_each_other_end_are_told_all_the_same() -> None:
+    reports = [Report(A, B, "program", "run", CLOSED), Report(B, A, "program", "run", CLOSED)]
+    assert story(reports).startswith("party 1 says that the program failed at party 0")
+
+
+# -- lost
+
+
+LOST = [Report(A, C, "lost", "run", "the stream ended")]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "is_lost"),
+    [
+        ({}, True),
+        ({A: [B], B: [A]}, True),
+        ({A: [B, D], B: [A, D], D: [A, B]}, True),
+        ({A: [B], B: [A, C]}, False),
+        ({A: [B], B: [A], D: [C]}, False),
+        # Its own verdict came to us: somebody reaches it.
+        ({A: [B], B: [A], C: []}, False),
+        # Its own word that it reaches itself is none.
+        ({A: [B], B: [A, STRANGER]}, True),
+    ],
+)
+def test_lost_only_if_nobody_reaches_it(verdicts: Verdicts, is_lost: bool) -> None:
+    for own in (A, B, D):
+        assert reckon(LOST, verdicts, own).conclude().lost == is_lost
+    said = story(LOST, verdicts)
+    if is_lost:
+        assert said == (
+            "party 2 is lost: no other party reaches it "
+            "(party 0 lost it first, while the program ran: the stream ended)"
+        )
+    else:
+        assert said == "party 0 and party 2 lost each other while the program ran: the stream ended"
+
+
+def test_nobody_calls_itself_lost() -> None:
+    assert story(LOST, {C: []}, own=C) == "party 0 and party 2 lost each other while the program ran: the stream ended"
+
+
+def test_only_what_is_called_lost_is_lost() -> None:
+    for cause in CAUSES:
+        assert reckon([Report(A, C, cause, "run")]).conclude().lost == (cause == "lost")
+
+
+# -- words
+
+
+@pytest.mark.parametrize(
+    ("cause", "reporter", "about", "error", "sentence"),
+    [
+        ("program", B, B, ProgramError, "the program failed at party 1 while the program ran: why"),
+        ("program", B, C, ProgramError, "party 1 says that the program failed at party 2 while the program ran: why"),
+        ("protocol", B, C, RemoteProtocolError, "party 1 says that party 2 broke the rules while the program ran: why"),
+        ("refused", B, C, AuthenticationFailed, "party 2 does not accept party 1: why"),
+        ("agreement", B, B, AgreementError, "party 1 did not agree: why"),
+        ("agreement", B, C, AgreementError, "party 1 and party 2 do not agree: why"),
+        ("left", B, B, PeerLeft, "party 1 left while the program ran"),
+        ("left", B, C, PeerLeft, "party 1 says that party 2 left while the program ran"),
+        ("lost", B, C, LinkExpired, "party 2 is lost: no other party reaches it (party 1 lost it first, while"),
+    ],
+)
+def test_words_and_class(cause: Cause, reporter: str, about: str, error: type[OnionMPCError], sentence: str) -> None:
+    reckoning = reckon([Report(reporter, about, cause, "run", "why")])
+    assert type(reckoning.error()) is error
+    assert reckoning.error().message.startswith(sentence)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_has_words(step: Step) -> None:
+    assert story([Report(B, B, "left", step)]).startswith("party 1 left ")
+
+
+def test_a_party_calls_itself_this_party() -> None:
+    assert reckon([Report(B, B, "left", "run")], own=B).error().message.startswith("this party (party 1) left")
+
+
+def test_details_of_a_peer_do_not_speak_to_the_terminal() -> None:
+    said = story([Report(B, B, "program", "run", "\x1b[2J\nonionmpc: error: forged " + "a" * 400)])
+    assert said.isprintable()
+    assert "\\x1b[2J\\nonionmpc" in said
+    assert len(said) < 300
+
+
+# -- what is taken
+
+
+def test_what_names_a_stranger_is_not_taken() -> None:
+    reckoning = Reckoning(ROSTER, A)
+    assert not reckoning.add(Report(STRANGER, A, "lost", "run"))
+    assert not reckoning.add(Report(A, STRANGER, "lost", "run"))
+    assert not reckoning.failed
+
+
+def test_a_report_is_new_once() -> None:
+    reckoning = Reckoning(ROSTER, A)
+    assert reckoning.add(LOST[0])
+    assert not reckoning.add(Report(A, C, "lost", "run", "the stream ended"))
+    assert reckoning.reports == (LOST[0],)
+    assert reckoning.failed
+
+
+def test_reports_are_bounded_by_reporter() -> None:
+    reckoning = Reckoning(ROSTER, A)
+    taken = [reckoning.add(Report(B, C, "lost", "run", str(number))) for number in range(10)]
+    assert taken == [True] * MAX_REPORTS_PER_PARTY + [False] * (10 - MAX_REPORTS_PER_PARTY)
+    assert reckoning.add(Report(C, C, "left", "run"))
+
+
+def test_a_verdict_replaces_the_one_before() -> None:
+    reckoning = reckon(LOST, {B: [C]})
+    assert not reckoning.conclude().lost
+    assert reckoning.has_verdict(B)
+    assert not reckoning.has_verdict(D)
+    reckoning.add_verdict(B, [])
+    assert reckoning.conclude().lost

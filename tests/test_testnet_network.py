@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import running_testnet
+from testnet_kit import running_testnet
 
 from onionmpc.cli.main import cli
 from onionmpc.errors import UsageError

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onionmpc import identity
-from onionmpc.cli.identities import ask_passphrase, identities
+from onionmpc.cli.identities import ask_passphrase
+from onionmpc.cli.main import cli
 from onionmpc.errors import InvalidIdentityFile, UsageError
 from onionmpc.identity import parse_onion
 from onionmpc.session import keystore
@@ -25,7 +26,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*arguments: str, typed: str = "") -> Result:
     """Run `onionmpc id`; our own errors pass through to the caller, as they do to the main command."""
-    result = CliRunner().invoke(identities, arguments, input=typed)
+    result = CliRunner().invoke(cli, ["id", *arguments], input=typed)
     if isinstance(result.exception, UsageError):
         raise result.exception
     return result

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onionmpc.cli import doctor as module
-from onionmpc.cli.doctor import doctor
+from onionmpc.cli.main import cli
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.endpoint import Endpoint
@@ -39,7 +39,7 @@ def fake_tor(path: Path, version: str = "0.4.9.11", verify: str = "exit 0") -> s
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(doctor, arguments)
+    return CliRunner().invoke(cli, ["doctor", *arguments])
 
 
 def finding(check: str) -> dict[str, str]:

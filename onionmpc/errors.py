@@ -17,6 +17,7 @@ OnionMPCError
     LocalProtocolError       our own bug (exit 70)
     RemoteProtocolError      a peer broke them (exit 6)
       AuthenticationFailed     a peer could not prove who it is, or does not accept us (exit 6)
+        VersionDiffers           it speaks another version, and will go on to
   ProgramError             the MPyC program (exit 1)
 
 Every error says what was seen and what was expected, in lower case and without a secret; `hint` says how to mend
@@ -138,6 +139,10 @@ class RemoteProtocolError(ProtocolError):
 
 class AuthenticationFailed(RemoteProtocolError):
     """A peer could not prove who it is, or does not accept us."""
+
+
+class VersionDiffers(AuthenticationFailed):
+    """A peer speaks another version of the protocol."""
 
 
 class ProgramError(OnionMPCError):

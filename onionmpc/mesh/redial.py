@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed, PeerUnreachable
+from onionmpc.errors import AuthenticationFailed, PeerUnreachable, VersionDiffers
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.secure import SecureStream, dial
@@ -55,7 +55,7 @@ async def dial_until_accepted(
     """Dial until the peer accepts.
 
     Raises:
-        AuthenticationFailed: it has refused us for REFUSED_FOR_S seconds, or has no seat for us.
+        AuthenticationFailed: it has refused us for REFUSED_FOR_S seconds, or will for ever.
     """
     loop = asyncio.get_running_loop()
     refused_since: float | None = None
@@ -66,6 +66,8 @@ async def dial_until_accepted(
             reply, secure = await dial(network, identity, peer, psk, hello, timeout_s=DIAL_TIMEOUT_S)
         except PeerUnreachable as error:
             reason = error.message
+        except VersionDiffers:
+            raise
         except AuthenticationFailed as error:
             refused_since = refused_since or loop.time()
             if loop.time() - refused_since >= REFUSED_FOR_S:
@@ -76,7 +78,7 @@ async def dial_until_accepted(
                 return secure
             await secure.close()
             reason = f"it answered: {reply.answer.name.lower().replace('_', ' ')}"
-            if reply.answer is Answer.NO_SEAT:
+            if reply.answer is not Answer.NOT_NOW:
                 raise AuthenticationFailed(reason)
         delay_s = backoff_s(attempt)
         on_failure(DialFailed(reason, delay_s))

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed, InvalidAddress
+from onionmpc.errors import AuthenticationFailed, VersionDiffers, InvalidAddress
 from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire.noise import Initiator, Responder
 from onionmpc.wire.records import Records
@@ -112,7 +112,7 @@ class DiallerHandshake:
         if not message:
             raise AuthenticationFailed("the peer ended the stream before it answered")
         if message[0] != VERSION:
-            raise AuthenticationFailed(
+            raise VersionDiffers(
                 f"the peer speaks version {message[0]} of the protocol, expected {VERSION}",
                 hint="all parties need the same version of onionmpc",
             )

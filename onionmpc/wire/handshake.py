@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed, VersionDiffers, InvalidAddress
+from onionmpc.errors import AuthenticationFailed, InvalidAddress, VersionDiffers
 from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire.noise import Initiator, Responder
 from onionmpc.wire.records import Records
@@ -57,7 +57,7 @@ class Hello:
         public_key: Ed25519, 32 bytes.
         nonce: 16 bytes, this party's contribution to the session id.
         session: session id, 32 bytes; zero unless the purpose is RESUME.
-        offsets: bytes of the control and data channel that the dialler has received.
+        offsets: how much of the control channel has arrived, and how much of the data channel the program took.
     """
 
     public_key: bytes

@@ -25,7 +25,7 @@ from onionmpc.cli.options import LatencyType
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import OnionMPCError, ProgramError
 from onionmpc.files import write_private
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.catalogue import catalogue, find_program
 from onionmpc.session.local import check_parties, check_program_arguments, default_threshold
 from onionmpc.testnet.network import Latency, PrivateNetwork, Progress
 from onionmpc.text import duration, printable
@@ -212,10 +212,14 @@ async def _run(
 
     with tempfile.TemporaryDirectory(prefix="onionmpc-demo-") as name:
         directory = Path(name)
+        if about := dict(catalogue()).get(program.replace("-", "_")):
+            status.line(f"to compute: {about[0].lower()}{about[1:].rstrip('.')}; each party's input stays its own")
         status.line("starting a private Tor network on this machine")
         async with PrivateNetwork(directory, latency=latency, progress=show):
             network_s = status.elapsed_s()
-            status.line(f"the network is ready after {duration(network_s)}")
+            status.line(
+                f"the network is ready after {duration(network_s)}; now {parties} parties, each with a tor of its own"
+            )
             demonstration = Demo(directory, status)
             await demonstration.run(program, parties, options, private)
             total_s = status.elapsed_s()

@@ -158,6 +158,7 @@ class Computation:
         self._reckoning = Reckoning(common.addresses, identity.onion)
         self._step: Step = "connect"
         self._committed = False
+        self._has_spoken = False
         self._changed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -316,6 +317,7 @@ class Computation:
         """Make the peer our offer."""
         peer = self._peers[party]
         peer.runner = runner
+        peer.heard = True
         low, high = sorted((party, self._mesh.own_number))
         prss = "--no-prss" not in self._common.mpyc_options
         size = hello_bytes(len(self._mesh.roster), self._common.threshold, low, high, prss=prss)
@@ -365,6 +367,8 @@ class Computation:
         runner.send_control(encode_message(Offer(self._common, self._own)))
         for report in self._reckoning.reports:
             runner.send_control(encode_message(report))
+        if self._has_spoken:
+            runner.send_control(encode_message(Verdict(self._reached())))
         if dialled:
             peer.path = await self._network.dialled_path(runner.secure.stream)
             if peer.path is not None:
@@ -426,8 +430,10 @@ class Computation:
 
     def _report(self, about: int, cause: Cause, detail: str) -> None:
         report = Report(self._identity.onion, self._mesh.roster[about], cause, self._step, detail[:500])
-        # A link that ends after something else has failed most likely ends because of that.
-        if not (self._reckoning.failed and cause == "lost") and self._reckoning.add(report):
+        # A link that ends after something else has failed most likely ends because of that. After our Verdict, peers
+        # may have ended that would never hear of a new report.
+        moot = self._has_spoken or (self._reckoning.failed and cause == "lost")
+        if not moot and self._reckoning.add(report):
             self._broadcast(report)
         self._changed.set()
 
@@ -472,13 +478,17 @@ class Computation:
                     async with asyncio.timeout(PROBE_S):
                         # The ping goes out after our reports: who has answered it knows them, and its own are here.
                         await self._until(lambda: all(peer.answered for peer in self._counting()))
-                reached = tuple(self._mesh.roster[peer.number] for peer in self._counting() if peer.heard)
+                reached = self._reached()
                 self._reckoning.add_verdict(self._identity.onion, reached)
+                self._has_spoken = True
                 self._broadcast(Verdict(reached))
                 await self._until(self._all_have_spoken)
 
     def _counting(self) -> list[_Peer]:
         return [peer for peer in self._peers.values() if peer.counts]
+
+    def _reached(self) -> tuple[str, ...]:
+        return tuple(self._mesh.roster[peer.number] for peer in self._counting() if peer.heard)
 
     def _all_have_spoken(self) -> bool:
         # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.

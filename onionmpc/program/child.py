@@ -115,6 +115,8 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
                 f"the script sets the threshold to {mpc.threshold}, agreed was {spec.threshold}: give it as --threshold"
             )
             supervisor.stop(Notice("setup", None, agreed))
+        if number not in sockets:
+            supervisor.stop(Notice("setup", None, "the script starts MPyC again after its shutdown: once is possible"))
 
         def exchanger() -> asyncio.Protocol:
             end: Any = factory()
@@ -127,7 +129,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
         return await attach(factory, int(host.removeprefix("party")))
 
     async def create_server(factory: Callable[[], asyncio.Protocol], **_options: Any) -> Listener:
-        for number in [number for number in sockets if number < spec.number]:
+        for number in range(spec.number):
             await attach(factory, number)
         return Listener()
 

@@ -40,6 +40,7 @@ class LinkRunner:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._over = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def alive(self) -> bool:
@@ -62,6 +63,7 @@ class LinkRunner:
                 for task in both:
                     task.cancel()
         finally:
+            self._drop_alarm()
             await self.secure.close()
         if self._failure is not None:
             raise self._failure
@@ -98,7 +100,7 @@ class LinkRunner:
         """Say that the program took `size` bytes."""
         if self.link.state is State.OPEN:
             self.link.consume(size, time.monotonic())
-            self._wake.set()
+            self._wake_in_time()
 
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
@@ -136,7 +138,7 @@ class LinkRunner:
                 for event in self.link.receive(plaintext, time.monotonic()):
                     self._handle(event)
                 self._room.set()
-                self._wake.set()
+                self._wake_in_time()
                 if self.link.state is not State.OPEN:
                     return
             self._lost("the stream ended")
@@ -175,10 +177,25 @@ class LinkRunner:
             if self.link.state is not State.OPEN:
                 await self.secure.flush(LAST_WORDS_S)
                 return
-            wake_at = self.link.wake_at()
-            delay_s = None if wake_at is None else max(0.0, wake_at - time.monotonic())
-            try:
-                async with asyncio.timeout(delay_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            self._wake_in_time()
+            await self._wake.wait()
+
+    def _wake_in_time(self) -> None:
+        """Wake now if the link owes an answer, else when it wants to, or before."""
+        if self.link.owes():
+            self._wake.set()
+            return
+        at = self.link.wake_at()
+        # An alarm that rings too early is set again then: to put it off with each message would cost more. The link's
+        # clock is time.monotonic(), as that of asyncio's loop.
+        if at is not None and (self._alarm is None or at < self._alarm.when()):
+            self._drop_alarm()
+            self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake.set()
+
+    def _drop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()

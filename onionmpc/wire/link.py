@@ -251,6 +251,10 @@ class Link:
         records = list(_pack(self._frames(now)))
         return (self._streams[-1], records) if records else None
 
+    def owes(self) -> bool:
+        """Return whether something that arrived, or was consumed, wants an answer at once."""
+        return bool(self._urgent) or self._unacknowledged_bytes >= ACK_AFTER_BYTES
+
     def wake_at(self) -> float | None:
         """Return when `transmit` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:

@@ -76,7 +76,7 @@ async def main():
         doubled = await mpc.output(sum(array) * 2)
         told = await mpc.transfer({"party": mpc.pid, "array": np.arange(3) * mpc.pid})
         sockets = inet_sockets() if sys.platform == "linux" else []
-    sys.stdout.write(f"total {total}\n")  # in one piece, since the parties of a test share their standard output
+    sys.stdout.write(f"total {total}\\n")  # in one piece, since the parties of a test share their standard output
     answer(
         total, product, doubled.tolist(), [(one["party"], one["array"].tolist()) for one in told], sys.argv[1:-1],
         sockets, Path("/proc/self/cmdline").read_text() if sys.platform == "linux" else "", sorted(os.environ),
@@ -168,7 +168,7 @@ from mpyc.runtime import mpc
 mpc.run(mpc.start())
 told = mpc.run(mpc.transfer(input("what? ") if sys.argv[1] == "asks" else None))
 mpc.run(mpc.shutdown())
-sys.stdout.write(f"{told}\n")
+sys.stdout.write(f"{told}\\n")
 """
 
 # Run in a process of its own, since a program has its supervisor's standard input.

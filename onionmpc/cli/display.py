@@ -117,7 +117,7 @@ class TextDisplay:
             case PeerDone() | LinkMeasured():
                 pass
             case Trouble(what):
-                self._status.going_on("asking the others what they saw", printable(what))
+                self._status.going_on("this session cannot go on; hearing the others", printable(what))
 
     def ended(self, result: Result) -> None:
         """Show the summary of a computation that ended well."""

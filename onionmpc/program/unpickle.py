@@ -19,6 +19,7 @@ from onionmpc.program.hello import MAX_PAYLOAD_BYTES
 from onionmpc.program.values import BUILDERS, MALFORMED, reduce_value
 
 PROTOCOL = 5  # fixed, since Python's default differs between versions
+_PROLOGUE = bytes([0x80, PROTOCOL])
 MAX_DEPTH = 100  # hashing nested tuples recurses in C without a limit of its own
 _BUILDERS_MODULE = reduce_value.__module__
 
@@ -72,11 +73,15 @@ class RestrictedPickle:
         """
         if len(data) > self._max_bytes:
             raise RemoteProtocolError(f"a message has {len(data)} bytes, expected at most {self._max_bytes}")
+        # Where programs diverge, MPyC takes shares for a pickle: no attack, and named apart from one.
+        doubt = "" if data.startswith(_PROLOGUE) else "; or else the parties' programs have gone different ways"
         try:
             _check_opcodes(data, self._opcodes)
             return _Unpickler(io.BytesIO(data), self._allowed).load()
         except _MALFORMED as error:
-            raise RemoteProtocolError(f"a message is not well formed: {_shown(str(error))}") from error
+            raise RemoteProtocolError(f"a message is not well formed: {_shown(str(error))}{doubt}") from error
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{error.message}{doubt}") from error
 
 
 class _Pickler(pickle.Pickler):

@@ -405,7 +405,8 @@ class Computation:
                 peer.done = True
                 self._person.tell(PeerDone(peer.number))
             case Report():
-                if self._reckoning.add(message):
+                # What we saw is known to us: under our name, others can only repeat or invent.
+                if message.reporter != self._identity.onion and self._reckoning.add(message):
                     self._broadcast(message, besides=peer)
             case Verdict(reaches):
                 peer.answered = True

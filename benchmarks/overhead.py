@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -210,18 +211,17 @@ def compare(cases: Sequence[Case], parties: int, repeats: int, budget_s: float) 
     """
     runs: dict[str, dict[str, list[Run]]] = {case.name: {side: [] for side in SIDES} for case in cases}
     until_s = time.monotonic() + budget_s
-    for repeat in range(repeats):
-        for case in cases:
-            if runs[case.name]["plain"] and time.monotonic() > until_s:
-                say(f"stopping {case.name} at {repeat} of {repeats} repeats: --budget is spent")
-                continue
-            # The second of a pair may find a warmer machine: each side is it every other time.
-            for side in sorted(SIDES, reverse=repeat % 2 == 0):
-                with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
-                    run = SIDES[side](case, parties, Path(name))
-                say(f"{case.name} {repeat + 1}/{repeats} {side}: {run['compute_s'] * 1000:.0f} ms")
-                runs[case.name][side].append(run)
-            check_same_work(case, runs[case.name])
+    for repeat, case in itertools.product(range(repeats), cases):
+        if repeat and time.monotonic() > until_s:
+            say(f"stopping after {repeat} of {repeats} repeats: --budget is spent")
+            break
+        # The second of a pair may find a warmer machine: each side is it every other time.
+        for side in sorted(SIDES, reverse=repeat % 2 == 0):
+            with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
+                run = SIDES[side](case, parties, Path(name))
+            say(f"{case.name} {repeat + 1}/{repeats} {side}: {run['compute_s'] * 1000:.0f} ms")
+            runs[case.name][side].append(run)
+        check_same_work(case, runs[case.name])
     return runs
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from onionmpc.errors import OnionMPCError
 from onionmpc.testnet.network import Latency, PrivateNetwork
 
 PROGRAM = "average-salary"
-SESSION_LIMIT_S = 120.0
+SESSION_LIMIT_S = 90.0
 MIB = 2**20
 # The words for each start of the tors: without anything kept, and with the consensus and the guards of the last time.
 STARTS = ("first", "later")
@@ -33,6 +34,7 @@ STARTS = ("first", "later")
 STEPS = {
     "address_s": "address shown",
     "published_s": "published",
+    "gathered_s": "all gathered",
     "connected_s": "all connected",
     "result_s": "result",
     "ended_s": "ended",
@@ -46,6 +48,7 @@ class Times:
     command_s: float
     connected_s: float = 0.0
     events_s: dict[str, float] = field(default_factory=dict)
+    dial_retries: int = 0
     peak_bytes: int = 0
 
 
@@ -65,6 +68,7 @@ class TimedDemo(Demo):
         times.events_s.setdefault(event["event"], time.monotonic())
         if event["event"] == "link_up" and event["connected"] == event["peers"]:
             times.connected_s = time.monotonic()
+        times.dial_retries += event["event"] == "dial_retry"
         with contextlib.suppress(OSError):  # it may have ended since it wrote this
             times.peak_bytes = memory_of(party.process.pid).get("peak_bytes", 0)
         super()._show(party, event)
@@ -94,9 +98,11 @@ async def run_session(directory: Path, parties: int) -> dict[str, float]:
     return {
         "address_s": max(times.events_s["address_known"] - times.command_s for times in demo.times),
         "published_s": max(times.events_s["published"] - times.command_s for times in demo.times),
+        "gathered_s": max(times.events_s["roster_known"] for times in demo.times) - host_s,
         "connected_s": max(times.connected_s for times in demo.times) - host_s,
         "result_s": max(times.events_s["program_ended"] for times in demo.times) - host_s,
         "ended_s": max(times.events_s["ended"] for times in demo.times) - host_s,
+        "dial_retries": sum(times.dial_retries for times in demo.times),
         "supervisor_peak_mib": max(times.peak_bytes for times in demo.times) / MIB,
     }
 
@@ -118,21 +124,20 @@ async def measure(
         say("starting a private Tor network")
         async with PrivateNetwork(directory, latency=latency):
             network_s = time.monotonic() - before_s
-            for repeat in range(repeats):
-                for size in sizes:
-                    if repeat and time.monotonic() > until_s:
-                        say(f"stopping {size} parties at {repeat} of {repeats} repeats: --budget is spent")
+            for repeat, size in itertools.product(range(repeats), sizes):
+                if repeat and time.monotonic() > until_s:
+                    say(f"stopping after {repeat} of {repeats} repeats: --budget is spent")
+                    break
+                shutil.rmtree(directory / "profiles", ignore_errors=True)
+                for start in STARTS:
+                    try:
+                        session = await run_session(directory, size)
+                    except (OnionMPCError, TimeoutError) as error:
+                        failures += 1
+                        say(f"{size} parties, {start} start: failed ({str(error) or type(error).__name__})")
                         continue
-                    shutil.rmtree(directory / "profiles", ignore_errors=True)
-                    for start in STARTS:
-                        try:
-                            session = await run_session(directory, size)
-                        except (OnionMPCError, TimeoutError) as error:
-                            failures += 1
-                            say(f"{size} parties, {start} start: failed ({error or type(error).__name__})")
-                            continue
-                        say(f"{size} parties, {start} start: result after {session['result_s']:.1f} s")
-                        sessions[size][start].append(session)
+                    say(f"{size} parties, {start} start: result after {session['result_s']:.1f} s")
+                    sessions[size][start].append(session)
     return network_s, sessions, failures
 
 
@@ -147,21 +152,29 @@ def main() -> None:
     parser.add_argument("--parties", type=int, action="append", metavar="M", help="how many (3, 5, 7); repeatable")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of a first and a later start (5)")
     parser.add_argument("--latency", choices=["regions", "none"], default="regions", help="of the network (regions)")
-    parser.add_argument("--budget", type=float, default=240, metavar="S", help="start no further repeat after S (240)")
+    parser.add_argument("--budget", type=float, default=210, metavar="S", help="start no further repeat after S (210)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/startup.json)")
     options = parser.parse_args()
-    network_s, sessions, failures = asyncio.run(
-        measure(options.parties or [3, 5, 7], options.repeats, options.latency, options.budget)
-    )
+    try:
+        network_s, sessions, failures = asyncio.run(
+            measure(options.parties or [3, 5, 7], options.repeats, options.latency, options.budget)
+        )
+    except OnionMPCError as error:
+        sys.exit(f"the private network did not come up: {error.message}")
     results = {
         size: {start: spreads(runs) for start, runs in by_start.items() if runs} for size, by_start in sessions.items()
     }
     rows = [
-        [str(size), start, *(steps[key].show(1) for key in STEPS), steps["supervisor_peak_mib"].show(0)]
+        [
+            *(str(size), start),
+            *(steps[key].show(1) for key in STEPS),
+            *(steps[key].show(0) for key in ("dial_retries", "supervisor_peak_mib")),
+        ]
         for size, by_start in results.items()
         for start, steps in by_start.items()
     ]
-    header = ["parties", "start", *(f"{words}, s" for words in STEPS.values()), "highest memory of a supervisor, MiB"]
+    spans = (f"{words}, s" for words in STEPS.values())
+    header = ["parties", "start", *spans, "dials that failed", "highest memory of a supervisor, MiB"]
     report(
         "startup",
         f"From the command to the result, latency: {options.latency}",

@@ -12,7 +12,6 @@ wait longer after each, up to a minute and more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import itertools
 import math
@@ -197,7 +196,7 @@ class PrivateNetwork:
             stack.callback(remove_state, self.directory)
             regions = self._load_regions()
             await self._wait_for_leftovers()
-            self._tors = self._plan(regions)
+            self._tors = self._plan(stack, regions)
             slots = await self._open_gateways(stack, regions)
             await self._make_keys()
             stack.push_async_callback(self._stop, self._tors)
@@ -245,7 +244,7 @@ class PrivateNetwork:
                 raise TorFailed(f"{len(left)} tors of an earlier network do not end", hint=f"fuser -k {left[0]}")
             await asyncio.sleep(POLL_S)
 
-    def _plan(self, regions: Regions) -> list[_Tor]:
+    def _plan(self, stack: AsyncExitStack, regions: Regions) -> list[_Tor]:
         """Give each tor a name, a region, an address, a port and an empty directory."""
         # Relays first: it is they whom the shares of the regions are about, since authorities carry next to nothing.
         names = [f"relay{i:02}" for i in range(self._relays)] + [f"authority{i}" for i in range(AUTHORITIES)]
@@ -255,7 +254,7 @@ class PrivateNetwork:
             used[region] = used.get(region, 0) + 1
             address = regions.address(region, RELAY_BLOCK, used[region])
             authority = name.startswith("authority")
-            or_port, dir_port = _free_ports(address, 2)
+            or_port, dir_port = _reserve_ports(stack, address, 2)
             tors.append(
                 _Tor(
                     name,
@@ -471,16 +470,20 @@ def _offset_s(vote_at_s: float) -> int:
     return math.ceil(vote_at_s) % VOTING_INTERVAL_S
 
 
-def _free_ports(address: str, count: int) -> list[int]:
-    """Ask the kernel for ports that are free now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        try:
-            for one in sockets:
-                one.bind((address, 0))
-        except OSError as error:
-            raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
-        return [int(one.getsockname()[1]) for one in sockets]
+def _reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
+    """Ask the kernel for ports, and keep them from other networks for as long as the stack lasts.
+
+    A socket that is bound and does not listen keeps the kernel from giving its port to anyone else who asks for any, and
+    does not keep tor from it: tor sets SO_REUSEADDR too. Relays let go of their ports for some seconds on the way up.
+    """
+    sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+    try:
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((address, 0))
+    except OSError as error:
+        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+    return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _fresh_directory(path: Path) -> Path:

@@ -473,8 +473,8 @@ def _offset_s(vote_at_s: float) -> int:
 def _reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
     """Ask the kernel for ports, and keep them from other networks for as long as the stack lasts.
 
-    A socket that is bound and does not listen keeps the kernel from giving its port to anyone else who asks for any, and
-    does not keep tor from it: tor sets SO_REUSEADDR too. Relays let go of their ports for some seconds on the way up.
+    A socket that is bound and does not listen keeps the kernel from giving its port to anyone else who asks for any,
+    and does not keep tor from it: tor sets SO_REUSEADDR too. Relays let go of their ports for some seconds on the way.
     """
     sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
     try:

@@ -242,6 +242,20 @@ def test_an_unknown_identity_is_refused_with_how_to_make_it(refused: Refused) ->
         assert '"onionmpc id new nobody" makes it' in told
 
 
+def test_an_identity_that_takes_part_already_is_refused(refused: Refused) -> None:
+    keystore.create("me", None)
+    with keystore.in_use("me"):
+        for command in (HOST, ("join", INVITE, "--yes"), ("join", B, C, "vote", "--yes")):
+            told = refused(*command, "--identity", "me")
+            assert told.startswith("another session uses the identity me now\n")
+
+
+def test_an_identity_that_cannot_be_locked_is_told(refused: Refused, alone: Path) -> None:
+    keystore.create("me", None)
+    (alone / "state" / "identities" / "me.lock").mkdir()
+    assert refused(*HOST, "--identity", "me").startswith("cannot lock the identity me: Is a directory\n")
+
+
 # --- Programs and their arguments --------------------------------------------------------------------------------
 
 

@@ -191,7 +191,9 @@ def _error(failed: list[DemoParty]) -> OnionMPCError:
     """What to say of parties that did not end well: the first sentence that one of them had."""
     for party in failed:
         if party.summary.get("event") == "failed":
-            error = ProgramError(f"{party.name}: {party.summary['error']}", hint=party.summary["hint"])
+            # "this party" is another one for whoever reads it here.
+            told = party.summary["error"].replace(f"this party ({party.name})", party.name)
+            error = ProgramError(told if "party " in told else f"{party.name}: {told}", hint=party.summary["hint"])
             break
     else:
         error = ProgramError(f"{failed[0].name} ended with status {failed[0].process.returncode}")

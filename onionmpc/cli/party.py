@@ -76,8 +76,11 @@ def host(
     options = PartyOptions(**shared)
     plan = _plan(options, program, private)
     expected = [parse_onion(text) for text in _expand(expect)]
-    identity = _identity(options.identity)
-    with _display(options, private, by_invite=False) as display, _place(options) as tor_options:
+    with (
+        _identity(options.identity) as identity,
+        _display(options, private, by_invite=False) as display,
+        _place(options) as tor_options,
+    ):
         display.tell(AddressKnown(identity.onion))
         party = Party(identity, plan, display)
         table = party.open_table(parties, expected, is_open=is_open)
@@ -123,8 +126,11 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
             "a full list of parties needs --identity",
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
-    identity = _identity(options.identity)
-    with _display(options, private, by_invite=len(invites or onions) == 1) as display, _place(options) as tor_options:
+    with (
+        _identity(options.identity) as identity,
+        _display(options, private, by_invite=len(invites or onions) == 1) as display,
+        _place(options) as tor_options,
+    ):
         display.tell(AddressKnown(identity.onion))
         party = Party(identity, plan, display)
         if len(onions) > 1:
@@ -211,10 +217,14 @@ def _read_list(word: str) -> str:
         ) from error
 
 
-def _identity(name: str | None) -> Identity:
+@contextlib.contextmanager
+def _identity(name: str | None) -> Iterator[Identity]:
     if name is None:
-        return Identity(secrets.token_bytes(SEED_BYTES))
-    return keystore.load(name, ask_passphrase)
+        yield Identity(secrets.token_bytes(SEED_BYTES))
+        return
+    identity = keystore.load(name, ask_passphrase)
+    with keystore.in_use(name):
+        yield identity
 
 
 @contextlib.contextmanager
@@ -252,7 +262,9 @@ async def _over_tor(
         waiting: set[asyncio.Future[Any]] = {computing, network.died}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not computing.done():
+            # A tor that ends takes all links with it: whichever is seen first, the tor is the cause.
+            if network.control.closed.done() and not (computing.done() and computing.exception() is None):
+                await asyncio.wait({network.died})
                 raise network.died.result()
             return computing.result()
         finally:

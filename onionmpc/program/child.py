@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import os
 import runpy
@@ -157,7 +158,10 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
             owed = any(isinstance(payload, asyncio.Future) and not payload.done() for payload in self.buffers.values())
             if not hasattr(self, "closing") and (owed or not _shutting_down(mpc)):
                 supervisor.stop(Notice("closed", self.number, "it ended while another party still waited for it"))
-            super().connection_lost(None)
+            # After an exception in `async with mpc` MPyC closes all links without a shutdown, and then fails on telling
+            # the shutdown that the last one is gone: a traceback that would hide the script's own.
+            with contextlib.suppress(asyncio.InvalidStateError):
+                super().connection_lost(None)
 
     def loads_or_stop(data: bytes) -> Any:
         try:

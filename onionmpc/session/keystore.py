@@ -6,11 +6,12 @@ Knows where key files lie, who may read them and that none is ever overwritten. 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onionmpc import files
@@ -72,6 +73,28 @@ def load(name: str, ask_passphrase: Callable[[], bytes]) -> Identity:
     content = _read(name)
     sealed = describe_key_file(content).sealed
     return decode_key_file(content, ask_passphrase() if sealed else None)
+
+
+@contextlib.contextmanager
+def in_use(name: str) -> Iterator[None]:
+    """Keep an identity to one session at a time, on this machine: two would answer each other's dials.
+
+    Raises:
+        UsageError: another session uses it, or the directory cannot be written.
+    """
+    _check_name(name)
+    with contextlib.ExitStack() as held:
+        try:
+            ours = held.enter_context(files.lock(_directory() / f"{name}.lock"))
+        except OSError as error:
+            raise UsageError(
+                f"cannot lock the identity {name}: {error.strerror}", hint=f"make room in {_directory()}"
+            ) from error
+        if not ours:
+            raise UsageError(
+                f"another session uses the identity {name} now", hint="end that one, or take part under another"
+            )
+        yield
 
 
 def describe(name: str) -> KeyFileFacts:

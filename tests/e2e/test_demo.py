@@ -1,0 +1,123 @@
+"""`onionmpc demo`: a network and a session of its own, and nothing left when it ends, however it ends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from kit import Party, Stage, after
+
+pytestmark = pytest.mark.tor
+
+OWN_NETWORK = True
+NO_LATENCY = ("--latency", "none")
+
+
+async def three(stage: Stage) -> dict[str, Any]:
+    """The demonstration as everyone sees it first."""
+    demo = await stage.run("demo", "demo", "--json", "report.json")
+    await demo.ends()
+    return {"demo": demo, "report": json.loads((stage.folder / "report.json").read_text())}
+
+
+@after(three)
+def test_the_demo_shows_a_whole_session(outcome: dict[str, Any]) -> None:
+    demo = outcome["demo"]
+    assert (demo.code, demo.output) == (0, ""), demo.last_words
+    for sentence in (
+        "$ onionmpc host average-salary --parties 3 -- --demo",
+        "$ onionmpc join @invite-1.txt average-salary -- --demo",
+        "party 2 | average salary of 3 parties: 4200",
+        "link to party 0: 4 relays on this party's side, round trip ",
+        "; stopping the network",
+    ):
+        assert sentence in demo.screen
+    assert "invite-1.txt: " not in demo.screen
+    assert "onionmpc1" not in demo.screen
+
+
+@after(three)
+def test_the_demo_writes_what_it_showed_as_data(outcome: dict[str, Any]) -> None:
+    report = outcome["report"]
+    assert report["program"] == "average-salary"
+    assert report["latency"] == "regions"
+    assert 0 < report["network_s"] < report["total_s"]
+    assert sorted(party["own_number"] for party in report["parties"]) == [0, 1, 2]
+    assert len({party["address"] for party in report["parties"]}) == 3
+    assert len({party["session"] for party in report["parties"]}) == 1
+    for party in report["parties"]:
+        assert party["output"] == ["average salary of 3 parties: 4200"]
+        assert sum(party[step] for step in ("connect_s", "agree_s", "run_s")) < report["total_s"]
+        assert all(link["round_trip_s"] > 0.05 for link in party["links"].values())
+        assert {"published", "roster_known", "agreed", "ended"} <= party["times_s"].keys()
+
+
+async def five(stage: Stage) -> dict[str, Any]:
+    """Five parties vote; what is common to them comes first."""
+    options = ("--parties", "5", "--public", "tea,coffee", "--json", "report.json")
+    demo = await stage.run("demo", "demo", "vote", *options, *NO_LATENCY)
+    await demo.ends()
+    return {"demo": demo, "report": json.loads((stage.folder / "report.json").read_text())}
+
+
+@after(five)
+def test_the_demo_has_room_for_five(outcome: dict[str, Any]) -> None:
+    assert outcome["demo"].code == 0, outcome["demo"].last_words
+    parties = outcome["report"]["parties"]
+    assert sorted(party["own_number"] for party in parties) == [0, 1, 2, 3, 4]
+    assert all(len(party["links"]) == 4 for party in parties)
+    assert len({tuple(party["output"]) for party in parties}) == 1
+    assert "tea" in parties[0]["output"][0]
+
+
+async def failing(stage: Stage) -> Party:
+    """A script that raises at one party."""
+    script = stage.script(
+        "stumble.py",
+        """
+        from mpyc.runtime import mpc
+        async def main():
+            async with mpc:
+                if mpc.pid == 1:
+                    raise RuntimeError("stumbled")
+                print(await mpc.output(mpc.input(mpc.SecInt(32)(1))))
+        mpc.run(main())
+        """,
+    )
+    demo = await stage.run("demo", "demo", script, *NO_LATENCY)
+    await demo.ends()
+    return demo
+
+
+@after(failing)
+def test_a_program_that_fails_ends_the_demo_with_its_words(outcome: Party) -> None:
+    assert outcome.code == 1, outcome.last_words
+    assert outcome.failure == ("the program failed at party 1 while the program ran: it exited with status 1; it said:")
+    assert outcome.words[-1] == "RuntimeError: stumbled"
+
+
+async def interrupted_network(stage: Stage) -> Party:
+    """Ctrl-C while the network comes up."""
+    demo = await stage.run("demo", "demo", *NO_LATENCY)
+    await demo.sees("relays introduce themselves")
+    demo.interrupt()
+    await demo.ends()
+    return demo
+
+
+async def interrupted_session(stage: Stage) -> Party:
+    """Ctrl-C, typed at a terminal, while the parties connect."""
+    demo = await stage.run("demo", "demo", "sort", *NO_LATENCY, terminal=True)
+    await demo.sees("3 of 3 parties are at the host")
+    demo.types("\x03")
+    await demo.ends()
+    return demo
+
+
+@pytest.mark.parametrize("outcome", [interrupted_network, interrupted_session], indirect=True)
+def test_ctrl_c_ends_the_demo_and_all_that_it_started(outcome: Party) -> None:
+    # That nothing is left, the stage has seen.
+    assert outcome.code == 130, outcome.last_words
+    assert "Traceback" not in outcome.screen
+    assert "error" not in outcome.screen

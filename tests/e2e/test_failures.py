@@ -1,0 +1,366 @@
+"""Sessions that fail: every party ends in time, with the right exit code and a sentence that says why."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+from kit import Party, Stage, after, keep_identity, new_identity, same_sentence
+
+pytestmark = pytest.mark.tor
+
+# From a failure to the end of all others (PROTOCOL 3 has 8 s for it; the rest is for ending processes).
+ENDING_S = 15.0
+FOR_EVER = """
+    from mpyc.runtime import mpc
+    async def main():
+        async with mpc:
+            secint = mpc.SecInt(32)
+            print("running", flush=True)
+            while True:
+                await mpc.output(mpc.sum(mpc.input(secint(1))))
+    mpc.run(main())
+"""
+FOR_ONE = """
+    import sys
+    from mpyc.runtime import mpc
+    async def main():
+        async with mpc:
+            if sys.argv[1:] == ["stumble"]:
+                raise RuntimeError("stumbled")
+            print(await mpc.output(mpc.input(mpc.SecInt(32)(1))[0]))
+            while True:
+                await mpc.output(mpc.input(mpc.SecInt(32)(1))[0])
+    mpc.run(main())
+"""
+STATES = ("anna", "ben", "cleo")
+
+
+async def running(stage: Stage, **how: Any) -> list[Party]:
+    """Return three parties whose programs run."""
+    parties = await stage.gathered(stage.script("for_ever.py", FOR_EVER), **how)
+    await asyncio.gather(*(party.prints("running") for party in parties))
+    return parties
+
+
+def seconds(since: float, parties: list[Party]) -> float:
+    """Return how long after `since` the last of them had ended."""
+    return max(party.ended_at_s for party in parties) - since
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# --- Not there ---------------------------------------------------------------------------------------------------
+
+
+async def offline(stage: Stage) -> Party:
+    """Whom we join was never published."""
+    joiner = await stage.start("joiner", "join", new_identity().onion, "--wait", "20s")
+    await joiner.ends()
+    return joiner
+
+
+@after(offline)
+def test_a_host_that_is_offline_is_waited_for_and_then_said_to_be(outcome: Party) -> None:
+    assert outcome.code == 4, outcome.last_words
+    assert outcome.failure.startswith("the host had no terms for us within 20 s")
+    assert "its descriptor is not there" in outcome.heard("dial_retry")[0]["reason"]
+
+
+async def never_full(stage: Stage) -> Party:
+    """Nobody uses the invites."""
+    host = await stage.host("average-salary", "--wait", "5s", private=["--demo"])
+    await host.ends()
+    return host
+
+
+@after(never_full)
+def test_a_host_that_nobody_joins_gives_up(outcome: Party) -> None:
+    assert (outcome.code, outcome.failure) == (4, "the seats were not all taken within 5.0 s"), outcome.last_words
+    assert outcome.hint == "--wait gives the others longer"
+
+
+# --- Who lists whom ----------------------------------------------------------------------------------------------
+
+
+async def other_lists(stage: Stage) -> list[Party]:
+    """Cleo lists somebody else instead of Ben."""
+    onions = {state: keep_identity(stage, state) for state in STATES}
+    lists = {state: [onions[other] for other in STATES if other != state] for state in STATES}
+    lists["cleo"] = [onions["anna"], new_identity().onion]
+    me = ("--identity", "me", "--wait", "100s")
+    for state in STATES:
+        await stage.start(state, "join", *lists[state], "average-salary", *me, private=["--demo"], state=state)
+    await stage.ended()
+    return stage.parties
+
+
+@after(other_lists)
+def test_a_party_with_another_list_stops_all_before_anything_runs(outcome: list[Party]) -> None:
+    for party in outcome:
+        assert party.code in (5, 6), party.last_words
+        assert "parties differs: " in party.failure or "does not accept" in party.failure
+        assert party.hint
+        assert party.output == ""
+
+
+async def one_identity_twice(stage: Stage) -> list[Party]:
+    """The same kept identity in two sessions at once."""
+    keep_identity(stage)
+    me = ("--identity", "me", "--wait", "10s")
+    first = await stage.host("average-salary", *me)
+    await first.hears("address_known")
+    await stage.host("average-salary", *me)
+    await stage.ended()
+    return stage.parties
+
+
+@after(one_identity_twice)
+def test_an_identity_takes_part_once_at_a_time(outcome: list[Party]) -> None:
+    first, second = outcome
+    # Told before there is anything to say in JSON.
+    assert second.words[1].startswith("onionmpc: hint: ")
+    assert (second.code, second.failure) == (2, "another session uses the identity me now")
+    assert first.code == 4
+
+
+# --- Not the same wishes -----------------------------------------------------------------------------------------
+
+
+async def differing(stage: Stage, *options: str, program: str = "vote") -> list[Party]:
+    """A host with two joiners, the second of which wants something else."""
+    host = await stage.host("vote", "--public=tea,coffee", "--wait", "100s", private=["--demo"])
+    first, second = await stage.invites(host, 2)
+    await stage.start("joiner 1", "join", first, private=["--demo"])
+    await stage.start("joiner 2", "join", second, program, *options, private=["--demo"])
+    await stage.ended()
+    return stage.parties
+
+
+async def other_arguments(stage: Stage) -> list[Party]:
+    """What is to be voted on differs."""
+    return await differing(stage, "--public=tea,cocoa")
+
+
+async def other_threshold(stage: Stage) -> list[Party]:
+    """One asks for a threshold of 0."""
+    return await differing(stage, "--threshold=0", "--allow-no-privacy")
+
+
+async def other_program(stage: Stage) -> list[Party]:
+    """One has a script of its own by the same name."""
+    (stage.folder / "mine").mkdir()
+    return await differing(stage, program=stage.script("mine/vote.py", "print('mine')\n"))
+
+
+@after(other_arguments)
+def test_other_public_arguments_are_no_agreement(outcome: list[Party]) -> None:
+    told = disagreement(outcome)
+    assert "public arguments differs: " in told
+    assert "tea,coffee" in told
+    assert "tea,cocoa" in told
+
+
+@after(other_threshold)
+def test_another_threshold_is_no_agreement(outcome: list[Party]) -> None:
+    assert "threshold differs: 0 at party" in disagreement(outcome)
+
+
+@after(other_program)
+def test_another_program_of_that_name_is_no_agreement(outcome: list[Party]) -> None:
+    assert "program file private_input.py differs: missing at party " in disagreement(outcome)
+
+
+def disagreement(parties: list[Party]) -> str:
+    """Return what all parties say of a disagreement."""
+    assert [party.code for party in parties] == [5, 5, 5], [party.last_words for party in parties]
+    assert {party.output for party in parties} == {""}
+    assert all(party.hint for party in parties)
+    # Who differs has known it first, and may say it of itself.
+    return max((party.failure for party in parties), key=len)
+
+
+# --- Lost and failed while the program runs ----------------------------------------------------------------------
+
+
+async def killed(stage: Stage) -> dict[str, Any]:
+    """A party is killed."""
+    parties = await running(stage)
+    parties[1].kill()
+    since = now_s()
+    await stage.ended()
+    return {"lost": parties[1], "others": [parties[0], parties[2]], "after_s": seconds(since, parties)}
+
+
+@after(killed)
+def test_a_killed_party_is_lost_and_all_others_say_so_in_time(outcome: dict[str, Any]) -> None:
+    lost, others = outcome["lost"], outcome["others"]
+    assert [party.code for party in others] == [4, 4], [party.last_words for party in others]
+    assert same_sentence(others).startswith(f"party {lost.number} is lost: no other party reaches it")
+    assert "while the program ran" in others[0].failure
+    assert outcome["after_s"] < ENDING_S
+
+
+async def tor_killed(stage: Stage) -> dict[str, Any]:
+    """A party's own tor is killed."""
+    parties = await running(stage)
+    (tor,) = parties[1].children("tor")
+    os.kill(tor, signal.SIGKILL)
+    since = now_s()
+    await stage.ended()
+    return {"lost": parties[1], "others": [parties[0], parties[2]], "after_s": seconds(since, parties)}
+
+
+@after(tor_killed)
+def test_a_party_without_its_tor_says_so_and_is_lost_to_the_others(outcome: dict[str, Any]) -> None:
+    lost, others = outcome["lost"], outcome["others"]
+    assert lost.code == 3, lost.last_words
+    assert lost.failure.startswith("tor was ended by signal 9")
+    assert [party.code for party in others] == [4, 4], [party.last_words for party in others]
+    assert same_sentence(others).startswith(f"party {lost.number} is lost")
+    assert outcome["after_s"] < ENDING_S
+
+
+async def stumbling(stage: Stage) -> dict[str, Any]:
+    """The script raises at one party."""
+    script = stage.script("for_one.py", FOR_ONE)
+    host = await stage.host(script)
+    first, second = await stage.invites(host, 2)
+    stumbling = await stage.start("stumbling", "join", first, script, private=["stumble"])
+    await stage.start("other", "join", second, script)
+    await stage.ended()
+    return {"failed": stumbling, "all": stage.parties}
+
+
+@after(stumbling)
+def test_a_script_that_raises_ends_it_for_all_and_is_heard_where_it_ran(outcome: dict[str, Any]) -> None:
+    failed, parties = outcome["failed"], outcome["all"]
+    assert [party.code for party in parties] == [1, 1, 1], [party.last_words for party in parties]
+    told = same_sentence(parties)
+    assert told.startswith(f"the program failed at party {failed.number} while the program ran")
+    assert "it exited with status 1" in told
+    assert failed.words[0] == "Traceback (most recent call last):"
+    assert failed.words[-1] == "RuntimeError: stumbled"
+    assert failed.screen.count("Traceback") == 1
+    assert not any("stumbled" in party.screen for party in parties if party is not failed)
+
+
+async def script_killed(stage: Stage) -> dict[str, Any]:
+    """The program process of one party is killed."""
+    parties = await running(stage)
+    (program,) = parties[2].children("onionmpc.program.child")
+    os.kill(program, signal.SIGKILL)
+    since = now_s()
+    await stage.ended()
+    return {"failed": parties[2], "all": parties, "after_s": seconds(since, parties)}
+
+
+@after(script_killed)
+def test_a_killed_script_ends_it_for_all(outcome: dict[str, Any]) -> None:
+    failed, parties = outcome["failed"], outcome["all"]
+    assert [party.code for party in parties] == [1, 1, 1], [party.last_words for party in parties]
+    told = same_sentence(parties)
+    assert told.startswith(f"the program failed at party {failed.number} while the program ran")
+    assert "it was killed by signal 9 (Killed)" in told
+    assert outcome["after_s"] < ENDING_S
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------------------
+
+
+async def leaving_the_table(stage: Stage) -> dict[str, Any]:
+    """A joiner leaves before all are there; another takes its seat; then the host leaves."""
+    host = await stage.host("average-salary", private=["--demo"])
+    first, _ = await stage.invites(host, 2)
+    leaving = await stage.start("leaving", "join", first, private=["--demo"])
+    await leaving.hears("seats_taken")
+    leaving.interrupt()
+    await host.hears("joiner_left")
+    staying = await stage.start("staying", "join", first, private=["--demo"])
+    await staying.hears("seats_taken")
+    host.interrupt()
+    since = now_s()
+    await stage.ended()
+    return {"host": host, "leaving": leaving, "staying": staying, "after_s": seconds(since, [host, staying])}
+
+
+@after(leaving_the_table)
+def test_ctrl_c_before_all_are_there(outcome: dict[str, Any]) -> None:
+    host, leaving, staying = outcome["host"], outcome["leaving"], outcome["staying"]
+    assert leaving.code == 130, leaving.last_words
+    assert host.heard("joiner_left")[0]["seat"] == 1
+    assert [event["seat"] for event in host.heard("joiner_arrived")] == [1, 1]
+    assert host.code == 130, host.last_words
+    assert (staying.code, staying.failure) == (4, "the host ended the gathering"), staying.last_words
+    assert outcome["after_s"] < ENDING_S
+
+
+async def leaving_on_the_way(stage: Stage) -> dict[str, Any]:
+    """One of two leaves while they still wait for the third."""
+    onions = {state: keep_identity(stage, state) for state in STATES}
+    for state in ("anna", "ben"):
+        others = [onions[other] for other in STATES if other != state]
+        await stage.start(state, "join", *others, "average-salary", "--identity", "me", private=["--demo"], state=state)
+    leaving, staying = stage.parties
+    await asyncio.gather(leaving.hears("link_measured"), staying.hears("link_measured"))
+    leaving.interrupt()
+    since = now_s()
+    await stage.ended()
+    return {"leaving": leaving, "staying": [staying], "after_s": seconds(since, stage.parties)}
+
+
+async def leaving_the_question(stage: Stage) -> dict[str, Any]:
+    """A person answers the agreement with Ctrl-C."""
+    host = await stage.host("average-salary", private=["--demo"])
+    first, second = await stage.invites(host, 2)
+    leaving = await stage.start("leaving", "join", first, private=["--demo"], terminal=True)
+    other = await stage.start("other", "join", second, private=["--demo"])
+    await leaving.sees("Compute on these terms?")
+    await asyncio.gather(host.hears("agreement"), other.hears("agreement"))
+    leaving.types("\x03")
+    since = now_s()
+    await stage.ended()
+    return {"leaving": leaving, "staying": [host, other], "after_s": seconds(since, stage.parties)}
+
+
+async def leaving_the_program(stage: Stage) -> dict[str, Any]:
+    """A person types Ctrl-C while the program runs, which reaches both processes."""
+    script = stage.script("for_ever.py", FOR_EVER)
+    host = await stage.host(script)
+    first, second = await stage.invites(host, 2)
+    leaving = await stage.start("leaving", "join", first, script, terminal=True)
+    other = await stage.start("other", "join", second, script)
+    await leaving.sees("Compute on these terms?")
+    leaving.types("y\n")
+    await asyncio.gather(*(party.prints("running") for party in (host, leaving, other)))
+    leaving.types("\x03")
+    since = now_s()
+    await stage.ended()
+    return {"leaving": leaving, "staying": [host, other], "after_s": seconds(since, stage.parties)}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "during"),
+    [
+        (leaving_on_the_way, "while the parties connected"),
+        (leaving_the_question, "while the parties agreed"),
+        (leaving_the_program, "while the program ran"),
+    ],
+    indirect=["outcome"],
+    ids=["connecting", "agreeing", "running"],
+)
+def test_ctrl_c_is_told_to_the_others_as_leaving(outcome: dict[str, Any], during: str) -> None:
+    leaving, staying = outcome["leaving"], outcome["staying"]
+    assert leaving.code == 130, leaving.last_words
+    assert "Traceback" not in leaving.screen
+    for party in staying:
+        assert party.code == 4, party.last_words
+        # The one who leaves knows first how far it was; another may be a step behind.
+        assert "left while" in party.failure
+        assert during in party.failure
+    assert outcome["after_s"] < ENDING_S

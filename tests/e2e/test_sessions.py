@@ -1,0 +1,251 @@
+"""Sessions that go well, from the commands that people type: the ways to a roster, programs and their input."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from kit import INVITE, Party, Stage, after, command_line, forged, keep_identity, same_sentence
+
+pytestmark = pytest.mark.tor
+
+AVERAGE = "average salary of 3 parties: 4200\n"
+ADD = """
+    from mpyc.runtime import mpc
+    number = int(input("your number: "))
+    async def main():
+        async with mpc:
+            secint = mpc.SecInt(32)
+            print("sum:", await mpc.output(mpc.sum(mpc.input(secint(number)))))
+    mpc.run(main())
+"""
+
+
+def profiles(party: Party) -> set[str]:
+    """The profiles that the tors of this party use now."""
+    return {command_line(child).split(" -f ")[1].split()[0] for child in party.children("tor")}
+
+
+# --- A host and invites ------------------------------------------------------------------------------------------
+
+
+async def invited(stage: Stage) -> dict[str, Any]:
+    """Two join by invite and name no program; three strangers knock in between."""
+    host = await stage.host("average-salary", private=["--demo"])
+    first, second = await stage.invites(host, 2)
+    early = await stage.start("early", "join", first, private=["--demo"])
+    await host.hears("joiner_arrived", taken=2)
+    address = host.heard("address_known")[0]["onion"]
+    secret = host.heard("invite_ready")[1]["invite"]
+    strangers = await asyncio.gather(
+        stage.start("used invite", "join", first),
+        stage.start("forged invite", "join", stage.write_invite(forged(secret))),
+        stage.start("no invite", "join", address),
+    )
+    await stage.ended(strangers)
+    late = await stage.start("late", "join", second, private=["--demo"])
+    await asyncio.gather(*(party.hears("roster_known") for party in (host, early, late)))
+    used = [profiles(party) for party in (host, early, late)]
+    await stage.ended()
+    return {"parties": [host, early, late], "strangers": strangers, "profiles": used}
+
+
+@after(invited)
+def test_every_party_gets_the_result_and_nothing_else_on_stdout(outcome: dict[str, Any]) -> None:
+    for party in outcome["parties"]:
+        assert party.code == 0, party.last_words
+        assert party.output == AVERAGE
+        assert party.words == []
+
+
+@after(invited)
+def test_strangers_are_turned_away_with_a_hint_and_disturb_nobody(outcome: dict[str, Any]) -> None:
+    for stranger in outcome["strangers"]:
+        assert stranger.code == 6, stranger.last_words
+        assert stranger.failure.startswith("the host does not let us in: ")
+        assert stranger.hint == "an invite works once, for one party: ask the host for another, or to expect you"
+        assert stranger.output == ""
+    host = outcome["parties"][0]
+    assert len(host.heard("joiner_arrived")) == 2
+    assert host.heard("joiner_left") == []
+
+
+@after(invited)
+def test_parties_of_one_state_directory_never_share_a_tor_profile(outcome: dict[str, Any]) -> None:
+    assert [len(used) for used in outcome["profiles"]] == [1, 1, 1]
+    assert len(set.union(*outcome["profiles"])) == 3
+
+
+@after(invited)
+def test_events_tell_the_whole_story_in_order(outcome: dict[str, Any]) -> None:
+    order = ["address_known", "tor_progress", "published", "roster_known", "link_up", "agreement", "agreed"]
+    order += ["program_ended", "ended"]
+    sessions = set()
+    for party in outcome["parties"]:
+        first = {event["event"]: place for place, event in reversed(list(enumerate(party.events)))}
+        assert [first[name] for name in order] == sorted(first[name] for name in order)
+        times = [event["at_s"] for event in party.events]
+        assert times == sorted(times)
+        sessions.add(party.heard("ended")[0]["session"])
+        assert len(party.heard("peer_done")) == len(party.heard("link_up")) == 2
+    assert len(sessions) == 1
+    assert sorted(party.number for party in outcome["parties"]) == [0, 1, 2]
+
+
+@after(invited)
+def test_each_party_knows_the_relays_of_its_own_side(outcome: dict[str, Any]) -> None:
+    for party in outcome["parties"]:
+        links = party.heard("ended")[0]["links"]
+        # The lower number dials (PROTOCOL 3): three relays to the rendezvous point, and four from the service to it.
+        assert {int(peer): link["own_relays"] for peer, link in links.items()} == {
+            peer: 3 if party.number < peer else 4 for peer in range(3) if peer != party.number
+        }
+        assert all(link["round_trip_s"] > 0 for link in links.values())
+
+
+# --- Expected addresses, open seats, full lists ------------------------------------------------------------------
+
+
+async def five(stage: Stage) -> list[Party]:
+    """A host, two parties that it expects by address, and two with invites."""
+    onions = [keep_identity(stage, state) for state in ("anna", "ben")]
+    (stage.folder / "expected.txt").write_text(f"# ours\n{onions[0]}  # Anna\n\n{onions[1].upper()}\n")
+    host = await stage.host(
+        "vote", "--expect", "@expected.txt", "--public", "tea,coffee", parties=5, private=["--demo"]
+    )
+    invites = await stage.invites(host, 2)
+    address = host.heard("address_known")[0]["onion"]
+    me = ("--identity", "me")
+    await asyncio.gather(
+        *(stage.start(state, "join", address, *me, private=["--demo"], state=state) for state in ("anna", "ben")),
+        *(stage.start(invite, "join", invite, private=["--demo"]) for invite in invites),
+    )
+    await stage.ended()
+    return stage.parties
+
+
+@after(five)
+def test_five_parties_some_expected_and_some_invited(outcome: list[Party]) -> None:
+    assert [party.code for party in outcome] == [0] * 5, [party.last_words for party in outcome if party.code]
+    assert len({party.output for party in outcome}) == 1
+    assert outcome[0].output.count("tea") == 1
+    assert len(outcome[0].heard("invite_ready")) == 2
+
+
+async def open_table(stage: Stage) -> list[Party]:
+    """Whoever knows the address sits down; numpy arrays are computed on."""
+    options = ("--rows", "500", "--columns", "5")
+    host = await stage.host("regression", "--open", *(f"--public={option}" for option in options))
+    address = (await host.hears("address_known"))["onion"]
+    await asyncio.gather(*(stage.start(f"joiner {number}", "join", address, "regression") for number in (1, 2)))
+    await stage.ended()
+    return stage.parties
+
+
+@after(open_table)
+def test_an_open_table_needs_no_invites_and_large_arrays_arrive(outcome: list[Party]) -> None:
+    assert [party.code for party in outcome] == [0, 0, 0], [party.last_words for party in outcome if party.code]
+    assert outcome[0].heard("invite_ready") == []
+    assert len({party.output for party in outcome}) == 1
+    assert "x5" in outcome[0].output
+
+
+async def full_list(stage: Stage) -> list[Party]:
+    """No host: each lists the others, in an order of its own."""
+    states = ("anna", "ben", "cleo")
+    onions = {state: keep_identity(stage, state) for state in states}
+    for turn, state in enumerate(states):
+        others = [onions[other] for other in (*states[turn:], *states[:turn]) if other != state]
+        await stage.start(state, "join", *others, "secret-santa", "--identity", "me", state=state)
+    await stage.ended()
+    return stage.parties
+
+
+@after(full_list)
+def test_a_full_list_in_any_order_needs_no_host(outcome: list[Party]) -> None:
+    assert [party.code for party in outcome] == [0, 0, 0], [party.last_words for party in outcome if party.code]
+    assert all(party.output.count("\n") == 1 for party in outcome)
+    assert len({party.heard("roster_known")[0]["addresses"][0] for party in outcome}) == 1
+    assert len({party.output for party in outcome}) == 3
+
+
+# --- Input, and people at terminals ------------------------------------------------------------------------------
+
+
+async def people(stage: Stage) -> dict[str, Any]:
+    """A person at the host and one who joins, asked and answering; a third party reads its input from a pipe."""
+    add = stage.script("add.py", ADD)
+    host = await stage.host(add, terminal=True)
+    invites = await stage.invites(host, 2)
+    joiner = await stage.start("joiner", "join", invites[0], add, terminal=True)
+    piped = await stage.start("piped", "join", invites[1], add, stdin="30\n")
+    for times, answer in ((1, "\n"), (2, "yes\n")):
+        await host.sees("Let this party take part? [Y/n]", times)
+        host.types(answer)
+    for person in (host, joiner):
+        await person.sees("Compute on these terms? [y/N]")
+        person.types("maybe\n")
+        await person.sees("Compute on these terms? [y/N]", 2)
+        person.types("y\n")
+    for person, number in ((host, 7), (joiner, 5)):
+        await person.sees("all parties agreed; the program runs")
+        await person.prints("your number: ")
+        person.types(f"{number}\n")
+    await stage.ended()
+    return {"people": [host, joiner], "piped": piped}
+
+
+@after(people)
+def test_people_are_asked_at_their_terminal_and_the_program_reads_there(outcome: dict[str, Any]) -> None:
+    for person in outcome["people"]:
+        assert person.code == 0, person.last_words
+        assert person.output == "your number: sum: 42\n"
+        assert "done: connected in " in person.screen
+    assert outcome["piped"].output == "your number: sum: 42\n"
+
+
+@after(people)
+def test_the_agreement_on_the_screen_says_who_can_read_what(outcome: dict[str, Any]) -> None:
+    host, joiner = (person.screen for person in outcome["people"])
+    for screen in (host, joiner):
+        assert "add (1 file, SHA-256 " in screen
+        assert "Any 2 of these 3 addresses together can read your input." in screen
+        assert screen.count(" (you)") == 1
+    assert "You rely on the host for who the others are" in joiner
+    assert "You rely on the host" not in host
+    roster = [line.split("roster")[1].split()[:4] for line in host.splitlines() if line.startswith("  roster")]
+    assert " ".join(roster[0]) in joiner
+
+
+async def person_says_no(stage: Stage) -> dict[str, Any]:
+    """The person at the host refuses a joiner, takes two others, and then says no to the agreement."""
+    host = await stage.host("average-salary", terminal=True, private=["--demo"])
+    invites = await stage.invites(host, 2)
+    refused = await stage.start("refused", "join", invites[0])
+    await host.sees("Let this party take part?")
+    host.types("n\n")
+    invites = await stage.invites(host, 3)
+    joiners = [await stage.start(invite, "join", invite, private=["--demo"]) for invite in invites[1:]]
+    for times in (2, 3):
+        await host.sees("Let this party take part?", times)
+        host.types("y\n")
+    await host.sees("Compute on these terms?")
+    host.types("no\n")
+    await stage.ended()
+    return {"host": host, "refused": refused, "joiners": joiners}
+
+
+@after(person_says_no)
+def test_a_refused_joiner_hears_it_and_the_host_gives_another_invite(outcome: dict[str, Any]) -> None:
+    assert outcome["refused"].code == 5, outcome["refused"].last_words
+    assert outcome["refused"].failure == "the host refused this party: the host does not want this party"
+    assert len(set(INVITE.findall(outcome["host"].screen))) == 3
+
+
+@after(person_says_no)
+def test_no_to_the_agreement_ends_it_for_all_with_one_sentence(outcome: dict[str, Any]) -> None:
+    host, joiners = outcome["host"], outcome["joiners"]
+    assert [party.code for party in (host, *joiners)] == [5, 5, 5], [party.last_words for party in joiners]
+    assert same_sentence([host, *joiners]).endswith(" did not agree: its person said no")
+    assert {joiner.output for joiner in joiners} == {""}

@@ -32,6 +32,9 @@ class DirectPlace(DirectNetwork):
         super().__init__(directory, onion)
         self.died: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
+    async def failure(self) -> None:
+        """Say that nothing is wrong with it."""
+
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """Dial as soon as there is something to dial."""
         async with asyncio.timeout(timeout_s):

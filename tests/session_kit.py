@@ -238,6 +238,7 @@ async def room(parties: int, plan: Plan, plans: dict[int, Plan] | None = None) -
 def run(work: Awaitable[None], deadline_s: float = DEADLINE_S) -> None:
     """Run a test: it ends in time, no callback or forgotten task fails, and no process of ours is left."""
     failures: list[dict[str, Any]] = []
+    before = processes_of_ours()  # such as the private network of other tests
 
     async def bounded() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, what: failures.append(what))
@@ -246,7 +247,7 @@ def run(work: Awaitable[None], deadline_s: float = DEADLINE_S) -> None:
 
     asyncio.run(bounded())
     assert failures == []
-    assert processes_of_ours() == []
+    assert processes_of_ours() == before
 
 
 def processes_of_ours(parent: int | None = None) -> list[int]:

@@ -131,6 +131,11 @@ class TextDisplay:
         """The error itself is printed by the main command."""
         self.close()
 
+    def left(self) -> None:
+        """Show that this party left by its person's will."""
+        self.close()
+        self._status.line("left; the others were told, and everything here is stopped")
+
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may stay."""
         self._status.line(f"{onion} wants seat {seat}")
@@ -200,6 +205,10 @@ class JsonDisplay:
     def failed(self, error: OnionMPCError) -> None:
         """Write the error."""
         self._write("failed", {"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
+
+    def left(self) -> None:
+        """Write that this party left by its person's will."""
+        self._write("left", {})
 
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Write who came; `--yes` is required with JSON."""

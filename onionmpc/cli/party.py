@@ -239,6 +239,9 @@ def _display(options: PartyOptions, private: tuple[str, ...], *, by_invite: bool
             # It has been told in JSON: no line of text beside it.
             raise click.exceptions.Exit(error.exit_code) from error
         raise
+    except KeyboardInterrupt:
+        display.left()
+        raise
     finally:
         display.close()
 
@@ -263,9 +266,9 @@ async def _over_tor(
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             # A tor that ends takes all links with it: whichever is seen first, the tor is the cause.
-            if network.control.closed.done() and not (computing.done() and computing.exception() is None):
-                await asyncio.wait({network.died})
-                raise network.died.result()
+            ended_well = computing.done() and not computing.cancelled() and computing.exception() is None
+            if not ended_well and (failure := await network.failure()):
+                raise failure
             return computing.result()
         finally:
             computing.cancel()

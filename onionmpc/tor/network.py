@@ -159,6 +159,13 @@ class TorNetwork:
         """See `Network.accepted_path`."""
         return circuits.accepted_path(await self._circuits(), self._identity.onion, rendezvous)
 
+    async def failure(self) -> TorError | None:
+        """Return why tor, or the way to it, is gone; None while it is there."""
+        if not self.control.closed.done():
+            return None
+        await asyncio.wait({self.died})
+        return self.died.result()
+
     async def close(self) -> None:
         """Withdraw the service and cut what was accepted."""
         await self._open.aclose()

@@ -23,6 +23,7 @@ from onionmpc.cli.demo import Demo, DemoParty
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import OnionMPCError
 from onionmpc.testnet.network import Latency, PrivateNetwork
+from onionmpc.testnet.place import profiles_directory
 
 PROGRAM = "average-salary"
 SESSION_LIMIT_S = 90.0
@@ -128,7 +129,7 @@ async def measure(
                 if repeat and time.monotonic() > until_s:
                     say(f"stopping after {repeat} of {repeats} repeats: --budget is spent")
                     break
-                shutil.rmtree(directory / "profiles", ignore_errors=True)
+                shutil.rmtree(profiles_directory(directory), ignore_errors=True)
                 for start in STARTS:
                     try:
                         session = await run_session(directory, size)

@@ -259,7 +259,7 @@ def test_a_tor_that_is_too_old(base: Path, tmp_path: Path, monkeypatch: pytest.M
         ("Couldn't write to state: No space left on device", "the disk is full", "free some space"),
         ("Couldn't create data directory: Permission denied", "it may not write", "owner and mode"),
         ("It looks like another Tor process is running with the same data directory.", "another tor", "--profile"),
-        ("Something new", "exit code 3", "by hand"),
+        ("Something new", "exit code 3", "doctor"),
     ],
 )
 def test_what_tor_said_last_is_the_reason(

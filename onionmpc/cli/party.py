@@ -21,7 +21,6 @@ from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions, party_options
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.errors import OnionMPCError, UsageError
-from onionmpc.files import private_directory
 from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_program, program_files
@@ -297,7 +296,7 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
     with join_testnet(options.testnet, options.region) as place:
         yield TorOptions(
             profile=options.profile,
-            profiles=private_directory(options.testnet / "profiles"),
+            profiles=place.profiles,
             extra_torrc=place.torrc,
             bootstrap_timeout_s=options.bootstrap_timeout,
             publish_timeout_s=options.publish_timeout,

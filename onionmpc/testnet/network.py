@@ -31,7 +31,7 @@ from typing import Literal, Self
 
 from onionmpc.errors import TorFailed, TorNotFound, UsageError
 from onionmpc.files import private_directory, write_private
-from onionmpc.testnet.place import common_torrc, fragment
+from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
 from onionmpc.testnet.proxy import Endpoint, Gateway
 from onionmpc.testnet.regions import (
     MAX_ONE_WAY_MS,
@@ -196,6 +196,8 @@ class PrivateNetwork:
             stack.callback(remove_state, self.directory)
             regions = self._load_regions()
             await self._wait_for_leftovers()
+            # A party's tor that knows the relays of an earlier network would look for these.
+            shutil.rmtree(profiles_directory(self.directory), ignore_errors=True)
             self._tors = self._plan(stack, regions)
             slots = await self._open_gateways(stack, regions)
             await self._make_keys()

@@ -27,11 +27,13 @@ class PartyPlace:
         address: a loopback address of its own (on macOS that of all); relays see its tor there.
         region: the region that its latency counts from.
         torrc: lines for its tor, before those of its own.
+        profiles: where the tors of this network's parties keep their directories.
     """
 
     address: str
     region: str
     torrc: str
+    profiles: Path
 
 
 @contextlib.contextmanager
@@ -54,7 +56,7 @@ def join_testnet(directory: Path, region: str | None = None) -> Iterator[PartyPl
     for slot in wanted:
         with lock(place_lock(directory, slot)) as free:
             if free:
-                yield _place(state, slot)
+                yield _place(state, slot, private_directory(profiles_directory(directory)))
                 return
     raise UsageError(f"all {len(wanted)} places for parties are taken", hint="end some parties, or choose no region")
 
@@ -83,9 +85,14 @@ def fragment(name: str, **values: str | int) -> str:
     return Template((shipped("torrc.d") / f"{name}.torrc").read_text(encoding="utf-8")).substitute(values)
 
 
-def _place(state: NetworkState, slot: PartySlot) -> PartyPlace:
+def profiles_directory(directory: Path) -> Path:
+    """Return where parties' tors keep what they know of this network, which the next one in the directory is not."""
+    return directory / "profiles"
+
+
+def _place(state: NetworkState, slot: PartySlot, profiles: Path) -> PartyPlace:
     gateway = f"{slot.address}:{slot.gateway_port}" if slot.gateway_port else ""
     torrc = common_torrc(state.directory_authorities, gateway) + fragment(
         "testnet-party", number=slot.number, region=slot.region
     )
-    return PartyPlace(slot.address, slot.region, torrc)
+    return PartyPlace(slot.address, slot.region, torrc, profiles)

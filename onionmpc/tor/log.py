@@ -41,7 +41,7 @@ CAUSES = (
         "mend the extra torrc lines",
     ),
 )
-NO_CAUSE = ("", "run it by hand to see more: tor --verify-config")
+NO_CAUSE = ("", "onionmpc doctor looks over this machine")
 
 
 class TorLog:

@@ -163,8 +163,8 @@ def _is_hearsay(report: Report) -> bool:
 
 def _hint(conclusion: Conclusion) -> str:
     match conclusion.report.cause:
-        case "agreement" if conclusion.report.about != conclusion.report.reporter:
-            return "agree with the others on the same program, arguments and versions, and start again"
+        case "agreement":
+            return "talk with the others about what to run and with which versions, and start again"
         case "refused":
             return "it lists other parties, or serves another session: compare the lists of addresses"
         case "left" | "lost":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import click
@@ -43,19 +43,19 @@ from onionmpc.session.invite import format_invite
 from onionmpc.text import duration, printable
 
 
+@dataclass(frozen=True, slots=True)
 class Answers:
     """What is the same for every display.
 
-    Args:
+    Attributes:
         yes: answer every question with yes.
         private_arguments: how many arguments stay with this party.
         by_invite: whether a host tells us who the others are.
     """
 
-    def __init__(self, *, yes: bool, private_arguments: int, by_invite: bool) -> None:
-        self.yes = yes
-        self.private_arguments = private_arguments
-        self.by_invite = by_invite
+    yes: bool
+    private_arguments: int
+    by_invite: bool
 
 
 class TextDisplay:

@@ -15,7 +15,6 @@ import msgspec
 from onionmpc.errors import AgreementError
 from onionmpc.text import printable
 
-PROTOCOL_VERSION = 1
 AGREEMENT_LABEL = b"onionmpc/1 agreement"
 ROSTER_LABEL = b"onionmpc/1 roster"
 FINGERPRINT_BYTES = 10

@@ -16,8 +16,9 @@ from pathlib import Path
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.program.catalogue import Program, program_files
-from onionmpc.session.agreement import PROTOCOL_VERSION, Common
+from onionmpc.session.agreement import Common
 from onionmpc.text import printable
+from onionmpc.wire.handshake import VERSION
 
 WIRE_OPTIONS_WITH_VALUE = frozenset({"-L", "--bit-length", "-K", "--sec-param"})
 WIRE_OPTIONS = frozenset({"--no-prss", "--mix32-64bit"})
@@ -131,7 +132,7 @@ def common_fields(
     """Return the common fields of the agreement as this party sees them."""
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
     return Common(
-        protocol=PROTOCOL_VERSION,
+        protocol=VERSION,
         addresses=tuple(addresses),
         threshold=threshold,
         program=program.name,

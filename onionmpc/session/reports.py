@@ -94,10 +94,6 @@ class Reckoning:
         """All that was reported, in the order of arrival."""
         return tuple(self._reports)
 
-    def called_lost(self) -> set[str]:
-        """Return the parties that some report calls lost."""
-        return {report.about for report in self._reports if report.cause == "lost"}
-
     def conclude(self) -> Conclusion:
         """Pick the one report that everyone picks."""
         report = min(self._reports, key=self._rank)

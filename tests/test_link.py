@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -32,7 +33,10 @@ from onionmpc.wire.frames import (
 from onionmpc.wire.link import (
     ACK_AFTER_BYTES,
     ACK_DELAY_S,
+    OWN_SHARE_BYTES,
     PING_AFTER_S,
+    SILENCE_LIMIT_S,
+    SUSPECT_AFTER_S,
     WINDOW_BYTES,
     ControlBytes,
     Event,
@@ -41,6 +45,7 @@ from onionmpc.wire.link import (
     LinkClosed,
     ProgramBytes,
     ProgramEnd,
+    ReplayBudget,
     RoundTrip,
     State,
 )
@@ -49,7 +54,7 @@ T0 = 1000.0
 CONTROL, DATA = Channel
 
 
-def attached(**settings: int) -> Link:
+def attached(**settings: Any) -> Link:
     """A link on stream 0 that has sent its first ping."""
     link = Link(**settings)
     link.attach(0, T0)
@@ -57,14 +62,13 @@ def attached(**settings: int) -> Link:
     return link
 
 
-def said(link: Link, now: float = T0) -> list[Frame]:
-    """The frames that a link sends now."""
-    outgoing = link.transmit(now)
-    return [] if outgoing is None else [frame for record in outgoing[1] for frame in decode_frames(record)]
+def said(link: Link, now: float = T0, stream: int = 0) -> list[Frame]:
+    """The frames that a link sends over a stream now."""
+    return [frame for record in link.transmit(stream, now) for frame in decode_frames(record)]
 
 
-def hear(link: Link, *frames: Frame, now: float = T0) -> list[Event]:
-    return link.receive(b"".join(map(encode_frame, frames)), now)
+def hear(link: Link, *frames: Frame, now: float = T0, stream: int = 0) -> list[Event]:
+    return link.receive(stream, b"".join(map(encode_frame, frames)), now)
 
 
 def refused(link: Link, *frames: Frame, code: AbortCode) -> str:
@@ -94,7 +98,7 @@ def test_both_channels_and_the_end_arrive() -> None:
 def test_nothing_is_sent_without_a_stream() -> None:
     link = Link()
     link.send_control(b"hello")
-    assert link.transmit(T0) is None
+    assert said(link) == []
     assert link.wake_at() is None
 
 
@@ -119,10 +123,7 @@ def test_the_end_of_an_empty_channel_is_an_end() -> None:
 def test_records_are_as_few_and_as_large_as_they_can_be() -> None:
     link = attached()
     link.send_data(bytes(2 * MAX_RECORD_BYTES))
-    outgoing = link.transmit(T0)
-    assert outgoing is not None
-    stream, records = outgoing
-    assert stream == 0
+    records = link.transmit(0, T0)
     assert [len(record) for record in records[:2]] == [MAX_RECORD_BYTES, MAX_RECORD_BYTES]
     assert len(records) == 3
 
@@ -392,7 +393,7 @@ def test_an_end_at_another_byte_is_refused(offset: int) -> None:
 def test_what_is_no_frame_is_refused() -> None:
     link = attached()
     with pytest.raises(RemoteProtocolError):
-        link.receive(b"\x63\x00\x00", T0)
+        link.receive(0, b"\x63\x00\x00", T0)
     assert said(link) == [Abort(AbortCode.FRAME)]
 
 
@@ -455,27 +456,40 @@ def test_a_cut_sends_again_what_was_not_acknowledged() -> None:
     said(link)
     hear(link, Ack(0, 2))
     link.detach(0)
-    assert link.transmit(T0) is None
+    assert said(link) == []
     link.attach(1, T0)
-    assert said(link)[-2:] == [Data(DATA, 2, b"llo"), End(5)]
+    assert said(link, stream=1)[-2:] == [Data(DATA, 2, b"llo"), End(5)]
     link.detach(1)
     link.attach(2, T0, peer_offsets=(0, 5))
-    assert [frame for frame in said(link) if isinstance(frame, Data | End)] == [End(5)]
-    hear(link, Ack(0, 6))
+    assert [frame for frame in said(link, stream=2) if isinstance(frame, Data | End)] == [End(5)]
+    hear(link, Ack(0, 6), stream=2)
     link.detach(2)
     link.attach(3, T0, peer_offsets=(0, 6))
-    assert not [frame for frame in said(link) if isinstance(frame, Data | End)]
+    assert not [frame for frame in said(link, stream=3) if isinstance(frame, Data | End)]
 
 
 def test_the_newest_stream_is_sent_over_and_the_one_before_it_when_it_breaks() -> None:
     link = attached()
     link.attach(1, T0)
     link.send_data(b"hello")
-    assert link.transmit(T0)[0] == 1  # type: ignore[index]
+    assert said(link) == []
+    assert said(link, stream=1) == [Ping(2), Data(DATA, 0, b"hello")]
     link.detach(1)
-    stream, records = link.transmit(T0)  # type: ignore[misc]
-    assert stream == 0
-    assert encode_frame(Data(DATA, 0, b"hello")) in records[0]
+    assert Data(DATA, 0, b"hello") in said(link)
+
+
+def test_an_answer_goes_over_the_stream_of_its_question() -> None:
+    link = attached()
+    link.attach(1, T0)
+    hear(link, Ping(7), stream=0)
+    assert said(link, stream=1) == [Ping(2)]
+    assert said(link, stream=0) == [Pong(7)]
+
+
+def test_what_comes_over_a_stream_that_is_gone_is_not_heard() -> None:
+    link = attached()
+    link.detach(0)
+    assert hear(link, Data(CONTROL, 0, b"late")) == []
 
 
 def test_a_handshake_that_claims_bytes_never_sent_is_refused() -> None:
@@ -495,17 +509,107 @@ def test_what_the_program_has_not_taken_still_fills_the_window_after_a_cut() -> 
     sender.attach(1, T0, peer_offsets=receiver.offsets())
     assert sender.room() == 30
     sender.send_data(bytes(30))
-    assert hear(receiver, *said(sender)) == [ProgramBytes(bytes(30))]
+    assert hear(receiver, *said(sender, stream=1)) == [ProgramBytes(bytes(30))]
 
 
 def test_an_acknowledgement_that_may_be_lost_with_a_stream_is_said_again() -> None:
     receiver = attached()
     receiver.attach(1, T0)
     hear(receiver, Data(CONTROL, 0, b"hello"))
-    assert Ack(5, 0) in said(receiver, T0 + 1)
+    assert Ack(5, 0) in said(receiver, T0 + 1, stream=1)
     receiver.detach(1)
     assert said(receiver, T0 + 1) == [Ack(5, 0)]
     assert said(receiver, T0 + 2) == []
+
+
+# --- Doubt --------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_suspicious_after_three_missed_beats_and_not_before() -> None:
+    link = attached()
+    assert not link.suspicious(T0 + SUSPECT_AFTER_S - 0.1)
+    assert link.suspicious(T0 + SUSPECT_AFTER_S)
+    hear(link, Pong(1), now=T0 + SUSPECT_AFTER_S)
+    assert not link.suspicious(T0 + SUSPECT_AFTER_S)
+    assert link.state is State.OPEN
+
+
+def test_a_link_without_streams_is_suspicious() -> None:
+    link = attached()
+    link.detach(0)
+    assert link.suspicious(T0)
+
+
+def test_a_stream_that_brings_nothing_is_left_for_one_that_does() -> None:
+    link = attached()
+    link.attach(1, T0)
+    said(link, stream=1)
+    hear(link, Pong(1), now=T0 + 1)
+    link.send_data(b"hello")
+    assert said(link, T0 + 2, stream=1) == [Data(DATA, 0, b"hello")]
+    assert said(link, T0 + 2) == []
+    assert Data(DATA, 0, b"hello") in said(link, T0 + SUSPECT_AFTER_S)
+    assert not link.suspicious(T0 + SUSPECT_AFTER_S)
+
+
+def test_a_stream_that_stays_silent_is_stale() -> None:
+    link = attached()
+    link.attach(1, T0 + 1)
+    assert link.stale(T0 + SILENCE_LIMIT_S - 1) == []
+    assert link.stale(T0 + SILENCE_LIMIT_S) == [0]
+
+
+def test_after_a_sleep_every_stream_is_doubted_until_it_brings_something() -> None:
+    link = attached()
+    hear(link, Pong(1))
+    link.doubt(T0 + 1000)
+    assert link.suspicious(T0 + 1000)
+    # It was not the peer that was away.
+    assert link.silent_for(T0 + 1000) == 0
+    assert said(link, T0 + 1000) == [Ping(2)]
+    hear(link, Pong(2), now=T0 + 1001)
+    assert not link.suspicious(T0 + 1001)
+
+
+def test_a_ping_that_is_due_leaves_even_if_something_comes_first() -> None:
+    link = Link()
+    link.attach(0, T0)
+    hear(link, Ack(0, 0), now=T0 + 1)
+    assert said(link, T0 + 1) == [Ping(1)]
+
+
+def test_last_words_go_over_every_stream() -> None:
+    link = attached()
+    link.attach(1, T0)
+    link.close()
+    assert said(link) == said(link, stream=1) == [Close()]
+
+
+# --- All links together -------------------------------------------------------------------------------------
+
+
+def test_links_share_what_they_hold_and_each_keeps_a_share_of_its_own() -> None:
+    budget = ReplayBudget(OWN_SHARE_BYTES + 1000)
+    first, second = attached(budget=budget), attached(budget=budget)
+    first.send_data(bytes(first.room()))
+    assert first.room() == 0
+    assert second.room() == OWN_SHARE_BYTES
+    second.send_data(bytes(OWN_SHARE_BYTES))
+    assert second.room() == 0
+    said(first)
+    hear(first, Ack(0, OWN_SHARE_BYTES + 1000))
+    assert second.room() == 1000
+
+
+@pytest.mark.parametrize("end", [lambda link: link.close(), lambda link: hear(link, Close())], ids=["ours", "theirs"])
+def test_a_link_that_ends_lets_go_of_what_it_held(end: Callable[[Link], object]) -> None:
+    budget = ReplayBudget(1000)
+    link = attached(budget=budget)
+    link.send_data(bytes(600))
+    assert budget.left == 400
+    end(link)
+    end(link)
+    assert budget.left == 1000
 
 
 # --- Any schedule -------------------------------------------------------------------------------------------
@@ -536,8 +640,8 @@ class Party:
         self.taken += size
         self.link.consume(size, now)
 
-    def receive(self, record: bytes, now: float) -> None:
-        for event in self.link.receive(record, now):
+    def receive(self, stream: int, record: bytes, now: float) -> None:
+        for event in self.link.receive(stream, record, now):
             match event:
                 case ControlBytes(payload):
                     self.got[CONTROL] += payload
@@ -630,19 +734,26 @@ class AnySchedule(RuleBasedStateMachine):
             wire.held[side] = True
             self.parties[side].link.attach(wire.number, self.now, peer_offsets=wire.offsets[1 - side])
 
+    @precondition(lambda self: self.wires)
+    @rule(side=SIDES, pick=st.integers(0, 5))
+    def transmit_over_one(self, side: int, pick: int) -> None:
+        """A stream that takes no bytes stops no other."""
+        wire = self.wires[pick % len(self.wires)]
+        records = self.parties[side].link.transmit(wire.number, self.now)
+        assert wire.held[side] or not records
+        if not wire.left[1 - side]:
+            wire.on_its_way_to[1 - side].extend(records)
+
     @rule(side=SIDES)
     def transmit(self, side: int) -> None:
         link = self.parties[side].link
-        outgoing = link.transmit(self.now)
+        for pick in range(len(self.wires)):
+            self.transmit_over_one(side, pick)
         # Or whoever waits for `wake_at` would turn without end.
-        assert link.transmit(self.now) is None
+        for pick, wire in enumerate(self.wires):
+            assert not link.transmit(wire.number, self.now), pick
+            assert not wire.held[side] or not link.owes(wire.number)
         assert (link.wake_at() or T0 * 1000) > self.now
-        if outgoing is not None:
-            number, records = outgoing
-            wire = next(wire for wire in self.wires if wire.number == number)
-            assert wire.held[side]
-            if not wire.left[1 - side]:
-                wire.on_its_way_to[1 - side].extend(records)
 
     @precondition(lambda self: self.wires)
     @rule(side=SIDES, pick=st.integers(0, 5), count=st.integers(1, 5))
@@ -650,7 +761,7 @@ class AnySchedule(RuleBasedStateMachine):
         wire = self.wires[pick % len(self.wires)]
         if wire.held[side]:
             for _ in range(min(count, len(wire.on_its_way_to[side]))):
-                self.parties[side].receive(wire.on_its_way_to[side].popleft(), self.now)
+                self.parties[side].receive(wire.number, wire.on_its_way_to[side].popleft(), self.now)
 
     @precondition(lambda self: self.wires)
     @rule(side=SIDES, pick=st.integers(0, 5), kept=st.integers(0, 5))
@@ -673,6 +784,10 @@ class AnySchedule(RuleBasedStateMachine):
     def ping(self, side: int) -> None:
         self.parties[side].link.ping()
 
+    @rule(side=SIDES)
+    def sleep(self, side: int) -> None:
+        self.parties[side].link.doubt(self.now)
+
     # -- what holds at all times, and in the end
 
     @invariant()
@@ -689,7 +804,7 @@ class AnySchedule(RuleBasedStateMachine):
         for party in self.parties:
             assert party.waiting <= SMALL_WINDOW_BYTES + 1
             assert all(len(box.pending) <= SMALL_WINDOW_BYTES for box in party.link._out.values())
-            assert len(party.link._urgent) <= 2
+            assert all(len(stream.answers) <= 2 for stream in party.link._streams.values())
 
     def teardown(self) -> None:
         """One stream that holds is enough for all that was written."""
@@ -748,6 +863,8 @@ def test_any_long_schedule(seed: int) -> None:
         (1, lambda: schedule.wires and schedule.cut(*side_and(6), choose.randint(0, 5))),
         (2, lambda: schedule.wait(choose.choice([0.01, 0.1, ACK_DELAY_S, PING_AFTER_S]))),
         (0.2, lambda: schedule.ping(choose.randrange(2))),
+        (0.1, lambda: schedule.sleep(choose.randrange(2))),
+        (2, lambda: schedule.wires and schedule.transmit_over_one(*side_and(6))),
     ]
     weights, actions = zip(*steps, strict=True)
     for action in choose.choices(actions, weights, k=choose.randint(100, 1000)):

@@ -7,6 +7,7 @@ is the caller's to say. Rules: docs/PROTOCOL.md section 2.
 from __future__ import annotations
 
 import enum
+import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from onionmpc.wire.records import Records
 
 VERSION = 1
 LABEL = b"onionmpc/1"
+LINK_LABEL = b"onionmpc/1 link"
 NO_PSK = bytes(32)
 NONCE_BYTES = 16
-NO_SESSION = bytes(32)
+NO_LINK = bytes(32)
 
 _HELLO = struct.Struct(">32sB16s32sQQ")
 _ANSWER = struct.Struct(">B16sQQ")
@@ -56,14 +58,14 @@ class Hello:
     Attributes:
         public_key: Ed25519, 32 bytes.
         nonce: 16 bytes, this party's contribution to the session id.
-        session: session id, 32 bytes; zero unless the purpose is RESUME.
+        link: `link_id` of the link that the stream is to carry on, 32 bytes; zero unless the purpose is RESUME.
         offsets: how much of the control channel has arrived, and how much of the data channel the program took.
     """
 
     public_key: bytes
     purpose: Purpose
     nonce: bytes
-    session: bytes = NO_SESSION
+    link: bytes = NO_LINK
     offsets: tuple[int, int] = (0, 0)
 
 
@@ -74,6 +76,18 @@ class Reply:
     answer: Answer
     nonce: bytes
     offsets: tuple[int, int] = (0, 0)
+
+
+def link_id(lower_nonce: bytes, higher_nonce: bytes) -> bytes:
+    """Return what names a link in a resume handshake: 32 bytes.
+
+    Both nonces are drawn afresh for each session, so no link of another session has this name.
+
+    Args:
+        lower_nonce: the contribution of the lower party to the session id, 16 bytes.
+        higher_nonce: that of the higher party.
+    """
+    return hashlib.sha256(LINK_LABEL + lower_nonce + higher_nonce).digest()
 
 
 class DiallerHandshake:
@@ -100,7 +114,7 @@ class DiallerHandshake:
     def message(self) -> bytes:
         """Return message 1."""
         hello = self._hello
-        payload = _HELLO.pack(hello.public_key, hello.purpose, hello.nonce, hello.session, *hello.offsets)
+        payload = _HELLO.pack(hello.public_key, hello.purpose, hello.nonce, hello.link, *hello.offsets)
         return bytes([VERSION]) + self._noise.write_first(payload, self._psk)
 
     def receive(self, message: bytes) -> tuple[Reply, Records]:
@@ -173,8 +187,8 @@ class ListenerHandshake:
 
     def _parse_hello(self, payload: bytes) -> Hello:
         try:
-            public_key, purpose, nonce, session, control, data = _HELLO.unpack(payload)
-            hello = Hello(public_key, Purpose(purpose), nonce, session, (control, data))
+            public_key, purpose, nonce, link, control, data = _HELLO.unpack(payload)
+            hello = Hello(public_key, Purpose(purpose), nonce, link, (control, data))
             claimed = x25519_public_from_ed25519(public_key)
         except (ValueError, InvalidAddress) as error:
             raise AuthenticationFailed("a dialler's hello is malformed") from error

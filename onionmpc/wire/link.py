@@ -1,12 +1,14 @@
 """A resumable link: two ordered byte channels between two parties, across broken streams.
 
-Knows byte offsets, acknowledgements, replay and heartbeats. Does not know Tor, sockets or clocks: bytes and the time
-come in as arguments, and streams are numbers that the caller picks. Rules: docs/PROTOCOL.md section 3.
+Knows byte offsets, acknowledgements, replay, heartbeats and which streams deserve doubt. Does not know Tor, sockets or
+clocks: bytes and the time come in as arguments, and streams are numbers that the caller picks. Rules: docs/PROTOCOL.md
+section 3.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -31,11 +33,17 @@ from onionmpc.wire.frames import (
 # Five rounds of 10**5 shares of 8 bytes, per link and channel. Also what a receiver is ready to hold: the data channel
 # is acknowledged as the program takes it, so a sender that keeps to it bounds the memory of both sides.
 WINDOW_BYTES = 4 * 2**20
+# What all links of a party may hold together: eight full windows. Beyond it a link keeps a share that is its own, or a
+# peer that is away could stop what the others still have to say to each other.
+REPLAY_LIMIT_BYTES = 32 * 2**20
+OWN_SHARE_BYTES = 64 * 2**10
 ACK_DELAY_S = 0.2
 ACK_AFTER_BYTES = 64 * 2**10
-PING_AFTER_S = 10.0
-# Two pings and one of the slowest round trips lost in a row.
-SILENCE_LIMIT_S = 45.0
+# A heartbeat, and three of them missed; the slowest round trips that we know of through tor are below ten seconds.
+PING_AFTER_S = 5.0
+SUSPECT_AFTER_S = 3 * PING_AFTER_S
+# A stream that has brought nothing for so long is given up, unless it is the only one.
+SILENCE_LIMIT_S = 3 * SUSPECT_AFTER_S
 
 
 class State(enum.Enum):
@@ -87,6 +95,40 @@ class LinkAborted:
 Event = ControlBytes | ProgramBytes | ProgramEnd | RoundTrip | LinkClosed | LinkAborted
 
 
+class ReplayBudget:
+    """What all links of one party hold for replay, together."""
+
+    def __init__(self, limit_bytes: int = REPLAY_LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._held_bytes = 0
+
+    @property
+    def left(self) -> int:
+        """How many bytes more may be held, 0 or more."""
+        return max(0, self._limit_bytes - self._held_bytes)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that are held from now on; fewer than 0 are let go."""
+        self._held_bytes += size
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What a link knows of one of its streams.
+
+    Attributes:
+        heard_at: when it brought something.
+        ping_at: when to ask over it for a sign of life.
+        pings: tokens under way over it, and when each was sent.
+        answers: what is to be said over it and no other.
+    """
+
+    heard_at: float
+    ping_at: float
+    pings: dict[int, float] = field(default_factory=dict)
+    answers: list[Frame] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class _Outbox:
     """Bytes of one channel that the peer has not acknowledged, and how far they were sent."""
@@ -129,28 +171,30 @@ class Link:
     """One link of the mesh; outlives its streams.
 
     Call `receive` with each record's plaintext and handle the events that it returns; after anything that may have
-    caused frames, and whenever `wake_at` has come, send what `transmit` returns.
+    caused frames, and whenever `wake_at` has come, send over each stream what `transmit` returns for it.
+
+    Any number of streams may be attached. What is sent goes over one of them, the newest that is not suspicious; what
+    comes is taken from all.
 
     Args:
         window_bytes: how many unacknowledged bytes a channel may hold; the same at both ends.
+        budget: what all links of this party may hold together.
     """
 
-    def __init__(self, *, window_bytes: int = WINDOW_BYTES) -> None:
+    def __init__(self, *, window_bytes: int = WINDOW_BYTES, budget: ReplayBudget | None = None) -> None:
         self.state = State.OPEN
         self._window_bytes = window_bytes
+        self._budget = budget or ReplayBudget()
         self._out = {channel: _Outbox() for channel in Channel}
         self._received = dict.fromkeys(Channel, 0)
         self._consumed = 0
         self._ended = False
-        self._streams: list[int] = []
-        self._urgent: list[Frame] = []
+        self._streams: dict[int, _Stream] = {}
+        self._sending: int | None = None
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
         self._heard_at: float | None = None
-        self._ping_at: float | None = None
-        self._pings: dict[int, float] = {}
         self._next_token = 1
-        self._ping_wanted = False
 
     def __repr__(self) -> str:
         return f"<Link {self.state.name} streams={len(self._streams)}>"
@@ -173,30 +217,53 @@ class Link:
         """
         self._require_open()
         self._peer_acknowledges(*peer_offsets)
-        for outbox in self._out.values():
-            outbox.rewind()
-        self._streams.append(stream)
+        # At once: the dialler must send a record for the listener to attach, and both want a round trip.
+        self._streams[stream] = _Stream(now, now)
         self._heard_at = now
-        # The dialler must send a record at once for the listener to attach, and both want a round trip.
-        self._ping_wanted = True
+        self._send_over(stream)
 
     def detach(self, stream: int) -> None:
         """Forget a stream that broke; what it had not delivered goes out again over the next."""
-        if stream in self._streams:
-            sending = self._streams[-1] == stream
-            self._streams.remove(stream)
-            if sending:
-                for outbox in self._out.values():
-                    outbox.rewind()
-            self._pings.clear()
-            # Our last ACK may be lost with it. Where the peer's bytes came over another stream, no replay asks for it.
-            self._unacknowledged_bytes = ACK_AFTER_BYTES
+        if self._streams.pop(stream, None) is None:
+            return
+        if stream == self._sending:
+            self._send_over(next(reversed(self._streams), None))
+        # Our last ACK may be lost with it. Where the peer's bytes came over another stream, no replay asks for it.
+        self._unacknowledged_bytes = ACK_AFTER_BYTES
+
+    def suspicious(self, now: float) -> bool:
+        """Return whether no stream has brought anything, heartbeats included, for SUSPECT_AFTER_S; no verdict yet."""
+        return all(self._is_suspicious(stream, now) for stream in self._streams.values())
+
+    def stale(self, now: float) -> list[int]:
+        """Return the streams that have brought nothing for SILENCE_LIMIT_S."""
+        return [number for number, stream in self._streams.items() if now - stream.heard_at >= SILENCE_LIMIT_S]
+
+    def doubt(self, now: float) -> None:
+        """Take every stream for suspicious until it brings something: our machine was asleep, and heard nobody."""
+        self._heard_at = now
+        for stream in self._streams.values():
+            stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
+            stream.ping_at = now
+
+    def silent_for(self, now: float) -> float:
+        """Return for how many seconds nothing has arrived over any stream."""
+        return 0.0 if self._heard_at is None else now - self._heard_at
+
+    def _send_over(self, stream: int | None) -> None:
+        self._sending = stream
+        for outbox in self._out.values():
+            outbox.rewind()
+
+    def _is_suspicious(self, stream: _Stream, now: float) -> bool:
+        return now - stream.heard_at >= SUSPECT_AFTER_S
 
     # -- sending
 
     def room(self) -> int:
-        """Return how many more bytes of the program can be taken before its peer acknowledges some."""
-        return max(0, self._window_bytes - len(self._out[Channel.DATA].pending))
+        """Return how many more bytes of the program can be taken before a peer acknowledges some."""
+        held = len(self._out[Channel.DATA].pending)
+        return max(0, min(self._window_bytes - held, max(self._budget.left, OWN_SHARE_BYTES - held)))
 
     def send_control(self, payload: bytes) -> None:
         """Queue bytes of the control channel."""
@@ -213,6 +280,7 @@ class Link:
         if len(payload) > self.room():
             raise LocalProtocolError(f"{len(payload)} bytes of the program, and room for {self.room()}")
         self._out[Channel.DATA].pending += payload
+        self._budget.hold(len(payload))
 
     def end_data(self) -> None:
         """Say that the program sends nothing more."""
@@ -222,61 +290,74 @@ class Link:
             outbox.end = outbox.top
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life."""
+        """Ask the peer for a sign of life, over every stream."""
         self._require_open()
-        self._ping_wanted = True
+        for stream in self._streams.values():
+            stream.ping_at = -math.inf
 
     def close(self) -> None:
         """Say that nothing more comes, and stop."""
-        if self.state is State.OPEN:
-            self._urgent.append(Close())
-            self.state = State.CLOSED
+        self._stop(State.CLOSED, Close())
 
     def abort(self, code: AbortCode) -> None:
         """Say that the peer broke the rules, and stop."""
-        if self.state is State.OPEN:
-            self._urgent.append(Abort(code))
-            self.state = State.ERROR
+        self._stop(State.ERROR, Abort(code))
+
+    def _stop(self, state: State, last_words: Frame | None = None) -> None:
+        if self.state is not State.OPEN:
+            return
+        self.state = state
+        self._budget.hold(-len(self._out[Channel.DATA].pending))
+        for stream in self._streams.values():
+            # Over all of them: the one that data goes over may be the one that delivers nothing.
+            stream.answers = [last_words] if last_words else []
 
     def flushed(self) -> bool:
         """Return whether the peer has acknowledged all that was queued."""
         return all(not box.pending and (box.end is None or box.acknowledged > box.end) for box in self._out.values())
 
-    def transmit(self, now: float) -> tuple[int, list[bytes]] | None:
-        """Return the stream to send over and the plaintexts of the records to send, or None if there is nothing."""
-        if not self._streams:
-            return None
+    def transmit(self, number: int, now: float) -> list[bytes]:
+        """Return the plaintexts of the records to send over this stream now."""
+        stream = self._streams.get(number)
+        if stream is None:
+            return []
         if self.state is State.OPEN:
-            self._tick(now)
-        records = list(_pack(self._frames(now)))
-        return (self._streams[-1], records) if records else None
+            self._beat(stream, now)
+            self._leave_suspicious_stream(now)
+        return list(_pack(self._frames(number, stream, now)))
 
-    def owes(self) -> bool:
-        """Return whether something that arrived, or was consumed, wants an answer at once."""
-        return bool(self._urgent) or self._unacknowledged_bytes >= ACK_AFTER_BYTES
+    def owes(self, number: int) -> bool:
+        """Return whether something that arrived, or was consumed, wants an answer over this stream at once."""
+        if number == self._sending and self._unacknowledged_bytes >= ACK_AFTER_BYTES:
+            return True
+        return bool(self._streams[number].answers)
 
     def wake_at(self) -> float | None:
         """Return when `transmit` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:
             return None
-        return min((at for at in (self._ping_at, self._ack_at) if at is not None), default=None)
+        at = min(stream.ping_at for stream in self._streams.values())
+        return at if self._ack_at is None else min(at, self._ack_at)
 
-    def silent_for(self, now: float) -> float:
-        """Return for how many seconds nothing has arrived."""
-        return 0.0 if self._heard_at is None else now - self._heard_at
-
-    def _tick(self, now: float) -> None:
-        if self._ping_wanted or (self._ping_at is not None and now >= self._ping_at):
-            self._ping_wanted = False
-            self._ping_at = now + PING_AFTER_S
-            self._pings[self._next_token] = now
-            self._urgent.append(Ping(self._next_token))
+    def _beat(self, stream: _Stream, now: float) -> None:
+        if now >= stream.ping_at:
+            stream.ping_at = now + PING_AFTER_S
+            stream.pings[self._next_token] = now
+            stream.answers.append(Ping(self._next_token))
             self._next_token += 1
 
-    def _frames(self, now: float) -> Iterator[Frame]:
-        yield from self._urgent
-        self._urgent.clear()
-        if self.state is not State.OPEN:
+    def _leave_suspicious_stream(self, now: float) -> None:
+        """Go over to the newest stream that brings something, if the one in use does not."""
+        if self._sending is not None and self._is_suspicious(self._streams[self._sending], now):
+            for number, stream in reversed(self._streams.items()):
+                if not self._is_suspicious(stream, now):
+                    self._send_over(number)
+                    return
+
+    def _frames(self, number: int, stream: _Stream, now: float) -> Iterator[Frame]:
+        yield from stream.answers
+        stream.answers.clear()
+        if self.state is not State.OPEN or number != self._sending:
             return
         waiting = any(box.unsent() for box in self._out.values())
         if self._unacknowledged_bytes and (
@@ -308,20 +389,22 @@ class Link:
             raise LocalProtocolError("more bytes were consumed than came")
         self._owe_ack(size, now)
 
-    def receive(self, plaintext: bytes, now: float) -> list[Event]:
-        """Take the plaintext of one record; return what happened.
+    def receive(self, number: int, plaintext: bytes, now: float) -> list[Event]:
+        """Take the plaintext of one record that came over this stream; return what happened.
 
         Raises:
             RemoteProtocolError: the peer broke the rules; the link is in ERROR and has queued an ABORT.
         """
-        if self.state is not State.OPEN:
+        stream = self._streams.get(number)
+        if self.state is not State.OPEN or stream is None:
             return []
-        self._heard_at = now
-        self._ping_at = now + PING_AFTER_S
+        self._heard_at = stream.heard_at = now
+        if stream.ping_at > now:  # one that is due leaves all the same
+            stream.ping_at = now + PING_AFTER_S
         events = []
         try:
             for frame in decode_frames(plaintext):
-                event = self._handle(frame, now)
+                event = self._handle(stream, frame, now)
                 if event is not None:
                     events.append(event)
                 if isinstance(event, LinkClosed | LinkAborted):
@@ -331,7 +414,7 @@ class Link:
             raise
         return events
 
-    def _handle(self, frame: Frame, now: float) -> Event | None:
+    def _handle(self, stream: _Stream, frame: Frame, now: float) -> Event | None:
         match frame:
             case Data(channel, offset, payload):
                 return self._arrived(channel, offset, payload, now)
@@ -340,19 +423,19 @@ class Link:
             case Ack(control, data):
                 self._peer_acknowledges(control, data)
             case Ping(token):
-                # One answer per record is enough: a peer must not make us queue without end.
-                self._urgent = [frame for frame in self._urgent if not isinstance(frame, Pong)]
-                self._urgent.append(Pong(token))
+                # One answer per stream is enough: a peer must not make us queue without end.
+                stream.answers = [frame for frame in stream.answers if not isinstance(frame, Pong)]
+                stream.answers.append(Pong(token))
             case Pong(token):
-                sent_at = self._pings.pop(token, None)
+                sent_at = stream.pings.pop(token, None)
                 if sent_at is not None:
-                    self._pings = {other: at for other, at in self._pings.items() if other > token}
+                    stream.pings = {other: at for other, at in stream.pings.items() if other > token}
                     return RoundTrip(now - sent_at)
             case Close():
-                self.state = State.CLOSED
+                self._stop(State.CLOSED)
                 return LinkClosed()
             case Abort(code):
-                self.state = State.ERROR
+                self._stop(State.ERROR)
                 return LinkAborted(code)
         return None
 
@@ -394,7 +477,10 @@ class Link:
             if offset > outbox.furthest:
                 what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.furthest}"
                 raise self._broken(AbortCode.OFFSET, f"the peer acknowledges {what}")
+            held = len(outbox.pending)
             outbox.acknowledge(offset)
+            if channel is Channel.DATA:
+                self._budget.hold(len(outbox.pending) - held)
 
     def _broken(self, code: AbortCode, what: str) -> RemoteProtocolError:
         """Queue an ABORT and return what to raise."""

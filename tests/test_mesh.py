@@ -3,235 +3,64 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import hashlib
 import random
 import struct
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
+from mesh_kit import (  # noqa: F401 (fixtures)
+    DEADLINE_S,
+    IDENTITIES,
+    PSK,
+    STRANGER,
+    Party,
+    Watcher,
+    handshake_with,
+    hear_all,
+    in_a_loop,
+    knock,
+    meshed,
+    private_directory,
+    raw_dial,
+    say,
+    without_delay,
+)
 
 from onionmpc.errors import (
     AuthenticationFailed,
-    LinkExpired,
     LocalProtocolError,
-    OnionMPCError,
     PeerUnreachable,
     RemoteProtocolError,
 )
-from onionmpc.files import socket_directory
-from onionmpc.identity import Identity, Onion
+from onionmpc.identity import Onion
 from onionmpc.mesh import door, redial, runner
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Stream
-from onionmpc.mesh.redial import DialFailed, backoff_s
-from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.redial import backoff_s
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.wire.frames import Abort, AbortCode, Channel, Close, Data, Frame, Ping, decode_frames, encode_frame
+from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Frame, Ping
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
     MESSAGE_2_BYTES,
     REFUSAL,
     Answer,
-    DiallerHandshake,
     Hello,
     Purpose,
     Reply,
 )
 from onionmpc.wire.link import (
     WINDOW_BYTES,
-    ControlBytes,
-    Event,
     LinkClosed,
-    ProgramBytes,
     ProgramEnd,
     RoundTrip,
     State,
 )
 from onionmpc.wire.noise import Initiator
-
-# No test comes near it: what hangs must fail, and not stop the others.
-DEADLINE_S = 30.0
-PSK = bytes([5]) * 32
-# Sorted as a roster is: IDENTITIES[0] has the lowest address.
-IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(1, 5)), key=lambda identity: identity.onion)
-STRANGER = Identity(bytes([9]) * 32)
-
-Test = Callable[..., Awaitable[None]]
-
-
-def in_a_loop(test: Test) -> Callable[..., None]:
-    """Run a test in a loop of its own; nothing may outlive it, and no task may fail unseen."""
-
-    @functools.wraps(test)
-    def run(**fixtures: Any) -> None:
-        async def bounded() -> None:
-            unseen: list[dict[str, Any]] = []
-            asyncio.get_running_loop().set_exception_handler(lambda loop, what: unseen.append(what))
-            async with asyncio.timeout(DEADLINE_S):
-                await test(**fixtures)
-            assert unseen == []
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        asyncio.run(bounded())
-
-    return run
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with socket_directory() as path:
-        yield path
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry without delay."""
-    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
-
-
-class Watcher:
-    """An Observer that keeps what it is told, and takes data as it comes while `taking`."""
-
-    def __init__(self) -> None:
-        self.up: dict[int, LinkRunner] = {}
-        self.dialled: dict[int, bool] = {}
-        self.downs: list[tuple[int, OnionMPCError]] = []
-        self.failures: list[DialFailed] = []
-        self.events: list[tuple[int, Event]] = []
-        self.control: dict[int, bytearray] = defaultdict(bytearray)
-        self.data: dict[int, bytearray] = defaultdict(bytearray)
-        self.taking = True
-        self.changed = asyncio.Event()
-
-    def dial_failed(self, party: int, failure: DialFailed) -> None:
-        self.failures.append(failure)
-        self.changed.set()
-
-    def link_up(self, party: int, runner: LinkRunner, *, dialled: bool) -> None:
-        assert party not in self.up
-        self.up[party] = runner
-        self.dialled[party] = dialled
-        self.changed.set()
-
-    def link_event(self, party: int, event: Event) -> None:
-        match event:
-            case ControlBytes(payload):
-                self.control[party] += payload
-            case ProgramBytes(payload):
-                self.data[party] += payload
-                if self.taking:
-                    self.up[party].consume(len(payload))
-            case ProgramEnd():
-                self.events.append((party, event))
-                self.up[party].consume(1)
-            case _:
-                self.events.append((party, event))
-        self.changed.set()
-
-    def link_down(self, party: int, error: OnionMPCError) -> None:
-        self.downs.append((party, error))
-        self.changed.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        while not condition():
-            self.changed.clear()
-            await self.changed.wait()
-
-    async def until_down(self, party: int, kind: type[OnionMPCError]) -> str:
-        """Wait for the link's end, and return what was said about it, once."""
-        await self.until(lambda: self.downs)
-        ((number, error),) = self.downs
-        assert number == party
-        assert type(error) is kind
-        return error.message
-
-
-class Party:
-    """One party: its door is open and it dials while the context lasts."""
-
-    def __init__(self, directory: Path, number: int, count: int, *, psk: bytes = PSK, timeout_s: float = 60) -> None:
-        self.number = number
-        self.identity = IDENTITIES[number]
-        self.watcher = Watcher()
-        self.network = DirectNetwork(directory, self.identity.onion)
-        nonce = bytes([number]) * 16
-        self.door = Door(self.identity, nonce)
-        roster = [identity.onion for identity in IDENTITIES[:count]]
-        self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher)
-        self.door.keeper = self.mesh
-        self.arrived: list[Stream] = []
-        self.served: list[Stream] = []
-        self._timeout_s = timeout_s
-
-    async def __aenter__(self) -> Self:
-        await self.network.listen(self._serve)
-        self.dialling = asyncio.create_task(self.mesh.dial_all(self._timeout_s))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.dialling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.dialling
-        await self.network.__aexit__(kind, error, traceback)
-
-    async def _serve(self, stream: Stream) -> None:
-        self.arrived.append(stream)
-        self.watcher.changed.set()
-        await self.door.serve(stream)
-        self.served.append(stream)
-        self.watcher.changed.set()
-
-    async def until_up(self, peer: int) -> LinkRunner:
-        await self.watcher.until(lambda: peer in self.watcher.up)
-        return self.watcher.up[peer]
-
-
-@contextlib.asynccontextmanager
-async def meshed(directory: Path, count: int) -> AsyncIterator[list[Party]]:
-    """Parties with all their links up."""
-    async with contextlib.AsyncExitStack() as stack:
-        parties = [await stack.enter_async_context(Party(directory, number, count)) for number in range(count)]
-        for party in parties:
-            await party.watcher.until(lambda party=party: len(party.watcher.up) == count - 1)
-        yield parties
-
-
-def raw_dial(directory: Path, onion: Onion) -> Awaitable[Stream]:
-    return DirectNetwork(directory, STRANGER.onion).dial(onion, DEADLINE_S)
-
-
-def handshake_with(
-    listener: Identity, identity: Identity = IDENTITIES[0], psk: bytes = PSK, **changes: Any
-) -> DiallerHandshake:
-    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
-    return DiallerHandshake(identity, listener.public_key, psk, hello, ephemeral=random.randbytes(32))
-
-
-async def knock(directory: Path, listener: Identity, number: int = 0, **changes: Any) -> tuple[Reply, SecureStream]:
-    """Go through a handshake as party `number`, without a link behind it."""
-    identity = IDENTITIES[number]
-    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
-    network = DirectNetwork(directory, identity.onion)
-    return await dial(network, identity, listener.onion, PSK, hello, timeout_s=DEADLINE_S)
-
-
-async def say(secure: SecureStream, *frames: Frame) -> None:
-    await secure.send([b"".join(map(encode_frame, frames))])
-
-
-async def hear_all(secure: SecureStream) -> list[Frame]:
-    return [frame async for plaintext in secure.receive(DEADLINE_S) for frame in decode_frames(plaintext)]
 
 
 async def reply_to(directory: Path, onion: Onion, message: bytes, *, end: bool = False) -> bytes:
@@ -254,9 +83,9 @@ async def test_three_parties_connect_and_both_channels_flow(directory: Path) -> 
     async with meshed(directory, 3) as parties:
         for party in parties:
             for peer, link in party.watcher.up.items():
-                assert link.secure.peer == IDENTITIES[peer].onion
-                assert link.secure.nonce == bytes([peer]) * 16
-                assert party.watcher.dialled[peer] == (peer > party.number)
+                assert party.watcher.streams[peer][0].peer == IDENTITIES[peer].onion
+                assert party.watcher.nonces[peer] == bytes([peer]) * 16
+                assert party.watcher.dialled[peer] == [peer > party.number]
                 link.send_control(b"control from %d" % party.number)
                 await link.send_data(b"data from %d" % party.number)
                 link.end_data()
@@ -394,7 +223,7 @@ async def test_a_replayed_message_1_is_answered_and_changes_nothing(directory: P
         for tail in (b"", bytes(2), b"\x00\x20" + bytes(32)):
             reply = await reply_to(directory, party.identity.onion, VALID + tail, end=True)
             assert len(reply) == MESSAGE_2_BYTES
-        assert party.mesh.links == {}
+        assert party.watcher.up == {}
         # The party whose message it was can still come.
         async with Party(directory, 0, 2) as honest:
             await honest.until_up(1)
@@ -440,7 +269,7 @@ async def test_more_strangers_than_are_served_at_once_do_not_keep_a_party_out(
         (0, {}, Answer.ACCEPTED),
         (2, {}, Answer.NOT_NOW),
         (0, {"purpose": Purpose.GATHER}, Answer.NOT_NOW),
-        (0, {"purpose": Purpose.RESUME, "session": bytes([1]) * 32}, Answer.UNKNOWN_SESSION),
+        (0, {"purpose": Purpose.RESUME, "link": bytes([1]) * 32}, Answer.UNKNOWN_SESSION),
     ],
     ids=["a lower party", "a higher party", "gather", "resume"],
 )
@@ -516,7 +345,6 @@ async def test_a_peer_that_does_not_expect_us_yet_is_reached_once_it_does(direct
 async def test_a_peer_that_never_comes_is_unreachable(directory: Path) -> None:
     async with Party(directory, 0, 2, timeout_s=0.1) as party:
         assert "could not be reached within" in await party.watcher.until_down(1, PeerUnreachable)
-        await party.dialling
 
 
 @pytest.mark.parametrize(("psk", "count"), [(bytes([6]) * 32, 3), (PSK, 2)], ids=["another psk", "another roster"])
@@ -532,7 +360,7 @@ async def test_a_peer_that_refuses_us_for_long_is_given_up(
         roster = sorted(identity.onion for identity in (IDENTITIES[2], IDENTITIES[3], IDENTITIES[0]))
         expected = roster if count == 2 else [identity.onion for identity in IDENTITIES[:3]]
         watcher = Watcher()
-        listening.keeper = Mesh(network, IDENTITIES[2], expected, psk, bytes(16), watcher)
+        listening.keeper = Mesh(network, IDENTITIES[2], expected, psk, bytes(16), watcher, 60)
         async with network:
             await network.listen(listening.serve)
             assert "refused the handshake" in await dialler.watcher.until_down(2, AuthenticationFailed)
@@ -592,18 +420,6 @@ def test_delays_between_dials_grow_to_a_bound_and_differ(monkeypatch: pytest.Mon
 
 
 @in_a_loop
-async def test_a_link_whose_stream_breaks_is_down_once_at_both_ends(directory: Path) -> None:
-    async with meshed(directory, 3) as parties:
-        await parties[0].watcher.up[1].secure.close()
-        assert "stream" in await parties[0].watcher.until_down(1, LinkExpired)
-        assert "stream" in await parties[1].watcher.until_down(0, LinkExpired)
-        # The other links do not care.
-        parties[0].watcher.up[2].send_control(b"still here")
-        await parties[2].watcher.until(lambda: parties[2].watcher.control[0] == b"still here")
-        assert [len(party.watcher.downs) for party in parties] == [1, 1, 0]
-
-
-@in_a_loop
 async def test_a_sender_that_waits_for_room_does_not_wait_for_a_dead_link(directory: Path) -> None:
     async with meshed(directory, 2) as (sender, receiver):
         receiver.watcher.taking = False
@@ -611,17 +427,7 @@ async def test_a_sender_that_waits_for_room_does_not_wait_for_a_dead_link(direct
         await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == WINDOW_BYTES)
         sender.watcher.up[1].close()
         await sending
-        await sender.dialling
-
-
-@in_a_loop
-async def test_a_peer_that_falls_silent_is_given_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "SILENCE_LIMIT_S", 0.1)
-    async with Party(directory, 1, 2) as party:
-        _, secure = await knock(directory, party.identity)
-        await say(secure, Ping(1))
-        assert "nothing came for" in await party.watcher.until_down(0, LinkExpired)
-        await secure.close()
+        await sender.until_over(1)
 
 
 @in_a_loop
@@ -631,7 +437,7 @@ async def test_a_link_closed_by_one_side_is_down_for_neither(directory: Path) ->
         await other.watcher.until(lambda: other.watcher.control[0])
         closer.watcher.up[1].close()
         await other.watcher.until(lambda: (0, LinkClosed()) in other.watcher.events)
-        await closer.dialling
+        await closer.until_over(1)
         assert await other.arrived[0].reader.read() == b""
         assert closer.watcher.downs == other.watcher.downs == []
 
@@ -641,7 +447,7 @@ async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(directory
     async with meshed(directory, 2) as parties:
         for party in parties:
             party.watcher.up[1 - party.number].close()
-        await parties[0].dialling
+        await parties[0].until_over(1)
         await parties[1].watcher.until(lambda: parties[1].served)
         assert parties[0].watcher.downs == parties[1].watcher.downs == []
 
@@ -659,12 +465,12 @@ async def test_a_link_is_closed_when_all_was_acknowledged(directory: Path) -> No
 
 @in_a_loop
 async def test_a_link_may_be_closed_as_soon_as_it_is_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watcher, "link_up", lambda self, party, runner, *, dialled: runner.close())
+    monkeypatch.setattr(Watcher, "link_up", lambda self, party, runner, nonce: runner.close())
     async with Party(directory, 1, 2) as party:
         reply, secure = await knock(directory, party.identity)
         assert reply.answer is Answer.ACCEPTED
         await say(secure, Ping(1))
-        assert Close() in await hear_all(secure)
+        assert await hear_all(secure) == []
         assert party.watcher.downs == []
         await secure.close()
 
@@ -693,7 +499,7 @@ async def test_an_abort_is_heard_by_the_peer(directory: Path, code: AbortCode) -
         accuser.watcher.up[1].abort(code)
         message = await accused.watcher.until_down(0, RemoteProtocolError)
         assert message == f"the peer says that we broke its rules ({code.name.lower()})"
-        await accuser.dialling
+        await accuser.until_over(1)
         assert accuser.watcher.downs == []
 
 
@@ -733,14 +539,16 @@ async def test_a_peer_that_breaks_the_rules_is_down_and_hears_which(
 
 
 @in_a_loop
-async def test_a_record_that_does_not_open_ends_the_link(directory: Path) -> None:
+async def test_a_record_that_does_not_open_ends_the_stream_and_not_the_link(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
 
         async def speak(secure: SecureStream) -> None:
             secure.stream.writer.write(b"\x00\x20" + bytes(32))
 
-        assert (await answer_to(directory, party, speak))[-1] == Abort(AbortCode.FRAME)
-        await party.watcher.until_down(0, AuthenticationFailed)
+        await answer_to(directory, party, speak)
+        await party.watcher.until(lambda: party.watcher.news)
+        assert party.watcher.news == [("broken", 0)]
+        assert party.watcher.downs == []
 
 
 @in_a_loop
@@ -754,7 +562,7 @@ async def test_a_link_that_has_ended_takes_nothing_more(directory: Path) -> None
         link.consume(1)
         link.ping()
         link.abort(AbortCode.LIMIT)
-        await low.dialling
+        await low.until_over(1)
         await high.watcher.until(lambda: (0, LinkClosed()) in high.watcher.events)
         assert high.watcher.control[0] == high.watcher.data[0] == b""
         with pytest.raises(LocalProtocolError):

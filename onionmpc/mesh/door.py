@@ -41,6 +41,9 @@ class Keeper(Protocol):
     def judge(self, hello: Hello, psk: bytes) -> Answer:
         """Return the answer to an authenticated dialler."""
 
+    def offsets_for(self, hello: Hello) -> tuple[int, int]:
+        """Return how much of each channel of an accepted dialler's link has arrived."""
+
     async def welcome(self, visitor: SecureStream, hello: Hello, psk: bytes) -> None:
         """Take an accepted stream whose dialler has proved the final keys; return when done with it."""
 
@@ -87,7 +90,8 @@ class Door:
             stream.writer.write(REFUSAL)
             raise
         answer = keeper.judge(hello, psk)
-        reply, records = handshake.answer(Reply(answer, self._nonce))
+        offsets = keeper.offsets_for(hello) if answer is Answer.ACCEPTED else (0, 0)
+        reply, records = handshake.answer(Reply(answer, self._nonce, offsets))
         stream.writer.write(reply)
         await stream.writer.drain()
         if answer is not Answer.ACCEPTED:

@@ -1,4 +1,4 @@
-"""All links of one session: dials the higher parties, lets the lower ones in, and keeps each link running.
+"""All links of one session: dials the higher parties, lets the lower ones in, and keeps each link on streams.
 
 Knows the roster, deadlines and retries. Does not know what the links carry, nor which Network it was handed.
 Rules: docs/PROTOCOL.md sections 2 to 4.
@@ -7,15 +7,11 @@ Rules: docs/PROTOCOL.md sections 2 to 4.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
 
-from onionmpc.errors import (
-    LinkExpired,
-    OnionMPCError,
-    PeerUnreachable,
-    RemoteProtocolError,
-)
+from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import (
     Identity,
     Onion,
@@ -23,28 +19,32 @@ from onionmpc.identity import (
     public_key_from_onion,
     x25519_public_from_ed25519,
 )
+from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
-from onionmpc.mesh.redial import DialFailed, dial_until_accepted
-from onionmpc.mesh.runner import LinkRunner
-from onionmpc.mesh.secure import SecureStream
-from onionmpc.wire.handshake import Answer, Hello, Purpose
-from onionmpc.wire.link import Event
+from onionmpc.mesh.observer import Observer
+from onionmpc.mesh.redial import DIAL_TIMEOUT_S, dial_until_accepted
+from onionmpc.mesh.runner import LinkRunner, Room
+from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.mesh.upkeep import ACCEPTED_PER_HOUR, Upkeep, Visits
+from onionmpc.text import duration
+from onionmpc.wire.frames import AbortCode
+from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
 
 
-class Observer(Protocol):
-    """Is told what happens to the links. Must not block."""
+@dataclass(frozen=True, slots=True)
+class MeshLink:
+    """One link of a mesh.
 
-    def dial_failed(self, party: int, failure: DialFailed) -> None:
-        """A peer could not be dialled yet."""
+    Attributes:
+        id: names it in resume handshakes.
+        upkeep: keeps it on streams.
+        visits: counts the streams that the peer has resumed it with.
+    """
 
-    def link_up(self, party: int, runner: LinkRunner, *, dialled: bool) -> None:
-        """A link came up, and its stream's other end is authenticated."""
-
-    def link_event(self, party: int, event: Event) -> None:
-        """Something arrived."""
-
-    def link_down(self, party: int, error: OnionMPCError) -> None:
-        """A link ended, or never came up, for the reason given; not called for links that were closed in good order."""
+    id: bytes
+    runner: LinkRunner
+    upkeep: Upkeep
+    visits: Visits = field(default_factory=Visits)
 
 
 class Mesh:
@@ -56,6 +56,7 @@ class Mesh:
         psk: the session's pre-shared key, 32 bytes.
         nonce: ours, 16 bytes.
         observer: is told what happens.
+        patience_s: how long a party may be away.
     """
 
     def __init__(
@@ -66,10 +67,14 @@ class Mesh:
         psk: bytes,
         nonce: bytes,
         observer: Observer,
+        patience_s: float,
     ) -> None:
         self.roster = tuple(roster)
         self.own_number = self.roster.index(identity.onion)
-        self.links: dict[int, LinkRunner] = {}
+        self._links: dict[int, MeshLink] = {}
+        self._room = Room()
+        self._patience_s = patience_s
+        self._tasks: asyncio.TaskGroup | None = None
         self._network = network
         self._identity = identity
         self._psk = psk
@@ -86,12 +91,31 @@ class Mesh:
         """The numbers of all other parties."""
         return [number for number in range(len(self.roster)) if number != self.own_number]
 
-    async def dial_all(self, timeout_s: float) -> None:
-        """Dial every higher party, side by side, and run those links to their end."""
+    async def run(self, timeout_s: float) -> None:
+        """Dial every higher party, side by side, and keep all links up; never ends by itself.
+
+        Args:
+            timeout_s: how long a party may take to be reached for the first time.
+        """
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._hurry_after_outages())
+            tasks.create_task(self._hurry_after_sleep())
             for number in self.peers:
                 if number > self.own_number:
-                    tasks.create_task(self._dial_and_run(number, timeout_s))
+                    tasks.create_task(self._dial_first(number, timeout_s))
+
+    async def _hurry_after_outages(self) -> None:
+        while True:
+            await self._network.restored()
+            for link in self._links.values():
+                link.upkeep.hurry()
+
+    async def _hurry_after_sleep(self) -> None:
+        async for _ in wakings():
+            for link in self._links.values():
+                link.runner.doubt()
+                link.upkeep.hurry()
 
     # -- Keeper: the listener's side
 
@@ -106,22 +130,44 @@ class Mesh:
         except ValueError:
             # -A of a roster's A: it has the same X25519 key, and no place here.
             return Answer.NO_SEAT
+        link = self._links.get(number)
         if hello.purpose is Purpose.RESUME:
-            return Answer.UNKNOWN_SESSION
-        if hello.purpose is not Purpose.MESH or number > self.own_number or number in self.links:
-            return Answer.NOT_NOW
-        return Answer.ACCEPTED
+            return Answer.ACCEPTED if self._may_resume(number, link, hello) else Answer.UNKNOWN_SESSION
+        may_open = self._tasks is not None and number < self.own_number and link is None
+        return Answer.ACCEPTED if hello.purpose is Purpose.MESH and may_open else Answer.NOT_NOW
 
-    async def welcome(self, visitor: SecureStream, _hello: Hello, _psk: bytes) -> None:
-        """Run the link of a party that dialled us."""
+    def offsets_for(self, hello: Hello) -> tuple[int, int]:
+        """Return how much of this dialler's link has arrived."""
+        link = self._links.get(self.roster.index(onion_from_public_key(hello.public_key)))
+        return link.runner.link.offsets() if link is not None else (0, 0)
+
+    async def welcome(self, visitor: SecureStream, hello: Hello, _psk: bytes) -> None:
+        """Carry a party's link over the stream that it dialled."""
+        if self.judge(hello, self._psk) is not Answer.ACCEPTED:
+            return  # another stream of this party came first
         number = self.roster.index(visitor.peer)
-        if number in self.links:
+        link = self._links.get(number)
+        if link is None:
+            link = self._open(number, hello.nonce)
+        elif not link.visits.add(time.monotonic()):
+            link.runner.abort(AbortCode.LIMIT)
+            link.runner.fail(RemoteProtocolError(f"it came back more than {ACCEPTED_PER_HOUR} times within an hour"))
             return
-        await self._run(number, visitor, dialled=False)
+        self._observer.stream_up(number, visitor, dialled=False)
+        await link.runner.carry(visitor, hello.offsets)
+
+    def _may_resume(self, number: int, link: MeshLink | None, hello: Hello) -> bool:
+        if link is None:
+            # The first stream of a lower party may break after our answer and before its first record.
+            return number < self.own_number and hello.link == self._link_id(number, hello.nonce)
+        return link.runner.alive and hello.link == link.id
+
+    def _link_id(self, number: int, nonce: bytes) -> bytes:
+        return link_id(nonce, self._nonce) if number < self.own_number else link_id(self._nonce, nonce)
 
     # -- the dialler's side
 
-    async def _dial_and_run(self, number: int, timeout_s: float) -> None:
+    async def _dial_first(self, number: int, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 secure = await dial_until_accepted(
@@ -133,18 +179,55 @@ class Mesh:
                     on_failure=lambda failure: self._observer.dial_failed(number, failure),
                 )
         except TimeoutError:
-            reason = PeerUnreachable(f"it could not be reached within {timeout_s:.0f} s")
+            reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}")
             self._observer.link_down(number, reason)
         except OnionMPCError as error:
             self._observer.link_down(number, error)
         else:
-            await self._run(number, secure, dialled=True)
+            link = self._open(number, secure.nonce)
+            self._carry_dialled(number, link.runner, secure)
 
-    async def _run(self, number: int, secure: SecureStream, *, dialled: bool) -> None:
-        runner = LinkRunner(secure, lambda event: self._observer.link_event(number, event))
-        self.links[number] = runner
-        self._observer.link_up(number, runner, dialled=dialled)
-        try:
-            await runner.run()
-        except (LinkExpired, RemoteProtocolError) as error:
-            self._observer.link_down(number, error)
+    async def _dial_again(self, number: int, id_: bytes, runner: LinkRunner) -> tuple[Reply, SecureStream]:
+        hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, id_, runner.link.offsets())
+        peer = self.roster[number]
+        return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=DIAL_TIMEOUT_S)
+
+    def _carry_dialled(
+        self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
+    ) -> None:
+        self._observer.stream_up(number, secure, dialled=True)
+        self._running().create_task(runner.carry(secure, peer_offsets))
+
+    # -- links
+
+    def _open(self, number: int, nonce: bytes) -> MeshLink:
+        runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room)
+        id_ = self._link_id(number, nonce)
+        upkeep = Upkeep(
+            number,
+            runner,
+            self._observer,
+            lambda: self._dial_again(number, id_, runner),
+            lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
+            goes_first=self.own_number < number,
+            patience_s=self._patience_s,
+        )
+        link = self._links[number] = MeshLink(id_, runner, upkeep)
+        self._observer.link_up(number, runner, nonce)
+        self._running().create_task(self._keep(number, link))
+        return link
+
+    async def _keep(self, number: int, link: MeshLink) -> None:
+        """Keep a link up to its end, and tell of one that is bad."""
+        async with asyncio.TaskGroup() as tasks:
+            upkeep = tasks.create_task(link.upkeep.run())
+            try:
+                await link.runner.run()
+            except OnionMPCError as error:
+                self._observer.link_down(number, error)
+            finally:
+                upkeep.cancel()
+
+    def _running(self) -> asyncio.TaskGroup:
+        assert self._tasks is not None  # noqa: S101 (nobody dials or is let in before `run`)
+        return self._tasks

@@ -63,6 +63,9 @@ class Network(Protocol):
             TorError: our own side cannot dial at all.
         """
 
+    async def restored(self) -> None:
+        """Return when our way to the others has come back after an outage; the caller then dials its peers at once."""
+
     async def dialled_path(self, stream: Stream) -> OwnPath | None:
         """Return our part of the circuit under a stream that we dialled; None where the network has no circuits."""
 

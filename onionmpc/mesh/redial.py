@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed, PeerUnreachable, VersionDiffers
+from onionmpc.errors import AuthenticationFailed, PeerUnreachable, TorError, VersionDiffers
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.secure import SecureStream, dial
@@ -64,7 +64,8 @@ async def dial_until_accepted(
         attempt += 1
         try:
             reply, secure = await dial(network, identity, peer, psk, hello, timeout_s=DIAL_TIMEOUT_S)
-        except PeerUnreachable as error:
+        except (PeerUnreachable, TorError) as error:
+            # Our own tor may be on its way back; whether it is lost is for others to say.
             reason = error.message
         except VersionDiffers:
             raise

@@ -1,82 +1,175 @@
-"""Moves bytes between one link and one stream.
+"""Moves bytes between one link and its streams.
 
-Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link.
+Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link. Does not dial: it says when a stream is wanted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from onionmpc.errors import LinkExpired, RemoteProtocolError
+from onionmpc.errors import LinkExpired, OnionMPCError, RemoteProtocolError
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import AbortCode
-from onionmpc.wire.link import SILENCE_LIMIT_S, Event, Link, LinkAborted, RoundTrip, State
+from onionmpc.wire.link import SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
 
 # How long a CLOSE or an ABORT may take to leave.
 LAST_WORDS_S = 2.0
-ONLY_STREAM = 0
+# An alarm that is due already, since a stream takes no more bytes, rings no sooner than this.
+ALARM_FLOOR_S = 0.01
+# Each is a circuit that our tor keeps up; one in use, one that is doubted and one that came meanwhile.
+MAX_STREAMS = 3
 
 OnEvent = Callable[[Event], None]
 
 
+class Room:
+    """What all links of one party may hold for replay, and who waits for some of it to come free."""
+
+    def __init__(self) -> None:
+        self.budget = ReplayBudget()
+        self._waiting: asyncio.Future[None] | None = None
+
+    def free(self) -> None:
+        """Let everyone who waits look again."""
+        if self._waiting is not None:
+            self._waiting.set_result(None)
+            self._waiting = None
+
+    async def change(self) -> None:
+        """Wait until somebody may have let go of something, or a link is over."""
+        if self._waiting is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiting)  # others may wait for the same
+
+
+@dataclass(slots=True, eq=False)
+class _Carrier:
+    """One stream of a link: `wake` lets it send, `ended` makes it stop."""
+
+    secure: SecureStream
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class LinkRunner:
-    """One link, alive on one stream.
+    """One link, over whatever streams it is given.
 
     Args:
-        secure: the stream, after its handshake.
         on_event: called with each event of the link, in order; must not block.
+        room: shared with the other links of this party.
+
+    Attributes:
+        wanting: set while no stream brings anything, and the link is not over.
+        break_reason: how the last stream ended.
+        round_trip_s: the latest.
     """
 
-    def __init__(self, secure: SecureStream, on_event: OnEvent) -> None:
-        self.secure = secure
-        self.link = Link()
-        self.link.attach(ONLY_STREAM, time.monotonic())
+    def __init__(self, on_event: OnEvent, room: Room | None = None) -> None:
+        self.wanting = asyncio.Event()
+        self.break_reason = "the stream was closed"
         self.round_trip_s: float | None = None
+        self._room = room or Room()
+        self.link = Link(budget=self._room.budget)
         self._on_event = on_event
-        self._failure: LinkExpired | RemoteProtocolError | None = None
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
+        self._alone = False
+        self._failure: OnionMPCError | None = None
         self._over = asyncio.Event()
+        self._content = asyncio.Event()
+        self._carriers: dict[int, _Carrier] = {}
+        self._numbers = itertools.count()
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether the peer may still hear us."""
+        """Whether the peer may still hear us, be it over a stream to come."""
         return not self._over.is_set()
 
-    async def run(self) -> None:
-        """Move bytes until the link is closed by either side.
+    @property
+    def streams(self) -> int:
+        """How many streams it has."""
+        return len(self._carriers)
+
+    @property
+    def silent_s(self) -> float:
+        """For how many seconds nothing has come."""
+        return self.link.silent_for(time.monotonic())
+
+    # -- its streams
+
+    async def carry(self, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)) -> None:
+        """Move bytes over this stream, beside any others, until it breaks or the link is over; close it."""
+        carrier = _Carrier(secure)
+        number = next(self._numbers)
+        try:
+            if not self.alive:
+                return
+            self.link.attach(number, time.monotonic(), peer_offsets=peer_offsets)
+            self._carriers[number] = carrier
+            if len(self._carriers) > MAX_STREAMS:
+                self._carriers[min(self._carriers)].ended.set()
+            self._assess()
+            await self._move(number, carrier)
+        except RemoteProtocolError as error:
+            self.fail(error)
+        finally:
+            self._carriers.pop(number, None)
+            self.link.detach(number)
+            await secure.close()
+            # The others send now what this one had not delivered.
+            self._wake_all()
+            self._assess()
+
+    async def carry_alone(self, secure: SecureStream) -> None:
+        """Move bytes over this one stream; the link ends with it.
 
         Raises:
-            LinkExpired: the stream ended or fell silent before the link was closed.
+            LinkExpired: the stream ended before the link was closed.
             RemoteProtocolError: the peer broke the rules, or says that we did.
         """
+        self._alone = True
+        await self.carry(secure)
+        self.fail(LinkExpired(self.break_reason))
+        await self.run()
+
+    async def run(self) -> None:
+        """Wait until the link is over: closed by either side, or failed.
+
+        Raises:
+            OnionMPCError: why it failed.
+        """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                both = [tasks.create_task(self._read()), tasks.create_task(self._write())]
-                await self._over.wait()
-                if self.link.state is not State.OPEN:
-                    await asyncio.wait(both, timeout=LAST_WORDS_S)
-                for task in both:
-                    task.cancel()
+            await self._over.wait()
         finally:
-            self._drop_alarm()
-            await self.secure.close()
+            self._end()
         if self._failure is not None:
             raise self._failure
 
+    async def contentment(self) -> None:
+        """Wait until a stream brings something, or the link is over."""
+        await self._content.wait()
+
+    def doubt(self) -> None:
+        """Doubt all streams: our machine was asleep, or the way to the others was lost."""
+        self.link.doubt(time.monotonic())
+        self._wake_all()
+        self._assess()
+
+    # -- what is said
+
     def wake(self) -> None:
         """Send what the link has to say; writes of one turn of the loop leave together."""
-        self._wake.set()
+        self._wake_all()
 
     def send_control(self, payload: bytes) -> None:
         """Queue a control message, unless the link has ended."""
         if self.link.state is State.OPEN:
             self.link.send_control(payload)
-            self._wake.set()
+            self._wake_all()
 
     async def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program, waiting while the window is full."""
@@ -85,16 +178,15 @@ class LinkRunner:
             if room:
                 self.link.send_data(payload[:room])
                 payload = payload[room:]
-                self._wake.set()
+                self._wake_all()
             else:
-                self._room.clear()
-                await self._room.wait()
+                await self._room.change()
 
     def end_data(self) -> None:
         """Say that the program sends nothing more."""
         if self.link.state is State.OPEN:
             self.link.end_data()
-            self._wake.set()
+            self._wake_all()
 
     def consume(self, size: int) -> None:
         """Say that the program took `size` bytes."""
@@ -106,7 +198,9 @@ class LinkRunner:
         """Ask the peer for a sign of life."""
         if self.link.state is State.OPEN:
             self.link.ping()
-            self._wake.set()
+            self._wake_all()
+
+    # -- how it ends
 
     def close(self) -> None:
         """Close the link in good order."""
@@ -118,8 +212,7 @@ class LinkRunner:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.alive and not self.link.flushed():
-                    self._room.clear()
-                    await self._room.wait()
+                    await self._room.change()
         self.close()
 
     def abort(self, code: AbortCode) -> None:
@@ -127,36 +220,55 @@ class LinkRunner:
         self.link.abort(code)
         self._end()
 
+    def fail(self, error: OnionMPCError) -> None:
+        """End the link for this reason, unless it is over."""
+        if self.link.state is State.OPEN or isinstance(error, RemoteProtocolError):
+            self._failure = self._failure or error
+        self.link.close()
+        self._end()
+
     def _end(self) -> None:
         """Let everyone who waits for something see that the link is over."""
-        for event in (self._over, self._wake, self._room):
-            event.set()
+        self._over.set()
+        self._drop_alarm()
+        self._assess()
+        self._room.free()
+        for carrier in self._carriers.values():
+            carrier.wake.set()
+            carrier.ended.set()
 
-    async def _read(self) -> None:
+    # -- one stream
+
+    async def _move(self, number: int, carrier: _Carrier) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            both = [tasks.create_task(self._read(number, carrier)), tasks.create_task(self._write(number, carrier))]
+            await carrier.ended.wait()
+            if self.link.state is not State.OPEN:
+                await asyncio.wait(both, timeout=LAST_WORDS_S)
+            for task in both:
+                task.cancel()
+
+    async def _read(self, number: int, carrier: _Carrier) -> None:
         try:
-            async for plaintext in self.secure.receive(SILENCE_LIMIT_S):
-                for event in self.link.receive(plaintext, time.monotonic()):
+            async for plaintext in carrier.secure.receive():
+                for event in self.link.receive(number, plaintext, time.monotonic()):
                     self._handle(event)
-                self._room.set()
+                if self.wanting.is_set():
+                    self._assess()
+                self._room.free()
                 self._wake_in_time()
                 if self.link.state is not State.OPEN:
+                    self._end()
                     return
-            self._lost("the stream ended")
-        except TimeoutError:
-            self._lost(f"nothing came for {SILENCE_LIMIT_S:.0f} s")
+            self.break_reason = "the stream ended"
         except OSError as error:
-            self._lost(f"the stream broke ({error.strerror or type(error).__name__})")
+            self.break_reason = f"the stream broke ({error.strerror or type(error).__name__})"
         except RemoteProtocolError as error:
             # Raised by `run`, when the writer has told the peer.
-            self._failure = error
             self.link.abort(AbortCode.FRAME)
+            self.fail(error)
         finally:
-            self._end()
-
-    def _lost(self, what: str) -> None:
-        # After CLOSE or ABORT the end of the stream is the expected end.
-        if self.link.state is State.OPEN:
-            self._failure = LinkExpired(what)
+            carrier.ended.set()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, LinkAborted):
@@ -165,37 +277,63 @@ class LinkRunner:
             self.round_trip_s = event.seconds
         self._on_event(event)
 
-    async def _write(self) -> None:
+    async def _write(self, number: int, carrier: _Carrier) -> None:
         while True:
-            self._wake.clear()
-            outgoing = self.link.transmit(time.monotonic())
-            if outgoing is not None:
+            carrier.wake.clear()
+            records = self.link.transmit(number, time.monotonic())
+            if records:
                 try:
-                    await self.secure.send(outgoing[1])
+                    await carrier.secure.send(records)
                 except OSError:
                     return  # the reader sees the same break, and knows what was still to come
             if self.link.state is not State.OPEN:
-                await self.secure.flush(LAST_WORDS_S)
+                await carrier.secure.flush(LAST_WORDS_S)
                 return
             self._wake_in_time()
-            await self._wake.wait()
+            await carrier.wake.wait()
+
+    # -- when to do what
+
+    def _wake_all(self) -> None:
+        for carrier in self._carriers.values():
+            carrier.wake.set()
 
     def _wake_in_time(self) -> None:
         """Wake now if the link owes an answer, else when it wants to, or before."""
-        if self.link.owes():
-            self._wake.set()
-            return
-        at = self.link.wake_at()
+        owing = False
+        for number, carrier in self._carriers.items():
+            if self.link.owes(number):
+                carrier.wake.set()
+                owing = True
+        at = None if owing else self.link.wake_at()
         # An alarm that rings too early is set again then: to put it off with each message would cost more. The link's
         # clock is time.monotonic(), as that of asyncio's loop.
         if at is not None and (self._alarm is None or at < self._alarm.when()):
             self._drop_alarm()
-            self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_at(max(at, loop.time() + ALARM_FLOOR_S), self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
-        self._wake.set()
+        stale = self.link.stale(time.monotonic())
+        # The last one is kept: what it lost may only be late, and the next may be long in coming.
+        if self._alone or len(stale) < len(self._carriers):
+            for number in stale:
+                self.break_reason = f"nothing came for {SILENCE_LIMIT_S:.0f} s"
+                self._carriers[number].ended.set()
+        self._wake_all()
+        self._assess()
+
+    def _assess(self) -> None:
+        """Say whether a stream is wanted."""
+        if self.alive and self.link.suspicious(time.monotonic()):
+            self._content.clear()
+            self.wanting.set()
+        else:
+            self.wanting.clear()
+            self._content.set()
 
     def _drop_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+            self._alarm = None

@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterable
 
-from onionmpc.errors import PeerUnreachable
+from onionmpc.errors import PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Identity, Onion, public_key_from_onion
 from onionmpc.mesh.network import Network, Stream
 from onionmpc.wire.handshake import MESSAGE_2_BYTES, DiallerHandshake, Hello, Reply
@@ -45,23 +45,21 @@ class SecureStream:
             self._early += self._records.decode(received)
         return True
 
-    async def receive(self, silence_limit_s: float) -> AsyncIterator[bytes]:
+    async def receive(self) -> AsyncIterator[bytes]:
         """Yield the plaintext of each record until the stream ends.
 
         Raises:
-            TimeoutError: nothing came for `silence_limit_s` seconds.
-            OSError: the stream broke.
-            RemoteProtocolError: a record does not open.
+            OSError: the stream broke. So does one whose record does not open: whoever altered it on the way, it was
+                not the peer.
         """
         while self._early:
             yield self._early.pop(0)
-        while True:
-            async with asyncio.timeout(silence_limit_s):
-                received = await self.stream.reader.read(READ_BYTES)
-            if not received:
-                return
-            for plaintext in self._records.decode(received):
-                yield plaintext
+        while received := await self.stream.reader.read(READ_BYTES):
+            try:
+                for plaintext in self._records.decode(received):
+                    yield plaintext
+            except RemoteProtocolError as error:
+                raise ConnectionAbortedError(None, error.message) from error
 
     async def send(self, plaintexts: Iterable[bytes]) -> None:
         """Send records, all in one write.

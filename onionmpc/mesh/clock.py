@@ -1,0 +1,33 @@
+"""Notices that this machine was asleep.
+
+Knows clocks. Does not know links: whoever asks decides what a sleep means for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+
+TICK_S = 1.0
+# Far above what a busy machine makes a tick late, far below what peers take for suspicious.
+ASLEEP_S = 5.0
+
+
+def clock_s() -> float:
+    """Return seconds of a clock that goes on while the machine sleeps; time.monotonic() stands still then."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time()
+
+
+async def wakings() -> AsyncIterator[float]:
+    """Yield, each time that this process was asleep, for how many seconds; never ends."""
+    before = clock_s()
+    while True:
+        await asyncio.sleep(TICK_S)
+        now = clock_s()
+        if now - before >= TICK_S + ASLEEP_S:
+            yield now - before - TICK_S
+        before = clock_s()

@@ -1,0 +1,42 @@
+"""What the links of a mesh tell of themselves.
+
+Knows the words. Does not know who listens.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from onionmpc.errors import OnionMPCError
+from onionmpc.mesh.redial import DialFailed
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream
+from onionmpc.wire.link import Event
+
+
+class Observer(Protocol):
+    """Is told what happens to the links. Must not block."""
+
+    def dial_failed(self, party: int, failure: DialFailed) -> None:
+        """A peer could not be dialled yet, or not again."""
+
+    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
+        """A link came up; `nonce` is the peer's contribution to the session id."""
+
+    def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
+        """A link got a stream, its first or a further one, whose other end is authenticated."""
+
+    def link_event(self, party: int, event: Event) -> None:
+        """Something arrived."""
+
+    def link_broken(self, party: int, reason: str) -> None:
+        """A link has no stream any more, and is being brought back."""
+
+    def link_quiet(self, party: int, seconds: float) -> None:
+        """Nothing has come for so long, which alone is no loss; a further stream is being dialled."""
+
+    def link_resumed(self, party: int, seconds: float) -> None:
+        """Something comes again, so long after the last time."""
+
+    def link_down(self, party: int, error: OnionMPCError) -> None:
+        """A link ended, or never came up, for the reason given; not called for links that were closed in good order."""

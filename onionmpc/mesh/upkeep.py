@@ -1,0 +1,170 @@
+"""Keeps one link on streams: dials when none brings anything, until one does or patience ends.
+
+Knows whose turn it is, backoff, and how often a peer may be dialled. Does not know what the link carries, nor who it
+leads to. Rules: docs/PROTOCOL.md section 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, TorError
+from onionmpc.mesh.observer import Observer
+from onionmpc.mesh.redial import DialFailed, backoff_s
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream
+from onionmpc.text import duration
+from onionmpc.wire.handshake import Answer, Reply
+
+# The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
+GRACE_S = 10.0
+QUIET_EVERY_S = 15.0
+# Each dial makes both tors draw a relay next to a pinned one (docs/THREATS.md). Thirty in a row are allowed and then
+# one each 15 s: at most 270 within an hour. A peer that cuts each stream at once gets no more out of us.
+DIALS_IN_A_ROW = 30
+DIAL_EVERY_S = 15.0
+# What a peer is allowed, by our clock: an honest one stays below, whatever happens to its circuits.
+ACCEPTED_PER_HOUR = 300
+HOUR_S = 3600.0
+
+Redial = Callable[[], Awaitable[tuple[Reply, SecureStream]]]
+Carry = Callable[[SecureStream, tuple[int, int]], None]
+
+
+class Pace:
+    """Lets a number of steps go at once, and further ones at an even pace."""
+
+    def __init__(self, in_a_row: int = DIALS_IN_A_ROW, every_s: float = DIAL_EVERY_S) -> None:
+        self._room_s = in_a_row * every_s
+        self._every_s = every_s
+        self._spent_until = 0.0
+
+    def step(self, now: float) -> float:
+        """Take a step; return for how many seconds to wait before it."""
+        self._spent_until = max(self._spent_until, now) + self._every_s
+        return max(0.0, self._spent_until - now - self._room_s)
+
+
+class Visits:
+    """Counts the streams that a peer has resumed with, within the last hour."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = ACCEPTED_PER_HOUR if limit is None else limit
+        self._times: list[float] = []
+
+    def add(self, now: float) -> bool:
+        """Count one; return whether it is within the limit."""
+        self._times = [at for at in self._times if now - at < HOUR_S]
+        self._times.append(now)
+        return len(self._times) <= self._limit
+
+
+class Upkeep:
+    """What one link needs to outlive its streams.
+
+    Args:
+        party: the peer's number.
+        observer: is told how the link fares.
+        redial: dials the peer to resume this link.
+        carry: takes a stream that the peer accepted, with how much of each channel has arrived there.
+        goes_first: whether it is we who dial as soon as a stream breaks.
+        patience_s: how long the peer may be away.
+    """
+
+    def __init__(
+        self,
+        party: int,
+        runner: LinkRunner,
+        observer: Observer,
+        redial: Redial,
+        carry: Carry,
+        *,
+        goes_first: bool,
+        patience_s: float,
+    ) -> None:
+        self._party = party
+        self._runner = runner
+        self._observer = observer
+        self._redial = redial
+        self._carry = carry
+        self._goes_first = goes_first
+        self._patience_s = patience_s
+        self._pace = Pace()
+        self._tasks = asyncio.TaskGroup()
+        self._dialling: asyncio.Task[None] | None = None
+        self._hurried = False
+
+    async def run(self) -> None:
+        """Bring the link back each time that no stream brings anything, until it is over."""
+        async with self._tasks:
+            while self._runner.alive:
+                await self._runner.wanting.wait()
+                lost_at = time.monotonic() - self._runner.silent_s
+                if not self._runner.streams:
+                    self._observer.link_broken(self._party, self._runner.break_reason)
+                self._begin_to_dial()
+                await self._until_back(lost_at)
+                self._stop_dialling()
+                self._hurried = False
+                if self._runner.alive:
+                    self._observer.link_resumed(self._party, time.monotonic() - lost_at)
+
+    def hurry(self) -> None:
+        """Dial now, whoever's turn it is: the peer cannot know that our way to it is back."""
+        self._hurried = self._runner.wanting.is_set()
+        if self._dialling is not None:
+            self._begin_to_dial()
+
+    def _begin_to_dial(self) -> None:
+        self._stop_dialling()
+        at_once = self._goes_first or self._hurried
+        self._dialling = self._tasks.create_task(self._dial(0.0 if at_once else GRACE_S))
+
+    def _stop_dialling(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+
+    async def _until_back(self, lost_at: float) -> None:
+        """Wait until a stream brings something, or patience ends the link."""
+        quiet_at = lost_at + QUIET_EVERY_S
+        while self._runner.alive:
+            patience_s = self._patience_s - self._runner.silent_s
+            try:
+                async with asyncio.timeout(max(0.0, min(patience_s, quiet_at - time.monotonic()))):
+                    return await self._runner.contentment()
+            except TimeoutError:
+                pass
+            if self._runner.silent_s >= self._patience_s:
+                why = "" if self._runner.streams else f" ({self._runner.break_reason})"
+                self._runner.fail(LinkExpired(f"nothing came for {duration(self._patience_s)}{why}"))
+            elif time.monotonic() >= quiet_at:
+                self._observer.link_quiet(self._party, time.monotonic() - lost_at)
+                quiet_at += QUIET_EVERY_S
+        return None
+
+    async def _dial(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        for attempt in itertools.count(1):
+            await asyncio.sleep(self._pace.step(time.monotonic()))
+            try:
+                reply, secure = await self._redial()
+            except (PeerUnreachable, AuthenticationFailed, TorError) as error:
+                # A refusal too may mend itself, and nothing proves that it came from the peer.
+                reason = error.message
+            else:
+                if reply.answer is Answer.ACCEPTED:
+                    self._carry(secure, reply.offsets)
+                    return
+                await secure.close()
+                if reply.answer is not Answer.NOT_NOW:
+                    # Said under keys that only the peer has.
+                    self._runner.fail(LinkExpired("it has ended or started anew, and does not know this session"))
+                    return
+                reason = "it answered: not now"
+            delay_s = backoff_s(attempt)
+            self._observer.dial_failed(self._party, DialFailed(reason, delay_s))
+            await asyncio.sleep(delay_s)

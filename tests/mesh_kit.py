@@ -1,0 +1,283 @@
+"""Parties of a mesh in one process, on local sockets that can be cut, and a peer's voice without a link behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from onionmpc.errors import (
+    OnionMPCError,
+    PeerUnreachable,
+)
+from onionmpc.files import socket_directory
+from onionmpc.identity import Identity, Onion
+from onionmpc.mesh import redial, upkeep
+from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh.door import Door
+from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.redial import DialFailed
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.wire.frames import Frame, decode_frames, encode_frame
+from onionmpc.wire.handshake import (
+    DiallerHandshake,
+    Hello,
+    Purpose,
+    Reply,
+)
+from onionmpc.wire.link import (
+    ControlBytes,
+    Event,
+    ProgramBytes,
+    ProgramEnd,
+)
+
+# No test comes near it: what hangs must fail, and not stop the others.
+DEADLINE_S = 30.0
+PSK = bytes([5]) * 32
+# Sorted as a roster is: IDENTITIES[0] has the lowest address.
+IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(1, 5)), key=lambda identity: identity.onion)
+STRANGER = Identity(bytes([9]) * 32)
+
+Test = Callable[..., Awaitable[None]]
+
+
+def in_a_loop(test: Test) -> Callable[..., None]:
+    """Run a test in a loop of its own; nothing may outlive it, and no task may fail unseen."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        async def bounded() -> None:
+            unseen: list[dict[str, Any]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda loop, what: unseen.append(what))
+            async with asyncio.timeout(DEADLINE_S):
+                await test(**fixtures)
+            assert unseen == []
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        asyncio.run(bounded())
+
+    return run
+
+
+@pytest.fixture(name="directory")
+def private_directory() -> Iterator[Path]:
+    with socket_directory() as path:
+        yield path
+
+
+@pytest.fixture(name="impatient", autouse=True)
+def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry without delay, and leave the first dial to the other for a moment only."""
+    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
+    monkeypatch.setattr(upkeep, "GRACE_S", 0.2)
+
+
+class Watcher:
+    """An Observer that keeps what it is told, and takes data as it comes while `taking`."""
+
+    def __init__(self) -> None:
+        self.up: dict[int, LinkRunner] = {}
+        self.nonces: dict[int, bytes] = {}
+        self.streams: dict[int, list[SecureStream]] = defaultdict(list)
+        self.dialled: dict[int, list[bool]] = defaultdict(list)
+        self.news: list[tuple[str, int]] = []
+        self.downs: list[tuple[int, OnionMPCError]] = []
+        self.failures: list[DialFailed] = []
+        self.events: list[tuple[int, Event]] = []
+        self.control: dict[int, bytearray] = defaultdict(bytearray)
+        self.data: dict[int, bytearray] = defaultdict(bytearray)
+        self.taking = True
+        self.changed = asyncio.Event()
+
+    def dial_failed(self, party: int, failure: DialFailed) -> None:
+        self.failures.append(failure)
+        self.changed.set()
+
+    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
+        assert party not in self.up
+        self.up[party] = runner
+        self.nonces[party] = nonce
+        self.changed.set()
+
+    def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
+        self.streams[party].append(secure)
+        self.dialled[party].append(dialled)
+        self.changed.set()
+
+    def link_broken(self, party: int, reason: str) -> None:
+        assert "stream" in reason
+        self._told("broken", party)
+
+    def link_quiet(self, party: int, seconds: float) -> None:
+        assert seconds > 0
+        self._told("quiet", party)
+
+    def link_resumed(self, party: int, seconds: float) -> None:
+        assert seconds >= 0
+        self._told("resumed", party)
+
+    def _told(self, what: str, party: int) -> None:
+        self.news.append((what, party))
+        self.changed.set()
+
+    def link_event(self, party: int, event: Event) -> None:
+        match event:
+            case ControlBytes(payload):
+                self.control[party] += payload
+            case ProgramBytes(payload):
+                self.data[party] += payload
+                if self.taking:
+                    self.up[party].consume(len(payload))
+            case ProgramEnd():
+                self.events.append((party, event))
+                self.up[party].consume(1)
+            case _:
+                self.events.append((party, event))
+        self.changed.set()
+
+    def link_down(self, party: int, error: OnionMPCError) -> None:
+        self.downs.append((party, error))
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def until_down(self, party: int, kind: type[OnionMPCError]) -> str:
+        """Wait for the link's end, and return what was said about it, once."""
+        await self.until(lambda: self.downs)
+        ((number, error),) = self.downs
+        assert number == party
+        assert type(error) is kind
+        return error.message
+
+
+class Network(DirectNetwork):
+    """Local sockets that may be out of order for a while."""
+
+    def __init__(self, directory: Path, onion: Onion) -> None:
+        super().__init__(directory, onion)
+        self.out = False
+        self.back = asyncio.Event()
+
+    async def dial(self, onion: Onion, timeout_s: float) -> Stream:
+        if self.out:
+            raise PeerUnreachable("the network is out")
+        return await super().dial(onion, timeout_s)
+
+    async def restored(self) -> None:
+        await self.back.wait()
+        self.back.clear()
+
+
+class Party:
+    """One party: its door is open and it dials while the context lasts."""
+
+    def __init__(
+        self,
+        directory: Path,
+        number: int,
+        count: int,
+        *,
+        psk: bytes = PSK,
+        timeout_s: float = 60,
+        patience_s: float = 60,
+        nonce: bytes | None = None,
+    ) -> None:
+        self.number = number
+        self.identity = IDENTITIES[number]
+        self.watcher = Watcher()
+        self.network = Network(directory, self.identity.onion)
+        nonce = nonce or bytes([number]) * 16
+        self.door = Door(self.identity, nonce)
+        roster = [identity.onion for identity in IDENTITIES[:count]]
+        self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher, patience_s)
+        self.door.keeper = self.mesh
+        self.arrived: list[Stream] = []
+        self.served: list[Stream] = []
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> Self:
+        await self.network.listen(self._serve)
+        self.meshing = asyncio.create_task(self.mesh.run(self._timeout_s))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.meshing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.meshing
+        await self.network.__aexit__(kind, error, traceback)
+
+    async def _serve(self, stream: Stream) -> None:
+        self.arrived.append(stream)
+        self.watcher.changed.set()
+        await self.door.serve(stream)
+        self.served.append(stream)
+        self.watcher.changed.set()
+
+    async def until_up(self, peer: int) -> LinkRunner:
+        await self.watcher.until(lambda: peer in self.watcher.up)
+        return self.watcher.up[peer]
+
+    async def until_over(self, peer: int) -> None:
+        with contextlib.suppress(OnionMPCError):
+            await self.watcher.up[peer].run()
+
+    async def cut(self, peer: int) -> None:
+        """Cut all streams of a link."""
+        for secure in self.watcher.streams[peer]:
+            await secure.close()
+
+
+@contextlib.asynccontextmanager
+async def meshed(directory: Path, count: int, **settings: Any) -> AsyncIterator[list[Party]]:
+    """Parties with all their links up."""
+    async with contextlib.AsyncExitStack() as stack:
+        parties = [
+            await stack.enter_async_context(Party(directory, number, count, **settings)) for number in range(count)
+        ]
+        for party in parties:
+            await party.watcher.until(lambda party=party: len(party.watcher.up) == count - 1)
+        yield parties
+
+
+def raw_dial(directory: Path, onion: Onion) -> Awaitable[Stream]:
+    return DirectNetwork(directory, STRANGER.onion).dial(onion, DEADLINE_S)
+
+
+def handshake_with(
+    listener: Identity, identity: Identity = IDENTITIES[0], psk: bytes = PSK, **changes: Any
+) -> DiallerHandshake:
+    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
+    return DiallerHandshake(identity, listener.public_key, psk, hello, ephemeral=random.randbytes(32))
+
+
+async def knock(directory: Path, listener: Identity, number: int = 0, **changes: Any) -> tuple[Reply, SecureStream]:
+    """Go through a handshake as party `number`, without a link behind it."""
+    identity = IDENTITIES[number]
+    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
+    network = DirectNetwork(directory, identity.onion)
+    return await dial(network, identity, listener.onion, PSK, hello, timeout_s=DEADLINE_S)
+
+
+async def say(secure: SecureStream, *frames: Frame) -> None:
+    await secure.send([b"".join(map(encode_frame, frames))])
+
+
+async def hear_all(secure: SecureStream) -> list[Frame]:
+    return [frame async for plaintext in secure.receive() for frame in decode_frames(plaintext)]

@@ -24,6 +24,7 @@ from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import Result
@@ -99,6 +100,7 @@ class CuttableNetwork(DirectNetwork):
         self._dialled: list[tuple[Onion, Stream]] = []
         self._accepted: list[Stream] = []
         self._dead = False
+        self.parted: set[Onion] = set()
 
     async def listen(self, on_stream: OnStream) -> None:
         async def note(stream: Stream) -> None:
@@ -111,7 +113,7 @@ class CuttableNetwork(DirectNetwork):
         await super().listen(note)
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
-        if self._dead:
+        if self._dead or onion in self.parted:
             raise PeerUnreachable("the network is down")
         stream = await super().dial(onion, timeout_s)
         self._dialled.append((onion, stream))
@@ -126,6 +128,10 @@ class CuttableNetwork(DirectNetwork):
     async def kill(self) -> None:
         """Cut everything, and let nothing come up again."""
         self._dead = True
+        await self.cut_all()
+
+    async def cut_all(self) -> None:
+        """Cut everything."""
         for stream in [*self._accepted, *(stream for _, stream in self._dialled)]:
             await stream.close()
 
@@ -190,6 +196,12 @@ class Room:
     async def endings(self) -> list[Ending]:
         """Wait for all that were started; return how they ended, in the order of their numbers."""
         return [await self.tasks[number] for number in sorted(self.tasks)]
+
+    async def part(self, low: int, high: int) -> None:
+        """Cut the link of two parties for good."""
+        for number, other in ((low, high), (high, low)):
+            self.networks[number].parted.add(self.onions[other])
+            await self.networks[number].cut(self.onions[other])
 
     async def agreed(self) -> None:
         """Wait until every party has started its program."""
@@ -286,7 +298,7 @@ class Hostile:
         self._decoders: dict[int, MessageDecoder] = {}
         self._network = place.networks[number]
         nonce = secrets.token_bytes(16)
-        self.mesh = Mesh(self._network, place.identities[number], place.onions, NO_PSK, nonce, self)
+        self.mesh = Mesh(self._network, place.identities[number], place.onions, NO_PSK, nonce, self, DEADLINE_S)
         self._door = Door(place.identities[number], nonce)
         self._door.keeper = self.mesh
 
@@ -297,20 +309,32 @@ class Hostile:
     async def there(self) -> AsyncIterator[None]:
         async with self._network:
             await self._network.listen(self._door.serve)
-            dialling = asyncio.create_task(self.mesh.dial_all(DEADLINE_S))
+            meshing = asyncio.create_task(self.mesh.run(DEADLINE_S))
             try:
                 yield
             finally:
-                dialling.cancel()
-                await asyncio.gather(dialling, return_exceptions=True)
+                meshing.cancel()
+                await asyncio.gather(meshing, return_exceptions=True)
 
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         pass
 
-    def link_up(self, party: int, runner: LinkRunner, *, dialled: bool) -> None:
+    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
         self.runners[party] = runner
         self._decoders[party] = MessageDecoder()
         self.on_up(party, runner)
+
+    def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
+        pass
+
+    def link_broken(self, party: int, reason: str) -> None:
+        pass
+
+    def link_quiet(self, party: int, seconds: float) -> None:
+        pass
+
+    def link_resumed(self, party: int, seconds: float) -> None:
+        pass
 
     def link_event(self, party: int, event: LinkEvent) -> None:
         if isinstance(event, ControlBytes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import re
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
 from onionmpc.session.agreement import Common
 from onionmpc.session.computation import Result
-from onionmpc.session.events import Agreed, LinkUp, ProgramEnded
+from onionmpc.session.events import Agreed, LinkResumed, LinkUp, ProgramEnded
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
 
@@ -768,10 +769,10 @@ class Gate:
 
 
 @contextlib.asynccontextmanager
-async def held_at(stage: str, tmp_path: Path) -> AsyncIterator[Room]:
+async def held_at(stage: str, tmp_path: Path, patience_s: float = 60.0) -> AsyncIterator[Room]:
     """Three parties whose session has come to this stage, and stays there: party 1 does not go on."""
     program = write_script(tmp_path / "waits.py", WAITS)
-    async with room(3, listed_plan(program)) as place:
+    async with room(3, listed_plan(program, patience_s=patience_s)) as place:
         gate = Gate(place.directory / "gate")
         for number in place.numbers:
             waits_at = stage if stage == "run" or number == 1 else "-"
@@ -813,7 +814,7 @@ async def survivors(place: Room, victim: int) -> list[Ending]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
-        async with held_at(stage, tmp_path) as place, asyncio.timeout(10):
+        async with held_at(stage, tmp_path, patience_s=1.0) as place, asyncio.timeout(10):
             await place.networks[2].kill()
             endings = await survivors(place, 2)
             assert {type(ending) for ending in endings} == {LinkExpired}
@@ -831,8 +832,8 @@ def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) ->
 @pytest.mark.parametrize("stage", ["agree", "run", "finish"])
 def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
-        async with held_at(stage, tmp_path) as place, asyncio.timeout(10):
-            await place.networks[0].cut(place.onions[2])
+        async with held_at(stage, tmp_path, patience_s=1.0) as place, asyncio.timeout(10):
+            await place.part(0, 2)
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {LinkExpired}
             sentence = same_sentence(endings)
@@ -869,6 +870,91 @@ def test_who_never_comes_is_lost(tmp_path: Path) -> None:
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {LinkExpired}
             assert "party 1 is lost: no other party reaches it" in same_sentence(endings, [0, 2])
+
+    run(main())
+
+
+# -- sessions that outlive their streams
+
+
+ROUNDS = """
+from mpyc.runtime import mpc
+async def main():
+    async with mpc:
+        x = mpc.SecInt(32)(1)
+        for _ in range(200):
+            x += 1
+            await mpc.output(x * x)
+        answer(int(await mpc.output(x)))
+mpc.run(main())
+"""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_session_outlives_its_streams_at_any_step(tmp_path: Path, stage: str) -> None:
+    async def main() -> None:
+        async with held_at(stage, tmp_path) as place:
+            for network in place.networks:
+                await network.cut_all()
+            if stage == "connect":
+                place.start_listed([1])
+            for number in (0, 2):
+                await place.persons[number].hears(LinkResumed)
+
+    run(main())
+
+
+def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "rounds.py", ROUNDS))
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.plans = give_answer_files(plan, tmp_path, 3)
+
+            async def cut() -> None:
+                choose = random.Random(1)
+                while True:
+                    await asyncio.sleep(0.1 * choose.random())
+                    await choose.choice(place.networks).cut_all()
+
+            place.start_listed()
+            cutting = asyncio.create_task(cut())
+            endings = await place.endings()
+            cutting.cancel()
+            for ending in endings:
+                assert isinstance(ending, Result), ending
+            assert answers(tmp_path, 3) == [(201,)] * 3
+            assert any(person.heard(LinkResumed) for person in place.persons)
+
+    run(main())
+
+
+STUMBLES = """
+from mpyc.runtime import mpc
+async def main():
+    async with mpc:
+        x = mpc.SecInt(32)(1)
+        await mpc.output(x > 0) if sys.argv[1] == "late" else await mpc.gather(x > 0)
+        if mpc.pid == 1:
+            raise RuntimeError("stumbled")
+        await mpc.transfer(None)
+mpc.run(main())
+"""
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [("early", "no output had been revealed"), ("late", "some output may have been revealed before")],
+)
+def test_a_session_that_fails_says_whether_anything_was_revealed(tmp_path: Path, when: str, told: str) -> None:
+    # The comparison opens masked values inside MPyC, which reveals nothing.
+    plan = listed_plan(write_script(tmp_path / "stumbles.py", STUMBLES), private=(when,))
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.start_listed()
+            assert same_sentence(await place.endings()).endswith(f"; {told}")
 
     run(main())
 

@@ -430,10 +430,10 @@ def test_a_joiner_that_talks_is_cut_off_and_its_seat_is_free_again() -> None:
             psk = host.invites[0].psk()
             reply, secure = await dial(network, JOINERS[0], HOST.onion, psk, hello, timeout_s=5)
             assert reply.answer is Answer.ACCEPTED
-            runner = LinkRunner(secure, lambda _event: None)
+            runner = LinkRunner(lambda _event: None)
             runner.send_control(encode_message(Done()))
             with pytest.raises(RemoteProtocolError, match="control_message"):
-                await runner.run()
+                await runner.carry_alone(secure)
             host.join(1, psk)
             while JOINERS[1].onion not in seats_of(host).values():
                 await host.person.hears(JoinerArrived, len(host.person.heard(JoinerArrived)) + 1)

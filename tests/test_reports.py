@@ -17,12 +17,13 @@ from onionmpc.errors import (
     ProgramError,
     RemoteProtocolError,
 )
-from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step
+from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step, Verdict
 from onionmpc.session.reports import MAX_REPORTS_PER_PARTY, Reckoning
 
 ROSTER = ("a.onion", "b.onion", "c.onion", "d.onion")
 A, B, C, D = ROSTER
 STRANGER = "x.onion"
+UNREVEALED = "; no output had been revealed"
 CLOSED = "it ended while another party still waited for it"
 
 Verdicts = dict[str, list[str]]
@@ -33,15 +34,16 @@ def reckon(reports: list[Report], verdicts: Verdicts | None = None, own: str = A
     for report in reports:
         reckoning.add(report)
     for party, reaches in (verdicts or {}).items():
-        reckoning.add_verdict(party, reaches)
+        reckoning.add_verdict(party, Verdict(tuple(reaches)))
     return reckoning
 
 
 def story(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> str:
-    """The sentence, without "this party"."""
+    """The sentence, without "this party" and what it says of outputs."""
     error = reckon(reports, verdicts, own).error()
     number = ROSTER.index(own)
-    return error.message.replace(f"this party (party {number})", f"party {number}")
+    sentence = error.message.replace(f"this party (party {number})", f"party {number}")
+    return sentence.removesuffix(UNREVEALED)
 
 
 parties = st.sampled_from(ROSTER)
@@ -261,5 +263,16 @@ def test_a_verdict_replaces_the_one_before() -> None:
     assert not reckoning.conclude().lost
     assert reckoning.has_verdict(B)
     assert not reckoning.has_verdict(D)
-    reckoning.add_verdict(B, [])
+    reckoning.add_verdict(B, Verdict(()))
     assert reckoning.conclude().lost
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_session_whose_programs_ran_is_told_with_what_was_revealed(step: Step) -> None:
+    reports = [Report(B, C, "lost", step)]
+    ran = step in ("run", "finish")
+    assert reckon(reports).error().message.endswith(UNREVEALED) == ran
+    reckoning = reckon(reports)
+    reckoning.add_verdict(A, Verdict((B,), revealed=False))
+    reckoning.add_verdict(B, Verdict((A,), revealed=True))
+    assert reckoning.error().message.endswith("; some output may have been revealed before") == ran

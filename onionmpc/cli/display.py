@@ -29,9 +29,12 @@ from onionmpc.session.events import (
     InviteReady,
     JoinerArrived,
     JoinerLeft,
+    LinkBroken,
     LinkMeasured,
+    LinkResumed,
     LinkUp,
     PeerDone,
+    PeerQuiet,
     ProgramEnded,
     Published,
     RosterKnown,
@@ -64,6 +67,7 @@ class TextDisplay:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._status = StatusLine()
+        self._quiet_s: dict[int, float] = {}
 
     def close(self) -> None:
         """Leave the terminal to others."""
@@ -108,6 +112,16 @@ class TextDisplay:
                     self._status.going_on("comparing what to run")
             case LinkMeasured(party, own_relays, round_trip_s) if round_trip_s is not None:
                 self._status.line(f"link to party {party}: {describe_link(own_relays, round_trip_s)}")
+            case LinkBroken(party, reason):
+                self._status.line(f"link to party {party} broke: {printable(reason)}; dialling again")
+            case PeerQuiet(party, quiet_s):
+                # Each line twice as late as the one before: a long absence is not to fill the screen.
+                if quiet_s >= 2 * self._quiet_s.get(party, 0.0):
+                    self._quiet_s[party] = quiet_s
+                    self._status.line(f"party {party} quiet for {duration(quiet_s)}")
+            case LinkResumed(party, away_s):
+                self._quiet_s.pop(party, None)
+                self._status.line(f"party {party} is back after {duration(away_s)}")
             case Agreed():
                 self._status.line("all parties agreed; the program runs")
                 self.close()  # the terminal is the program's now

@@ -59,6 +59,7 @@ class PartyOptions:
     yes: bool
     allow_no_privacy: bool
     wait: float
+    patience: float
     control: str | None
     profile: str | None
     bootstrap_timeout: float
@@ -81,6 +82,7 @@ def party_options(command: Command) -> Command:
         click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),
         click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
         click.option("--wait", type=Duration(), default="1h", show_default=True, help="How long to wait for the others, at each step: to come, to connect, to agree."),
+        click.option("--patience", type=Duration(), default="10m", show_default=True, help="How long a party may be away, once it was there, before the session is given up."),
         click.option("--control", metavar="unix:PATH|HOST:PORT", help="Use the tor that runs there, by its control port. Default: a tor of our own."),
         click.option("--profile", metavar="NAME", help="Which of our tor's kept directories to use (guards, consensus). Default: the first free one."),
         click.option("--bootstrap-timeout", type=Duration(), default="5m", show_default=True, help="How long tor may take to reach its network."),

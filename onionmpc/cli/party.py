@@ -184,6 +184,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         extra_files=options.with_files,
         allow_no_privacy=options.allow_no_privacy,
         wait_s=options.wait,
+        patience_s=options.patience,
         verbose=options.verbose,
     )
 

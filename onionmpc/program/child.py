@@ -32,6 +32,8 @@ from onionmpc.program.unpickle import RestrictedPickle
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
 # 1000 arrays each.
 REMEMBERED_PAYLOADS = 2**15
+# MPyC 0.11's methods that show a secret value to parties.
+OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
 PLACEHOLDER_PORT = 1  # never used: nothing connects by port here
 
 
@@ -57,9 +59,13 @@ class Supervisor:
 
         threading.Thread(target=wait, daemon=True, name="supervisor").start()
 
+    def tell(self, notice: Notice) -> None:
+        """Say what the supervisor cannot see."""
+        self._socket.sendall(encode(notice))
+
     def stop(self, notice: Notice) -> NoReturn:
         """Say why we cannot go on, and stop at once: nothing that the script does now would be worth having."""
-        self._socket.sendall(encode(notice))
+        self.tell(notice)
         sys.stdout.flush()
         os._exit(EXIT_STOPPED)
 
@@ -76,6 +82,7 @@ def main() -> None:
     )
     runtime = _set_up_mpyc(spec)
     _connect_by_inheritance(runtime, spec, supervisor)
+    _watch_outputs(runtime, supervisor)
     sys.argv = [spec.script, *spec.arguments]
     # run_path does not do this: scripts import their neighbours.
     sys.path[0:0] = [spec.folder]
@@ -174,6 +181,29 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     loop.create_server = create_server
     mpyc.asyncoro.MessageExchanger = Exchanger
     mpyc.runtime.pickle = Pickle(restricted.dumps, loads_or_stop)
+
+
+def _watch_outputs(mpc: Any, supervisor: Supervisor) -> None:
+    """Tell the supervisor when the script first opens a value.
+
+    MPyC opens masked values inside its own protocols, which reveals nothing: only calls from outside of it count. What
+    a script opens by other ways (`transfer` of its own shares, say) is not seen.
+    """
+    watched = {name: getattr(mpc, name) for name in OPENINGS}
+
+    def noted(name: str) -> Callable[..., Any]:
+        def opening(*arguments: Any, **options: Any) -> Any:
+            caller = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 (its documented name)
+            if caller.partition(".")[0] != "mpyc" and name in vars(mpc):
+                for other in OPENINGS:
+                    delattr(mpc, other)  # once is enough, and each call costs
+                supervisor.tell(Notice("revealed", None, ""))
+            return watched[name](*arguments, **options)
+
+        return opening
+
+    for name in OPENINGS:
+        setattr(mpc, name, noted(name))
 
 
 def _shutting_down(mpc: Any) -> bool:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -21,6 +21,7 @@ from onionmpc.program.spec import Notice, ProgramSpec, encode
 
 # How long a program may take to put its terminal in order before it is killed.
 TERMINATE_S = 2.0
+LAST_NOTICE_S = 1.0
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 BUFFER_BYTES = 2**18
@@ -64,17 +65,33 @@ class ProgramProcess:
         self._process = process
         self._control = control
 
-    async def wait(self) -> ProgramExit:
-        """Wait for the end of the process."""
-        status = await self._process.wait()
-        line = await self._control.readline()
-        notice = None
-        if line:
+    async def wait(self, on_revealed: Callable[[], None]) -> ProgramExit:
+        """Wait for the end of the process.
+
+        Args:
+            on_revealed: called when the script begins to open an output.
+        """
+        listening = asyncio.create_task(self._listen(on_revealed))
+        try:
+            status = await self._process.wait()
+            # All that it said is here already; a process that it left behind may hold the other end for ever.
+            await asyncio.wait([listening], timeout=LAST_NOTICE_S)
+        finally:
+            listening.cancel()
+        return ProgramExit(status, listening.result() if listening.done() else None)
+
+    async def _listen(self, on_revealed: Callable[[], None]) -> Notice | None:
+        last: Notice | None = None
+        while line := await self._control.readline():
             try:
                 notice = msgspec.json.decode(line, type=Notice)
             except msgspec.DecodeError as error:
                 raise LocalProtocolError("the program process said what is not a notice") from error
-        return ProgramExit(status, notice)
+            if notice.kind == "revealed":
+                on_revealed()
+            else:
+                last = notice
+        return last
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not heed that."""

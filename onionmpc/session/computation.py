@@ -25,6 +25,7 @@ from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network, OwnPath
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.catalogue import Program
 from onionmpc.program.hello import HelloGate, hello_bytes
 from onionmpc.program.launch import ProgramExit, start_program
@@ -34,9 +35,12 @@ from onionmpc.session.agreement import Agreement, Common, Own, check_equal, sess
 from onionmpc.session.events import (
     Agreed,
     DialRetry,
+    LinkBroken,
     LinkMeasured,
+    LinkResumed,
     LinkUp,
     PeerDone,
+    PeerQuiet,
     Person,
     ProgramEnded,
     RosterKnown,
@@ -61,10 +65,13 @@ from onionmpc.text import duration
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
 # From the first report to the end at the latest, and the part of it in which the parties that are called lost are
-# sought: each a few of the slowest round trips that we know of.
-ENDING_S = 8.0
-PROBE_S = 4.0
+# sought: long enough for a link that just lost its stream to get another. Where all answer it takes a round trip.
+ENDING_S = 20.0
+PROBE_S = 10.0
 GOODBYE_S = 3.0
+# How long a party that has its result stays for those who have not acknowledged that they know of it: long enough to
+# dial them anew a few times. Whoever is still there after that has most likely all it needs.
+FAREWELL_S = 60.0
 # From the end of a program's last stream to its exit; a traceback may have to be written.
 HEAR_OUT_S = 1.0
 
@@ -101,11 +108,14 @@ class _Peer:
     number: int
     decoder: MessageDecoder = field(default_factory=MessageDecoder)
     runner: LinkRunner | None = None
+    nonce: bytes = b""
     pump: Pump | None = None
     offer: Offer | None = None
     committed: str | None = None
     done: bool = False
     path: OwnPath | None = None
+    # Streams of this peer's whose rendezvous point it has not named yet.
+    unnamed: int = 0
     measured: bool = False
     # Since something failed: whether anything came from it, and whether it answered, and so knows.
     heard: bool = False
@@ -153,12 +163,14 @@ class Computation:
         self._program = program
         self._plan = plan
         self._person = person
-        self._mesh = Mesh(network, identity, [Onion(address) for address in common.addresses], psk, nonce, self)
+        roster = [Onion(address) for address in common.addresses]
+        self._mesh = Mesh(network, identity, roster, psk, nonce, self, plan.patience_s)
         self._peers = {number: _Peer(number) for number in self._mesh.peers}
         self._reckoning = Reckoning(common.addresses, identity.onion)
         self._step: Step = "connect"
         self._committed = False
         self._has_spoken = False
+        self._revealed = False
         self._changed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -173,16 +185,19 @@ class Computation:
         """
         self._person.tell(RosterKnown(self._mesh.roster, self._mesh.own_number))
         door.keeper = self._mesh
-        dialling = asyncio.create_task(self._mesh.dial_all(self._plan.wait_s))
+        meshing = asyncio.create_task(self._mesh.run(self._plan.wait_s))
         driving = asyncio.create_task(self._drive())
         failing = asyncio.create_task(self._until(lambda: self._reckoning.failed))
         try:
             await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
             if not self._reckoning.failed:
                 try:
-                    return driving.result()
+                    result = driving.result()
                 except OnionMPCError as error:
                     self._report_own(error)
+                else:
+                    await self._farewell()
+                    return result
             await self._hear_out_own_program()
             await _cancel(driving)
             await self._end_together()
@@ -194,7 +209,7 @@ class Computation:
         finally:
             await _cancel(driving, failing)
             await self._close_links()
-            await _cancel(dialling, *self._background)
+            await _cancel(meshing, *self._background)
 
     # -- the steps of a session that goes well
 
@@ -232,9 +247,9 @@ class Computation:
         offers = {self._mesh.own_number: Offer(self._common, self._own)}
         nonces = {self._mesh.own_number: self._nonce}
         for number, peer in self._peers.items():
-            if peer.offer is not None and peer.runner is not None:
+            if peer.offer is not None:
                 offers[number] = peer.offer
-                nonces[number] = peer.runner.secure.nonce
+                nonces[number] = peer.nonce
         agreement = Agreement(
             self._common,
             tuple(offers[number].own for number in sorted(offers)),
@@ -273,7 +288,7 @@ class Computation:
             pumps = [
                 tasks.create_task(self._pump(peer, *process.streams[number])) for number, peer in self._peers.items()
             ]
-            ended = await process.wait()
+            ended = await process.wait(self._note_revealed)
             if ended.status != 0:
                 self._report_program(ended)
                 await self._unless_failed()
@@ -281,6 +296,9 @@ class Computation:
             await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers.values() if peer.pump is not None))
             for pumping in pumps:
                 pumping.cancel()
+
+    def _note_revealed(self) -> None:
+        self._revealed = True
 
     async def _pump(self, peer: _Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert peer.pump is not None  # noqa: S101 (links are up before the program starts)
@@ -313,18 +331,44 @@ class Computation:
         """Show that a peer is not there yet."""
         self._person.tell(DialRetry(party, failure.reason, failure.again_in_s))
 
-    def link_up(self, party: int, runner: LinkRunner, *, dialled: bool) -> None:
+    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
         """Make the peer our offer."""
         peer = self._peers[party]
         peer.runner = runner
+        peer.nonce = nonce
         peer.heard = True
         low, high = sorted((party, self._mesh.own_number))
         prss = "--no-prss" not in self._common.mpyc_options
         size = hello_bytes(len(self._mesh.roster), self._common.threshold, low, high, prss=prss)
         peer.pump = Pump(runner, HelloGate(party, size if party == low else 0))
-        self._in_background(self._introduce(peer, runner, dialled=dialled))
+        runner.send_control(encode_message(Offer(self._common, self._own)))
+        for report in self._reckoning.reports:
+            runner.send_control(encode_message(report))
+        if self._has_spoken:
+            runner.send_control(encode_message(self._verdict()))
         connected = sum(other.runner is not None for other in self._peers.values())
         self._person.tell(LinkUp(party, connected, len(self._peers)))
+
+    def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
+        """Find out how long its circuit is, and how long its round trip."""
+        peer = self._peers[party]
+        peer.measured = False
+        if dialled:
+            self._in_background(self._name_rendezvous(peer, secure))
+        else:
+            peer.unnamed += 1
+
+    def link_broken(self, party: int, reason: str) -> None:
+        """Show that a link has no stream."""
+        self._person.tell(LinkBroken(party, reason))
+
+    def link_quiet(self, party: int, seconds: float) -> None:
+        """Show that a peer says nothing."""
+        self._person.tell(PeerQuiet(party, seconds))
+
+    def link_resumed(self, party: int, seconds: float) -> None:
+        """Show that a peer is back."""
+        self._person.tell(LinkResumed(party, seconds))
 
     def link_event(self, party: int, event: Event) -> None:
         """Take what a link brought."""
@@ -363,17 +407,11 @@ class Computation:
     def _is_through_with(self, peer: _Peer) -> bool:
         return peer.done and self._step == "finish"
 
-    async def _introduce(self, peer: _Peer, runner: LinkRunner, *, dialled: bool) -> None:
-        runner.send_control(encode_message(Offer(self._common, self._own)))
-        for report in self._reckoning.reports:
-            runner.send_control(encode_message(report))
-        if self._has_spoken:
-            runner.send_control(encode_message(Verdict(self._reached())))
-        if dialled:
-            peer.path = await self._network.dialled_path(runner.secure.stream)
-            if peer.path is not None:
-                runner.send_control(encode_message(Rendezvous(peer.path.rendezvous)))
-                self._tell_measured(peer)
+    async def _name_rendezvous(self, peer: _Peer, secure: SecureStream) -> None:
+        peer.path = await self._network.dialled_path(secure.stream)
+        if peer.path is not None and peer.runner is not None:
+            peer.runner.send_control(encode_message(Rendezvous(peer.path.rendezvous)))
+            self._tell_measured(peer)
 
     async def _match_rendezvous(self, peer: _Peer, fingerprint: str) -> None:
         peer.path = await self._network.accepted_path(fingerprint)
@@ -397,7 +435,8 @@ class Computation:
             case Offer() if peer.offer is None:
                 peer.offer = message
                 self._compare(peer, message)
-            case Rendezvous(fingerprint) if peer.number < self._mesh.own_number and peer.path is None:
+            case Rendezvous(fingerprint) if peer.unnamed > 0:
+                peer.unnamed -= 1
                 self._in_background(self._match_rendezvous(peer, fingerprint))
             case Commit(session) if peer.offer is not None and peer.committed is None:
                 peer.committed = session
@@ -408,9 +447,9 @@ class Computation:
                 # What we saw is known to us: under our name, others can only repeat or invent.
                 if message.reporter != self._identity.onion and self._reckoning.add(message):
                     self._broadcast(message, besides=peer)
-            case Verdict(reaches):
+            case Verdict():
                 peer.answered = True
-                self._reckoning.add_verdict(self._mesh.roster[peer.number], reaches)
+                self._reckoning.add_verdict(self._mesh.roster[peer.number], message)
             case _:
                 raise RemoteProtocolError(f"it sent {type(message).__name__} out of place")
 
@@ -479,23 +518,33 @@ class Computation:
                     async with asyncio.timeout(PROBE_S):
                         # The ping goes out after our reports: who has answered it knows them, and its own are here.
                         await self._until(lambda: all(peer.answered for peer in self._counting()))
-                reached = self._reached()
-                self._reckoning.add_verdict(self._identity.onion, reached)
                 self._has_spoken = True
-                self._broadcast(Verdict(reached))
+                verdict = self._verdict()
+                self._reckoning.add_verdict(self._identity.onion, verdict)
+                self._broadcast(verdict)
                 await self._until(self._all_have_spoken)
 
     def _counting(self) -> list[_Peer]:
         return [peer for peer in self._peers.values() if peer.counts]
 
-    def _reached(self) -> tuple[str, ...]:
-        return tuple(self._mesh.roster[peer.number] for peer in self._counting() if peer.heard)
+    def _verdict(self) -> Verdict:
+        reached = (self._mesh.roster[peer.number] for peer in self._counting() if peer.heard)
+        return Verdict(tuple(reached), self._revealed)
 
     def _all_have_spoken(self) -> bool:
         # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.
         return all(peer.runner is not None for peer in self._peers.values()) and all(
             self._reckoning.has_verdict(self._mesh.roster[peer.number]) for peer in self._counting() if peer.heard
         )
+
+    async def _farewell(self) -> None:
+        """Stay until all know that we are done: a link may have lost its stream in the last moment."""
+        waiting = [
+            peer.runner.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
+            for peer in self._peers.values()
+            if peer.runner is not None
+        ]
+        await asyncio.gather(*waiting)
 
     async def _say_goodbye(self) -> None:
         self._report(self._mesh.own_number, "left", "")

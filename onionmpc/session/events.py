@@ -104,6 +104,30 @@ class LinkMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkBroken:
+    """A link has lost its last stream; another one is being dialled."""
+
+    party: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerQuiet:
+    """A peer has said nothing, heartbeats included, for so many seconds; told again while it lasts."""
+
+    party: int
+    quiet_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkResumed:
+    """A peer is heard again, so many seconds after it was last heard."""
+
+    party: int
+    away_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Agreed:
     """All parties committed to the same session id; the program starts."""
 
@@ -143,6 +167,9 @@ Event = (
     | RosterKnown
     | LinkUp
     | LinkMeasured
+    | LinkBroken
+    | PeerQuiet
+    | LinkResumed
     | Agreed
     | ProgramEnded
     | PeerDone

@@ -148,6 +148,10 @@ class HostTable:
         seat = self._seat_for(onion_from_public_key(hello.public_key), psk)
         return Answer.NO_SEAT if seat is None else Answer.ACCEPTED
 
+    def offsets_for(self, _hello: Hello) -> tuple[int, int]:
+        """A seat's link has one stream, and nothing to resume."""
+        return 0, 0
+
     async def welcome(self, visitor: SecureStream, _hello: Hello, psk: bytes) -> None:
         """Seat a joiner until it leaves or the terms are sent."""
         seat = self._seat_for(visitor.peer, psk)
@@ -156,12 +160,12 @@ class HostTable:
         if seat.runner is not None:
             # The same identity came back before we noticed that it was gone.
             seat.runner.close()
-        runner = LinkRunner(visitor, lambda event: self._heed(seat, runner, event))
+        runner = LinkRunner(lambda event: self._heed(seat, runner, event))
         seat.holder, seat.runner = visitor.peer, runner
         async with asyncio.TaskGroup() as tasks:
             confirming = tasks.create_task(self._confirm(seat, visitor.peer, runner))
             with contextlib.suppress(LinkExpired, RemoteProtocolError):
-                await runner.run()
+                await runner.carry_alone(visitor)
             confirming.cancel()
         if seat.runner is runner:
             seat.has_terms |= self._terms is not None and runner.link.flushed()
@@ -286,8 +290,8 @@ async def _sit_at(secure: SecureStream, person: Person) -> Terms:
             if not answer.done():
                 answer.set_exception(error)
 
-    runner = LinkRunner(secure, on_event)
-    running = asyncio.create_task(runner.run())
+    runner = LinkRunner(on_event)
+    running = asyncio.create_task(runner.carry_alone(secure))
     try:
         waiting: set[asyncio.Future[Any]] = {running, answer}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

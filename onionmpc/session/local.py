@@ -37,6 +37,7 @@ class Plan:
         extra_files: further files that must be the same everywhere.
         allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
         wait_s: how long to wait for the others, in seconds, at each step.
+        patience_s: how long a party may be away once it was there, in seconds.
     """
 
     program: Program | None
@@ -47,6 +48,7 @@ class Plan:
     extra_files: tuple[Path, ...] = ()
     allow_no_privacy: bool = False
     wait_s: float = 3600.0
+    patience_s: float = 600.0
     verbose: bool = False
 
 

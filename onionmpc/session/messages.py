@@ -85,9 +85,10 @@ class Report(Message, frozen=True):
 
 
 class Verdict(Message, frozen=True):
-    """Which parties (addresses) the sender still reaches."""
+    """Which parties (addresses) the sender still reaches, and whether its program has begun to open an output."""
 
     reaches: tuple[str, ...]
+    revealed: bool = False
 
 
 AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | Done | Report | Verdict

@@ -17,7 +17,7 @@ from onionmpc.errors import (
     ProgramError,
     RemoteProtocolError,
 )
-from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step
+from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step, Verdict
 from onionmpc.text import printable
 
 DURING: dict[Step, str] = {
@@ -66,6 +66,7 @@ class Reckoning:
         self._own = own
         self._reports: list[Report] = []
         self._verdicts: dict[str, frozenset[str]] = {}
+        self._revealed = False
 
     def add(self, report: Report) -> bool:
         """Take a report; return whether it is new and well formed, and so is to be passed on."""
@@ -76,9 +77,10 @@ class Reckoning:
         self._reports.append(report)
         return True
 
-    def add_verdict(self, party: str, reaches: Sequence[str]) -> None:
+    def add_verdict(self, party: str, verdict: Verdict) -> None:
         """Take a party's verdict, ours included."""
-        self._verdicts[party] = frozenset(reaches) & set(self._roster)
+        self._verdicts[party] = frozenset(verdict.reaches) & set(self._roster)
+        self._revealed |= verdict.revealed
 
     def has_verdict(self, party: str) -> bool:
         """Return whether this party has said whom it reaches."""
@@ -105,7 +107,12 @@ class Reckoning:
     def error(self) -> OnionMPCError:
         """Return the error that this party ends with."""
         conclusion = self.conclude()
-        return _ERRORS[conclusion.report.cause](self._sentence(conclusion), hint=_hint(conclusion))
+        sentence = self._sentence(conclusion)
+        if STEPS.index(conclusion.report.step) >= STEPS.index("run"):
+            # A party opens an output with the shares of T others, so one of those that are still here has begun to.
+            revealed = "some output may have been revealed before" if self._revealed else "no output had been revealed"
+            sentence = f"{sentence}; {revealed}"
+        return _ERRORS[conclusion.report.cause](sentence, hint=_hint(conclusion))
 
     def _sentence(self, conclusion: Conclusion) -> str:
         report = conclusion.report

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -24,6 +25,7 @@ from session_kit import (
     answers,
     give_answer_files,
     listed_plan,
+    processes_of_ours,
     room,
     run,
     same_sentence,
@@ -36,6 +38,7 @@ from onionmpc.mesh import redial
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
+from onionmpc.session import ending as ending_module
 from onionmpc.session.agreement import Common
 from onionmpc.session.computation import Result
 from onionmpc.session.events import Agreed, LinkResumed, LinkUp, ProgramEnded
@@ -410,9 +413,9 @@ def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for who does not come."""
-    monkeypatch.setattr(computation, "ENDING_S", 1.0)
-    monkeypatch.setattr(computation, "PROBE_S", 0.5)
-    monkeypatch.setattr(computation, "GOODBYE_S", 0.5)
+    monkeypatch.setattr(ending_module, "ENDING_S", 1.0)
+    monkeypatch.setattr(ending_module, "PROBE_S", 0.5)
+    monkeypatch.setattr(ending_module, "GOODBYE_S", 0.5)
     monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.05)
     monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
 
@@ -974,7 +977,8 @@ asyncio.run(main())
 """
 
 
-def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [pytest.param(True, marks=ON_LINUX), False])
+def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path, *, stopped: bool) -> None:
     (tmp_path / "body").write_text(WAITS)
 
     async def main() -> None:
@@ -987,6 +991,8 @@ def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
                     env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
                 )
                 await gate.holds(3)
+                for program in processes_of_ours(supervisor.pid) if stopped else ():
+                    os.kill(program, signal.SIGSTOP)
                 supervisor.kill()
                 await supervisor.wait()
                 await gate.all_gone()

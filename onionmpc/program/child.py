@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import ctypes
 import logging
 import os
 import runpy
@@ -32,6 +33,7 @@ from onionmpc.program.unpickle import RestrictedPickle
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
 # 1000 arrays each.
 REMEMBERED_PAYLOADS = 2**15
+PR_SET_PDEATHSIG = 1  # prctl(2)
 # MPyC 0.11's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
 PLACEHOLDER_PORT = 1  # never used: nothing connects by port here
@@ -51,6 +53,10 @@ class Supervisor:
 
     def die_with_it(self) -> None:
         """End this process when the supervisor does, however it ends: a script that blocks would outlive it."""
+        if sys.platform == "linux":
+            # Also while it is stopped, or a long call into C lets no thread run. What is missed, if the supervisor has
+            # ended already, the thread sees.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
         def wait() -> None:
             while self._socket.recv(1):

@@ -7,10 +7,9 @@ which Network carries the streams. Rules: docs/PROTOCOL.md sections 3 and 4.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onionmpc.errors import (
@@ -22,16 +21,17 @@ from onionmpc.errors import (
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
-from onionmpc.mesh.network import Network, OwnPath
+from onionmpc.mesh.network import Network
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.catalogue import Program
 from onionmpc.program.hello import HelloGate, hello_bytes
-from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.program.launch import start_program
 from onionmpc.program.pump import Pump
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.agreement import Agreement, Common, Own, check_equal, session_id
+from onionmpc.session.ending import GOODBYE_S, Ending
 from onionmpc.session.events import (
     Agreed,
     DialRetry,
@@ -44,7 +44,6 @@ from onionmpc.session.events import (
     Person,
     ProgramEnded,
     RosterKnown,
-    Trouble,
 )
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import (
@@ -52,28 +51,19 @@ from onionmpc.session.messages import (
     Cause,
     Commit,
     Done,
-    MessageDecoder,
     Offer,
     Rendezvous,
     Report,
-    Step,
     Verdict,
     encode_message,
 )
-from onionmpc.session.reports import Reckoning
+from onionmpc.session.peers import Peer, Peers
 from onionmpc.text import duration
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
-# From the first report to the end at the latest, and the part of it in which the parties that are called lost are
-# sought: long enough for a link that just lost its stream to get another. Where all answer it takes a round trip.
-ENDING_S = 20.0
-PROBE_S = 10.0
-GOODBYE_S = 3.0
 # How long a party that has its result stays for those who have not acknowledged that they know of it: long enough to
 # dial them anew a few times. Whoever is still there after that has most likely all it needs.
 FAREWELL_S = 60.0
-# From the end of a program's last stream to its exit; a traceback may have to be written.
-HEAR_OUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +89,6 @@ class Result:
     connect_s: float
     agree_s: float
     run_s: float
-
-
-@dataclass(slots=True)
-class _Peer:
-    """What this party knows of another."""
-
-    number: int
-    decoder: MessageDecoder = field(default_factory=MessageDecoder)
-    runner: LinkRunner | None = None
-    nonce: bytes = b""
-    pump: Pump | None = None
-    offer: Offer | None = None
-    committed: str | None = None
-    done: bool = False
-    path: OwnPath | None = None
-    # Streams of this peer's whose rendezvous point it has not named yet.
-    unnamed: int = 0
-    measured: bool = False
-    # Since something failed: whether anything came from it, and whether it answered, and so knows.
-    heard: bool = False
-    answered: bool = False
-    # Whether it broke the rules: it is told how the session ends, and not listened to any more.
-    broke_rules: bool = False
-
-    @property
-    def alive(self) -> bool:
-        return self.runner is not None and self.runner.alive
-
-    @property
-    def counts(self) -> bool:
-        return self.alive and not self.broke_rules
 
 
 class Computation:
@@ -165,13 +124,9 @@ class Computation:
         self._person = person
         roster = [Onion(address) for address in common.addresses]
         self._mesh = Mesh(network, identity, roster, psk, nonce, self, plan.patience_s)
-        self._peers = {number: _Peer(number) for number in self._mesh.peers}
-        self._reckoning = Reckoning(common.addresses, identity.onion)
-        self._step: Step = "connect"
+        self._peers = Peers(self._mesh.peers)
+        self._ending = Ending(self._mesh.roster, self._mesh.own_number, self._peers, person)
         self._committed = False
-        self._has_spoken = False
-        self._revealed = False
-        self._changed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, door: Door) -> Result:
@@ -187,28 +142,29 @@ class Computation:
         door.keeper = self._mesh
         meshing = asyncio.create_task(self._mesh.run(self._plan.wait_s))
         driving = asyncio.create_task(self._drive())
-        failing = asyncio.create_task(self._until(lambda: self._reckoning.failed))
+        failing = asyncio.create_task(self._peers.until(lambda: self._ending.begun))
         try:
             await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
-            if not self._reckoning.failed:
+            if not self._ending.begun:
                 try:
                     result = driving.result()
                 except OnionMPCError as error:
-                    self._report_own(error)
+                    self._ending.report_own(error)
                 else:
-                    await self._farewell()
+                    # A link may have lost its stream in the last moment: stay until all know that we are done.
+                    await self._peers.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
                     return result
-            await self._hear_out_own_program()
+            await self._ending.hear_out_own_program()
             await _cancel(driving)
-            await self._end_together()
-            raise self._reckoning.error()
+            await self._ending.end_together()
+            raise self._ending.error()
         except asyncio.CancelledError:
             await _cancel(driving)
-            await self._say_goodbye()
+            await self._ending.say_goodbye()
             raise
         finally:
             await _cancel(driving, failing)
-            await self._close_links()
+            await self._peers.close_when_flushed(GOODBYE_S)
             await _cancel(meshing, *self._background)
 
     # -- the steps of a session that goes well
@@ -216,28 +172,28 @@ class Computation:
     async def _drive(self) -> Result:
         started = time.monotonic()
         await self._wait_for(
-            lambda: all(peer.alive and peer.offer for peer in self._peers.values()),
+            lambda: all(peer.alive and peer.offer for peer in self._peers),
             lambda peer: peer.offer is None,
             "lost",
             "it did not connect",
         )
         connected = time.monotonic()
-        self._step = "agree"
+        self._ending.step = "agree"
         session = await self._agree()
         agreed = time.monotonic()
-        self._step = "run"
+        self._ending.step = "run"
         self._person.tell(Agreed(session))
         await self._run_program()
         ended = time.monotonic()
         self._person.tell(ProgramEnded(ended - agreed))
-        self._step = "finish"
-        self._broadcast(Done())
-        self._changed.set()
-        await self._until(lambda: all(peer.done for peer in self._peers.values()))
+        self._ending.step = "finish"
+        self._peers.broadcast(Done())
+        self._peers.change()
+        await self._peers.until(lambda: all(peer.done for peer in self._peers))
         return Result(
             session,
             self._mesh.own_number,
-            {number: self._summary(peer) for number, peer in self._peers.items()},
+            {peer.number: self._summary(peer) for peer in self._peers},
             connect_s=connected - started,
             agree_s=agreed - connected,
             run_s=ended - agreed,
@@ -246,10 +202,10 @@ class Computation:
     async def _agree(self) -> bytes:
         offers = {self._mesh.own_number: Offer(self._common, self._own)}
         nonces = {self._mesh.own_number: self._nonce}
-        for number, peer in self._peers.items():
+        for peer in self._peers:
             if peer.offer is not None:
-                offers[number] = peer.offer
-                nonces[number] = peer.nonce
+                offers[peer.number] = peer.offer
+                nonces[peer.number] = peer.nonce
         agreement = Agreement(
             self._common,
             tuple(offers[number].own for number in sorted(offers)),
@@ -259,16 +215,16 @@ class Computation:
         if not await self._person.consents(agreement, self._mesh.own_number):
             raise AgreementError("its person said no")
         self._committed = True
-        self._broadcast(Commit(session.hex()))
+        self._peers.broadcast(Commit(session.hex()))
         await self._wait_for(
-            lambda: all(peer.committed for peer in self._peers.values()),
+            lambda: all(peer.committed for peer in self._peers),
             lambda peer: peer.committed is None,
             "agreement",
             "it did not say yes",
         )
-        for number, peer in self._peers.items():
+        for peer in self._peers:
             if peer.committed != session.hex():
-                self._report(number, "agreement", "it committed to another session")
+                self._ending.report(peer.number, "agreement", "it committed to another session")
         await self._unless_failed()
         return session
 
@@ -284,45 +240,43 @@ class Computation:
             sockets={},
             verbose=self._plan.verbose,
         )
-        async with start_program(spec, self._peers) as process, asyncio.TaskGroup() as tasks:
-            pumps = [
-                tasks.create_task(self._pump(peer, *process.streams[number])) for number, peer in self._peers.items()
-            ]
-            ended = await process.wait(self._note_revealed)
+        async with start_program(spec, self._mesh.peers) as process, asyncio.TaskGroup() as tasks:
+            pumps = [tasks.create_task(self._pump(peer, *process.streams[peer.number])) for peer in self._peers]
+            ended = await process.wait(self._note_opening)
             if ended.status != 0:
-                self._report_program(ended)
+                self._ending.report_program(ended)
                 await self._unless_failed()
             # What the program wrote last may still be on its way to the links.
-            await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers.values() if peer.pump is not None))
+            await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers if peer.pump is not None))
             for pumping in pumps:
                 pumping.cancel()
 
-    def _note_revealed(self) -> None:
-        self._revealed = True
+    def _note_opening(self) -> None:
+        self._ending.revealed = True
 
-    async def _pump(self, peer: _Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert peer.pump is not None  # noqa: S101 (links are up before the program starts)
         try:
             await peer.pump.run(reader, writer)
         except* RemoteProtocolError as errors:
-            self._broke_the_rules(peer, str(errors.exceptions[0]))
+            self._ending.broke_the_rules(peer, str(errors.exceptions[0]))
 
     async def _wait_for(
-        self, condition: Callable[[], bool], missing: Callable[[_Peer], bool], cause: Cause, detail: str
+        self, condition: Callable[[], bool], missing: Callable[[Peer], bool], cause: Cause, detail: str
     ) -> None:
         """Wait for all peers to get somewhere; report those that did not in time."""
         try:
             async with asyncio.timeout(self._plan.wait_s):
-                await self._until(condition)
+                await self._peers.until(condition)
         except TimeoutError:
-            for peer in self._peers.values():
+            for peer in self._peers:
                 if missing(peer):
-                    self._report(peer.number, cause, f"{detail} within {duration(self._plan.wait_s)}")
+                    self._ending.report(peer.number, cause, f"{detail} within {duration(self._plan.wait_s)}")
         await self._unless_failed()
 
     async def _unless_failed(self) -> None:
         """Go no further once something was reported: whoever runs us is about to end this."""
-        if self._reckoning.failed:
+        if self._ending.begun:
             await asyncio.Event().wait()
 
     # -- Observer of the mesh
@@ -341,12 +295,9 @@ class Computation:
         prss = "--no-prss" not in self._common.mpyc_options
         size = hello_bytes(len(self._mesh.roster), self._common.threshold, low, high, prss=prss)
         peer.pump = Pump(runner, HelloGate(party, size if party == low else 0))
-        runner.send_control(encode_message(Offer(self._common, self._own)))
-        for report in self._reckoning.reports:
-            runner.send_control(encode_message(report))
-        if self._has_spoken:
-            runner.send_control(encode_message(self._verdict()))
-        connected = sum(other.runner is not None for other in self._peers.values())
+        for message in (Offer(self._common, self._own), *self._ending.said_so_far()):
+            runner.send_control(encode_message(message))
+        connected = sum(other.runner is not None for other in self._peers)
         self._person.tell(LinkUp(party, connected, len(self._peers)))
 
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
@@ -382,15 +333,15 @@ class Computation:
             case ProgramBytes() | ProgramEnd() if self._committed and peer.pump is not None:
                 peer.pump.deliver(event)
             case ProgramBytes() | ProgramEnd():
-                self._broke_the_rules(peer, "it sent bytes of the program before the agreement")
+                self._ending.broke_the_rules(peer, "it sent bytes of the program before the agreement")
             case RoundTrip():
                 peer.answered = True
                 if not peer.measured:
                     peer.measured = True
                     self._tell_measured(peer)
             case LinkClosed() if not self._is_through_with(peer):
-                self._report(party, "lost", "it closed the link")
-        self._changed.set()
+                self._ending.report(party, "lost", "it closed the link")
+        self._peers.change()
 
     def link_down(self, party: int, error: OnionMPCError) -> None:
         """Report a link that was given up."""
@@ -398,39 +349,41 @@ class Computation:
         if self._is_through_with(self._peers[party]):
             return
         if isinstance(error, AuthenticationFailed) and not connected:
-            self._report(party, "refused", error.message)
+            self._ending.report(party, "refused", error.message)
         elif isinstance(error, RemoteProtocolError):
-            self._report(party, "protocol", error.message)
+            self._ending.report(party, "protocol", error.message)
         else:
-            self._report(party, "lost", error.message)
+            self._ending.report(party, "lost", error.message)
 
-    def _is_through_with(self, peer: _Peer) -> bool:
-        return peer.done and self._step == "finish"
+    def _is_through_with(self, peer: Peer) -> bool:
+        return peer.done and self._ending.step == "finish"
 
-    async def _name_rendezvous(self, peer: _Peer, secure: SecureStream) -> None:
+    async def _name_rendezvous(self, peer: Peer, secure: SecureStream) -> None:
         peer.path = await self._network.dialled_path(secure.stream)
         if peer.path is not None and peer.runner is not None:
             peer.runner.send_control(encode_message(Rendezvous(peer.path.rendezvous)))
+            if peer.measured:
+                self._tell_measured(peer)
+
+    async def _match_rendezvous(self, peer: Peer, fingerprint: str) -> None:
+        peer.path = await self._network.accepted_path(fingerprint)
+        if peer.measured:
             self._tell_measured(peer)
 
-    async def _match_rendezvous(self, peer: _Peer, fingerprint: str) -> None:
-        peer.path = await self._network.accepted_path(fingerprint)
-        self._tell_measured(peer)
-
-    def _tell_measured(self, peer: _Peer) -> None:
+    def _tell_measured(self, peer: Peer) -> None:
         summary = self._summary(peer)
         self._person.tell(LinkMeasured(peer.number, summary.own_relays, summary.round_trip_s))
 
     # -- control messages
 
-    def _heed_bytes(self, peer: _Peer, payload: bytes) -> None:
+    def _heed_bytes(self, peer: Peer, payload: bytes) -> None:
         try:
             for message in peer.decoder.decode(payload):
                 self._heed(peer, message)
         except RemoteProtocolError as error:
-            self._broke_the_rules(peer, error.message)
+            self._ending.broke_the_rules(peer, error.message)
 
-    def _heed(self, peer: _Peer, message: AnyMessage) -> None:
+    def _heed(self, peer: Peer, message: AnyMessage) -> None:
         match message:
             case Offer() if peer.offer is None:
                 peer.offer = message
@@ -443,139 +396,24 @@ class Computation:
             case Done() if peer.committed is not None and not peer.done:
                 peer.done = True
                 self._person.tell(PeerDone(peer.number))
-            case Report():
-                # What we saw is known to us: under our name, others can only repeat or invent.
-                if message.reporter != self._identity.onion and self._reckoning.add(message):
-                    self._broadcast(message, besides=peer)
-            case Verdict():
-                peer.answered = True
-                self._reckoning.add_verdict(self._mesh.roster[peer.number], message)
+            case Report() | Verdict():
+                self._ending.heed(peer, message)
             case _:
                 raise RemoteProtocolError(f"it sent {type(message).__name__} out of place")
 
-    def _compare(self, peer: _Peer, offer: Offer) -> None:
+    def _compare(self, peer: Peer, offer: Offer) -> None:
         try:
             names = (f"party {self._mesh.own_number}", f"party {peer.number}")
             check_equal(self._common, offer.common, here=names[0], there=names[1])
         except AgreementError as error:
-            self._report(peer.number, "agreement", error.message)
-
-    def _broadcast(self, message: AnyMessage, *, besides: _Peer | None = None) -> None:
-        encoded = encode_message(message)
-        for peer in self._peers.values():
-            if peer.runner is not None and peer is not besides:
-                peer.runner.send_control(encoded)
-
-    # -- the end of a session that fails
-
-    def _report(self, about: int, cause: Cause, detail: str) -> None:
-        report = Report(self._identity.onion, self._mesh.roster[about], cause, self._step, detail[:500])
-        # A link that ends after something else has failed most likely ends because of that. After our Verdict, peers
-        # may have ended that would never hear of a new report.
-        moot = self._has_spoken or (self._reckoning.failed and cause == "lost")
-        if not moot and self._reckoning.add(report):
-            self._broadcast(report)
-        self._changed.set()
-
-    def _report_own(self, error: OnionMPCError) -> None:
-        cause: Cause = "agreement" if isinstance(error, AgreementError) else "program"
-        self._report(self._mesh.own_number, cause, error.message)
-
-    def _report_program(self, ended: ProgramExit) -> None:
-        notice = ended.notice
-        about = self._mesh.own_number if notice is None or notice.party is None else notice.party
-        by_pickle = notice is not None and notice.kind == "pickle" and about != self._mesh.own_number
-        cause: Cause = "protocol" if by_pickle else "program"
-        self._report(about, cause, ended.describe())
-
-    def _broke_the_rules(self, peer: _Peer, detail: str) -> None:
-        # Not an ABORT: its supervisor may be as honest as ours and its program not, and is to end like all others.
-        self._report(peer.number, "protocol", detail)
-        peer.broke_rules = True
-
-    async def _hear_out_own_program(self) -> None:
-        """Wait a moment where others saw our program end: how it did is ours to say."""
-        own = self._identity.onion
-        if any(report.cause == "program" and report.about == own for report in self._reckoning.reports):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEAR_OUT_S):
-                    await self._until(
-                        lambda: (
-                            self._step == "finish" or any(known.reporter == own for known in self._reckoning.reports)
-                        )
-                    )
-
-    async def _end_together(self) -> None:
-        """Exchange reports and verdicts, so that all who still hear each other tell the same story."""
-        self._person.tell(Trouble(self._reckoning.reports[0].detail))
-        for peer in self._peers.values():
-            peer.heard = peer.answered = False
-            if peer.runner is not None:
-                peer.runner.ping()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ENDING_S):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PROBE_S):
-                        # The ping goes out after our reports: who has answered it knows them, and its own are here.
-                        await self._until(lambda: all(peer.answered for peer in self._counting()))
-                self._has_spoken = True
-                verdict = self._verdict()
-                self._reckoning.add_verdict(self._identity.onion, verdict)
-                self._broadcast(verdict)
-                await self._until(self._all_have_spoken)
-
-    def _counting(self) -> list[_Peer]:
-        return [peer for peer in self._peers.values() if peer.counts]
-
-    def _verdict(self) -> Verdict:
-        reached = (self._mesh.roster[peer.number] for peer in self._counting() if peer.heard)
-        return Verdict(tuple(reached), self._revealed)
-
-    def _all_have_spoken(self) -> bool:
-        # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.
-        return all(peer.runner is not None for peer in self._peers.values()) and all(
-            self._reckoning.has_verdict(self._mesh.roster[peer.number]) for peer in self._counting() if peer.heard
-        )
-
-    async def _farewell(self) -> None:
-        """Stay until all know that we are done: a link may have lost its stream in the last moment."""
-        waiting = [
-            peer.runner.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
-            for peer in self._peers.values()
-            if peer.runner is not None
-        ]
-        await asyncio.gather(*waiting)
-
-    async def _say_goodbye(self) -> None:
-        self._report(self._mesh.own_number, "left", "")
-        await self._flush_links()
-
-    async def _close_links(self) -> None:
-        await self._flush_links()
-        for peer in self._peers.values():
-            if peer.runner is not None:
-                peer.runner.close()
-
-    async def _flush_links(self) -> None:
-        closing = [
-            peer.runner.close_when_flushed(GOODBYE_S) for peer in self._peers.values() if peer.runner is not None
-        ]
-        await asyncio.gather(*closing)
-
-    # -- waiting
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await self._changed.wait()
-            # Every waiter looks again before anyone waits anew.
-            self._changed.clear()
+            self._ending.report(peer.number, "agreement", error.message)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _summary(self, peer: _Peer) -> LinkSummary:
+    def _summary(self, peer: Peer) -> LinkSummary:
         return LinkSummary(
             peer.path.relays if peer.path else None, peer.runner.round_trip_s if peer.runner is not None else None
         )

@@ -1,0 +1,97 @@
+"""What this party knows of the others in a session, and how it speaks to all of them.
+
+Knows who is there, who has said what, and how to wait for a change of that. Does not know what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from onionmpc.mesh.network import OwnPath
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.program.pump import Pump
+from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_message
+
+
+@dataclass(slots=True)
+class Peer:
+    """One other party.
+
+    Attributes:
+        nonce: its contribution to the session id, 16 bytes; empty before its link is up.
+        unnamed: streams of this peer's whose rendezvous point it has not named yet.
+        measured: whether the round trip of its newest stream is known.
+        heard: since something failed, whether anything came from it.
+        answered: since something failed, whether it answered, and so knows.
+        broke_rules: it is told how the session ends, and not listened to any more.
+    """
+
+    number: int
+    decoder: MessageDecoder = field(default_factory=MessageDecoder)
+    runner: LinkRunner | None = None
+    nonce: bytes = b""
+    pump: Pump | None = None
+    offer: Offer | None = None
+    committed: str | None = None
+    done: bool = False
+    path: OwnPath | None = None
+    unnamed: int = 0
+    measured: bool = False
+    heard: bool = False
+    answered: bool = False
+    broke_rules: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether its link is up, be it without a stream for now."""
+        return self.runner is not None and self.runner.alive
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has a say in how the session ends."""
+        return self.alive and not self.broke_rules
+
+
+class Peers:
+    """All other parties, by number."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._peers = {number: Peer(number) for number in numbers}
+        self._changed = asyncio.Event()
+
+    def __getitem__(self, number: int) -> Peer:
+        """Return the party of this number."""
+        return self._peers[number]
+
+    def __iter__(self) -> Iterator[Peer]:
+        """Go through them in the order of their numbers."""
+        return iter(self._peers.values())
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._peers)
+
+    def change(self) -> None:
+        """Let everyone who waits look again."""
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until this holds."""
+        while not condition():
+            await self._changed.wait()
+            # Every waiter looks again before anyone waits anew.
+            self._changed.clear()
+
+    def broadcast(self, message: AnyMessage, *, besides: Peer | None = None) -> None:
+        """Say something to all whose links have come up, but for one."""
+        encoded = encode_message(message)
+        for peer in self:
+            if peer.runner is not None and peer is not besides:
+                peer.runner.send_control(encoded)
+
+    async def close_when_flushed(self, timeout_s: float) -> None:
+        """Close each link once its peer has acknowledged all that was said, or after `timeout_s` seconds."""
+        closing = [peer.runner.close_when_flushed(timeout_s) for peer in self if peer.runner is not None]
+        await asyncio.gather(*closing)

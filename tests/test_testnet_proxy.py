@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -318,6 +319,147 @@ def test_leaving_a_gateway_cuts_its_connections() -> None:
             writer.write(b"here")
             assert await reader.readexactly(4) == b"here"
             await gateway.__aexit__(None, None, None)
+            return await read_all(reader)
+
+    assert with_gateway(echo, scenario) == b""
+
+
+# A network that is gone, or black.
+
+
+def test_a_cut_gateway_drops_its_connections_and_each_new_one_until_it_is_mended() -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> list[bytes]:
+        heard = []
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(b"here")
+            heard.append(await reader.readexactly(4))
+            gateway.cut()
+            heard.append(await read_all(reader))
+        async with dial(gateway, header(relay)) as (reader, _):
+            heard.append(await read_all(reader))
+        gateway.mend()
+        async with dial(gateway, header(relay) + b"back") as (reader, _):
+            heard.append(await reader.readexactly(4))
+        return heard
+
+    assert with_gateway(echo, scenario, ONE_WAY_S) == [b"here", b"", b"", b"back"]
+
+
+def test_the_relays_side_of_a_cut_connection_ends_too() -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def greet_and_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        heard.put_nowait(await read_all(reader))
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, _):
+            await reader.readexactly(5)
+            gateway.cut()
+            return await heard.get()
+
+    assert with_gateway(greet_and_read, scenario) == b""
+
+
+async def until_held(gateway: Gateway, wanted_bytes: int) -> None:
+    """Turn the loop until a gateway holds this much, and nothing else is on its way."""
+    while sum(side.held_bytes for side in gateway.sides) != wanted_bytes:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+def test_a_stalled_gateway_tells_nobody_and_delivers_in_order_once_it_is_mended() -> None:
+    heard: list[bytes] = []
+
+    async def note_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            heard.append(data)
+            writer.write(data)
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(b"1")
+            assert await reader.readexactly(1) == b"1"
+            gateway.stall()
+            writer.write(b"23")
+            await until_held(gateway, 2)
+            writer.write(b"4")
+            await until_held(gateway, 3)
+            assert heard == [b"1"]
+            gateway.mend()
+            return await reader.readexactly(3)
+
+    assert with_gateway(note_and_echo, scenario) == b"234"
+
+
+def test_a_connection_made_while_the_gateway_stalls_opens_once_it_is_mended() -> None:
+    opened: list[bool] = []
+
+    async def note_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(True)
+        await echo(reader, writer)
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        gateway.stall()
+        async with dial(gateway, header(relay) + b"early") as (reader, _):
+            await until_held(gateway, 5)
+            assert opened == []
+            gateway.mend()
+            return await reader.readexactly(5)
+
+    assert with_gateway(note_and_echo, scenario) == b"early"
+
+
+def test_an_end_is_told_after_a_stall_even_if_the_one_who_ended_is_gone_by_then() -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def greet_and_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        heard.put_nowait(await reader.read(-1))
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            await reader.readexactly(5)
+            gateway.stall()
+            writer.write(b"last words")
+            await until_held(gateway, 10)
+            # Closed with a reset, as by a process that is killed with bytes unread: no end comes before it.
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        while len(gateway.sides) > 1:  # noqa: ASYNC110 (a turn of the loop)
+            await asyncio.sleep(0)
+        assert heard.empty()
+        gateway.mend()
+        return await heard.get()
+
+    assert with_gateway(greet_and_read, scenario) == b"last words"
+
+
+def test_a_stalled_gateway_takes_no_more_than_it_may_hold() -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> int:
+        async with dial(gateway, header(relay)) as (reader, writer):
+            writer.write(b"1")
+            await reader.readexactly(1)
+            gateway.stall()
+            for _ in range(64):
+                writer.write(bytes(2**17))
+            while not any(side.reading_paused for side in gateway.sides):  # noqa: ASYNC110 (a turn of the loop)
+                await asyncio.sleep(0)
+            held_bytes = max(side.held_bytes for side in gateway.sides)
+            gateway.mend()
+            writer.write_eof()
+            assert len(await reader.read(-1)) == 2**23
+            return held_bytes
+
+    assert with_gateway(echo, scenario) <= HELD_LIMIT_BYTES + LARGEST_READ_BYTES
+
+
+def test_a_cut_ends_what_stalled() -> None:
+    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+        gateway.stall()
+        async with dial(gateway, header(relay) + b"early") as (reader, _):
+            await until_held(gateway, 5)
+            gateway.cut()
             return await read_all(reader)
 
     assert with_gateway(echo, scenario) == b""

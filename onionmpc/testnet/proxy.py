@@ -4,12 +4,16 @@ A gateway is the one way out of a tor: tor sends all its connections to other re
 which costs one line and no round trip), so the gateway knows the region of the dialler and, by the line, the relay
 that is meant. tor's OutboundBindAddress cannot tell a relay who dials: tor ignores it for loopback addresses.
 
+Being the one way out, it is also where a party's network can be taken away: cut, as by a router without power, or
+stalled, as by a path that swallows packets.
+
 Knows TCP and latencies. Does not know tor's cells, processes or files.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -23,6 +27,14 @@ MAX_HEADER_BYTES = 107
 CONNECT_TIMEOUT_S = 10.0
 
 Endpoint = tuple[str, int]
+
+
+class Way(enum.Enum):
+    """What becomes of bytes at a gateway."""
+
+    OPEN = "they travel"
+    CUT = "connections are dropped, new ones at once"
+    STALLED = "nothing arrives, nobody is told"
 
 
 class DelayLine:
@@ -103,7 +115,7 @@ class _Side(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (narrows asyncio's loose type)
         self.transport = transport
         self._gateway.sides.add(self)
-        if self._gateway.closed:
+        if self._gateway.way is Way.CUT:
             self.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -159,11 +171,19 @@ class _Side(asyncio.Protocol):
         next_s = self._line.next_s()
         if self._timer or self._line_stopped or self.far_is_full or self._far is None or next_s is None:
             return
+        if self._gateway.way is Way.STALLED:
+            return
         self._timer = self._loop.call_at(next_s, self._release)
+
+    def arm_both(self) -> None:
+        """Wake up for what is under way in either direction; the far side may be lost, with an end still to tell."""
+        self.arm()
+        if self._far is not None:
+            self._far.arm()
 
     def _release(self) -> None:
         self._timer = None
-        if self._far is None or self._far.transport is None:
+        if self._far is None or self._far.transport is None or self._gateway.way is Way.STALLED:
             return
         now_s = self._loop.time()
         if data := self._line.pop_due(now_s):
@@ -237,16 +257,21 @@ class Gateway:
     Args:
         address: loopback address to listen on, and to dial from: relays see it as the dialler's.
         one_way_s: the latency from here to a relay, in seconds; None for what is no relay of this network.
+
+    Attributes:
+        way: what becomes of bytes now.
     """
 
     def __init__(self, address: str, one_way_s: Callable[[Endpoint], float | None]) -> None:
         self.address = address
         self.port = 0
         self.one_way_s = one_way_s
-        self.closed = False
+        self.way = Way.OPEN
         self.sides: set[_Side] = set()
         self._server: asyncio.Server | None = None
         self._dials: set[asyncio.Task[None]] = set()
+        self._may_dial = asyncio.Event()
+        self._may_dial.set()
 
     async def __aenter__(self) -> Self:
         """Listen, on a port that the kernel picks."""
@@ -258,17 +283,41 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening and cut all connections."""
-        self.closed = True
         if self._server is not None:
             self._server.close()
-        for task in self._dials:
-            task.cancel()
+        self.cut()
         if self._dials:
             await asyncio.wait(self._dials)
-        for side in tuple(self.sides):
-            side.abort()
         # One turn of the loop, in which the transports close their sockets.
         await asyncio.sleep(0)
+
+    def cut(self) -> None:
+        """Drop all connections, and each new one as soon as it is made, until `mend`."""
+        self._go(Way.CUT)
+        for task in self._dials:
+            task.cancel()
+        for side in tuple(self.sides):
+            side.abort()
+
+    def stall(self) -> None:
+        """Deliver nothing, neither bytes nor ends, until `mend`; new connections are taken, and lead nowhere yet.
+
+        What comes meanwhile is held, as much as one direction may hold, and arrives late: TCP would send it again.
+        """
+        self._go(Way.STALLED)
+
+    def mend(self) -> None:
+        """Let bytes travel again."""
+        self._go(Way.OPEN)
+        for side in self.sides:
+            side.arm_both()
+
+    def _go(self, way: Way) -> None:
+        self.way = way
+        if way is Way.STALLED:
+            self._may_dial.clear()
+        else:
+            self._may_dial.set()
 
     def connect(self, dialler: _Side, target: Endpoint, back: DelayLine) -> None:
         """Dial a relay for a dialler."""
@@ -278,6 +327,7 @@ class Gateway:
 
     async def _connect(self, dialler: _Side, target: Endpoint, back: DelayLine) -> None:
         loop = asyncio.get_running_loop()
+        await self._may_dial.wait()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, relay = await loop.create_connection(

@@ -24,10 +24,12 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
+
+import msgspec
 
 from onionmpc.errors import TorFailed, TorNotFound, UsageError
 from onionmpc.files import private_directory, write_private
@@ -42,6 +44,7 @@ from onionmpc.testnet.regions import (
     Regions,
     load_regions,
 )
+from onionmpc.testnet.relay import Relay, end
 from onionmpc.testnet.state import (
     VERSION,
     NetworkState,
@@ -76,8 +79,10 @@ ENOUGH_DIRECTORY_PERCENT = 75
 RELOAD_S = 0.5
 # How long to wait for descriptors and for relays to fetch the consensus: tor's own retries need up to a minute.
 STEP_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 5.0
+ENDING = (signal.SIGTERM, signal.SIGKILL)
 LEFTOVERS_TIMEOUT_S = 30.0
+# A relay that comes back finds the consensus on its disk, and is there in a second.
+REVIVE_TIMEOUT_S = 30.0
 POLL_S = 0.1
 KEYGEN_TIMEOUT_S = 120.0
 # A certificate lasts 12 months; older keys are made anew.
@@ -118,34 +123,6 @@ class Progress:
     total: int = 0
 
 
-@dataclass(slots=True)
-class _Tor:
-    """One relay or authority, and its process once it is started."""
-
-    nickname: str
-    region: str
-    address: str
-    directory: Path
-    authority: bool
-    or_port: int
-    dir_port: int = 0
-    fingerprint: str = ""
-    v3_identity: str = ""
-    gateway: str = ""
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-
-    def directory_authority(self) -> str:
-        """Return the line by which other tors know this authority."""
-        return (
-            f"DirAuthority {self.nickname} orport={self.or_port} no-v2 v3ident={self.v3_identity} "
-            f"{self.address}:{self.dir_port} {self.fingerprint}"
-        )
-
-    def log(self) -> str:
-        """Return the notices so far."""
-        return read_text(self.directory / "notices.log")
-
-
 class PrivateNetwork:
     """A private Tor network, up and ready for as long as the context lasts.
 
@@ -179,7 +156,8 @@ class PrivateNetwork:
         self._progress = progress
         self._started_s = 0.0
         self._tor = Path()
-        self._tors: list[_Tor] = []
+        self._tors: list[Relay] = []
+        self._gateways: dict[Endpoint, Gateway] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -201,7 +179,7 @@ class PrivateNetwork:
             self._tors = self._plan(stack, regions)
             slots = await self._open_gateways(stack, regions)
             await self._make_keys()
-            stack.push_async_callback(self._stop, self._tors)
+            stack.push_async_callback(end, self._tors, *ENDING)
             authorities = [tor for tor in self._tors if tor.authority]
             relays = [tor for tor in self._tors if not tor.authority]
             self._report(Phase.START)
@@ -209,7 +187,7 @@ class PrivateNetwork:
                 self._write_torrc(tor, _offset_s(time.time() + FIRST_VOTE_IN_S), VOTE_DELAYS_S[0])
             self._start(self._tors)
             await self._wait(Phase.DESCRIPTORS, authorities, self._knows_all)
-            await self._stop(relays)
+            await end(relays, *ENDING)
             self._weigh(authorities)
             await self._vote(authorities)
             self._start(relays)
@@ -226,6 +204,59 @@ class PrivateNetwork:
     ) -> None:
         """End every process; keys and logs stay in the directory."""
         await self._stack.aclose()
+
+    # What may happen to a network, for tests and benchmarks of what outlives it. A relay is given by its nickname or
+    # its fingerprint.
+
+    async def kill_relay(self, name: str) -> None:
+        """Kill a relay; it is dead when this returns."""
+        await end([self._find(name)], signal.SIGKILL)
+
+    async def revive_relay(self, name: str, timeout_s: float = REVIVE_TIMEOUT_S) -> None:
+        """Start a killed relay again, and wait until it can do its part in circuits.
+
+        Without latency a relay that dialled it in vain meanwhile tries again after a minute (connection_or.c,
+        OR_CONNECT_FAILURE_LIFETIME), as in the public network. Behind a gateway it tries at once: dialling a proxy
+        never fails.
+
+        Raises:
+            TorFailed: it did not come back in time.
+        """
+        relay = self._find(name)
+        relay.start(self._tor)
+        self._note_processes()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._is_ready(relay):
+                    relay.check_alive()
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise TorFailed(f"{relay.nickname} did not come back in {timeout_s:g} s", hint=relay.hint) from None
+
+    def stop_relay(self, name: str) -> None:
+        """Stop a relay's process: its sockets take bytes and nothing comes of them, until `continue_relay`."""
+        self._find(name).signal(signal.SIGSTOP)
+
+    def continue_relay(self, name: str) -> None:
+        """Let a stopped relay run on."""
+        self._find(name).signal(signal.SIGCONT)
+
+    def gateway(self, place: PartySlot) -> Gateway:
+        """Return the way out of a party's tor, which can be cut and stalled.
+
+        Raises:
+            UsageError: without latency there are no gateways.
+        """
+        gateway = self._gateways.get((place.address, place.gateway_port))
+        if gateway is None:
+            raise UsageError("a network without latency has no gateways", hint="ask for a latency of a millisecond")
+        return gateway
+
+    def _find(self, name: str) -> Relay:
+        for tor in self._tors:
+            if name in (tor.nickname, tor.fingerprint):
+                return tor
+        raise UsageError(f"no relay {name} in this network")
 
     def _report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
         self._progress(Progress(phase, time.monotonic() - self._started_s, done, total))
@@ -246,7 +277,7 @@ class PrivateNetwork:
                 raise TorFailed(f"{len(left)} tors of an earlier network do not end", hint=f"fuser -k {left[0]}")
             await asyncio.sleep(POLL_S)
 
-    def _plan(self, stack: AsyncExitStack, regions: Regions) -> list[_Tor]:
+    def _plan(self, stack: AsyncExitStack, regions: Regions) -> list[Relay]:
         """Give each tor a name, a region, an address, a port and an empty directory."""
         # Relays first: it is they whom the shares of the regions are about, since authorities carry next to nothing.
         names = [f"relay{i:02}" for i in range(self._relays)] + [f"authority{i}" for i in range(AUTHORITIES)]
@@ -258,7 +289,7 @@ class PrivateNetwork:
             authority = name.startswith("authority")
             or_port, dir_port = _reserve_ports(stack, address, 2)
             tors.append(
-                _Tor(
+                Relay(
                     name,
                     region,
                     address,
@@ -279,6 +310,7 @@ class PrivateNetwork:
         region_of: dict[Endpoint, str] = {(tor.address, tor.or_port): tor.region for tor in self._tors}
 
         async def open_gateway(address: str, region: str) -> int:
+            """Return its port, 0 if there is none."""
             if self._latency == "none":
                 return 0
 
@@ -286,7 +318,9 @@ class PrivateNetwork:
                 to = region_of.get(target)
                 return None if to is None else regions.one_way_s(region, to)
 
-            return (await stack.enter_async_context(Gateway(address, one_way_s))).port
+            gateway = await stack.enter_async_context(Gateway(address, one_way_s))
+            self._gateways[address, gateway.port] = gateway
+            return gateway.port
 
         for tor in self._tors:
             if port := await open_gateway(tor.address, tor.region):
@@ -306,19 +340,11 @@ class PrivateNetwork:
                 if tor.authority:
                     group.create_task(asyncio.to_thread(_make_authority_keys, tor, self._tor))
 
-    def _start(self, tors: Sequence[_Tor]) -> None:
+    def _start(self, tors: Sequence[Relay]) -> None:
         for tor in tors:
-            with (tor.directory / "output.log").open("wb") as output:
-                tor.process = subprocess.Popen(
-                    [self._tor, "-f", tor.directory / "torrc", "--quiet"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    # A Ctrl-C in the owner's terminal is for the owner, who ends its tors in order.
-                    start_new_session=True,
-                )
+            tor.start(self._tor)
 
-    def _write_torrc(self, tor: _Tor, offset_s: int, delay_s: int) -> None:
+    def _write_torrc(self, tor: Relay, offset_s: int, delay_s: int) -> None:
         lines = tuple(authority.directory_authority() for authority in self._tors if authority.authority)
         text = common_torrc(lines, tor.gateway) + fragment(
             "testnet-relay",
@@ -339,14 +365,14 @@ class PrivateNetwork:
             )
         write_private(tor.directory / "torrc", text.encode())
 
-    def _knows_all(self, authority: _Tor) -> bool:
+    def _knows_all(self, authority: Relay) -> bool:
         """Tell whether an authority knows every relay."""
         known = read_text(authority.directory / "cached-descriptors.new")
         # Its own descriptor an authority keeps elsewhere if it has not been sent round yet.
         names = set(re.findall(r"^router (\S+) ", known, re.MULTILINE)) | {authority.nickname}
         return len(names) == len(self._tors)
 
-    def _weigh(self, authorities: Sequence[_Tor]) -> None:
+    def _weigh(self, authorities: Sequence[Relay]) -> None:
         """Tell the authorities what each relay may carry: the same. Format: torspec, bandwidth-file-spec 1.0."""
         lines = [f"{time.time():.0f}"]
         for tor in self._tors:
@@ -355,14 +381,14 @@ class PrivateNetwork:
         for authority in authorities:
             write_private(authority.directory / "bandwidths", "".join(line + "\n" for line in lines).encode())
 
-    async def _vote(self, authorities: Sequence[_Tor]) -> None:
+    async def _vote(self, authorities: Sequence[Relay]) -> None:
         """Have the authorities vote now, and again with more time if votes did not cross."""
         for delay_s in VOTE_DELAYS_S:
             self._report(Phase.VOTE)
             publish_s = math.ceil(time.time() + RELOAD_S + 2 * delay_s)
             for tor in authorities:
                 self._write_torrc(tor, _offset_s(publish_s), delay_s)
-                self._signal(tor, signal.SIGHUP)
+                tor.signal(signal.SIGHUP)
             while time.time() < publish_s + delay_s:
                 self._check_alive()
                 if all(self._has_consensus(tor) for tor in authorities):
@@ -370,16 +396,16 @@ class PrivateNetwork:
                 await asyncio.sleep(POLL_S)
         raise TorFailed(
             f"the authorities agreed on no consensus in {len(VOTE_DELAYS_S)} votes",
-            hint=f"see {authorities[0].directory / 'notices.log'}",
+            hint=authorities[0].hint,
         )
 
-    def _has_consensus(self, tor: _Tor) -> bool:
+    def _has_consensus(self, tor: Relay) -> bool:
         """Tell whether a tor holds a consensus of all relays, each with all the flags it needs."""
         name = "cached-consensus" if tor.authority else "cached-microdesc-consensus"
         flags = consensus_flags(tor.directory / name)
         return len(flags) == len(self._tors) and all(found >= NEEDED_FLAGS for found in flags.values())
 
-    def _is_ready(self, tor: _Tor) -> bool:
+    def _is_ready(self, tor: Relay) -> bool:
         """Tell whether a relay can do its part in a circuit: it has the consensus and all descriptors.
 
         Not "Bootstrapped 100%": that is a circuit of its own, which a relay needs for nothing and tries at leisure.
@@ -388,7 +414,7 @@ class PrivateNetwork:
         steps = re.findall(r"Bootstrapped (\d+)%", tor.log())
         return any(int(step) >= ENOUGH_DIRECTORY_PERCENT for step in steps) and self._has_consensus(tor)
 
-    async def _wait(self, phase: Phase, tors: Sequence[_Tor], ready: Callable[[_Tor], bool]) -> None:
+    async def _wait(self, phase: Phase, tors: Sequence[Relay], ready: Callable[[Relay], bool]) -> None:
         """Wait until all of these tors are ready."""
         self._report(phase, 0, len(tors))
         waiting = list(tors)
@@ -402,21 +428,14 @@ class PrivateNetwork:
             if waiting and time.monotonic() > deadline_s:
                 raise TorFailed(
                     f"{len(waiting)} of {len(tors)} tors are stuck: {phase.words}",
-                    hint=f"see {waiting[0].directory / 'notices.log'}",
+                    hint=waiting[0].hint,
                 )
             if waiting:
                 await asyncio.sleep(POLL_S)
 
     def _check_alive(self) -> None:
         for tor in self._tors:
-            if tor.process is not None and tor.process.poll() is not None:
-                lines = [line for line in tor.log().splitlines() if "[warn]" in line or "[err]" in line]
-                last = lines[-1].partition("] ")[2] if lines else f"exit code {tor.process.returncode}"
-                raise TorFailed(f"{tor.nickname} ended: {last}", hint=f"see {tor.directory / 'notices.log'}")
-
-    def _signal(self, tor: _Tor, number: signal.Signals) -> None:
-        if tor.process is not None and tor.process.poll() is None:
-            tor.process.send_signal(number)
+            tor.check_alive()
 
     def _write_state(self, regions: Regions, slots: tuple[PartySlot, ...]) -> NetworkState:
         state = NetworkState(
@@ -445,6 +464,17 @@ class PrivateNetwork:
         write_state(self.directory, state)
         return state
 
+    def _note_processes(self) -> None:
+        """Keep the state file true when a relay has a new process."""
+        if self.state is None:
+            return
+        processes = {tor.nickname: tor.process.pid for tor in self._tors if tor.process}
+        tors = tuple(
+            msgspec.structs.replace(tor, process=processes.get(tor.nickname, tor.process)) for tor in self.state.tors
+        )
+        self.state = msgspec.structs.replace(self.state, tors=tors)
+        write_state(self.directory, self.state)
+
     async def _watch(self) -> None:
         """Reap tors that end before their time, so that others see them gone and not as zombies."""
         while True:
@@ -452,19 +482,6 @@ class PrivateNetwork:
                 if tor.process is not None:
                     tor.process.poll()
             await asyncio.sleep(1.0)
-
-    async def _stop(self, tors: Sequence[_Tor]) -> None:
-        """End tors, by force if they do not go."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for tor in tors:
-                self._signal(tor, number)
-            deadline_s = time.monotonic() + STOP_TIMEOUT_S
-            while time.monotonic() < deadline_s:
-                if all(tor.process is None or tor.process.poll() is not None for tor in tors):
-                    for tor in tors:
-                        tor.process = None
-                    return
-                await asyncio.sleep(POLL_S / 5)
 
 
 def _offset_s(vote_at_s: float) -> int:
@@ -501,7 +518,7 @@ def _fresh_directory(path: Path) -> Path:
     return path
 
 
-def _make_authority_keys(tor: _Tor, program: Path) -> None:
+def _make_authority_keys(tor: Relay, program: Path) -> None:
     """Make the keys of an authority unless it has some, and note its fingerprints."""
     keys = private_directory(tor.directory / "keys")
     certificate = keys / "authority_certificate"

@@ -1,0 +1,101 @@
+"""One relay or authority of the private network, and its process.
+
+Knows how to start, signal and end a tor process, and how to read its notices. Does not know what is in its torrc, nor
+when a network is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onionmpc.errors import TorFailed
+from onionmpc.testnet.status import read_text
+
+STOP_TIMEOUT_S = 5.0
+POLL_S = 0.02
+
+
+@dataclass(slots=True)
+class Relay:
+    """A relay, or an authority, which is a relay too; `process` is None unless it is to run."""
+
+    nickname: str
+    region: str
+    address: str
+    directory: Path
+    authority: bool
+    or_port: int
+    dir_port: int = 0
+    fingerprint: str = ""
+    v3_identity: str = ""
+    gateway: str = ""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _log_from: int = field(default=0, repr=False)
+
+    @property
+    def notices(self) -> Path:
+        """Where it writes its log."""
+        return self.directory / "notices.log"
+
+    @property
+    def hint(self) -> str:
+        """Where to look when it fails."""
+        return f"see {self.notices}"
+
+    def directory_authority(self) -> str:
+        """Return the line by which other tors know this authority."""
+        return (
+            f"DirAuthority {self.nickname} orport={self.or_port} no-v2 v3ident={self.v3_identity} "
+            f"{self.address}:{self.dir_port} {self.fingerprint}"
+        )
+
+    def log(self) -> str:
+        """Return its notices since it was last started."""
+        return read_text(self.notices)[self._log_from :]
+
+    def start(self, program: Path) -> None:
+        """Start it from its torrc."""
+        self._log_from = len(read_text(self.notices))
+        with (self.directory / "output.log").open("wb") as output:
+            self.process = subprocess.Popen(
+                [program, "-f", self.directory / "torrc", "--quiet"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # A Ctrl-C in the owner's terminal is for the owner, who ends its tors in order.
+                start_new_session=True,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def check_alive(self) -> None:
+        """Raise TorFailed, with its last warning, if it has ended though it is to run."""
+        if self.process is None or self.process.poll() is None:
+            return
+        lines = [line for line in self.log().splitlines() if "[warn]" in line or "[err]" in line]
+        last = lines[-1].partition("] ")[2] if lines else f"exit code {self.process.returncode}"
+        raise TorFailed(f"{self.nickname} ended: {last}", hint=self.hint)
+
+
+async def end(relays: Sequence[Relay], *numbers: signal.Signals) -> None:
+    """End relays by these signals, each with some seconds to take effect before the next."""
+    for number in numbers:
+        for relay in relays:
+            relay.signal(number)
+            # One that was stopped would sleep through anything milder than a SIGKILL.
+            relay.signal(signal.SIGCONT)
+        deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline:
+            if all(relay.process is None or relay.process.poll() is not None for relay in relays):
+                for relay in relays:
+                    relay.process = None
+                return
+            await asyncio.sleep(POLL_S)

@@ -110,8 +110,8 @@ class LinkRunner:
                 return
             self.link.attach(number, time.monotonic(), peer_offsets=peer_offsets)
             self._carriers[number] = carrier
-            if len(self._carriers) > MAX_STREAMS:
-                self._carriers[min(self._carriers)].ended.set()
+            for surplus in sorted(self._carriers)[:-MAX_STREAMS]:
+                self._carriers[surplus].ended.set()
             self._assess()
             await self._move(number, carrier)
         except RemoteProtocolError as error:

@@ -21,6 +21,8 @@ from onionmpc.wire.handshake import Answer, Reply
 
 # The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
 GRACE_S = 10.0
+# A dial is silent for ever if the service cannot build its side, and the next one most often succeeds.
+NEXT_DIAL_S = 10.0
 QUIET_EVERY_S = 15.0
 # Each dial makes both tors draw a relay next to a pinned one (docs/THREATS.md). Thirty in a row are allowed and then
 # one each 15 s: at most 270 within an hour. A peer that cuts each stream at once gets no more out of us.
@@ -147,24 +149,33 @@ class Upkeep:
         return None
 
     async def _dial(self, after_s: float) -> None:
+        """Dial again and again; a dial that says nothing for long goes on while the next one begins."""
         await asyncio.sleep(after_s)
-        for attempt in itertools.count(1):
-            await asyncio.sleep(self._pace.step(time.monotonic()))
-            try:
-                reply, secure = await self._redial()
-            except (PeerUnreachable, AuthenticationFailed, TorError) as error:
-                # A refusal too may mend itself, and nothing proves that it came from the peer.
-                reason = error.message
-            else:
-                if reply.answer is Answer.ACCEPTED:
-                    self._carry(secure, reply.offsets)
-                    return
-                await secure.close()
-                if reply.answer is not Answer.NOT_NOW:
-                    # Said under keys that only the peer has.
-                    self._runner.fail(LinkExpired("it has ended or started anew, and does not know this session"))
-                    return
-                reason = "it answered: not now"
-            delay_s = backoff_s(attempt)
-            self._observer.dial_failed(self._party, DialFailed(reason, delay_s))
-            await asyncio.sleep(delay_s)
+        async with asyncio.TaskGroup() as dials:
+            for attempt in itertools.count(1):
+                await asyncio.sleep(self._pace.step(time.monotonic()))
+                dial = dials.create_task(self._dial_once())
+                if (await asyncio.wait([dial], timeout=NEXT_DIAL_S))[0]:
+                    reason = dial.result()
+                    if not reason:
+                        return
+                    delay_s = backoff_s(attempt)
+                    self._observer.dial_failed(self._party, DialFailed(reason, delay_s))
+                    await asyncio.sleep(delay_s)
+
+    async def _dial_once(self) -> str:
+        """Dial; return why that failed, or the empty string if there is no more to do."""
+        try:
+            reply, secure = await self._redial()
+        except (PeerUnreachable, AuthenticationFailed, TorError) as error:
+            # A refusal too may mend itself, and nothing proves that it came from the peer.
+            return error.message
+        if reply.answer is Answer.ACCEPTED:
+            self._carry(secure, reply.offsets)
+            return ""
+        await secure.close()
+        if reply.answer is Answer.NOT_NOW:
+            return "it answered: not now"
+        # Said under keys that only the peer has.
+        self._runner.fail(LinkExpired("it has ended or started anew, and does not know this session"))
+        return ""

@@ -1,0 +1,357 @@
+"""`python -m benchmarks.recovery`: seconds from a fault to bytes flowing again, and what a link costs over raw bytes.
+
+Two parties, each a process with a tor of its own, on a private Tor network with the delays of a world of regions, send
+each other a tick all the time. Each kind of fault happens in turns, with raw dials between: believe the ratio to these.
+Knows how to break things; that they mend is the parties' doing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.common import Spread, report, say, table
+from benchmarks.link_cost import measure_cost
+from onionmpc.errors import OnionMPCError
+from onionmpc.identity import Identity
+from onionmpc.testnet.network import PrivateNetwork
+from onionmpc.testnet.party_tor import OpenCircuit, close_circuits, find_party_tor, open_circuits
+from onionmpc.testnet.place import join_testnet, profiles_directory
+from onionmpc.tor.control import open_control
+from onionmpc.tor.network import TorOptions, tor_network
+
+# Longer than anything that mends: a stopped relay is noticed after 15 s of silence.
+RECOVERY_LIMIT_S = 120.0
+ANSWER_LIMIT_S = 180.0
+SETTLE_S = 3.0
+OUTAGE_S = 10.0
+# Where the parties stand: an ocean between them.
+REGIONS = ("europe-central", "america-east")
+
+
+class BenchParty:
+    """One party's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, identity: Identity, region: str) -> None:
+        self.process = process
+        self.identity = identity
+        self.region = region
+        self.address = ""
+
+    async def ask(self, **question: str | float) -> dict[str, float]:
+        """Ask one question and return the answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(question).encode() + b"\n")
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            line = await self.process.stdout.readline()
+        if not line:
+            raise OnionMPCError("a party ended before its time")
+        return dict(json.loads(line))
+
+    async def circuits(self, *, close: Literal["none", "link's", "all"] = "none") -> list[OpenCircuit]:
+        """Return the circuits of its link, and close them or all that its tor has."""
+        async with open_control(find_party_tor(self.process.pid).control) as control:
+            found = await open_circuits(control)
+            # "StreamID StreamStatus CircuitID Target" (control-spec, "GETINFO"): raw dials leave circuits without any.
+            streams = [line.split() for line in (await control.get_info("stream-status")).splitlines()]
+            used = {words[2] for words in streams if words[1] == "SUCCEEDED"}
+            carrying = [circuit for circuit in found if circuit.id in used]
+            await close_circuits(control, {"none": [], "link's": carrying, "all": found}[close])
+            return carrying
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal its processes: the supervisor and its tor."""
+        for process in (find_party_tor(self.process.pid).process, self.process.pid):
+            os.kill(process, number)
+
+
+@dataclass
+class Scene:
+    """What faults happen to.
+
+    Attributes:
+        parties: the first is the one that dials.
+    """
+
+    network: PrivateNetwork
+    parties: list[BenchParty]
+
+    async def path(self) -> tuple[str, ...]:
+        """Return the relays on the dialler's side of the link."""
+        return (await self.parties[0].circuits())[-1].relays
+
+
+# A fault does its harm, and returns when the clock starts and what mends it afterwards.
+After = Callable[[], Awaitable[None]]
+
+
+async def nothing() -> None:
+    """Nothing is to be mended."""
+
+
+async def circuit_closed(scene: Scene) -> tuple[float, After]:
+    """The circuits of the link are closed at the dialler."""
+    since_s = time.monotonic()
+    await scene.parties[0].circuits(close="link's")
+    return since_s, nothing
+
+
+async def circuit_closed_by_listener(scene: Scene) -> tuple[float, After]:
+    """The circuits of the link are closed at the listener."""
+    since_s = time.monotonic()
+    await scene.parties[1].circuits(close="link's")
+    return since_s, nothing
+
+
+async def all_circuits_closed(scene: Scene) -> tuple[float, After]:
+    """All circuits of the dialler's tor are closed."""
+    since_s = time.monotonic()
+    await scene.parties[0].circuits(close="all")
+    return since_s, nothing
+
+
+def relay_killed(position: int) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
+    """Return the fault that kills the relay at this position of the dialler's path."""
+
+    async def kill(scene: Scene) -> tuple[float, After]:
+        relay = (await scene.path())[position]
+        since_s = time.monotonic()
+        await scene.network.kill_relay(relay)
+        return since_s, lambda: scene.network.revive_relay(relay)
+
+    return kill
+
+
+async def relay_stopped(scene: Scene) -> tuple[float, After]:
+    """The rendezvous point takes bytes and passes none on."""
+    relay = (await scene.path())[-1]
+    since_s = time.monotonic()
+    scene.network.stop_relay(relay)
+
+    async def mend() -> None:
+        scene.network.continue_relay(relay)
+
+    return since_s, mend
+
+
+def tor_killed(number: int) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
+    """Return the fault that kills a party's own tor."""
+
+    async def kill(scene: Scene) -> tuple[float, After]:
+        since_s = time.monotonic()
+        os.kill(find_party_tor(scene.parties[number].process.pid).process, signal.SIGKILL)
+        return since_s, nothing
+
+    return kill
+
+
+async def tor_stopped(scene: Scene) -> tuple[float, After]:
+    """The dialler's own tor hangs."""
+    since_s = time.monotonic()
+    os.kill(find_party_tor(scene.parties[0].process.pid).process, signal.SIGSTOP)
+    return since_s, nothing
+
+
+async def asleep(scene: Scene) -> tuple[float, After]:
+    """The dialler's machine sleeps; the clock starts when it wakes."""
+    scene.parties[0].signal(signal.SIGSTOP)
+    await asyncio.sleep(2 * OUTAGE_S)
+    since_s = time.monotonic()
+    scene.parties[0].signal(signal.SIGCONT)
+    return since_s, nothing
+
+
+def network_out(how: str) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
+    """Return the fault that takes the dialler's network away; the clock starts when it is back."""
+
+    async def take_away(scene: Scene) -> tuple[float, After]:
+        state = scene.network.state
+        assert state is not None
+        slot = next(slot for slot in state.slots if slot.address == scene.parties[0].address)
+        gateway = scene.network.gateway(slot)
+        getattr(gateway, how)()
+        await asyncio.sleep(OUTAGE_S)
+        since_s = time.monotonic()
+        gateway.mend()
+        return since_s, nothing
+
+    return take_away
+
+
+FAULTS: dict[str, Callable[[Scene], Awaitable[tuple[float, After]]]] = {
+    "circuit closed by the dialler": circuit_closed,
+    "circuit closed by the listener": circuit_closed_by_listener,
+    "all circuits closed": all_circuits_closed,
+    "guard killed": relay_killed(0),
+    "second relay killed": relay_killed(1),
+    "rendezvous point killed": relay_killed(-1),
+    "rendezvous point stopped": relay_stopped,
+    "own tor killed (dialler)": tor_killed(0),
+    "own tor killed (listener)": tor_killed(1),
+    "own tor stopped": tor_stopped,
+    "asleep for 20 s": asleep,
+    "network gone for 10 s": network_out("cut"),
+    "network silent for 10 s": network_out("stall"),
+}
+
+
+async def time_recovery(scene: Scene, fault: Callable[[Scene], Awaitable[tuple[float, After]]]) -> float:
+    """Let a fault happen; return the seconds until ticks sent after it have arrived in both directions."""
+    since_s, mend = await fault(scene)
+    async with asyncio.timeout(RECOVERY_LIMIT_S):
+        arrivals = await asyncio.gather(*(party.ask(ask="first", after=since_s) for party in scene.parties))
+    await mend()
+    return max(arrival["arrived_s"] for arrival in arrivals) - since_s
+
+
+async def time_restart(directory: Path, region: str) -> float:
+    """Return how long a tor takes from its start to circuits when it has kept its guards and the consensus."""
+    identity = Identity(secrets.token_bytes(32))
+    with join_testnet(directory, region) as place:
+        options = TorOptions(extra_torrc=place.torrc, profiles=place.profiles, profile="restart")
+        before_s = time.monotonic()
+        async with tor_network(identity, options, lambda _progress: None):
+            return time.monotonic() - before_s
+
+
+@contextlib.asynccontextmanager
+async def two_parties(directory: Path) -> AsyncIterator[list[BenchParty]]:
+    """Two parties whose link is up, the one that dials first."""
+    identities = sorted((Identity(secrets.token_bytes(32)) for _ in range(2)), key=lambda identity: identity.onion)
+    parties: list[BenchParty] = []
+    try:
+        for identity, other, region in zip(identities, reversed(identities), REGIONS, strict=True):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "benchmarks.recovery_party", str(directory), region),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            parties.append(BenchParty(process, identity, region))
+            assert process.stdin is not None
+            process.stdin.write(json.dumps({"seed": identity.seed.hex(), "peer": other.onion}).encode() + b"\n")
+        for party in parties:
+            assert party.process.stdout is not None
+            party.address = json.loads(await party.process.stdout.readline())["address"]
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            await asyncio.gather(*(party.ask(ask="first", after=0.0) for party in parties))
+        yield parties
+    finally:
+        for party in parties:
+            if party.process.stdin is not None:
+                party.process.stdin.close()
+        for party in parties:
+            try:
+                async with asyncio.timeout(20):
+                    await party.process.wait()
+            except TimeoutError:
+                party.process.kill()
+                await party.process.wait()
+
+
+async def measure(repeats: int, kinds: list[str], budget_s: float) -> dict[str, Any]:
+    """Measure raw dials, restarts and every kind of fault in turns."""
+    dials: dict[int, list[float]] = {0: [], 1: []}
+    restarts: list[float] = []
+    recoveries: dict[str, list[float]] = {kind: [] for kind in kinds}
+    failures: dict[str, int] = dict.fromkeys(kinds, 0)
+    until_s = time.monotonic() + budget_s
+    with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
+        directory = Path(name) / "net"
+        say("starting a private Tor network")
+        async with PrivateNetwork(directory, latency="regions") as network:
+            async with two_parties(directory) as parties:
+                scene = Scene(network, parties)
+                profiles = profiles_directory(directory)
+                shutil.copytree(profiles / parties[0].identity.onion[:16], profiles / "restart", symlinks=True)
+                (profiles / "restart" / "data" / "lock").unlink(missing_ok=True)
+                for repeat in range(repeats):
+                    restarts.append(await time_restart(directory, REGIONS[0]))
+                    for kind in kinds:
+                        if repeat and time.monotonic() > until_s:
+                            break
+                        for number, party in enumerate(parties):
+                            with contextlib.suppress(OnionMPCError, TimeoutError):
+                                dials[number].append((await party.ask(ask="dial"))["seconds"])
+                        await asyncio.sleep(SETTLE_S)
+                        try:
+                            recoveries[kind].append(await time_recovery(scene, FAULTS[kind]))
+                            say(f"{kind}: {recoveries[kind][-1]:.1f} s (a raw dial: {dials[0][-1]:.1f} s)")
+                        except TimeoutError:
+                            failures[kind] += 1
+                            say(f"{kind}: not back within {RECOVERY_LIMIT_S:.0f} s")
+            cost = await measure_cost(directory, REGIONS)
+    return {"dials": dials, "restarts": restarts, "recoveries": recoveries, "failures": failures, "cost": cost}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5, help="how often each kind happens (5)")
+    parser.add_argument("--kind", action="append", choices=list(FAULTS), help="only this kind of fault; repeatable")
+    parser.add_argument(
+        "--budget", type=float, default=1200, metavar="S", help="start no further repeat after S (1200)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/recovery.json)")
+    options = parser.parse_args()
+    kinds = options.kind or list(FAULTS)
+    try:
+        measured = asyncio.run(measure(options.repeats, kinds, options.budget))
+    except OnionMPCError as error:
+        sys.exit(f"cannot measure: {error.message}")
+    dial = {number: Spread.of(values) for number, values in measured["dials"].items()}
+    restart = Spread.of(measured["restarts"])
+    rows, results = [], {}
+    for kind, seconds in measured["recoveries"].items():
+        if not seconds:
+            rows.append([kind, "never", "", str(measured["failures"][kind])])
+            continue
+        spread = Spread.of(seconds)
+        unit = dial[1 if "listener" in kind else 0].median + (restart.median if "tor killed" in kind else 0)
+        results[kind] = {
+            "seconds": spread,
+            "ratio": round(spread.median / unit, 3),
+            "failed": measured["failures"][kind],
+        }
+        rows.append([kind, spread.show(1), f"{spread.median / unit:.2f}", str(measured["failures"][kind])])
+    cost = measured["cost"]
+    units = (
+        f"One raw dial: {dial[0].show(2)} s by the dialler, {dial[1].show(2)} s by the listener. A tor's start from "
+        f"kept state: {restart.show(2)} s (* added to the dial where a tor was killed)."
+    )
+    report(
+        "recovery",
+        "From a fault to bytes flowing again in both directions",
+        [
+            table(["fault", "seconds", "ratio to one raw dial*", "never back"], rows),
+            units,
+            table(
+                ["a link over one stream, against that stream raw", "ratio"],
+                [[words, spread.show(3)] for words, spread in cost.items()],
+            ),
+        ],
+        {
+            "dial_s": {"dialler": dial[0], "listener": dial[1]},
+            "restart_s": restart,
+            "faults": results,
+            "link_over_raw": cost,
+        },
+        options.output,
+    )
+
+
+if __name__ == "__main__":
+    main()

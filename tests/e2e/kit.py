@@ -302,13 +302,21 @@ class Stage:
         path.write_text(invite + "\n")
         return f"@{path.name}"
 
-    async def gathered(self, program: str, *options: str, parties: int = 3, **how: Any) -> list[Party]:
-        """Start a host and its joiners, which leave everything to the host, and return them all, the host first."""
-        host = await self.host(program, *options, parties=parties, **how)
+    async def gathered(
+        self, program: str, *options: str, parties: int = 3, each: Sequence[str] = (), **how: Any
+    ) -> list[Party]:
+        """Start a host and its joiners, which leave everything to the host, and return them all, the host first.
+
+        Args:
+            options: the host's.
+            each: options of every party.
+        """
+        host = await self.host(program, *options, *each, parties=parties, **how)
         invites = await self.invites(host, parties - 1)
         named = [program] if program.endswith(".py") else []
         started = [
-            self.start(f"joiner {number}", "join", invite, *named, **how) for number, invite in enumerate(invites, 1)
+            self.start(f"joiner {number}", "join", invite, *named, *each, **how)
+            for number, invite in enumerate(invites, 1)
         ]
         return [host, *await asyncio.gather(*started)]
 

@@ -199,16 +199,16 @@ async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(
 
 @in_a_loop
 async def test_a_link_has_no_more_streams_than_it_may(directory: Path) -> None:
-    async with meshed(directory, 2) as (_, high):
+    async with Party(directory, 1, 2) as party:
         streams = []
         for token in range(2 * runner.MAX_STREAMS):
-            _, secure = await knock(directory, high.identity, **RESUME)
+            _, secure = await knock(directory, party.identity, **RESUME)
             streams.append(secure)
             await say(secure, Ping(token))
-            await high.watcher.until(lambda token=token: len(high.watcher.streams[0]) == token + 2)
-        for surplus in high.watcher.streams[0][: -runner.MAX_STREAMS]:
+            await party.watcher.until(lambda token=token: len(party.watcher.streams[0]) == token + 1)
+        for surplus in party.watcher.streams[0][: -runner.MAX_STREAMS]:
             await until_closed(surplus)
-        assert high.watcher.up[0].streams == runner.MAX_STREAMS
+        assert party.watcher.up[0].streams == runner.MAX_STREAMS
         for secure in streams:
             await secure.close()
 

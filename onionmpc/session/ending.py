@@ -131,6 +131,10 @@ class Ending:
                 verdict = self._verdict()
                 self._reckoning.add_verdict(self._roster[self._own], verdict)
                 self._peers.broadcast(verdict)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PROBE_S):
+                        # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.
+                        await self._peers.until(lambda: all(peer.runner is not None for peer in self._peers))
                 await self._peers.until(self._all_have_spoken)
 
     async def say_goodbye(self) -> None:
@@ -146,7 +150,4 @@ class Ending:
         return Verdict(tuple(reached), self.revealed)
 
     def _all_have_spoken(self) -> bool:
-        # Who is still dialling has to hear of it too, or would wait for us until its own patience ends.
-        return all(peer.runner is not None for peer in self._peers) and all(
-            self._reckoning.has_verdict(self._roster[peer.number]) for peer in self._counting() if peer.heard
-        )
+        return all(self._reckoning.has_verdict(self._roster[peer.number]) for peer in self._counting() if peer.heard)

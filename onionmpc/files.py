@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from onionmpc.errors import UsageError
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+# Directories of other kinds, and those of versions that held no lock, begin with "onionmpc-".
+SOCKETS_PREFIX = "onionmpc."
 
 
 def state_directory() -> Path:
@@ -51,14 +54,31 @@ def private_directory(path: Path) -> Path:
 
 @contextlib.contextmanager
 def socket_directory() -> Iterator[Path]:
-    """A private directory for unix sockets, removed at the end.
+    """A private directory for unix sockets, removed at the end; if we are killed, by the next of us that makes one.
 
     Its path is short, since a socket's path is limited to 107 bytes on Linux and 103 on macOS.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    usable = base and len(base) < 40 and os.access(base, os.W_OK)
-    with tempfile.TemporaryDirectory(prefix="onionmpc-", dir=base if usable else "/tmp") as name:  # noqa: S108
-        yield Path(name)
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    usable = runtime and len(runtime) < 40 and os.access(runtime, os.W_OK)
+    base = Path(runtime if usable else "/tmp")  # noqa: S108
+    _remove_leftovers(base)
+    made = Path(tempfile.mkdtemp(prefix=f".{SOCKETS_PREFIX}", dir=base))
+    with lock(made):
+        # Others look at it only from now on, and find it locked.
+        directory = made.rename(base / made.name.removeprefix("."))
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_leftovers(base: Path) -> None:
+    """Remove what runs of ours left that were killed: directories that nobody holds."""
+    for directory in base.glob(f"{SOCKETS_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another of us was faster
+            status = directory.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not is_held(directory):
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -93,10 +113,13 @@ def _cannot_write(path: Path, error: OSError) -> UsageError:
 def lock(path: Path) -> Iterator[bool]:
     """Hold an exclusive lock on `path` for as long as this process wants it; the kernel frees it if we die.
 
+    Args:
+        path: a file, made if it is not there, or a directory.
     Yields:
         True if we hold it, False if another process does.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,3 +129,11 @@ def lock(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock `path`; tor holds that of its data directory as we do ours, by flock."""
+    if not path.exists():
+        return False
+    with lock(path) as free:
+        return not free

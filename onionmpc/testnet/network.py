@@ -32,7 +32,7 @@ from typing import Literal, Self
 import msgspec
 
 from onionmpc.errors import TorFailed, TorNotFound, UsageError
-from onionmpc.files import private_directory, write_private
+from onionmpc.files import is_held, private_directory, write_private
 from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
 from onionmpc.testnet.proxy import Endpoint, Gateway
 from onionmpc.testnet.regions import (
@@ -50,7 +50,6 @@ from onionmpc.testnet.state import (
     NetworkState,
     PartySlot,
     TorRecord,
-    is_held,
     ownership,
     remove_state,
     tor_directory,

@@ -118,14 +118,6 @@ def owner_of(directory: Path) -> int | None:
     return int(content) if content.isdigit() else None
 
 
-def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock `path`; tor holds that of its data directory as we do ours, by flock."""
-    if not path.exists():
-        return False
-    with lock(path) as free:
-        return not free
-
-
 @contextlib.contextmanager
 def ownership(directory: Path) -> Iterator[None]:
     """Own the directory.

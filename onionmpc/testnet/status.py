@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from onionmpc.files import is_held
 from onionmpc.testnet.place import place_lock
-from onionmpc.testnet.state import PartySlot, is_held, read_state, tor_directory
+from onionmpc.testnet.state import PartySlot, read_state, tor_directory
 
 
 class TorStatus(msgspec.Struct, frozen=True):

@@ -154,6 +154,27 @@ async def a_rendezvous_point_that_nobody_uses_has_no_path(pair: Pair) -> None:
     assert await pair.listener.accepted_path("0" * 40) is None
 
 
+async def nothing_is_restored_while_nothing_is_lost(pair: Pair) -> None:
+    restored = asyncio.create_task(pair.dialler.restored())
+    dialled, accepted = await pair.connect()
+    assert not restored.done()
+    restored.cancel()
+    await dialled.close()
+    await accepted.close()
+
+
+async def a_refresh_cuts_no_stream_and_leaves_us_reachable(pair: Pair) -> None:
+    dialled, accepted = await pair.connect()
+    for _ in range(3):
+        await pair.listener.refresh()
+    again, accepted_again = await pair.connect()
+    for one, other in ((dialled, accepted), (accepted_again, again)):
+        one.writer.write(b"still here")
+        assert await other.reader.readexactly(10) == b"still here"
+    for stream in (dialled, accepted, again, accepted_again):
+        await stream.close()
+
+
 Fact = Callable[[Pair], Awaitable[None]]
 FACTS: tuple[Fact, ...] = (
     dial_reaches_the_listener,
@@ -166,4 +187,6 @@ FACTS: tuple[Fact, ...] = (
     a_large_transfer_waits_for_its_reader,
     own_paths_meet_at_the_rendezvous_point_or_are_none,
     a_rendezvous_point_that_nobody_uses_has_no_path,
+    nothing_is_restored_while_nothing_is_lost,
+    a_refresh_cuts_no_stream_and_leaves_us_reachable,
 )

@@ -155,6 +155,6 @@ def test_a_port_that_is_not_socks_is_named() -> None:
     assert "does not speak SOCKS5" in str(error)
 
 
-def test_no_tor_is_our_own_trouble(tmp_path: Path) -> None:
-    with pytest.raises(TorFailed, match="does not answer: No such file"):
+def test_a_tor_that_is_not_there_may_come_back(tmp_path: Path) -> None:
+    with pytest.raises(PeerUnreachable, match="our own tor does not take connections: No such file"):
         asyncio.run(dial(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,13 +12,15 @@ import pytest
 from network_contract import FACTS, Fact, Pair
 from tor_loop import kept
 
-from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.errors import PeerUnreachable
+from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.control import open_control
 from onionmpc.tor.dial import dial
-from onionmpc.tor.network import Progress, TorNetwork, TorOptions, tor_network
+from onionmpc.tor.life import Progress
+from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
 from onionmpc.tor.onion import VIRTUAL_PORT
 from onionmpc.tor.process import own_tor
 from onionmpc.tor.profile import free_profile
@@ -43,9 +44,13 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def party(testnet: Path, identity: Identity, told: list[Progress] | None = None) -> AsyncIterator[TorNetwork]:
+async def party(
+    testnet: Path, identity: Identity, told: list[Progress] | None = None, *, patience_s: float = 60
+) -> AsyncIterator[TorNetwork]:
     with join_testnet(testnet) as place:
-        options = TorOptions(extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60)
+        options = TorOptions(
+            extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60, patience_s=patience_s
+        )
         async with tor_network(identity, options, (told if told is not None else []).append) as network:
             yield network
 
@@ -59,6 +64,7 @@ class Retrying:
             network.dialled_path,
             network.accepted_path,
         )
+        self.restored, self.refresh = network.restored, network.refresh
         self._network = network
 
     async def dial(self, onion: Onion, timeout_s: float):  # noqa: ANN201
@@ -115,7 +121,7 @@ def test_an_address_that_nobody_published_is_said_to_be_offline(shared: tuple[as
 def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair]) -> None:
     runner, pair = shared
     assert isinstance(pair.dialler, Retrying)
-    socks = pair.dialler._network._way.socks
+    socks = pair.dialler._network._keeper.here().socks
     with pytest.raises(PeerUnreachable, match="no party listens behind its address"):
         runner.run(dial(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
 
@@ -137,27 +143,6 @@ def test_progress_goes_through_all_phases_and_ends_whole(testnet_dir: Path) -> N
     )
 
 
-def test_the_end_of_our_tor_is_told_and_ends_streams_and_dials(
-    shared: tuple[asyncio.Runner, Pair], testnet_dir: Path
-) -> None:
-    async def main(pair: Pair) -> None:
-        async with party(testnet_dir, fresh()) as network:
-            stream = await Retrying(network).dial(pair.onion, DEADLINE_S)
-            accepted = await pair.arrived.get()
-            os.kill(int(await network.control.get_info("process/pid")), signal.SIGKILL)
-            async with asyncio.timeout(5):
-                await asyncio.wait({network.died})
-                assert await stream.reader.read() == b""
-            assert "tor was ended by signal 9" in str(network.died.result())
-            with pytest.raises(TorFailed, match="tor was ended by signal 9"):
-                await network.dial(pair.onion, DEADLINE_S)
-            await stream.close()
-            await accepted.close()
-
-    runner, pair = shared
-    runner.run(main(pair))
-
-
 @pytest.mark.parametrize("same_user", [True, False])
 def test_a_tor_that_runs_already_will_do(
     shared: tuple[asyncio.Runner, Pair],
@@ -172,13 +157,13 @@ def test_a_tor_that_runs_already_will_do(
         return False
 
     if not same_user:
-        monkeypatch.setattr("onionmpc.tor.network._may_reach_our_files", another_user)
+        monkeypatch.setattr("onionmpc.tor.life._reaches_our_files", another_user)
     told: list[Progress] = []
     identity = fresh()
 
     async def main(pair: Pair) -> None:
-        with join_testnet(testnet_dir) as place, free_profile(state / "tor") as profile:
-            async with own_tor(profile, place.torrc) as running:
+        with join_testnet(testnet_dir) as place, free_profile(state / "tor") as profile, socket_directory() as sockets:
+            async with own_tor(profile, sockets, place.torrc) as running:
                 options = TorOptions(control=str(running.control), publish_timeout_s=60)
                 async with tor_network(identity, options, told.append) as network:
                     await network.listen(pair.arrived.put)

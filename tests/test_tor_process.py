@@ -29,17 +29,18 @@ from onionmpc.errors import (
     TorTooOld,
     UsageError,
 )
-from onionmpc.files import socket_directory
+from onionmpc.files import lock, private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.life import Progress
 from onionmpc.tor.log import TorLog
-from onionmpc.tor.network import Progress, TorOptions, tor_network
-from onionmpc.tor.onion import VIRTUAL_PORT, published
+from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.onion import VIRTUAL_PORT, add_service, is_lost, publish, remove_service
 from onionmpc.tor.probe import Kind, probe
 from onionmpc.tor.process import OwnTor, own_tor
-from onionmpc.tor.profile import free_profile, named_profile
+from onionmpc.tor.profile import data_directory, free_profile, named_profile
 
 tor = pytest.mark.tor
 
@@ -61,8 +62,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextlib.asynccontextmanager
 async def running(base: Path, extra: str = OFFLINE) -> AsyncIterator[tuple[OwnTor, Control, int]]:
     """A tor, a control connection to it and its process id."""
-    with free_profile(base) as profile:
-        async with own_tor(profile, extra) as started, open_control(started.control) as control:
+    with free_profile(base) as profile, socket_directory() as sockets:
+        async with own_tor(profile, sockets, extra) as started, open_control(started.control) as control:
             yield started, control, int(await control.get_info("process/pid"))
 
 
@@ -123,28 +124,44 @@ def test_it_listens_on_two_unix_sockets_and_nowhere_else(base: Path) -> None:
 
 
 @tor
-def test_it_ends_when_we_are_killed(base: Path, tmp_path: Path) -> None:
+def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = textwrap.dedent(f"""
         import asyncio
         from pathlib import Path
-        from onionmpc.tor.process import own_tor
-        from onionmpc.tor.profile import free_profile
-        from onionmpc.tor.control import open_control
+        from onionmpc.identity import Identity
+        from onionmpc.tor.network import TorOptions, tor_network
+
+        def progress(step):
+            if step.phase == "bootstrap":  # by now we are logged in
+                print(Path("{tmp_path}/id").read_text(), flush=True)
 
         async def main():
-            with free_profile(Path({str(base)!r})) as profile:
-                async with own_tor(profile, {OFFLINE!r}) as tor, open_control(tor.control) as control:
-                    await control.command("TAKEOWNERSHIP")
-                    print(await control.get_info("process/pid"), flush=True)
-                    await asyncio.Event().wait()
+            options = TorOptions(extra_torrc="{OFFLINE}\\nPidFile {tmp_path}/id")
+            async with tor_network(Identity(bytes(range(32))), options, progress):
+                pass
 
         asyncio.run(main())
     """)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as party:
-        assert party.stdout is not None
-        process = int(party.stdout.readline())
-        party.kill()
-        assert ended(process)
+    # Short enough for sockets, and nobody else's.
+    with socket_directory() as sockets:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as party:
+            assert party.stdout is not None
+            process = int(party.stdout.readline())
+            party.kill()
+            assert ended(process)
+        (left,) = sockets.iterdir()
+
+        async def main() -> list[Path]:
+            async with running(base):
+                return list(sockets.iterdir())
+
+        (ours,) = asyncio.run(main())
+        assert ours != left
+        assert list(sockets.iterdir()) == []
+    assert [path.name for path in base.iterdir()] == ["1"]
 
 
 @tor
@@ -298,22 +315,73 @@ def test_no_address_is_kept_of_what_tor_says() -> None:
 # --- Profiles --------------------------------------------------------------------------------------------------
 
 
+@contextlib.asynccontextmanager
+async def named(base: Path, name: str) -> AsyncIterator[Path]:
+    async with asyncio.timeout(10), named_profile(base, name) as profile:
+        yield profile
+
+
 def test_each_party_of_a_machine_has_a_profile_of_its_own(tmp_path: Path) -> None:
     base = tmp_path / "tor"
-    with free_profile(base) as first:
-        with free_profile(base) as second:
-            assert (first, second) == (base / "1", base / "2")
-            with pytest.raises(UsageError, match="another party uses the profile 2 now"), named_profile(base, "2"):
-                pass
-        with free_profile(base) as again, named_profile(base, "mine") as named:
-            assert (again, named) == (base / "2", base / "mine")
+
+    async def main() -> None:
+        with free_profile(base) as first:
+            with free_profile(base) as second:
+                assert (first, second) == (base / "1", base / "2")
+                with pytest.raises(UsageError, match="another party uses the profile 2 now"):
+                    async with named(base, "2"):
+                        pass
+            with free_profile(base) as again:
+                async with named(base, "mine") as mine:
+                    assert (again, mine) == (base / "2", base / "mine")
+
+    asyncio.run(main())
     assert mode(base / "mine") == 0o700
+
+
+def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmpc.tor.profile.LEFTOVER_TIMEOUT_S", 0.2)
+    base = tmp_path / "tor"
+
+    async def main() -> None:
+        with free_profile(base) as first:
+            private_directory(data_directory(first))
+        # As tor holds it.
+        with lock(data_directory(first) / "lock"):
+            with free_profile(base) as second:
+                assert second == base / "2"
+            with pytest.raises(UsageError, match="a tor that a killed party left behind still uses the profile 1"):
+                async with named(base, "1"):
+                    pass
+        with free_profile(base) as again:
+            assert again == first
+
+    asyncio.run(main())
+
+
+def test_a_profile_is_waited_for_while_a_tor_ends(tmp_path: Path) -> None:
+    base = tmp_path / "tor"
+
+    async def main() -> None:
+        async with named(base, "mine") as mine:
+            private_directory(data_directory(mine))
+        with contextlib.ExitStack() as tor:
+            tor.enter_context(lock(data_directory(mine) / "lock"))
+            asyncio.get_running_loop().call_soon(tor.close)
+            async with named(base, "mine") as again:
+                assert again == mine
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "-x", "a" * 33, "ä", "a\n"])
 def test_a_profile_name_is_one_plain_word(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="is no profile name"), named_profile(tmp_path / "tor", name):
-        pass
+    async def main() -> None:
+        async with named_profile(tmp_path / "tor", name):
+            pass
+
+    with pytest.raises(UsageError, match="is no profile name"):
+        asyncio.run(main())
     assert not (tmp_path / "tor").exists()
 
 
@@ -340,9 +408,9 @@ def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pyte
     ).stdout.split()[-1]
 
     async def main() -> None:
-        with free_profile(base) as profile:
+        with free_profile(base) as profile, socket_directory() as sockets:
             torrc = f"{OFFLINE}\nHashedControlPassword {hashed}\nCookieAuthentication 0"
-            async with own_tor(profile, torrc) as started:
+            async with own_tor(profile, sockets, torrc) as started:
                 monkeypatch.delenv("ONIONMPC_CONTROL_PASSWORD", raising=False)
                 with pytest.raises(ControlRefused, match="wants a password"):
                     async with open_control(started.control):
@@ -359,31 +427,37 @@ def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pyte
 
 
 @tor
-def test_what_is_not_published_in_time_is_withdrawn(base: Path) -> None:
-    async def main() -> str:
+def test_what_is_not_published_in_time_is_told_and_can_be_removed(base: Path) -> None:
+    async def main() -> tuple[str, str]:
         async with running(base) as (_, control, _):
             with pytest.raises(OnionNotPublished, match=r"taken by 0 of 0 directories in 0\.2 s"):
-                async with published(control, IDENTITY, "127.0.0.1:1", lambda percent, words: None, 0.2):
-                    pass
-            return await control.get_info("onions/current")
+                await publish(control, IDENTITY, "127.0.0.1:1", lambda percent, words: None, 0.2)
+            there = await control.get_info("onions/current")
+            await remove_service(control, IDENTITY)
+            return there, await control.get_info("onions/current")
 
-    assert asyncio.run(main()) == ""
+    assert asyncio.run(main()) == (IDENTITY.onion.removesuffix(".onion"), "")
 
 
 @tor
 def test_an_identity_that_runs_already_is_refused(base: Path) -> None:
-    async def hold(control: Control) -> None:
-        async with published(control, IDENTITY, "127.0.0.1:1", lambda percent, words: None, 5):
-            pass
-
     async def main() -> None:
-        async with running(base) as (_, control, _), asyncio.TaskGroup() as tasks:
-            tasks.create_task(hold(control))
-            tasks.create_task(hold(control))
+        async with running(base) as (_, control, _):
+            await add_service(control, IDENTITY, "127.0.0.1:1")
+            await add_service(control, IDENTITY, "127.0.0.1:1")
 
-    with pytest.raises(ExceptionGroup) as raised:
+    with pytest.raises(TorFailed, match="this identity already runs in this tor"):
         asyncio.run(main())
-    assert raised.group_contains(TorFailed, match="this identity already runs in this tor")
+
+
+@tor
+def test_a_service_without_introduction_points_is_lost(base: Path) -> None:
+    async def main() -> bool:
+        async with running(base) as (_, control, _):
+            await add_service(control, IDENTITY, "127.0.0.1:1")
+            return await is_lost(control, IDENTITY)
+
+    assert asyncio.run(main())
 
 
 # --- Fragments -------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
 from onionmpc.tor.binary import find_tor
 from onionmpc.tor.endpoint import parse_endpoint
-from onionmpc.tor.network import Progress, TorOptions, tor_network
+from onionmpc.tor.life import Progress
+from onionmpc.tor.network import TorOptions, tor_network
 
 SEED_BYTES = 32
 MAX_LIST_BYTES = 2**16
@@ -255,7 +256,7 @@ def _run(
 async def _over_tor(
     identity: Identity, options: TorOptions, display: Display, compute: Callable[[Network], Awaitable[Result]]
 ) -> Result:
-    """Compute over a tor, and stop when that tor is lost."""
+    """Compute over a tor, and stop when that tor is given up."""
 
     def show(progress: Progress) -> None:
         display.tell(TorProgress(progress.phase, progress.percent, progress.detail))
@@ -265,7 +266,7 @@ async def _over_tor(
         waiting: set[asyncio.Future[Any]] = {computing, network.died}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            # A tor that ends takes all links with it: whichever is seen first, the tor is the cause.
+            # A tor that is given up has taken all links with it: whichever is seen first, the tor is the cause.
             ended_well = computing.done() and not computing.cancelled() and computing.exception() is None
             if not ended_well and (failure := await network.failure()):
                 raise failure

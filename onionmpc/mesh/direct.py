@@ -75,5 +75,12 @@ class DirectNetwork:
         """See `Network.accepted_path`."""
         return None
 
+    async def restored(self) -> None:
+        """See `Network.restored`: local sockets have no outages."""
+        await asyncio.Event().wait()
+
+    async def refresh(self) -> None:
+        """See `Network.refresh`: nobody has to find a local socket."""
+
     def _socket(self, onion: Onion) -> Path:
         return self._directory / f"{onion[:NAME_CHARACTERS]}.sock"

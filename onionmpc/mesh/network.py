@@ -59,15 +59,28 @@ class Network(Protocol):
         """Open a stream to a peer, over a fresh circuit each time.
 
         Raises:
-            PeerUnreachable: nobody answered within `timeout_s` seconds; the message says what was seen.
-            TorError: our own side cannot dial at all.
+            PeerUnreachable: nobody answered within `timeout_s` seconds, or our own side cannot dial for the moment;
+                the message says what was seen.
+            TorError: our own side cannot dial, and never will.
         """
 
     async def restored(self) -> None:
         """Return when our way to the others has come back after an outage; the caller then dials its peers at once."""
 
     async def dialled_path(self, stream: Stream) -> OwnPath | None:
-        """Return our part of the circuit under a stream that we dialled; None where the network has no circuits."""
+        """Return our part of the circuit under a stream that we dialled; None where it is not known."""
 
     async def accepted_path(self, rendezvous: str) -> OwnPath | None:
         """Return our part of the circuit that joins at this rendezvous point; None if we have no such circuit."""
+
+    async def restored(self) -> None:
+        """Return when our way to the others has come back after an outage; the caller then dials its peers at once.
+
+        Waits for the next time, counted from the call; where there are no outages, for ever.
+        """
+
+    async def refresh(self) -> None:
+        """Make sure that peers can find us; to be called when a peer seems unable to dial us.
+
+        Cheap to call often, waits for nothing, cuts no stream and never raises.
+        """

@@ -1,4 +1,4 @@
-"""Counts our own relays: reads tor's list of circuits.
+"""Counts our own relays, and sees whether our service can be reached: reads tor's list of circuits.
 
 Knows the lines of `GETINFO circuit-status`. Does not know the peer's side: a party sees its own hops up to and
 including the rendezvous point, never the rest. Source: control-spec, "CIRC"; measured against tor 0.4.9.11.
@@ -15,6 +15,7 @@ from onionmpc.tor.events import parse_event
 # A circuit's purpose changes while it is built or reused; only the joined states have their final length.
 CLIENT, SERVICE = "HS_CLIENT_REND", "HS_SERVICE_REND"
 JOINED = {(CLIENT, "HSCR_JOINED"), (SERVICE, "HSSR_JOINED")}
+INTRODUCING = ("HS_SERVICE_INTRO", "HSSI_ESTABLISHED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,16 @@ def accepted_path(circuits: Iterable[Circuit], onion: str, rendezvous: str) -> O
         circuit
         for circuit in circuits
         if circuit.accepted and circuit.onion == onion.removesuffix(".onion") and circuit.relays[-1] == wanted
+    )
+
+
+def has_introductions(text: str, onion: str) -> bool:
+    """Tell from the answer to `GETINFO circuit-status` whether a peer could be introduced to our service."""
+    events = (parse_event("CIRC", line) for line in text.splitlines() if line.strip())
+    return any(
+        (event.purpose, event.hs_state, event.rend_query) == (*INTRODUCING, onion.removesuffix(".onion"))
+        for event in events
+        if event
     )
 
 

@@ -26,6 +26,9 @@ from onionmpc.tor.probe import Kind, Probe, probe
 
 PASSWORD_VARIABLE = "ONIONMPC_CONTROL_PASSWORD"  # noqa: S105 (its name, not the password)
 LOGIN_TIMEOUT_S = 10.0
+# tor answers within milliseconds, and within seconds on a machine that is busy. Longer than it takes to find out that
+# one does not answer at all (life.py), which ends the connection.
+ANSWER_TIMEOUT_S = 60.0
 DONE_PERCENT = 100
 
 T = TypeVar("T")
@@ -69,7 +72,7 @@ class Control:
 
         Raises:
             CommandRefused: tor answered with an error.
-            TorFailed: the connection is gone.
+            TorFailed: the connection is gone, or tor does not answer.
         """
         if "\r" in line or "\n" in line:
             raise LocalProtocolError("a control command of more than one line")
@@ -138,21 +141,24 @@ class Control:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            raise _gone()
+            raise connection_gone()
         finally:
             task.cancel()
 
     async def _ask(self, line: str, issue: Callable[[], Any]) -> str:
         # Not issued when the connection is gone: nobody would take the failure, and Twisted would print it.
         if self.closed.done():
-            raise _gone()
+            raise connection_gone()
         # "from None" below: txtorcon's errors quote the command, and with ADD_ONION the private key.
         try:
-            reply: str = await issue().asFuture(asyncio.get_running_loop())
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                reply: str = await issue().asFuture(asyncio.get_running_loop())
         except TorProtocolError as error:
             raise CommandRefused(line, error.code, error.text) from None
         except TorDisconnectError:
-            raise _gone() from None
+            raise connection_gone() from None
+        except TimeoutError:
+            raise TorFailed(f"tor did not answer {line.split(maxsplit=1)[0]} in {ANSWER_TIMEOUT_S:g} s") from None
         return reply
 
 
@@ -233,7 +239,8 @@ def _refused(endpoint: Endpoint, what: str, hint: str = "") -> ControlRefused:
     return ControlRefused(f"{endpoint} {what}", hint=hint)
 
 
-def _gone() -> TorFailed:
+def connection_gone() -> TorFailed:
+    """Return the error for a connection that tor has closed."""
     return TorFailed("tor closed the control connection", hint="look whether tor still runs, and at its log")
 
 

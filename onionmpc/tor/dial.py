@@ -63,8 +63,8 @@ async def dial(socks: Endpoint, onion: Onion, port: int, timeout_s: float) -> Di
         port: the virtual port, 1 to 65535.
         timeout_s: for all of it. tor itself would wait two minutes for a service that cannot build its side.
     Raises:
-        PeerUnreachable: tor reached nobody.
-        TorFailed: tor itself cannot be asked.
+        PeerUnreachable: tor reached nobody, or is not there at this moment.
+        TorFailed: this is no tor, or one that will never dial for us.
     """
     # tor puts streams with different user names on different circuits (IsolateSOCKSAuth, its default).
     username, password = secrets.token_hex(ISOLATION_BYTES), secrets.token_hex(ISOLATION_BYTES)
@@ -87,7 +87,8 @@ async def dial(socks: Endpoint, onion: Onion, port: int, timeout_s: float) -> Di
         # "from None": python-socks' chain repeats what we say, in worse words.
         raise _translate(socks, error) from None
     except OSError as error:
-        raise TorFailed(f"tor's SOCKS port {socks} does not answer: {error.strerror or error}") from error
+        # It may be on its way out or back in; whether it is gone for good is not seen from here.
+        raise PeerUnreachable(f"our own tor does not take connections: {error.strerror or error}") from error
     reader, writer = await asyncio.open_connection(sock=connection)
     return Dialled(Stream(reader, writer), username)
 

@@ -1,38 +1,35 @@
-"""A Network over tor: the composition of process, control, onion, dial and circuits.
+"""A Network over tor: the composition of life, keeper, onion, dial and circuits.
 
-Knows in which order they start and end, and what it means when tor is lost. Does not know who the peers are.
+Knows what each life of a tor is set up with, and what peers see of its end: nothing but cut streams. Does not know who
+the peers are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shlex
+import functools
 import weakref
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from stem.version import Version
-
-from onionmpc.errors import TorError, TorFailed, TorTooOld, UsageError
+from onionmpc.errors import OnionNotPublished, PeerUnreachable, TorError, TorFailed
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
 from onionmpc.tor import circuits
-from onionmpc.tor.binary import OLDEST, install_hint, version_warning
-from onionmpc.tor.control import DONE_PERCENT, CommandRefused, Control, open_control
 from onionmpc.tor.dial import dial
-from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, Endpoint, parse_endpoint
-from onionmpc.tor.onion import VIRTUAL_PORT, published
-from onionmpc.tor.process import OwnTor, own_tor
+from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, parse_endpoint
+from onionmpc.tor.keeper import Keeper
+from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life
+from onionmpc.tor.onion import VIRTUAL_PORT, add_service, is_lost, look_up, publish, remove_service
 from onionmpc.tor.profile import free_profile, named_profile
 
-# How long tor's last words may take after its control connection broke.
-LAST_WORDS_S = 2.0
+# A service that was just added gets as long before anyone looks whether it is lost.
+REFRESH_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +44,7 @@ class TorOptions:
         extra_torrc: lines for our own tor.
         bootstrap_timeout_s: from tor's start to a built circuit.
         publish_timeout_s: from then to a descriptor that a directory took.
+        patience_s: how long tor may be away in one outage; the first start has no such patience.
     """
 
     control: str | None = None
@@ -55,98 +53,96 @@ class TorOptions:
     extra_torrc: str = field(default="", repr=False)  # it may name bridges
     bootstrap_timeout_s: float = 180.0
     publish_timeout_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a tor network has come: percent of its phase, and words for it."""
-
-    phase: Literal["tor", "bootstrap", "publish"]
-    percent: int
-    detail: str
-
-
-OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """The way to one tor.
-
-    Attributes:
-        control: logged in.
-        socks: where to dial.
-        socket: path at which to take streams from tor; None if tor cannot reach our files.
-        own: the process, if it is ours.
-    """
-
-    control: Control
-    socks: Endpoint
-    socket: Path | None = None
-    own: OwnTor | None = None
+    patience_s: float = 600.0
 
 
 class TorNetwork:
     """One party's tor; made by `tor_network`.
 
-    Attributes:
-        control: the way to ask tor more than a Network needs.
-        died: done, with the reason, when tor or the way to it is lost; open streams then end by themselves. Wait
-            for it with `asyncio.wait`, which does not cancel it when cancelled.
+    When tor or the way to it is lost, streams over it end by themselves, and it is brought back under the same address.
     """
 
-    def __init__(self, identity: Identity, options: TorOptions, progress: OnProgress, way: Way) -> None:
-        self.control = way.control
-        self.died: asyncio.Future[TorError] = asyncio.get_running_loop().create_future()
+    def __init__(
+        self,
+        identity: Identity,
+        options: TorOptions,
+        progress: OnProgress,
+        sockets: Path,
+        begin: Callable[[], AbstractAsyncContextManager[Life]],
+    ) -> None:
         self._identity = identity
         self._options = options
         self._progress = progress
-        self._way = way
+        self._sockets = sockets
+        self._begin = begin
+        self._keeper = Keeper(
+            self._one_life, options.patience_s, lambda percent, words: progress(Progress("tor", percent, words))
+        )
+        self._listening = contextlib.AsyncExitStack()
+        # Where tor connects accepted streams to; None until the service was published for the first time.
+        self._target: str | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_again_s = 0.0
         self._usernames: weakref.WeakKeyDictionary[asyncio.StreamWriter, str] = weakref.WeakKeyDictionary()
-        self._open = contextlib.AsyncExitStack()
 
-    async def watch(self) -> None:
-        """Wait for tor's end and say so in `died`."""
-        await asyncio.wait({self.control.closed})
-        reason = await self._reason()
-        if not self.died.done():
-            self.died.set_result(reason)
+    @property
+    def life(self) -> Life | None:
+        """The tor of now, to ask it more than a Network needs; None while it is away."""
+        return self._keeper.life
 
-    async def bootstrap(self) -> None:
-        """Wait until tor can build circuits; see `Control.bootstrap`."""
-        async with self._telling_why():
-            await self.control.bootstrap(
-                lambda percent, summary: self._progress(Progress("bootstrap", percent, summary)),
-                self._options.bootstrap_timeout_s,
-            )
+    @property
+    def died(self) -> asyncio.Future[TorError]:
+        """Done, with the last reason, when tor was away for longer than patience lasts.
+
+        Wait for it with `asyncio.wait`, which does not cancel it when cancelled.
+        """
+        return self._keeper.died
+
+    async def failure(self) -> TorError | None:
+        """Return why tor was given up; None if it was not."""
+        return self.died.result() if self.died.done() else None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep a tor, and at the end cut what was accepted.
+
+        Raises:
+            OnionMPCError: the first tor did not start, or did not reach its network.
+        """
+        async with self._keeper.running(), self._listening:
+            try:
+                yield
+            finally:
+                if self._refreshing is not None:
+                    self._refreshing.cancel()
 
     async def listen(self, on_stream: OnStream) -> None:
         """See `Network.listen`."""
-        try:
-            if (path := self._way.socket) is not None:
-                await self._open.enter_async_context(listening_unix(path, on_stream))
-                target = f"{UNIX_PREFIX}{path}"
+        life = await self._keeper.awaited()
+        target = await self._listen_locally(on_stream, reaches_files=life.reaches_files)
+        while True:
+            try:
+                async with life.telling_why():
+                    await self._publish(life, target)
+            except OnionNotPublished:
+                await remove_service(life.control, self._identity)
+                raise
+            except TorFailed:
+                if not life.control.closed.done():
+                    raise
+                life = await self._keeper.awaited(after=life)
             else:
-                port = await self._open.enter_async_context(listening_local(on_stream))
-                target = f"{LOCALHOST}:{port}"
-        except OSError as error:
-            raise TorFailed(f"cannot listen for tor's streams: {error.strerror or error}") from error
-        async with self._telling_why():
-            await self._open.enter_async_context(
-                published(
-                    self.control,
-                    self._identity,
-                    target,
-                    lambda percent, words: self._progress(Progress("publish", percent, words)),
-                    self._options.publish_timeout_s,
-                )
-            )
+                self._target = target
+                return
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """See `Network.dial`."""
-        if self.control.closed.done():
-            raise await self._reason()
-        dialled = await dial(self._way.socks, onion, VIRTUAL_PORT, timeout_s)
+        life = self._keeper.here()
+        try:
+            dialled = await dial(life.socks, onion, VIRTUAL_PORT, timeout_s)
+        except PeerUnreachable:
+            await look_up(life.control, onion)
+            raise
         self._usernames[dialled.stream.writer] = dialled.username
         return dialled.stream
 
@@ -159,39 +155,77 @@ class TorNetwork:
         """See `Network.accepted_path`."""
         return circuits.accepted_path(await self._circuits(), self._identity.onion, rendezvous)
 
-    async def failure(self) -> TorError | None:
-        """Return why tor, or the way to it, is gone; None while it is there."""
-        if not self.control.closed.done():
-            return None
-        await asyncio.wait({self.died})
-        return self.died.result()
+    async def restored(self) -> None:
+        """See `Network.restored`."""
+        await self._keeper.restored()
 
-    async def close(self) -> None:
-        """Withdraw the service and cut what was accepted."""
-        await self._open.aclose()
+    async def refresh(self) -> None:
+        """See `Network.refresh`; what there is to do is done behind the caller's back."""
+        now_s = asyncio.get_running_loop().time()
+        if self.life is None or self._target is None or now_s < self._refresh_again_s:
+            return
+        if self._refreshing is None or self._refreshing.done():
+            self._refresh_again_s = now_s + REFRESH_EVERY_S
+            self._refreshing = asyncio.create_task(self._refresh(self.life, self._target))
 
-    async def _reason(self) -> TorError:
-        """Return why the control connection is gone: what tor said as it ended, if it is ours and did."""
-        if self._way.own is not None:
-            await asyncio.wait({self._way.own.died}, timeout=LAST_WORDS_S)
-            if self._way.own.died.done():
-                return self._way.own.died.result()
-        return TorFailed("tor closed the control connection", hint="look whether tor still runs, and at its log")
+    async def _refresh(self, life: Life, target: str) -> None:
+        with contextlib.suppress(TorError, TimeoutError):
+            if await is_lost(life.control, self._identity):
+                # For a service made anew, tor draws introduction points and sends both of its descriptors. HSPOST would
+                # be gentler, but tor shows us one of the two only: for half of each period, the one nobody asks for.
+                await remove_service(life.control, self._identity)
+                await self._publish(life, target)
 
     @contextlib.asynccontextmanager
-    async def _telling_why(self) -> AsyncIterator[None]:
-        """Turn "the connection is gone" into tor's own last words."""
+    async def _one_life(self) -> AsyncIterator[Life]:
+        """Begin a life and set it up: the first and each later one alike."""
+        async with self._begin() as life:
+            async with life.telling_why():
+                await life.control.bootstrap(
+                    lambda percent, summary: self._progress(Progress("bootstrap", percent, summary)),
+                    self._options.bootstrap_timeout_s,
+                )
+                if self._target is not None:
+                    # Its upload is not waited for: whose tor was lost, dials.
+                    await add_service(life.control, self._identity, self._target)
+            self._refresh_again_s = asyncio.get_running_loop().time() + REFRESH_EVERY_S
+            yield life
+
+    async def _publish(self, life: Life, target: str) -> None:
+        await publish(
+            life.control,
+            self._identity,
+            target,
+            lambda percent, words: self._progress(Progress("publish", percent, words)),
+            self._options.publish_timeout_s,
+        )
+
+    async def _listen_locally(self, on_stream: OnStream, *, reaches_files: bool) -> str:
+        """Listen where tor can reach us, for as long as the network is there; return that place in tor's words."""
         try:
-            yield
-        except TorFailed as error:
-            if self.control.closed.done():
-                raise await self._reason() from error
-            raise
+            if reaches_files:
+                path = self._sockets / "party"
+                await self._listening.enter_async_context(listening_unix(path, on_stream))
+                return f"{UNIX_PREFIX}{path}"
+            self._progress(
+                Progress(
+                    "publish",
+                    0,
+                    "this tor runs as another user: listening on 127.0.0.1, where other users of this machine can "
+                    "knock too (every party is still authenticated)",
+                )
+            )
+            return f"{LOCALHOST}:{await self._listening.enter_async_context(listening_local(on_stream))}"
+        except OSError as error:
+            raise TorFailed(f"cannot listen for tor's streams: {error.strerror or error}") from error
 
     async def _circuits(self) -> list[circuits.Circuit]:
+        if self.life is None:
+            return []
         try:
-            return circuits.parse_circuits(await self.control.get_info("circuit-status"))
-        except CommandRefused:  # a filter before the control port (Tails, Whonix): then the length stays unknown
+            return circuits.parse_circuits(await self.life.control.get_info("circuit-status"))
+        # Tor is on its way out, or a filter is before the control port (Tails, Whonix): then the length stays unknown.
+        except TorFailed:
             return []
 
 
@@ -204,77 +238,18 @@ async def tor_network(identity: Identity, options: TorOptions, progress: OnProgr
         UsageError: the options cannot be.
     """
     async with contextlib.AsyncExitStack() as stack:
-        if options.control is None:
-            way = await stack.enter_async_context(_own_way(options, progress))
+        # Both stay from life to life: the guards, and the socket that accepts streams.
+        sockets = stack.enter_context(socket_directory())
+        begin: Callable[[], AbstractAsyncContextManager[Life]]
+        if options.control is not None:
+            begin = functools.partial(foreign_life, parse_endpoint(options.control), progress)
         else:
-            way = await stack.enter_async_context(_foreign_way(parse_endpoint(options.control), progress))
-        network = TorNetwork(identity, options, progress, way)
-        watching = asyncio.create_task(network.watch())
-        stack.callback(watching.cancel)
-        stack.push_async_callback(network.close)
-        await network.bootstrap()
+            base = options.profiles or private_directory(state_directory()) / "tor"
+            if options.profile is not None:
+                profile = await stack.enter_async_context(named_profile(base, options.profile))
+            else:
+                profile = stack.enter_context(free_profile(base))
+            begin = functools.partial(own_life, profile, sockets, options.extra_torrc, progress)
+        network = TorNetwork(identity, options, progress, sockets, begin)
+        await stack.enter_async_context(network.running())
         yield network
-
-
-@contextlib.asynccontextmanager
-async def _own_way(options: TorOptions, progress: OnProgress) -> AsyncIterator[Way]:
-    progress(Progress("tor", 0, "starting tor"))
-    base = options.profiles or private_directory(state_directory()) / "tor"
-    profile = named_profile(base, options.profile) if options.profile else free_profile(base)
-    with profile as directory:
-        async with own_tor(directory, options.extra_torrc) as tor, open_control(tor.control) as control:
-            # tor ends the moment this connection does, should we be killed.
-            await control.command("TAKEOWNERSHIP")
-            progress(Progress("tor", DONE_PERCENT, _describe(tor.binary.version)))
-            yield Way(control, tor.socks, tor.directory / "party", tor)
-
-
-@contextlib.asynccontextmanager
-async def _foreign_way(endpoint: Endpoint, progress: OnProgress) -> AsyncIterator[Way]:
-    progress(Progress("tor", 0, f"logging in at {endpoint}"))
-    async with open_control(endpoint) as control:
-        # GETINFO version may add " (git-...)".
-        version = Version(control.version.split()[0])
-        if version < OLDEST:
-            raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=install_hint())
-        progress(Progress("tor", DONE_PERCENT, _describe(version)))
-        socks = await _foreign_socks(control)
-        if await _may_reach_our_files(control):
-            with socket_directory() as directory:
-                yield Way(control, socks, directory / "party")
-        else:
-            progress(
-                Progress(
-                    "tor",
-                    DONE_PERCENT,
-                    "this tor runs as another user: listening on 127.0.0.1, where other users of this machine can "
-                    "knock too (every party is still authenticated)",
-                )
-            )
-            yield Way(control, socks)
-
-
-async def _foreign_socks(control: Control) -> Endpoint:
-    """Return a SOCKS port of a running tor that takes our connection, unix sockets first."""
-    listed = shlex.split(await control.get_info("net/listeners/socks"))
-    for text in sorted(listed, key=lambda text: not text.startswith(UNIX_PREFIX)):
-        with contextlib.suppress(OSError, UsageError):  # not for us; the next may be
-            endpoint = parse_endpoint(text)
-            (await endpoint.connect()).close()
-            return endpoint
-    raise TorFailed(
-        f"this tor has {len(listed)} SOCKS ports, and none that we can reach",
-        hint="torrc.d/system-service.torrc has a line for one",
-    )
-
-
-async def _may_reach_our_files(control: Control) -> bool:
-    """Whether tor runs as our user: only then can it connect to a socket in a directory of mode 0700."""
-    try:
-        return int(await control.get_info("process/uid")) == os.geteuid()
-    except (CommandRefused, ValueError):
-        return False
-
-
-def _describe(version: Version) -> str:
-    return "; ".join(filter(None, [f"tor {version}", version_warning(version)]))

@@ -1,6 +1,6 @@
-"""Publishes a party's onion service through a control connection.
+"""Publishes a party's onion service through a control connection, and sees whether it can still be found.
 
-Knows ADD_ONION and descriptor uploads. Does not know who dials in, nor what listens at the target.
+Knows ADD_ONION and descriptors. Does not know who dials in, nor what listens at the target.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionNotPublished, TorFailed
-from onionmpc.identity import Identity
+from onionmpc.identity import Identity, Onion
+from onionmpc.tor.circuits import has_introductions
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.events import parse_event
 
@@ -23,6 +24,11 @@ VIRTUAL_PORT = 9880
 # A client asks a few directories of its own choice. Dialled right after the first upload, 4 of 12 dials failed in a
 # private network; the other uploads ended within 0.3 s.
 SETTLE_S = 3.0
+
+# For a circuit to a directory, and its answer.
+FETCH_TIMEOUT_S = 30.0
+# For tor to take the question: it is put after a dial that has taken its time.
+LOOK_UP_TIMEOUT_S = 1.0
 
 PublishProgress = Callable[[int, str], None]
 
@@ -57,29 +63,28 @@ class Uploads:
         return f"taken by {len(self.taken)} of {len(self.sent)} directories{refused}"
 
 
-@contextlib.asynccontextmanager
-async def published(
+async def publish(
     control: Control, identity: Identity, target: str, progress: PublishProgress, timeout_s: float
-) -> AsyncIterator[None]:
-    """Keep an onion service: from when directories have taken its descriptor to the end of the block.
+) -> None:
+    """Add an onion service and wait until directories have taken its descriptor.
 
     Args:
-        control: tor; the service also ends with this connection.
+        control: tor; the service ends with this connection.
         identity: whose service.
         target: where tor connects streams to, "unix:/PATH" or "127.0.0.1:PORT".
         progress: called with percent and words.
         timeout_s: for a first directory to take the descriptor; the others get up to SETTLE_S more.
     Raises:
-        OnionNotPublished: no directory took it in time.
+        OnionNotPublished: no directory took it in time; tor goes on trying.
         TorFailed: tor refused, or the identity is in use in this tor.
     """
-    address = identity.onion.removesuffix(".onion")
+    address = _address(identity)
     uploads = Uploads()
     heard: asyncio.Queue[str] = asyncio.Queue()
     try:
         async with control.on_event("HS_DESC", heard.put_nowait):
             async with asyncio.timeout(timeout_s):
-                await _add(control, identity, target)
+                await add_service(control, identity, target)
                 progress(0, "tor builds circuits to its introduction points")
                 while not uploads.taken:
                     if uploads.hear(address, await control.unless_closed(heard.get())):
@@ -90,18 +95,14 @@ async def published(
                         if uploads.hear(address, await control.unless_closed(heard.get())):
                             progress(100, str(uploads))
     except TimeoutError:
-        await _delete(control, address)
         raise OnionNotPublished(
             f"the onion service's descriptor was {uploads} in {timeout_s:g} s",
             hint="try again; if it stays so, check this machine's clock",
         ) from None
-    try:
-        yield
-    finally:
-        await _delete(control, address)
 
 
-async def _add(control: Control, identity: Identity, target: str) -> None:
+async def add_service(control: Control, identity: Identity, target: str) -> None:
+    """Add an onion service; its descriptor goes out by itself. See `publish`."""
     key = base64.b64encode(identity.expanded_key).decode()
     try:
         # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
@@ -114,6 +115,52 @@ async def _add(control: Control, identity: Identity, target: str) -> None:
         raise
 
 
-async def _delete(control: Control, address: str) -> None:
-    with contextlib.suppress(TorFailed):
-        await control.command(f"DEL_ONION {address}")
+async def remove_service(control: Control, identity: Identity) -> None:
+    """End an onion service, if it is there.
+
+    Streams that it has accepted go on, also if it is added again (tried with tor 0.4.9.11): tor closes its circuits to
+    introduction points only.
+    """
+    with contextlib.suppress(CommandRefused):
+        await control.command(f"DEL_ONION {_address(identity)}")
+
+
+async def look_up(control: Control, onion: Onion) -> None:
+    """Have tor ask for a peer's descriptor anew, and replace the one that it knows; does not wait for it.
+
+    tor goes on with a descriptor whose introduction points say that they passed us on. Those of a peer whose tor was
+    killed do, for a minute and more: of 8 dials in 80 s none got through, of those after this each.
+    """
+    with contextlib.suppress(TorFailed, TimeoutError):
+        async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+            await control.command(f"HSFETCH {onion.removesuffix('.onion')}")
+
+
+async def is_lost(control: Control, identity: Identity) -> bool:
+    """Tell whether peers cannot find our service, though tor has published it.
+
+    Two things are looked at. Our circuits to introduction points: after four losses in a row, tor leaves a service
+    without any for five minutes. And one of the directories that clients ask, another one each time: they forget when
+    they restart, and tor sends them the descriptor again only after an hour or two.
+
+    Raises:
+        TorFailed: tor cannot be asked.
+        TimeoutError: the directory did not answer.
+    """
+    if not has_introductions(await control.get_info("circuit-status"), identity.onion):
+        return True
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with control.on_event("HS_DESC", heard.put_nowait), asyncio.timeout(FETCH_TIMEOUT_S):
+        await control.command(f"HSFETCH {_address(identity)}")
+        while True:
+            event = parse_event("HS_DESC", await control.unless_closed(heard.get()))
+            if event is None or event.address != _address(identity):
+                continue
+            if event.action == "RECEIVED":
+                return False
+            if event.action == "FAILED" and event.reason == "NOT_FOUND":
+                return True
+
+
+def _address(identity: Identity) -> str:
+    return identity.onion.removesuffix(".onion")

@@ -19,6 +19,7 @@ from onionmpc.resources import shipped
 from onionmpc.tor.binary import TorBinary, find_tor, install_hint
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.log import TorLog
+from onionmpc.tor.profile import data_directory
 
 START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
@@ -39,6 +40,7 @@ class OwnTor:
 
     binary: TorBinary
     directory: Path
+    process: asyncio.subprocess.Process = field(repr=False)
     died: asyncio.Future[TorFailed]
     log: TorLog = field(repr=False)
 
@@ -52,33 +54,39 @@ class OwnTor:
         """Where its SOCKS port is."""
         return Endpoint(path=str(self.directory / "socks"))
 
+    def kill(self) -> None:
+        """End a tor that does not answer: it would not hear us ask."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
 
 @contextlib.asynccontextmanager
-async def own_tor(profile: Path, extra_torrc: str = "") -> AsyncIterator[OwnTor]:
+async def own_tor(profile: Path, sockets: Path, extra_torrc: str = "") -> AsyncIterator[OwnTor]:
     """Run a tor of our own: from when it takes control connections to when it is gone.
 
     Args:
         profile: its directory, locked by the caller (`free_profile`, `named_profile`).
+        sockets: private; where its sockets come to lie. Those of a tor that was killed do not disturb it.
         extra_torrc: torrc lines that come last.
     Raises:
         TorNotFound, TorTooOld: there is no tor to start.
         TorFailed: it did not start.
     """
-    binary = find_tor()
-    with socket_directory() as directory:
-        torrc = profile / "torrc"
-        write_private(torrc, _torrc(private_directory(profile / "data"), directory, extra_torrc).encode())
-        process = await _spawn(binary, torrc)
-        log = TorLog()
-        tor = OwnTor(binary, directory, asyncio.get_running_loop().create_future(), log)
-        reading = asyncio.create_task(log.read(process))
-        watching = asyncio.create_task(_watch(process, reading, tor))
-        try:
-            await _started(tor)
-            yield tor
-        finally:
-            watching.cancel()
-            await _end(process, reading)
+    # In a thread: when this is not our first tor, there are peers to hear.
+    binary = await asyncio.to_thread(find_tor)
+    torrc = profile / "torrc"
+    write_private(torrc, _torrc(private_directory(data_directory(profile)), sockets, extra_torrc).encode())
+    process = await _spawn(binary, torrc)
+    log = TorLog()
+    tor = OwnTor(binary, sockets, process, asyncio.get_running_loop().create_future(), log)
+    reading = asyncio.create_task(log.read(process))
+    watching = asyncio.create_task(_watch(process, reading, tor))
+    try:
+        await _started(tor)
+        yield tor
+    finally:
+        watching.cancel()
+        await _end(process, reading)
 
 
 def verify_config(binary: TorBinary) -> None:

@@ -1,49 +1,72 @@
 """Profiles: the directories in which our own tors keep their guards and the consensus from run to run.
 
-Knows names and locks: no two tors ever share a profile. Does not know what tor writes there.
+Knows names and locks: no two tors ever share a profile. Of what tor writes there it knows tor's own lock.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from onionmpc.errors import TorFailed, UsageError
-from onionmpc.files import lock, private_directory
+from onionmpc.files import is_held, lock, private_directory
 
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+# The tor of a party that was killed ends within 0.1 s, unless it was stopped before.
+LEFTOVER_TIMEOUT_S = 5.0
+POLL_S = 0.1
 
 
-@contextlib.contextmanager
-def named_profile(base: Path, name: str) -> Iterator[Path]:
+def data_directory(profile: Path) -> Path:
+    """Return where a profile's tor keeps its data."""
+    return profile / "data"
+
+
+@contextlib.asynccontextmanager
+async def named_profile(base: Path, name: str) -> AsyncIterator[Path]:
     """Lock and return the profile `base/name`: a tor's guards and consensus, kept from run to run.
 
     Raises:
-        UsageError: the name will not do, or another party of this machine uses the profile now.
+        UsageError: the name will not do, or another party of this machine, or what is left of one, uses the profile.
     """
     if not PROFILE_NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no profile name, expected up to 32 letters, digits, - and _")
     with _try_profile(base, name) as profile:
         if profile is None:
             raise UsageError(f"another party uses the profile {name} now", hint="leave --profile out, or wait")
+        try:
+            async with asyncio.timeout(LEFTOVER_TIMEOUT_S):
+                while _has_a_tor(profile):  # noqa: ASYNC110 (nothing tells when a lock is freed)
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise UsageError(
+                f"a tor that a killed party left behind still uses the profile {name}",
+                hint=f"end that tor (fuser -k {data_directory(profile) / 'lock'}), or leave --profile out",
+            ) from None
         yield profile
 
 
 @contextlib.contextmanager
 def free_profile(base: Path) -> Iterator[Path]:
-    """Lock and return the first of the profiles "1", "2", ... that no running party uses.
+    """Lock and return the first of the profiles "1", "2", ... that no running party and no tor uses.
 
     So a party without a name of its own still keeps its guards: a fresh draw in each run would sooner or later pick
     a guard of the adversary's.
     """
     for number in itertools.count(1):
         with _try_profile(base, str(number)) as profile:
-            if profile is not None:
+            if profile is not None and not _has_a_tor(profile):
                 yield profile
                 return
+
+
+def _has_a_tor(profile: Path) -> bool:
+    """Tell whether a tor runs there, though no party does: its party was killed, and it has not noticed yet."""
+    return is_held(data_directory(profile) / "lock")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,155 @@
+"""Keeps a tor: when it is lost, begins another life, again and again until patience ends.
+
+Knows backoff and how long is too long. Does not know what a life consists of: it is handed the way to begin one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
+from onionmpc.tor.control import DONE_PERCENT
+from onionmpc.tor.life import Life
+
+RETRY_FIRST_S = 1.0
+RETRY_GROWTH = 1.6
+RETRY_LAST_S = 15.0
+
+
+def waits_s() -> Iterator[float]:
+    """Yield how long to wait before each try of an outage: not at all, then longer and longer up to a bound."""
+    yield 0.0
+    wait_s = RETRY_FIRST_S
+    while True:
+        yield wait_s
+        wait_s = min(RETRY_LAST_S, wait_s * RETRY_GROWTH)
+
+
+class Keeper:
+    """Keeps one tor after the other.
+
+    Args:
+        begin: begins a life, ready to be used.
+        patience_s: how long an outage may last.
+        tell: called with percent and words about an outage.
+    Attributes:
+        life: the tor of now; None in an outage.
+        died: done, with the last cause, when an outage has lasted too long.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], AbstractAsyncContextManager[Life]],
+        patience_s: float,
+        tell: Callable[[int, str], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.life: Life | None = None
+        self.died: asyncio.Future[TorError] = loop.create_future()
+        self._begin = begin
+        self._patience_s = patience_s
+        self._tell = tell
+        self._back: asyncio.Future[None] = loop.create_future()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep a tor: from when the first is ready to when the last is gone.
+
+        Raises:
+            OnionMPCError: the first one could not begin.
+        """
+        keeping = asyncio.create_task(self._keep())
+        try:
+            await asyncio.wait({keeping, self._back}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
+            keeping.add_done_callback(self._ended)
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    def here(self) -> Life:
+        """Return the tor of now.
+
+        Raises:
+            PeerUnreachable: there is none now.
+            TorError: there will be none.
+        """
+        if self.life is not None:
+            return self.life
+        if self.died.done():
+            raise self.died.result()
+        raise PeerUnreachable("our own tor is starting again")
+
+    async def awaited(self, after: Life | None = None) -> Life:
+        """Return the tor of now, or the next; in any case none that was found to be lost (`after`).
+
+        Raises:
+            TorError: there will be none.
+        """
+        while self.life is None or self.life is after:
+            either: set[asyncio.Future[Any]] = {self._back, self.died}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self.died.done():
+                raise self.died.result()
+        return self.life
+
+    async def restored(self) -> None:
+        """Return when the next outage is over."""
+        # Not awaited itself: whoever cancels us would cancel it for all.
+        await asyncio.wait({self._back})
+
+    async def _keep(self) -> None:
+        async with contextlib.AsyncExitStack() as held:
+            cause = await self._live(await held.enter_async_context(self._begin()))
+        while not self.died.done():
+            async with contextlib.AsyncExitStack() as held:
+                if life := await self._again(held, cause):
+                    cause = await self._live(life)
+
+    async def _live(self, life: Life) -> TorError:
+        """Offer this tor to all until it is lost; return why it was."""
+        self.life = life
+        back, self._back = self._back, asyncio.get_running_loop().create_future()
+        back.set_result(None)
+        try:
+            return await life.lost()
+        finally:
+            self.life = None
+
+    async def _again(self, held: contextlib.AsyncExitStack, cause: TorError) -> Life | None:
+        """Begin another life; None, and `died`, when patience ends."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                for wait_s in waits_s():
+                    again = f"trying again in {wait_s:.0f} s" if wait_s else "starting again"
+                    self._tell(0, f"{cause.message.splitlines()[0]}; {again}")
+                    await asyncio.sleep(wait_s)
+                    try:
+                        life = await held.enter_async_context(self._begin())
+                    except TorError as error:
+                        cause = error
+                    except UsageError as error:  # the disk is full, say
+                        cause = TorFailed(error.message, hint=error.hint)
+                    else:
+                        self._tell(DONE_PERCENT, f"tor is back after {loop.time() - began_s:.0f} s")
+                        return life
+        except TimeoutError:
+            self.died.set_result(
+                TorFailed(
+                    f"our tor was away for {self._patience_s:g} s, and is given up: {cause.message}", hint=cause.hint
+                )
+            )
+        return None
+
+    def _ended(self, keeping: asyncio.Task[None]) -> None:
+        """See to it that a bug of ours does not leave all waiting for a tor that nobody keeps."""
+        if not keeping.cancelled() and (error := keeping.exception()) is not None:
+            self.died.set_exception(error)

@@ -1,0 +1,166 @@
+"""One life of a tor: from its start, or from our login, until it or the way to it is lost.
+
+Knows how a tor of our own and one that runs already are come by, and how to tell that one is lost. Does not know what
+is done with it (network.py), nor what comes after it (keeper.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stem.version import Version
+
+from onionmpc.errors import TorError, TorFailed, TorTooOld, UsageError
+from onionmpc.tor.binary import OLDEST, install_hint, version_warning
+from onionmpc.tor.control import DONE_PERCENT, CommandRefused, Control, connection_gone, open_control
+from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
+from onionmpc.tor.process import OwnTor, own_tor
+
+# How long tor's last words may take after its control connection broke.
+LAST_WORDS_S = 2.0
+# How often tor is asked whether it is there, and how long it may take to answer.
+QUESTION_S = 10.0
+# In a row, each with a time of its own: when we and tor were stopped together, the one under way is overdue as soon as
+# we go on, and tor answers the next.
+UNANSWERED_QUESTIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a tor network has come: percent of its phase, and words for it."""
+
+    phase: Literal["tor", "bootstrap", "publish"]
+    percent: int
+    detail: str
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A tor that runs, and our way to it.
+
+    Attributes:
+        control: logged in.
+        socks: where to dial.
+        reaches_files: whether it can connect to a socket in a directory of ours.
+        own: the process, if it is ours.
+    """
+
+    control: Control
+    socks: Endpoint
+    reaches_files: bool = True
+    own: OwnTor | None = None
+
+    async def lost(self) -> TorError:
+        """Wait until this tor, or the way to it, is lost, and return why; one of our own that hangs is ended."""
+        hanging = asyncio.create_task(self._hanging())
+        try:
+            await asyncio.wait({hanging, self.control.closed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hanging.cancel()
+            await asyncio.gather(hanging, return_exceptions=True)
+        if self.control.closed.done():
+            return await self._last_words()
+        if self.own is not None:
+            self.own.kill()
+        return TorFailed(f"tor does not answer: {UNANSWERED_QUESTIONS} questions in a row, {QUESTION_S:g} s each")
+
+    @contextlib.asynccontextmanager
+    async def telling_why(self) -> AsyncIterator[None]:
+        """Turn "the connection is gone" into tor's own last words."""
+        try:
+            yield
+        except TorFailed as error:
+            if self.control.closed.done():
+                raise await self._last_words() from error
+            raise
+
+    async def _hanging(self) -> None:
+        """Return when tor does not answer any more."""
+        unanswered = 0
+        while unanswered < UNANSWERED_QUESTIONS:
+            try:
+                async with asyncio.timeout(QUESTION_S):
+                    # Any answer will do, a refusal too.
+                    with contextlib.suppress(CommandRefused):
+                        await self.control.get_info("version")
+            except TimeoutError:
+                unanswered += 1
+            else:
+                unanswered = 0
+                await asyncio.sleep(QUESTION_S)
+
+    async def _last_words(self) -> TorError:
+        """Return why the control connection is gone: what tor said as it ended, if it is ours and did."""
+        if self.own is not None:
+            await asyncio.wait({self.own.died}, timeout=LAST_WORDS_S)
+            if self.own.died.done():
+                return self.own.died.result()
+        return connection_gone()
+
+
+@contextlib.asynccontextmanager
+async def own_life(profile: Path, sockets: Path, extra_torrc: str, progress: OnProgress) -> AsyncIterator[Life]:
+    """Start a tor of our own, and end it; see `own_tor`.
+
+    Raises:
+        TorError: it cannot be started, or does not let us in.
+    """
+    progress(Progress("tor", 0, "starting tor"))
+    async with own_tor(profile, sockets, extra_torrc) as tor, open_control(tor.control) as control:
+        # tor ends the moment this connection does, should we be killed.
+        await control.command("TAKEOWNERSHIP")
+        progress(Progress("tor", DONE_PERCENT, _describe(tor.binary.version)))
+        yield Life(control, tor.socks, own=tor)
+
+
+@contextlib.asynccontextmanager
+async def foreign_life(endpoint: Endpoint, progress: OnProgress) -> AsyncIterator[Life]:
+    """Log in to a tor that runs already, and log out.
+
+    Raises:
+        TorError: it does not let us in, is too old or has no SOCKS port for us.
+    """
+    progress(Progress("tor", 0, f"logging in at {endpoint}"))
+    async with open_control(endpoint) as control:
+        # GETINFO version may add " (git-...)".
+        version = Version(control.version.split()[0])
+        if version < OLDEST:
+            raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=install_hint())
+        progress(Progress("tor", DONE_PERCENT, _describe(version)))
+        yield Life(control, await _foreign_socks(control), await _reaches_our_files(control))
+
+
+async def _foreign_socks(control: Control) -> Endpoint:
+    """Return a SOCKS port of a running tor that takes our connection, unix sockets first."""
+    listed = shlex.split(await control.get_info("net/listeners/socks"))
+    for text in sorted(listed, key=lambda text: not text.startswith(UNIX_PREFIX)):
+        with contextlib.suppress(OSError, UsageError):  # not for us; the next may be
+            endpoint = parse_endpoint(text)
+            (await endpoint.connect()).close()
+            return endpoint
+    raise TorFailed(
+        f"this tor has {len(listed)} SOCKS ports, and none that we can reach",
+        hint="torrc.d/system-service.torrc has a line for one",
+    )
+
+
+async def _reaches_our_files(control: Control) -> bool:
+    """Whether tor runs as our user: only then can it connect to a socket in a directory of mode 0700."""
+    try:
+        return int(await control.get_info("process/uid")) == os.geteuid()
+    except (CommandRefused, ValueError):
+        return False
+
+
+def _describe(version: Version) -> str:
+    return "; ".join(filter(None, [f"tor {version}", version_warning(version)]))

@@ -1,0 +1,241 @@
+"""Keeping a tor through its lives, with lives that end when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from onionmpc.errors import OnionMPCError, PeerUnreachable, TorError, TorFailed, TorNotFound, UsageError
+from onionmpc.tor.control import CommandRefused
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.keeper import Keeper, waits_s
+from onionmpc.tor.life import Life
+
+
+class ShortLife:
+    """Stands in for a Life: it is lost when the test ends it."""
+
+    def __init__(self) -> None:
+        self.end: asyncio.Future[TorError] = asyncio.get_running_loop().create_future()
+        self.left = False
+
+    async def lost(self) -> TorError:
+        return await self.end
+
+
+class Lives:
+    """Begins one life after the other, or fails as often as the test says."""
+
+    def __init__(self, *failures: Exception | None, then: Exception | None = None) -> None:
+        self.begun: list[ShortLife] = []
+        self.tries = 0
+        self._failures = itertools.chain(failures, itertools.repeat(then))
+
+    @contextlib.asynccontextmanager
+    async def begin(self) -> AsyncIterator[Any]:
+        self.tries += 1
+        if (failure := next(self._failures)) is not None:
+            raise failure
+        life = ShortLife()
+        self.begun.append(life)
+        try:
+            yield life
+        finally:
+            life.left = True
+
+
+Scene = Callable[[Keeper, Lives, list[str]], Awaitable[None]]
+
+
+def play(scene: Scene, lives: Lives, patience_s: float = 5) -> None:
+    async def main() -> None:
+        told: list[str] = []
+        async with asyncio.timeout(20):
+            keeper = Keeper(lives.begin, patience_s, lambda percent, words: told.append(f"{percent} {words}"))
+            async with keeper.running():
+                await scene(keeper, lives, told)
+
+    asyncio.run(main())
+    assert all(life.left for life in lives.begun)
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmpc.tor.keeper.waits_s", lambda: itertools.repeat(0.0))
+
+
+def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
+    waits = list(itertools.islice(waits_s(), 12))
+    assert waits[:3] == [0, 1, 1.6]
+    assert waits == sorted(waits)
+    assert waits[-1] == 15
+
+
+def test_the_first_tor_is_there_when_the_keeper_is() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        assert keeper.life is keeper.here() is await keeper.awaited() is lives.begun[0]
+        assert told == []
+
+    play(scene, Lives())
+
+
+@pytest.mark.parametrize("failure", [TorNotFound("no tor"), UsageError("no profile"), ZeroDivisionError()])
+def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Exception) -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        pytest.fail("it started")
+
+    lives = Lives(failure)
+    with pytest.raises(type(failure)):
+        play(scene, lives)
+    assert lives.tries == 1
+
+
+def test_a_lost_tor_is_followed_by_another_and_told() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        first = keeper.life
+        restored = asyncio.create_task(keeper.restored())
+        lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9\n  tor: its last words"))
+        await restored
+        assert lives.begun[0].left
+        assert keeper.life is lives.begun[1]
+        assert await keeper.awaited(after=first) is lives.begun[1]
+        assert told == ["0 tor was ended by signal 9; starting again", "100 tor is back after 0 s"]
+
+    play(scene, Lives())
+
+
+def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        for life in range(3):
+            waiting = [asyncio.create_task(keeper.restored()) for _ in range(3)]
+            await keeper.awaited()
+            waiting[0].cancel()
+            lives.begun[life].end.set_result(TorFailed("gone"))
+            await asyncio.gather(*waiting[1:])
+            assert waiting[0].cancelled()
+        assert len(lives.begun) == 4
+
+    play(scene, Lives())
+
+
+def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        seen: list[str] = []
+
+        def look(percent: int, words: str) -> None:
+            with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
+                keeper.here()
+            seen.append(words)
+
+        keeper._tell = look
+        restored = asyncio.create_task(keeper.restored())
+        lives.begun[0].end.set_result(TorFailed("gone"))
+        await restored
+        assert len(seen) == 4
+
+    play(scene, Lives(None, TorFailed("still starting"), UsageError("no space")))
+
+
+def test_a_tor_that_does_not_come_back_is_given_up_with_the_last_cause() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9"))
+        await asyncio.wait({keeper.died})
+        error = keeper.died.result()
+        assert str(error) == "our tor was away for 0.05 s, and is given up: no tor program on this machine"
+        assert error.hint == "install it"
+        for waiting in (keeper.awaited(), keeper.awaited(after=None)):
+            with pytest.raises(TorFailed, match="is given up"):
+                await waiting
+        with pytest.raises(TorFailed, match="is given up"):
+            keeper.here()
+
+    missing = TorNotFound("no tor program on this machine", hint="install it")
+    play(scene, Lives(None, then=missing), patience_s=0.05)
+
+
+def test_who_waits_for_the_next_tor_hears_that_there_will_be_none() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        waiting = asyncio.create_task(keeper.awaited(after=keeper.life))
+        lives.begun[0].end.set_result(TorFailed("gone"))
+        with pytest.raises(TorFailed, match="is given up: the disk is full"):
+            await waiting
+
+    play(scene, Lives(None, then=UsageError("the disk is full")), patience_s=0.05)
+
+
+def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        lives.begun[0].end.set_result(TorFailed("gone"))
+        await asyncio.wait({keeper.died})
+        with pytest.raises(ZeroDivisionError):
+            keeper.died.result()
+
+    play(scene, Lives(None, ZeroDivisionError()))
+
+
+# --- What a life notices ---------------------------------------------------------------------------------------
+
+
+class Answers:
+    """Stands in for a Control: answers each question as scripted, True for an answer, then stays silent."""
+
+    def __init__(self, *answers: bool | OnionMPCError) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.asked = 0
+        self._answers = list(answers)
+
+    async def get_info(self, key: str) -> str:
+        self.asked += 1
+        answer = self._answers.pop(0) if self._answers else False
+        if isinstance(answer, OnionMPCError):
+            raise answer
+        if not answer:
+            await asyncio.Event().wait()
+        return "0.4.9.11"
+
+
+def lost(script: Callable[[], Answers]) -> tuple[Answers, TorError]:
+    async def main() -> tuple[Answers, TorError]:
+        answers = script()
+        life = Life(answers, Endpoint(path="/nowhere"))  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            return answers, await life.lost()
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.01)
+
+
+@pytest.mark.usefixtures("quick_questions")
+def test_two_unanswered_questions_in_a_row_are_a_hang() -> None:
+    answers, error = lost(lambda: Answers(True, True))
+    assert answers.asked == 4
+    assert str(error) == "tor does not answer: 2 questions in a row, 0.01 s each"
+
+
+@pytest.mark.usefixtures("quick_questions")
+def test_one_late_answer_is_no_hang() -> None:
+    """We and tor were stopped together: the question under way is overdue when we go on, the next is answered."""
+    answers, _ = lost(
+        lambda: Answers(True, False, True, False, True, CommandRefused("GETINFO", 551, "filtered"), False)
+    )
+    assert answers.asked == 8
+
+
+def test_a_closed_connection_is_seen_at_once() -> None:
+    def script() -> Answers:
+        answers = Answers(True)
+        asyncio.get_running_loop().call_soon(answers.closed.set_result, None)
+        return answers
+
+    answers, error = lost(script)
+    assert answers.asked <= 1
+    assert "closed the control connection" in str(error)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, Endpoint, Gateway, parse_header
+from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, Dialler, Endpoint, Gateway, parse_header
 
 T = TypeVar("T")
 ADDRESS = "127.0.0.1"
@@ -308,6 +308,28 @@ def test_a_relay_that_does_not_listen_ends_the_connection() -> None:
                 Gateway(ADDRESS, lambda _: 0.0) as gateway,
                 dial(gateway, header(closed.getsockname())) as (reader, _),
             ):
+                return await read_all(reader)
+
+    assert asyncio.run(run()) == b""
+
+
+def test_an_end_to_a_relay_that_was_just_killed_is_no_failure() -> None:
+    async def run() -> bytes:
+        with socket.create_server((ADDRESS, 0)) as server:
+            server.setblocking(False)
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                Gateway(ADDRESS, lambda _: 0.0) as gateway,
+                dial(gateway, header(server.getsockname())) as (reader, _),
+            ):
+                relay, _ = await asyncio.get_running_loop().sock_accept(server)
+                while len(gateway.sides) < 2:  # noqa: ASYNC110 (a turn of the loop)
+                    await asyncio.sleep(0)
+                (side,) = (side for side in gateway.sides if not isinstance(side, Dialler))
+                relay.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                relay.close()
+                # The reset is in the socket, and the loop has not seen it yet.
+                side.end_writing(lost=False)
                 return await read_all(reader)
 
     assert asyncio.run(run()) == b""

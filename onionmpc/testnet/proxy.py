@@ -13,6 +13,7 @@ Knows TCP and latencies. Does not know tor's cells, processes or files.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from collections import deque
 from collections.abc import Callable
@@ -203,7 +204,9 @@ class _Side(asyncio.Protocol):
         if lost or self._read_ended:
             self.transport.close()
         elif self.transport.can_write_eof():
-            self.transport.write_eof()
+            # A reset that the loop has not seen yet may have come first: then there is nobody left to tell.
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
 
     def drop_line(self) -> None:
         """Forget what is under way from here: nobody is there to take it."""
@@ -213,7 +216,7 @@ class _Side(asyncio.Protocol):
             self._timer = None
 
 
-class _Dialler(_Side):
+class Dialler(_Side):
     """The side of the tor that dials: its first line says which relay it means."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -275,7 +278,7 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         """Listen, on a port that the kernel picks."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Dialler(self), self.address, 0)
+        self._server = await asyncio.get_running_loop().create_server(lambda: Dialler(self), self.address, 0)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 

@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
 
-.PHONY: help demo test check test-other-pythons bench tor clean
+.PHONY: help demo test check test-other-pythons bench soak tor clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
 	@echo "make test   format, lint, types, import contracts, and all tests"
 	@echo "make check  the first four of these alone"
 	@echo "make bench  the benchmarks, into benchmarks/results/"
+	@echo "make soak MINUTES=30   one session under faults of every kind; also PARTIES=3, SEED=..."
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
 
 demo: $(INSTALLED)
@@ -33,6 +34,13 @@ test-other-pythons: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --budget 600
 	$(BIN)/python -m benchmarks.overhead
+
+MINUTES ?= 30
+PARTIES ?= 3
+SEED ?=
+
+soak: $(INSTALLED)
+	$(BIN)/python tests/e2e/soak.py --minutes $(MINUTES) --parties $(PARTIES) $(if $(SEED),--seed $(SEED))
 
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:

@@ -45,7 +45,7 @@ class Party:
 
     Attributes:
         name: for the messages of tests.
-        events: what it said in JSON.
+        events: what it said in JSON, each with the time at which we heard it, `heard_s`.
         words: the other lines on its stderr.
         screen: all of its stderr; with a terminal, what was typed too.
         output: its stdout.
@@ -113,9 +113,9 @@ class Party:
         """Wait until its program printed this text."""
         await self._until(lambda: text in self.output, f"{text!r} on stdout")
 
-    async def ends(self) -> int:
+    async def ends(self, timeout_s: float | None = PATIENCE_S) -> int:
         """Wait for its end and return its exit code."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(timeout_s):
             await asyncio.shield(self._following)
         assert self.code is not None
         return self.code
@@ -186,7 +186,7 @@ class Party:
         with contextlib.suppress(json.JSONDecodeError):
             event = json.loads(line)
             if isinstance(event, dict) and "event" in event:
-                self.events.append(event)
+                self.events.append(event | {"heard_s": asyncio.get_running_loop().time()})
                 return
         if line:
             self.words.append(click.unstyle(line))
@@ -336,7 +336,7 @@ class Stage:
         left = [process for process in _processes() if self._is_ours(process)]
         try:
             async with asyncio.timeout(REMAINS_S):
-                await asyncio.gather(*map(_gone, left))
+                await asyncio.gather(*map(gone, left))
         except TimeoutError:
             words = [command_line(process) for process in left if self._is_ours(process)]
             for process in left:
@@ -439,7 +439,7 @@ def command_line(process: int) -> str:
     return ""
 
 
-async def _gone(process: int) -> None:
+async def gone(process: int) -> None:
     """Wait for the end of a process that need not be our child."""
     try:
         descriptor = os.pidfd_open(process)

@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -291,15 +292,10 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
         profile=options.profile,
         bootstrap_timeout_s=options.bootstrap_timeout,
         publish_timeout_s=options.publish_timeout,
+        patience_s=options.patience,
     )
     if options.testnet is None:
         yield tor_options
         return
     with join_testnet(options.testnet, options.region) as place:
-        yield TorOptions(
-            profile=options.profile,
-            profiles=place.profiles,
-            extra_torrc=place.torrc,
-            bootstrap_timeout_s=options.bootstrap_timeout,
-            publish_timeout_s=options.publish_timeout,
-        )
+        yield replace(tor_options, profiles=place.profiles, extra_torrc=place.torrc)

@@ -63,10 +63,6 @@ class DirectNetwork:
         except OSError as error:
             raise PeerUnreachable(f"nobody listens there ({error.strerror})") from error
 
-    async def restored(self) -> None:
-        """See `Network.restored`; local sockets have no outages."""
-        await asyncio.Event().wait()
-
     async def dialled_path(self, stream: Stream) -> OwnPath | None:  # noqa: ARG002 (no circuits here)
         """See `Network.dialled_path`."""
         return None

@@ -190,7 +190,12 @@ class Mesh:
     async def _dial_again(self, number: int, id_: bytes, runner: LinkRunner) -> tuple[Reply, SecureStream]:
         hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, id_, runner.link.offsets())
         peer = self.roster[number]
-        return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=DIAL_TIMEOUT_S)
+        try:
+            return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=DIAL_TIMEOUT_S)
+        except PeerUnreachable:
+            # It may try to reach us as well, and not find us.
+            await self._network.refresh()
+            raise
 
     def _carry_dialled(
         self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)

@@ -64,9 +64,6 @@ class Network(Protocol):
             TorError: our own side cannot dial, and never will.
         """
 
-    async def restored(self) -> None:
-        """Return when our way to the others has come back after an outage; the caller then dials its peers at once."""
-
     async def dialled_path(self, stream: Stream) -> OwnPath | None:
         """Return our part of the circuit under a stream that we dialled; None where it is not known."""
 

@@ -31,9 +31,7 @@ class DirectPlace(DirectNetwork):
     def __init__(self, directory: Path, onion: Onion) -> None:
         super().__init__(directory, onion)
         self.died: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def failure(self) -> None:
-        """Say that nothing is wrong with it."""
+        self.failure = None
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """Dial as soon as there is something to dial."""

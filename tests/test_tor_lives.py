@@ -128,7 +128,7 @@ async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause
         await restored
 
         assert network.life not in (None, first)
-        assert await network.failure() is None
+        assert network.failure is None
         await peer.is_dialled(network)
         await peer.dials(identity, arrived)
         for stream in (*dialled, *accepted):
@@ -189,13 +189,13 @@ def test_a_tor_whose_program_is_gone_is_given_up_when_patience_ends(
 
     async def scene(peer: Peer) -> None:
         async with party(testnet_dir, fresh(), patience_s=2) as network:
-            assert await network.failure() is None
+            assert network.failure is None
             program.unlink()
             os.kill(await process_of(network), signal.SIGKILL)
             await asyncio.wait({network.died})
             with pytest.raises(TorFailed, match="our tor was away for 2 s, and is given up: ONIONMPC_TOR names "):
                 await network.dial(peer.onion, DEADLINE_S)
-            assert await network.failure() is network.died.result()
+            assert network.failure is network.died.result()
 
     play(shared, scene)
 

@@ -124,8 +124,10 @@ class TextDisplay:
                 self._status.line(f"party {party} is back after {duration(away_s)}")
             case Agreed():
                 self._status.line("all parties agreed; the program runs")
-                self.close()  # the terminal is the program's now
+                self.close()
+                self._status.lent = True
             case ProgramEnded(seconds):
+                self._status.lent = False
                 self._status.line(f"the program ended after {duration(seconds)}")
                 self._status.going_on("waiting for the other parties to end")
             case PeerDone() | LinkMeasured():

@@ -33,6 +33,8 @@ class StatusLine:
         self._started = time.monotonic()
         self._shown_at: dict[str, float] = {}
         self._held: list[str] | None = None
+        # Set while the terminal belongs to a program: what goes on is told in lines, as where there is no terminal.
+        self.lent = False
 
     @property
     def is_terminal(self) -> bool:
@@ -65,11 +67,11 @@ class StatusLine:
                 self._console.print(line)
 
     def going_on(self, what: str, detail: str = "") -> None:
-        """Show what is going on until the next call; without a terminal, a line for each new `what`."""
+        """Show what is going on until the next call; without a terminal of ours, a line for each new `what`."""
         text = f"{what}: {detail}" if detail else what
         if self._held is not None:
             return
-        if self.is_terminal:
+        if self.is_terminal and not self.lent:
             if self._status is None:
                 self._status = self._console.status("")
                 self._status.start()

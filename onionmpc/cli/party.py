@@ -21,7 +21,7 @@ from onionmpc.cli.identities import ask_passphrase
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions, party_options
 from onionmpc.cli.prompt import is_interactive
-from onionmpc.errors import OnionMPCError, UsageError
+from onionmpc.errors import OnionMPCError, PeerError, UsageError
 from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_program, program_files
@@ -267,9 +267,9 @@ async def _over_tor(
         waiting: set[asyncio.Future[Any]] = {computing, network.died}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            # A tor that is given up has taken all links with it: whichever is seen first, the tor is the cause.
-            ended_well = computing.done() and not computing.cancelled() and computing.exception() is None
-            if not ended_well and (failure := await network.failure()):
+            # A tor that is away takes all links with it: whichever patience ends first, the tor is the cause.
+            without_peers = not computing.done() or isinstance(computing.exception(), PeerError)
+            if without_peers and (failure := network.failure):
                 raise failure
             return computing.result()
         finally:

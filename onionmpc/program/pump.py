@@ -32,10 +32,20 @@ class Pump:
         self._gate = gate
         # Bounded by the link's window: nothing is acknowledged before it is taken out of here.
         self._arrived: asyncio.Queue[ProgramBytes | ProgramEnd] = asyncio.Queue()
+        self._discarding = False
 
     def deliver(self, event: ProgramBytes | ProgramEnd) -> None:
         """Take what the link brought; may come before the program has started."""
-        self._arrived.put_nowait(event)
+        if self._discarding:
+            self._runner.consume(_size(event))
+        else:
+            self._arrived.put_nowait(event)
+
+    def discard(self) -> None:
+        """Count as taken all that comes for a program that has ended: a peer waits until its bytes are taken."""
+        self._discarding = True
+        while not self._arrived.empty():
+            self.deliver(self._arrived.get_nowait())
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Move bytes until the program and its peer have both ended what they send.
@@ -57,14 +67,20 @@ class Pump:
     async def _to_program(self, writer: asyncio.StreamWriter) -> None:
         while True:
             event = await self._arrived.get()
-            if isinstance(event, ProgramEnd):
-                with contextlib.suppress(OSError):
-                    writer.write_eof()
-                self._runner.consume(1)
-                return
-            checked = self._gate.let_through(event.payload)
-            # A program that has closed its end wants no more; the bytes count as taken all the same.
-            with contextlib.suppress(ConnectionError):
-                writer.write(checked)
-                await writer.drain()
-            self._runner.consume(len(event.payload))
+            try:
+                if isinstance(event, ProgramEnd):
+                    with contextlib.suppress(OSError):
+                        writer.write_eof()
+                    return
+                checked = self._gate.let_through(event.payload)
+                # A program that has closed its end wants no more; the bytes count as taken all the same.
+                with contextlib.suppress(ConnectionError):
+                    writer.write(checked)
+                    await writer.drain()
+            finally:
+                self._runner.consume(_size(event))
+
+
+def _size(event: ProgramBytes | ProgramEnd) -> int:
+    """Return what an event takes of the data channel."""
+    return 1 if isinstance(event, ProgramEnd) else len(event.payload)

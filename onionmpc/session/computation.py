@@ -250,6 +250,9 @@ class Computation:
             await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers if peer.pump is not None))
             for pumping in pumps:
                 pumping.cancel()
+        for peer in self._peers:
+            if peer.pump is not None:
+                peer.pump.discard()
 
     def _note_opening(self) -> None:
         self._ending.revealed = True

@@ -38,6 +38,7 @@ class Keeper:
         tell: called with percent and words about an outage.
     Attributes:
         life: the tor of now; None in an outage.
+        cause: why it is away, in an outage.
         died: done, with the last cause, when an outage has lasted too long.
     """
 
@@ -49,6 +50,7 @@ class Keeper:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.life: Life | None = None
+        self.cause: TorError | None = None
         self.died: asyncio.Future[TorError] = loop.create_future()
         self._begin = begin
         self._patience_s = patience_s
@@ -114,11 +116,12 @@ class Keeper:
 
     async def _live(self, life: Life) -> TorError:
         """Offer this tor to all until it is lost; return why it was."""
-        self.life = life
+        self.life, self.cause = life, None
         back, self._back = self._back, asyncio.get_running_loop().create_future()
         back.set_result(None)
         try:
-            return await life.lost()
+            self.cause = await life.lost()
+            return self.cause
         finally:
             self.life = None
 

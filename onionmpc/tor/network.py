@@ -98,9 +98,10 @@ class TorNetwork:
         """
         return self._keeper.died
 
-    async def failure(self) -> TorError | None:
-        """Return why tor was given up; None if it was not."""
-        return self.died.result() if self.died.done() else None
+    @property
+    def failure(self) -> TorError | None:
+        """Why tor was given up or, in an outage, is away; None while it is there."""
+        return self.died.result() if self.died.done() else self._keeper.cause
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

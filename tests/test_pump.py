@@ -1,0 +1,98 @@
+"""The program's bytes between its process and a link, also when the program has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.program.hello import HelloGate
+from onionmpc.program.pump import Pump
+from onionmpc.wire.frames import Channel, Data, End, encode_frame
+from onionmpc.wire.link import Event, ProgramBytes, ProgramEnd
+
+MESSAGE = bytes(8) + (4).to_bytes(4, "little") + b"1234"
+
+
+class Peer:
+    """A link whose peer sends what the test says, and what a pump takes of it."""
+
+    def __init__(self) -> None:
+        self.runner = LinkRunner(self._heed)
+        self.runner.link.attach(0, 0.0)
+        self.pump = Pump(self.runner, HelloGate(1, 0))
+        self._sent = 0
+
+    def sends(self, *payloads: bytes, end: bool = False) -> None:
+        for payload in payloads:
+            self._say(encode_frame(Data(Channel.DATA, self._sent, payload)))
+            self._sent += len(payload)
+        if end:
+            self._say(encode_frame(End(self._sent)))
+
+    @property
+    def taken(self) -> int:
+        return self.runner.link.offsets()[1]
+
+    def _say(self, frame: bytes) -> None:
+        for event in self.runner.link.receive(0, frame, 0.0):
+            self._heed(event)
+
+    def _heed(self, event: Event) -> None:
+        if isinstance(event, ProgramBytes | ProgramEnd):
+            self.pump.deliver(event)
+
+
+def test_what_arrived_before_the_program_started_reaches_it() -> None:
+    async def main() -> None:
+        peer = Peer()
+        peer.sends(MESSAGE)
+        near, far = socket.socketpair()
+        reader, writer = await asyncio.open_unix_connection(sock=near)
+        pumping = asyncio.create_task(peer.pump.run(reader, writer))
+        program, program_writer = await asyncio.open_unix_connection(sock=far)
+        assert await program.readexactly(len(MESSAGE)) == MESSAGE
+        peer.sends(end=True)
+        assert await program.read() == b""
+        assert peer.taken == len(MESSAGE) + 1
+        program_writer.close()
+        await pumping
+        assert peer.pump.emptied.is_set()
+        writer.transport.abort()
+
+    asyncio.run(main())
+
+
+def test_what_comes_after_the_program_has_ended_counts_as_taken() -> None:
+    # Or its sender would wait for that until its patience ends.
+    async def main() -> None:
+        peer = Peer()
+        peer.sends(MESSAGE)
+        assert peer.taken == 0
+        peer.pump.discard()
+        assert peer.taken == len(MESSAGE)
+        peer.sends(MESSAGE, MESSAGE, end=True)
+        assert peer.taken == 3 * len(MESSAGE) + 1
+
+    asyncio.run(main())
+
+
+def test_what_was_on_its_way_to_a_program_that_ended_counts_as_taken() -> None:
+    async def main() -> None:
+        peer = Peer()
+        near, far = socket.socketpair()
+        reader, writer = await asyncio.open_unix_connection(sock=near)
+        pumping = asyncio.create_task(peer.pump.run(reader, writer))
+        payload = bytes(8) + (3 * 2**20).to_bytes(4, "little") + bytes(3 * 2**20)  # more than the socket takes
+        peer.sends(*(payload[start : start + 60_000] for start in range(0, len(payload), 60_000)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert peer.taken < len(payload)
+        pumping.cancel()
+        await asyncio.wait([pumping])
+        peer.pump.discard()
+        assert peer.taken == len(payload)
+        writer.transport.abort()
+        far.close()
+
+    asyncio.run(main())

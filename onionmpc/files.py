@@ -63,7 +63,7 @@ def socket_directory() -> Iterator[Path]:
     base = Path(runtime if usable else "/tmp")  # noqa: S108
     _remove_leftovers(base)
     made = Path(tempfile.mkdtemp(prefix=f".{SOCKETS_PREFIX}", dir=base))
-    with lock(made):
+    with lock(made, is_directory=True):
         # Others look at it only from now on, and find it locked.
         directory = made.rename(base / made.name.removeprefix("."))
         try:
@@ -110,15 +110,16 @@ def _cannot_write(path: Path, error: OSError) -> UsageError:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[bool]:
+def lock(path: Path, *, is_directory: bool = False) -> Iterator[bool]:
     """Hold an exclusive lock on `path` for as long as this process wants it; the kernel frees it if we die.
 
     Args:
-        path: a file, made if it is not there, or a directory.
+        path: a file, made if it is not there.
+        is_directory: it is a directory instead.
     Yields:
         True if we hold it, False if another process does.
     """
-    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    flags = os.O_RDONLY | os.O_DIRECTORY if is_directory else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
@@ -135,5 +136,5 @@ def is_held(path: Path) -> bool:
     """Tell whether a process holds the lock `path`; tor holds that of its data directory as we do ours, by flock."""
     if not path.exists():
         return False
-    with lock(path) as free:
+    with lock(path, is_directory=path.is_dir()) as free:
         return not free

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tor.circuits import accepted_path, dialled_path, parse_circuits
+from onionmpc.tor.circuits import accepted_path, dialled_path, has_introductions, parse_circuits
 
 G, L, M, R = (letter * 40 for letter in "ABCD")
 ONION = "xbt5sietg333te4c5l3osutfoidrpmtpmhbk6vajjysb4rjnggxq62ad"
@@ -89,3 +89,12 @@ def test_of_two_circuits_to_one_rendezvous_point_the_newer_counts() -> None:
 )
 def test_what_is_not_joined_or_not_understood_is_no_circuit(line: str) -> None:
     assert parse_circuits(line) == []
+
+
+def test_a_service_can_be_reached_while_it_has_a_circuit_to_an_introduction_point() -> None:
+    there = circuit(path(G, L, M, R), "HS_SERVICE_INTRO HS_STATE=HSSI_ESTABLISHED")
+    coming = circuit(path(G, L, M, R), "HS_SERVICE_INTRO HS_STATE=HSSI_CONNECTING", status="EXTENDED")
+    theirs = circuit(path(G, L, M, R), "HS_SERVICE_INTRO HS_STATE=HSSI_ESTABLISHED", onion=OTHER)
+    assert has_introductions(f"{coming}\n{there}\n", f"{ONION}.onion")
+    assert not has_introductions(f"{coming}\n{theirs}\n{circuit(path(G, L, R), ACCEPTED)}\n", f"{ONION}.onion")
+    assert not has_introductions("", f"{ONION}.onion")

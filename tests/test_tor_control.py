@@ -127,6 +127,18 @@ def test_a_cancelled_command_leaves_the_next_one_its_own_answer() -> None:
     asyncio.run(main())
 
 
+def test_a_command_that_is_not_answered_ends_and_hides_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmpc.tor.control.ANSWER_TIMEOUT_S", 0.05)
+
+    async def main() -> None:
+        async with listening(FakeControl({"ADD_ONION": "250-"})) as endpoint, open_control(endpoint) as control:
+            with pytest.raises(TorFailed) as raised:
+                await control.command(f"ADD_ONION ED25519-V3:{SECRET} Port=9880")
+        assert str(raised.value) == "tor did not answer ADD_ONION in 0.05 s"
+
+    asyncio.run(main())
+
+
 def test_events_reach_their_listener_until_it_leaves() -> None:
     fake = FakeControl()
     heard: asyncio.Queue[str] = asyncio.Queue()

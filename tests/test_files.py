@@ -85,16 +85,16 @@ def test_a_directory_of_another_user_is_left_alone(runtime: Path, monkeypatch: p
     assert (runtime / "onionmpc.theirs").exists()
 
 
-@pytest.mark.parametrize("kind", ["file", "directory"])
-def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / kind
-    if kind == "directory":
+@pytest.mark.parametrize("is_directory", [False, True], ids=["file", "directory"])
+def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path, *, is_directory: bool) -> None:
+    path = tmp_path / "it"
+    if is_directory:
         path.mkdir()
     else:
         assert not is_held(path)
-    with lock(path) as ours:
+    with lock(path, is_directory=is_directory) as ours:
         assert ours
         assert is_held(path)
-        with lock(path) as again:
+        with lock(path, is_directory=is_directory) as again:
             assert not again
     assert not is_held(path)

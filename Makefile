@@ -34,6 +34,7 @@ test-other-pythons: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --budget 600
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.recovery
 
 MINUTES ?= 30
 PARTIES ?= 3

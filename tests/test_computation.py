@@ -35,6 +35,8 @@ from session_kit import (
 from onionmpc.errors import AgreementError, LinkExpired, OnionMPCError, PeerLeft, ProgramError, RemoteProtocolError
 from onionmpc.files import socket_directory
 from onionmpc.mesh import redial
+from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh.network import OwnPath
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
@@ -907,7 +909,14 @@ def test_a_session_outlives_its_streams_at_any_step(tmp_path: Path, stage: str) 
     run(main())
 
 
-def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(tmp_path: Path) -> None:
+def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def path_of(_network: DirectNetwork, _stream: object) -> OwnPath:
+        return OwnPath(3, "A" * 40)
+
+    # Issue 3: a rendezvous point was named of a stream that its listener never saw, and that was taken for an offence.
+    monkeypatch.setattr(DirectNetwork, "dialled_path", path_of)
     plan = listed_plan(write_script(tmp_path / "rounds.py", ROUNDS))
 
     async def main() -> None:

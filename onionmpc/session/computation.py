@@ -391,9 +391,11 @@ class Computation:
             case Offer() if peer.offer is None:
                 peer.offer = message
                 self._compare(peer, message)
-            case Rendezvous(fingerprint) if peer.unnamed > 0:
-                peer.unnamed -= 1
-                self._in_background(self._match_rendezvous(peer, fingerprint))
+            case Rendezvous(fingerprint):
+                # One whose stream broke before it reached us has nothing to match, and costs nothing.
+                if peer.unnamed > 0:
+                    peer.unnamed -= 1
+                    self._in_background(self._match_rendezvous(peer, fingerprint))
             case Commit(session) if peer.offer is not None and peer.committed is None:
                 peer.committed = session
             case Done() if peer.committed is not None and not peer.done:

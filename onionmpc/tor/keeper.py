@@ -138,9 +138,9 @@ class Keeper:
                     try:
                         life = await held.enter_async_context(self._begin())
                     except TorError as error:
-                        cause = error
+                        cause = self.cause = error
                     except UsageError as error:  # the disk is full, say
-                        cause = TorFailed(error.message, hint=error.hint)
+                        cause = self.cause = TorFailed(error.message, hint=error.hint)
                     else:
                         self._tell(DONE_PERCENT, f"tor is back after {loop.time() - began_s:.0f} s")
                         return life

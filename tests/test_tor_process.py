@@ -123,9 +123,13 @@ def test_it_listens_on_two_unix_sockets_and_nowhere_else(base: Path) -> None:
     asyncio.run(main())
 
 
+WITH_SETPRIV = pytest.mark.skipif(shutil.which("setpriv") is None, reason="nothing ends a stopped tor here")
+
+
 @tor
+@pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=WITH_SETPRIV)])
 def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stopped: bool
 ) -> None:
     script = textwrap.dedent(f"""
         import asyncio
@@ -150,6 +154,8 @@ def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
         with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as party:
             assert party.stdout is not None
             process = int(party.stdout.readline())
+            if stopped:
+                os.kill(process, signal.SIGSTOP)
             party.kill()
             assert ended(process)
         (left,) = sockets.iterdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -143,8 +144,11 @@ def _quote(path: Path) -> str:
 async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
     # Our own variables (the control password of another tor, say) are not tor's business.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
+    # tor notices our end by itself, unless it is stopped. util-linux has this, where there is Linux.
+    with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     try:
         return await asyncio.create_subprocess_exec(
+            *with_us,
             binary.path,
             *_arguments(torrc),
             stdin=asyncio.subprocess.DEVNULL,

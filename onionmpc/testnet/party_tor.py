@@ -54,12 +54,14 @@ class OpenCircuit:
         purpose: control-spec, "CIRC"; `INTRODUCTION` for one.
         relays: fingerprints, 40 hex digits each, the guard first.
         joined: what is known of it if it joins two parties, of whom one is ours.
+        dialled: whether a stream goes through it that this tor's party dialled; of accepted streams tor tells nothing.
     """
 
     id: str
     purpose: str
     relays: tuple[str, ...]
     joined: Circuit | None
+    dialled: bool
 
 
 def find_party_tor(supervisor: int) -> PartyTor:
@@ -83,15 +85,20 @@ def find_party_tor(supervisor: int) -> PartyTor:
 
 
 async def open_circuits(control: Control) -> list[OpenCircuit]:
-    """List all circuits of a tor."""
+    """List all circuits of a tor, oldest first."""
+    # "STREAM STATUS CIRCUIT TARGET", control-spec, "GETINFO stream-status".
+    streams = [line.split() for line in (await control.get_info("stream-status")).splitlines()]
+    dialled = {circuit for _, status, circuit, *_ in streams if status == "SUCCEEDED"}
     found = []
     for line in (await control.get_info("circuit-status")).splitlines():
         event = parse_event("CIRC", line)
         if event is not None:
             relays = tuple(fingerprint.upper() for fingerprint, _ in event.path or ())
             joined = parse_circuits(line)
-            found.append(OpenCircuit(event.id, event.purpose or "", relays, joined[0] if joined else None))
-    return found
+            found.append(
+                OpenCircuit(event.id, event.purpose or "", relays, joined[0] if joined else None, event.id in dialled)
+            )
+    return sorted(found, key=lambda circuit: int(circuit.id))
 
 
 async def close_circuits(control: Control, circuits: Iterable[OpenCircuit]) -> int:

@@ -183,15 +183,10 @@ class Injector:
     async def _lose_relay(self, planned: Planned, dice: random.Random) -> None:
         async with self._may_go_down:
             relay, words = await self._relay(planned.kind, dice)
-            with self._taken_down(relay), self._noted(planned, words):
-                if planned.kind is Kind.STOPPED_RELAY:
-                    self._network.stop_relay(relay)
+            down = self._stopped if planned.kind is Kind.STOPPED_RELAY else self._killed
+            with self._noted(planned, words):
+                async with down(relay):
                     await asyncio.sleep(planned.hold_s)
-                    self._network.continue_relay(relay)
-                else:
-                    await self._network.kill_relay(relay)
-                    await asyncio.sleep(planned.hold_s)
-                    await self._network.revive_relay(relay)
 
     async def _lose_tor(self, planned: Planned, dice: random.Random) -> None:
         async with self._party(dice) as party:
@@ -226,23 +221,23 @@ class Injector:
             (slot,) = (slot for slot in self._state.slots if (slot.address, slot.gateway_port) == place)
             gateway = self._network.gateway(slot)
             with self._noted(planned, party.name):
-                if planned.kind is Kind.NETWORK_GONE:
-                    gateway.cut()
-                else:
-                    gateway.stall()
-                await asyncio.sleep(planned.hold_s)
-                gateway.mend()
+                try:
+                    if planned.kind is Kind.NETWORK_GONE:
+                        gateway.cut()
+                    else:
+                        gateway.stall()
+                    await asyncio.sleep(planned.hold_s)
+                finally:
+                    gateway.mend()
 
     async def _lose_descriptor(self, planned: Planned, dice: random.Random) -> None:
         """Restart the relays that hold a party's descriptor: they keep it in memory alone."""
 
         async def restart(relay: str) -> None:
             async with self._may_go_down:
-                if relay in self._down:  # it has lost it already
-                    return
-                with self._taken_down(relay):
-                    await self._network.kill_relay(relay)
-                    await self._network.revive_relay(relay)
+                if relay not in self._down:  # else it has lost it already
+                    async with self._killed(relay):
+                        pass
 
         async with self._party(dice) as party:
             tor, _ = await self._circuits(party, Kind.INTRO_LOST)
@@ -256,6 +251,26 @@ class Injector:
             async with asyncio.TaskGroup() as group:
                 for holder in sorted(holders):
                     group.create_task(restart(holder))
+
+    @contextlib.asynccontextmanager
+    async def _killed(self, relay: str) -> AsyncIterator[None]:
+        self._down.add(relay)
+        await self._network.kill_relay(relay)
+        try:
+            yield
+        finally:
+            await self._network.revive_relay(relay)
+            self._down.discard(relay)
+
+    @contextlib.asynccontextmanager
+    async def _stopped(self, relay: str) -> AsyncIterator[None]:
+        self._down.add(relay)
+        self._network.stop_relay(relay)
+        try:
+            yield
+        finally:
+            self._network.continue_relay(relay)
+            self._down.discard(relay)
 
     # --- Whom it hits ---
 
@@ -292,17 +307,23 @@ class Injector:
     async def _circuits(self, party: Party, kind: Kind) -> tuple[PartyTor, list[OpenCircuit]]:
         """Return a party's tor, as soon as it has some, and its circuits of the sort that such a fault hits."""
 
-        def wanted(circuit: OpenCircuit) -> bool:
-            if kind is Kind.INTRO_LOST:
-                return circuit.purpose == INTRODUCTION
-            return kind is Kind.CIRCUITS or circuit.joined is not None
+        def wanted(circuits: list[OpenCircuit]) -> list[OpenCircuit]:
+            match kind:
+                case Kind.CIRCUITS:
+                    return circuits
+                case Kind.INTRO_LOST:
+                    return [circuit for circuit in circuits if circuit.purpose == INTRODUCTION]
+            # Those that carry links: the gathering leaves others behind. The lower numbers dial us (PROTOCOL 3).
+            accepted = [circuit for circuit in circuits if circuit.joined and circuit.joined.accepted]
+            newest = accepted[-party.number :] if party.number else []
+            return [circuit for circuit in circuits if circuit.dialled or circuit in newest]
 
         async def find() -> tuple[PartyTor, list[OpenCircuit]] | None:
             # It may just be replaced.
             with contextlib.suppress(TorError):
                 tor = find_party_tor(party.process_id)
                 async with open_control(tor.control) as control:
-                    if found := list(filter(wanted, await open_circuits(control))):
+                    if found := wanted(await open_circuits(control)):
                         return tor, found
             return None
 
@@ -336,12 +357,6 @@ class Injector:
         self._tell(f"{planned.kind.word}: {target}" + (f", for {planned.hold_s:.0f} s" if planned.hold_s else ""))
         yield
         fault.ended_s = loop.time()
-
-    @contextlib.contextmanager
-    def _taken_down(self, relay: str) -> Iterator[None]:
-        self._down.add(relay)
-        yield
-        self._down.discard(relay)
 
 
 async def _eventually(find: Callable[[], Awaitable[T | None]], what: str) -> T:

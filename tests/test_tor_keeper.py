@@ -71,9 +71,9 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
     waits = list(itertools.islice(waits_s(), 12))
-    assert waits[:3] == [0, 1, 1.6]
-    assert waits == sorted(waits)
-    assert waits[-1] == 15
+    assert waits[0] == 0
+    assert 0.75 <= waits[1] <= 1.25
+    assert 0.75 * 15 <= waits[-1] <= 1.25 * 15
 
 
 def test_the_first_tor_is_there_when_the_keeper_is() -> None:

@@ -7,26 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
+from onionmpc.mesh.redial import backoff_s
 from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.life import Life
 
-RETRY_FIRST_S = 1.0
-RETRY_GROWTH = 1.6
-RETRY_LAST_S = 15.0
-
 
 def waits_s() -> Iterator[float]:
-    """Yield how long to wait before each try of an outage: not at all, then longer and longer up to a bound."""
+    """Yield how long to wait before each try of an outage: not at all, then as between dials."""
     yield 0.0
-    wait_s = RETRY_FIRST_S
-    while True:
-        yield wait_s
-        wait_s = min(RETRY_LAST_S, wait_s * RETRY_GROWTH)
+    yield from map(backoff_s, itertools.count(1))
 
 
 class Keeper:

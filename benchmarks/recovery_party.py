@@ -126,9 +126,13 @@ async def run(directory: Path, region: str) -> None:
                 question = json.loads(line)
                 if question["ask"] == "dial":
                     before_s = time.monotonic()
-                    stream = await network.dial(peer, DIAL_TIMEOUT_S)
-                    say(seconds=time.monotonic() - before_s)
-                    await stream.close()
+                    try:
+                        stream = await network.dial(peer, DIAL_TIMEOUT_S)
+                    except OnionMPCError as error:
+                        say(failed=error.message)
+                    else:
+                        say(seconds=time.monotonic() - before_s)
+                        await stream.close()
                 else:
                     say(arrived_s=await ticks.first_after(question["after"]))
             for task in running:

@@ -1,0 +1,65 @@
+"""What a person sees of links that break and come back, and what a machine reads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from onionmpc.cli.display import Answers, JsonDisplay, TextDisplay
+from onionmpc.cli.output import StatusLine
+from onionmpc.session.events import Agreed, DialRetry, LinkBroken, LinkResumed, PeerQuiet, ProgramEnded
+
+ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines on stderr, without their times."""
+    return [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_peer_that_is_away_is_called_quiet_less_and_less_often(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TextDisplay(ANSWERS)
+    for quiet_s in range(15, 200, 15):
+        display.tell(PeerQuiet(2, quiet_s))
+    display.tell(LinkResumed(2, 200))
+    display.tell(PeerQuiet(2, 42.2))
+    assert shown(capsys) == [
+        "party 2 quiet for 15 s",
+        "party 2 quiet for 30 s",
+        "party 2 quiet for 60 s",
+        "party 2 quiet for 2 min",
+        "party 2 is back after 3 min 20 s",
+        "party 2 quiet for 42 s",
+    ]
+
+
+def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
+    assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]
+
+
+def test_the_terminal_is_the_programs_while_it_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StatusLine, "is_terminal", True)
+    display = TextDisplay(ANSWERS)
+    display.tell(Agreed(bytes(32)))
+    display.tell(DialRetry(1, "no answer", 2.0))
+    assert display._status._status is None
+    assert shown(capsys)[-1] == "reaching party 1: no answer; again in 2.0 s"
+    display.tell(ProgramEnded(1.0))
+    assert display._status._status is not None
+    display.close()
+
+
+def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    display = JsonDisplay(ANSWERS)
+    for event in (LinkBroken(1, "the stream ended"), PeerQuiet(1, 15.0), LinkResumed(1, 20.5)):
+        display.tell(event)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [{key: line[key] for key in line if key != "at_s"} for line in lines] == [
+        {"event": "link_broken", "party": 1, "reason": "the stream ended"},
+        {"event": "peer_quiet", "party": 1, "quiet_s": 15.0},
+        {"event": "link_resumed", "party": 1, "away_s": 20.5},
+    ]

@@ -23,10 +23,12 @@ from mesh_kit import (  # noqa: F401 (fixtures)
 )
 
 from onionmpc.errors import LinkExpired, RemoteProtocolError
-from onionmpc.mesh import clock, mesh, runner, upkeep
+from onionmpc.identity import Onion
+from onionmpc.mesh import clock, mesh, pace, runner, upkeep
 from onionmpc.mesh.clock import wakings
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, DialTimes, Pace, Visits
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.mesh.upkeep import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, Pace, Visits
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
 from onionmpc.wire.handshake import Answer, Purpose, link_id
@@ -321,7 +323,7 @@ async def test_a_resume_changes_nothing_before_its_first_record(directory: Path)
 async def test_a_peer_that_comes_back_without_end_breaks_the_rules(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "ACCEPTED_PER_HOUR", 3)
+    monkeypatch.setattr(pace, "ACCEPTED_PER_HOUR", 3)
     async with Party(directory, 1, 2) as party:
         said = []
         for token in range(5):
@@ -360,6 +362,38 @@ def test_an_honest_party_stays_below_what_its_peer_allows() -> None:
     while now < 8 * HOUR_S:
         now += pace.step(now)
         assert visits.add(now)
+
+
+def test_a_dial_that_takes_twice_as_long_as_usual_gets_company() -> None:
+    times = DialTimes()
+    assert times.next_after_s() == 10
+    for seconds in (2.0, 2.5, 30.0):
+        times.add(seconds)
+    assert times.next_after_s() == 5
+    for _ in range(REMEMBERED_DIALS):
+        times.add(0.01)
+    assert times.next_after_s() == 3
+
+
+@in_a_loop
+async def test_a_dial_without_an_answer_does_not_hold_up_the_next(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "NEXT_DIAL_S", (0.05, 0.1))
+    async with meshed(directory, 2) as (low, high):
+        dial, silent = low.network.dial, 2
+
+        async def dial_with_silences(onion: Onion, timeout_s: float) -> Stream:
+            nonlocal silent
+            silent -= 1
+            return await (dial(onion, timeout_s) if silent < 0 else asyncio.Event().wait())  # type: ignore[return-value]
+
+        monkeypatch.setattr(low.network, "dial", dial_with_silences)
+        high.network.out = True
+        await low.cut(1)
+        await until_resumed(low, high)
+        await still_flows(low, high)
+        assert low.watcher.failures == []
 
 
 def test_visits_are_counted_by_the_hour() -> None:

@@ -22,10 +22,11 @@ from onionmpc.identity import (
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
+from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.mesh.upkeep import ACCEPTED_PER_HOUR, Upkeep, Visits
+from onionmpc.mesh.upkeep import Upkeep
 from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
@@ -73,6 +74,7 @@ class Mesh:
         self.own_number = self.roster.index(identity.onion)
         self._links: dict[int, MeshLink] = {}
         self._room = Room()
+        self._times = DialTimes()
         self._patience_s = patience_s
         self._tasks: asyncio.TaskGroup | None = None
         self._network = network
@@ -200,6 +202,7 @@ class Mesh:
     def _carry_dialled(
         self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
     ) -> None:
+        self._times.add(secure.dialled_in_s)
         self._observer.stream_up(number, secure, dialled=True)
         self._running().create_task(runner.carry(secure, peer_offsets))
 
@@ -214,6 +217,7 @@ class Mesh:
             self._observer,
             lambda: self._dial_again(number, id_, runner),
             lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
+            self._times,
             goes_first=self.own_number < number,
             patience_s=self._patience_s,
         )

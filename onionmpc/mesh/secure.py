@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable
 
 from onionmpc.errors import PeerUnreachable, RemoteProtocolError
@@ -27,12 +28,16 @@ class SecureStream:
         stream: what carries them; the network can tell its circuit.
         peer: the address whose key the other side proved.
         nonce: the peer's contribution to the session id, 16 bytes.
+        dialled_in_s: seconds from our dial to the end of the handshake; 0 if it was the peer who dialled.
     """
 
-    def __init__(self, stream: Stream, records: Records, peer: Onion, nonce: bytes) -> None:
+    def __init__(
+        self, stream: Stream, records: Records, peer: Onion, nonce: bytes, *, dialled_in_s: float = 0.0
+    ) -> None:
         self.stream = stream
         self.peer = peer
         self.nonce = nonce
+        self.dialled_in_s = dialled_in_s
         self._records = records
         self._early: list[bytes] = []
 
@@ -91,6 +96,7 @@ async def dial(
         PeerUnreachable: nobody answered in time.
         AuthenticationFailed: the peer refused us, or is not who it should be.
     """
+    began_s = time.monotonic()
     public_key = public_key_from_onion(peer)
     handshake = DiallerHandshake(identity, public_key, psk, hello, secrets.token_bytes(EPHEMERAL_BYTES))
     try:
@@ -105,7 +111,7 @@ async def dial(
         raise PeerUnreachable(f"no answer within {timeout_s:.0f} s") from error
     except OSError as error:
         raise PeerUnreachable(f"the stream broke before an answer came ({error})") from error
-    return reply, SecureStream(stream, records, peer, reply.nonce)
+    return reply, SecureStream(stream, records, peer, reply.nonce, dialled_in_s=time.monotonic() - began_s)
 
 
 async def _exchange(stream: Stream, handshake: DiallerHandshake) -> tuple[Reply, Records]:

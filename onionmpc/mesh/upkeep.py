@@ -1,7 +1,7 @@
 """Keeps one link on streams: dials when none brings anything, until one does or patience ends.
 
-Knows whose turn it is, backoff, and how often a peer may be dialled. Does not know what the link carries, nor who it
-leads to. Rules: docs/PROTOCOL.md section 3.
+Knows whose turn it is, backoff, and how long a peer may be away. Does not know what the link carries, nor who it leads
+to. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, TorError
 from onionmpc.mesh.observer import Observer
+from onionmpc.mesh.pace import DialTimes, Pace
 from onionmpc.mesh.redial import DialFailed, backoff_s
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
@@ -21,47 +22,12 @@ from onionmpc.wire.handshake import Answer, Reply
 
 # The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
 GRACE_S = 10.0
-# A dial is silent for ever if the service cannot build its side, and the next one most often succeeds.
-NEXT_DIAL_S = 10.0
 QUIET_EVERY_S = 15.0
-# Each dial makes both tors draw a relay next to a pinned one (docs/THREATS.md). Thirty in a row are allowed and then
-# one each 15 s: at most 270 within an hour. A peer that cuts each stream at once gets no more out of us.
-DIALS_IN_A_ROW = 30
-DIAL_EVERY_S = 15.0
-# What a peer is allowed, by our clock: an honest one stays below, whatever happens to its circuits.
-ACCEPTED_PER_HOUR = 300
-HOUR_S = 3600.0
+# tor builds no more than 32 circuits of clients at once, for all links together.
+DIALS_AT_ONCE = 3
 
 Redial = Callable[[], Awaitable[tuple[Reply, SecureStream]]]
 Carry = Callable[[SecureStream, tuple[int, int]], None]
-
-
-class Pace:
-    """Lets a number of steps go at once, and further ones at an even pace."""
-
-    def __init__(self, in_a_row: int = DIALS_IN_A_ROW, every_s: float = DIAL_EVERY_S) -> None:
-        self._room_s = in_a_row * every_s
-        self._every_s = every_s
-        self._spent_until = 0.0
-
-    def step(self, now: float) -> float:
-        """Take a step; return for how many seconds to wait before it."""
-        self._spent_until = max(self._spent_until, now) + self._every_s
-        return max(0.0, self._spent_until - now - self._room_s)
-
-
-class Visits:
-    """Counts the streams that a peer has resumed with, within the last hour."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self._limit = ACCEPTED_PER_HOUR if limit is None else limit
-        self._times: list[float] = []
-
-    def add(self, now: float) -> bool:
-        """Count one; return whether it is within the limit."""
-        self._times = [at for at in self._times if now - at < HOUR_S]
-        self._times.append(now)
-        return len(self._times) <= self._limit
 
 
 class Upkeep:
@@ -72,6 +38,7 @@ class Upkeep:
         observer: is told how the link fares.
         redial: dials the peer to resume this link.
         carry: takes a stream that the peer accepted, with how much of each channel has arrived there.
+        times: of the dials of all links.
         goes_first: whether it is we who dial as soon as a stream breaks.
         patience_s: how long the peer may be away.
     """
@@ -83,6 +50,7 @@ class Upkeep:
         observer: Observer,
         redial: Redial,
         carry: Carry,
+        times: DialTimes,
         *,
         goes_first: bool,
         patience_s: float,
@@ -92,6 +60,7 @@ class Upkeep:
         self._observer = observer
         self._redial = redial
         self._carry = carry
+        self._times = times
         self._goes_first = goes_first
         self._patience_s = patience_s
         self._pace = Pace()
@@ -151,11 +120,14 @@ class Upkeep:
     async def _dial(self, after_s: float) -> None:
         """Dial again and again; a dial that says nothing for long goes on while the next one begins."""
         await asyncio.sleep(after_s)
+        places = asyncio.Semaphore(DIALS_AT_ONCE)
         async with asyncio.TaskGroup() as dials:
             for attempt in itertools.count(1):
                 await asyncio.sleep(self._pace.step(time.monotonic()))
+                await places.acquire()
                 dial = dials.create_task(self._dial_once())
-                if (await asyncio.wait([dial], timeout=NEXT_DIAL_S))[0]:
+                dial.add_done_callback(lambda _: places.release())
+                if (await asyncio.wait([dial], timeout=self._times.next_after_s()))[0]:
                     reason = dial.result()
                     if not reason:
                         return

@@ -1,0 +1,65 @@
+"""How soon and how often peers are dialled, and may dial us.
+
+Knows counts and times; the time comes in as an argument. Does not dial. Rules: docs/PROTOCOL.md section 3.
+"""
+
+from __future__ import annotations
+
+import collections
+import statistics
+
+# Each dial makes both tors draw a relay next to a pinned one (docs/THREATS.md). Thirty in a row are allowed and then
+# one each 15 s: at most 270 within an hour. A peer that cuts each stream at once gets no more out of us.
+DIALS_IN_A_ROW = 30
+DIAL_EVERY_S = 15.0
+# What a peer is allowed, by our clock: an honest one stays below, whatever happens to its circuits.
+ACCEPTED_PER_HOUR = 300
+HOUR_S = 3600.0
+# A dial is silent for ever if the service cannot build its side, and the next one most often succeeds. So one that
+# takes twice as long as usual gets company, within these bounds.
+NEXT_DIAL_S = (3.0, 10.0)
+REMEMBERED_DIALS = 9
+
+
+class Pace:
+    """Lets a number of steps go at once, and further ones at an even pace."""
+
+    def __init__(self, in_a_row: int = DIALS_IN_A_ROW, every_s: float = DIAL_EVERY_S) -> None:
+        self._room_s = in_a_row * every_s
+        self._every_s = every_s
+        self._spent_until = 0.0
+
+    def step(self, now: float) -> float:
+        """Take a step; return for how many seconds to wait before it."""
+        self._spent_until = max(self._spent_until, now) + self._every_s
+        return max(0.0, self._spent_until - now - self._room_s)
+
+
+class DialTimes:
+    """How long dials take that get through, over all links of a party."""
+
+    def __init__(self) -> None:
+        self._lately_s: collections.deque[float] = collections.deque(maxlen=REMEMBERED_DIALS)
+
+    def add(self, seconds: float) -> None:
+        """Note one."""
+        self._lately_s.append(seconds)
+
+    def next_after_s(self) -> float:
+        """Return after how many seconds of silence the next dial may begin."""
+        soonest_s, latest_s = NEXT_DIAL_S
+        return min(latest_s, max(soonest_s, 2 * statistics.median(self._lately_s))) if self._lately_s else latest_s
+
+
+class Visits:
+    """Counts the streams that a peer has resumed with, within the last hour."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = ACCEPTED_PER_HOUR if limit is None else limit
+        self._times: list[float] = []
+
+    def add(self, now: float) -> bool:
+        """Count one; return whether it is within the limit."""
+        self._times = [at for at in self._times if now - at < HOUR_S]
+        self._times.append(now)
+        return len(self._times) <= self._limit

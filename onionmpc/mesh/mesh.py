@@ -126,7 +126,7 @@ class Mesh:
         return [self._psk] if static_key in self._static_keys else []
 
     def judge(self, hello: Hello, _psk: bytes) -> Answer:
-        """Accept a lower party that has no link yet."""
+        """Accept a lower party that has no link yet, and whoever resumes one that runs."""
         try:
             number = self.roster.index(onion_from_public_key(hello.public_key))
         except ValueError:
@@ -135,8 +135,8 @@ class Mesh:
         link = self._links.get(number)
         if hello.purpose is Purpose.RESUME:
             return Answer.ACCEPTED if self._may_resume(number, link, hello) else Answer.UNKNOWN_SESSION
-        may_open = self._tasks is not None and number < self.own_number and link is None
-        return Answer.ACCEPTED if hello.purpose is Purpose.MESH and may_open else Answer.NOT_NOW
+        may_open = hello.purpose is Purpose.MESH and self._may_open(number)
+        return Answer.ACCEPTED if may_open else Answer.NOT_NOW
 
     def offsets_for(self, hello: Hello) -> tuple[int, int]:
         """Return how much of this dialler's link has arrived."""
@@ -161,8 +161,11 @@ class Mesh:
     def _may_resume(self, number: int, link: MeshLink | None, hello: Hello) -> bool:
         if link is None:
             # The first stream of a lower party may break after our answer and before its first record.
-            return number < self.own_number and hello.link == self._link_id(number, hello.nonce)
+            return self._may_open(number) and hello.link == self._link_id(number, hello.nonce)
         return link.runner.alive and hello.link == link.id
+
+    def _may_open(self, number: int) -> bool:
+        return self._tasks is not None and number < self.own_number and number not in self._links
 
     def _link_id(self, number: int, nonce: bytes) -> bytes:
         return link_id(nonce, self._nonce) if number < self.own_number else link_id(self._nonce, nonce)

@@ -14,7 +14,6 @@ import pytest
 from tor_loop import kept
 
 from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
-from onionmpc.files import private_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
@@ -30,16 +29,18 @@ from onionmpc.testnet.party_tor import (
 from onionmpc.testnet.place import join_testnet
 from onionmpc.testnet.proxy import Gateway
 from onionmpc.testnet.state import PartySlot
-from onionmpc.testnet.status import network_status
+from onionmpc.testnet.status import network_status, read_text
+from onionmpc.tor.binary import find_tor
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.dial import dial
+from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.events import parse_event
-from onionmpc.tor.process import OwnTor, own_tor
 
 pytestmark = pytest.mark.tor
 
 DEADLINE_S = 60.0
 DIAL_S = 10.0
+POLL_S = 0.05
 LATENCY_MS = 1.0
 PORT = 9880
 # Where tor's client tells how many relays hold a descriptor: two replicas of four each.
@@ -51,9 +52,8 @@ class World:
     """A network, and one tor in it which serves onion services and dials them as well."""
 
     network: PrivateNetwork
-    tor: OwnTor
+    folder: Path
     control: Control
-    target: Path
 
     @property
     def relays(self) -> list[str]:
@@ -63,7 +63,7 @@ class World:
     @contextlib.asynccontextmanager
     async def service(self) -> AsyncIterator[Onion]:
         """A service of its own, fully published: tor gives up for a while on one that lost too much."""
-        added = await self.control.command(f"ADD_ONION NEW:ED25519-V3 Port={PORT},unix:{self.target}")
+        added = await self.control.command(f"ADD_ONION NEW:ED25519-V3 Port={PORT},unix:{self.folder}/service")
         name = added.split("ServiceID=")[1].split()[0]
         while len(await descriptor_holders(self.control, name, self.relays)) < HOLDERS:
             pass
@@ -74,7 +74,7 @@ class World:
         """Dial a service, which answers what it is told; a dial over tor may fail for no reason."""
         while True:
             with contextlib.suppress(PeerUnreachable):
-                stream = (await dial(self.tor.socks, onion, PORT, DIAL_S)).stream
+                stream = (await dial(Endpoint(path=f"{self.folder}/socks"), onion, PORT, DIAL_S)).stream
                 stream.writer.write(b"?")
                 assert await stream.reader.readexactly(1) == b"?"
                 return stream
@@ -105,17 +105,34 @@ async def echo(stream: Stream) -> None:
 
 
 @contextlib.asynccontextmanager
+async def client(folder: Path, torrc: str) -> AsyncIterator[Control]:
+    """Run a tor as a party does, with its sockets in a folder."""
+    lines = [f"DataDirectory {folder}/data", f'ControlSocket "{folder}/control"', f'SocksPort unix:"{folder}/socks"']
+    lines += ["CookieAuthentication 1", f"Log notice file {folder}/log", f"__OwningControllerProcess {os.getpid()}"]
+    (folder / "torrc").write_text("\n".join([torrc, *lines, ""]))
+    tor = await asyncio.create_subprocess_exec(find_tor().path, "-f", folder / "torrc", "--quiet")
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            # Nothing tells when a socket appears.
+            while "Opened Control listener" not in read_text(folder / "log"):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+        async with open_control(Endpoint(path=f"{folder}/control")) as control:
+            yield control
+    finally:
+        tor.kill()
+        await tor.wait()
+
+
+@contextlib.asynccontextmanager
 async def world() -> AsyncIterator[World]:
     # Not tmp_path: a socket's path is limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="onionmpc-faults-") as name:
         folder = Path(name)
         async with PrivateNetwork(folder / "net", latency=LATENCY_MS) as network:
             with join_testnet(network.directory) as place:
-                profile = private_directory(folder / "profile")
-                async with own_tor(profile, place.torrc) as tor, open_control(tor.control) as control:
+                async with client(folder, place.torrc) as control, listening_unix(folder / "service", echo):
                     await control.bootstrap(lambda *_: None, DEADLINE_S)
-                    async with listening_unix(folder / "service", echo):
-                        yield World(network, tor, control, folder / "service")
+                    yield World(network, folder, control)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +215,7 @@ def test_the_tor_of_a_process_is_found_with_its_control_port_and_its_way_out(
 ) -> None:
     async def fact(world: World) -> None:
         found = find_party_tor(os.getpid())
-        assert found.control == world.tor.control
+        assert found.control == Endpoint(path=f"{world.folder}/control")
         async with open_control(found.control) as control:
             assert await control.get_info("process/pid") == str(found.process)
 

@@ -301,12 +301,20 @@ def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(
 @pytest.fixture
 def refreshes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.tor.network.REFRESH_EVERY_S", 0.0)
+    monkeypatch.setattr("onionmpc.tor.network.NEW_SERVICE_S", 0.0)
 
 
 async def refreshed(network: TorNetwork) -> None:
     await network.refresh()
     assert network._refreshing is not None
     await network._refreshing
+
+
+async def until_found(network: TorNetwork, identity: Identity) -> None:
+    """Wait until the service that was made anew can be found."""
+    assert network.life is not None
+    while await is_lost(network.life.control, identity):
+        await asyncio.wait({network.died}, timeout=0.1)
 
 
 @pytest.mark.usefixtures("refreshes_at_once")
@@ -335,7 +343,7 @@ def test_a_service_that_the_directories_forgot_is_published_again(
                 await peer.network.dial(identity.onion, DEADLINE_S)
             assert await is_lost(network.life.control, identity)
             await refreshed(network)
-            assert not await is_lost(network.life.control, identity)
+            await until_found(network, identity)
             await peer.dials(identity, arrived)
 
     play(shared, scene)
@@ -355,7 +363,7 @@ def test_a_service_that_lost_its_introduction_points_gets_others_and_keeps_its_s
             await lose_introductions(network.life.control, identity)
             assert await is_lost(network.life.control, identity)
             await refreshed(network)
-            assert not await is_lost(network.life.control, identity)
+            await until_found(network, identity)
             await peer.dials(identity, arrived)
             await talk(stream, accepted)
 

@@ -192,15 +192,15 @@ class Mesh:
             link = self._open(number, secure.nonce)
             self._carry_dialled(number, link.runner, secure)
 
-    async def _dial_again(self, number: int, id_: bytes, runner: LinkRunner) -> tuple[Reply, SecureStream]:
-        hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, id_, runner.link.offsets())
-        peer = self.roster[number]
-        try:
-            return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=DIAL_TIMEOUT_S)
-        except PeerUnreachable:
+    async def _dial_again(
+        self, number: int, id_: bytes, runner: LinkRunner, attempt: int
+    ) -> tuple[Reply, SecureStream]:
+        if attempt > 1:
             # It may try to reach us as well, and not find us.
             await self._network.refresh()
-            raise
+        hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, id_, runner.link.offsets())
+        peer = self.roster[number]
+        return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=DIAL_TIMEOUT_S)
 
     def _carry_dialled(
         self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
@@ -218,7 +218,7 @@ class Mesh:
             number,
             runner,
             self._observer,
-            lambda: self._dial_again(number, id_, runner),
+            lambda attempt: self._dial_again(number, id_, runner, attempt),
             lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
             self._times,
             goes_first=self.own_number < number,

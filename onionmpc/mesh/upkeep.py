@@ -21,12 +21,12 @@ from onionmpc.text import duration
 from onionmpc.wire.handshake import Answer, Reply
 
 # The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
-GRACE_S = 10.0
+GRACE_S = 5.0
 QUIET_EVERY_S = 15.0
 # tor builds no more than 32 circuits of clients at once, for all links together.
 DIALS_AT_ONCE = 3
 
-Redial = Callable[[], Awaitable[tuple[Reply, SecureStream]]]
+Redial = Callable[[int], Awaitable[tuple[Reply, SecureStream]]]
 Carry = Callable[[SecureStream, tuple[int, int]], None]
 
 
@@ -36,7 +36,7 @@ class Upkeep:
     Args:
         party: the peer's number.
         observer: is told how the link fares.
-        redial: dials the peer to resume this link.
+        redial: dials the peer to resume this link; told which attempt of this outage it is, from 1.
         carry: takes a stream that the peer accepted, with how much of each channel has arrived there.
         times: of the dials of all links.
         goes_first: whether it is we who dial as soon as a stream breaks.
@@ -125,7 +125,7 @@ class Upkeep:
             for attempt in itertools.count(1):
                 await asyncio.sleep(self._pace.step(time.monotonic()))
                 await places.acquire()
-                dial = dials.create_task(self._dial_once())
+                dial = dials.create_task(self._dial_once(attempt))
                 dial.add_done_callback(lambda _: places.release())
                 if (await asyncio.wait([dial], timeout=self._times.next_after_s()))[0]:
                     reason = dial.result()
@@ -135,10 +135,10 @@ class Upkeep:
                     self._observer.dial_failed(self._party, DialFailed(reason, delay_s))
                     await asyncio.sleep(delay_s)
 
-    async def _dial_once(self) -> str:
+    async def _dial_once(self, attempt: int) -> str:
         """Dial; return why that failed, or the empty string if there is no more to do."""
         try:
-            reply, secure = await self._redial()
+            reply, secure = await self._redial(attempt)
         except (PeerUnreachable, AuthenticationFailed, TorError) as error:
             # A refusal too may mend itself, and nothing proves that it came from the peer.
             return error.message

@@ -7,6 +7,7 @@ the peers are.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import functools
 import weakref
@@ -28,8 +29,11 @@ from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life
 from onionmpc.tor.onion import VIRTUAL_PORT, add_service, is_lost, look_up, publish, remove_service
 from onionmpc.tor.profile import free_profile, named_profile
 
-# A service that was just added gets as long before anyone looks whether it is lost.
-REFRESH_EVERY_S = 60.0
+# How often to look whether our service is lost, and how long a new one may take to have its descriptor at all
+# directories; it has introduction points long before. After an outage tor can leave it without these for minutes, and
+# peers' tors do not try again for two minutes what they have tried in vain: others are needed soon.
+REFRESH_EVERY_S = 15.0
+NEW_SERVICE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class TorNetwork:
         self._listening = contextlib.AsyncExitStack()
         # Where tor connects accepted streams to; None until the service was published for the first time.
         self._target: str | None = None
+        self._added_s = 0.0
+        self._dialling: collections.Counter[Onion] = collections.Counter()
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again_s = 0.0
         self._usernames: weakref.WeakKeyDictionary[asyncio.StreamWriter, str] = weakref.WeakKeyDictionary()
@@ -134,16 +140,23 @@ class TorNetwork:
                 life = await self._keeper.awaited(after=life)
             else:
                 self._target = target
+                self._note_added()
                 return
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """See `Network.dial`."""
         life = self._keeper.here()
+        if self._dialling[onion]:
+            # The one before has no answer yet: its descriptor may be of a service that was made anew since.
+            await look_up(life.control, onion)
+        self._dialling[onion] += 1
         try:
             dialled = await dial(life.socks, onion, VIRTUAL_PORT, timeout_s)
         except PeerUnreachable:
             await look_up(life.control, onion)
             raise
+        finally:
+            self._dialling[onion] -= 1
         self._usernames[dialled.stream.writer] = dialled.username
         return dialled.stream
 
@@ -170,12 +183,13 @@ class TorNetwork:
             self._refreshing = asyncio.create_task(self._refresh(self.life, self._target))
 
     async def _refresh(self, life: Life, target: str) -> None:
+        is_new = asyncio.get_running_loop().time() < self._added_s + NEW_SERVICE_S
         with contextlib.suppress(TorError, TimeoutError):
-            if await is_lost(life.control, self._identity):
+            if await is_lost(life.control, self._identity, is_new=is_new):
                 # For a service made anew, tor draws introduction points and sends both of its descriptors. HSPOST would
                 # be gentler, but tor shows us one of the two only: for half of each period, the one nobody asks for.
                 await remove_service(life.control, self._identity)
-                await self._publish(life, target)
+                await self._add(life, target)
 
     @contextlib.asynccontextmanager
     async def _one_life(self) -> AsyncIterator[Life]:
@@ -188,9 +202,17 @@ class TorNetwork:
                 )
                 if self._target is not None:
                     # Its upload is not waited for: whose tor was lost, dials.
-                    await add_service(life.control, self._identity, self._target)
-            self._refresh_again_s = asyncio.get_running_loop().time() + REFRESH_EVERY_S
+                    await self._add(life, self._target)
             yield life
+
+    async def _add(self, life: Life, target: str) -> None:
+        """Add the service again; its upload is not waited for."""
+        await add_service(life.control, self._identity, target)
+        self._note_added()
+
+    def _note_added(self) -> None:
+        self._added_s = asyncio.get_running_loop().time()
+        self._refresh_again_s = self._added_s + REFRESH_EVERY_S
 
     async def _publish(self, life: Life, target: str) -> None:
         await publish(

@@ -136,19 +136,23 @@ async def look_up(control: Control, onion: Onion) -> None:
             await control.command(f"HSFETCH {onion.removesuffix('.onion')}")
 
 
-async def is_lost(control: Control, identity: Identity) -> bool:
+async def is_lost(control: Control, identity: Identity, *, is_new: bool = False) -> bool:
     """Tell whether peers cannot find our service, though tor has published it.
 
     Two things are looked at. Our circuits to introduction points: after four losses in a row, tor leaves a service
     without any for five minutes. And one of the directories that clients ask, another one each time: they forget when
     they restart, and tor sends them the descriptor again only after an hour or two.
 
+    Args:
+        is_new: its descriptor may still be on its way, so the directories are not asked.
     Raises:
         TorFailed: tor cannot be asked.
         TimeoutError: the directory did not answer.
     """
     if not has_introductions(await control.get_info("circuit-status"), identity.onion):
         return True
+    if is_new:
+        return False
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with control.on_event("HS_DESC", heard.put_nowait), asyncio.timeout(FETCH_TIMEOUT_S):
         await control.command(f"HSFETCH {_address(identity)}")

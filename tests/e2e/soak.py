@@ -28,14 +28,15 @@ def table(report: Report) -> Iterator[str]:
     """Yield the lines of a report as Markdown."""
     yield f"# {report.parties} parties under faults for {report.seconds / 60:.1f} minutes, seed {report.seed}"
     yield ""
-    yield "| fault | came | survived | felt | back after, median (s) | worst (s) |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield "| fault | came | survived | broke links | hidden by another | back after, median (s) | worst (s) |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for kind in sorted({felt.kind for felt in report.felt}):
         felt = [felt for felt in report.felt if felt.kind == kind]
-        survived = sum(one.survived for one in felt)
+        survived, hidden = sum(one.survived for one in felt), sum(one.hidden for one in felt)
+        broke = sum(one.links > 0 for one in felt)
         times_s = [one.recovery_s for one in felt if one.recovery_s is not None]
         middle, worst = (f"{statistics.median(times_s):.1f}", f"{max(times_s):.1f}") if times_s else ("", "")
-        yield f"| {kind} | {len(felt)} | {survived} | {sum(one.links > 0 for one in felt)} | {middle} | {worst} |"
+        yield f"| {kind} | {len(felt)} | {survived} | {broke} | {hidden} | {middle} | {worst} |"
     yield ""
     yield f"* rounds: {report.rounds}; output {_yes(report.output_ok)}, digests {_yes(report.digests_ok)}"
     yield "* most memory: " + ", ".join(f"{role} {mib:.0f} MiB" for role, mib in report.peak_mib.items())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Felt:
         at_s: seconds from the first fault's beginning.
         held_s: until it was over; None if it never was.
         links: how many ends of links it broke.
+        hidden: whether it broke none and came while one was broken already: what it did cannot be told.
         recovery_s: from its beginning until the last of these carried bytes again; None if it broke none, or if one
             of them never came back.
         survived: whether it was over and all came back, or the session ended well without.
@@ -71,6 +73,7 @@ class Felt:
     at_s: float
     held_s: float | None
     links: int
+    hidden: bool
     recovery_s: float | None
     survived: bool
 
@@ -105,9 +108,10 @@ class Report:
         lines = [f"{self.parties} parties, seed {self.seed}: {'; '.join(self.problems) or 'unharmed'}"]
         for felt in self.felt:
             over = "never over" if felt.held_s is None else f"over after {felt.held_s:.1f} s"
-            back = "-" if felt.recovery_s is None else f"{felt.recovery_s:.1f} s"
+            broke = f"broke {felt.links}" if not felt.hidden else "hidden by another"
+            back = "" if felt.recovery_s is None else f", back after {felt.recovery_s:.1f} s"
             lines.append(
-                f"{felt.at_s:7.1f} s  {felt.kind}: {felt.target}, {over}; broke {felt.links}, back after {back}"
+                f"{felt.at_s:7.1f} s  {felt.kind}: {felt.target}, {over}; {broke}{back}"
                 + ("" if felt.survived else "  NOT SURVIVED")
             )
         lines += [f"missed: {missed}" for missed in self.missed]
@@ -122,6 +126,7 @@ async def survive(
     *,
     seed: int,
     parties: int,
+    rounds: int = LEAST_ROUNDS,
     options: Sequence[str] = ("--patience", "10m"),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -130,6 +135,7 @@ async def survive(
     Args:
         folder: where the parties keep everything.
         seed: of the program's values.
+        rounds: how many the program goes on for at least; it never ends before the plan.
         options: what each party is started with.
         tell: is told each fault as it begins.
     """
@@ -137,7 +143,7 @@ async def survive(
     loop = asyncio.get_running_loop()
     async with _stage(network, folder) as stage:
         enough = folder / "enough"
-        started = await _gather(stage, parties, seed, enough, options)
+        started = await _gather(stage, parties, (seed, rounds), enough, options)
         await asyncio.gather(*(party.prints("running") for party in started))
         tell(f"{parties} parties compute")
         injector = Injector(network, started, tell)
@@ -167,10 +173,12 @@ async def _stage(network: PrivateNetwork, folder: Path) -> AsyncIterator[Stage]:
         await stage.close()
 
 
-async def _gather(stage: Stage, parties: int, seed: int, enough: Path, options: Sequence[str]) -> list[Party]:
+async def _gather(
+    stage: Stage, parties: int, public: Iterable[int], enough: Path, options: Sequence[str]
+) -> list[Party]:
     script, private = str(SCRIPT), [str(enough)]
-    public = [f"--public={argument}" for argument in (seed, LEAST_ROUNDS)]
-    host = await stage.host(script, *public, *options, parties=parties, private=private)
+    arguments = [f"--public={argument}" for argument in public]
+    host = await stage.host(script, *arguments, *options, parties=parties, private=private)
     invites = await stage.invites(host, parties - 1)
     joining = [
         stage.start(f"joiner {number}", "join", invite, script, *options, private=private)
@@ -257,8 +265,6 @@ async def _judge(report: Report, parties: Sequence[Party], injector: Injector, s
     report.output_ok = all(lines[:2] == ["running", reference] for lines in results)
     if not report.output_ok:
         report.problems.append(f"results differ: {[lines[1] for lines in results]}, expected {reference}")
-    if report.rounds < LEAST_ROUNDS:
-        report.problems.append(f"{report.rounds} rounds, expected {LEAST_ROUNDS} or more")
     tallies = {party.number: json.loads(lines[2]) for party, lines in zip(parties, results, strict=True)}
     differing = differing_links(tallies)
     report.digests_ok = not differing
@@ -321,6 +327,7 @@ def feel(faults: Sequence[Fault], lost: Iterable[Outage], *, ended_well: bool) -
     Returns:
         The faults, and how many outages none of them explains.
     """
+    lost = list(lost)
     felt: list[list[Outage]] = [[] for _ in faults]
     unprovoked = 0
     for outage in lost:
@@ -333,6 +340,7 @@ def feel(faults: Sequence[Fault], lost: Iterable[Outage], *, ended_well: bool) -
     for fault, its in zip(faults, felt, strict=True):
         backs = [outage.back_s for outage in its if outage.back_s is not None]
         all_back = len(backs) == len(its)
+        others = any(one.lost_s < fault.began_s and (one.back_s or math.inf) > fault.began_s for one in lost)
         told.append(
             Felt(
                 fault.kind.word,
@@ -340,6 +348,7 @@ def feel(faults: Sequence[Fault], lost: Iterable[Outage], *, ended_well: bool) -
                 fault.began_s - faults[0].began_s,
                 None if fault.ended_s is None else fault.ended_s - fault.began_s,
                 len(its),
+                others and not its,
                 max(backs) - fault.began_s if its and all_back else None,
                 ended_well or (all_back and fault.ended_s is not None),
             )

@@ -69,10 +69,15 @@ def test_an_outage_is_the_newest_faults_that_had_begun() -> None:
     ]
     felt, unprovoked = feel([CUT, SLEEP], lost, ended_well=True)
     assert felt == [
-        Felt("circuit", "host", 0.0, 0.0, 2, 3.5, survived=True),
-        Felt("asleep", "joiner 1", 4.0, 6.0, 2, 16.0, survived=True),
+        Felt("circuit", "host", 0.0, 0.0, 2, False, 3.5, survived=True),
+        Felt("asleep", "joiner 1", 4.0, 6.0, 2, False, 16.0, survived=True),
     ]
     assert unprovoked == 0
+
+
+def test_a_fault_that_finds_links_broken_already_is_hidden_by_the_other() -> None:
+    felt, _ = feel([CUT, SLEEP], [Outage(0, 1, 100.1, 107.0)], ended_well=True)
+    assert [(one.links, one.hidden, one.recovery_s) for one in felt] == [(1, False, 7.0), (0, True, None)]
 
 
 def test_a_link_that_idled_was_last_heard_of_before_the_fault() -> None:
@@ -106,15 +111,15 @@ def test_what_one_wrote_and_the_other_did_not_read_is_told() -> None:
 def test_a_report_is_a_table_and_data() -> None:
     report = Report(7, 3, seconds=90.0, rounds=900, output_ok=True, digests_ok=True)
     report.felt = [
-        Felt("guard", "relay05 of host", 0.0, 6.0, 2, 3.0, survived=True),
-        Felt("guard", "relay01 of host", 9.0, 6.0, 0, None, survived=True),
-        Felt("guard", "relay02 of host", 19.0, 6.0, 2, 5.0, survived=True),
-        Felt("circuit", "host", 30.0, 0.0, 1, None, survived=False),
+        Felt("guard", "relay05 of host", 0.0, 6.0, 2, False, 3.0, survived=True),
+        Felt("guard", "relay01 of host", 9.0, 6.0, 0, True, None, survived=True),
+        Felt("guard", "relay02 of host", 19.0, 6.0, 2, False, 5.0, survived=True),
+        Felt("circuit", "host", 30.0, 0.0, 1, False, None, survived=False),
     ]
     report.problems = ["circuit was not survived"]
     lines = list(table(report))
-    assert "| guard | 3 | 3 | 2 | 4.0 | 5.0 |" in lines
-    assert "| circuit | 1 | 0 | 1 |  |  |" in lines
+    assert "| guard | 3 | 3 | 2 | 1 | 4.0 | 5.0 |" in lines
+    assert "| circuit | 1 | 0 | 1 | 0 |  |  |" in lines
     assert lines[-1] == "* circuit was not survived"
     data = json.loads(as_json(report))
     assert (data["ok"], data["rounds"], len(data["felt"])) == (False, 900, 4)

@@ -13,7 +13,7 @@ help:
 	@echo "make test   format, lint, types, import contracts, and all tests"
 	@echo "make check  the first four of these alone"
 	@echo "make bench  the benchmarks, into benchmarks/results/"
-	@echo "make soak MINUTES=30   one session under faults of every kind; also PARTIES=3, SEED=..."
+	@echo "make soak MINUTES=30   one session under faults of every kind, one each EVERY=12 seconds; also PARTIES=3, SEED=..."
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
 
 demo: $(INSTALLED)
@@ -38,10 +38,11 @@ bench: $(INSTALLED)
 
 MINUTES ?= 30
 PARTIES ?= 3
+EVERY ?= 12
 SEED ?=
 
 soak: $(INSTALLED)
-	$(BIN)/python tests/e2e/soak.py --minutes $(MINUTES) --parties $(PARTIES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/e2e/soak.py --minutes $(MINUTES) --parties $(PARTIES) --every $(EVERY) $(if $(SEED),--seed $(SEED))
 
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:

@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=None, help="of the faults and the computation; default: another each time"
     )
-    parser.add_argument("--every", type=float, default=8.0, metavar="S", help="seconds from one fault to the next")
+    parser.add_argument("--every", type=float, default=12.0, metavar="S", help="seconds from one fault to the next")
     options = parser.parse_args()
     seed = random.randrange(2**32) if options.seed is None else options.seed
     try:

@@ -126,7 +126,6 @@ async def survive(
     *,
     seed: int,
     parties: int,
-    rounds: int = LEAST_ROUNDS,
     options: Sequence[str] = ("--patience", "10m"),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -135,7 +134,6 @@ async def survive(
     Args:
         folder: where the parties keep everything.
         seed: of the program's values.
-        rounds: how many the program goes on for at least; it never ends before the plan.
         options: what each party is started with.
         tell: is told each fault as it begins.
     """
@@ -143,7 +141,7 @@ async def survive(
     loop = asyncio.get_running_loop()
     async with _stage(network, folder) as stage:
         enough = folder / "enough"
-        started = await _gather(stage, parties, (seed, rounds), enough, options)
+        started = await _gather(stage, parties, seed, enough, options)
         await asyncio.gather(*(party.prints("running") for party in started))
         tell(f"{parties} parties compute")
         injector = Injector(network, started, tell)
@@ -173,11 +171,9 @@ async def _stage(network: PrivateNetwork, folder: Path) -> AsyncIterator[Stage]:
         await stage.close()
 
 
-async def _gather(
-    stage: Stage, parties: int, public: Iterable[int], enough: Path, options: Sequence[str]
-) -> list[Party]:
+async def _gather(stage: Stage, parties: int, seed: int, enough: Path, options: Sequence[str]) -> list[Party]:
     script, private = str(SCRIPT), [str(enough)]
-    arguments = [f"--public={argument}" for argument in public]
+    arguments = [f"--public={argument}" for argument in (seed, LEAST_ROUNDS)]
     host = await stage.host(script, *arguments, *options, parties=parties, private=private)
     invites = await stage.invites(host, parties - 1)
     joining = [

@@ -68,12 +68,9 @@ class BenchParty:
         return [answer["seconds"]] if "seconds" in answer else []
 
     async def link_path(self) -> tuple[str, ...]:
-        """Return the relays on its side of the link that it dialled."""
+        """Return the relays on its side of the stream that it dialled, none if it was the other who dialled."""
         async with open_control(find_party_tor(self.process.pid).control) as control:
-            # "StreamID StreamStatus CircuitID Target" (control-spec, "GETINFO"): raw dials leave circuits without any.
-            streams = [line.split() for line in (await control.get_info("stream-status")).splitlines()]
-            used = {words[2] for words in streams if words[1] == "SUCCEEDED"}
-            return next(circuit.relays for circuit in await open_circuits(control) if circuit.id in used)
+            return next((circuit.relays for circuit in await open_circuits(control) if circuit.dialled), ())
 
     async def close_circuits(self, rendezvous: str = "") -> None:
         """Close its circuits that join at this relay, all unless told one."""
@@ -102,8 +99,8 @@ class Scene:
     async def path(self) -> tuple[str, ...]:
         """Return the relays on the side of the link's stream that dialled it, whoever that was."""
         for party in self.parties:
-            with contextlib.suppress(StopIteration):
-                return await party.link_path()
+            if path := await party.link_path():
+                return path
         raise OnionMPCError("the link has no stream")
 
 

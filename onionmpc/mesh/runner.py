@@ -120,6 +120,7 @@ class LinkRunner:
             self._carriers.pop(number, None)
             self.link.detach(number)
             await secure.close()
+            self._room.free()
             # The others send now what this one had not delivered.
             self._wake_all()
             self._assess()
@@ -214,6 +215,13 @@ class LinkRunner:
                 while self.alive and not self.link.flushed():
                     await self._room.change()
         self.close()
+
+    async def last_words(self) -> None:
+        """Wait until a link that is over has said so on all its streams, for at most LAST_WORDS_S."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                while self._carriers:
+                    await self._room.change()
 
     def abort(self, code: AbortCode) -> None:
         """End the link because the peer broke the rules."""

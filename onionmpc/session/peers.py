@@ -93,5 +93,7 @@ class Peers:
 
     async def close_when_flushed(self, timeout_s: float) -> None:
         """Close each link once its peer has acknowledged all that was said, or after `timeout_s` seconds."""
-        closing = [peer.runner.close_when_flushed(timeout_s) for peer in self if peer.runner is not None]
-        await asyncio.gather(*closing)
+        runners = [peer.runner for peer in self if peer.runner is not None]
+        await asyncio.gather(*(runner.close_when_flushed(timeout_s) for runner in runners))
+        # A peer that does not hear the CLOSE would wait for us to come back.
+        await asyncio.gather(*(runner.last_words() for runner in runners))

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -861,6 +862,20 @@ def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: st
             assert {type(ending) for ending in endings} == {PeerLeft}
             sentence = same_sentence(endings, [0] if stage == "connect" else [0, 1])
             assert sentence.startswith(f"party 2 left {DURING[stage]}")
+
+    run(main())
+
+
+def test_who_has_left_is_not_waited_for_even_if_its_close_is_lost(tmp_path: Path) -> None:
+    def leaving(hostile: Hostile) -> bytes:
+        onion = hostile.mesh.roster[hostile.number]
+        return hostile.offer() + encode_message(Report(onion, onion, "left", "agree"))
+
+    async def main() -> None:
+        began_s = time.monotonic()
+        _, endings = await with_hostile(tmp_path, 2, says(leaving))
+        assert time.monotonic() - began_s < ending_module.PROBE_S
+        assert {type(ending) for ending in endings} == {PeerLeft}
 
     run(main())
 

@@ -143,7 +143,10 @@ class Ending:
         await self._peers.close_when_flushed(GOODBYE_S)
 
     def _counting(self) -> list[Peer]:
-        return [peer for peer in self._peers if peer.counts]
+        # Who says of itself that it leaves has no more to say, even if its CLOSE was lost.
+        said = self._reckoning.reports
+        left = {report.about for report in said if report.cause == "left" and report.reporter == report.about}
+        return [peer for peer in self._peers if peer.counts and self._roster[peer.number] not in left]
 
     def _verdict(self) -> Verdict:
         reached = (self._roster[peer.number] for peer in self._counting() if peer.heard)

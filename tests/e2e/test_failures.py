@@ -217,8 +217,8 @@ async def tor_killed(stage: Stage) -> dict[str, Any]:
     parties = await running(stage)
     (tor,) = parties[1].children("tor")
     os.kill(tor, signal.SIGKILL)
+    # The others may not notice: the new stream can be there before the old one is seen to bring nothing.
     await asyncio.gather(*(parties[1].hears("link_resumed", party=other.number) for other in (parties[0], parties[2])))
-    await asyncio.gather(*(other.hears("link_resumed", party=parties[1].number) for other in (parties[0], parties[2])))
     running_still = [party.code is None for party in parties]
     parties[0].interrupt()
     await stage.ended()

@@ -25,7 +25,7 @@ from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
 from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
 from onionmpc.wire.link import Event, ProgramBytes
 
-CIRCUITS = 4
+CIRCUITS = 2
 TURNS = 5
 BULK_BYTES = 2 * 2**20
 CHUNK_BYTES = 2**16

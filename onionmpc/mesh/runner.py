@@ -122,7 +122,7 @@ class LinkRunner:
             await secure.close()
             self._room.free()
             # The others send now what this one had not delivered.
-            self._wake_all()
+            self.wake()
             self._assess()
 
     async def carry_alone(self, secure: SecureStream) -> None:
@@ -157,20 +157,21 @@ class LinkRunner:
     def doubt(self) -> None:
         """Doubt all streams: our machine was asleep, or the way to the others was lost."""
         self.link.doubt(time.monotonic())
-        self._wake_all()
+        self.wake()
         self._assess()
 
     # -- what is said
 
     def wake(self) -> None:
         """Send what the link has to say; writes of one turn of the loop leave together."""
-        self._wake_all()
+        for carrier in self._carriers.values():
+            carrier.wake.set()
 
     def send_control(self, payload: bytes) -> None:
         """Queue a control message, unless the link has ended."""
         if self.link.state is State.OPEN:
             self.link.send_control(payload)
-            self._wake_all()
+            self.wake()
 
     async def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program, waiting while the window is full."""
@@ -179,7 +180,7 @@ class LinkRunner:
             if room:
                 self.link.send_data(payload[:room])
                 payload = payload[room:]
-                self._wake_all()
+                self.wake()
             else:
                 await self._room.change()
 
@@ -187,7 +188,7 @@ class LinkRunner:
         """Say that the program sends nothing more."""
         if self.link.state is State.OPEN:
             self.link.end_data()
-            self._wake_all()
+            self.wake()
 
     def consume(self, size: int) -> None:
         """Say that the program took `size` bytes."""
@@ -199,7 +200,7 @@ class LinkRunner:
         """Ask the peer for a sign of life."""
         if self.link.state is State.OPEN:
             self.link.ping()
-            self._wake_all()
+            self.wake()
 
     # -- how it ends
 
@@ -302,10 +303,6 @@ class LinkRunner:
 
     # -- when to do what
 
-    def _wake_all(self) -> None:
-        for carrier in self._carriers.values():
-            carrier.wake.set()
-
     def _wake_in_time(self) -> None:
         """Wake now if the link owes an answer, else when it wants to, or before."""
         owing = False
@@ -329,7 +326,7 @@ class LinkRunner:
             for number in stale:
                 self.break_reason = f"nothing came for {SILENCE_LIMIT_S:.0f} s"
                 self._carriers[number].ended.set()
-        self._wake_all()
+        self.wake()
         self._assess()
 
     def _assess(self) -> None:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -296,7 +297,7 @@ async def measure(repeats: int, kinds: list[str], budget_s: float) -> dict[str, 
                             break
                         for number, party in enumerate(parties):
                             dials[number] += await party.time_dial()
-                        if "tor killed" in kind:
+                        if "tor killed" in kind or not restarts:
                             with contextlib.suppress(OnionMPCError, TimeoutError):
                                 restarts.append(await time_restart(directory, REGIONS[0], parties[1].identity.onion))
                         await asyncio.sleep(SETTLE_S)
@@ -326,7 +327,8 @@ def main() -> None:
     except OnionMPCError as error:
         sys.exit(f"cannot measure: {error.message}")
     dial = {number: Spread.of(values) for number, values in measured["dials"].items()}
-    restart = Spread.of(measured["restarts"])
+    # A run of other kinds alone measures it once; it says nothing if even that dial failed.
+    restart = Spread.of(measured["restarts"] or [math.nan])
     rows, results = [], {}
     for kind, seconds in measured["recoveries"].items():
         if not seconds:

@@ -1,0 +1,193 @@
+"""Layer guards: the relays that stand second and third in our circuits at level long, and when each is replaced.
+
+Knows the rules: who can be one, how they are drawn, how long each stays. Does not know a control connection, files or
+clocks: what tor says of its relays, the time and randomness come in as arguments. Written to disk and set in a tor by
+pinning.py.
+
+Source: Tor vanguards-spec, "Full Vanguards" (Stable and Fast, one life per guard, kept on disk, replaced when a relay
+loses what it was drawn for); numbers and lives as in arti, tor-guardmgr, vanguards/config.rs (defaults) and set.rs
+(max(X,X) for both layers), which for layer 2 are those of proposal 333.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+import msgspec
+
+from onionmpc.errors import TorFailed
+
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+STANDARD_HINT = "at --circuit-length standard nothing needs to be set"
+FINGERPRINT = re.compile(r"[0-9A-F]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How many guards a layer has, and how long one stays."""
+
+    layer: int
+    guards: int
+    shortest_s: int
+    longest_s: int
+
+
+# Layer 2 rotates slowly: who finds one of it has found our neighbour's neighbour, and has to break into it before it
+# changes. Layer 3 rotates fast, so that breaking into one of it is not worth while.
+LAYER_2 = Rule(2, 4, 1 * DAY_S, 12 * DAY_S)
+LAYER_3 = Rule(3, 8, 1 * HOUR_S, 48 * HOUR_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A relay that can be a layer guard: Fast, Stable, Running and Valid.
+
+    Attributes:
+        fingerprint: 40 hex digits, upper case.
+        nickname: not unique.
+        network: the /16 of its IPv4 address, e.g. "192.0".
+        bandwidth: its weight in the consensus, 0 to 2**32 - 1.
+    """
+
+    fingerprint: str
+    nickname: str
+    network: str
+    bandwidth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a relay says of who runs it.
+
+    Attributes:
+        members: relays it names as run by the same people: fingerprints in upper case, or nicknames in lower case.
+        ids: keys that it has proved to share with them (proposal 321, tor 0.4.9).
+    """
+
+    members: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+    def names(self, relay: Relay) -> bool:
+        """Whether a relay is said to belong to it."""
+        return relay.fingerprint in self.members or relay.nickname.lower() in self.members
+
+
+# What tor knows of a relay's family; None if it has no descriptor of it, and so would not build a circuit through it.
+FamilyOf = Callable[[str], Awaitable[Family | None]]
+
+
+class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A layer guard.
+
+    Attributes:
+        fingerprint: 40 hex digits, upper case.
+        until_s: when its life ends, seconds since 1970.
+    """
+
+    fingerprint: str
+    until_s: int
+
+    def __post_init__(self) -> None:
+        if not FINGERPRINT.fullmatch(self.fingerprint):
+            raise ValueError("a fingerprint is 40 hex digits in upper case")
+
+
+class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The guards of both layers, as drawn and as kept in a file. A relay may be in both."""
+
+    layer2: tuple[Guard, ...] = ()
+    layer3: tuple[Guard, ...] = ()
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        for rule, guards in ((LAYER_2, self.layer2), (LAYER_3, self.layer3)):
+            if len({guard.fingerprint for guard in guards}) != len(guards) or len(guards) > rule.guards:
+                raise ValueError(f"layer {rule.layer} has up to {rule.guards} guards, all different")
+
+    @property
+    def next_end_s(self) -> int:
+        """When the first life of a guard ends, seconds since 1970; 0 if there are no guards."""
+        return min((guard.until_s for guard in (*self.layer2, *self.layer3)), default=0)
+
+
+async def renewed(
+    layers: Layers, relays: Mapping[str, Relay], now_s: int, random: Random, family_of: FamilyOf
+) -> Layers:
+    """Return the layers with all guards that may stay, and others in the places of those that may not.
+
+    A guard goes when its life is over, or when its relay is no candidate any more: tor would not choose it either.
+
+    Args:
+        layers: those of before; `Layers()` at first.
+        relays: the candidates of the consensus, by fingerprint.
+        now_s: seconds since 1970.
+        random: the system's own, except in tests.
+        family_of: asked about each relay that is drawn and, if there are any, about the guards that stay.
+    Raises:
+        TorFailed: the consensus has too few relays.
+    """
+    return Layers(
+        layer2=await _renewed_layer(LAYER_2, layers.layer2, relays, now_s, random, family_of),
+        layer3=await _renewed_layer(LAYER_3, layers.layer3, relays, now_s, random, family_of),
+    )
+
+
+async def _renewed_layer(
+    rule: Rule,
+    guards: Sequence[Guard],
+    relays: Mapping[str, Relay],
+    now_s: int,
+    random: Random,
+    family_of: FamilyOf,
+) -> tuple[Guard, ...]:
+    kept = [
+        # No life is longer than the longest from now: a clock that was ahead when it was drawn would make it so.
+        Guard(guard.fingerprint, min(guard.until_s, now_s + rule.longest_s))
+        for guard in guards
+        if guard.until_s > now_s and guard.fingerprint in relays
+    ]
+    if len(kept) == rule.guards:
+        return tuple(kept)
+    chosen = [(relays[guard.fingerprint], await family_of(guard.fingerprint) or Family()) for guard in kept]
+    pool = {key: relay for key, relay in relays.items() if key not in {guard.fingerprint for guard in kept}}
+    while len(kept) < rule.guards:
+        networks = {relay.network for relay, _ in chosen}
+        pool = {key: relay for key, relay in pool.items() if relay.network not in networks}
+        if not pool:
+            raise TorFailed(
+                f"the consensus has {len(relays)} relays that can be layer guards, in {len(chosen)} networks (/16) and "
+                f"families; layer {rule.layer} needs {rule.guards}",
+                hint=STANDARD_HINT,
+            )
+        relay = pool.pop(_drawn(list(pool.values()), random).fingerprint)
+        family = await family_of(relay.fingerprint)
+        if family is None or any(_related(relay, family, *other) for other in chosen):
+            continue
+        chosen.append((relay, family))
+        kept.append(Guard(relay.fingerprint, now_s + life_s(rule, random)))
+    return tuple(kept)
+
+
+def _drawn(relays: Sequence[Relay], random: Random) -> Relay:
+    """Draw a relay by bandwidth, or any if none has bandwidth.
+
+    The consensus also has weights for a position in a circuit (bandwidth-weights); GETINFO ns/all leaves them out. They
+    balance load between relays of different flags and say nothing of safety.
+    """
+    weights = [relay.bandwidth for relay in relays]
+    return random.choices(relays, weights if any(weights) else None)[0]
+
+
+def life_s(rule: Rule, random: Random) -> int:
+    """Draw how long a guard stays: max(X,X), two uniform draws of which the longer counts."""
+    return max(random.randint(rule.shortest_s, rule.longest_s) for _ in range(2))
+
+
+def _related(one: Relay, ones: Family, other: Relay, others: Family) -> bool:
+    """Whether two relays are of one family: both say so, as anybody can name anyone, or they share a proved key."""
+    return bool(ones.ids & others.ids) or (ones.names(other) and others.names(one))

@@ -1,0 +1,77 @@
+"""Reads what tor publishes about relays: the one door to stem's parsers of router status entries and microdescriptors.
+
+Knows which relays can be layer guards, and where families are written. Does not know what they are drawn for
+(layers.py).
+
+Families are asked for relay by relay (`GETINFO md/id/FINGERPRINT`), not all at once: a microdescriptor does not hold
+its relay's fingerprint, and ns/all does not hold the digest of its microdescriptor, so `md/all` cannot be told apart.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from stem.descriptor import router_status_entry
+from stem.descriptor.microdescriptor import Microdescriptor
+
+from onionmpc.errors import TorFailed
+from onionmpc.tor.layers import Family, Relay
+
+NEEDED_FLAGS = frozenset({"Fast", "Stable", "Running", "Valid"})
+MAX_BANDWIDTH = 2**32 - 1  # tor's own: dir-spec has no limit, and a consensus may say anything
+# "$" FINGERPRINT, with "=" or "~" and a nickname in old descriptors; or a nickname. Source: dir-spec, "family".
+MEMBER = re.compile(r"\$?([0-9A-Fa-f]{40})(?:[=~].*)?")
+FAMILY_IDS = "family-ids "
+NEWER_HINT = "this tor may be newer than onionmpc can read"
+
+
+def parse_relays(text: str) -> dict[str, Relay]:
+    """Return the relays that can be layer guards, by fingerprint, from the answer to `GETINFO ns/all`.
+
+    A relay whose lines stem cannot read is none: others are there to be drawn.
+
+    Raises:
+        TorFailed: the answer as a whole cannot be read.
+    """
+    try:
+        # As stem's own Controller reads ns/all: its public readers want a whole consensus.
+        entries = router_status_entry._parse_file(  # noqa: SLF001
+            io.BytesIO(text.encode()), False, entry_class=router_status_entry.RouterStatusEntryV3
+        )
+        return {
+            entry.fingerprint: Relay(
+                entry.fingerprint,
+                entry.nickname,
+                ".".join(entry.address.split(".")[:2]),
+                min(entry.bandwidth or 0, MAX_BANDWIDTH),
+            )
+            for entry in entries
+            if NEEDED_FLAGS.issubset(entry.flags or ()) and entry.fingerprint and entry.nickname and entry.address
+        }
+    except ValueError as error:
+        raise TorFailed("tor's list of relays cannot be read", hint=NEWER_HINT) from error
+
+
+def parse_family(text: str) -> Family:
+    """Return the family in a relay's microdescriptor, from the answer to `GETINFO md/id/FINGERPRINT`.
+
+    Raises:
+        TorFailed: it cannot be read.
+    """
+    try:
+        family = Microdescriptor(text.encode(), validate=False).family
+    except ValueError as error:
+        raise TorFailed("a relay's descriptor cannot be read", hint=NEWER_HINT) from error
+    # stem 1.8 is older than this line. It would hand it out as one that it does not know, but only after it has read
+    # all others too, and "pr Link=1-9999999999" makes it count that far.
+    ids = [line for line in text.splitlines() if line.startswith(FAMILY_IDS)]
+    return Family(
+        frozenset(_member(word) for word in family if word),
+        frozenset(word for line in ids for word in line.removeprefix(FAMILY_IDS).split()),
+    )
+
+
+def _member(word: str) -> str:
+    match = MEMBER.fullmatch(word)
+    return match[1].upper() if match else word.lower()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import UsageError
-from onionmpc.testnet.regions import PARTY_BLOCK, RELAY_BLOCK, load_regions, parse_regions
+from onionmpc.testnet.network import AUTHORITIES, MAX_RELAYS, PARTY_SLOTS_PER_REGION
+from onionmpc.testnet.regions import MAX_REGIONS, Regions, load_regions, parse_regions, relay_address
 
 TWO = """
 [relays]
@@ -53,30 +54,25 @@ def test_a_flat_table_has_one_latency() -> None:
     assert set(load_regions().flat(30).one_way_ms.values()) == {30}
 
 
-def test_addresses_are_loopback_and_tell_region_and_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_relay_and_each_region_of_parties_has_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.testnet.regions.ONE_ADDRESS", False)
-    regions = load_regions()
-    addresses = [
-        regions.address(name, block, number)
-        for name in regions.names
-        for block in (RELAY_BLOCK, PARTY_BLOCK)
-        for number in (1, 254)
-    ]
-    assert len(set(addresses)) == len(addresses)
-    assert all(ipaddress.ip_address(address).is_loopback for address in addresses)
-    networks = {regions.address(name, RELAY_BLOCK, 1).rsplit(".", 2)[0] for name in regions.names}
-    assert len(networks) == len(regions.names)
+    names = tuple(f"region{number}" for number in range(MAX_REGIONS))
+    regions = Regions(names, dict.fromkeys(names, 1), dict.fromkeys(itertools.product(names, repeat=2), 1.0))
+    relays = [relay_address(number) for number in range(MAX_RELAYS + AUTHORITIES)]
+    parties = [regions.party_address(name, PARTY_SLOTS_PER_REGION) for name in names]
+    networks = {ipaddress.ip_network(f"{address}/16", strict=False) for address in relays + parties}
+    assert len(networks) == len(relays) + len(parties)
+    # Where tor invents addresses, and where everything else on this machine listens.
+    for taken in ("127.192.0.0/10", "127.0.0.0/16"):
+        assert not any(network.overlaps(ipaddress.ip_network(taken)) for network in networks)
+    assert all(network.is_loopback for network in networks)
+    rows = range(1, PARTY_SLOTS_PER_REGION + 1)
+    assert len({regions.party_address(names[0], row) for row in rows}) == PARTY_SLOTS_PER_REGION
 
 
 def test_where_loopback_is_one_address_all_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.testnet.regions.ONE_ADDRESS", True)
-    assert load_regions().address("asia", PARTY_BLOCK, 3) == "127.0.0.1"
-
-
-@pytest.mark.parametrize("number", [0, 255])
-def test_an_address_beyond_its_block_is_refused(number: int) -> None:
-    with pytest.raises(UsageError):
-        load_regions().address("asia", RELAY_BLOCK, number)
+    assert load_regions().party_address("asia", 3) == relay_address(7) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,11 @@ from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
 from onionmpc.testnet.proxy import Endpoint, Gateway
 from onionmpc.testnet.regions import (
     MAX_ONE_WAY_MS,
-    PARTY_BLOCK,
-    RELAY_BLOCK,
     SHIPPED_TABLE,
     TABLE_NAME,
     Regions,
     load_regions,
+    relay_address,
 )
 from onionmpc.testnet.relay import Relay, end
 from onionmpc.testnet.state import (
@@ -281,11 +280,9 @@ class PrivateNetwork:
         """Give each tor a name, a region, an address, a port and an empty directory."""
         # Relays first: it is they whom the shares of the regions are about, since authorities carry next to nothing.
         names = [f"relay{i:02}" for i in range(self._relays)] + [f"authority{i}" for i in range(AUTHORITIES)]
-        used: dict[str, int] = {}
         tors = []
-        for name, region in zip(names, regions.relay_regions(), strict=False):
-            used[region] = used.get(region, 0) + 1
-            address = regions.address(region, RELAY_BLOCK, used[region])
+        for number, (name, region) in enumerate(zip(names, regions.relay_regions(), strict=False)):
+            address = relay_address(number)
             authority = name.startswith("authority")
             or_port, dir_port = _reserve_ports(stack, address, 2)
             tors.append(
@@ -328,7 +325,7 @@ class PrivateNetwork:
         slots = []
         places = itertools.product(range(1, PARTY_SLOTS_PER_REGION + 1), regions.names)
         for number, (row, region) in enumerate(places):
-            address = regions.address(region, PARTY_BLOCK, row)
+            address = regions.party_address(region, row)
             slots.append(PartySlot(number, region, address, await open_gateway(address, region)))
         return tuple(slots)
 

@@ -19,12 +19,14 @@ SHIPPED_TABLE = Path(__file__).with_name(TABLE_NAME)
 
 # Beyond this tor's own timers (circuit build timeout, voting) decide what happens, not the latency.
 MAX_ONE_WAY_MS = 500.0
-# 127.{10 + region}.{block}.{number}: one /16 per region.
-FIRST_OCTET = 10
+# All of 127.0.0.0/8 is this machine. Each relay has a /16 of its own, 127.10 to 127.79, since no two guards of a layer
+# come from one (tor/layers.py); the parties of a region share one, 127.80 to 127.179. From 127.192 on tor itself
+# invents addresses (VirtualAddrNetworkIPv4).
+FIRST_RELAY_NETWORK = 10
+FIRST_PARTY_NETWORK = 80
 MAX_REGIONS = 100
-RELAY_BLOCK = 0
-PARTY_BLOCK = 100
-# macOS answers on 127.0.0.1 alone (not tried there); elsewhere each tor has an address of its own.
+# macOS answers on 127.0.0.1 alone (not tried there); elsewhere each tor has an address of its own. With one address
+# there is one /16, so level long cannot be tried there: its layers find no second guard.
 ONE_ADDRESS = sys.platform == "darwin"
 
 
@@ -77,11 +79,14 @@ class Regions:
         """Return the same regions with one latency between any two of them."""
         return Regions(self.names, self.relays, dict.fromkeys(self.one_way_ms, latency_ms))
 
-    def address(self, region: str, block: int, number: int) -> str:
-        """Return the loopback address of the tor `number` (1 to 254) of a region and block."""
-        if not 1 <= number <= 254:
-            raise UsageError(f"tor number {number} of {region}, expected 1 to 254", hint="ask for fewer relays")
-        return "127.0.0.1" if ONE_ADDRESS else f"127.{FIRST_OCTET + self.names.index(region)}.{block}.{number}"
+    def party_address(self, region: str, row: int) -> str:
+        """Return the loopback address of a place for a party, the `row`-th of its region (1 to 254)."""
+        return "127.0.0.1" if ONE_ADDRESS else f"127.{FIRST_PARTY_NETWORK + self.names.index(region)}.0.{row}"
+
+
+def relay_address(number: int) -> str:
+    """Return the loopback address of a relay or authority, by its number in its network (0 to 69)."""
+    return "127.0.0.1" if ONE_ADDRESS else f"127.{FIRST_RELAY_NETWORK + number}.0.1"
 
 
 def parse_regions(text: str) -> Regions:

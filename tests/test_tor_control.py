@@ -102,6 +102,25 @@ def test_values_come_as_tor_wrote_them() -> None:
     asyncio.run(main())
 
 
+def test_a_value_of_many_lines_comes_as_lines_and_events_beside_it() -> None:
+    fake = FakeControl({"GETINFO many": "650 CIRC 1\r\n250+many=\r\nfirst=1\r\n\r\nsecond\r\n.\r\n250 OK\r\n"})
+    heard: list[str] = []
+
+    async def main() -> None:
+        async with (
+            listening(fake) as endpoint,
+            open_control(endpoint) as control,
+            control.on_event("CIRC", heard.append),
+        ):
+            assert await control.get_lines("many") == ["first=1", "", "second"]
+            with pytest.raises(CommandRefused, match='tor refused GETINFO: 552 Unrecognized key "x"'):
+                await control.get_lines("unheard-of")
+            assert await control.get_info("many") == "first=1\n\nsecond"
+
+    asyncio.run(main())
+    assert heard == ["1", "1"]
+
+
 def test_two_commands_in_one_line_are_our_own_bug() -> None:
     fake = FakeControl()
 

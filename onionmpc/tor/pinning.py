@@ -1,0 +1,271 @@
+"""Pins the layer guards: draws them, keeps them on disk from run to run, and sets them in a tor while it lives.
+
+Knows tor's options for them and what else may have been done with these. Does not know the rules of drawing
+(layers.py), nor how long a circuit turns out to be (circuits.py). Source: tor's man page, HSLayer2Nodes and
+HSLayer3Nodes; control-spec.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random, SystemRandom
+
+import msgspec
+
+from onionmpc.errors import TorError, TorFailed, UnsafeSetting, UsageError
+from onionmpc.files import lock, private_directory, write_private
+from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.layers import STANDARD_HINT, Family, Layers, renewed
+from onionmpc.tor.relays import parse_family, parse_relays
+
+LAYERS_NAME = "layers.json"
+# The option that pins any relay beside the guard. At its default the consensus decides, which says yes; 1 is yes
+# whatever the consensus says.
+PINNING = "VanguardsLiteEnabled"
+LAYER_2_NODES, LAYER_3_NODES = "HSLayer2Nodes", "HSLayer3Nodes"
+# Lives are counted by the clock of the wall, which may jump, and timers of a machine that sleeps are late: so we look
+# again after this time at the latest. It also bounds how long options stay away that a SIGHUP took.
+LOOK_AGAIN_S = 600.0
+# A tor that does not answer is about to be given up; nobody has to wait for it.
+UNDO_TIMEOUT_S = 5.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStore:
+    """The file in which layers are kept. It holds fingerprints of relays and times, and nothing of parties."""
+
+    path: Path
+
+    def read(self) -> Layers:
+        """Return the layers of the last run, empty if there was none.
+
+        Raises:
+            ValueError: the file is damaged, or of another version.
+        """
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=Layers)
+        except FileNotFoundError:
+            return Layers()
+        except OSError as error:
+            raise ValueError(error.strerror) from error
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from error
+
+    def write(self, layers: Layers) -> None:
+        """Keep layers.
+
+        Raises:
+            UsageError: the disk is full, or the directory cannot be written.
+        """
+        write_private(self.path, msgspec.json.format(msgspec.json.encode(layers)) + b"\n")
+
+
+def profile_store(profile: Path) -> LayerStore:
+    """Return the store of one of our own tors; whoever holds the profile, holds it."""
+    return LayerStore(profile / LAYERS_NAME)
+
+
+@contextlib.contextmanager
+def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
+    """Lock and return the store for a tor that runs already.
+
+    Layers that were drawn anew in each run would sooner or later hold a relay of the adversary's, as with guards.
+
+    Args:
+        base: where these stores are; made if need be, closed to others.
+        endpoint: which tor.
+    Raises:
+        UsageError: another party of this machine keeps this tor's layers.
+    """
+    directory = private_directory(private_directory(base) / hashlib.sha256(str(endpoint).encode()).hexdigest()[:16])
+    with lock(directory / "lock") as ours:
+        if not ours:
+            raise UsageError(
+                f"another party lengthens the circuits of the tor at {endpoint} now",
+                hint="wait for its end, or leave --control out: onionmpc then starts a tor of its own",
+            )
+        yield LayerStore(directory / LAYERS_NAME)
+
+
+async def check_pinning(control: Control) -> None:
+    """Refuse a tor that was told to pin no relay but its guard: any peer could find out that guard in minutes.
+
+    Raises:
+        UnsafeSetting: it was.
+        TorFailed: tor cannot be asked.
+    """
+    with contextlib.suppress(CommandRefused):  # a filter before the control port (Tails, Whonix); these tors do pin
+        _check_pinning(await _options(control))
+
+
+def _check_pinning(options: dict[str, str]) -> None:
+    if options.get(PINNING) == "0":
+        raise UnsafeSetting(
+            f"{PINNING} is 0 in this tor, so it draws the relay next to its guard anew for each circuit",
+            hint=f"remove {PINNING} from its torrc",
+        )
+
+
+async def _options(control: Control) -> dict[str, str]:
+    """Return what is set of our options; those at their default are left out. Source: control-spec, "GETCONF"."""
+    lines = (await control.command(f"GETCONF {PINNING} {LAYER_2_NODES} {LAYER_3_NODES}")).splitlines()
+    return {name: value for name, is_set, value in (line.partition("=") for line in lines) if is_set and value}
+
+
+class Pinning:
+    """The layer guards of one life of a tor; made by `pinned_layers`.
+
+    Attributes:
+        layers: those that are set.
+    """
+
+    def __init__(
+        self, control: Control, store: LayerStore, layers: Layers, now: Callable[[], float], random: Random
+    ) -> None:
+        self.layers = layers
+        self._control = control
+        self._store = store
+        self._now = now
+        self._random = random
+        self._applying = asyncio.Lock()
+
+    async def apply(self) -> None:
+        """Renew the guards whose time has come, and set them all, whatever is set now.
+
+        To set what is set already changes nothing in tor. Joined circuits stay as they are in any case; it is new ones
+        that are built through the guards set now.
+
+        Raises:
+            TorFailed: the consensus has too few relays, or tor refuses.
+            UsageError: the layers cannot be written.
+        """
+        async with self._applying:
+            try:
+                # In a thread: stem needs a quarter of a second for the public consensus, and there are peers to hear.
+                relays = await asyncio.to_thread(parse_relays, "\n".join(await self._control.get_lines("ns/all")))
+                layers = await renewed(self.layers, relays, int(self._now()), self._random, self._family_of)
+                if layers != self.layers:
+                    # Before they are used: what a killed run used, the next one uses too.
+                    self._store.write(layers)
+                self.layers = layers
+                await self._control.command(f"SETCONF {PINNING}=1 {_settings(layers)}")
+            except CommandRefused as error:
+                raise _will_not(error) from error
+
+    async def keep(self, tell: Tell) -> None:
+        """Apply the layers again when a guard's life ends, and every few minutes for what else may have changed.
+
+        No event says so as well. A relay that left the consensus is one that tor does without until then.
+        """
+        wait_s = self._wait_s()
+        while True:
+            await asyncio.sleep(wait_s)
+            try:
+                await self.apply()
+                wait_s = self._wait_s()
+            except (TorError, UsageError) as error:
+                if self._control.closed.done():
+                    return
+                # The guards of before stay set: that others cannot be drawn is no reason to go without.
+                tell(f"the layer guards stay as they are: {error.message}")
+                wait_s = LOOK_AGAIN_S
+
+    def _wait_s(self) -> float:
+        return min(max(0.0, self.layers.next_end_s - self._now()), LOOK_AGAIN_S)
+
+    async def _family_of(self, fingerprint: str) -> Family | None:
+        try:
+            return parse_family(await self._control.get_info(f"md/id/{fingerprint}"))
+        except CommandRefused:
+            return None
+
+
+@contextlib.asynccontextmanager
+async def pinned_layers(
+    control: Control,
+    store: LayerStore,
+    tell: Tell,
+    *,
+    foreign: bool,
+    now: Callable[[], float] = time.time,
+    random: Random | None = None,
+) -> AsyncIterator[Pinning]:
+    """Have one life of a tor build its onion circuits through layer guards, and see to it that they stay set.
+
+    Args:
+        control: a tor that has a consensus.
+        store: where the layers are kept from life to life.
+        tell: called with words about what goes wrong meanwhile.
+        foreign: the tor runs on without us, so its options are put back at the end.
+        now: seconds since 1970.
+        random: the system's own, except in tests.
+    Raises:
+        UnsafeSetting: tor was told to pin no relay, or somebody else sets its layers.
+        TorFailed: the consensus has too few relays, or tor refuses.
+        UsageError: the layers cannot be written.
+    """
+    try:
+        layers = store.read()
+    except ValueError as error:
+        tell(f"the layer guards of before cannot be read, so others are drawn: {error}")
+        layers = Layers()
+    try:
+        before = await _options(control)
+    except CommandRefused as error:
+        raise _will_not(error) from error
+    _check_pinning(before)
+    _check_unclaimed(before, layers)
+    pinning = Pinning(control, store, layers, now, random or SystemRandom())
+    async with contextlib.AsyncExitStack() as stack:
+        if foreign:
+            stack.push_async_callback(_put_back, control, before)
+        await pinning.apply()
+        keeping = asyncio.create_task(pinning.keep(tell))
+        stack.push_async_callback(_cancel, keeping)
+        yield pinning
+
+
+def _check_unclaimed(options: dict[str, str], ours: Layers) -> None:
+    """Refuse layers that somebody else has set; those that a killed run of ours has left are ours."""
+    for name, guards in ((LAYER_2_NODES, ours.layer2), (LAYER_3_NODES, ours.layer3)):
+        theirs = {word.strip("$").upper() for word in options.get(name, "").split(",") if word}
+        if theirs and theirs != {guard.fingerprint for guard in guards}:
+            raise UnsafeSetting(
+                f"{name} is set in this tor already, by its torrc or by another program, and we would replace it",
+                hint="remove it there, use --circuit-length standard, or leave --control out",
+            )
+
+
+async def _put_back(control: Control, before: dict[str, str]) -> None:
+    """Set our options as they were; the layers were not set, or they were ours."""
+    pinning = f"{PINNING}={before[PINNING]}" if PINNING in before else PINNING
+    with contextlib.suppress(TorFailed, TimeoutError):
+        async with asyncio.timeout(UNDO_TIMEOUT_S):
+            await control.command(f"RESETCONF {LAYER_2_NODES} {LAYER_3_NODES} {pinning}")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+def _settings(layers: Layers) -> str:
+    return " ".join(
+        f"{name}={','.join(guard.fingerprint for guard in guards)}"
+        for name, guards in ((LAYER_2_NODES, layers.layer2), (LAYER_3_NODES, layers.layer3))
+    )
+
+
+def _will_not(error: CommandRefused) -> TorFailed:
+    return TorFailed(f"layer guards cannot be pinned: {error.message}", hint=STANDARD_HINT)

@@ -330,16 +330,20 @@ def _is_neutral(point: Point) -> bool:
 # --- The key file -------------------------------------------------------------------------------------------
 # Four lines of ASCII, each ended by one LF (docs/PROTOCOL.md section 1):
 #
-#     onionmpc identity 1
+#     onionmpc identity 1             or  onionmpc exposed identity 1
 #     onion <address>
 #     seal none                       or  seal scrypt <salt, 16 bytes> <nonce, 12 bytes>
 #     key <seed, 32 bytes>            or  key <sealed seed, 48 bytes>
+#
+# An exposed identity is for circuit length short alone: its service shows an IP address. It is made so and stays so,
+# since a key that was ever tied to an address is anonymous nowhere.
 #
 # The address stands in the clear so that listing identities asks for no passphrase; it is bound to the seed,
 # which must give that address. Bytes are in base64 with padding. There is one spelling of each file: whatever
 # a careless editor or a bad disk does to it is noticed.
 
 KEY_FILE_LABEL = b"onionmpc identity "
+EXPOSED_LABEL = b"onionmpc exposed identity "
 KEY_FILE_VERSION = b"1"
 KEY_FILE_LINES = 4
 
@@ -359,32 +363,39 @@ class KeyFileFacts:
     Attributes:
         onion: the address; in a sealed file it is a claim until the file is opened.
         sealed: whether opening it takes a passphrase.
+        exposed: whether it is for circuit length short, and for no other.
     """
 
     onion: Onion
     sealed: bool
+    exposed: bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _KeyFile:
     header: bytes  # the first three lines: what the seal authenticates
+    exposed: bool
     onion: Onion
     salt_and_nonce: tuple[bytes, bytes] | None
     key: bytes
 
 
-def encode_key_file(identity: Identity, passphrase: bytes | None, salt: bytes, nonce: bytes) -> bytes:
+def encode_key_file(
+    identity: Identity, passphrase: bytes | None, salt: bytes, nonce: bytes, *, exposed: bool = False
+) -> bytes:
     """Write an identity as a key file, sealed if there is a passphrase.
 
     Args:
         passphrase: any bytes but none at all, or None for a file that only its mode protects.
         salt: 16 fresh random bytes, unused without a passphrase.
         nonce: 12 fresh random bytes, unused without a passphrase.
+        exposed: it is for circuit length short, and for no other.
 
     Raises:
         ValueError: the passphrase is empty, or the salt or nonce has another length.
     """
-    label = KEY_FILE_LABEL + KEY_FILE_VERSION + b"\nonion " + identity.onion.encode("ascii") + b"\n"
+    kind = EXPOSED_LABEL if exposed else KEY_FILE_LABEL
+    label = kind + KEY_FILE_VERSION + b"\nonion " + identity.onion.encode("ascii") + b"\n"
     if passphrase is None:
         return label + b"seal none\nkey " + base64.b64encode(identity.seed) + b"\n"
     if not passphrase or len(salt) != SALT_BYTES or len(nonce) != NONCE_BYTES:
@@ -403,7 +414,7 @@ def describe_key_file(content: bytes) -> KeyFileFacts:
     file = _parse_key_file(content)
     if file.salt_and_nonce is None:
         _identity_of(file.key, file.onion)
-    return KeyFileFacts(onion=file.onion, sealed=file.salt_and_nonce is not None)
+    return KeyFileFacts(onion=file.onion, sealed=file.salt_and_nonce is not None, exposed=file.exposed)
 
 
 def decode_key_file(content: bytes, passphrase: bytes | None) -> Identity:
@@ -448,11 +459,13 @@ def _identity_of(seed: bytes, onion: Onion) -> Identity:
 
 def _parse_key_file(content: bytes) -> _KeyFile:
     first_line = content.partition(b"\n")[0]
-    if not content or not (first_line.startswith(KEY_FILE_LABEL) or KEY_FILE_LABEL.startswith(content)):
+    labels = (KEY_FILE_LABEL, EXPOSED_LABEL)
+    label = next((label for label in labels if first_line.startswith(label) or label.startswith(content)), None)
+    if not content or label is None:
         raise InvalidIdentityFile("this is not a key file of onionmpc", hint="its first line is another")
     if b"\r" in content:
         raise _altered("its lines end in CR LF, expected LF")
-    version = first_line.removeprefix(KEY_FILE_LABEL)
+    version = first_line.removeprefix(label)
     if version != KEY_FILE_VERSION and b"\n" in content:
         raise InvalidIdentityFile(
             f"the key file is of version {version[:20].decode('ascii', 'replace')!a}, expected "
@@ -477,6 +490,7 @@ def _parse_key_file(content: bytes) -> _KeyFile:
         raise _altered("its third line says neither how it is sealed nor that it is not")
     return _KeyFile(
         header=b"".join(line + b"\n" for line in lines[:3]),
+        exposed=label == EXPOSED_LABEL,
         onion=_decode_onion(b" ".join(_fields(lines[1], b"onion"))),
         salt_and_nonce=salt_and_nonce,
         key=_decode_base64(b" ".join(_fields(lines[3], b"key")), key_bytes),

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from onionmpc import identity
 from onionmpc.cli.identities import ask_passphrase
 from onionmpc.cli.main import cli
-from onionmpc.errors import InvalidIdentityFile, UsageError
+from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
 from onionmpc.identity import parse_onion
 from onionmpc.session import keystore
 
@@ -38,6 +38,20 @@ def test_new_prints_the_address_alone() -> None:
     assert result.stdout == keystore.describe("alice").onion + "\n"
     assert result.stderr == ""
     assert not keystore.describe("alice").sealed
+
+
+def test_an_identity_for_short_is_made_so_and_shown_so() -> None:
+    run("new", "alice", "--for-short", "--passphrase", typed="open sesame\nopen sesame\n")
+    run("new", "bob")
+    assert json.loads(run("show", "alice", "--json").stdout)["exposed"] is True
+    first, second = run("list").stdout.splitlines()
+    assert first.endswith("sealed  for short")
+    assert second.endswith("open")
+    assert keystore.load("alice", lambda: b"open sesame", exposed=True)
+    with pytest.raises(UnsafeSetting, match="is for circuit length short"):
+        keystore.load("alice", lambda: b"open sesame")
+    with pytest.raises(UnsafeSetting, match="IP address"):
+        keystore.load("bob", lambda: b"", exposed=True)
 
 
 def test_new_with_passphrase_asks_twice_on_stderr_without_echo() -> None:

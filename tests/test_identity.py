@@ -416,7 +416,7 @@ def test_open_key_file_reads_back(seed: bytes) -> None:
     one = Identity(seed)
     content = encode_key_file(one, None, SALT, NONCE)
     assert decode_key_file(content, None) == one
-    assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=False)
+    assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=False, exposed=False)
 
 
 # HMAC fills short keys up with zeros, so "x" and "x\0" are one passphrase to scrypt. Nobody can type the second.
@@ -439,7 +439,7 @@ def test_sealed_key_file_reads_back_under_its_passphrase_only(
         patch.setattr(module, "SCRYPT_N", 2)
         content = encode_key_file(one, passphrase, salt, nonce)
         assert decode_key_file(content, passphrase) == one
-        assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=True)
+        assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=True, exposed=False)
         if wrong != passphrase:
             with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
                 decode_key_file(content, wrong)

@@ -33,12 +33,12 @@ def never() -> bytes:
 def test_created_identity_is_loaded_again() -> None:
     made = keystore.create("alice", None)
     assert keystore.load("alice", never) == made
-    assert keystore.describe("alice") == identity.KeyFileFacts(made.onion, sealed=False)
+    assert keystore.describe("alice") == identity.KeyFileFacts(made.onion, sealed=False, exposed=False)
 
 
 def test_sealed_identity_is_described_without_its_passphrase_and_loaded_with_it() -> None:
     made = keystore.create("alice", b"passphrase")
-    assert keystore.describe("alice") == identity.KeyFileFacts(made.onion, sealed=True)
+    assert keystore.describe("alice") == identity.KeyFileFacts(made.onion, sealed=True, exposed=False)
     assert keystore.load("alice", lambda: b"passphrase") == made
     with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
         keystore.load("alice", lambda: b"another")

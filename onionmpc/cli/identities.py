@@ -5,6 +5,7 @@ Knows what to print and how to ask for a passphrase. Does not know key files: th
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import unicodedata
@@ -39,13 +40,14 @@ def identities() -> None:
 @identities.command()
 @click.argument("name")
 @click.option("--passphrase", is_flag=True, help="Seal the key file with a passphrase, asked for each time it is used.")
-def new(name: str, passphrase: bool) -> None:
+@click.option("--for-short", is_flag=True, help="For --circuit-length short, which shows an IP address, alone.")
+def new(name: str, passphrase: bool, for_short: bool) -> None:
     """Make an identity, keep it under NAME and print its address.
 
     NAME is for you alone and never sent. The key file cannot be made again when it is lost: keep a copy of it if the
     address matters. Without --passphrase, whoever reads the file is you.
     """
-    identity = keystore.create(name, ask_passphrase(new=True) if passphrase else None)
+    identity = keystore.create(name, ask_passphrase(new=True) if passphrase else None, exposed=for_short)
     click.echo(identity.onion)
 
 
@@ -53,7 +55,7 @@ def new(name: str, passphrase: bool) -> None:
 def list_identities() -> None:
     """List your identities and their addresses.
 
-    Each line: name, address, and whether a passphrase seals it. Asks for none.
+    Each line: name, address, whether a passphrase seals it, and whether it is for circuit length short. Asks for none.
     """
     names = keystore.list_names()
     width = max(map(len, names), default=0)
@@ -64,14 +66,15 @@ def list_identities() -> None:
             # One damaged file must not hide the others.
             click.echo(f"{name}: {error.message}", err=True)
             continue
-        click.echo(f"{name:{width}}  {facts.onion}  {'sealed' if facts.sealed else 'open'}")
+        exposed = "  for short" if facts.exposed else ""
+        click.echo(f"{name:{width}}  {facts.onion}  {'sealed' if facts.sealed else 'open'}{exposed}")
     if not names:
         click.echo('you keep no identity; "onionmpc id new NAME" makes one', err=True)
 
 
 @identities.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON: name, onion, sealed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON: name, onion, sealed, exposed.")
 def show(name: str, as_json: bool) -> None:
     """Show the address of NAME, and a QR code of it.
 
@@ -80,7 +83,7 @@ def show(name: str, as_json: bool) -> None:
     """
     facts = keystore.describe(name)
     if as_json:
-        click.echo(json.dumps({"name": name, "onion": facts.onion, "sealed": facts.sealed}))
+        click.echo(json.dumps({"name": name, **dataclasses.asdict(facts)}))
         return
     click.echo(facts.onion)
     click.echo(_qr_code(facts.onion), err=True, nl=False)

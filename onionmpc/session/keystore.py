@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onionmpc import files
-from onionmpc.errors import InvalidIdentityFile, UsageError
+from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
 from onionmpc.identity import (
     NONCE_BYTES,
     SALT_BYTES,
@@ -35,8 +35,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_FILE_BYTES = 4096  # ten times the longest key file
 
 
-def create(name: str, passphrase: bytes | None) -> Identity:
+def create(name: str, passphrase: bytes | None, *, exposed: bool = False) -> Identity:
     """Make a new identity and keep it under `name`, sealed if there is a passphrase.
+
+    Args:
+        exposed: it is for circuit length short, and for no other.
 
     Raises:
         UsageError: the name cannot be one or is taken, the passphrase is empty, or the directory cannot be used.
@@ -47,7 +50,9 @@ def create(name: str, passphrase: bytes | None) -> Identity:
     files.private_directory(files.state_directory())
     directory = files.private_directory(_directory())
     identity = Identity(secrets.token_bytes(SEED_BYTES))
-    content = encode_key_file(identity, passphrase, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES))
+    content = encode_key_file(
+        identity, passphrase, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES), exposed=exposed
+    )
     path = directory / (name + SUFFIX)
     # The lock, since the write that is safe against a full disk replaces what is there: between looking and writing,
     # no other process may create the same name. A lost key cannot be made again.
@@ -60,19 +65,31 @@ def create(name: str, passphrase: bytes | None) -> Identity:
     return identity
 
 
-def load(name: str, ask_passphrase: Callable[[], bytes]) -> Identity:
+def load(name: str, ask_passphrase: Callable[[], bytes], *, exposed: bool = False) -> Identity:
     """Open an identity.
 
     Args:
         ask_passphrase: called once, and only if the key file is sealed.
+        exposed: whether it is to be used at circuit length short.
 
     Raises:
         UsageError: the name cannot be one, or the directory is open to others.
+        UnsafeSetting: the identity is for other levels.
         InvalidIdentityFile: there is none of that name, others may read it, it is damaged, or the passphrase is wrong.
     """
     content = _read(name)
-    sealed = describe_key_file(content).sealed
-    return decode_key_file(content, ask_passphrase() if sealed else None)
+    facts = describe_key_file(content)
+    if exposed and not facts.exposed:
+        raise UnsafeSetting(
+            f"the identity {name} is for anonymous sessions, and short would tie it to this machine's IP address",
+            hint="onionmpc id new NAME --for-short makes one that may be",
+        )
+    if facts.exposed and not exposed:
+        raise UnsafeSetting(
+            f"the identity {name} is for circuit length short: whoever met it can know its IP address",
+            hint="take part with --circuit-length short, or under another identity",
+        )
+    return decode_key_file(content, ask_passphrase() if facts.sealed else None)
 
 
 @contextlib.contextmanager

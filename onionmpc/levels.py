@@ -1,0 +1,52 @@
+"""The levels: how long a party makes its own half of every circuit.
+
+Knows their order and what each promises in relays. Does not know tor: how a level is brought about, and measured, is
+onionmpc.tor's to know. What a level buys: docs/THREATS.md.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from dataclasses import dataclass
+
+
+@functools.total_ordering
+class Level(enum.Enum):
+    """A circuit length; the order is that of privacy."""
+
+    SHORT = "short"
+    STANDARD = "standard"
+    LONG = "long"
+
+    def __lt__(self, other: Level) -> bool:
+        """Return whether this level protects less."""
+        order = list(Level)
+        return order.index(self) < order.index(other)
+
+    @property
+    def promise(self) -> Promise:
+        """Below how many relays of our own no circuit may carry a stream."""
+        return _PROMISES[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Relays on this party's side of a circuit, the rendezvous point included.
+
+    Attributes:
+        dialled: of a circuit that this party dialled.
+        accepted: of one that it was dialled on.
+    """
+
+    dialled: int
+    accepted: int
+
+
+# C the dialler, S the service, G the guard, L2 and L3 pinned layers, M any relay, R the rendezvous point.
+# Source: tor's circuitbuild.c, route_len_for_purpose; measured with tor 0.4.9.11.
+_PROMISES = {
+    Level.SHORT: Promise(dialled=3, accepted=1),  # C-G-L2-R and S-R
+    Level.STANDARD: Promise(dialled=3, accepted=4),  # C-G-L2-R and S-G-L2-M-R
+    Level.LONG: Promise(dialled=4, accepted=5),  # C-G-L2-L3-R and S-G-L2-L3-M-R
+}

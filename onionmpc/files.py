@@ -21,7 +21,9 @@ from onionmpc.errors import UsageError
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 # Directories of other kinds, and those of versions that held no lock, begin with "onionmpc-".
-SOCKETS_PREFIX = "onionmpc."
+TEMPORARY_PREFIX = "onionmpc."
+# A tmpfs on every Linux.
+MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 def state_directory() -> Path:
@@ -60,9 +62,24 @@ def socket_directory() -> Iterator[Path]:
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     usable = runtime and len(runtime) < 40 and os.access(runtime, os.W_OK)
-    base = Path(runtime if usable else "/tmp")  # noqa: S108
+    with _temporary_directory(Path(runtime if usable else "/tmp")) as directory:  # noqa: S108
+        yield directory
+
+
+@contextlib.contextmanager
+def memory_directory(otherwise: Path) -> Iterator[Path]:
+    """A private directory for a key that another program insists on reading from a file; removed at the end.
+
+    In memory where this machine has a file system for that; below `otherwise`, on the disk, where it has none.
+    """
+    with _temporary_directory(MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else otherwise) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def _temporary_directory(base: Path) -> Iterator[Path]:
     _remove_leftovers(base)
-    made = Path(tempfile.mkdtemp(prefix=f".{SOCKETS_PREFIX}", dir=base))
+    made = Path(tempfile.mkdtemp(prefix=f".{TEMPORARY_PREFIX}", dir=base))
     with lock(made, is_directory=True):
         # Others look at it only from now on, and find it locked.
         directory = made.rename(base / made.name.removeprefix("."))
@@ -74,7 +91,7 @@ def socket_directory() -> Iterator[Path]:
 
 def _remove_leftovers(base: Path) -> None:
     """Remove what runs of ours left that were killed: directories that nobody holds."""
-    for directory in base.glob(f"{SOCKETS_PREFIX}*"):
+    for directory in base.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):  # another of us was faster
             status = directory.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not is_held(directory):

@@ -137,7 +137,7 @@ async def a_large_transfer_waits_for_its_reader(pair: Pair) -> None:
 
 async def own_paths_meet_at_the_rendezvous_point_or_are_none(pair: Pair) -> None:
     dialled, accepted = await pair.connect()
-    ours = await pair.dialler.dialled_path(dialled)
+    ours = dialled.path
     theirs = await pair.listener.accepted_path("0" * 40 if ours is None else ours.rendezvous)
     if ours is None:
         assert theirs is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tor.circuits import accepted_path, dialled_path, has_introductions, parse_circuits
+from onionmpc.tor.circuits import accepted_path, dialled_circuit, has_introductions, parse_circuits
 
 G, L, M, R = (letter * 40 for letter in "ABCD")
 ONION = "xbt5sietg333te4c5l3osutfoidrpmtpmhbk6vajjysb4rjnggxq62ad"
@@ -48,9 +48,12 @@ def test_a_dialled_circuit_is_found_by_its_user_name() -> None:
             ]
         )
     )
-    assert dialled_path(circuits, ALICE) == OwnPath(3, R)
-    assert dialled_path(circuits, BOB) == OwnPath(4, R)
-    assert dialled_path(circuits, "") is None
+    alice, bob = dialled_circuit(circuits, ALICE), dialled_circuit(circuits, BOB)
+    assert alice is not None
+    assert alice.own_path == OwnPath(3, R)
+    assert bob is not None
+    assert bob.own_path == OwnPath(4, R)
+    assert dialled_circuit(circuits, "") is None
 
 
 def test_an_accepted_circuit_is_found_by_its_rendezvous_point() -> None:

@@ -23,7 +23,7 @@ from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
-from onionmpc.tor.onion import add_service, is_lost
+from onionmpc.tor.onion import EphemeralService, is_lost
 from onionmpc.tor.process import own_tor
 from onionmpc.tor.profile import data_directory, free_profile
 
@@ -110,7 +110,7 @@ async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause
         first = network.life
         dialled = await Retrying(network).dial(peer.onion, DEADLINE_S), await peer.arrived.get()
         accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
-        assert await network.dialled_path(dialled[0]) is not None
+        assert dialled[0].path is not None
         restored = asyncio.create_task(network.restored())
         lose(await process_of(network))
 
@@ -123,7 +123,6 @@ async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause
         if network.life is None:
             with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
                 await network.dial(peer.onion, DEADLINE_S)
-            assert await network.dialled_path(dialled[0]) is None
             assert await network.accepted_path("0" * 40) is None
         await restored
 
@@ -313,7 +312,7 @@ async def refreshed(network: TorNetwork) -> None:
 async def until_found(network: TorNetwork, identity: Identity) -> None:
     """Wait until the service that was made anew can be found."""
     assert network.life is not None
-    while await is_lost(network.life.control, identity):
+    while await is_lost(EphemeralService(network.life.control, identity)):
         await asyncio.wait({network.died}, timeout=0.1)
 
 
@@ -327,7 +326,7 @@ def test_a_service_that_the_directories_forgot_is_published_again(
         async def pretend(control: Control, identity: Identity, target: str, *_: object) -> None:
             # tor takes note of when it has published, and tells the directories nothing.
             await control.command("SETCONF PublishHidServDescriptors=0")
-            await add_service(control, identity, target)
+            await EphemeralService(control, identity).add(target)
             # A revision is counted with an upload, and nothing else tells of it.
             key = f"hs/service/desc/id/{identity.onion.removesuffix('.onion')}"
             while "revision-counter 0" in await control.get_info(key):
@@ -341,7 +340,7 @@ def test_a_service_that_the_directories_forgot_is_published_again(
             await network.life.control.command("SETCONF PublishHidServDescriptors=1")
             with pytest.raises(PeerUnreachable, match="its descriptor is not there"):
                 await peer.network.dial(identity.onion, DEADLINE_S)
-            assert await is_lost(network.life.control, identity)
+            assert await is_lost(EphemeralService(network.life.control, identity))
             await refreshed(network)
             await until_found(network, identity)
             await peer.dials(identity, arrived)
@@ -361,7 +360,7 @@ def test_a_service_that_lost_its_introduction_points_gets_others_and_keeps_its_s
             stream, accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
             assert network.life is not None
             await lose_introductions(network.life.control, identity)
-            assert await is_lost(network.life.control, identity)
+            assert await is_lost(EphemeralService(network.life.control, identity))
             await refreshed(network)
             await until_found(network, identity)
             await peer.dials(identity, arrived)

@@ -59,11 +59,8 @@ class Retrying:
     """A Network whose dials are tried a few times, as the mesh does: the first try over tor may fail for no reason."""
 
     def __init__(self, network: TorNetwork) -> None:
-        self.listen, self.dialled_path, self.accepted_path = (
-            network.listen,
-            network.dialled_path,
-            network.accepted_path,
-        )
+        self.level = network.level
+        self.listen, self.accepted_path = network.listen, network.accepted_path
         self.restored, self.refresh = network.restored, network.refresh
         self._network = network
 
@@ -99,7 +96,7 @@ def test_contract(shared: tuple[asyncio.Runner, Pair], fact: Fact) -> None:
 def test_each_side_counts_its_own_relays(shared: tuple[asyncio.Runner, Pair]) -> None:
     async def main(pair: Pair) -> None:
         dialled, accepted = await pair.connect()
-        ours = await pair.dialler.dialled_path(dialled)
+        ours = dialled.path
         assert ours is not None
         theirs = await pair.listener.accepted_path(ours.rendezvous)
         assert theirs is not None

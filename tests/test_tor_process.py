@@ -37,7 +37,7 @@ from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.life import Progress
 from onionmpc.tor.log import TorLog
 from onionmpc.tor.network import TorOptions, tor_network
-from onionmpc.tor.onion import VIRTUAL_PORT, add_service, is_lost, publish, remove_service
+from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, is_lost, publish
 from onionmpc.tor.probe import Kind, probe
 from onionmpc.tor.process import OwnTor, own_tor
 from onionmpc.tor.profile import data_directory, free_profile, named_profile
@@ -437,9 +437,9 @@ def test_what_is_not_published_in_time_is_told_and_can_be_removed(base: Path) ->
     async def main() -> tuple[str, str]:
         async with running(base) as (_, control, _):
             with pytest.raises(OnionNotPublished, match=r"taken by 0 of 0 directories in 0\.2 s"):
-                await publish(control, IDENTITY, "127.0.0.1:1", lambda percent, words: None, 0.2)
+                await publish(EphemeralService(control, IDENTITY), "127.0.0.1:1", lambda percent, words: None, 0.2)
             there = await control.get_info("onions/current")
-            await remove_service(control, IDENTITY)
+            await EphemeralService(control, IDENTITY).remove()
             return there, await control.get_info("onions/current")
 
     assert asyncio.run(main()) == (IDENTITY.onion.removesuffix(".onion"), "")
@@ -449,8 +449,8 @@ def test_what_is_not_published_in_time_is_told_and_can_be_removed(base: Path) ->
 def test_an_identity_that_runs_already_is_refused(base: Path) -> None:
     async def main() -> None:
         async with running(base) as (_, control, _):
-            await add_service(control, IDENTITY, "127.0.0.1:1")
-            await add_service(control, IDENTITY, "127.0.0.1:1")
+            await EphemeralService(control, IDENTITY).add("127.0.0.1:1")
+            await EphemeralService(control, IDENTITY).add("127.0.0.1:1")
 
     with pytest.raises(TorFailed, match="this identity already runs in this tor"):
         asyncio.run(main())
@@ -460,8 +460,8 @@ def test_an_identity_that_runs_already_is_refused(base: Path) -> None:
 def test_a_service_without_introduction_points_is_lost(base: Path) -> None:
     async def main() -> bool:
         async with running(base) as (_, control, _):
-            await add_service(control, IDENTITY, "127.0.0.1:1")
-            return await is_lost(control, IDENTITY)
+            await EphemeralService(control, IDENTITY).add("127.0.0.1:1")
+            return await is_lost(EphemeralService(control, IDENTITY))
 
     assert asyncio.run(main())
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from onionmpc.errors import PeerUnreachable, TorFailed
 from onionmpc.identity import Onion
+from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
 
@@ -28,9 +29,11 @@ class DirectNetwork:
     Args:
         directory: shared by all parties, mode 0700.
         onion: the address that this party listens as.
+        level: what to call the length of its circuits, of which there are none.
     """
 
-    def __init__(self, directory: Path, onion: Onion) -> None:
+    def __init__(self, directory: Path, onion: Onion, level: Level = Level.STANDARD) -> None:
+        self.level = level
         self._directory = directory
         self._onion = onion
         self._open = contextlib.AsyncExitStack()
@@ -62,10 +65,6 @@ class DirectNetwork:
             raise PeerUnreachable(f"no answer within {timeout_s:g} s") from None
         except OSError as error:
             raise PeerUnreachable(f"nobody listens there ({error.strerror})") from error
-
-    async def dialled_path(self, stream: Stream) -> OwnPath | None:  # noqa: ARG002 (no circuits here)
-        """See `Network.dialled_path`."""
-        return None
 
     async def accepted_path(self, rendezvous: str) -> OwnPath | None:  # noqa: ARG002 (no circuits here)
         """See `Network.accepted_path`."""

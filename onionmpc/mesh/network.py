@@ -13,18 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onionmpc.identity import Onion
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stream:
-    """One connection to a peer: an asyncio reader and writer."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def close(self) -> None:
-        """Close the connection; never raises and never waits for the peer."""
-        self.writer.transport.abort()
+from onionmpc.levels import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +29,32 @@ class OwnPath:
     rendezvous: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """One connection to a peer: an asyncio reader and writer.
+
+    Attributes:
+        path: our part of its circuit, if we dialled it and it is known.
+    """
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    path: OwnPath | None = None
+
+    async def close(self) -> None:
+        """Close the connection; never raises and never waits for the peer."""
+        self.writer.transport.abort()
+
+
 OnStream = Callable[[Stream], Awaitable[None]]
 
 
 class Network(Protocol):
     """Carries streams between onion addresses."""
+
+    @property
+    def level(self) -> Level:
+        """How long this party's side of their circuits is."""
 
     async def listen(self, on_stream: OnStream) -> None:
         """Accept streams for our address from now on; each is served by `on_stream` in a task of its own.
@@ -56,16 +66,13 @@ class Network(Protocol):
         """
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
-        """Open a stream to a peer, over a fresh circuit each time.
+        """Open a stream to a peer, over a fresh circuit each time, none shorter than our level promises.
 
         Raises:
             PeerUnreachable: nobody answered within `timeout_s` seconds, or our own side cannot dial for the moment;
                 the message says what was seen.
             TorError: our own side cannot dial, and never will.
         """
-
-    async def dialled_path(self, stream: Stream) -> OwnPath | None:
-        """Return our part of the circuit under a stream that we dialled; None where it is not known."""
 
     async def accepted_path(self, rendezvous: str) -> OwnPath | None:
         """Return our part of the circuit that joins at this rendezvous point; None if we have no such circuit."""

@@ -23,6 +23,7 @@ class Circuit:
     """A circuit that carries, or can carry, streams of an onion service.
 
     Attributes:
+        id: tor's name for it.
         accepted: True on the service's side, False on the dialler's.
         onion: the service's address without ".onion".
         relays: fingerprints from the guard to the rendezvous point, 40 hex digits each.
@@ -30,11 +31,21 @@ class Circuit:
         created: tor's time of creation; sorts as text.
     """
 
+    id: str
     accepted: bool
     onion: str
     relays: tuple[str, ...]
     username: str
     created: str
+
+    @property
+    def own_path(self) -> OwnPath:
+        """What is told of it to others."""
+        return OwnPath(len(self.relays), self.relays[-1])
+
+    def is_of(self, onion: str) -> bool:
+        """Return whether it leads to, or from, this service."""
+        return self.onion == onion.removesuffix(".onion")
 
 
 def parse_circuits(text: str) -> list[Circuit]:
@@ -43,9 +54,9 @@ def parse_circuits(text: str) -> list[Circuit]:
     return sorted((circuit for circuit in found if circuit), key=lambda circuit: circuit.created)
 
 
-def dialled_path(circuits: Iterable[Circuit], username: str) -> OwnPath | None:
-    """Return our part of the circuit that was dialled with this SOCKS user name."""
-    return _path(circuit for circuit in circuits if not circuit.accepted and circuit.username == username)
+def dialled_circuit(circuits: Iterable[Circuit], username: str) -> Circuit | None:
+    """Return the circuit that was dialled with this SOCKS user name."""
+    return _newest(circuit for circuit in circuits if not circuit.accepted and circuit.username == username)
 
 
 def accepted_path(circuits: Iterable[Circuit], onion: str, rendezvous: str) -> OwnPath | None:
@@ -55,11 +66,10 @@ def accepted_path(circuits: Iterable[Circuit], onion: str, rendezvous: str) -> O
     follows from our own settings.
     """
     wanted = rendezvous.upper()
-    return _path(
-        circuit
-        for circuit in circuits
-        if circuit.accepted and circuit.onion == onion.removesuffix(".onion") and circuit.relays[-1] == wanted
+    found = _newest(
+        circuit for circuit in circuits if circuit.accepted and circuit.is_of(onion) and circuit.relays[-1] == wanted
     )
+    return found.own_path if found else None
 
 
 def has_introductions(text: str, onion: str) -> bool:
@@ -72,9 +82,13 @@ def has_introductions(text: str, onion: str) -> bool:
     )
 
 
-def _path(circuits: Iterable[Circuit]) -> OwnPath | None:
-    newest = max(circuits, key=lambda circuit: circuit.created, default=None)
-    return OwnPath(len(newest.relays), newest.relays[-1]) if newest else None
+def is_service_circuit(text: str, onion: str) -> bool:
+    """Tell whether a CIRC or CIRC_MINOR event is about a circuit that a peer of our service may have joined."""
+    return f"PURPOSE={SERVICE}" in text and f"REND_QUERY={onion.removesuffix('.onion')}" in text
+
+
+def _newest(circuits: Iterable[Circuit]) -> Circuit | None:
+    return max(circuits, key=lambda circuit: circuit.created, default=None)
 
 
 def _parse_circuit(line: str) -> Circuit | None:
@@ -84,6 +98,7 @@ def _parse_circuit(line: str) -> Circuit | None:
     if event.status != "BUILT" or not event.path or (event.purpose, event.hs_state) not in JOINED:
         return None
     return Circuit(
+        event.id,
         event.purpose == SERVICE,
         event.rend_query or "",
         tuple(fingerprint.upper() for fingerprint, _ in event.path),

@@ -70,6 +70,11 @@ class Keeper:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
+    def give_up(self, error: TorError) -> None:
+        """Offer no tor any more: this one does not do what it is to do."""
+        if not self.died.done():
+            self.died.set_result(error)
+
     def here(self) -> Life:
         """Return the tor of now.
 
@@ -77,10 +82,10 @@ class Keeper:
             PeerUnreachable: there is none now.
             TorError: there will be none.
         """
-        if self.life is not None:
-            return self.life
         if self.died.done():
             raise self.died.result()
+        if self.life is not None:
+            return self.life
         raise PeerUnreachable("our own tor is starting again")
 
     async def awaited(self, after: Life | None = None) -> Life:
@@ -140,7 +145,7 @@ class Keeper:
                         self._tell(DONE_PERCENT, f"tor is back after {loop.time() - began_s:.0f} s")
                         return life
         except TimeoutError:
-            self.died.set_result(
+            self.give_up(
                 TorFailed(
                     f"our tor was away for {self._patience_s:g} s, and is given up: {cause.message}", hint=cause.hint
                 )

@@ -11,17 +11,19 @@ import contextlib
 import os
 import shlex
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from stem.version import Version
 
 from onionmpc.errors import TorError, TorFailed, TorTooOld, UsageError
+from onionmpc.files import memory_directory, private_directory
 from onionmpc.tor.binary import OLDEST, install_hint, version_warning
 from onionmpc.tor.control import DONE_PERCENT, CommandRefused, Control, connection_gone, open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.process import OwnTor, own_tor
+from onionmpc.tor.profile import service_profile
 
 # How long tor's last words may take after its control connection broke.
 LAST_WORDS_S = 2.0
@@ -53,15 +55,39 @@ class Life:
         socks: where to dial.
         reaches_files: whether it can connect to a socket in a directory of ours.
         own: the process, if it is ours.
+        second: the tor that carries our service, where that is another one.
+        keys: where its service's key may lie.
     """
 
     control: Control
     socks: Endpoint
     reaches_files: bool = True
     own: OwnTor | None = None
+    second: Life | None = None
+    keys: Path | None = None
+
+    @property
+    def tors(self) -> tuple[Life, ...]:
+        """The tors of this life, the one that carries our service last."""
+        return (self,) if self.second is None else (self, self.second)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the way to one of its tors is lost."""
+        return any(tor.control.closed.done() for tor in self.tors)
 
     async def lost(self) -> TorError:
-        """Wait until this tor, or the way to it, is lost, and return why; one of our own that hangs is ended."""
+        """Wait until a tor of this life, or the way to it, is lost, and return why; our own that hangs is ended."""
+        losses = [asyncio.create_task(tor._lost()) for tor in self.tors]  # noqa: SLF001 (of our own kind)
+        try:
+            done, _ = await asyncio.wait(losses, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for loss in losses:
+                loss.cancel()
+            await asyncio.gather(*losses, return_exceptions=True)
+
+    async def _lost(self) -> TorError:
         hanging = asyncio.create_task(self._hanging())
         try:
             await asyncio.wait({hanging, self.control.closed}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,8 +106,9 @@ class Life:
         try:
             yield
         except TorFailed as error:
-            if self.control.closed.done():
-                raise await self._last_words() from error
+            for tor in self.tors:
+                if tor.control.closed.done():
+                    raise await tor._last_words() from error  # noqa: SLF001 (of our own kind)
             raise
 
     async def _hanging(self) -> None:
@@ -109,18 +136,37 @@ class Life:
 
 
 @contextlib.asynccontextmanager
-async def own_life(profile: Path, sockets: Path, extra_torrc: str, progress: OnProgress) -> AsyncIterator[Life]:
+async def own_life(
+    profile: Path, sockets: Path, extra_torrc: str, progress: OnProgress, *, exposed: bool = False
+) -> AsyncIterator[Life]:
     """Start a tor of our own, and end it; see `own_tor`.
 
     Raises:
         TorError: it cannot be started, or does not let us in.
     """
     progress(Progress("tor", 0, "starting tor"))
-    async with own_tor(profile, sockets, extra_torrc) as tor, open_control(tor.control) as control:
+    async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
         # tor ends the moment this connection does, should we be killed.
         await control.command("TAKEOWNERSHIP")
         progress(Progress("tor", DONE_PERCENT, _describe(tor.binary.version)))
         yield Life(control, tor.socks, own=tor)
+
+
+@contextlib.asynccontextmanager
+async def short_life(profile: Path, sockets: Path, extra_torrc: str, progress: OnProgress) -> AsyncIterator[Life]:
+    """Start two tors of our own: one to dial with, and one that shows our IP address to whoever dials us.
+
+    Raises:
+        TorError: one of them cannot be started, or does not let us in.
+    """
+    second_profile = private_directory(service_profile(profile))
+    second_sockets = private_directory(sockets / "service")
+    async with (
+        own_life(profile, sockets, extra_torrc, progress) as life,
+        own_life(second_profile, second_sockets, extra_torrc, progress, exposed=True) as second,
+    ):
+        with memory_directory(sockets) as keys:
+            yield replace(life, second=second, keys=keys)
 
 
 @contextlib.asynccontextmanager

@@ -10,24 +10,28 @@ import asyncio
 import collections
 import contextlib
 import functools
-import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from onionmpc.errors import OnionNotPublished, PeerUnreachable, TorError, TorFailed
+from onionmpc.errors import OnionNotPublished, PeerUnreachable, TorError, TorFailed, UnsafeSetting, UsageError
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.identity import Identity, Onion
+from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
-from onionmpc.tor import circuits
+from onionmpc.tor.circuits import accepted_path
+from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.dial import dial
 from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, parse_endpoint
 from onionmpc.tor.keeper import Keeper
-from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life
-from onionmpc.tor.onion import VIRTUAL_PORT, add_service, is_lost, look_up, publish, remove_service
+from onionmpc.tor.lengths import Lengths, circuits_of
+from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life, short_life
+from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Service, is_lost, look_up, publish
+from onionmpc.tor.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.profile import free_profile, named_profile
+from onionmpc.tor.single import SingleOnionService
 
 # How often to look whether our service is lost, and how long a new one may take to have its descriptor at all
 # directories; it has introduction points long before. After an outage tor can leave it without these for minutes, and
@@ -49,6 +53,9 @@ class TorOptions:
         bootstrap_timeout_s: from tor's start to a built circuit.
         publish_timeout_s: from then to a descriptor that a directory took.
         patience_s: how long tor may be away in one outage; the first start has no such patience.
+        level: how long our side of every circuit is to be.
+        or_standard: go on at that level where "long" cannot be had.
+        change_foreign_tor: whether the settings of a tor that runs already may be changed, until we leave.
     """
 
     control: str | None = None
@@ -58,6 +65,23 @@ class TorOptions:
     bootstrap_timeout_s: float = 180.0
     publish_timeout_s: float = 120.0
     patience_s: float = 600.0
+    level: Level = Level.STANDARD
+    or_standard: bool = False
+    change_foreign_tor: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be had, and what would be without effect."""
+        if self.or_standard and self.level is not Level.LONG:
+            raise UsageError("--or-standard needs --circuit-length long", hint="the others can always be had")
+        if self.change_foreign_tor and (self.control is None or self.level is not Level.LONG):
+            raise UsageError("--change-foreign-tor needs --control and --circuit-length long", hint="leave it out")
+        if self.level is Level.SHORT and self.control is not None:
+            raise UsageError("circuit length short needs tors of onionmpc's own", hint="leave --control out")
+        if self.level is Level.LONG and self.control and not (self.change_foreign_tor or self.or_standard):
+            raise UnsafeSetting(
+                "long changes the circuits of everyone who uses the tor at --control, and that was not allowed",
+                hint="--change-foreign-tor allows it until this party leaves; a tor of our own needs no leave",
+            )
 
 
 class TorNetwork:
@@ -73,12 +97,16 @@ class TorNetwork:
         progress: OnProgress,
         sockets: Path,
         begin: Callable[[], AbstractAsyncContextManager[Life]],
+        layers: LayerStore | None,
     ) -> None:
         self._identity = identity
         self._options = options
         self._progress = progress
         self._sockets = sockets
         self._begin = begin
+        self._store = layers
+        self._pinning: Pinning | None = None
+        self._may_fall_back = options.or_standard
         self._keeper = Keeper(
             self._one_life, options.patience_s, lambda percent, words: progress(Progress("tor", percent, words))
         )
@@ -89,7 +117,12 @@ class TorNetwork:
         self._dialling: collections.Counter[Onion] = collections.Counter()
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again_s = 0.0
-        self._usernames: weakref.WeakKeyDictionary[asyncio.StreamWriter, str] = weakref.WeakKeyDictionary()
+        self._lengths = Lengths(options.level, self._mend, self._keeper.give_up)
+
+    @property
+    def level(self) -> Level:
+        """How long our side of every circuit is; settled when `tor_network` yields."""
+        return self._lengths.level
 
     @property
     def life(self) -> Life | None:
@@ -132,10 +165,10 @@ class TorNetwork:
                 async with life.telling_why():
                     await self._publish(life, target)
             except OnionNotPublished:
-                await remove_service(life.control, self._identity)
+                await self._service(life).remove()
                 raise
             except TorFailed:
-                if not life.control.closed.done():
+                if not life.gone:
                     raise
                 life = await self._keeper.awaited(after=life)
             else:
@@ -157,17 +190,21 @@ class TorNetwork:
             raise
         finally:
             self._dialling[onion] -= 1
-        self._usernames[dialled.stream.writer] = dialled.username
-        return dialled.stream
-
-    async def dialled_path(self, stream: Stream) -> OwnPath | None:
-        """See `Network.dialled_path`."""
-        username = self._usernames.get(stream.writer)
-        return circuits.dialled_path(await self._circuits(), username) if username else None
+        try:
+            path = await self._lengths.check_dialled(life.control, dialled.username)
+        except (PeerUnreachable, TorFailed):
+            await dialled.stream.close()
+            raise
+        return replace(dialled.stream, path=path)
 
     async def accepted_path(self, rendezvous: str) -> OwnPath | None:
         """See `Network.accepted_path`."""
-        return circuits.accepted_path(await self._circuits(), self._identity.onion, rendezvous)
+        # tor may be on its way out; then the length stays unknown.
+        with contextlib.suppress(TorFailed):
+            if self.life is not None:
+                known = await circuits_of(self.life.tors[-1].control)
+                return accepted_path(known or (), self._identity.onion, rendezvous)
+        return None
 
     async def restored(self) -> None:
         """See `Network.restored`."""
@@ -185,29 +222,70 @@ class TorNetwork:
     async def _refresh(self, life: Life, target: str) -> None:
         is_new = asyncio.get_running_loop().time() < self._added_s + NEW_SERVICE_S
         with contextlib.suppress(TorError, TimeoutError):
-            if await is_lost(life.control, self._identity, is_new=is_new):
+            service = self._service(life)
+            if await is_lost(service, is_new=is_new):
                 # For a service made anew, tor draws introduction points and sends both of its descriptors. HSPOST would
                 # be gentler, but tor shows us one of the two only: for half of each period, the one nobody asks for.
-                await remove_service(life.control, self._identity)
-                await self._add(life, target)
+                await service.remove()
+                await self._add(service, target)
 
     @contextlib.asynccontextmanager
     async def _one_life(self) -> AsyncIterator[Life]:
         """Begin a life and set it up: the first and each later one alike."""
-        async with self._begin() as life:
+        async with self._begin() as life, contextlib.AsyncExitStack() as held:
             async with life.telling_why():
-                await life.control.bootstrap(
-                    lambda percent, summary: self._progress(Progress("bootstrap", percent, summary)),
-                    self._options.bootstrap_timeout_s,
-                )
+                for tor in life.tors:  # side by side: both have started
+                    await tor.control.bootstrap(
+                        lambda percent, summary: self._progress(Progress("bootstrap", percent, summary)),
+                        self._options.bootstrap_timeout_s,
+                    )
+                await self._set_length(life, held)
                 if self._target is not None:
                     # Its upload is not waited for: whose tor was lost, dials.
-                    await self._add(life, self._target)
+                    await self._add(self._service(life), self._target)
             yield life
 
-    async def _add(self, life: Life, target: str) -> None:
+    async def _set_length(self, life: Life, held: contextlib.AsyncExitStack) -> None:
+        """Bring our level about in this life, and see to it that it is kept."""
+        if self.level is Level.LONG:
+            try:
+                await self._pin_layers(life, held)
+            except (TorError, UsageError) as error:
+                if not self._may_fall_back:
+                    raise
+                self._progress(Progress("tor", 0, f"{error.message}; going on at standard, as you allowed"))
+                self._lengths.level = Level.STANDARD
+        if self.level is Level.STANDARD and life.own is None:
+            await check_pinning(life.control)
+        self._may_fall_back = False  # what was agreed with the others stays
+        service = self._service(life)
+        await held.enter_async_context(self._lengths.watching(service.control, service.onion))
+
+    async def _pin_layers(self, life: Life, held: contextlib.AsyncExitStack) -> None:
+        if self._store is None:
+            raise UnsafeSetting("this tor may not be changed")
+        await self._lengths.require_measure(life.control)
+        self._pinning = await held.enter_async_context(
+            pinned_layers(
+                life.control,
+                self._store,
+                lambda words: self._progress(Progress("tor", DONE_PERCENT, words)),
+                foreign=life.own is None,
+            )
+        )
+
+    def _service(self, life: Life) -> Service:
+        if life.second is None or life.keys is None:
+            return EphemeralService(life.control, self._identity)
+        return SingleOnionService(life.second.control, self._identity, life.keys)
+
+    async def _mend(self) -> None:
+        if self._pinning is not None:
+            await self._pinning.apply()
+
+    async def _add(self, service: Service, target: str) -> None:
         """Add the service again; its upload is not waited for."""
-        await add_service(life.control, self._identity, target)
+        await service.add(target)
         self._note_added()
 
     def _note_added(self) -> None:
@@ -216,8 +294,7 @@ class TorNetwork:
 
     async def _publish(self, life: Life, target: str) -> None:
         await publish(
-            life.control,
-            self._identity,
+            self._service(life),
             target,
             lambda percent, words: self._progress(Progress("publish", percent, words)),
             self._options.publish_timeout_s,
@@ -242,15 +319,6 @@ class TorNetwork:
         except OSError as error:
             raise TorFailed(f"cannot listen for tor's streams: {error.strerror or error}") from error
 
-    async def _circuits(self) -> list[circuits.Circuit]:
-        if self.life is None:
-            return []
-        try:
-            return circuits.parse_circuits(await self.life.control.get_info("circuit-status"))
-        # Tor is on its way out, or a filter is before the control port (Tails, Whonix): then the length stays unknown.
-        except TorFailed:
-            return []
-
 
 @contextlib.asynccontextmanager
 async def tor_network(identity: Identity, options: TorOptions, progress: OnProgress) -> AsyncIterator[TorNetwork]:
@@ -263,16 +331,22 @@ async def tor_network(identity: Identity, options: TorOptions, progress: OnProgr
     async with contextlib.AsyncExitStack() as stack:
         # Both stay from life to life: the guards, and the socket that accepts streams.
         sockets = stack.enter_context(socket_directory())
+        layers: LayerStore | None = None
         begin: Callable[[], AbstractAsyncContextManager[Life]]
         if options.control is not None:
-            begin = functools.partial(foreign_life, parse_endpoint(options.control), progress)
+            endpoint = parse_endpoint(options.control)
+            begin = functools.partial(foreign_life, endpoint, progress)
+            if options.change_foreign_tor:
+                layers = stack.enter_context(foreign_store(private_directory(state_directory()) / "layers", endpoint))
         else:
             base = options.profiles or private_directory(state_directory()) / "tor"
             if options.profile is not None:
                 profile = await stack.enter_async_context(named_profile(base, options.profile))
             else:
                 profile = stack.enter_context(free_profile(base))
-            begin = functools.partial(own_life, profile, sockets, options.extra_torrc, progress)
-        network = TorNetwork(identity, options, progress, sockets, begin)
+            layers = profile_store(profile)
+            life = short_life if options.level is Level.SHORT else own_life
+            begin = functools.partial(life, profile, sockets, options.extra_torrc, progress)
+        network = TorNetwork(identity, options, progress, sockets, begin, layers)
         await stack.enter_async_context(network.running())
         yield network

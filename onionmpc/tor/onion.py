@@ -1,6 +1,7 @@
 """Publishes a party's onion service through a control connection, and sees whether it can still be found.
 
-Knows ADD_ONION and descriptors. Does not know who dials in, nor what listens at the target.
+Knows ADD_ONION and descriptors. Does not know who dials in, nor what listens at the target; single.py has a service of
+another kind.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
@@ -31,6 +33,61 @@ FETCH_TIMEOUT_S = 30.0
 LOOK_UP_TIMEOUT_S = 1.0
 
 PublishProgress = Callable[[int, str], None]
+
+
+class Service(Protocol):
+    """An onion service in one life of a tor; it ends with that.
+
+    Attributes:
+        control: of the tor that it runs in.
+        onion: its address.
+    """
+
+    control: Control
+    onion: Onion
+
+    async def add(self, target: str) -> None:
+        """Add it; its descriptor goes out by itself. See `publish`.
+
+        Args:
+            target: where tor connects streams to, "unix:/PATH" or "127.0.0.1:PORT".
+        Raises:
+            TorFailed: tor refused.
+        """
+
+    async def remove(self) -> None:
+        """End it, if it is there.
+
+        Streams that it has accepted go on, also if it is added again (tried with tor 0.4.9.11): tor closes its circuits
+        to introduction points only.
+        """
+
+
+class EphemeralService:
+    """A service that tor knows over the control connection alone."""
+
+    def __init__(self, control: Control, identity: Identity) -> None:
+        self.control = control
+        self.onion = identity.onion
+        self._identity = identity
+
+    async def add(self, target: str) -> None:
+        """See `Service.add`; refused too if the identity runs in this tor already."""
+        key = base64.b64encode(self._identity.expanded_key).decode()
+        try:
+            # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
+            await self.control.command(f"ADD_ONION ED25519-V3:{key} Flags=DiscardPK Port={VIRTUAL_PORT},{target}")
+        except CommandRefused as error:
+            if "collision" in error.reason:
+                raise TorFailed(
+                    "this identity already runs in this tor", hint="end the other party, or use another identity"
+                ) from None
+            raise
+
+    async def remove(self) -> None:
+        """See `Service.remove`."""
+        with contextlib.suppress(CommandRefused):
+            await self.control.command(f"DEL_ONION {_address(self.onion)}")
 
 
 @dataclass
@@ -63,28 +120,24 @@ class Uploads:
         return f"taken by {len(self.taken)} of {len(self.sent)} directories{refused}"
 
 
-async def publish(
-    control: Control, identity: Identity, target: str, progress: PublishProgress, timeout_s: float
-) -> None:
+async def publish(service: Service, target: str, progress: PublishProgress, timeout_s: float) -> None:
     """Add an onion service and wait until directories have taken its descriptor.
 
     Args:
-        control: tor; the service ends with this connection.
-        identity: whose service.
-        target: where tor connects streams to, "unix:/PATH" or "127.0.0.1:PORT".
+        target: see `Service.add`.
         progress: called with percent and words.
         timeout_s: for a first directory to take the descriptor; the others get up to SETTLE_S more.
     Raises:
         OnionNotPublished: no directory took it in time; tor goes on trying.
         TorFailed: tor refused, or the identity is in use in this tor.
     """
-    address = _address(identity)
+    control, address = service.control, _address(service.onion)
     uploads = Uploads()
     heard: asyncio.Queue[str] = asyncio.Queue()
     try:
         async with control.on_event("HS_DESC", heard.put_nowait):
             async with asyncio.timeout(timeout_s):
-                await add_service(control, identity, target)
+                await service.add(target)
                 progress(0, "tor builds circuits to its introduction points")
                 while not uploads.taken:
                     if uploads.hear(address, await control.unless_closed(heard.get())):
@@ -101,30 +154,6 @@ async def publish(
         ) from None
 
 
-async def add_service(control: Control, identity: Identity, target: str) -> None:
-    """Add an onion service; its descriptor goes out by itself. See `publish`."""
-    key = base64.b64encode(identity.expanded_key).decode()
-    try:
-        # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
-        await control.command(f"ADD_ONION ED25519-V3:{key} Flags=DiscardPK Port={VIRTUAL_PORT},{target}")
-    except CommandRefused as error:
-        if "collision" in error.reason:
-            raise TorFailed(
-                "this identity already runs in this tor", hint="end the other party, or use another identity"
-            ) from None
-        raise
-
-
-async def remove_service(control: Control, identity: Identity) -> None:
-    """End an onion service, if it is there.
-
-    Streams that it has accepted go on, also if it is added again (tried with tor 0.4.9.11): tor closes its circuits to
-    introduction points only.
-    """
-    with contextlib.suppress(CommandRefused):
-        await control.command(f"DEL_ONION {_address(identity)}")
-
-
 async def look_up(control: Control, onion: Onion) -> None:
     """Have tor ask for a peer's descriptor anew, and replace the one that it knows; does not wait for it.
 
@@ -133,10 +162,10 @@ async def look_up(control: Control, onion: Onion) -> None:
     """
     with contextlib.suppress(TorFailed, TimeoutError):
         async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
-            await control.command(f"HSFETCH {onion.removesuffix('.onion')}")
+            await control.command(f"HSFETCH {_address(onion)}")
 
 
-async def is_lost(control: Control, identity: Identity, *, is_new: bool = False) -> bool:
+async def is_lost(service: Service, *, is_new: bool = False) -> bool:
     """Tell whether peers cannot find our service, though tor has published it.
 
     Two things are looked at. Our circuits to introduction points: after four losses in a row, tor leaves a service
@@ -149,16 +178,17 @@ async def is_lost(control: Control, identity: Identity, *, is_new: bool = False)
         TorFailed: tor cannot be asked.
         TimeoutError: the directory did not answer.
     """
-    if not has_introductions(await control.get_info("circuit-status"), identity.onion):
+    control, address = service.control, _address(service.onion)
+    if not has_introductions(await control.get_info("circuit-status"), service.onion):
         return True
     if is_new:
         return False
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with control.on_event("HS_DESC", heard.put_nowait), asyncio.timeout(FETCH_TIMEOUT_S):
-        await control.command(f"HSFETCH {_address(identity)}")
+        await control.command(f"HSFETCH {address}")
         while True:
             event = parse_event("HS_DESC", await control.unless_closed(heard.get()))
-            if event is None or event.address != _address(identity):
+            if event is None or event.address != address:
                 continue
             if event.action == "RECEIVED":
                 return False
@@ -166,5 +196,5 @@ async def is_lost(control: Control, identity: Identity, *, is_new: bool = False)
                 return True
 
 
-def _address(identity: Identity) -> str:
-    return identity.onion.removesuffix(".onion")
+def _address(onion: Onion) -> str:
+    return onion.removesuffix(".onion")

@@ -62,13 +62,16 @@ class OwnTor:
 
 
 @contextlib.asynccontextmanager
-async def own_tor(profile: Path, sockets: Path, extra_torrc: str = "") -> AsyncIterator[OwnTor]:
+async def own_tor(
+    profile: Path, sockets: Path, extra_torrc: str = "", *, exposed: bool = False
+) -> AsyncIterator[OwnTor]:
     """Run a tor of our own: from when it takes control connections to when it is gone.
 
     Args:
         profile: its directory, locked by the caller (`free_profile`, `named_profile`).
         sockets: private; where its sockets come to lie. Those of a tor that was killed do not disturb it.
         extra_torrc: torrc lines that come last.
+        exposed: it is to serve straight to the rendezvous point, showing our IP address, and cannot dial.
     Raises:
         TorNotFound, TorTooOld: there is no tor to start.
         TorFailed: it did not start.
@@ -76,7 +79,8 @@ async def own_tor(profile: Path, sockets: Path, extra_torrc: str = "") -> AsyncI
     # In a thread: when this is not our first tor, there are peers to hear.
     binary = await asyncio.to_thread(find_tor)
     torrc = profile / "torrc"
-    write_private(torrc, _torrc(private_directory(data_directory(profile)), sockets, extra_torrc).encode())
+    lines = _torrc(private_directory(data_directory(profile)), sockets, extra_torrc, exposed=exposed)
+    write_private(torrc, lines.encode())
     process = await _spawn(binary, torrc)
     log = TorLog()
     tor = OwnTor(binary, sockets, process, asyncio.get_running_loop().create_future(), log)
@@ -121,13 +125,14 @@ def _arguments(torrc: Path) -> list[str]:
     return ["--defaults-torrc", str(torrc.with_name("no-defaults")), "-f", str(torrc)]
 
 
-def _torrc(data: Path, sockets: Path, extra: str) -> str:
+def _torrc(data: Path, sockets: Path, extra: str, *, exposed: bool = False) -> str:
     party = (shipped("torrc.d") / "party.torrc").read_text()
+    socks = f"SocksPort unix:{_quote(sockets / 'socks')} ExtendedErrors IsolateSOCKSAuth OnionTrafficOnly"
     return f"""{party}
+{(shipped("torrc.d") / "party-short.torrc").read_text() if exposed else socks}
 # The paths of this run.
 DataDirectory {_quote(data)}
 ControlSocket {_quote(sockets / "control")}
-SocksPort unix:{_quote(sockets / "socks")} ExtendedErrors IsolateSOCKSAuth OnionTrafficOnly
 # tor ends by itself when this process is gone, even if killed.
 __OwningControllerProcess {os.getpid()}
 

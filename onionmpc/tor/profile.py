@@ -26,6 +26,11 @@ def data_directory(profile: Path) -> Path:
     return profile / "data"
 
 
+def service_profile(profile: Path) -> Path:
+    """Return the profile of the second tor that a party at level short has, within that of the first."""
+    return profile / "service"
+
+
 @contextlib.asynccontextmanager
 async def named_profile(base: Path, name: str) -> AsyncIterator[Path]:
     """Lock and return the profile `base/name`: a tor's guards and consensus, kept from run to run.
@@ -66,7 +71,7 @@ def free_profile(base: Path) -> Iterator[Path]:
 
 def _has_a_tor(profile: Path) -> bool:
     """Tell whether a tor runs there, though no party does: its party was killed, and it has not noticed yet."""
-    return is_held(data_directory(profile) / "lock")
+    return any(is_held(data_directory(tor) / "lock") for tor in (profile, service_profile(profile)))
 
 
 @contextlib.contextmanager

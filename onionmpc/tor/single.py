@@ -1,0 +1,45 @@
+"""A single onion service: straight to the rendezvous point, so that every peer learns this party's IP address.
+
+Knows the key directory that tor insists on, since ADD_ONION with NonAnonymous does not make such a service (tor
+0.4.9.11: it builds four hops, and without a guard). Does not know whether anyone consented to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from onionmpc.files import write_private
+from onionmpc.identity import Identity
+from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.onion import VIRTUAL_PORT
+
+# 32 bytes. Source: tor's crypto_format.c, crypto_write_tagged_contents_to_file, and hs_service.c.
+KEY_FILE_NAME = "hs_ed25519_secret_key"
+KEY_FILE_TAG = b"== ed25519v1-secret: type0 ==".ljust(32, b"\0")
+
+
+class SingleOnionService:
+    """A service in a tor with HiddenServiceNonAnonymousMode; see `Service`.
+
+    Args:
+        directory: private, in memory where there is a file system for that; its owner removes it.
+    """
+
+    def __init__(self, control: Control, identity: Identity, directory: Path) -> None:
+        self.control = control
+        self.onion = identity.onion
+        self._identity = identity
+        self._directory = directory
+
+    async def add(self, target: str) -> None:
+        """See `Service.add`."""
+        write_private(self._directory / KEY_FILE_NAME, KEY_FILE_TAG + self._identity.expanded_key)
+        await self.control.command(
+            f'SETCONF HiddenServiceDir="{self._directory}" HiddenServicePort="{VIRTUAL_PORT} {target}"'
+        )
+
+    async def remove(self) -> None:
+        """See `Service.remove`."""
+        with contextlib.suppress(CommandRefused):
+            await self.control.command("RESETCONF HiddenServiceDir")

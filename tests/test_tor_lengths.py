@@ -1,0 +1,170 @@
+"""A circuit that is shorter than the level promises is closed, and too many of them end the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.identity import Onion
+from onionmpc.levels import Level
+from onionmpc.mesh.network import OwnPath
+from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.lengths import TOO_SHORT_LIMIT, Lengths
+
+OURS, OTHERS = Onion("a" * 56 + ".onion"), Onion("b" * 56 + ".onion")
+DIALLED, ACCEPTED = "HS_CLIENT_REND HS_STATE=HSCR_JOINED", "HS_SERVICE_REND HS_STATE=HSSR_JOINED"
+DEADLINE_S = 10.0
+
+
+class FakeControl:
+    """A tor that says what circuits it has, and closes them."""
+
+    def __init__(self) -> None:
+        self.circuits: dict[str, str] = {}
+        self.hidden = False
+        self.closed: list[str] = []
+        self.listeners: list[Callable[[str], None]] = []
+
+    def build(self, name: str, relays: int, purpose: str, onion: Onion = OURS, username: str = "") -> None:
+        path = ",".join(f"${digit * 40}~r{digit}" for digit in "ABCDEF"[:relays])
+        query = onion.removesuffix(".onion")
+        line = f'{name} BUILT {path} PURPOSE={purpose} REND_QUERY={query} SOCKS_USERNAME="{username}"'
+        self.circuits[name] = line
+        for listener in self.listeners:
+            listener(line)
+
+    async def get_info(self, key: str) -> str:
+        assert key == "circuit-status"
+        if self.hidden:
+            raise CommandRefused("GETINFO", 510, "filtered")
+        return "\n".join(self.circuits.values())
+
+    async def command(self, line: str) -> str:
+        word, name = line.split()
+        assert word == "CLOSECIRCUIT"
+        if self.circuits.pop(name, None) is None:
+            raise CommandRefused(line, 552, "no such circuit")
+        self.closed.append(name)
+        return "OK"
+
+    @contextlib.asynccontextmanager
+    async def on_event(self, name: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
+        if self.hidden:
+            raise CommandRefused("SETEVENTS", 510, "filtered")
+        self.listeners.append(callback)
+        yield
+        self.listeners.remove(callback)
+
+
+class Held:
+    """Lengths at a level, and what they did about it."""
+
+    def __init__(self, level: Level) -> None:
+        self.tor = FakeControl()
+        self.control = cast(Control, self.tor)
+        self.mended = 0
+        self.given_up: list[TorFailed] = []
+        self.lengths = Lengths(level, self._mend, self.given_up.append)
+
+    async def _mend(self) -> None:
+        self.mended += 1
+
+    async def until_closed(self, count: int) -> None:
+        while len(self.tor.closed) < count:  # noqa: ASYNC110 (the fake's own doing, a turn of the loop away)
+            await asyncio.sleep(0)
+
+
+def run(work: Awaitable[Any]) -> Any:
+    async def bounded() -> Any:
+        async with asyncio.timeout(DEADLINE_S):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_dialled_circuit_as_long_as_promised_is_kept(level: Level) -> None:
+    held = Held(level)
+    held.tor.build("1", level.promise.dialled, DIALLED, OTHERS, "me")
+    path = run(held.lengths.check_dialled(held.control, "me"))
+    assert path == OwnPath(level.promise.dialled, "ABCDEF"[level.promise.dialled - 1] * 40)
+    assert held.tor.closed == []
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_set_right(level: Level) -> None:
+    held = Held(level)
+    held.tor.build("1", level.promise.dialled - 1, DIALLED, OTHERS, "me")
+    with pytest.raises(PeerUnreachable, match=f"{level.value} promises {level.promise.dialled}: closed"):
+        run(held.lengths.check_dialled(held.control, "me"))
+    assert held.tor.closed == ["1"]
+    assert held.mended == 1
+    assert held.given_up == []
+
+
+def test_a_dialled_circuit_that_is_gone_carries_nothing() -> None:
+    held = Held(Level.STANDARD)
+    held.tor.build("1", 3, DIALLED, OTHERS, "someone else")
+    with pytest.raises(PeerUnreachable, match="gone"):
+        run(held.lengths.check_dialled(held.control, "me"))
+
+
+def test_where_tor_hides_its_circuits_standard_goes_on_unmeasured_and_long_does_not_start() -> None:
+    held = Held(Level.STANDARD)
+    held.tor.hidden = True
+    assert run(held.lengths.check_dialled(held.control, "me")) is None
+    with pytest.raises(TorFailed, match="does not let us see its circuits"):
+        run(held.lengths.require_measure(held.control))
+
+
+@pytest.mark.parametrize("level", [Level.STANDARD, Level.LONG])
+def test_an_accepted_circuit_that_is_too_short_is_closed_without_being_matched(level: Level) -> None:
+    held = Held(level)
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            held.tor.build("1", level.promise.accepted, ACCEPTED)
+            held.tor.build("2", 1, ACCEPTED, OTHERS)
+            held.tor.build("3", 1, DIALLED, OTHERS, "someone else")
+            held.tor.build("4", level.promise.accepted - 1, ACCEPTED)
+            await held.until_closed(1)
+        assert held.tor.closed == ["4"]
+        assert held.tor.listeners == []
+
+    run(main())
+
+
+def test_watching_where_tor_hides_its_circuits_hurts_nobody() -> None:
+    held = Held(Level.STANDARD)
+    held.tor.hidden = True
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            held.tor.build("1", 1, ACCEPTED)
+
+    run(main())
+    assert held.tor.closed == []
+
+
+def test_after_some_tries_the_run_is_given_up_once() -> None:
+    held = Held(Level.LONG)
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            for count in range(TOO_SHORT_LIMIT + 1):
+                held.tor.build(str(count), 3, DIALLED if count % 2 else ACCEPTED, OURS, "me")
+                if count % 2:
+                    with pytest.raises(PeerUnreachable):
+                        await held.lengths.check_dialled(held.control, "me")
+                await held.until_closed(count + 1)
+                assert len(held.given_up) == (count + 1 >= TOO_SHORT_LIMIT)
+
+    run(main())
+    (error,) = held.given_up
+    assert "shorter than long promises, the last with 3 relays on our side, expected 5" in error.message
+    assert "onionmpc's own" in error.hint

@@ -20,6 +20,7 @@ from onionmpc.errors import (
 )
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
+from onionmpc.levels import Level
 from onionmpc.mesh import redial, upkeep
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
@@ -168,8 +169,8 @@ class Watcher:
 class Network(DirectNetwork):
     """Local sockets that may be out of order for a while."""
 
-    def __init__(self, directory: Path, onion: Onion) -> None:
-        super().__init__(directory, onion)
+    def __init__(self, directory: Path, onion: Onion, level: Level = Level.STANDARD) -> None:
+        super().__init__(directory, onion, level)
         self.out = False
         self.back = asyncio.Event()
 
@@ -196,11 +197,12 @@ class Party:
         timeout_s: float = 60,
         patience_s: float = 60,
         nonce: bytes | None = None,
+        level: Level = Level.STANDARD,
     ) -> None:
         self.number = number
         self.identity = IDENTITIES[number]
         self.watcher = Watcher()
-        self.network = Network(directory, self.identity.onion)
+        self.network = Network(directory, self.identity.onion, level)
         nonce = nonce or bytes([number]) * 16
         self.door = Door(self.identity, nonce)
         roster = [identity.onion for identity in IDENTITIES[:count]]

@@ -36,6 +36,7 @@ from onionmpc.errors import (
     RemoteProtocolError,
 )
 from onionmpc.identity import Onion
+from onionmpc.levels import Level
 from onionmpc.mesh import door, redial, runner
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
@@ -96,6 +97,46 @@ async def test_three_parties_connect_and_both_channels_flow(directory: Path) -> 
                 assert watcher.control[peer] == b"control from %d" % peer
                 assert watcher.data[peer] == b"data from %d" % peer
             assert watcher.downs == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "first_dials"),
+    [("short standard", False), ("standard short", True), ("short short", True), ("long standard", True)],
+)
+@in_a_loop
+async def test_where_exactly_one_of_two_is_short_the_other_dials(
+    directory: Path, levels: str, first_dials: bool
+) -> None:
+    low, high = map(Level, levels.split())
+    async with Party(directory, 0, 2, level=low) as first, Party(directory, 1, 2, level=high) as second:
+        for party, peer in ((first, 1), (second, 0)):
+            await party.until_up(peer)
+            await party.watcher.until(lambda party=party, peer=peer: party.watcher.streams[peer])
+        assert (first.watcher.dialled[1], second.watcher.dialled[0]) == ([first_dials], [not first_dials])
+        # Who dialled first is the one that dials at once when the stream breaks.
+        await first.cut(1)
+        await first.watcher.until(lambda: len(first.watcher.dialled[1]) == 2)
+        assert first.watcher.dialled[1] == [first_dials] * 2
+        assert first.watcher.downs == second.watcher.downs == []
+
+
+@in_a_loop
+async def test_a_recorded_wish_to_be_dialled_makes_nobody_dial(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+        hello = {"purpose": Purpose.MESH_OR_DIAL_BACK, "nonce": bytes(16)}
+        stream = await raw_dial(directory, IDENTITIES[1].onion)
+        stream.writer.write(handshake_with(IDENTITIES[1], **hello).message())
+        assert len(await stream.reader.readexactly(MESSAGE_2_BYTES)) == MESSAGE_2_BYTES
+        await stream.close()
+        await party.watcher.until(lambda: party.served)
+        assert party.watcher.failures == []
+
+        # The keys shown, it does: in vain, since nobody listens there.
+        reply, secure = await knock(directory, IDENTITIES[1], **hello)
+        assert reply.answer is Answer.DIAL_BACK
+        await say(secure, Ping(0))
+        await party.watcher.until(lambda: party.watcher.failures)
+        await secure.close()
 
 
 @in_a_loop

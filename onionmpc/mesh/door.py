@@ -45,7 +45,10 @@ class Keeper(Protocol):
         """Return how much of each channel of an accepted dialler's link has arrived."""
 
     async def welcome(self, visitor: SecureStream, hello: Hello, psk: bytes) -> None:
-        """Take an accepted stream whose dialler has proved the final keys; return when done with it."""
+        """Take a stream whose dialler has proved the final keys, and was accepted or is to be dialled back.
+
+        Returns when done with it.
+        """
 
 
 class Door:
@@ -94,7 +97,7 @@ class Door:
         reply, records = handshake.answer(Reply(answer, self._nonce, offsets))
         stream.writer.write(reply)
         await stream.writer.drain()
-        if answer is not Answer.ACCEPTED:
+        if answer not in (Answer.ACCEPTED, Answer.DIAL_BACK):
             return None
         visitor = SecureStream(stream, records, onion_from_public_key(hello.public_key), hello.nonce)
         # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.

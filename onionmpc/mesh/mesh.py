@@ -7,6 +7,7 @@ Rules: docs/PROTOCOL.md sections 2 to 4.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,17 +20,21 @@ from onionmpc.identity import (
     public_key_from_onion,
     x25519_public_from_ed25519,
 )
+from onionmpc.levels import Level
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, dial_until_accepted
-from onionmpc.mesh.runner import LinkRunner, Room
+from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.upkeep import Upkeep
 from onionmpc.text import duration
-from onionmpc.wire.frames import AbortCode
+from onionmpc.wire.frames import AbortCode, Ping, encode_frame
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
+
+# For a peer's dial and its handshake, several times over; then it is asked again to dial us.
+DIAL_BACK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class Mesh:
         self._times = DialTimes()
         self._patience_s = patience_s
         self._tasks: asyncio.TaskGroup | None = None
+        self._dialling_back: set[int] = set()
+        self._timeout_s = 0.0
         self._network = network
         self._identity = identity
         self._psk = psk
@@ -99,6 +106,7 @@ class Mesh:
         Args:
             timeout_s: how long a party may take to be reached for the first time.
         """
+        self._timeout_s = timeout_s
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._hurry_after_outages())
@@ -126,7 +134,10 @@ class Mesh:
         return [self._psk] if static_key in self._static_keys else []
 
     def judge(self, hello: Hello, _psk: bytes) -> Answer:
-        """Accept a lower party that has no link yet, and whoever resumes one that runs."""
+        """Accept a lower party that has no link yet, and whoever resumes one that runs.
+
+        Where exactly one of two parties shows its IP address, the other dials.
+        """
         try:
             number = self.roster.index(onion_from_public_key(hello.public_key))
         except ValueError:
@@ -135,8 +146,10 @@ class Mesh:
         link = self._links.get(number)
         if hello.purpose is Purpose.RESUME:
             return Answer.ACCEPTED if self._may_resume(number, link, hello) else Answer.UNKNOWN_SESSION
-        may_open = hello.purpose is Purpose.MESH and self._may_open(number)
-        return Answer.ACCEPTED if may_open else Answer.NOT_NOW
+        if hello.purpose is Purpose.GATHER or not self._may_open(number):
+            return Answer.NOT_NOW
+        to_dial = hello.purpose is Purpose.MESH_OR_DIAL_BACK and self._network.level is not Level.SHORT
+        return Answer.DIAL_BACK if to_dial else Answer.ACCEPTED
 
     def offsets_for(self, hello: Hello) -> tuple[int, int]:
         """Return how much of this dialler's link has arrived."""
@@ -144,13 +157,17 @@ class Mesh:
         return link.runner.link.offsets() if link is not None else (0, 0)
 
     async def welcome(self, visitor: SecureStream, hello: Hello, _psk: bytes) -> None:
-        """Carry a party's link over the stream that it dialled."""
-        if self.judge(hello, self._psk) is not Answer.ACCEPTED:
-            return  # another stream of this party came first
+        """Carry a party's link over the stream that it dialled, or dial it back."""
         number = self.roster.index(visitor.peer)
+        answer = self.judge(hello, self._psk)
+        if answer is Answer.DIAL_BACK and number not in self._dialling_back:
+            self._dialling_back.add(number)
+            self._running().create_task(self._dial_first(number, self._timeout_s))
+        if answer is not Answer.ACCEPTED:
+            return  # another stream of this party came first
         link = self._links.get(number)
         if link is None:
-            link = self._open(number, hello.nonce)
+            link = self._open(number, hello.nonce, goes_first=False)
         elif not link.visits.add(time.monotonic()):
             link.runner.abort(AbortCode.LIMIT)
             link.runner.fail(RemoteProtocolError(f"it came back more than {ACCEPTED_PER_HOUR} times within an hour"))
@@ -165,7 +182,8 @@ class Mesh:
         return link.runner.alive and hello.link == link.id
 
     def _may_open(self, number: int) -> bool:
-        return self._tasks is not None and number < self.own_number and number not in self._links
+        comes_first = number < self.own_number or self._network.level is Level.SHORT
+        return self._tasks is not None and comes_first and number not in self._links
 
     def _link_id(self, number: int, nonce: bytes) -> bytes:
         return link_id(nonce, self._nonce) if number < self.own_number else link_id(self._nonce, nonce)
@@ -175,21 +193,34 @@ class Mesh:
     async def _dial_first(self, number: int, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                secure = await dial_until_accepted(
-                    self._network,
-                    self._identity,
-                    self.roster[number],
-                    self._psk,
-                    Hello(self._identity.public_key, Purpose.MESH, self._nonce),
-                    on_failure=lambda failure: self._observer.dial_failed(number, failure),
-                )
+                while number not in self._links:
+                    await self._dial_to_open(number)
         except TimeoutError:
             reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}")
             self._observer.link_down(number, reason)
         except OnionMPCError as error:
             self._observer.link_down(number, error)
+
+    async def _dial_to_open(self, number: int) -> None:
+        purpose = Purpose.MESH_OR_DIAL_BACK if self._network.level is Level.SHORT else Purpose.MESH
+        reply, secure = await dial_until_accepted(
+            self._network,
+            self._identity,
+            self.roster[number],
+            self._psk,
+            Hello(self._identity.public_key, purpose, self._nonce),
+            on_failure=lambda failure: self._observer.dial_failed(number, failure),
+        )
+        if reply.answer is Answer.DIAL_BACK:
+            with contextlib.suppress(OSError):
+                await secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
+                await secure.flush(LAST_WORDS_S)
+            await secure.close()
+            await asyncio.sleep(DIAL_BACK_S)
+        elif number in self._links:  # by a stream of the peer's, meanwhile
+            await secure.close()
         else:
-            link = self._open(number, secure.nonce)
+            link = self._open(number, secure.nonce, goes_first=True)
             self._carry_dialled(number, link.runner, secure)
 
     async def _dial_again(
@@ -211,7 +242,7 @@ class Mesh:
 
     # -- links
 
-    def _open(self, number: int, nonce: bytes) -> MeshLink:
+    def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
         runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room)
         id_ = self._link_id(number, nonce)
         upkeep = Upkeep(
@@ -221,7 +252,7 @@ class Mesh:
             lambda attempt: self._dial_again(number, id_, runner, attempt),
             lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
             self._times,
-            goes_first=self.own_number < number,
+            goes_first=goes_first,
             patience_s=self._patience_s,
         )
         link = self._links[number] = MeshLink(id_, runner, upkeep)

@@ -14,7 +14,7 @@ from onionmpc.errors import AuthenticationFailed, PeerUnreachable, TorError, Ver
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.wire.handshake import Answer, Hello
+from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply
 
 # A service that could not build its side of a circuit is silent, and a new circuit most often succeeds at once.
 DIAL_TIMEOUT_S = 30.0
@@ -51,8 +51,8 @@ async def dial_until_accepted(
     hello: Hello,
     *,
     on_failure: Callable[[DialFailed], None],
-) -> SecureStream:
-    """Dial until the peer accepts.
+) -> tuple[Reply, SecureStream]:
+    """Dial until the peer accepts, or says that it dials us, where that was asked for.
 
     Raises:
         AuthenticationFailed: it has refused us for REFUSED_FOR_S seconds, or will for ever.
@@ -75,8 +75,10 @@ async def dial_until_accepted(
                 raise
             reason = error.message
         else:
-            if reply.answer is Answer.ACCEPTED:
-                return secure
+            if reply.answer is Answer.ACCEPTED or (
+                reply.answer is Answer.DIAL_BACK and hello.purpose is Purpose.MESH_OR_DIAL_BACK
+            ):
+                return reply, secure
             await secure.close()
             reason = f"it answered: {reply.answer.name.lower().replace('_', ' ')}"
             if reply.answer is not Answer.NOT_NOW:

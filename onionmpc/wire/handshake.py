@@ -40,6 +40,9 @@ class Purpose(enum.IntEnum):
     GATHER = 1
     MESH = 2
     RESUME = 3
+    # As MESH, from a party whose service shows its IP address anyway: better be dialled by the other, unless that one's
+    # does too.
+    MESH_OR_DIAL_BACK = 4
 
 
 class Answer(enum.IntEnum):
@@ -49,6 +52,8 @@ class Answer(enum.IntEnum):
     NOT_NOW = 1
     UNKNOWN_SESSION = 2
     NO_SEAT = 3
+    # The listener dials the dialler instead, once it has shown the final keys.
+    DIAL_BACK = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from onionmpc.errors import OnionMPCError, PeerUnreachable
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
+from onionmpc.levels import Level
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
@@ -95,8 +96,8 @@ class Person:
 class CuttableNetwork(DirectNetwork):
     """A direct network whose streams can be cut."""
 
-    def __init__(self, directory: Path, onion: Onion) -> None:
-        super().__init__(directory, onion)
+    def __init__(self, directory: Path, onion: Onion, level: Level = Level.STANDARD) -> None:
+        super().__init__(directory, onion, level)
         self._dialled: list[tuple[Onion, Stream]] = []
         self._accepted: list[Stream] = []
         self._dead = False
@@ -159,6 +160,10 @@ class Room:
     @property
     def onions(self) -> list[Onion]:
         return [identity.onion for identity in self.identities]
+
+    def set_level(self, number: int, level: Level) -> None:
+        """Let a party take part at this level, before it starts."""
+        self.networks[number] = CuttableNetwork(self.directory, self.onions[number], level)
 
     def others(self, number: int) -> list[Onion]:
         return [onion for onion in self.onions if onion != self.onions[number]]

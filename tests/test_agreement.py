@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import AgreementError
+from onionmpc.levels import Level
 from onionmpc.session.agreement import (
     FIELD_NAMES,
     Agreement,
     Common,
     Own,
     check_equal,
+    check_floors,
     roster_fingerprint,
     session_id,
 )
@@ -35,7 +37,7 @@ COMMON = Common(
     python="CPython 64-bit",
     numpy=2,
 )
-AGREEMENT = Agreement(COMMON, (Own(), Own("long", "standard"), Own()), ("00" * 16, "01" * 16, "02" * 16))
+AGREEMENT = Agreement(COMMON, (Own(), Own(Level.LONG), Own()), ("00" * 16, "01" * 16, "02" * 16))
 # Another value for each field.
 OTHERS: dict[str, Any] = {
     "protocol": 2,
@@ -86,6 +88,20 @@ def test_another_common_field_is_another_session(field: str) -> None:
     assert session_id(changed) != session_id(AGREEMENT)
 
 
+@pytest.mark.parametrize("floor", Level)
+@pytest.mark.parametrize("level", Level)
+def test_a_floor_is_kept_by_both_sides_and_told_with_both_levels(floor: Level, level: Level) -> None:
+    strict, other = Own(min_circuit_length=floor), Own(level, Level.SHORT)
+    for pair, names in (((strict, other), ("party 0", "party 2")), ((other, strict), ("party 2", "party 0"))):
+        if level >= floor:
+            check_floors(*pair, here=names[0], there=names[1])
+            continue
+        with pytest.raises(AgreementError) as caught:
+            check_floors(*pair, here=names[0], there=names[1])
+        sentence = f"party 2 takes part at circuit length {level.value}, and party 0 accepts no less than {floor.value}"
+        assert caught.value.message == sentence
+
+
 def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
     ids = {
         session_id(msgspec.structs.replace(AGREEMENT, **changes))
@@ -93,8 +109,8 @@ def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
             {},
             {"nonces": ("00" * 16, "01" * 16, "03" * 16)},
             {"nonces": AGREEMENT.nonces[::-1]},
-            {"own": (Own("long", "standard"), Own(), Own())},
-            {"own": (Own(), Own("standard", "long"), Own())},
+            {"own": (Own(Level.LONG), Own(), Own())},
+            {"own": (Own(), Own(Level.STANDARD, Level.LONG), Own())},
         )
     }
     assert len(ids) == 5

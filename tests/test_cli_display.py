@@ -8,7 +8,11 @@ import pytest
 
 from onionmpc.cli.display import Answers, JsonDisplay, TextDisplay
 from onionmpc.cli.output import StatusLine
-from onionmpc.session.events import Agreed, DialRetry, LinkBroken, LinkResumed, PeerQuiet, ProgramEnded
+from onionmpc.cli.summary import summary_data
+from onionmpc.levels import Level
+from onionmpc.session.agreement import Own
+from onionmpc.session.computation import LinkSummary, Result
+from onionmpc.session.events import Agreed, DialRetry, LinkBroken, LinkMeasured, LinkResumed, PeerQuiet, ProgramEnded
 
 ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
 
@@ -37,6 +41,35 @@ def test_a_peer_that_is_away_is_called_quiet_less_and_less_often(capsys: pytest.
 def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
     assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]
+
+
+def test_a_link_is_told_once_and_a_peers_word_is_called_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TextDisplay(ANSWERS)
+    for event in (
+        LinkMeasured(1, None, None, 0.3),
+        LinkMeasured(1, 4, None, 0.3),
+        LinkMeasured(1, 4, 5, 0.3),
+        # A tor that does not show its circuits.
+        LinkMeasured(2, None, 3, 0.2),
+    ):
+        display.tell(event)
+    assert shown(capsys) == ["link to party 1: own side: 4 relays, party 1 claims 5 on its side, round trip 300 ms"]
+
+
+def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
+    own = (Own(Level.LONG), Own(Level.SHORT, Level.LONG), Own())
+    links = {1: LinkSummary(4, 1, 0.25), 2: LinkSummary(None, None, None)}
+    result = Result(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
+    TextDisplay(ANSWERS).ended(result)
+    assert shown(capsys) == [
+        "done: connected in 1.0 s, agreed in 2.0 s, computed in 3.0 s",
+        "  link to party 1: own side: 4 relays, party 1 claims 1 on its side, round trip 250 ms",
+        "  link to party 2: own side not measured",
+    ]
+    data = summary_data(result)
+    assert data["parties"][1] == {"circuit_length": "short", "min_circuit_length": "long"}
+    assert data["links"]["1"] == {"own_relays": 4, "claimed_relays": 1, "round_trip_s": 0.25}
+    assert json.loads(json.dumps(data)) == data
 
 
 def test_the_terminal_is_the_programs_while_it_runs(

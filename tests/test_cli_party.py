@@ -464,6 +464,43 @@ def test_options_that_would_have_no_effect_are_refused(refused: Refused) -> None
     assert "--control and --profile exclude each other" in refused(*HOST, *control, "--profile", "work")
 
 
+LEVEL_REFUSALS = {
+    "a level that is none": (("--circuit-length", "medium"), "'medium' is not one of 'short', 'standard', 'long'"),
+    "short without consent": (("--circuit-length", "short"), "nobody has consented to that"),
+    "short on a foreign tor": (
+        ("--circuit-length", "short", "--show-my-ip", "--control", "unix:/nowhere"),
+        "circuit length short needs tors of onionmpc's own",
+    ),
+    "consent without short": (("--show-my-ip",), "--show-my-ip needs --circuit-length short"),
+    "long on a foreign tor": (
+        ("--circuit-length", "long", "--control", "unix:/nowhere"),
+        "long changes the circuits of everyone who uses the tor at --control, and that was not allowed",
+    ),
+    "a foreign tor to change, and none": (
+        ("--circuit-length", "long", "--change-foreign-tor"),
+        "--change-foreign-tor needs --control and --circuit-length long",
+    ),
+    "a way back from standard": (("--or-standard",), "--or-standard needs --circuit-length long"),
+    "a summary that cannot be written": (("--json", "no/such/folder/file.json"), "cannot write no/such/folder"),
+}
+
+
+@pytest.mark.parametrize(("options", "sentence"), LEVEL_REFUSALS.values(), ids=LEVEL_REFUSALS)
+def test_a_level_that_cannot_be_had_or_was_not_consented_to(
+    refused: Refused, options: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in refused(*HOST, *options)
+
+
+def test_a_key_is_for_short_or_for_the_others_and_never_for_both(refused: Refused) -> None:
+    keystore.create("hidden", None)
+    keystore.create("shown", None, exposed=True)
+    short = ("--circuit-length", "short", "--show-my-ip")
+    assert "would tie it to this machine's IP address" in refused(*HOST, *short, "--identity", "hidden")
+    for options in ((), ("--circuit-length", "long")):
+        assert "is for circuit length short" in refused(*HOST, *options, "--identity", "shown")
+
+
 @pytest.mark.parametrize("profile", ["../up", "a b", "x" * 33])
 def test_a_profile_name_that_is_none(refused: Refused, profile: str) -> None:
     assert f"{profile!r} is no profile name" in refused(*HOST, f"--profile={profile}")

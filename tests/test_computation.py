@@ -35,9 +35,11 @@ from session_kit import (
 
 from onionmpc.errors import AgreementError, LinkExpired, OnionMPCError, PeerLeft, ProgramError, RemoteProtocolError
 from onionmpc.files import socket_directory
+from onionmpc.identity import Onion
+from onionmpc.levels import Level
 from onionmpc.mesh import redial
 from onionmpc.mesh.direct import DirectNetwork
-from onionmpc.mesh.network import OwnPath
+from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.pace import DIALS_IN_A_ROW
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.catalogue import find_program
@@ -530,6 +532,72 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
 
 
 @pytest.mark.usefixtures("no_program", "short_waits")
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize(
+    ("level", "floor", "told"),
+    [
+        (Level.SHORT, Level.STANDARD, "party 2 takes part at circuit length short, and party 0 accepts no less than "),
+        (
+            Level.STANDARD,
+            Level.LONG,
+            "party 2 takes part at circuit length standard, and party 0 accepts no less than ",
+        ),
+    ],
+)
+def test_a_session_below_someones_floor_does_not_start_and_says_whose(
+    tmp_path: Path, level: Level, floor: Level, told: str
+) -> None:
+    plan = listed_plan(write_script(tmp_path / "never.py", "answer('started')"), min_circuit_length=Level.SHORT)
+    strict = replace(plan, min_circuit_length=floor, private=(str(tmp_path / "answer"),))
+
+    async def main() -> None:
+        async with room(3, plan, {0: strict}) as place:
+            for number in (0, 1):
+                place.set_level(number, Level.LONG)
+            place.set_level(2, level)
+            place.start_listed()
+            assert same_sentence(await place.endings()).endswith(f" do not agree: {told}{floor.value}")
+            assert not any(person.heard(Agreed) for person in place.persons)
+
+    run(main())
+    assert not (tmp_path / "answer").exists()
+
+
+def test_levels_are_agreed_and_each_side_is_told_the_others_count_as_a_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial = DirectNetwork.dial
+
+    async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
+        return replace(await dial(network, onion, timeout_s), path=OwnPath(3, "A" * 40))
+
+    async def accepted_path(_network: DirectNetwork, rendezvous: str) -> OwnPath:
+        assert rendezvous == "A" * 40
+        return OwnPath(1, rendezvous)
+
+    monkeypatch.setattr(DirectNetwork, "dial", dial_with_path)
+    monkeypatch.setattr(DirectNetwork, "accepted_path", accepted_path)
+    plan = listed_plan(
+        write_script(tmp_path / "rounds.py", ROUNDS), min_circuit_length=Level.SHORT, allow_no_privacy=True
+    )
+    plans = give_answer_files(plan, tmp_path, 2)
+
+    async def main() -> None:
+        async with room(2, plan, plans) as place:
+            place.set_level(0, Level.SHORT)
+            place.start_listed()
+            first, second = await place.endings()
+            assert isinstance(first, Result)
+            assert isinstance(second, Result)
+            assert [own.circuit_length for own in first.own] == [Level.SHORT, Level.STANDARD]
+            assert first.own == second.own
+            # Party 0 shows its address: it was dialled, though it is the lower one.
+            assert (first.links[1].own_relays, first.links[1].claimed_relays) == (1, 3)
+            assert (second.links[0].own_relays, second.links[0].claimed_relays) == (3, 1)
+
+    run(main())
+
+
 def test_a_list_with_someone_else_in_it_is_no_agreement(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
 
@@ -928,11 +996,13 @@ def test_a_session_outlives_its_streams_at_any_step(tmp_path: Path, stage: str) 
 def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def path_of(_network: DirectNetwork, _stream: object) -> OwnPath:
-        return OwnPath(3, "A" * 40)
+    dial = DirectNetwork.dial
+
+    async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
+        return replace(await dial(network, onion, timeout_s), path=OwnPath(3, "A" * 40))
 
     # Issue 3: a rendezvous point was named of a stream that its listener never saw, and that was taken for an offence.
-    monkeypatch.setattr(DirectNetwork, "dialled_path", path_of)
+    monkeypatch.setattr(DirectNetwork, "dial", dial_with_path)
     plan = listed_plan(write_script(tmp_path / "rounds.py", ROUNDS))
 
     async def main() -> None:

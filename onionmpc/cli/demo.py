@@ -19,10 +19,10 @@ from typing import Any
 
 import click
 
-from onionmpc.cli.display import describe_link
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import LatencyType
 from onionmpc.cli.output import StatusLine
+from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError
 from onionmpc.files import write_private
 from onionmpc.program.catalogue import catalogue, find_program
@@ -245,7 +245,7 @@ def _summarise(parties: list[DemoParty], status: StatusLine) -> None:
             f"computed in {duration(summary['run_s'])}"
         )
         for other, link in summary["links"].items():
-            status.line(f"  link to party {other}: {describe_link(link['own_relays'], link['round_trip_s'])}")
+            status.line(f"  link to party {other}: {describe_link(other, **link)}")
 
 
 def _as_data(party: DemoParty) -> dict[str, Any]:

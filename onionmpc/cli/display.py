@@ -17,6 +17,7 @@ import segno
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
 from onionmpc.cli.screen import agreement_lines
+from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
@@ -110,8 +111,10 @@ class TextDisplay:
                     self._status.going_on("connecting to the other parties", f"{connected} of {peers}")
                 else:
                     self._status.going_on("comparing what to run")
-            case LinkMeasured(party, own_relays, round_trip_s) if round_trip_s is not None:
-                self._status.line(f"link to party {party}: {describe_link(own_relays, round_trip_s)}")
+            case LinkMeasured(party, own_relays, claimed_relays, round_trip_s) if claimed_relays and own_relays:
+                # Once for each stream: when all is known of it.
+                words = describe_link(party, own_relays, claimed_relays, round_trip_s)
+                self._status.line(f"link to party {party}: {words}")
             case LinkBroken(party, reason):
                 self._status.line(f"link to party {party} broke: {printable(reason)}; dialling again")
             case PeerQuiet(party, quiet_s):
@@ -142,6 +145,9 @@ class TextDisplay:
             f"done: connected in {duration(result.connect_s)}, agreed in {duration(result.agree_s)}, "
             f"computed in {duration(result.run_s)}"
         )
+        for number, link in result.links.items():
+            words = describe_link(number, link.own_relays, link.claimed_relays, link.round_trip_s)
+            self._status.line(f"  link to party {number}: {words}")
 
     def failed(self, _error: OnionMPCError) -> None:
         """The error itself is printed by the main command."""
@@ -202,21 +208,7 @@ class JsonDisplay:
 
     def ended(self, result: Result) -> None:
         """Write the summary."""
-        links = {
-            str(number): {"own_relays": link.own_relays, "round_trip_s": link.round_trip_s}
-            for number, link in result.links.items()
-        }
-        self._write(
-            "ended",
-            {
-                "session": result.session,
-                "own_number": result.own_number,
-                "links": links,
-                "connect_s": result.connect_s,
-                "agree_s": result.agree_s,
-                "run_s": result.run_s,
-            },
-        )
+        self._write("ended", summary_data(result))
 
     def failed(self, error: OnionMPCError) -> None:
         """Write the error."""
@@ -251,12 +243,6 @@ class JsonDisplay:
 
 
 Display = TextDisplay | JsonDisplay
-
-
-def describe_link(own_relays: int | None, round_trip_s: float | None) -> str:
-    """Say what is known of a link."""
-    relays = "no relays" if own_relays is None else f"{own_relays} relays on this party's side"
-    return f"{relays}, round trip {round_trip_s * 1000:.0f} ms" if round_trip_s is not None else relays
 
 
 def _snake(name: str) -> str:

@@ -17,6 +17,7 @@ from onionmpc import __version__
 from onionmpc.cli.demo import demo
 from onionmpc.cli.doctor import doctor
 from onionmpc.cli.identities import identities
+from onionmpc.cli.levels import levels
 from onionmpc.cli.output import print_error
 from onionmpc.cli.party import host, join
 from onionmpc.cli.programs import programs
@@ -44,7 +45,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, host, join, programs, identities, doctor, testnet):
+for command in (demo, host, join, levels, programs, identities, doctor, testnet):
     cli.add_command(command)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from onionmpc.levels import Level
 from onionmpc.testnet.network import Latency
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -30,6 +31,17 @@ class Duration(click.ParamType[float]):
         if match is None or float(match[1]) <= 0:
             self.fail(f"{value!r} is not a duration such as 90s, 10m or 2h", param, ctx)
         return float(match[1]) * UNITS_S[match[2] or "s"]
+
+
+class LevelType(click.Choice[str]):
+    """A level, by its name."""
+
+    def __init__(self) -> None:
+        super().__init__([level.value for level in Level])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Read it."""
+        return value if isinstance(value, Level) else Level(super().convert(value, param, ctx))
 
 
 class LatencyType(click.ParamType[Latency]):
@@ -60,6 +72,11 @@ class PartyOptions:
     allow_no_privacy: bool
     wait: float
     patience: float
+    circuit_length: Level
+    min_circuit_length: Level
+    or_standard: bool
+    show_my_ip: bool
+    change_foreign_tor: bool
     control: str | None
     profile: str | None
     bootstrap_timeout: float
@@ -67,6 +84,7 @@ class PartyOptions:
     testnet: Path | None
     region: str | None
     log_format: str
+    json_file: Path | None
     verbose: bool
 
 
@@ -83,6 +101,11 @@ def party_options(command: Command) -> Command:
         click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
         click.option("--wait", type=Duration(), default="1h", show_default=True, help="How long to wait for the others, at each step: to come, to connect, to agree."),
         click.option("--patience", type=Duration(), default="10m", show_default=True, help="How long a party may be away, once it was there, before the session is given up."),
+        click.option("--circuit-length", type=LevelType(), default=Level.STANDARD.value, show_default=True, help="How long this party's own side of every circuit is; see: onionmpc levels."),
+        click.option("--min-circuit-length", type=LevelType(), default=Level.STANDARD.value, show_default=True, help="The least that is accepted of the others: with less at any of them, the session does not start."),
+        click.option("--or-standard", is_flag=True, help="Where long cannot be had, go on at standard. Default: stop."),
+        click.option("--show-my-ip", is_flag=True, help="Consent to what short means: every other party learns this machine's IP address."),
+        click.option("--change-foreign-tor", is_flag=True, help="With --control and long: change that tor's settings until this party leaves; all its users get such circuits meanwhile."),
         click.option("--control", metavar="unix:PATH|HOST:PORT", help="Use the tor that runs there, by its control port. Default: a tor of our own."),
         click.option("--profile", metavar="NAME", help="Which of our tor's kept directories to use (guards, consensus). Default: the first free one."),
         click.option("--bootstrap-timeout", type=Duration(), default="5m", show_default=True, help="How long tor may take to reach its network."),
@@ -90,6 +113,7 @@ def party_options(command: Command) -> Command:
         click.option("--testnet", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Use the private Tor network in DIR (see: onionmpc testnet) instead of the public one."),
         click.option("--region", metavar="NAME", help="Where in the private network to stand. Default: the regions in turn."),
         click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to write to stderr. JSON needs --yes."),
+        click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the session's summary to FILE when all went well: levels, and each link's own relays and round trip."),
         click.option("--verbose", "-v", is_flag=True, help="Show MPyC's own log too."),
     ]
     # fmt: on

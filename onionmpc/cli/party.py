@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -21,8 +23,11 @@ from onionmpc.cli.identities import ask_passphrase
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions, party_options
 from onionmpc.cli.prompt import is_interactive
-from onionmpc.errors import OnionMPCError, PeerError, UsageError
+from onionmpc.cli.summary import summary_data
+from onionmpc.errors import OnionMPCError, PeerError, UnsafeSetting, UsageError
+from onionmpc.files import write_private
 from onionmpc.identity import Identity, looks_like_onion, parse_onion
+from onionmpc.levels import Level
 from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_program, program_files
 from onionmpc.session import keystore
@@ -40,6 +45,13 @@ from onionmpc.tor.network import TorOptions, tor_network
 
 SEED_BYTES = 32
 MAX_LIST_BYTES = 2**16
+
+CONSENT = "show my ip"
+EXPOSURE = """
+At circuit length short this party's onion service is not anonymous. Every other party of the session, and every relay
+that one of them picks, learns this machine's IP address, and that it belongs to this party. It cannot be taken back.
+What you dial stays anonymous to the others; what they gain is speed, about half of a link's relays.
+"""
 
 
 @click.command()
@@ -78,14 +90,14 @@ def host(
     plan = _plan(options, program, private)
     expected = [parse_onion(text) for text in _expand(expect)]
     with (
-        _identity(options.identity) as identity,
+        _identity(options) as identity,
         _display(options, private, by_invite=False) as display,
         _place(options) as tor_options,
     ):
         display.tell(AddressKnown(identity.onion))
         party = Party(identity, plan, display)
         table = party.open_table(parties, expected, is_open=is_open)
-        _run(identity, tor_options, display, lambda network: party.host(network, table))
+        _run(identity, tor_options, display, lambda network: party.host(network, table), options.json_file)
 
 
 @click.command()
@@ -128,7 +140,7 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
     with (
-        _identity(options.identity) as identity,
+        _identity(options) as identity,
         _display(options, private, by_invite=len(invites or onions) == 1) as display,
         _place(options) as tor_options,
     ):
@@ -136,11 +148,11 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
         party = Party(identity, plan, display)
         if len(onions) > 1:
             common = party.full_list(onions)
-            _run(identity, tor_options, display, lambda network: party.join_listed(network, common))
+            _run(identity, tor_options, display, lambda network: party.join_listed(network, common), options.json_file)
         else:
             target = invites[0] if invites else onions[0]
             party.check_host(target)
-            _run(identity, tor_options, display, lambda network: party.join(network, target))
+            _run(identity, tor_options, display, lambda network: party.join(network, target), options.json_file)
 
 
 def _check_tor_options(options: PartyOptions) -> None:
@@ -157,8 +169,31 @@ def _check_tor_options(options: PartyOptions) -> None:
         )
 
 
+def _check_consent(options: PartyOptions) -> None:
+    """Have the person consent to showing an IP address, where that is what the level does."""
+    level = options.circuit_length
+    if options.show_my_ip and level is not Level.SHORT:
+        raise UsageError("--show-my-ip needs --circuit-length short", hint="no other level shows it to anyone")
+    if level is Level.SHORT and not options.show_my_ip:
+        _ask_to_be_shown()
+
+
+def _ask_to_be_shown() -> None:
+    if not is_interactive():
+        raise UnsafeSetting(
+            "short shows this machine's IP address to every other party, and nobody has consented to that",
+            hint="--show-my-ip consents; at standard, the default, no party learns it",
+        )
+    click.echo(EXPOSURE, err=True)
+    if click.prompt(f'Type "{CONSENT}" to go on', default="", show_default=False, err=True).strip() != CONSENT:
+        raise UnsafeSetting("short was not consented to", hint="at standard, the default, no party learns your address")
+
+
 def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], *, joins_host: bool = False) -> Plan:
     _check_tor_options(options)
+    _check_consent(options)
+    if options.json_file is not None and not os.access(options.json_file.parent, os.W_OK):
+        raise UsageError(f"cannot write {options.json_file}", hint="--json needs a file in a directory of yours")
     check_program_arguments(private)
     check_program_arguments(options.public)
     found: Program | None = None if program is None else find_program(program)
@@ -187,6 +222,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         allow_no_privacy=options.allow_no_privacy,
         wait_s=options.wait,
         patience_s=options.patience,
+        min_circuit_length=options.min_circuit_length,
         verbose=options.verbose,
     )
 
@@ -220,11 +256,12 @@ def _read_list(word: str) -> str:
 
 
 @contextlib.contextmanager
-def _identity(name: str | None) -> Iterator[Identity]:
+def _identity(options: PartyOptions) -> Iterator[Identity]:
+    name = options.identity
     if name is None:
         yield Identity(secrets.token_bytes(SEED_BYTES))
         return
-    identity = keystore.load(name, ask_passphrase)
+    identity = keystore.load(name, ask_passphrase, exposed=options.circuit_length is Level.SHORT)
     with keystore.in_use(name):
         yield identity
 
@@ -249,9 +286,16 @@ def _display(options: PartyOptions, private: tuple[str, ...], *, by_invite: bool
 
 
 def _run(
-    identity: Identity, options: TorOptions, display: Display, compute: Callable[[Network], Awaitable[Result]]
+    identity: Identity,
+    options: TorOptions,
+    display: Display,
+    compute: Callable[[Network], Awaitable[Result]],
+    json_file: Path | None,
 ) -> None:
-    display.ended(run_until_interrupted(_over_tor(identity, options, display, compute)))
+    result = run_until_interrupted(_over_tor(identity, options, display, compute))
+    display.ended(result)
+    if json_file is not None:
+        write_private(json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
 
 
 async def _over_tor(
@@ -283,17 +327,20 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
 
     Comes before anything is shown: an invite to a session that cannot be helps nobody.
     """
-    if options.control is None:
-        find_tor()
-    else:
-        parse_endpoint(options.control)
     tor_options = TorOptions(
         control=options.control,
         profile=options.profile,
         bootstrap_timeout_s=options.bootstrap_timeout,
         publish_timeout_s=options.publish_timeout,
         patience_s=options.patience,
+        level=options.circuit_length,
+        or_standard=options.or_standard,
+        change_foreign_tor=options.change_foreign_tor,
     )
+    if options.control is None:
+        find_tor()
+    else:
+        parse_endpoint(options.control)
     if options.testnet is None:
         yield tor_options
         return

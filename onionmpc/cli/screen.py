@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onionmpc.levels import Level
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.text import printable
@@ -32,7 +33,8 @@ def agreement_lines(agreement: Agreement, own_number: int, private_arguments: in
     yield _line("parties", f"{parties}, in this order:")
     for number, (address, own) in enumerate(zip(common.addresses, agreement.own, strict=True)):
         you = " (you)" if number == own_number else ""
-        yield _line("", f"{number}  {address}  circuits {printable(own.circuit_length)}{you}")
+        exposed = "; its IP address is SHOWN to all others" if own.circuit_length is Level.SHORT else ""
+        yield _line("", f"{number}  {address}  circuits {own.circuit_length.value}{you}{exposed}")
     versions = [f"MPyC {common.mpyc_version}", common.python]
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")

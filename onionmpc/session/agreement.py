@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from onionmpc.errors import AgreementError
+from onionmpc.levels import Level
 from onionmpc.text import printable
 
 AGREEMENT_LABEL = b"onionmpc/1 agreement"
@@ -66,10 +67,15 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What each party says of itself, and all are shown."""
+    """What each party says of itself, and all are shown.
 
-    circuit_length: str = "standard"
-    min_circuit_length: str = "standard"
+    Attributes:
+        circuit_length: its level.
+        min_circuit_length: its floor: the lowest level that it accepts of others.
+    """
+
+    circuit_length: Level = Level.STANDARD
+    min_circuit_length: Level = Level.STANDARD
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +121,23 @@ def check_equal(ours: Common, theirs: Common, *, here: str, there: str) -> None:
             raise AgreementError(
                 f"{name} differs: {_show(mine)} at {here}, {_show(other)} at {there}",
                 hint="agree with the others on one, and start again",
+            )
+
+
+def check_floors(ours: Own, theirs: Own, *, here: str, there: str) -> None:
+    """Check that neither of two parties is below the other's floor.
+
+    Args:
+        here, there: what to call the two, such as "party 0" and "party 2".
+
+    Raises:
+        AgreementError: one is; it is named, with both levels.
+    """
+    for strict, strict_name, other, other_name in ((ours, here, theirs, there), (theirs, there, ours, here)):
+        if other.circuit_length < strict.min_circuit_length:
+            level, floor = other.circuit_length.value, strict.min_circuit_length.value
+            raise AgreementError(
+                f"{other_name} takes part at circuit length {level}, and {strict_name} accepts no less than {floor}"
             )
 
 

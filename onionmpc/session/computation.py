@@ -21,7 +21,7 @@ from onionmpc.errors import (
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
-from onionmpc.mesh.network import Network
+from onionmpc.mesh.network import Network, OwnPath
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
@@ -30,7 +30,7 @@ from onionmpc.program.hello import HelloGate, hello_bytes
 from onionmpc.program.launch import start_program
 from onionmpc.program.pump import Pump
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.agreement import Agreement, Common, Own, check_equal, session_id
+from onionmpc.session.agreement import Agreement, Common, Own, check_equal, check_floors, session_id
 from onionmpc.session.ending import GOODBYE_S, Ending
 from onionmpc.session.events import (
     Agreed,
@@ -52,6 +52,7 @@ from onionmpc.session.messages import (
     Commit,
     Done,
     Offer,
+    OwnSide,
     Rendezvous,
     Report,
     Verdict,
@@ -68,9 +69,10 @@ FAREWELL_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LinkSummary:
-    """What is known of a link at the end: relays on our own side, round trip in seconds."""
+    """What is known of a link at the end; see `LinkMeasured`."""
 
     own_relays: int | None
+    claimed_relays: int | None
     round_trip_s: float | None
 
 
@@ -79,12 +81,14 @@ class Result:
     """A computation that ended well at all parties.
 
     Attributes:
+        own: what each party said of itself, in party order.
         links: by the peer's number.
         connect_s, agree_s, run_s: seconds that the steps took.
     """
 
     session: bytes
     own_number: int
+    own: tuple[Own, ...]
     links: dict[int, LinkSummary]
     connect_s: float
     agree_s: float
@@ -118,7 +122,7 @@ class Computation:
         self._identity = identity
         self._nonce = nonce
         self._common = common
-        self._own = Own()
+        self._own = Own(network.level, plan.min_circuit_length)
         self._program = program
         self._plan = plan
         self._person = person
@@ -179,7 +183,8 @@ class Computation:
         )
         connected = time.monotonic()
         self._ending.step = "agree"
-        session = await self._agree()
+        agreement = await self._agree()
+        session = session_id(agreement)
         agreed = time.monotonic()
         self._ending.step = "run"
         self._person.tell(Agreed(session))
@@ -193,13 +198,14 @@ class Computation:
         return Result(
             session,
             self._mesh.own_number,
+            agreement.own,
             {peer.number: self._summary(peer) for peer in self._peers},
             connect_s=connected - started,
             agree_s=agreed - connected,
             run_s=ended - agreed,
         )
 
-    async def _agree(self) -> bytes:
+    async def _agree(self) -> Agreement:
         offers = {self._mesh.own_number: Offer(self._common, self._own)}
         nonces = {self._mesh.own_number: self._nonce}
         for peer in self._peers:
@@ -226,7 +232,7 @@ class Computation:
             if peer.committed != session.hex():
                 self._ending.report(peer.number, "agreement", "it committed to another session")
         await self._unless_failed()
-        return session
+        return agreement
 
     async def _run_program(self) -> None:
         spec = ProgramSpec(
@@ -307,8 +313,12 @@ class Computation:
         """Find out how long its circuit is, and how long its round trip."""
         peer = self._peers[party]
         peer.measured = False
+        peer.path = peer.claimed_relays = None
+        peer.unclaimed += 1
         if dialled:
-            self._in_background(self._name_rendezvous(peer, secure))
+            peer.path = secure.stream.path
+            if peer.path is not None:
+                self._claim(peer, peer.path, Rendezvous(peer.path.rendezvous))
         else:
             peer.unnamed += 1
 
@@ -361,21 +371,22 @@ class Computation:
     def _is_through_with(self, peer: Peer) -> bool:
         return peer.done and self._ending.step == "finish"
 
-    async def _name_rendezvous(self, peer: Peer, secure: SecureStream) -> None:
-        peer.path = await self._network.dialled_path(secure.stream)
-        if peer.path is not None and peer.runner is not None:
-            peer.runner.send_control(encode_message(Rendezvous(peer.path.rendezvous)))
-            if peer.measured:
-                self._tell_measured(peer)
-
     async def _match_rendezvous(self, peer: Peer, fingerprint: str) -> None:
         peer.path = await self._network.accepted_path(fingerprint)
-        if peer.measured:
-            self._tell_measured(peer)
+        if peer.path is not None:
+            self._claim(peer, peer.path)
+
+    def _claim(self, peer: Peer, path: OwnPath, *before: AnyMessage) -> None:
+        """Tell a peer how long our side is."""
+        if peer.alive and peer.runner is not None:
+            for message in (*before, OwnSide(path.relays)):
+                peer.runner.send_control(encode_message(message))
+        self._tell_measured(peer)
 
     def _tell_measured(self, peer: Peer) -> None:
-        summary = self._summary(peer)
-        self._person.tell(LinkMeasured(peer.number, summary.own_relays, summary.round_trip_s))
+        if peer.measured:
+            link = self._summary(peer)
+            self._person.tell(LinkMeasured(peer.number, link.own_relays, link.claimed_relays, link.round_trip_s))
 
     # -- control messages
 
@@ -396,6 +407,12 @@ class Computation:
                 if peer.unnamed > 0:
                     peer.unnamed -= 1
                     self._in_background(self._match_rendezvous(peer, fingerprint))
+            case OwnSide(relays):
+                # One for each stream and no more, or a peer could fill our screen.
+                if peer.unclaimed > 0:
+                    peer.unclaimed -= 1
+                    peer.claimed_relays = relays
+                    self._tell_measured(peer)
             case Commit(session) if peer.offer is not None and peer.committed is None:
                 peer.committed = session
             case Done() if peer.committed is not None and not peer.done:
@@ -410,6 +427,7 @@ class Computation:
         try:
             names = (f"party {self._mesh.own_number}", f"party {peer.number}")
             check_equal(self._common, offer.common, here=names[0], there=names[1])
+            check_floors(self._own, offer.own, here=names[0], there=names[1])
         except AgreementError as error:
             self._ending.report(peer.number, "agreement", error.message)
 
@@ -420,7 +438,9 @@ class Computation:
 
     def _summary(self, peer: Peer) -> LinkSummary:
         return LinkSummary(
-            peer.path.relays if peer.path else None, peer.runner.round_trip_s if peer.runner is not None else None
+            peer.path.relays if peer.path else None,
+            peer.claimed_relays,
+            peer.runner.round_trip_s if peer.runner is not None else None,
         )
 
 

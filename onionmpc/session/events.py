@@ -96,10 +96,17 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkMeasured:
-    """What we know of a link: relays on our own side (None without tor), round trip in seconds."""
+    """What we know of a link's circuit.
+
+    Attributes:
+        own_relays: on our side, the rendezvous point included, as our tor says; None where it does not.
+        claimed_relays: on the peer's side, the rendezvous point included, as the peer says; None before it does.
+        round_trip_s: None before one came back.
+    """
 
     party: int
     own_relays: int | None
+    claimed_relays: int | None
     round_trip_s: float | None
 
 

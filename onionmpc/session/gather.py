@@ -261,7 +261,7 @@ async def ask_host(
         async with asyncio.timeout(wait_s):
             while True:
                 try:
-                    secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=retry)
+                    _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=retry)
                 except AuthenticationFailed as error:
                     raise AuthenticationFailed(
                         f"the host does not let us in: {error.message}",

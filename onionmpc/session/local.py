@@ -15,6 +15,7 @@ from pathlib import Path
 
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
+from onionmpc.levels import Level
 from onionmpc.program.catalogue import Program, program_files
 from onionmpc.session.agreement import Common
 from onionmpc.text import printable
@@ -38,6 +39,7 @@ class Plan:
         allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
         wait_s: how long to wait for the others, in seconds, at each step.
         patience_s: how long a party may be away once it was there, in seconds.
+        min_circuit_length: the lowest level that is accepted of others.
     """
 
     program: Program | None
@@ -49,6 +51,7 @@ class Plan:
     allow_no_privacy: bool = False
     wait_s: float = 3600.0
     patience_s: float = 600.0
+    min_circuit_length: Level = Level.STANDARD
     verbose: bool = False
 
 

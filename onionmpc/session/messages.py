@@ -70,6 +70,12 @@ class Rendezvous(Message, frozen=True):
     fingerprint: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{40}\Z")]
 
 
+class OwnSide(Message, frozen=True):
+    """How many relays the sender's side of this link's newest circuit has. To the receiver, that is a claim."""
+
+    relays: Annotated[int, msgspec.Meta(ge=1, le=8)]
+
+
 class Done(Message, frozen=True):
     """The sender's program ended well."""
 
@@ -91,7 +97,7 @@ class Verdict(Message, frozen=True):
     revealed: bool = False
 
 
-AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | Done | Report | Verdict
+AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | OwnSide | Done | Report | Verdict
 
 _DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 

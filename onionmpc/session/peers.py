@@ -22,6 +22,9 @@ class Peer:
     Attributes:
         nonce: its contribution to the session id, 16 bytes; empty before its link is up.
         unnamed: streams of this peer's whose rendezvous point it has not named yet.
+        path: our side of its newest stream's circuit; None where it is not known.
+        claimed_relays: what the peer says of its side.
+        unclaimed: streams for which it has said nothing of that yet.
         measured: whether the round trip of its newest stream is known.
         heard: since something failed, whether anything came from it.
         answered: since something failed, whether it answered, and so knows.
@@ -37,6 +40,8 @@ class Peer:
     committed: str | None = None
     done: bool = False
     path: OwnPath | None = None
+    claimed_relays: int | None = None
+    unclaimed: int = 0
     unnamed: int = 0
     measured: bool = False
     heard: bool = False

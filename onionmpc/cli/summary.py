@@ -1,0 +1,51 @@
+"""What is said at the end of a session: as words, and as data for machines.
+
+Knows what a peer claims from what our own tor measured, and keeps the two apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onionmpc.session.computation import Result
+
+
+def summary_data(result: Result) -> dict[str, Any]:
+    """Return a session's summary: what `--json` writes, and the JSON log's last line."""
+    return {
+        "session": result.session.hex(),
+        "own_number": result.own_number,
+        "parties": [
+            {"circuit_length": own.circuit_length.value, "min_circuit_length": own.min_circuit_length.value}
+            for own in result.own
+        ],
+        "links": {
+            str(number): {
+                "own_relays": link.own_relays,
+                "claimed_relays": link.claimed_relays,
+                "round_trip_s": link.round_trip_s,
+            }
+            for number, link in result.links.items()
+        },
+        "connect_s": result.connect_s,
+        "agree_s": result.agree_s,
+        "run_s": result.run_s,
+    }
+
+
+def describe_link(
+    party: int | str, own_relays: int | None, claimed_relays: int | None, round_trip_s: float | None
+) -> str:
+    """Say what is known of a link.
+
+    Args:
+        party: the peer's number.
+        own_relays, claimed_relays, round_trip_s: see `LinkMeasured`.
+    """
+    relays = "1 relay" if own_relays == 1 else f"{own_relays} relays"
+    words = ["own side not measured" if own_relays is None else f"own side: {relays}"]
+    if claimed_relays is not None:
+        words.append(f"party {party} claims {claimed_relays} on its side")
+    if round_trip_s is not None:
+        words.append(f"round trip {round_trip_s * 1000:.0f} ms")
+    return ", ".join(words)

@@ -34,9 +34,10 @@ from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.tor.control import open_control
 from onionmpc.tor.network import TorOptions, tor_network
 
-# Longer than anything that mends: a stopped relay is noticed after 15 s of silence.
+# What takes longer has not recovered; a stopped relay is noticed after 15 s of silence.
 RECOVERY_LIMIT_S = 120.0
-ANSWER_LIMIT_S = 180.0
+# Longer than anything that mends in the end: a question whose answer was not waited for would garble the next.
+ANSWER_LIMIT_S = 600.0
 SETTLE_S = 3.0
 OUTAGE_S = 10.0
 # Where the parties stand: an ocean between them.
@@ -224,8 +225,7 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[tuple[float, After]]]] = {
 async def time_recovery(scene: Scene, fault: Callable[[Scene], Awaitable[tuple[float, After]]]) -> float:
     """Let a fault happen; return the seconds until ticks sent after it have arrived in both directions."""
     since_s, mend = await fault(scene)
-    async with asyncio.timeout(RECOVERY_LIMIT_S):
-        arrivals = await asyncio.gather(*(party.ask(ask="first", after=since_s) for party in scene.parties))
+    arrivals = await asyncio.gather(*(party.ask(ask="first", after=since_s) for party in scene.parties))
     await mend()
     return max(arrival["arrived_s"] for arrival in arrivals) - since_s
 
@@ -301,12 +301,10 @@ async def measure(repeats: int, kinds: list[str], budget_s: float) -> dict[str, 
                             with contextlib.suppress(OnionMPCError, TimeoutError):
                                 restarts.append(await time_restart(directory, REGIONS[0], parties[1].identity.onion))
                         await asyncio.sleep(SETTLE_S)
-                        try:
-                            recoveries[kind].append(await time_recovery(scene, FAULTS[kind]))
-                            say(f"{kind}: {recoveries[kind][-1]:.1f} s (a raw dial: {dials[0][-1]:.1f} s)")
-                        except TimeoutError:
-                            failures[kind] += 1
-                            say(f"{kind}: not back within {RECOVERY_LIMIT_S:.0f} s")
+                        seconds = await time_recovery(scene, FAULTS[kind])
+                        recoveries[kind].append(seconds)
+                        failures[kind] += seconds > RECOVERY_LIMIT_S
+                        say(f"{kind}: {seconds:.1f} s (a raw dial: {dials[0][-1]:.1f} s)")
             cost = await measure_cost(directory, REGIONS)
     return {"dials": dials, "restarts": restarts, "recoveries": recoveries, "failures": failures, "cost": cost}
 

@@ -46,6 +46,14 @@ OWN_REPLIES = {
 }
 
 
+# Its introduction points do not answer.
+NO_INTRODUCTION = {0xF2, 0xF7}
+
+
+class NotIntroduced(PeerUnreachable):
+    """A peer was found, and none of its introduction points passed us on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialled:
     """A stream, and the SOCKS user name by which tor knows its circuit."""
@@ -111,7 +119,7 @@ def _translate(socks: Endpoint, error: ProxyError) -> PeerUnreachable | TorFaile
     if code is None and (extended := re.fullmatch(r"Invalid reply code: 0X([0-9A-F]{1,2})", str(error))):
         code = int(extended[1], 16)
     if code in PEER_REPLIES:
-        return PeerUnreachable(PEER_REPLIES[code])
+        return (NotIntroduced if code in NO_INTRODUCTION else PeerUnreachable)(PEER_REPLIES[code])
     if code in OWN_REPLIES:
         return TorFailed(f"tor's SOCKS port {socks} refuses: {OWN_REPLIES[code]}", hint="use a tor of onionmpc's own")
     if str(error) == "Connection closed unexpectedly":

@@ -23,7 +23,7 @@ from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
 from onionmpc.tor.circuits import accepted_path
 from onionmpc.tor.control import DONE_PERCENT
-from onionmpc.tor.dial import dial
+from onionmpc.tor.dial import NotIntroduced, dial
 from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, parse_endpoint
 from onionmpc.tor.keeper import Keeper
 from onionmpc.tor.lengths import Lengths, circuits_of
@@ -114,6 +114,8 @@ class TorNetwork:
         # Where tor connects accepted streams to; None until the service was published for the first time.
         self._target: str | None = None
         self._added_s = 0.0
+        self._new_s = NEW_SERVICE_S
+        self._in_doubt = False
         self._dialling: collections.Counter[Onion] = collections.Counter()
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again_s = 0.0
@@ -185,7 +187,8 @@ class TorNetwork:
         self._dialling[onion] += 1
         try:
             dialled = await dial(life.socks, onion, VIRTUAL_PORT, timeout_s)
-        except PeerUnreachable:
+        except PeerUnreachable as error:
+            self._in_doubt |= isinstance(error, NotIntroduced)
             await look_up(life.control, onion)
             raise
         finally:
@@ -195,6 +198,7 @@ class TorNetwork:
         except (PeerUnreachable, TorFailed):
             await dialled.stream.close()
             raise
+        self._new_s = NEW_SERVICE_S
         return replace(dialled.stream, path=path)
 
     async def accepted_path(self, rendezvous: str) -> OwnPath | None:
@@ -220,10 +224,15 @@ class TorNetwork:
             self._refreshing = asyncio.create_task(self._refresh(self.life, self._target))
 
     async def _refresh(self, life: Life, target: str) -> None:
-        is_new = asyncio.get_running_loop().time() < self._added_s + NEW_SERVICE_S
+        is_new = asyncio.get_running_loop().time() < self._added_s + self._new_s
         with contextlib.suppress(TorError, TimeoutError):
             service = self._service(life)
-            if await is_lost(service, is_new=is_new):
+            # A peer whose introduction points do not answer has most likely tried ours in vain, too: the network was
+            # away for both, and tor does not try again for two minutes what it has tried in vain.
+            in_doubt, self._in_doubt = self._in_doubt and not is_new, False
+            if in_doubt:
+                self._new_s *= 2  # each time it draws introduction points: less and less often while a peer is away
+            if in_doubt or await is_lost(service, is_new=is_new):
                 # For a service made anew, tor draws introduction points and sends both of its descriptors. HSPOST would
                 # be gentler, but tor shows us one of the two only: for half of each period, the one nobody asks for.
                 await service.remove()

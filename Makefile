@@ -35,6 +35,8 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --budget 600
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.recovery
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.guard_discovery
 
 MINUTES ?= 30
 PARTIES ?= 3

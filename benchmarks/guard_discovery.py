@@ -1,0 +1,355 @@
+"""`python -m benchmarks.guard_discovery`: how long until those who run some of the relays know a party's guard. No tor.
+
+A seeded simulation of the pinned layers of relays behind a guard. The adversary runs a share of the relays' bandwidth,
+which is its chance at each draw of a relay, and waits. It is also a peer, or pays one, and so can have the party build
+one circuit after another over its pinned relays; the hours that this takes count as nothing. A relay in layer 2 sees
+the guard next to it. It has found it as soon as it knows that the circuit is this party's:
+
+* by timing: at once. The peer sends a pattern and the relay recognises it. The vanguards specification assumes this
+  too, and that it never fails.
+* by a neighbour: when the next relay on that circuit is the adversary's too. In the standard level that is no obstacle:
+  the relay after layer 2 is another for each circuit. In the long level it has to be in layer 3.
+
+Against timing a third layer is no help, and the table says so. It helps against layer 2 itself becoming known, whose
+relays may then be broken into or forced to speak; that is not simulated. Nor is anyone who needs no guard, because he
+watches both ends: no level delays him.
+
+All start fresh: at day 0 every pinned relay is drawn, as in a new profile, and for tor's own layer 2, which it does not
+keep, at each start of tor. If the attack begins later, with relays that were there before, the pinned ones are through
+with a part of their lives: that is some days faster.
+
+Proposal 333 has 126, 28 and 14 days, the continuous model 139, 23 and 10, though both know that one half takes 69, 14
+and 7 draws. The proposal counts whole rotations of four, and the last of them at its end, when its relays have been in
+use for 7 days: from the first draw on day 0 they are 119, 21 and 7 days. Relays that are replaced one by one need no
+whole rotation, but they live longer: the mean of max(X,X) from 1 to 12 days is 8.33 and not 7. The longer life decides
+for 1 %, who need many lives, and the missing rotation at the end for 5 and 10 %. What tor does is a third thing: a life
+is one uniform draw, with a mean of 6.5 days.
+
+Sources: Tor proposals 292 (sections 3.1 and 3.3) and 333 (sections 1 and 3), the vanguards specification, the source of
+tor 0.4.9.11. Knows nothing of onionmpc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from benchmarks import plots
+from benchmarks.common import RESULTS, report, say, table
+
+Days = NDArray[np.float64]
+Numbers = NDArray[np.intp]
+
+SHARES = (0.01, 0.05, 0.10)
+CHANCES = (0.1, 0.5, 0.9)
+SEED = 1
+TRIALS = 100_000
+# The 17th rotation of 1 % ends at 49.5 %: with fewer trials it could pass for one half.
+COARSE_TRIALS = 200_000
+# In the longest life. With twice as many no figure moves by a tenth of a thousandth.
+GRID_STEPS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Pinned relays at one position of all circuits. Each is replaced by a new one at the end of its own life.
+
+    Attributes:
+        larger_of: a life is the largest of so many uniform draws; 2 is what the vanguards design calls max(X,X).
+    """
+
+    relays: int
+    shortest_days: float
+    longest_days: float
+    larger_of: int = 2
+
+    def draw_lives(self, random: Generator, count: int) -> Days:
+        """Draw the lives of some relays."""
+        drawn: Days = random.random((self.larger_of, count)).max(axis=0)
+        return self.shortest_days + (self.longest_days - self.shortest_days) * drawn
+
+    def ended_by(self, days: NDArray[np.floating]) -> Days:
+        """Return the chance that a life is over after some days."""
+        lived = (days - self.shortest_days) / (self.longest_days - self.shortest_days)
+        return np.asarray(lived.clip(0, 1) ** self.larger_of, dtype=np.float64)
+
+
+# Proposal 333, section 3: 4 relays, all replaced every 7 days.
+ROTATION = Layer(4, 7, 7)
+# Proposal 333, section 1.
+PROPOSAL_LAYER_2 = Layer(4, 1, 12)
+# tor 0.4.9.11, entrynodes.c, get_layer2_hs_guard_lifetime: one uniform draw, though a comment above it says max(x,x).
+TOR_LAYER_2 = Layer(4, 1, 12, larger_of=1)
+# Four new ones at each start of tor, and none that ends before the next.
+DAILY_LAYER_2 = Layer(4, 1, 1)
+LONG_LAYER_2 = Layer(4, 1, 12)
+LONG_LAYER_3 = Layer(8, 1 / 24, 2)
+# Vanguards specification, "Full Vanguards", for services that live for months.
+MONTHS_LAYER_2 = Layer(4, 30, 60, larger_of=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row: who is found out how.
+
+    Attributes:
+        finds: "guard", or "layer 2": a relay next to the guard becomes known to the adversary, and not the guard yet.
+        layers: in each of them the adversary must have a relay, in all at the same time.
+    """
+
+    name: str
+    level: str
+    finds: str
+    layers: tuple[Layer, ...]
+
+
+CASES = (
+    # No guard between the party and the others: its address is shown.
+    Case("short", "short", "guard", ()),
+    Case("standard, tor started anew each day", "standard", "guard", (DAILY_LAYER_2,)),
+    Case("standard, lives as in tor 0.4.9.11", "standard", "guard", (TOR_LAYER_2,)),
+    Case("standard, lives as in proposal 333", "standard", "guard", (PROPOSAL_LAYER_2,)),
+    Case("long, by timing", "long", "guard", (LONG_LAYER_2,)),
+    Case("long, by a neighbour", "long", "guard", (LONG_LAYER_2, LONG_LAYER_3)),
+    Case("long, by timing, if layer 2 stayed 30 to 60 days", "long", "guard", (MONTHS_LAYER_2,)),
+    # The same in the standard level takes 69, 14 and 7 circuits: minutes.
+    Case("long, only layer 2 becomes known", "long", "layer 2", (LONG_LAYER_3,)),
+)
+
+
+class Stays:
+    """When the adversary's relays are in a layer: for each of its places in each trial, the next stay.
+
+    Attributes:
+        begin, end: days, by trial and place.
+    """
+
+    def __init__(self, random: Generator, layer: Layer, share: float, trials: int) -> None:
+        self._random, self._layer, self._share = random, layer, share
+        shape = (trials, layer.relays)
+        begin, end = self._after(np.zeros(trials * layer.relays))
+        self.begin, self.end = begin.reshape(shape), end.reshape(shape)
+
+    def go_on(self, trials: Numbers, places: Numbers) -> None:
+        """End the stays in some places, and find the next ones there."""
+        self.begin[trials, places], self.end[trials, places] = self._after(self.end[trials, places])
+
+    def _after(self, drawn: Days) -> tuple[Days, Days]:
+        """Return the first stays in places that are drawn anew at some days."""
+        draws = self._random.geometric(self._share, drawn.size)
+        order = draws.argsort()
+        waited = np.zeros(drawn.size)
+        # Where the next relay is honest too: fewer places each time, at the end of the order.
+        for first in np.searchsorted(draws[order], np.arange(1, draws.max(initial=1)), side="right"):
+            waited[first:] += self._layer.draw_lives(self._random, drawn.size - first)
+        begin = drawn.copy()
+        begin[order] += waited
+        return begin, begin + self._layer.draw_lives(self._random, drawn.size)
+
+
+def simulate(random: Generator, layers: Sequence[Layer], share: float, trials: int) -> Days:
+    """Return the day, for each trial, when first the adversary has a relay in every layer; there are up to two."""
+    match [Stays(random, layer, share, trials) for layer in layers]:
+        case []:
+            return np.zeros(trials)
+        case [only]:
+            return np.asarray(only.begin.min(axis=1))
+        case [second, third]:
+            return first_meetings(second, third)
+    raise ValueError(f"{len(layers)} layers, expected up to 2")
+
+
+def first_meetings(second: Stays, third: Stays) -> Days:
+    """Return the day, for each trial, when first a stay in one layer and a stay in the other are at the same time."""
+    met = np.empty(len(second.begin))
+    alone = np.arange(met.size)
+    while alone.size:
+        # By their beginnings: whom a later stay meets before an earlier one is over, the earlier one has met as well.
+        place = second.begin[alone].argmin(axis=1)
+        begin, end = second.begin[alone, place], second.end[alone, place]
+        while (over := third.end[alone] <= begin[:, None]).any():
+            rows, places = np.nonzero(over)
+            third.go_on(alone[rows], places)
+        together = np.maximum(begin, third.begin[alone].min(axis=1))
+        found = together < end
+        met[alone[found]] = together[found]
+        alone, place = alone[~found], place[~found]
+        second.go_on(alone, place)
+    return met
+
+
+def rotations_needed(share: float, relays: int, chance: float) -> int:
+    """Return how many times all relays of a layer are drawn until one is the adversary's with this chance.
+
+    Source: Tor proposal 292, section 3.1.
+    """
+    rotations = 0
+    while 1 - (1 - share) ** (relays * rotations) < chance:
+        rotations += 1
+    return rotations
+
+
+@functools.cache
+def exact_days(layer: Layer, share: float) -> tuple[float, ...]:
+    """Calculate, for each of CHANCES, by which day the adversary has had a relay in a layer with this chance.
+
+    With a chance of S(t) one place has seen no relay of the adversary in t days. Then its first relay is honest, and
+    either lives still, or has lived l days and left the rest to its successor:
+    S(t) = (1 - share) * (P(life > t) + integral of S(t - l) dP(l)).
+    Places are independent: none of them has seen one with a chance of S(t) ** relays.
+    """
+    if layer.shortest_days == layer.longest_days:
+        return tuple((rotations_needed(share, layer.relays, chance) - 1) * layer.longest_days for chance in CHANCES)
+    step = layer.longest_days / GRID_STEPS
+    # By then each place has been drawn often enough even if all lives are the longest.
+    horizon = layer.longest_days * np.log(1 - max(CHANCES)) / (layer.relays * np.log(1 - share))
+    days = np.arange(int(horizon / step) + 2) * step
+    ended = layer.ended_by(days)
+    in_step = np.diff(ended[: GRID_STEPS + 1])
+    unseen = np.empty(days.size)
+    for now in range(days.size):
+        # A life that ends in step k is between k and k + 1 long. None is as short as one step.
+        steps = np.arange(1, min(now, in_step.size))
+        rest = (unseen[now - steps] + unseen[now - steps - 1]) / 2
+        unseen[now] = (1 - share) * (1 - ended[now] + in_step[steps] @ rest)
+    seen = 1 - unseen**layer.relays
+    return tuple(0.0 if chance <= seen[0] else float(np.interp(chance, seen, days)) for chance in CHANCES)
+
+
+def quantiles(values: Days) -> tuple[float, ...]:
+    """Return, for each of CHANCES, the lowest value that so many do not exceed."""
+    return tuple(float(value) for value in np.quantile(values, CHANCES, method="inverted_cdf"))
+
+
+def coarse_table(seed: int = SEED, trials: int = COARSE_TRIALS) -> list[dict[str, Any]]:
+    """Return proposal 333's own model, calculated and simulated, one dictionary for each share.
+
+    Returns:
+        share; rotations (calculated) and simulated_rotations, to one half; days, at the end of the last rotation.
+    """
+    rows = []
+    for number, share in enumerate(SHARES):
+        drawn = simulate(np.random.default_rng((seed, number)), (ROTATION,), share, trials)
+        rotations = rotations_needed(share, ROTATION.relays, 0.5)
+        rows.append(
+            {
+                "share": share,
+                "rotations": rotations,
+                "simulated_rotations": round(quantiles(drawn / ROTATION.longest_days + 1)[1]),
+                "days": rotations * ROTATION.longest_days,
+            }
+        )
+    return rows
+
+
+def discovery_table(seed: int = SEED, trials: int = TRIALS) -> list[dict[str, Any]]:
+    """Return how long discovery takes, one dictionary for each case and share.
+
+    Returns:
+        case, level and finds, as in CASES; share of the bandwidth; p10_days, median_days and p90_days, simulated;
+        exact_days: the same three calculated, or None where two layers play together.
+    """
+    rows = []
+    for case in CASES:
+        for number, share in enumerate(SHARES):
+            # The same luck in all cases: what differs between two of them is the layers alone.
+            random = np.random.default_rng((seed, number))
+            p10, median, p90 = quantiles(simulate(random, case.layers, share, trials))
+            rows.append(
+                {
+                    "case": case.name,
+                    "level": case.level,
+                    "finds": case.finds,
+                    "share": share,
+                    "p10_days": round(p10, 2),
+                    "median_days": round(median, 2),
+                    "p90_days": round(p90, 2),
+                    "exact_days": exact_row(case.layers, share),
+                }
+            )
+    return rows
+
+
+def exact_row(layers: Sequence[Layer], share: float) -> list[float] | None:
+    """Return what is calculated for CHANCES, or None where it is not."""
+    match list(layers):
+        case []:
+            return [0.0 for _ in CHANCES]
+        case [layer]:
+            return [round(days, 2) for days in exact_days(layer, share)]
+    return None
+
+
+def tables(coarse: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Show the results to a person."""
+    proposal = [
+        [_percent(row["share"]), f"{row['rotations']}", f"{row['simulated_rotations']}", f"{row['days']:.0f}"]
+        for row in coarse
+    ]
+    by_case: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_case.setdefault(row["case"], []).append(row)
+    shares = [f"{_percent(share)} of the bandwidth" for share in SHARES]
+    spans = [[name, of_case[0]["finds"], *(_span(row) for row in of_case)] for name, of_case in by_case.items()]
+    checks = [
+        [name, *(f"{row['median_days']:.2f} / {row['exact_days'][1]:.2f}" for row in of_case)]
+        for name, of_case in by_case.items()
+        if of_case[0]["exact_days"] is not None
+    ]
+    return [
+        table(["proposal 333", "rotations to 50 %", "simulated", "days"], proposal),
+        table(["days until half are found (10 to 90 %)", "finds", *shares], spans),
+        table(["days until half are found, simulated / calculated", *shares], checks),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def _span(row: dict[str, Any]) -> str:
+    low, middle, high = (_show(row[key]) for key in ("p10_days", "median_days", "p90_days"))
+    return f"{middle} ({low} to {high})"
+
+
+def _show(days: float) -> str:
+    return f"{days:.0f}" if days >= 10 or days == 0 else f"{days:.1f}"
+
+
+def main() -> None:
+    """Simulate, print, write and draw."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard_discovery", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=SEED, help=f"which random numbers ({SEED})")
+    parser.add_argument("--trials", type=int, default=TRIALS, help=f"parties to simulate ({TRIALS})")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/guard_discovery.json)"
+    )
+    options = parser.parse_args()
+    coarse = coarse_table(options.seed)
+    rows = discovery_table(options.seed, options.trials)
+    report(
+        "guard_discovery",
+        f"Time to guard discovery, {options.trials} simulated parties",
+        tables(coarse, rows),
+        {"seed": options.seed, "trials": options.trials, "proposal_333": coarse, "cases": rows},
+        options.output,
+    )
+    picture = (options.output or RESULTS / "guard_discovery.json").with_suffix(".svg")
+    try:
+        plots.draw_discovery(rows, picture)
+    except plots.NoMatplotlib as error:
+        say(str(error))
+    else:
+        print(f"drawn: {picture}")
+
+
+if __name__ == "__main__":
+    main()

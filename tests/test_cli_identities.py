@@ -116,7 +116,7 @@ def test_show_prints_the_address_and_draws_a_code_of_it_on_stderr() -> None:
 def test_show_as_json_is_one_line() -> None:
     onion = keystore.create("alice", b"passphrase").onion
     result = run("show", "alice", "--json")
-    assert json.loads(result.stdout) == {"name": "alice", "onion": onion, "sealed": True}
+    assert json.loads(result.stdout) == {"name": "alice", "onion": onion, "sealed": True, "exposed": False}
     assert result.stdout.count("\n") == 1
     assert result.stderr == ""
 

@@ -5,8 +5,7 @@ clocks: what tor says of its relays, the time and randomness come in as argument
 pinning.py.
 
 Source: Tor vanguards-spec, "Full Vanguards" (Stable and Fast, one life per guard, kept on disk, replaced when a relay
-loses what it was drawn for); numbers and lives as in arti, tor-guardmgr, vanguards/config.rs (defaults) and set.rs
-(max(X,X) for both layers), which for layer 2 are those of proposal 333.
+loses what it was drawn for; lives of both layers). The numbers of guards are those of arti and of the vanguards add-on.
 """
 
 from __future__ import annotations
@@ -29,18 +28,19 @@ FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How many guards a layer has, and how long one stays."""
+    """How many guards a layer has, and how long one stays: the longest of `draws` uniform draws."""
 
     layer: int
     guards: int
     shortest_s: int
     longest_s: int
+    draws: int
 
 
 # Layer 2 rotates slowly: who finds one of it has found our neighbour's neighbour, and has to break into it before it
 # changes. Layer 3 rotates fast, so that breaking into one of it is not worth while.
-LAYER_2 = Rule(2, 4, 1 * DAY_S, 12 * DAY_S)
-LAYER_3 = Rule(3, 8, 1 * HOUR_S, 48 * HOUR_S)
+LAYER_2 = Rule(2, 4, 30 * DAY_S, 60 * DAY_S, draws=1)
+LAYER_3 = Rule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +184,8 @@ def _drawn(relays: Sequence[Relay], random: Random) -> Relay:
 
 
 def life_s(rule: Rule, random: Random) -> int:
-    """Draw how long a guard stays: max(X,X), two uniform draws of which the longer counts."""
-    return max(random.randint(rule.shortest_s, rule.longest_s) for _ in range(2))
+    """Draw how long a guard stays."""
+    return max(random.randint(rule.shortest_s, rule.longest_s) for _ in range(rule.draws))
 
 
 def _related(one: Relay, ones: Family, other: Relay, others: Family) -> bool:

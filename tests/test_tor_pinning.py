@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
 from test_tor_control import FakeControl, listening
 from test_tor_layers import DESCRIPTOR, NOW_S, entry, everyone, fingerprints
+from test_tor_network import DEADLINE_S, Retrying, fresh, party
+from tor_loop import kept
 
 from onionmpc.errors import TorFailed, UnsafeSetting, UsageError
+from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
+from onionmpc.tor.circuits import has_introductions, parse_circuits
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.endpoint import parse_endpoint
 from onionmpc.tor.layers import DAY_S, Layers
+from onionmpc.tor.network import TorNetwork
 from onionmpc.tor.pinning import LayerStore, check_pinning, foreign_store, pinned_layers, profile_store
+from onionmpc.tor.relays import parse_relays
 
 NAMES = {"VanguardsLiteEnabled", "HSLayer2Nodes", "HSLayer3Nodes"}
 
@@ -441,3 +450,133 @@ def test_one_party_at_a_time_sets_the_layers_of_a_tor(tmp_path: Path) -> None:
     with foreign_store(base, one) as again:
         assert again.path == first.path
     assert base.stat().st_mode & 0o777 == 0o700
+
+
+# --- In a private network --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Ends:
+    """Two parties of a private network, of which one listens."""
+
+    dialler: TorNetwork
+    listener: TorNetwork
+    onion: Onion
+    arrived: asyncio.Queue[Stream]
+
+    async def connect(self) -> tuple[Stream, Stream]:
+        return await Retrying(self.dialler).dial(self.onion, DEADLINE_S), await self.arrived.get()
+
+
+@contextlib.asynccontextmanager
+async def two_ends(testnet: Path) -> AsyncIterator[Ends]:
+    identity, arrived = fresh(), asyncio.Queue[Stream]()
+    async with party(testnet, fresh()) as dialler, party(testnet, identity) as listener:
+        await listener.listen(arrived.put)
+        yield Ends(dialler, listener, identity.onion, arrived)
+
+
+@pytest.fixture(scope="module")
+def shared(testnet_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Ends]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONIONMPC_STATE", str(tmp_path_factory.mktemp("state") / "onionmpc"))
+        with kept(two_ends(testnet_dir)) as runner_and_ends:
+            yield runner_and_ends
+
+
+def control_of(network: TorNetwork) -> Control:
+    assert network.life is not None
+    return network.life.control
+
+
+async def until_introduced(ends: Ends) -> None:
+    """Wait for the listener's circuits to introduction points, which go whenever other guards are set."""
+    while not has_introductions(await control_of(ends.listener).get_info("circuit-status"), ends.onion):
+        await asyncio.wait({ends.listener.died}, timeout=0.05)
+
+
+async def newest_path(network: TorNetwork) -> tuple[str, ...]:
+    return parse_circuits(await control_of(network).get_info("circuit-status"))[-1].relays
+
+
+def goes_through(path: tuple[str, ...], layers: Layers) -> bool:
+    return path[1] in fingerprints(layers.layer2) and path[2] in fingerprints(layers.layer3)
+
+
+async def talk(one: Stream, other: Stream) -> None:
+    one.writer.write(b"there")
+    other.writer.write(b"back")
+    assert await other.reader.readexactly(5) == b"there"
+    assert await one.reader.readexactly(4) == b"back"
+
+
+def play_with(shared: tuple[asyncio.Runner, Ends], scene: Callable[[Ends], Awaitable[None]]) -> None:
+    async def main(ends: Ends) -> None:
+        async with asyncio.timeout(90):
+            await scene(ends)
+
+    runner, ends = shared
+    runner.run(main(ends))
+
+
+@pytest.mark.tor
+def test_a_private_network_has_relays_enough_for_both_layers(shared: tuple[asyncio.Runner, Ends]) -> None:
+    async def scene(ends: Ends) -> None:
+        relays = parse_relays("\n".join(await control_of(ends.dialler).get_lines("ns/all")))
+        # The smallest network: 12 relays and 3 authorities, which carry next to nothing and are drawn last.
+        assert len({one.network for one in relays.values()}) == len(relays) >= 15
+        assert sum(one.bandwidth > 100 for one in relays.values()) >= 12
+
+    play_with(shared, scene)
+
+
+@pytest.mark.tor
+def test_new_circuits_go_through_the_guards_and_joined_ones_stay(
+    shared: tuple[asyncio.Runner, Ends], tmp_path: Path
+) -> None:
+    async def scene(ends: Ends) -> None:
+        before = await ends.connect()
+        assert (len(await newest_path(ends.dialler)), len(await newest_path(ends.listener))) == (3, 4)
+        ours_kept, theirs_kept = LayerStore(tmp_path / "dialler"), LayerStore(tmp_path / "listener")
+        async with (
+            pinned_layers(control_of(ends.dialler), ours_kept, told, foreign=True) as ours,
+            pinned_layers(control_of(ends.listener), theirs_kept, told, foreign=False) as theirs,
+        ):
+            await until_introduced(ends)
+            during = await ends.connect()
+            dialled, accepted = await newest_path(ends.dialler), await newest_path(ends.listener)
+            assert (len(dialled), len(accepted)) == (4, 5)
+            assert goes_through(dialled, ours.layers)
+            assert goes_through(accepted, theirs.layers)
+            await talk(*before)
+            await ours.apply()
+            await talk(*during)
+        after = await ends.connect()
+        assert (len(await newest_path(ends.dialler)), len(await newest_path(ends.listener))) == (3, 5)
+        for streams in (before, during, after):
+            await talk(*streams)
+            for stream in streams:
+                await stream.close()
+
+    play_with(shared, scene)
+
+
+@pytest.mark.tor
+def test_a_tor_that_comes_back_has_the_same_guards(shared: tuple[asyncio.Runner, Ends], tmp_path: Path) -> None:
+    async def scene(ends: Ends) -> None:
+        store = LayerStore(tmp_path / "layers.json")
+        async with pinned_layers(control_of(ends.dialler), store, told, foreign=False) as pinning:
+            before = pinning.layers
+        restored = asyncio.create_task(ends.dialler.restored())
+        os.kill(int(await control_of(ends.dialler).get_info("process/pid")), signal.SIGKILL)
+        await restored
+        async with pinned_layers(control_of(ends.dialler), store, told, foreign=False) as pinning:
+            assert pinning.layers == before
+            streams = await ends.connect()
+            path = await newest_path(ends.dialler)
+            assert len(path) == 4
+            assert goes_through(path, before)
+            for stream in streams:
+                await stream.close()
+
+    play_with(shared, scene)

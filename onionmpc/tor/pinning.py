@@ -141,8 +141,9 @@ class Pinning:
     async def apply(self) -> None:
         """Renew the guards whose time has come, and set them all, whatever is set now.
 
-        To set what is set already changes nothing in tor. Joined circuits stay as they are in any case; it is new ones
-        that are built through the guards set now.
+        To set what is set already changes nothing in tor. When a guard changes, joined circuits stay as they are; tor
+        drops those that nobody uses yet, and the ones to our service's introduction points, which are there again, at
+        the same points, in a second (tried). Who dials us within it waits in vain.
 
         Raises:
             TorFailed: the consensus has too few relays, or tor refuses.

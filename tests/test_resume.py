@@ -32,7 +32,7 @@ from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
 from onionmpc.wire.handshake import Answer, Purpose, link_id
-from onionmpc.wire.link import ProgramEnd
+from onionmpc.wire.link import WINDOW_BYTES, ProgramEnd
 
 # What the parties of a mesh of two say in their handshakes.
 LINK = link_id(bytes([0]) * 16, bytes([1]) * 16)
@@ -43,6 +43,7 @@ RESUME: dict[str, Any] = {"purpose": Purpose.RESUME, "nonce": bytes([0]) * 16, "
 def alert(monkeypatch: pytest.MonkeyPatch) -> None:
     """Doubt a stream after a moment."""
     monkeypatch.setattr(link_module, "PING_AFTER_S", 0.05)
+    monkeypatch.setattr(runner, "PING_AFTER_S", 0.05)
     monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 0.15)
     monkeypatch.setattr(runner, "SILENCE_LIMIT_S", 0.5)
     monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 0.5)
@@ -178,6 +179,21 @@ async def test_a_stream_that_delivers_nothing_gets_another_beside_it(directory: 
         await still_flows(low, high)
         # The one that stays silent goes in the end.
         await until_closed(low.watcher.streams[1][0])
+        await still_flows(low, high)
+
+
+@in_a_loop
+async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_beside_it(
+    directory: Path, alert: None
+) -> None:
+    # Issue 4: once a writer waited for such a stream, nobody set the alarm by which it is doubted.
+    async with meshed(directory, 2) as (low, high):
+        stall(low, 1)
+        stall(high, 0)
+        for party, peer in ((low, 1), (high, 0)):
+            await party.watcher.up[peer].send_data(bytes(WINDOW_BYTES))
+        await until_resumed(low)
+        await low.watcher.until(lambda: len(low.watcher.data[1]) == WINDOW_BYTES)
         await still_flows(low, high)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from onionmpc.errors import LinkExpired, OnionMPCError, RemoteProtocolError
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import AbortCode
-from onionmpc.wire.link import SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
+from onionmpc.wire.link import PING_AFTER_S, SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
 
 # How long a CLOSE or an ABORT may take to leave.
 LAST_WORDS_S = 2.0
@@ -315,11 +315,15 @@ class LinkRunner:
         # clock is time.monotonic(), as that of asyncio's loop.
         if at is not None and (self._alarm is None or at < self._alarm.when()):
             self._drop_alarm()
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_at(max(at, loop.time() + ALARM_FLOOR_S), self._ring)
+            self._set_alarm(max(at, time.monotonic() + ALARM_FLOOR_S))
+
+    def _set_alarm(self, at: float) -> None:
+        self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
 
     def _ring(self) -> None:
-        self._alarm = None
+        # At the latest then again: a writer whose stream takes no bytes does not come to say when, and a stream that
+        # brings nothing either has to be doubted all the same.
+        self._set_alarm(time.monotonic() + PING_AFTER_S)
         stale = self.link.stale(time.monotonic())
         # The last one is kept: what it lost may only be late, and the next may be long in coming.
         if self._alone or len(stale) < len(self._carriers):

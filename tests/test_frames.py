@@ -18,6 +18,7 @@ from onionmpc.wire.frames import (
     Data,
     End,
     Frame,
+    Padding,
     Ping,
     Pong,
     decode_frames,
@@ -66,8 +67,9 @@ def test_each_kind_has_the_bytes_of_the_protocol(frame: Frame, layout: str) -> N
     assert list(decode_frames(bytes.fromhex(layout))) == [frame]
 
 
-@given(st.lists(FRAMES, max_size=8))
-def test_frames_come_back_as_they_were_and_so_do_their_bytes(frames: list[Frame]) -> None:
+@given(st.lists(FRAMES, max_size=8), st.integers(0, 300))
+def test_frames_come_back_as_they_were_and_so_do_their_bytes(frames: list[Frame], filled: int) -> None:
+    frames = [*frames, *([Padding(filled)] if filled else [])]
     plaintext = b"".join(map(encode_frame, frames))
     decoded = list(decode_frames(plaintext))
     assert decoded == frames
@@ -92,13 +94,13 @@ def test_a_frame_cut_at_any_byte_is_refused(frame: Frame, layout: str) -> None:
 
 @KINDS
 def test_a_frame_with_a_tail_is_yielded_before_the_tail_is_refused(frame: Frame, layout: str) -> None:
-    frames = decode_frames(bytes.fromhex(layout) + b"\x00")
+    frames = decode_frames(bytes.fromhex(layout) + b"\x01")
     assert next(frames) == frame
     with pytest.raises(RemoteProtocolError, match="header has 1 bytes, expected 3"):
         next(frames)
 
 
-@pytest.mark.parametrize("kind", [0, *range(8, 256)])
+@pytest.mark.parametrize("kind", range(8, 256))
 def test_an_unknown_type_is_refused_whatever_its_body(kind: int) -> None:
     for body in (b"", bytes(8), bytes(16)):
         assert f"type {kind} and {len(body)} bytes" in refused(raw_frame(kind, body))
@@ -125,6 +127,22 @@ def test_the_largest_payload_fills_a_record() -> None:
     frame = Data(Channel.DATA, 5, bytes(MAX_PAYLOAD_BYTES))
     assert len(encode_frame(frame)) == MAX_RECORD_BYTES
     assert list(decode_frames(encode_frame(frame))) == [frame]
+
+
+@KINDS
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_padding_fills_what_is_left_of_a_record(frame: Frame, layout: str, size: int) -> None:
+    assert encode_frame(Padding(size)) == bytes(size)
+    assert list(decode_frames(bytes.fromhex(layout) + bytes(size))) == [frame, Padding(size)]
+    assert list(decode_frames(bytes(size))) == [Padding(size)]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 1000])
+def test_padding_with_a_byte_that_is_not_zero_is_refused(size: int) -> None:
+    for place in {1, size // 2, size - 1}:
+        padding = bytearray(size)
+        padding[place] = 1
+        assert refused(bytes(padding)) == "padding has bytes other than zero"
 
 
 def test_an_empty_plaintext_has_no_frames() -> None:

@@ -80,7 +80,14 @@ class Abort:
     code: AbortCode
 
 
-Frame = Data | End | Ack | Ping | Pong | Close | Abort
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """The rest of the record, `size` bytes of zero, says nothing; has no length, so that it can be of any size."""
+
+    size: int
+
+
+Frame = Data | End | Ack | Ping | Pong | Close | Abort | Padding
 
 HEADER = struct.Struct(">BH")
 DATA_HEADER = struct.Struct(">BQ")
@@ -89,12 +96,15 @@ OFFSETS = struct.Struct(">QQ")
 
 # A record's plaintext, less one frame header and one data header.
 MAX_RECORD_BYTES = 65519
-MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - HEADER.size - DATA_HEADER.size
+DATA_OVERHEAD_BYTES = HEADER.size + DATA_HEADER.size
+MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - DATA_OVERHEAD_BYTES
 
 
 def encode_frame(frame: Frame) -> bytes:
     """Encode one frame: type, length, body."""
     match frame:
+        case Padding(size):
+            return bytes(size)
         case Data(channel, offset, payload):
             body = DATA_HEADER.pack(channel, offset) + payload
             kind = 1
@@ -117,10 +127,16 @@ def decode_frames(plaintext: bytes) -> Iterator[Frame]:
     """Decode all frames of one record.
 
     Raises:
-        RemoteProtocolError: a frame is unknown, cut short or of the wrong size.
+        RemoteProtocolError: a frame is unknown, cut short or of the wrong size, or padding says something.
     """
     position = 0
     while position < len(plaintext):
+        if plaintext[position] == 0:
+            # Frames have one encoding each: bytes that nobody reads would be room for anything.
+            if any(plaintext[position:]):
+                raise RemoteProtocolError("padding has bytes other than zero")
+            yield Padding(len(plaintext) - position)
+            return
         if len(plaintext) - position < HEADER.size:
             raise RemoteProtocolError(f"a frame's header has {len(plaintext) - position} bytes, expected {HEADER.size}")
         kind, length = HEADER.unpack_from(plaintext, position)

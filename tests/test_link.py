@@ -25,6 +25,7 @@ from onionmpc.wire.frames import (
     Data,
     End,
     Frame,
+    Padding,
     Ping,
     Pong,
     decode_frames,
@@ -330,6 +331,80 @@ def test_endless_pings_leave_one_answer() -> None:
         hear(link, Ping(token), Ping(token))
     assert said(link) == [Pong(9999)]
     assert said(link) == []
+
+
+# --- Records of one size ------------------------------------------------------------------------------------
+
+SIZE = 480
+
+
+def filled(link: Link, now: float = T0, stream: int = 0, size: int = SIZE) -> list[Frame]:
+    """The frames of a filled record, without the padding."""
+    record = link.fill(stream, now, size)
+    assert len(record) == size
+    return [frame for frame in decode_frames(record) if not isinstance(frame, Padding)]
+
+
+def test_a_filled_record_has_its_size_whatever_there_is_to_say() -> None:
+    link = attached()
+    assert filled(link) == []
+    link.send_control(b"hello")
+    assert filled(link) == [Data(CONTROL, 0, b"hello")]
+    link.end_data()
+    assert filled(link) == [End(0)]
+    assert filled(link, T0 + PING_AFTER_S) == [Ping(2)]
+    link.close()
+    assert filled(link) == [Close()]
+    assert filled(link) == []
+
+
+@pytest.mark.parametrize("left", range(30))
+def test_a_filled_record_has_its_size_however_little_is_left_of_it(left: int) -> None:
+    sender, receiver = attached(), attached()
+    sender.send_control(bytes(SIZE - left))
+    sender.send_data(b"world")
+    sender.end_data()
+    frames = [frame for _ in range(3) for frame in filled(sender)]
+    got = hear(receiver, *frames)
+    assert b"".join(event.payload for event in got if isinstance(event, ControlBytes)) == bytes(SIZE - left)
+    assert b"".join(event.payload for event in got if isinstance(event, ProgramBytes)) == b"world"
+    assert got[-1] == ProgramEnd()
+
+
+def test_much_to_say_is_said_in_many_records_the_control_channel_first() -> None:
+    link = attached()
+    link.send_data(bytes(1000))
+    link.send_control(b"urgent")
+    first, second = filled(link)
+    assert first == Data(CONTROL, 0, b"urgent")
+    assert second == Data(DATA, 0, bytes(SIZE - 2 * 12 - 6))
+    assert filled(link) == [Data(DATA, SIZE - 30, bytes(SIZE - 12))]
+    assert filled(link) == [Data(DATA, 2 * SIZE - 42, bytes(1000 - 2 * SIZE + 42))]
+    assert filled(link) == []
+
+
+def test_a_filled_record_acknowledges_at_once() -> None:
+    link = attached()
+    hear(link, Data(CONTROL, 0, b"hello"))
+    assert filled(link) == [Ack(5, 0)]
+    assert filled(link) == []
+
+
+def test_endless_pings_do_not_overfill_a_record() -> None:
+    link = attached()
+    for token in range(1000):
+        hear(link, Ping(token))
+    link.ping()
+    hear(link, Data(CONTROL, 0, b"hello"))
+    link.send_data(bytes(SIZE))
+    assert filled(link) == [Pong(999), Ping(2), Ack(5, 0), Data(DATA, 0, bytes(SIZE - 2 * 11 - 19 - 12))]
+
+
+def test_padding_says_nothing() -> None:
+    link = attached()
+    assert hear(link, Padding(480), now=T0 + 1) == []
+    assert not link.suspicious(T0 + SUSPECT_AFTER_S)  # but that its sender is there
+    assert link.offsets() == (0, 0)
 
 
 # --- Broken rules -------------------------------------------------------------------------------------------
@@ -674,12 +749,13 @@ class Wire:
 class AnySchedule(RuleBasedStateMachine):
     """Two links, and a network that delays, duplicates over several streams, cuts and loses, but does not reorder."""
 
+    filled_bytes: int | None = None  # the size of all records, where they have one
+
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        # Small, so that a handful of bytes makes several frames, records and windows.
-        self.patch.setattr(link_module, "MAX_PAYLOAD_BYTES", 16)
-        self.patch.setattr(link_module, "MAX_RECORD_BYTES", 60)
+        # Small, so that a handful of bytes makes several records and windows.
+        self.patch.setattr(link_module, "MAX_RECORD_BYTES", 40)
         self.patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
         self.now = T0
         self.parties = [Party(), Party()]
@@ -739,10 +815,18 @@ class AnySchedule(RuleBasedStateMachine):
     def transmit_over_one(self, side: int, pick: int) -> None:
         """A stream that takes no bytes stops no other."""
         wire = self.wires[pick % len(self.wires)]
-        records = self.parties[side].link.transmit(wire.number, self.now)
+        records = self._records(side, wire)
         assert wire.held[side] or not records
         if not wire.left[1 - side]:
             wire.on_its_way_to[1 - side].extend(records)
+
+    def _records(self, side: int, wire: Wire) -> list[bytes]:
+        link = self.parties[side].link
+        if self.filled_bytes is None or not wire.held[side]:
+            return link.transmit(wire.number, self.now)
+        record = link.fill(wire.number, self.now, self.filled_bytes)
+        assert len(record) == self.filled_bytes
+        return [record]
 
     @rule(side=SIDES)
     def transmit(self, side: int) -> None:
@@ -751,7 +835,7 @@ class AnySchedule(RuleBasedStateMachine):
             self.transmit_over_one(side, pick)
         # Or whoever waits for `wake_at` would turn without end.
         for pick, wire in enumerate(self.wires):
-            assert not link.transmit(wire.number, self.now), pick
+            assert self.filled_bytes or not link.transmit(wire.number, self.now), pick
             assert not wire.held[side] or not link.owes(wire.number)
         assert (link.wake_at() or T0 * 1000) > self.now
 
@@ -838,15 +922,25 @@ class AnySchedule(RuleBasedStateMachine):
         yield second, first
 
 
+class AnyScheduleOfOneSize(AnySchedule):
+    """The same with records of one size, one at a time."""
+
+    filled_bytes = 48
+
+
 TestAnySchedule = AnySchedule.TestCase
-TestAnySchedule.settings = settings(max_examples=100, stateful_step_count=60, deadline=None, derandomize=True)
+TestAnyScheduleOfOneSize = AnyScheduleOfOneSize.TestCase
+TestAnySchedule.settings = TestAnyScheduleOfOneSize.settings = settings(
+    max_examples=100, stateful_step_count=60, deadline=None, derandomize=True
+)
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_any_long_schedule(seed: int) -> None:
+@pytest.mark.parametrize("kind", [AnySchedule, AnyScheduleOfOneSize])
+def test_any_long_schedule(kind: type[AnySchedule], seed: int) -> None:
     """The same steps at the rates of a network that mostly works: long ways to fail, next to hypothesis' short ones."""
     choose = random.Random(seed)
-    schedule = AnySchedule()
+    schedule = kind()
 
     def side_and(upper: int) -> tuple[int, int]:
         return choose.randrange(2), choose.randint(1, upper)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
 from onionmpc.wire.frames import (
-    MAX_PAYLOAD_BYTES,
+    DATA_OVERHEAD_BYTES,
     MAX_RECORD_BYTES,
     Abort,
     AbortCode,
@@ -24,6 +23,7 @@ from onionmpc.wire.frames import (
     Data,
     End,
     Frame,
+    Padding,
     Ping,
     Pong,
     decode_frames,
@@ -171,7 +171,8 @@ class Link:
     """One link of the mesh; outlives its streams.
 
     Call `receive` with each record's plaintext and handle the events that it returns; after anything that may have
-    caused frames, and whenever `wake_at` has come, send over each stream what `transmit` returns for it.
+    caused frames, and whenever `wake_at` has come, send over each stream what `transmit` returns for it. Or, where
+    nobody is to see when there is something to say, send what `fill` returns at times of your own.
 
     Any number of streams may be attached. What is sent goes over one of them, the newest that is not suspicious; what
     comes is taken from all.
@@ -317,14 +318,22 @@ class Link:
         return all(not box.pending and (box.end is None or box.acknowledged > box.end) for box in self._out.values())
 
     def transmit(self, number: int, now: float) -> list[bytes]:
-        """Return the plaintexts of the records to send over this stream now."""
+        """Return the plaintexts of the records to send over this stream now: as few as hold what is to be said."""
         stream = self._streams.get(number)
         if stream is None:
             return []
-        if self.state is State.OPEN:
-            self._beat(stream, now)
-            self._leave_suspicious_stream(now)
-        return list(_pack(self._frames(number, stream, now)))
+        self._heed_time(stream, now)
+        acknowledge = self._ack_is_due(now)
+        return list(iter(lambda: self._record(number, MAX_RECORD_BYTES, acknowledge=acknowledge), b""))
+
+    def fill(self, number: int, now: float, size: int) -> bytes:
+        """Return the plaintext of the next record for this stream, of exactly `size` bytes, whatever is to be said.
+
+        It holds what fits, an acknowledgement whenever there is one since it costs nothing here, and padding.
+        """
+        self._heed_time(self._streams[number], now)
+        record = self._record(number, size, acknowledge=True)
+        return record + encode_frame(Padding(size - len(record)))
 
     def owes(self, number: int) -> bool:
         """Return whether something that arrived, or was consumed, wants an answer over this stream at once."""
@@ -339,12 +348,15 @@ class Link:
         at = min(stream.ping_at for stream in self._streams.values())
         return at if self._ack_at is None else min(at, self._ack_at)
 
-    def _beat(self, stream: _Stream, now: float) -> None:
+    def _heed_time(self, stream: _Stream, now: float) -> None:
+        if self.state is not State.OPEN:
+            return
         if now >= stream.ping_at:
             stream.ping_at = now + PING_AFTER_S
             stream.pings[self._next_token] = now
             stream.answers.append(Ping(self._next_token))
             self._next_token += 1
+        self._leave_suspicious_stream(now)
 
     def _leave_suspicious_stream(self, now: float) -> None:
         """Go over to the newest stream that brings something, if the one in use does not."""
@@ -354,28 +366,40 @@ class Link:
                     self._send_over(number)
                     return
 
-    def _frames(self, number: int, stream: _Stream, now: float) -> Iterator[Frame]:
-        yield from stream.answers
-        stream.answers.clear()
-        if self.state is not State.OPEN or number != self._sending:
-            return
-        waiting = any(box.unsent() for box in self._out.values())
-        if self._unacknowledged_bytes and (
-            waiting
+    def _ack_is_due(self, now: float) -> bool:
+        return (
+            any(box.unsent() for box in self._out.values())
             or self._unacknowledged_bytes >= ACK_AFTER_BYTES
             or (self._ack_at is not None and now >= self._ack_at)
-        ):
+        )
+
+    def _record(self, number: int, size: int, *, acknowledge: bool) -> bytes:
+        """Return what fits into `size` bytes of all that is to be said over this stream."""
+        record = bytearray()
+
+        def add(frame: Frame) -> bool:
+            encoded = encode_frame(frame)
+            fits = len(record) + len(encoded) <= size
+            if fits:
+                record.extend(encoded)
+            return fits
+
+        answers = self._streams[number].answers
+        while answers and add(answers[0]):
+            del answers[0]
+        if self.state is not State.OPEN or number != self._sending:
+            return bytes(record)
+        if acknowledge and self._unacknowledged_bytes and add(Ack(*self.offsets())):
             self._unacknowledged_bytes = 0
             self._ack_at = None
-            yield Ack(*self.offsets())
         for channel, outbox in self._out.items():
-            while outbox.unsent():
-                offset, payload = outbox.take(MAX_PAYLOAD_BYTES)
-                yield Data(channel, offset, payload)
+            room = size - len(record) - DATA_OVERHEAD_BYTES
+            if outbox.unsent() and room > 0:
+                add(Data(channel, *outbox.take(room)))
         outbox = self._out[Channel.DATA]
-        if outbox.end is not None and outbox.sent == outbox.end:
+        if outbox.end is not None and outbox.sent == outbox.end and add(End(outbox.end)):
             outbox.advance(1)
-            yield End(outbox.end)
+        return bytes(record)
 
     # -- receiving
 
@@ -495,16 +519,3 @@ class Link:
     def _require_open(self) -> None:
         if self.state is not State.OPEN:
             raise LocalProtocolError(f"the link is {self.state.name}, expected OPEN")
-
-
-def _pack(frames: Iterator[Frame]) -> Iterator[bytes]:
-    """Join frames into as few record plaintexts as hold them."""
-    record = bytearray()
-    for frame in frames:
-        encoded = encode_frame(frame)
-        if record and len(record) + len(encoded) > MAX_RECORD_BYTES:
-            yield bytes(record)
-            record.clear()
-        record += encoded
-    if record:
-        yield bytes(record)

@@ -21,7 +21,7 @@ from onionmpc.errors import (
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
-from onionmpc.mesh import redial, upkeep
+from onionmpc.mesh import redial, runner, upkeep
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
@@ -29,12 +29,14 @@ from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Frame, decode_frames, encode_frame
 from onionmpc.wire.handshake import (
     DiallerHandshake,
     Hello,
     Purpose,
     Reply,
+    link_id,
 )
 from onionmpc.wire.link import (
     ControlBytes,
@@ -49,6 +51,9 @@ PSK = bytes([5]) * 32
 # Sorted as a roster is: IDENTITIES[0] has the lowest address.
 IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(1, 5)), key=lambda identity: identity.onion)
 STRANGER = Identity(bytes([9]) * 32)
+# What the parties of a mesh of two say in their handshakes.
+LINK = link_id(bytes([0]) * 16, bytes([1]) * 16)
+RESUME: dict[str, Any] = {"purpose": Purpose.RESUME, "nonce": bytes([0]) * 16, "link": LINK}
 
 Test = Callable[..., Awaitable[None]]
 
@@ -83,6 +88,16 @@ def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.01)
     monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
     monkeypatch.setattr(upkeep, "GRACE_S", 0.2)
+
+
+@pytest.fixture(name="alert")
+def doubt_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubt a stream after a moment."""
+    monkeypatch.setattr(link_module, "PING_AFTER_S", 0.05)
+    monkeypatch.setattr(runner, "PING_AFTER_S", 0.05)
+    monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 0.15)
+    monkeypatch.setattr(runner, "SILENCE_LIMIT_S", 0.5)
+    monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 0.5)
 
 
 class Watcher:
@@ -256,6 +271,29 @@ async def meshed(directory: Path, count: int, **settings: Any) -> AsyncIterator[
         for party in parties:
             await party.watcher.until(lambda party=party: len(party.watcher.up) == count - 1)
         yield parties
+
+
+def stall(party: Party, peer: int) -> None:
+    """Let a party's streams bring nothing any more: bytes are accepted, and not delivered."""
+    for secure in party.watcher.streams[peer]:
+        transport: Any = secure.stream.writer.transport
+        if not transport.is_closing():
+            transport.pause_reading()
+
+
+async def until_resumed(*parties: Party, times: int = 1) -> None:
+    for party in parties:
+        await party.watcher.until(lambda party=party: sum(what == "resumed" for what, _ in party.watcher.news) >= times)
+
+
+async def still_flows(low: Party, high: Party) -> None:
+    """Something said on each side arrives."""
+    for sender, receiver in ((low, high), (high, low)):
+        word = random.randbytes(8)
+        sender.watcher.up[receiver.number].send_control(word)
+        control = receiver.watcher.control[sender.number]
+        await receiver.watcher.until(lambda control=control, word=word: control.endswith(word))
+    assert low.watcher.downs == high.watcher.downs == []
 
 
 def raw_dial(directory: Path, onion: Onion) -> Awaitable[Stream]:

@@ -26,6 +26,7 @@ from mesh_kit import (  # noqa: F401 (fixtures)
     private_directory,
     raw_dial,
     say,
+    stall,
     without_delay,
 )
 
@@ -514,6 +515,23 @@ async def test_a_link_may_be_closed_as_soon_as_it_is_up(directory: Path, monkeyp
         assert await hear_all(secure) == []
         assert party.watcher.downs == []
         await secure.close()
+
+
+@in_a_loop
+async def test_a_link_that_is_closed_while_its_stream_is_full_says_so_after_that(directory: Path) -> None:
+    async with meshed(directory, 2) as (closer, other):
+        stall(other, 0)
+        transport: Any = closer.watcher.streams[1][0].stream.writer.transport
+        await closer.watcher.up[1].send_data(bytes(WINDOW_BYTES))
+        for _ in range(5):
+            await asyncio.sleep(0)  # a turn of the loop, in which the writer fills the stream
+        assert transport.get_write_buffer_size()
+        closer.watcher.up[1].close()
+        for secure in other.watcher.streams[0]:
+            stalled: Any = secure.stream.writer.transport
+            stalled.resume_reading()
+        await other.watcher.until(lambda: (0, LinkClosed()) in other.watcher.events)
+        assert other.watcher.news == []
 
 
 @in_a_loop

@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 from mesh_kit import (  # noqa: F401 (fixtures)
+    RESUME,
     Party,
+    doubt_soon,
     hear_all,
     in_a_loop,
     knock,
     meshed,
     private_directory,
     say,
+    stall,
+    still_flows,
+    until_resumed,
     without_delay,
 )
 
@@ -29,52 +34,14 @@ from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, DialTimes, Pace, Visits
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
-from onionmpc.wire.handshake import Answer, Purpose, link_id
+from onionmpc.wire.handshake import Answer, link_id
 from onionmpc.wire.link import WINDOW_BYTES, ProgramEnd
-
-# What the parties of a mesh of two say in their handshakes.
-LINK = link_id(bytes([0]) * 16, bytes([1]) * 16)
-RESUME: dict[str, Any] = {"purpose": Purpose.RESUME, "nonce": bytes([0]) * 16, "link": LINK}
-
-
-@pytest.fixture
-def alert(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doubt a stream after a moment."""
-    monkeypatch.setattr(link_module, "PING_AFTER_S", 0.05)
-    monkeypatch.setattr(runner, "PING_AFTER_S", 0.05)
-    monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 0.15)
-    monkeypatch.setattr(runner, "SILENCE_LIMIT_S", 0.5)
-    monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 0.5)
-
-
-def stall(party: Party, peer: int) -> None:
-    """Let a party's streams bring nothing any more: bytes are accepted, and not delivered."""
-    for secure in party.watcher.streams[peer]:
-        transport: Any = secure.stream.writer.transport
-        if not transport.is_closing():
-            transport.pause_reading()
-
-
-async def until_resumed(*parties: Party, times: int = 1) -> None:
-    for party in parties:
-        await party.watcher.until(lambda party=party: sum(what == "resumed" for what, _ in party.watcher.news) >= times)
 
 
 async def until_closed(secure: SecureStream) -> None:
     with contextlib.suppress(OSError):
         await secure.stream.writer.wait_closed()
-
-
-async def still_flows(low: Party, high: Party) -> None:
-    """Something said on each side arrives."""
-    for sender, receiver in ((low, high), (high, low)):
-        word = random.randbytes(8)
-        sender.watcher.up[receiver.number].send_control(word)
-        control = receiver.watcher.control[sender.number]
-        await receiver.watcher.until(lambda control=control, word=word: control.endswith(word))
-    assert low.watcher.downs == high.watcher.downs == []
 
 
 # --- Cuts ---------------------------------------------------------------------------------------------------

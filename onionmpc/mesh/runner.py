@@ -289,13 +289,15 @@ class LinkRunner:
     async def _write(self, number: int, carrier: _Carrier) -> None:
         while True:
             carrier.wake.clear()
+            # Looked at first: while the stream takes no bytes the link may end, and has more to say then.
+            over = self.link.state is not State.OPEN
             records = self.link.transmit(number, time.monotonic())
             if records:
                 try:
                     await carrier.secure.send(records)
                 except OSError:
                     return  # the reader sees the same break, and knows what was still to come
-            if self.link.state is not State.OPEN:
+            if over:
                 await carrier.secure.flush(LAST_WORDS_S)
                 return
             self._wake_in_time()

@@ -213,6 +213,7 @@ class Party:
         patience_s: float = 60,
         nonce: bytes | None = None,
         level: Level = Level.STANDARD,
+        padding_rate: int = 0,
     ) -> None:
         self.number = number
         self.identity = IDENTITIES[number]
@@ -221,7 +222,7 @@ class Party:
         nonce = nonce or bytes([number]) * 16
         self.door = Door(self.identity, nonce)
         roster = [identity.onion for identity in IDENTITIES[:count]]
-        self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher, patience_s)
+        self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher, patience_s, padding_rate)
         self.door.keeper = self.mesh
         self.arrived: list[Stream] = []
         self.served: list[Stream] = []

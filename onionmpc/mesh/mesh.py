@@ -63,6 +63,7 @@ class Mesh:
         nonce: ours, 16 bytes.
         observer: is told what happens.
         patience_s: how long a party may be away.
+        padding_rate: records a second on each link, each way; 0 is as there is something to say.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Mesh:
         nonce: bytes,
         observer: Observer,
         patience_s: float,
+        padding_rate: int = 0,
     ) -> None:
         self.roster = tuple(roster)
         self.own_number = self.roster.index(identity.onion)
@@ -81,6 +83,7 @@ class Mesh:
         self._room = Room()
         self._times = DialTimes()
         self._patience_s = patience_s
+        self._padding_rate = padding_rate
         self._tasks: asyncio.TaskGroup | None = None
         self._dialling_back: set[int] = set()
         self._timeout_s = 0.0
@@ -243,7 +246,7 @@ class Mesh:
     # -- links
 
     def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
-        runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room)
+        runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room, rate=self._padding_rate)
         id_ = self._link_id(number, nonce)
         upkeep = Upkeep(
             number,

@@ -1,11 +1,12 @@
-"""How soon and how often peers are dialled, and may dial us.
+"""How soon and how often peers are dialled, and may dial us; and when a record goes out in constant-rate mode.
 
-Knows counts and times; the time comes in as an argument. Does not dial. Rules: docs/PROTOCOL.md section 3.
+Knows counts and times; the time comes in as an argument. Does not dial, nor send. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import statistics
 
 # Each dial makes both tors draw a relay next to a pinned one (docs/THREATS.md). Thirty in a row are allowed and then
@@ -15,6 +16,10 @@ DIAL_EVERY_S = 15.0
 # What a peer is allowed, by our clock: an honest one stays below, whatever happens to its circuits.
 ACCEPTED_PER_HOUR = 300
 HOUR_S = 3600.0
+# Records that a busy machine or a full stream made late are made up for: how many went out must not tell how busy we
+# were. A longer delay was seen as a gap anyway: a burst after it would hide nothing, and could be more than the stream
+# takes. This much is 200 records at the highest rate, 100 kB.
+CATCH_UP_S = 1.0
 # A dial is silent for ever if the service cannot build its side, and the next one most often succeeds. So one that
 # takes twice as long as usual gets company, within these bounds.
 NEXT_DIAL_S = (3.0, 10.0)
@@ -63,3 +68,23 @@ class Visits:
         self._times = [at for at in self._times if now - at < HOUR_S]
         self._times.append(now)
         return len(self._times) <= self._limit
+
+
+class Ticks:
+    """An even schedule: tick n, from 0, is due at `start` + n / `per_s`, however late those before it were."""
+
+    def __init__(self, per_s: int, start: float) -> None:
+        self._per_s = per_s
+        self._start = start
+        self._past = 0
+
+    @property
+    def next_at(self) -> float:
+        """When the next one is due."""
+        return self._start + self._past / self._per_s
+
+    def take(self, now: float) -> int:
+        """Let the ticks that are due pass; return for how many of them a record goes out."""
+        due = max(0, math.floor((now - self._start) * self._per_s) + 1 - self._past)
+        self._past += due
+        return min(due, max(1, math.floor(CATCH_UP_S * self._per_s)))

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LinkExpired, OnionMPCError, RemoteProtocolError
+from onionmpc.mesh.pace import Ticks
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import PING_AFTER_S, SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
+from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
 
 # How long a CLOSE or an ABORT may take to leave.
 LAST_WORDS_S = 2.0
@@ -62,6 +64,8 @@ class LinkRunner:
     Args:
         on_event: called with each event of the link, in order; must not block.
         room: shared with the other links of this party.
+        rate: records that go out each second, all of one size, whatever there is to say, over one stream at a time;
+            0 says what there is to say when there is.
 
     Attributes:
         wanting: set while no stream brings anything, and the link is not over.
@@ -69,13 +73,15 @@ class LinkRunner:
         round_trip_s: the latest.
     """
 
-    def __init__(self, on_event: OnEvent, room: Room | None = None) -> None:
+    def __init__(self, on_event: OnEvent, room: Room | None = None, *, rate: int = 0) -> None:
         self.wanting = asyncio.Event()
         self.break_reason = "the stream was closed"
         self.round_trip_s: float | None = None
         self._room = room or Room()
         self.link = Link(budget=self._room.budget)
         self._on_event = on_event
+        self._rate = rate
+        self._max_streams = 1 if rate else MAX_STREAMS
         self._alone = False
         self._failure: OnionMPCError | None = None
         self._over = asyncio.Event()
@@ -110,7 +116,7 @@ class LinkRunner:
                 return
             self.link.attach(number, time.monotonic(), peer_offsets=peer_offsets)
             self._carriers[number] = carrier
-            for surplus in sorted(self._carriers)[:-MAX_STREAMS]:
+            for surplus in sorted(self._carriers)[: -self._max_streams]:
                 self._carriers[surplus].ended.set()
             self._assess()
             await self._move(number, carrier)
@@ -163,7 +169,7 @@ class LinkRunner:
     # -- what is said
 
     def wake(self) -> None:
-        """Send what the link has to say; writes of one turn of the loop leave together."""
+        """Send what the link has to say, if not at its rate; writes of one turn of the loop leave together."""
         for carrier in self._carriers.values():
             carrier.wake.set()
 
@@ -287,21 +293,36 @@ class LinkRunner:
         self._on_event(event)
 
     async def _write(self, number: int, carrier: _Carrier) -> None:
+        try:
+            await (self._send_at_rate(number, carrier) if self._rate else self._send_as_said(number, carrier))
+        except OSError:
+            return  # the reader sees the same break, and knows what was still to come
+        await carrier.secure.flush(LAST_WORDS_S)
+
+    async def _send_as_said(self, number: int, carrier: _Carrier) -> None:
         while True:
             carrier.wake.clear()
             # Looked at first: while the stream takes no bytes the link may end, and has more to say then.
             over = self.link.state is not State.OPEN
-            records = self.link.transmit(number, time.monotonic())
-            if records:
-                try:
-                    await carrier.secure.send(records)
-                except OSError:
-                    return  # the reader sees the same break, and knows what was still to come
+            if records := self.link.transmit(number, time.monotonic()):
+                await carrier.secure.send(records)
             if over:
-                await carrier.secure.flush(LAST_WORDS_S)
                 return
             self._wake_in_time()
             await carrier.wake.wait()
+
+    async def _send_at_rate(self, number: int, carrier: _Carrier) -> None:
+        """Send a record at each tick and at no other time."""
+        ticks = Ticks(self._rate, time.monotonic())
+        while True:
+            over = self.link.state is not State.OPEN
+            now = time.monotonic()
+            if records := [self.link.fill(number, now, FILLED_PLAINTEXT_BYTES) for _ in range(ticks.take(now))]:
+                await carrier.secure.send(records)
+                if over:
+                    return
+            self._wake_in_time()
+            await asyncio.sleep(ticks.next_at - time.monotonic())
 
     # -- when to do what
 

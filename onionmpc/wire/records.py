@@ -13,6 +13,11 @@ from onionmpc.wire.noise import CipherState
 LENGTH_BYTES = 2
 TAG_BYTES = 16
 MAX_CIPHERTEXT_BYTES = 65535
+# A record of the constant-rate mode (PROTOCOL 3) takes one tor cell and fills it: 514 bytes, less 5 of the cell's own
+# header and 11 of the relay message's (tor-spec, "Cells" and "Relay cells").
+CELL_BYTES = 514
+FILLED_RECORD_BYTES = 498
+FILLED_PLAINTEXT_BYTES = FILLED_RECORD_BYTES - LENGTH_BYTES - TAG_BYTES
 
 
 class Records:

@@ -381,6 +381,11 @@ def test_a_duration_that_is_none(refused: Refused, option: str, text: str) -> No
     assert "onionmpc host --help" in told
 
 
+@pytest.mark.parametrize("rate", ["-1", "201", "1.5", "fast", ""])
+def test_a_padding_rate_that_is_none(refused: Refused, rate: str) -> None:
+    assert "Invalid value for '--padding'" in refused(*HOST, f"--padding={rate}")
+
+
 # --- Who answers, and in what form -------------------------------------------------------------------------------
 
 

@@ -141,6 +141,8 @@ def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
     assert common.mpyc_version == importlib.metadata.version("mpyc")
     assert common.python == f"{platform.python_implementation()} {64 if sys.maxsize > 2**32 else 32}-bit"
     assert common.numpy == int(importlib.metadata.version("numpy").split(".")[0])
+    assert common.padding_rate == 0
+    assert common_fields(find_program("vote"), (), ADDRESSES, 1, (), (), 10).padding_rate == 10
 
 
 def test_the_word_size_is_left_free_where_mpyc_bridges_it() -> None:

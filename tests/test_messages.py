@@ -161,6 +161,12 @@ def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
             decode(replaced(Offer(COMMON, Own()), common=changed))
 
 
+@pytest.mark.parametrize("rate", [-1, 201, 10**9, 1.5, None])
+def test_a_rate_that_no_joiner_should_obey_is_refused(rate: object) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(replaced(Terms(COMMON, "5e" * 32), common=msgspec.to_builtins(COMMON) | {"padding_rate": rate}))
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_or_wait_for_more(received: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):

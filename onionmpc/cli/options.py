@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from onionmpc.levels import Level
+from onionmpc.session.agreement import MAX_PADDING_RATE
 from onionmpc.testnet.network import Latency
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -68,6 +69,7 @@ class PartyOptions:
     public: tuple[str, ...]
     with_files: tuple[Path, ...]
     mpyc: tuple[str, ...]
+    padding: int | None
     yes: bool
     allow_no_privacy: bool
     wait: float
@@ -97,6 +99,7 @@ def party_options(command: Command) -> Command:
         click.option("--public", multiple=True, metavar="ARG", help="An argument of the program that is the same at all parties; comes first. Repeatable."),
         click.option("--with", "with_files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),
         click.option("--mpyc", multiple=True, metavar="OPTION", help="An option of MPyC that all must agree on: -L64, -K40, --no-prss, --mix32-64bit. Repeatable, as --mpyc=-L64."),
+        click.option("--padding", type=click.IntRange(0, MAX_PADDING_RATE), metavar="RATE", help="Send RATE records a second (1 to 200) on each link, both ways, whatever there is to say, so that when and how much the program says does not show to whoever watches the line. All must agree. A record has 498 bytes and room for 449 to 468 of the program's; what it says waits for the next one. Default: 0, none, or as the host says."),
         click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),
         click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
         click.option("--wait", type=Duration(), default="1h", show_default=True, help="How long to wait for the others, at each step: to come, to connect, to agree."),

@@ -224,6 +224,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         patience_s=options.patience,
         min_circuit_length=options.min_circuit_length,
         verbose=options.verbose,
+        padding=options.padding,
     )
 
 

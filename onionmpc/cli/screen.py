@@ -8,6 +8,7 @@ from onionmpc.levels import Level
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.text import printable
+from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
 
 WIDTH = 13
 
@@ -39,6 +40,11 @@ def agreement_lines(agreement: Agreement, own_number: int, private_arguments: in
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")
     yield _line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
+    if common.padding_rate:
+        # What tor sends for them; a little more goes over the line.
+        each_way = (parties - 1) * common.padding_rate * CELL_BYTES / 1000
+        what = f"{common.padding_rate} records of {FILLED_RECORD_BYTES} bytes a second on each link, both ways"
+        yield _line("padding", f"{what}; {each_way:.1f} kB/s out and as much in")
     yield _line("session", f"{session_id(agreement).hex()[:16]}…")
     yield _line("roster", roster_fingerprint(common.addresses))
     yield ""

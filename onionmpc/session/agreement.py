@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,8 @@ from onionmpc.text import printable
 AGREEMENT_LABEL = b"onionmpc/1 agreement"
 ROSTER_LABEL = b"onionmpc/1 roster"
 FINGERPRINT_BYTES = 10
+# 5 ms between two records: less than relays and the way take, and what a small machine still keeps up with.
+MAX_PADDING_RATE = 200
 
 # How a person reads each common field.
 FIELD_NAMES = {
@@ -48,6 +51,8 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         files: SHA-256 in hex of each file of the program, by its path below the script's folder.
         python: implementation and word size ("CPython 64-bit"), or "any" with --mix32-64bit.
         numpy: major version, None if it is not there.
+        padding_rate: records a second on each link, each way; 0 without padding. A host's is checked as it comes, since
+            a joiner obeys it before its person has seen it.
     """
 
     protocol: int
@@ -61,7 +66,7 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: str
     numpy: int | None
     allowed_types: tuple[str, ...] = ()
-    padding_rate: int = 0
+    padding_rate: Annotated[int, msgspec.Meta(ge=0, le=MAX_PADDING_RATE)] = 0
     circuits: int = 1
     receipt: bool = False
 

@@ -27,6 +27,8 @@ WIRE_OPTION = re.compile(r"(-[LK]=?|--bit-length=|--sec-param=)[1-9][0-9]{0,3}|-
 # MPyC would open connections of its own with these, past the mesh.
 CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
 MAX_PARTIES = 256  # MPyC's own limit
+# With padding a session that ends well lasts a whole number of these, which tells the minutes and not the rounds.
+PADDING_BUCKET_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Plan:
         wait_s: how long to wait for the others, in seconds, at each step.
         patience_s: how long a party may be away once it was there, in seconds.
         min_circuit_length: the lowest level that is accepted of others.
+        padding: records a second on each link.
+        padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
     """
 
     program: Program | None
@@ -53,6 +57,8 @@ class Plan:
     patience_s: float = 600.0
     min_circuit_length: Level = Level.STANDARD
     verbose: bool = False
+    padding: int | None = None
+    padding_bucket_s: float = PADDING_BUCKET_S
 
 
 def default_threshold(parties: int) -> int:
@@ -133,6 +139,7 @@ def common_fields(
     threshold: int,
     public: Sequence[str],
     mpyc_options: Sequence[str],
+    padding_rate: int = 0,
 ) -> Common:
     """Return the common fields of the agreement as this party sees them."""
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
@@ -147,6 +154,7 @@ def common_fields(
         mpyc_options=tuple(mpyc_options),
         python=f"{platform.python_implementation()} {word_size}",
         numpy=_numpy_major(),
+        padding_rate=padding_rate,
     )
 
 

@@ -125,7 +125,13 @@ class Party:
         threshold = default_threshold(parties) if plan.threshold is None else plan.threshold
         check_parties(parties, threshold, allow_no_privacy=plan.allow_no_privacy)
         return common_fields(
-            self._program(), plan.extra_files, roster, threshold, plan.public or (), plan.mpyc_options or ()
+            self._program(),
+            plan.extra_files,
+            roster,
+            threshold,
+            plan.public or (),
+            plan.mpyc_options or (),
+            plan.padding or 0,
         )
 
     def _check_roster(self, theirs: Common, host: Onion) -> None:
@@ -163,6 +169,7 @@ class Party:
             theirs.threshold if plan.threshold is None else plan.threshold,
             theirs.public_arguments if plan.public is None else plan.public,
             theirs.mpyc_options if plan.mpyc_options is None else plan.mpyc_options,
+            theirs.padding_rate if plan.padding is None else plan.padding,
         )
         here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
         check_equal(common, theirs, here=here, there=there)

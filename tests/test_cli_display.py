@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from onionmpc.cli.display import Answers, JsonDisplay, TextDisplay
 from onionmpc.cli.output import StatusLine
+from onionmpc.cli.screen import agreement_lines
 from onionmpc.cli.summary import summary_data
 from onionmpc.levels import Level
-from onionmpc.session.agreement import Own
+from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import LinkSummary, Result
-from onionmpc.session.events import Agreed, DialRetry, LinkBroken, LinkMeasured, LinkResumed, PeerQuiet, ProgramEnded
+from onionmpc.session.events import (
+    Agreed,
+    DialRetry,
+    LinkBroken,
+    LinkMeasured,
+    LinkResumed,
+    PeerQuiet,
+    ProgramEnded,
+    Rounding,
+)
 
 ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
 
@@ -36,6 +48,47 @@ def test_a_peer_that_is_away_is_called_quiet_less_and_less_often(capsys: pytest.
         "party 2 is back after 3 min 20 s",
         "party 2 quiet for 42 s",
     ]
+
+
+PADDED = Agreement(
+    Common(
+        protocol=1,
+        addresses=("a.onion", "b.onion", "c.onion"),
+        threshold=1,
+        program="vote",
+        files={"vote.py": "00" * 32},
+        public_arguments=(),
+        mpyc_version="0.11",
+        mpyc_options=(),
+        python="CPython 64-bit",
+        numpy=None,
+        padding_rate=10,
+    ),
+    (Own(), Own(), Own()),
+    ("00" * 16, "01" * 16, "02" * 16),
+)
+
+
+def test_with_padding_the_agreement_says_what_it_costs_and_a_gap_that_it_was_seen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = TextDisplay(ANSWERS)
+    display.tell(LinkResumed(1, 12.0))
+    assert asyncio.run(display.consents(PADDED, 0))
+    display.tell(LinkResumed(1, 12.0))
+    display.tell(Rounding(42.0))
+    lines = capsys.readouterr().err.splitlines()
+    said = [line.split("s  ", 1)[1] for line in (lines[0], lines[-2])]
+    assert "links stay busy for 42 s more" in lines[-1]
+    assert said == [
+        "party 1 is back after 12 s",
+        "party 1 is back after 12 s; whoever watches saw that gap",
+    ]
+    assert (
+        "  padding      10 records of 498 bytes a second on each link, both ways; 10.3 kB/s out and as much in" in lines
+    )
+    unpadded = replace(PADDED, common=replace(PADDED.common, padding_rate=0))
+    assert not [line for line in agreement_lines(unpadded, 0, 0, by_invite=False) if "padding" in line]
 
 
 def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ from onionmpc.session.events import (
     ProgramEnded,
     Published,
     RosterKnown,
+    Rounding,
     SeatsTaken,
     TorProgress,
     Trouble,
@@ -69,6 +70,7 @@ class TextDisplay:
         self._answers = answers
         self._status = StatusLine()
         self._quiet_s: dict[int, float] = {}
+        self._padded = False
 
     def close(self) -> None:
         """Leave the terminal to others."""
@@ -124,7 +126,8 @@ class TextDisplay:
                     self._status.line(f"party {party} quiet for {duration(quiet_s)}")
             case LinkResumed(party, away_s):
                 self._quiet_s.pop(party, None)
-                self._status.line(f"party {party} is back after {duration(away_s)}")
+                seen = "; whoever watches saw that gap" if self._padded else ""
+                self._status.line(f"party {party} is back after {duration(away_s)}{seen}")
             case Agreed():
                 self._status.line("all parties agreed; the program runs")
                 self.close()
@@ -133,6 +136,11 @@ class TextDisplay:
                 self._status.lent = False
                 self._status.line(f"the program ended after {duration(seconds)}")
                 self._status.going_on("waiting for the other parties to end")
+            case Rounding(seconds):
+                self._status.line(
+                    f"all parties are done; links stay busy for {duration(seconds)} more, so that the session's length "
+                    "tells less (Ctrl-C ends it now)"
+                )
             case PeerDone() | LinkMeasured():
                 pass
             case Trouble(what):
@@ -166,6 +174,7 @@ class TextDisplay:
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
         """Show the agreement and ask."""
         self.close()
+        self._padded = agreement.common.padding_rate > 0
         lines = agreement_lines(
             agreement, own_number, self._answers.private_arguments, by_invite=self._answers.by_invite
         )
@@ -233,6 +242,7 @@ class JsonDisplay:
                 "addresses": agreement.common.addresses,
                 "threshold": agreement.common.threshold,
                 "program": agreement.common.program,
+                "padding_rate": agreement.common.padding_rate,
             },
         )
         return self._answers.yes

@@ -24,6 +24,8 @@ def summary_data(result: Result) -> dict[str, Any]:
                 "own_relays": link.own_relays,
                 "claimed_relays": link.claimed_relays,
                 "round_trip_s": link.round_trip_s,
+                "gaps": link.gaps,
+                "gap_s": link.gap_s,
             }
             for number, link in result.links.items()
         },

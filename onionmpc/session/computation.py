@@ -7,6 +7,7 @@ which Network carries the streams. Rules: docs/PROTOCOL.md sections 3 and 4.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from onionmpc.session.events import (
     Person,
     ProgramEnded,
     RosterKnown,
+    Rounding,
 )
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import (
@@ -69,11 +71,13 @@ FAREWELL_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LinkSummary:
-    """What is known of a link at the end; see `LinkMeasured`."""
+    """What is known of a link at the end; see `LinkMeasured`. Gaps are times without a stream, and their seconds."""
 
     own_relays: int | None
     claimed_relays: int | None
     round_trip_s: float | None
+    gaps: int
+    gap_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,11 @@ class Computation:
         self._plan = plan
         self._person = person
         roster = [Onion(address) for address in common.addresses]
-        self._mesh = Mesh(network, identity, roster, psk, nonce, self, plan.patience_s)
+        self._mesh = Mesh(network, identity, roster, psk, nonce, self, plan.patience_s, common.padding_rate)
         self._peers = Peers(self._mesh.peers)
         self._ending = Ending(self._mesh.roster, self._mesh.own_number, self._peers, person)
         self._committed = False
+        self._agreed_at = 0.0
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, door: Door) -> Result:
@@ -155,6 +160,7 @@ class Computation:
                 except OnionMPCError as error:
                     self._ending.report_own(error)
                 else:
+                    await self._fill_bucket()
                     # A link may have lost its stream in the last moment: stay until all know that we are done.
                     await self._peers.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
                     return result
@@ -164,7 +170,9 @@ class Computation:
             raise self._ending.error()
         except asyncio.CancelledError:
             await _cancel(driving)
-            await self._ending.say_goodbye()
+            # Where all are done nobody can miss us, and most of them have their result and are about to end as well.
+            if not all(map(self._is_through_with, self._peers)):
+                await self._ending.say_goodbye()
             raise
         finally:
             await _cancel(driving, failing)
@@ -185,7 +193,7 @@ class Computation:
         self._ending.step = "agree"
         agreement = await self._agree()
         session = session_id(agreement)
-        agreed = time.monotonic()
+        agreed = self._agreed_at = time.monotonic()
         self._ending.step = "run"
         self._person.tell(Agreed(session))
         await self._run_program()
@@ -260,6 +268,19 @@ class Computation:
             if peer.pump is not None:
                 peer.pump.discard()
 
+    async def _fill_bucket(self) -> None:
+        """Keep padded links busy for a whole number of buckets; how long the program ran does not show then."""
+        if not self._common.padding_rate:
+            return
+        # Counted from the agreement, which all parties reach within a second. Were it from their own starts, minutes
+        # apart, each link would end at the first of two different ends, and several would tell the time in between.
+        seconds = (self._agreed_at - time.monotonic()) % self._plan.padding_bucket_s
+        self._person.tell(Rounding(seconds))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # The others come to the end of it a little earlier or later.
+                await self._peers.until(lambda: not any(peer.alive for peer in self._peers))
+
     def _note_opening(self) -> None:
         self._ending.revealed = True
 
@@ -332,6 +353,8 @@ class Computation:
 
     def link_resumed(self, party: int, seconds: float) -> None:
         """Show that a peer is back."""
+        self._peers[party].gaps += 1
+        self._peers[party].gap_s += seconds
         self._person.tell(LinkResumed(party, seconds))
 
     def link_event(self, party: int, event: Event) -> None:
@@ -441,6 +464,8 @@ class Computation:
             peer.path.relays if peer.path else None,
             peer.claimed_relays,
             peer.runner.round_trip_s if peer.runner is not None else None,
+            peer.gaps,
+            peer.gap_s,
         )
 
 

@@ -156,6 +156,13 @@ class PeerDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Rounding:
+    """All parties are done; the padded links stay busy for so many seconds, up to a whole number of buckets."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something failed, and the parties are telling each other what."""
 
@@ -180,6 +187,7 @@ Event = (
     | Agreed
     | ProgramEnded
     | PeerDone
+    | Rounding
     | Trouble
 )
 

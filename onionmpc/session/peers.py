@@ -29,6 +29,7 @@ class Peer:
         heard: since something failed, whether anything came from it.
         answered: since something failed, whether it answered, and so knows.
         broke_rules: it is told how the session ends, and not listened to any more.
+        gaps: how often nothing could be said to it for a while, and for how many seconds in all, `gap_s`.
     """
 
     number: int
@@ -47,6 +48,8 @@ class Peer:
     heard: bool = False
     answered: bool = False
     broke_rules: bool = False
+    gaps: int = 0
+    gap_s: float = 0.0
 
     @property
     def alive(self) -> bool:

@@ -181,6 +181,27 @@ def test_bytes_come_back_in_order() -> None:
     assert with_gateway(echo, scenario) == sent
 
 
+def test_who_watches_a_gateway_sees_sizes_and_directions() -> None:
+    seen = {True: 0, False: 0}
+
+    async def scenario(gateway: Gateway, relay: Endpoint) -> None:
+        def note(size: int, outward: bool) -> None:
+            seen[outward] += size
+
+        gateway.on_bytes = note
+        async with dial(gateway, header(relay) + b"to") as (reader, writer):
+            writer.write(b"gether")
+            writer.write_eof()
+            assert await reader.read(-1) == b"four"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.write(b"four")
+
+    with_gateway(answer, scenario)
+    assert seen == {True: 8, False: 4}
+
+
 def test_a_header_may_come_byte_by_byte_and_with_the_first_bytes() -> None:
     async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
         async with dial(gateway, b"") as (reader, writer):

@@ -86,8 +86,9 @@ class _Side(asyncio.Protocol):
     asyncio sets TCP_NODELAY on every TCP transport: no small message waits for an acknowledgement here.
     """
 
-    def __init__(self, gateway: Gateway, line: DelayLine) -> None:
+    def __init__(self, gateway: Gateway, line: DelayLine, *, outward: bool = False) -> None:
         self._gateway = gateway
+        self._outward = outward
         self._loop = asyncio.get_running_loop()
         self._line = line
         self._far: _Side | None = None
@@ -122,6 +123,7 @@ class _Side(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._line_stopped:
             return
+        self._gateway.on_bytes(len(data), self._outward)
         self._line.push(data, self._loop.time())
         # Back-pressure: what the far side cannot take must stop the near one, not fill our memory.
         if self._line.held_bytes > HELD_LIMIT_BYTES and self.transport and not self.reading_paused:
@@ -221,7 +223,7 @@ class Dialler(_Side):
 
     def __init__(self, gateway: Gateway) -> None:
         # The line is set when the header is read: only then are both regions known.
-        super().__init__(gateway, DelayLine(0.0))
+        super().__init__(gateway, DelayLine(0.0), outward=True)
         self._header: bytes | None = b""
 
     def data_received(self, data: bytes) -> None:
@@ -263,6 +265,8 @@ class Gateway:
 
     Attributes:
         way: what becomes of bytes now.
+        on_bytes: called with the size of each piece that comes by, and whether it is on its way out; sees what
+            somebody at this place's provider would.
     """
 
     def __init__(self, address: str, one_way_s: Callable[[Endpoint], float | None]) -> None:
@@ -270,6 +274,7 @@ class Gateway:
         self.port = 0
         self.one_way_s = one_way_s
         self.way = Way.OPEN
+        self.on_bytes: Callable[[int, bool], None] = lambda _size, _outward: None
         self.sides: set[_Side] = set()
         self._server: asyncio.Server | None = None
         self._dials: set[asyncio.Task[None]] = set()

@@ -111,7 +111,7 @@ def test_a_link_is_told_once_and_a_peers_word_is_called_a_claim(capsys: pytest.C
 
 def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     own = (Own(Level.LONG), Own(Level.SHORT, Level.LONG), Own())
-    links = {1: LinkSummary(4, 1, 0.25), 2: LinkSummary(None, None, None)}
+    links = {1: LinkSummary(4, 1, 0.25, 2, 3.5), 2: LinkSummary(None, None, None, 0, 0.0)}
     result = Result(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
     TextDisplay(ANSWERS).ended(result)
     assert shown(capsys) == [
@@ -121,7 +121,13 @@ def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.Ca
     ]
     data = summary_data(result)
     assert data["parties"][1] == {"circuit_length": "short", "min_circuit_length": "long"}
-    assert data["links"]["1"] == {"own_relays": 4, "claimed_relays": 1, "round_trip_s": 0.25}
+    assert data["links"]["1"] == {
+        "own_relays": 4,
+        "claimed_relays": 1,
+        "round_trip_s": 0.25,
+        "gaps": 2,
+        "gap_s": 3.5,
+    }
     assert json.loads(json.dumps(data)) == data
 
 

@@ -154,7 +154,7 @@ def test_a_claim_that_is_no_key_at_all_is_refused(public_key: bytes) -> None:
         hear(raw_message(raw_hello(public_key)))
 
 
-@pytest.mark.parametrize("purpose", [0, 4, 255])
+@pytest.mark.parametrize("purpose", [0, 5, 255])
 def test_an_unknown_purpose_is_refused(purpose: int) -> None:
     assert hear(raw_message(raw_hello())).purpose is Purpose.MESH
     with pytest.raises(AuthenticationFailed, match="malformed"):
@@ -260,7 +260,7 @@ def test_an_unknown_answer_is_refused() -> None:
     dialling, listening = dialler(), listener()
     listening.read_static(dialling.message())
     listening.read_hello([PSK])
-    message, _ = listening.answer(Reply(4, bytes(16)))  # type: ignore[arg-type]
+    message, _ = listening.answer(Reply(5, bytes(16)))  # type: ignore[arg-type]
     with pytest.raises(AuthenticationFailed, match="none that we know"):
         dialling.receive(message)
 

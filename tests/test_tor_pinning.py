@@ -23,7 +23,7 @@ from onionmpc.mesh.network import Stream
 from onionmpc.tor.circuits import has_introductions, parse_circuits
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.endpoint import parse_endpoint
-from onionmpc.tor.layers import DAY_S, Layers
+from onionmpc.tor.layers import DAY_S, LAYER_2, Layers
 from onionmpc.tor.network import TorNetwork
 from onionmpc.tor.pinning import LayerStore, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.relays import parse_relays
@@ -362,7 +362,7 @@ def test_a_file_of_guards_that_live_too_long_is_cut_down(store: LayerStore) -> N
             tor.options.clear()
             async with pinned(control, store) as pinning:
                 assert fingerprints(everyone(pinning.layers)) == fingerprints(everyone(before))
-                assert max(guard.until_s for guard in everyone(store.read())) == NOW_S + 12 * DAY_S
+                assert max(guard.until_s for guard in everyone(store.read())) == NOW_S + LAYER_2.longest_s
 
     play(scene)
 

@@ -245,7 +245,8 @@ def _summarise(parties: list[DemoParty], status: StatusLine) -> None:
             f"computed in {duration(summary['run_s'])}"
         )
         for other, link in summary["links"].items():
-            status.line(f"  link to party {other}: {describe_link(other, **link)}")
+            words = describe_link(other, link["own_relays"], link["claimed_relays"], link["round_trip_s"])
+            status.line(f"  link to party {other}: {words}")
 
 
 def _as_data(party: DemoParty) -> dict[str, Any]:

@@ -27,9 +27,9 @@ OPENINGS = {"quiet": 3, "busy": 300}
 BIN_S = 1.0
 # A tor cell and what TLS adds to one that is sent alone.
 CELL_BYTES = 514 + 22
-# Measured: a bin of 40 records holds 38 to 44 cells, some of which acknowledge 31 others each. In three runs no two bins
-# were further apart than 4 cells, and no two sums than half a percent; without padding bins are 15 to 36 cells apart.
-# More is allowed for a tor that builds a circuit in reserve, and a machine that is late by a quarter of a second.
+# Measured: a bin of 40 records holds 38 to 44 cells, some of which acknowledge 31 others each. In three runs no two
+# bins were further apart than 4 cells, and no two sums than half a percent; without padding bins are 15 to 36 cells
+# apart. More is allowed: a tor may build a circuit in reserve, and a machine may be late by a quarter of a second.
 BIN_TOLERANCE_BYTES = 10 * CELL_BYTES
 TOTAL_TOLERANCE = 0.02
 SCRIPT = """

@@ -20,11 +20,12 @@ from typing import Any
 import click
 
 from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.cli.options import LatencyType
+from onionmpc.cli.options import LatencyType, LevelType
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError
 from onionmpc.files import write_private
+from onionmpc.levels import Level
 from onionmpc.program.catalogue import catalogue, find_program
 from onionmpc.session.local import check_parties, check_program_arguments, default_threshold
 from onionmpc.testnet.network import Latency, PrivateNetwork, Progress
@@ -204,10 +205,9 @@ def _error(failed: list[DemoParty]) -> OnionMPCError:
 
 
 async def _run(
-    program: str, parties: int, latency: Latency, public: tuple[str, ...], private: list[str], status: StatusLine
+    program: str, parties: int, latency: Latency, options: list[str], private: list[str], status: StatusLine
 ) -> dict[str, Any]:
     """Run the whole demonstration; return what happened, as data."""
-    options = [word for argument in public for word in ("--public", argument)]
 
     def show(progress: Progress) -> None:
         status.going_on(f"private Tor network: {progress.phase.words}", f"{progress.phase.percent} %")
@@ -271,6 +271,13 @@ def _as_data(party: DemoParty) -> dict[str, Any]:
     help="An argument that is the same at all parties; comes first. Repeatable.",
 )
 @click.option(
+    "--circuit-length",
+    type=LevelType(),
+    default=Level.STANDARD.value,
+    show_default=True,
+    help="That of each party; see: onionmpc levels.",
+)
+@click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -284,6 +291,7 @@ def demo(
     parties: int,
     latency: Latency,
     public: tuple[str, ...],
+    circuit_length: Level,
     json_file: Path | None,
 ) -> None:
     """See a whole session on this machine: PROGRAM, over a private Tor network.
@@ -297,15 +305,21 @@ def demo(
     onionmpc demo
     onionmpc demo auction --parties 5
     onionmpc demo vote --public tea,coffee
+    onionmpc demo --circuit-length long
     onionmpc demo my.py -- --input data.txt
     """
     check_parties(parties, default_threshold(parties), allow_no_privacy=False)
     check_program_arguments([*private, *public])
     found = find_program(program)
     arguments = list(private) if private or not found.shipped else ["--demo"]
+    options = [word for argument in public for word in ("--public", argument)]
+    if circuit_length is not Level.STANDARD:
+        options += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
+    if circuit_length is Level.SHORT:
+        options += ["--show-my-ip"]  # an address of this machine's loopback
     status = StatusLine()
     try:
-        report = run_until_interrupted(_run(program, parties, latency, public, arguments, status))
+        report = run_until_interrupted(_run(program, parties, latency, options, arguments, status))
     finally:
         status.close()
     if json_file is not None:

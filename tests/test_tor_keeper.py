@@ -109,6 +109,23 @@ def test_a_lost_tor_is_followed_by_another_and_told() -> None:
     play(scene, Lives())
 
 
+def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        async def crash() -> None:
+            for number in itertools.count():
+                while len(lives.begun) <= number:  # noqa: ASYNC110 (a turn of the loop away)
+                    await asyncio.sleep(0)
+                lives.begun[number].end.set_result(TorFailed("tor crashed"))
+
+        crashing = asyncio.create_task(crash())
+        await asyncio.wait({keeper.died})
+        crashing.cancel()
+        assert keeper.died.result().message == "our tor was away for 0.2 s, and is given up: tor crashed"
+        assert len(lives.begun) > 2
+
+    play(scene, Lives(), patience_s=0.2)
+
+
 def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() -> None:
     async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
         for life in range(3):

@@ -17,6 +17,9 @@ from onionmpc.mesh.redial import backoff_s
 from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.life import Life
 
+# A tor that is lost sooner than this was not back: one that crashes after each start is not to be started for ever.
+SETTLED_S = 60.0
+
 
 def waits_s() -> Iterator[float]:
     """Yield how long to wait before each try of an outage: not at all, then as between dials."""
@@ -107,12 +110,17 @@ class Keeper:
         await asyncio.wait({self._back})
 
     async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as held:
             cause = await self._live(await held.enter_async_context(self._begin()))
+        lost_s, waits = loop.time(), waits_s()
         while not self.died.done():
             async with contextlib.AsyncExitStack() as held:
-                if life := await self._again(held, cause):
+                if life := await self._again(held, cause, lost_s, waits):
+                    back_s = loop.time()
                     cause = await self._live(life)
+                    if loop.time() - back_s >= SETTLED_S:
+                        lost_s, waits = loop.time(), waits_s()
 
     async def _live(self, life: Life) -> TorError:
         """Offer this tor to all until it is lost; return why it was."""
@@ -125,13 +133,14 @@ class Keeper:
         finally:
             self.life = None
 
-    async def _again(self, held: contextlib.AsyncExitStack, cause: TorError) -> Life | None:
-        """Begin another life; None, and `died`, when patience ends."""
+    async def _again(
+        self, held: contextlib.AsyncExitStack, cause: TorError, lost_s: float, waits: Iterator[float]
+    ) -> Life | None:
+        """Begin another life; None, and `died`, when patience, counted from the loss, ends."""
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
         try:
-            async with asyncio.timeout(self._patience_s):
-                for wait_s in waits_s():
+            async with asyncio.timeout_at(lost_s + self._patience_s):
+                for wait_s in waits:
                     again = f"trying again in {wait_s:.0f} s" if wait_s else "starting again"
                     self._tell(0, f"{cause.message.splitlines()[0]}; {again}")
                     await asyncio.sleep(wait_s)
@@ -142,7 +151,7 @@ class Keeper:
                     except UsageError as error:  # the disk is full, say
                         cause = self.cause = TorFailed(error.message, hint=error.hint)
                     else:
-                        self._tell(DONE_PERCENT, f"tor is back after {loop.time() - began_s:.0f} s")
+                        self._tell(DONE_PERCENT, f"tor is back after {loop.time() - lost_s:.0f} s")
                         return life
         except TimeoutError:
             self.give_up(

@@ -86,5 +86,5 @@ class Network(Protocol):
     async def refresh(self) -> None:
         """Make sure that peers can find us; to be called when a peer seems unable to dial us.
 
-        Cheap to call often, waits for nothing, cuts no stream and never raises.
+        Cheap to call often, waits for nothing and never raises. Cuts a stream only where nothing less helps.
         """

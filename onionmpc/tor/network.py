@@ -229,7 +229,7 @@ class TorNetwork:
             service = self._service(life)
             # A peer whose introduction points do not answer has most likely tried ours in vain, too: the network was
             # away for both, and tor does not try again for two minutes what it has tried in vain.
-            in_doubt, self._in_doubt = self._in_doubt and not is_new, False
+            in_doubt, self._in_doubt = self._in_doubt and not is_new and life.second is None, False
             if in_doubt:
                 self._new_s *= 2  # each time it draws introduction points: less and less often while a peer is away
             if in_doubt or await is_lost(service, is_new=is_new):

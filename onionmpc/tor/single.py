@@ -40,6 +40,6 @@ class SingleOnionService:
         )
 
     async def remove(self) -> None:
-        """See `Service.remove`."""
+        """See `Service.remove`; but tor cuts the streams that it has accepted (tried with tor 0.4.9.11)."""
         with contextlib.suppress(CommandRefused):
             await self.control.command("RESETCONF HiddenServiceDir")

@@ -58,8 +58,8 @@ class Service(Protocol):
     async def remove(self) -> None:
         """End it, if it is there.
 
-        With most kinds streams that it has accepted go on, also if it is added again (tried with tor 0.4.9.11): tor closes its circuits
-        to introduction points only.
+        With most kinds, streams that it has accepted go on, also if it is added again (tried with tor 0.4.9.11): tor
+        closes its circuits to introduction points only.
         """
 
 

@@ -29,7 +29,7 @@ def test_the_demo_shows_a_whole_session(outcome: dict[str, Any]) -> None:
         "$ onionmpc host average-salary --parties 3 -- --demo",
         "$ onionmpc join @invite-1.txt average-salary -- --demo",
         "party 2 | average salary of 3 parties: 4200",
-        "link to party 0: 4 relays on this party's side, round trip ",
+        "link to party 0: own side: 4 relays, party 0 claims 3 on its side, round trip ",
         "; stopping the network",
     ):
         assert sentence in demo.screen

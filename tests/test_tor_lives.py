@@ -23,7 +23,7 @@ from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
-from onionmpc.tor.onion import EphemeralService, is_lost
+from onionmpc.tor.onion import EphemeralService, Service, is_lost
 from onionmpc.tor.process import own_tor
 from onionmpc.tor.profile import data_directory, free_profile
 
@@ -323,10 +323,11 @@ def test_a_service_that_the_directories_forgot_is_published_again(
     identity, arrived = fresh(), asyncio.Queue[Stream]()
 
     async def scene(peer: Peer) -> None:
-        async def pretend(control: Control, identity: Identity, target: str, *_: object) -> None:
+        async def pretend(service: Service, target: str, *_: object) -> None:
             # tor takes note of when it has published, and tells the directories nothing.
+            control = service.control
             await control.command("SETCONF PublishHidServDescriptors=0")
-            await EphemeralService(control, identity).add(target)
+            await service.add(target)
             # A revision is counted with an upload, and nothing else tells of it.
             key = f"hs/service/desc/id/{identity.onion.removesuffix('.onion')}"
             while "revision-counter 0" in await control.get_info(key):

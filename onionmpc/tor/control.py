@@ -29,6 +29,8 @@ LOGIN_TIMEOUT_S = 10.0
 # tor answers within milliseconds, and within seconds on a machine that is busy. Longer than it takes to find out that
 # one does not answer at all (life.py), which ends the connection.
 ANSWER_TIMEOUT_S = 60.0
+# For tor to take note that we listen no more.
+FAREWELL_S = 1.0
 DONE_PERCENT = 100
 
 T = TypeVar("T")
@@ -113,8 +115,10 @@ class Control:
         try:
             yield
         finally:
-            with contextlib.suppress(TorFailed):
-                await self._ask("SETEVENTS", lambda: self._protocol.remove_event_listener(name, listen))
+            # Nothing is heard any more whether tor answers or not, and one that hangs would hold up its successor.
+            with contextlib.suppress(TorFailed, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._ask("SETEVENTS", lambda: self._protocol.remove_event_listener(name, listen))
 
     async def bootstrap(self, progress: BootstrapProgress, timeout_s: float) -> None:
         """Wait until tor can build circuits.

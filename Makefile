@@ -37,6 +37,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.recovery
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.guard_discovery
+	$(BIN)/python -m benchmarks.privacy_speed
 
 MINUTES ?= 30
 PARTIES ?= 3

@@ -51,12 +51,16 @@ class CountingStream:
 
 
 class End:
-    """One end of a link that carries a number of bytes there and the same messages back."""
+    """One end of a link that carries a number of bytes there and the same messages back.
 
-    def __init__(self) -> None:
+    Args:
+        rate: records a second, whatever there is to say; 0 for what there is to say when there is.
+    """
+
+    def __init__(self, rate: int = 0) -> None:
         self.received_bytes = 0
         self.changed = asyncio.Event()
-        self.runner = LinkRunner(self._heed)
+        self.runner = LinkRunner(self._heed, rate=rate)
 
     def _heed(self, event: Event) -> None:
         if isinstance(event, ProgramBytes):

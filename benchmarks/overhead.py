@@ -108,12 +108,16 @@ def timed_arguments(case: Case, folder: Path) -> tuple[str | Path, ...]:
     return (folder, SEED, str(case.delay_ms), ROOT / "examples" / f"{case.script}.py", *case.arguments)
 
 
-def keep_identities(state: Path, parties: int) -> list[str]:
-    """Keep identities named party-0 and so on, each of which will be the party of that number; return the onions."""
+def keep_identities(state: Path, parties: int, *, exposed: bool = False) -> list[str]:
+    """Keep identities named party-0 and so on, each of which will be the party of that number; return the onions.
+
+    Args:
+        exposed: they are for circuit length short.
+    """
     directory = private_directory(state / "identities")
     identities = sorted((Identity(secrets.token_bytes(SEED_BYTES)) for _ in range(parties)), key=lambda i: i.onion)
     for number, identity in enumerate(identities):
-        content = encode_key_file(identity, None, bytes(SALT_BYTES), bytes(NONCE_BYTES))
+        content = encode_key_file(identity, None, bytes(SALT_BYTES), bytes(NONCE_BYTES), exposed=exposed)
         write_private(directory / f"party-{number}.key", content)
     return [identity.onion for identity in identities]
 

@@ -1,0 +1,191 @@
+"""What privacy_speed makes of what it measured, and its program without tor. What it measures is not looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks import privacy_speed
+from benchmarks.common import Spread, write
+from benchmarks.privacy_speed import (
+    HALVES,
+    SETTINGS,
+    Failed,
+    Measured,
+    Party,
+    Session,
+    Setting,
+    check_promise,
+    percentile,
+    program_times,
+    round_trip_rows,
+    row,
+    run_session,
+    sum_up,
+    summarise,
+    total,
+    turned,
+)
+from benchmarks.round_trips import RoundTrips
+from onionmpc.levels import Level
+
+NO_TOR, SHORT, STANDARD, LONG_DIALLING, LONG_LISTENING, LONG, PADDED = SETTINGS
+TRIPS = [RoundTrips(3, 4, seconds) for seconds in (0.3, 0.5, 0.4)]
+NOTES = [
+    {"rounds": {"began_s": 1.0, "ended_s": 5.0}, "large": {"began_s": 6.0, "ended_s": 7.5}},
+    {"rounds": {"began_s": 2.0, "ended_s": 4.0}, "large": {"began_s": 6.5, "ended_s": 9.0}},
+    {"rounds": {"began_s": 1.5, "ended_s": 4.5}, "large": {"began_s": 6.0, "ended_s": 8.0}},
+]
+
+
+def session(seconds: float) -> Session:
+    return Session(
+        {"rounds": seconds, "large": 2 * seconds},
+        {"rounds": [1024, 2048, 3072], "large": [2**20, 2**20, 2**20]},
+        [(3, 4), (3, 4), (3, 4)],
+    )
+
+
+def measured() -> Measured:
+    return Measured(TRIPS, [session(10.0), session(12.0)], failed_dials=1, failed_sessions=["party 1 ended with 6"])
+
+
+def party(number: int, *links: tuple[int, int | None, int | None]) -> Any:
+    """A party that measured these links: the peer, own relays, claimed relays."""
+    told = Party(number, SimpleNamespace())  # type: ignore[arg-type]
+    told.events = [
+        {"event": "link_measured", "party": peer, "own_relays": own, "claimed_relays": claimed}
+        for peer, own, claimed in links
+    ]
+    return told
+
+
+# --- Numbers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_percentile_is_the_lowest_value_that_so_many_do_not_exceed() -> None:
+    assert percentile([7.0], 0.95) == 7.0
+    assert percentile(range(1, 11), 0.5) == 5
+    assert percentile(range(1, 21), 0.95) == 19
+    assert percentile([3.0, 1.0, 2.0], 1.0) == 3.0
+
+
+def test_the_rendezvous_point_counts_once_and_no_tor_is_no_relay() -> None:
+    assert (total(3, 4), total(3, 1), total(4, 5), total(None, None)) == (6, 3, 8, 0)
+
+
+def test_settings_promise_the_relays_of_their_levels() -> None:
+    assert [setting.promised for setting in SETTINGS] == [0, 3, 6, 7, 7, 8, 6]
+
+
+def test_each_repeat_begins_with_another_setting_and_leaves_none_out() -> None:
+    firsts = [turned(SETTINGS, repeat)[0] for repeat in range(len(SETTINGS))]
+    assert firsts == list(SETTINGS)
+    assert all(set(turned(SETTINGS, repeat)) == set(SETTINGS) for repeat in range(10))
+
+
+# --- Promises ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_longer_than_promised_counts() -> None:
+    check_promise(Level.LONG, Level.LONG, 4, 5)
+    check_promise(Level.SHORT, Level.SHORT, 3, 4)
+
+
+@pytest.mark.parametrize(("own", "accepted"), [(3, 5), (4, 4), (None, 5), (4, None)])
+def test_what_is_shorter_than_promised_or_was_not_counted_fails(own: int | None, accepted: int | None) -> None:
+    with pytest.raises(Failed, match="expected 4 and 5 or more"):
+        check_promise(Level.LONG, Level.LONG, own, accepted)
+
+
+def bytes_between(began_s: float, ended_s: float) -> list[int]:
+    return [round(ended_s - began_s)] * 3
+
+
+def test_a_half_takes_from_the_last_start_to_the_last_end_and_links_are_counted_by_both_sides() -> None:
+    parties = [
+        party(0, (1, 3, None), (1, 3, 4), (2, 3, 4)),
+        party(1, (0, 4, 3), (2, 3, 4)),
+        party(2, (0, 4, 3), (1, 4, 3)),
+    ]
+    told = sum_up(STANDARD, NOTES, parties, SimpleNamespace(count=bytes_between))  # type: ignore[arg-type]
+    assert told.seconds == {"rounds": 3.0, "large": 2.5}
+    assert told.wire_bytes == {"rounds": [4, 4, 4], "large": [3, 3, 3]}
+    assert told.links == [(3, 4)] * 3
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [((0, 4, 4), "claim other relays"), ((0, 3, 3), "relays were counted"), ((2, 4, 3), "did not measure its link")],
+)
+def test_a_session_whose_counts_do_not_add_up_fails(lie: tuple[int, int, int], words: str) -> None:
+    parties = [party(0, (1, 3, 4), (2, 3, 4)), party(1, lie, (2, 3, 4)), party(2, (0, 4, 3), (1, 4, 3))]
+    with pytest.raises(Failed, match=words):
+        sum_up(STANDARD, NOTES, parties, SimpleNamespace(count=bytes_between))  # type: ignore[arg-type]
+
+
+# --- What is told ------------------------------------------------------------------------------------------------
+
+
+def test_a_setting_tells_medians_exact_relays_and_what_failed(tmp_path: Path) -> None:
+    result = summarise(STANDARD, measured())
+    assert result["round_trip"]["relays"] == {"6": 3}
+    assert result["round_trip"]["own_and_accepted"] == {"3 and 4": 3}
+    assert (result["round_trip"]["median_ms"], result["round_trip"]["p95_ms"]) == (400.0, 500.0)
+    assert result["session_relays"] == {"6 6 6": 2}
+    assert result["rounds"]["seconds"] == Spread(11.0, 10.0, 12.0, 2)
+    path = write("privacy_speed", {"settings": {"standard": result}}, tmp_path / "deep" / "out.json")
+    assert json.loads(path.read_text())["settings"]["standard"]["failed_sessions"] == ["party 1 ended with 6"]
+
+
+def test_a_row_has_a_dash_for_what_was_not_measured() -> None:
+    assert row("standard", summarise(STANDARD, measured())) == [
+        *("standard", "6", "400", "500", "3", "11.0 (10.0 to 12.0)", "22.0 (20.0 to 24.0)"),
+        *("2.0 (1.0 to 3.0)", "1.0 (1.0 to 1.0)", "2"),
+    ]
+    assert row("long", summarise(LONG, Measured())) == ["long", *["-"] * 8, "0"]
+
+
+def test_pictures_leave_out_what_was_not_measured() -> None:
+    results = {"standard": summarise(STANDARD, measured()), "long": summarise(LONG, Measured())}
+    assert round_trip_rows(results) == [{"name": "standard", "relays": 6, "median_ms": 400.0, "p95_ms": 500.0}]
+    times = program_times(results)
+    assert list(times) == list(HALVES.values())
+    assert all(by_level.keys() == {"standard"} for by_level in times.values())
+    assert program_times({"long": results["long"]}) == {}
+
+
+def test_a_session_that_fails_is_told_and_the_others_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_arguments: object) -> None:
+        pass
+
+    async def one_session(setting: Setting, *_arguments: object) -> Session:
+        if setting is LONG:
+            raise Failed("party 2 ended with 6")
+        return session(10.0)
+
+    for name, replacement in (("draw_guards", nothing), ("ping_all", nothing), ("run_session", one_session)):
+        monkeypatch.setattr(privacy_speed, name, replacement)
+    results = {setting.name: Measured() for setting in SETTINGS}
+    asyncio.run(privacy_speed._one_round(SETTINGS, tmp_path, SimpleNamespace(), results))  # type: ignore[arg-type]
+    assert results["long"].failed_sessions == ["party 2 ended with 6"]
+    assert all(len(one.sessions) == (name != "long") for name, one in results.items())
+
+
+# --- The program -------------------------------------------------------------------------------------------------
+
+
+def test_a_session_without_tor_does_both_halves(tmp_path: Path) -> None:
+    told = asyncio.run(run_session(NO_TOR, tmp_path, SimpleNamespace(forget=lambda: None)))  # type: ignore[arg-type]
+    assert all(told.seconds[half] > 0 for half in HALVES)
+    # A MiB is sent and a MiB received, by everyone.
+    assert all(2 * 2**20 < size < 2.5 * 2**20 for size in told.wire_bytes["large"])
+    assert all(size < 10_000 for size in told.wire_bytes["rounds"])
+    assert told.links == []

@@ -2,7 +2,7 @@
 
 Three parties stand in three regions. In each round they draw fresh guards, the same ones for all settings; then links
 of all settings are pinged in turns, and a session of each setting runs the same program by the real commands. Believe
-the differences between settings before any number. Knows what a setting promises, and counts what tor built.
+the ratios within a round before any number of seconds. Knows what a setting promises, and what tor says that it built.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class Setting:
     """What is compared.
 
     Attributes:
-        levels: of the parties, by number; empty without tor.
-        dialler, listener: the levels of a pair whose links are pinged; the same if they are the same for all.
-        padding: records a second.
+        levels: of the parties of a session, by number; empty without tor.
+        dialler, listener: of the two parties of a pinged link.
         learns: who learns what, in words.
+        padding: records a second.
     """
 
     name: str
@@ -159,6 +159,10 @@ class Measured:
     sessions: list[Session] = field(default_factory=list)
     failed_dials: int = 0
     failed_sessions: list[str] = field(default_factory=list)
+
+
+# What was measured of each setting, by its name.
+Round = Mapping[str, Measured]
 
 
 class Watch:
@@ -422,7 +426,7 @@ async def _enter_all(
     return await asyncio.gather(*entered)
 
 
-async def ping_all(settings: Sequence[Setting], testnet: Path, measured: Mapping[str, Measured]) -> None:
+async def ping_all(settings: Sequence[Setting], testnet: Path, measured: Round) -> None:
     """Ping links of all settings in turns, between all pairs at once.
 
     Raises:
@@ -466,8 +470,8 @@ async def _ping(setting: Setting, dialler: Echo, listener: Echo, measured: Measu
 
 
 async def measure(
-    settings: Sequence[Setting], repeats: int, budget_s: float, keep: Callable[[Mapping[str, Measured]], None]
-) -> dict[str, Measured]:
+    settings: Sequence[Setting], repeats: int, budget_s: float, keep: Callable[[Sequence[Round]], None]
+) -> list[Round]:
     """Measure all settings in turns, until there are enough repeats or the time is up.
 
     Args:
@@ -475,7 +479,7 @@ async def measure(
     Raises:
         OnionMPCError: the private network did not come up.
     """
-    measured = {setting.name: Measured() for setting in settings}
+    rounds: list[Round] = []
     until_s = time.monotonic() + budget_s
     with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
         testnet = Path(name) / "net"
@@ -487,11 +491,12 @@ async def measure(
                     say(f"stopping after {repeat} of {repeats} repeats: --budget is spent")
                     break
                 say(f"round {repeat + 1} of {repeats}")
+                rounds.append({setting.name: Measured() for setting in settings})
                 try:
-                    await _one_round(turned(settings, repeat), testnet, watch, measured)
+                    await _one_round(turned(settings, repeat), testnet, watch, rounds[-1])
                 finally:
-                    keep(measured)
-    return measured
+                    keep(rounds)
+    return rounds
 
 
 def turned(settings: Sequence[Setting], repeat: int) -> list[Setting]:
@@ -500,9 +505,7 @@ def turned(settings: Sequence[Setting], repeat: int) -> list[Setting]:
     return [*settings[start:], *settings[:start]]
 
 
-async def _one_round(
-    settings: Sequence[Setting], testnet: Path, watch: Watch, measured: Mapping[str, Measured]
-) -> None:
+async def _one_round(settings: Sequence[Setting], testnet: Path, watch: Watch, measured: Round) -> None:
     try:
         await draw_guards(testnet)
         await ping_all(settings, testnet, measured)
@@ -561,6 +564,36 @@ def summarise(setting: Setting, measured: Measured) -> dict[str, Any]:
     return result
 
 
+def merged(rounds: Sequence[Round], name: str) -> Measured:
+    """Return what all rounds measured of a setting."""
+    whole = Measured()
+    for measured in rounds:
+        whole.circuits += measured[name].circuits
+        whole.sessions += measured[name].sessions
+        whole.failed_dials += measured[name].failed_dials
+        whole.failed_sessions += measured[name].failed_sessions
+    return whole
+
+
+# What is compared with standard, each from what one round measured of a setting.
+FIGURES: dict[str, Callable[[Measured], list[float]]] = {
+    "round_trip": lambda measured: [circuit.median_s for circuit in measured.circuits],
+    "rounds": lambda measured: [session.seconds["rounds"] for session in measured.sessions],
+    "large": lambda measured: [session.seconds["large"] for session in measured.sessions],
+}
+
+
+def against_standard(rounds: Sequence[Round], name: str) -> dict[str, Spread]:
+    """Return the ratios to standard in the same round, hence with the same guards; those that there are."""
+    found = {}
+    for figure, values in FIGURES.items():
+        pairs = [(values(one[name]), values(one[STANDARD.value])) for one in rounds if STANDARD.value in one]
+        ratios = [percentile(ours, 0.5) / percentile(theirs, 0.5) for ours, theirs in pairs if ours and theirs]
+        if ratios:
+            found[figure] = Spread.of(ratios)
+    return found
+
+
 def total(own: int | None, accepted: int | None) -> int:
     """Return the relays between two parties: the rendezvous point, which both count, counts once."""
     return 0 if own is None or accepted is None else own + accepted - 1
@@ -581,6 +614,14 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 *("large messages, s", f"KiB at a party, {ROUNDS} rounds", "MiB at a party, large", "failed"),
             ],
             [row(name, result) for name, result in results.items()],
+        ),
+        table(
+            ["against standard in the same round", "round trip", f"{ROUNDS} rounds", "large messages"],
+            [
+                [name, *(result["against_standard"][figure].show() for figure in FIGURES)]
+                for name, result in results.items()
+                if len(result["against_standard"]) == len(FIGURES)
+            ],
         ),
         table(["setting", "who learns what"], [[name, result["learns"]] for name, result in results.items()]),
     ]
@@ -677,28 +718,34 @@ def main() -> None:
     options = parser.parse_args()
     settings = [setting for setting in SETTINGS if setting.name in (options.setting or names)]
 
-    def as_data(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    def as_data(rounds: Sequence[Round]) -> dict[str, Any]:
         return {
             "regions": REGIONS,
             "straight_round_trip_ms": straight_ms(),
             "rounds": ROUNDS,
             "elements": ELEMENTS,
-            "settings": {setting.name: summarise(setting, measured[setting.name]) for setting in settings},
+            "settings": {
+                setting.name: {
+                    **summarise(setting, merged(rounds, setting.name)),
+                    "against_standard": against_standard(rounds, setting.name),
+                }
+                for setting in settings
+            },
         }
 
-    def keep(measured: Mapping[str, Measured]) -> None:
-        write("privacy_speed", as_data(measured), options.output)
+    def keep(rounds: Sequence[Round]) -> None:
+        write("privacy_speed", as_data(rounds), options.output)
 
     try:
-        measured = asyncio.run(measure(settings, options.repeats, options.budget, keep))
+        rounds = asyncio.run(measure(settings, options.repeats, options.budget, keep))
     except OnionMPCError as error:
         sys.exit(f"the private network did not come up: {error.message}")
-    results = as_data(measured)
+    results = as_data(rounds)
     title = f"Privacy and speed: parties in {', '.join(REGIONS)}"
     report("privacy_speed", title, tables(results["settings"]), results, options.output)
     draw(results["settings"], options.output or RESULTS / "privacy_speed.json")
     print("What the levels buy against someone who looks for a guard: benchmarks/results/guard_discovery.json")
-    if not all(one.circuits and one.sessions for one in measured.values()):
+    if any("round_trip" not in result or "large" not in result for result in results["settings"].values()):
         sys.exit("some setting was never measured")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,9 @@ from benchmarks.privacy_speed import (
     Party,
     Session,
     Setting,
+    against_standard,
     check_promise,
+    merged,
     percentile,
     program_times,
     round_trip_rows,
@@ -143,6 +146,28 @@ def test_a_setting_tells_medians_exact_relays_and_what_failed(tmp_path: Path) ->
     assert json.loads(path.read_text())["settings"]["standard"]["failed_sessions"] == ["party 1 ended with 6"]
 
 
+def test_a_setting_is_compared_with_standard_round_by_round() -> None:
+    # The guards of the second round are twice as far.
+    rounds = [
+        {
+            "standard": Measured([RoundTrips(3, 4, 0.4 * far)], [session(10.0 * far)]),
+            "long": Measured([RoundTrips(4, 5, 0.6 * far)], [session(12.0 * far)]),
+        }
+        for far in (1, 2)
+    ]
+    ratios = against_standard(rounds, "long")
+    assert {name: spread.show() for name, spread in ratios.items()} == {
+        "round_trip": "1.50 (1.50 to 1.50)",
+        "rounds": "1.20 (1.20 to 1.20)",
+        "large": "1.20 (1.20 to 1.20)",
+    }
+    assert len(merged(rounds, "long").circuits) == len(merged(rounds, "long").sessions) == 2
+
+
+def test_what_has_no_standard_beside_it_is_not_compared() -> None:
+    assert against_standard([{"long": measured()}, {"long": measured(), "standard": Measured()}], "long") == {}
+
+
 def test_a_row_has_a_dash_for_what_was_not_measured() -> None:
     assert row("standard", summarise(STANDARD, measured())) == [
         *("standard", "6", "400", "500", "3", "11.0 (10.0 to 12.0)", "22.0 (20.0 to 24.0)"),
@@ -177,6 +202,30 @@ def test_a_session_that_fails_is_told_and_the_others_run_all_the_same(
     asyncio.run(privacy_speed._one_round(SETTINGS, tmp_path, SimpleNamespace(), results))  # type: ignore[arg-type]
     assert results["long"].failed_sessions == ["party 2 ended with 6"]
     assert all(len(one.sessions) == (name != "long") for name, one in results.items())
+
+
+def test_each_round_is_written_when_it_ends_and_the_whole_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.json"
+    written: list[int] = []
+
+    async def two_rounds(settings: Sequence[Setting], _repeats: int, _budget_s: float, keep: Any) -> list[Any]:
+        rounds = []
+        for _ in range(2):
+            rounds.append({setting.name: measured() for setting in settings})
+            keep(rounds)
+            written.append(json.loads(output.read_text())["settings"]["long"]["round_trip"]["circuits"])
+        return rounds
+
+    monkeypatch.setattr(privacy_speed, "measure", two_rounds)
+    monkeypatch.setattr("sys.argv", ["privacy_speed", "--output", str(output)])
+    privacy_speed.main()
+    assert written == [len(TRIPS), 2 * len(TRIPS)]
+    printed = capsys.readouterr().out
+    for setting in SETTINGS:
+        assert printed.count(f"| {setting.name} |") == 3
+    assert json.loads(output.read_text())["settings"]["short"]["against_standard"]["large"]["median"] == 1.0
 
 
 # --- The program -------------------------------------------------------------------------------------------------

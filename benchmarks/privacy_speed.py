@@ -295,7 +295,9 @@ async def run_session(setting: Setting, testnet: Path, watch: Watch) -> Session:
         for party in parties:
             # A padded session goes on to the full minute; we leave it when all have their results.
             if party.process.returncode != 0 and not party.said("rounding"):
-                raise Failed(f"party {party.number} ended with {party.process.returncode}: {party.last_words}")
+                # What it said names files of this machine: for a person, and not for the results.
+                say(party.last_words)
+                raise Failed(f"party {party.number} ended with status {party.process.returncode}")
         notes = [json.loads((folder / f"notes-{number}.json").read_text()) for number in PARTIES]
     return sum_up(setting, notes, parties, watch)
 
@@ -516,7 +518,7 @@ async def _one_round(settings: Sequence[Setting], testnet: Path, watch: Watch, m
         try:
             session = await run_session(setting, testnet, watch)
         except (Failed, TimeoutError, OSError) as error:
-            words = str(error) or type(error).__name__
+            words = str(error) if isinstance(error, Failed) else type(error).__name__
             measured[setting.name].failed_sessions.append(words)
             say(f"{setting.name}: the session failed ({words})")
         else:

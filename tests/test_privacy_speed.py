@@ -55,7 +55,9 @@ def session(seconds: float) -> Session:
 
 
 def measured() -> Measured:
-    return Measured(TRIPS, [session(10.0), session(12.0)], failed_dials=1, failed_sessions=["party 1 ended with 6"])
+    return Measured(
+        TRIPS, [session(10.0), session(12.0)], failed_dials=1, failed_sessions=["party 1 ended with status 6"]
+    )
 
 
 def party(number: int, *links: tuple[int, int | None, int | None]) -> Any:
@@ -143,7 +145,7 @@ def test_a_setting_tells_medians_exact_relays_and_what_failed(tmp_path: Path) ->
     assert result["session_relays"] == {"6 6 6": 2}
     assert result["rounds"]["seconds"] == Spread(11.0, 10.0, 12.0, 2)
     path = write("privacy_speed", {"settings": {"standard": result}}, tmp_path / "deep" / "out.json")
-    assert json.loads(path.read_text())["settings"]["standard"]["failed_sessions"] == ["party 1 ended with 6"]
+    assert json.loads(path.read_text())["settings"]["standard"]["failed_sessions"] == ["party 1 ended with status 6"]
 
 
 def test_a_setting_is_compared_with_standard_round_by_round() -> None:
@@ -193,14 +195,14 @@ def test_a_session_that_fails_is_told_and_the_others_run_all_the_same(
 
     async def one_session(setting: Setting, *_arguments: object) -> Session:
         if setting is LONG:
-            raise Failed("party 2 ended with 6")
+            raise Failed("party 2 ended with status 6")
         return session(10.0)
 
     for name, replacement in (("draw_guards", nothing), ("ping_all", nothing), ("run_session", one_session)):
         monkeypatch.setattr(privacy_speed, name, replacement)
     results = {setting.name: Measured() for setting in SETTINGS}
     asyncio.run(privacy_speed._one_round(SETTINGS, tmp_path, SimpleNamespace(), results))  # type: ignore[arg-type]
-    assert results["long"].failed_sessions == ["party 2 ended with 6"]
+    assert results["long"].failed_sessions == ["party 2 ended with status 6"]
     assert all(len(one.sessions) == (name != "long") for name, one in results.items())
 
 

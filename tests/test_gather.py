@@ -593,6 +593,31 @@ def test_a_host_cannot_make_a_joiner_meet_where_nobody_can(changes: dict[str, An
     assert type(raised.value) is error
 
 
+# -- what nobody named
+
+
+@pytest.mark.parametrize(
+    ("parties", "wish", "options"), [(14, (), ()), (15, (), ("--no-prss",)), (15, ("-L32",), ("-L32",))]
+)
+def test_a_full_list_of_many_parties_does_without_prss(
+    parties: int, wish: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    roster = [Identity(bytes([number]) * 32) for number in range(parties)]
+    plan = replace(listed_plan(find_program("vote")), mpyc_options=wish)
+    found = {
+        Party(own, plan, Person()).full_list([other.onion for other in roster if other != own]).mpyc_options
+        for own in (roster[0], roster[-1])
+    }
+    assert found == {options}
+
+
+def test_a_host_of_many_parties_does_without_prss_and_so_do_its_joiners() -> None:
+    terms = Party(HOST, listed_plan(find_program("vote")), Person())._common([HOST.onion], 15)
+    assert terms.mpyc_options == ("--no-prss",)
+    _, common = party_of({})._accept(terms_for(mpyc_options=terms.mpyc_options), HOST.onion)
+    assert common.mpyc_options == ("--no-prss",)
+
+
 # -- what can be wrong before anyone is asked
 
 

@@ -20,6 +20,7 @@ from onionmpc.session.local import (
     check_parties,
     check_program_arguments,
     common_fields,
+    default_mpyc_options,
     default_threshold,
 )
 
@@ -123,6 +124,12 @@ def test_any_option_is_refused_or_means_what_it_says(option: str) -> None:
     assert checked == (option,)
     assert option.isascii()
     check_mpyc_options(checked)
+
+
+@pytest.mark.parametrize(("parties", "options"), [(2, ()), (14, ()), (15, ("--no-prss",)), (256, ("--no-prss",))])
+def test_many_parties_do_without_the_keys_of_prss(parties: int, options: tuple[str, ...]) -> None:
+    assert default_mpyc_options(parties) == options
+    assert check_mpyc_options(options) == options
 
 
 # -- versions

@@ -27,6 +27,10 @@ WIRE_OPTION = re.compile(r"(-[LK]=?|--bit-length=|--sec-param=)[1-9][0-9]{0,3}|-
 # MPyC would open connections of its own with these, past the mesh.
 CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
 MAX_PARTIES = 256  # MPyC's own limit
+# From so many parties on MPyC does without the keys of its pseudorandom secret sharing unless told otherwise. There are
+# C(m, t) of them: a party sends each peer 27 kB as it starts with 15 parties and 22 MB with 25, and hashes all that it
+# has for each random number. Without them, parties send their randomness as it is needed.
+NO_PRSS_FROM_PARTIES = 15
 # With padding a session that ends well lasts a whole number of these, which tells the minutes and not the rounds.
 PADDING_BUCKET_S = 60.0
 
@@ -64,6 +68,11 @@ class Plan:
 def default_threshold(parties: int) -> int:
     """Return the largest t that an honest majority allows."""
     return (parties - 1) // 2
+
+
+def default_mpyc_options(parties: int) -> tuple[str, ...]:
+    """Return the options of MPyC that a session has where nobody named any."""
+    return ("--no-prss",) if parties >= NO_PRSS_FROM_PARTIES else ()
 
 
 def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> None:

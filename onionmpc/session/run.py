@@ -22,7 +22,14 @@ from onionmpc.session.computation import Computation, Result
 from onionmpc.session.events import Person, Published, Trouble
 from onionmpc.session.gather import HostTable, ask_host
 from onionmpc.session.invite import Invite
-from onionmpc.session.local import Plan, check_mpyc_options, check_parties, common_fields, default_threshold
+from onionmpc.session.local import (
+    Plan,
+    check_mpyc_options,
+    check_parties,
+    common_fields,
+    default_mpyc_options,
+    default_threshold,
+)
 from onionmpc.session.messages import Terms
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
@@ -130,7 +137,7 @@ class Party:
             roster,
             threshold,
             plan.public or (),
-            plan.mpyc_options or (),
+            plan.mpyc_options or default_mpyc_options(parties),
             plan.padding or 0,
         )
 

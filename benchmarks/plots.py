@@ -1,4 +1,4 @@
-"""Pictures of results, as SVG (or whatever the file's name ends in): round trips, program times, guard discovery.
+"""Pictures of results, as SVG (or whatever the name ends in): round trips, program times, guard discovery, growth.
 
 Knows plain dictionaries, as they stand in results/*.json. Does not measure, and needs matplotlib only when it draws.
 The same results give the same bytes (with the same matplotlib): a picture in the repository changes only when its
@@ -131,8 +131,47 @@ def draw_discovery(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.legend(title="the adversary's share of the bandwidth", ncols=len(shares), **ABOVE)
 
 
+def draw_scale(results: Mapping[str, Mapping[str, Any]], growth: Mapping[str, float], path: Path) -> None:
+    """Draw what more parties cost: time to connect, time of a round, memory.
+
+    Args:
+        results: by number of parties, then by measure: median, lowest, highest; no measures where all failed.
+        growth: by measure, the power of the number of parties that it grows with, where there is one.
+
+    Raises:
+        NoMatplotlib: it is not installed.
+    """
+    panels = {
+        "seconds until all are connected": {
+            "connected_s": "connected",
+            "links_s": "of these, after all were published",
+        },
+        "seconds of one round": {"round_s": "one round"},
+        "highest memory of a process, MiB": {"supervisor_mib": "supervisor", "program_mib": "program"},
+    }
+    whole = {int(parties): of_size for parties, of_size in results.items() if "connected_s" in of_size}
+    with _axes(path, len(panels), width=11, height=3.6, share_y=False) as all_axes:
+        for axes, (title, measures) in zip(all_axes, panels.items(), strict=True):
+            highest = 0.0
+            for number, (measure, words) in enumerate(measures.items()):
+                low, middle, high = (
+                    [of_size[measure][key] for of_size in whole.values()] for key in ("lowest", "median", "highest")
+                )
+                highest = max(highest, *high)
+                grows = f", as m$^{{{growth[measure]:.1f}}}$" if measure in growth else ""
+                style = {"color": COLOURS[number], "linewidth": 1.6}
+                axes.vlines(list(whole), low, high, **style)
+                axes.plot(list(whole), middle, marker=MARKERS[number], ms=6, label=words + grows, **style)
+            axes.set_xticks(list(whole))
+            axes.set_ylim(0, 1.35 * highest)  # room for the legend above all lines
+            axes.set_xlabel("parties")
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.grid(alpha=0.3)
+            axes.legend(frameon=False, loc="upper left")
+
+
 @contextlib.contextmanager
-def _axes(path: Path, panels: int, width: float, height: float) -> Iterator[Sequence[Any]]:
+def _axes(path: Path, panels: int, width: float, height: float, *, share_y: bool = True) -> Iterator[Sequence[Any]]:
     """Give panels beside each other, width and height in inches; write them to path afterwards."""
     try:
         from matplotlib import rc_context
@@ -143,7 +182,7 @@ def _axes(path: Path, panels: int, width: float, height: float) -> Iterator[Sequ
         ) from None
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        (of_row,) = figure.subplots(1, panels, sharey=True, squeeze=False)
+        (of_row,) = figure.subplots(1, panels, sharey=share_y, squeeze=False)
         yield of_row
         path.parent.mkdir(parents=True, exist_ok=True)
         # No date and no version: the same numbers give the same file.

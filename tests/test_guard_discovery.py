@@ -40,6 +40,8 @@ ROUND_TRIPS = [
     {"name": "standard", "relays": 6, "median_ms": 300.0, "p95_ms": 340.0},
     {"name": "standard, padded", "relays": 6, "median_ms": 320.0, "p95_ms": 360.0},
 ]
+SPREAD = {"median": 2.0, "lowest": 1.0, "highest": 4.0}
+SCALE = dict.fromkeys(("connected_s", "links_s", "round_s", "supervisor_mib", "program_mib"), SPREAD)
 
 
 def random(seed: int) -> np.random.Generator:
@@ -166,9 +168,11 @@ def draw(kind: str, path: Path) -> None:
             plots.draw_program_times(PROGRAM_TIMES, path)
         case "round trips":
             plots.draw_round_trips(ROUND_TRIPS, path)
+        case "scale":
+            plots.draw_scale({"3": SCALE, "9": SCALE, "25": {"failures": ["party 3 was lost"]}}, {"round_s": 0.5}, path)
 
 
-KINDS = ("discovery", "program times", "round trips")
+KINDS = ("discovery", "program times", "round trips", "scale")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
 	@echo "make test   format, lint, types, import contracts, and all tests"
 	@echo "make check  the first four of these alone"
-	@echo "make bench  the benchmarks, into benchmarks/results/"
+	@echo "make bench  the benchmarks in short, into benchmarks/results/, and what was aimed at"
 	@echo "make soak MINUTES=30   one session under faults of every kind, one each EVERY=12 seconds; also PARTIES=3, SEED=..."
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
 
@@ -31,13 +31,19 @@ check: $(INSTALLED)
 test-other-pythons: $(INSTALLED)
 	@PYTHONS="$(OTHER_PYTHONS)" .ci/other-pythons
 
+# The short set, with every figure of benchmarks/report.py, in less than 20 minutes; the defaults of each measure more.
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.startup --budget 600
-	$(BIN)/python -m benchmarks.overhead
-	$(BIN)/python -m benchmarks.recovery
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.guard_discovery
-	$(BIN)/python -m benchmarks.privacy_speed
+	$(BIN)/python -m benchmarks.privacy_speed --repeats 1
+	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.overhead --repeats 5 --budget 60
+	$(BIN)/python -m benchmarks.startup --parties 3 --repeats 1
+	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 3 --budget 200
+	$(BIN)/python -m benchmarks.recovery --repeats 1 \
+		--kind "circuit closed by the dialler" --kind "circuit closed by the listener" \
+		--kind "own tor killed (dialler)" --kind "own tor killed (listener)"
+	$(BIN)/python -m benchmarks.report
 
 MINUTES ?= 30
 PARTIES ?= 3

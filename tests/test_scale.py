@@ -23,7 +23,7 @@ def session(seconds: float) -> dict[str, float]:
 
 def test_sizes_are_in_order_and_growth_is_that_of_the_medians() -> None:
     sizes = {6: OfSize([session(10), session(12), session(50)]), 3: OfSize([session(6)])}
-    results = summarise(sizes)
+    results = summarise(sizes, 9)
     assert list(results["parties"]) == [3, 6]
     assert results["parties"][6]["connected_s"] == Spread(12, 10, 50, 3)
     assert results["growth"] == dict.fromkeys(MEASURES, 1.0)
@@ -31,7 +31,7 @@ def test_sizes_are_in_order_and_growth_is_that_of_the_medians() -> None:
 
 
 def test_what_failed_is_said_to_have_failed() -> None:
-    results = summarise({3: OfSize([session(6)]), 25: OfSize(failures=["party 3 was lost"])})
+    results = summarise({3: OfSize([session(6)]), 25: OfSize(failures=["party 3 was lost"])}, 9)
     assert results["parties"][25] == {"tors": 9, "failures": ["party 3 was lost"]}
     assert results["growth"] == {}
     first, *others = tables(results)
@@ -41,7 +41,7 @@ def test_what_failed_is_said_to_have_failed() -> None:
 
 def test_what_took_no_time_has_no_power() -> None:
     early = session(5) | {"links_s": -0.5}
-    assert "links_s" not in summarise({3: OfSize([early]), 5: OfSize([session(6)])})["growth"]
+    assert "links_s" not in summarise({3: OfSize([early]), 5: OfSize([session(6)])}, 9)["growth"]
 
 
 def test_a_party_is_connected_with_its_last_link() -> None:

@@ -90,17 +90,18 @@ def report(name: str, title: str, tables: Sequence[str], results: dict[str, Any]
     Args:
         output: where to write instead of results/NAME.json.
     """
-    described = ", ".join(f"{key} {value}" for key, value in machine().items())
+    about = machine()
+    described = ", ".join(f"{key} {value}" for key, value in about.items())
     print(f"\n## {title}\n\n{described}\n")
     print("\n\n".join(tables))
-    print(f"\nwritten: {write(name, results, output)}")
+    print(f"\nwritten: {write(name, results, output, about)}")
 
 
-def write(name: str, results: dict[str, Any], output: Path | None) -> Path:
-    """Write results as JSON, to `output` or else to results/NAME.json; return where."""
+def write(name: str, results: dict[str, Any], output: Path | None, about: dict[str, Any] | None = None) -> Path:
+    """Write results as JSON, and nothing for a person: for what is measured so far; return where they are."""
     path = output or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"benchmark": name, "machine": machine(), **results}
+    content = {"benchmark": name, "machine": about or machine(), **results}
     path.write_text(json.dumps(content, indent=2, default=_as_data) + "\n", encoding="utf-8")
     return path
 

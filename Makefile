@@ -39,7 +39,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.overhead --repeats 5 --budget 60
 	$(BIN)/python -m benchmarks.startup --parties 3 --repeats 1
-	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 3 --budget 200
+	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 3 --budget 240
 	$(BIN)/python -m benchmarks.recovery --repeats 1 \
 		--kind "circuit closed by the dialler" --kind "circuit closed by the listener" \
 		--kind "own tor killed (dialler)" --kind "own tor killed (listener)"

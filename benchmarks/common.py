@@ -68,10 +68,10 @@ def memory_of(process: int | str) -> dict[str, int]:
     """
     status = f"/proc/{process}/status"
     if Path("/proc/self/status").exists():
-        return {
-            name: int(_first(status, field).split()[0]) * 1024
-            for name, field in (("rss_bytes", "VmRSS"), ("peak_bytes", "VmHWM"))
-        }
+        found = {name: _first(status, field) for name, field in (("rss_bytes", "VmRSS"), ("peak_bytes", "VmHWM"))}
+        if not all(found.values()):  # one that has ended, but was not waited for yet, has no memory
+            raise ProcessLookupError(f"process {process} has ended")
+        return {name: int(value.split()[0]) * 1024 for name, value in found.items()}
     if process != "self":
         return {}
     unit = 1 if sys.platform == "darwin" else 1024

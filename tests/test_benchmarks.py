@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.common import memory_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 180
@@ -27,6 +30,20 @@ def run_benchmark(output: Path, name: str, *options: str) -> tuple[str, dict[str
 
 def is_spread(value: dict[str, float]) -> bool:
     return value["count"] >= 1 and 0 <= value["lowest"] <= value["median"] <= value["highest"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
+def test_a_process_that_has_ended_has_no_memory() -> None:
+    assert 0 < memory_of("self")["rss_bytes"] <= memory_of("self")["peak_bytes"]
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read() == b""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    for _ in ("not waited for yet", "gone"):
+        with pytest.raises(ProcessLookupError):
+            memory_of(process.pid)
+        process.wait()
+    process.stdout.close()
 
 
 def test_overhead_compares_the_same_work_on_both_sides(tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def test_with_padding_the_agreement_says_what_it_costs_and_a_gap_that_it_was_see
     assert not [line for line in agreement_lines(unpadded, 0, 0, by_invite=False) if "padding" in line]
 
 
+def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
+    own = (Own(Level.LONG, Level.SHORT), Own(Level.SHORT), Own())
+    lines = [line.strip() for line in agreement_lines(replace(PADDED, own=own), 2, 0, by_invite=False)]
+    addresses = PADDED.common.addresses
+    assert f"0  {addresses[0]}  circuits long, accepts short" in lines
+    assert f"1  {addresses[1]}  circuits short, its IP address is SHOWN to all others" in lines
+    assert f"2  {addresses[2]}  circuits standard (you)" in lines
+
+
 def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
     assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]

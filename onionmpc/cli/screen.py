@@ -34,8 +34,12 @@ def agreement_lines(agreement: Agreement, own_number: int, private_arguments: in
     yield _line("parties", f"{parties}, in this order:")
     for number, (address, own) in enumerate(zip(common.addresses, agreement.own, strict=True)):
         you = " (you)" if number == own_number else ""
-        exposed = "; its IP address is SHOWN to all others" if own.circuit_length is Level.SHORT else ""
-        yield _line("", f"{number}  {address}  circuits {own.circuit_length.value}{you}{exposed}")
+        words = f"{number}  {address}  circuits {own.circuit_length.value}"
+        if own.min_circuit_length is not Level.STANDARD:
+            words += f", accepts {own.min_circuit_length.value}"
+        if own.circuit_length is Level.SHORT:
+            words += ", its IP address is SHOWN to all others"
+        yield _line("", words + you)
     versions = [f"MPyC {common.mpyc_version}", common.python]
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")

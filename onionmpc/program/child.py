@@ -131,6 +131,8 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
             supervisor.stop(Notice("setup", None, agreed))
         if number not in sockets:
             supervisor.stop(Notice("setup", None, "the script starts MPyC again after its shutdown: once is possible"))
+        if len(sockets) == spec.parties - 1:
+            supervisor.tell(Notice("started", None, ""))
 
         def exchanger() -> asyncio.Protocol:
             end: Any = factory()

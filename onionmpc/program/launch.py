@@ -11,8 +11,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import msgspec
 
@@ -48,6 +49,10 @@ class ProgramExit:
         return f"it exited with status {self.status}"
 
 
+def nothing() -> None:
+    """Heed nothing."""
+
+
 class ProgramProcess:
     """A running program.
 
@@ -65,13 +70,16 @@ class ProgramProcess:
         self._process = process
         self._control = control
 
-    async def wait(self, on_revealed: Callable[[], None]) -> ProgramExit:
+    async def wait(
+        self, on_revealed: Callable[[], None] = nothing, *, on_started: Callable[[], None] = nothing
+    ) -> ProgramExit:
         """Wait for the end of the process.
 
         Args:
             on_revealed: called when the script begins to open an output.
+            on_started: called when the script begins to connect.
         """
-        listening = asyncio.create_task(self._listen(on_revealed))
+        listening = asyncio.create_task(self._listen({"revealed": on_revealed, "started": on_started}))
         try:
             status = await self._process.wait()
             # All that it said is here already; a process that it left behind may hold the other end for ever.
@@ -80,15 +88,15 @@ class ProgramProcess:
             listening.cancel()
         return ProgramExit(status, listening.result() if listening.done() else None)
 
-    async def _listen(self, on_revealed: Callable[[], None]) -> Notice | None:
+    async def _listen(self, heed: Mapping[str, Callable[[], None]]) -> Notice | None:
         last: Notice | None = None
         while line := await self._control.readline():
             try:
                 notice = msgspec.json.decode(line, type=Notice)
             except msgspec.DecodeError as error:
                 raise LocalProtocolError("the program process said what is not a notice") from error
-            if notice.kind == "revealed":
-                on_revealed()
+            if notice.kind in heed:
+                heed[notice.kind]()
             else:
                 last = notice
         return last
@@ -107,12 +115,16 @@ class ProgramProcess:
 
 
 @contextlib.asynccontextmanager
-async def start_program(spec: ProgramSpec, peers: Iterable[int]) -> AsyncIterator[ProgramProcess]:
+async def start_program(
+    spec: ProgramSpec, peers: Iterable[int], *, unattended: BinaryIO | None = None
+) -> AsyncIterator[ProgramProcess]:
     """Start a program process; it has ended when the context has.
 
     Args:
         spec: what to run; its `sockets` are filled in here.
         peers: the numbers of the other parties.
+        unattended: where the program's stderr goes if nobody watches it: it has no terminal to ask at then, an empty
+            stdin, and its stdout goes nowhere. None: it has our own terminal.
     """
     pairs = {peer: socket.socketpair() for peer in peers}
     ours, theirs = socket.socketpair()
@@ -133,6 +145,11 @@ async def start_program(spec: ProgramSpec, peers: Iterable[int]) -> AsyncIterato
                 "-m",
                 "onionmpc.program.child",
                 str(theirs.fileno()),
+                stdin=None if unattended is None else asyncio.subprocess.DEVNULL,
+                stdout=None if unattended is None else asyncio.subprocess.DEVNULL,
+                stderr=unattended,
+                # Out of reach of the terminal: getpass would open it past stdin.
+                start_new_session=unattended is not None,
                 pass_fds=[end.fileno() for end in inherited],
                 env={name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)},
             ),

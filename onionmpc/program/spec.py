@@ -32,12 +32,12 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Program process to supervisor: that it begins to open an output, or, before it stops, why it cannot go on.
+    """Program process to supervisor: how far it is, or, before it stops, why it cannot go on.
 
     Attributes:
-        kind: "revealed" (the script opens an output, told once), "pickle" (a peer's pickle names what is not allowed),
-            "closed" (a peer's program ended while ours still waited for it) or "setup" (the script wants other
-            parameters than those agreed).
+        kind: "started" (the script begins to connect) and "revealed" (it opens an output), each told once; "pickle" (a
+            peer's pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it)
+            or "setup" (the script wants other parameters than those agreed).
         party: the peer's number, None if it is not known or there is none.
         detail: in words.
     """

@@ -1,0 +1,233 @@
+"""A dry run: all parties of a program on this machine, and between them nothing but a delay of our choice.
+
+Knows how to tell from two of these how many hops a program takes, one after the other. Does not know links, tor, or how
+long a hop takes there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import msgspec
+
+from onionmpc.errors import ProgramError
+from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.program.spec import ProgramSpec
+from onionmpc.text import duration, printable
+
+# Two delays, and not one and none: in both runs the parties sleep at each hop and are woken, which takes its time too.
+DELAYS_S = (0.005, 0.030)
+CHUNK_BYTES = 2**16
+# When one program fails its peers stop themselves; whose fault it was shows when all have.
+STOP_S = 2.0
+SHOWN_LINES = 20
+SHOWN_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """What dry runs say of a program.
+
+    Attributes:
+        count: how many times in a row a message has to get from one party to another.
+        seconds: how long the program takes where that takes no time.
+    """
+
+    count: int
+    seconds: float
+
+    def estimate_s(self, round_trip_s: float) -> float:
+        """Return how long a run takes where that is the round trip of the slowest link."""
+        return self.seconds + self.count * round_trip_s / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What one dry run took.
+
+    Attributes:
+        seconds: from when all parties were ready to connect to the end of all connections.
+        held_s: how long bytes were held on their way, on average.
+    """
+
+    seconds: float
+    held_s: float
+
+
+async def count_hops(spec: ProgramSpec, timeout_s: float, delays_s: tuple[float, float] = DELAYS_S) -> Hops:
+    """Run a program twice, with different delays; see `rehearse`.
+
+    Args:
+        timeout_s: for both together.
+    Raises:
+        ProgramError: a party did not end well, or not in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            short, long = [await rehearse(spec, evenly(delay_s)) for delay_s in delays_s]
+    except TimeoutError:
+        raise ProgramError(
+            f"the dry run did not end within {duration(timeout_s)}",
+            hint="--timeout gives it longer; or estimate a smaller case of the same program",
+        ) from None
+    # Timers fire a little late, and over many hops that adds up: what counts is what a delay came to.
+    count = max(0, round((long.seconds - short.seconds) / (long.held_s - short.held_s)))
+    return Hops(count, max(0.0, short.seconds - count * short.held_s))
+
+
+def evenly(delay_s: float) -> Callable[[int, int], float]:
+    """Return the same delay for any two parties."""
+    return lambda _sender, _receiver: delay_s
+
+
+async def rehearse(spec: ProgramSpec, delay_s: Callable[[int, int], float]) -> Rehearsed:
+    """Run all parties of a program, each with the same arguments and nobody to ask.
+
+    Args:
+        spec: what to run; its number and sockets are filled in here.
+        delay_s: how long bytes take from one party to another, by their numbers.
+    Raises:
+        ProgramError: one of them did not end well.
+    """
+    everyone = range(spec.parties)
+    start = Start(spec.parties)
+    ways = {(one, other): Way(delay_s(one, other), start) for one in everyone for other in everyone if one != other}
+    async with contextlib.AsyncExitStack() as stack:
+        logs: list[BinaryIO] = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115
+        programs = []
+        for number, log in enumerate(logs):
+            own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
+            programs.append(await stack.enter_async_context(start_program(own, peers, unattended=log)))
+        async with asyncio.TaskGroup() as tasks:
+            ends = [tasks.create_task(program.wait(on_started=start.one_more)) for program in programs]
+            carrying = [
+                tasks.create_task(way.carry(programs[one].streams[other][0], programs[other].streams[one][1]))
+                for (one, other), way in ways.items()
+            ]
+            failure = await _failure(ends, logs)
+            if failure is None and not start.given_s:
+                hint = "a program of several parties calls mpc.start(), or begins with: async with mpc"
+                failure = ProgramError("the program ended without connecting its parties", hint=hint)
+            if failure is not None:
+                for task in (*ends, *carrying):
+                    task.cancel()
+    if failure is not None:
+        raise failure
+    held_s = sum(way.held_s / way.chunks for way in ways.values()) / len(ways)
+    return Rehearsed(max(way.ended_s for way in ways.values()) - start.given_s, held_s)
+
+
+class Start:
+    """The moment at which all parties are ready: one may need longer than others to load what it needs.
+
+    Attributes:
+        given_s: when it was, 0 until then.
+    """
+
+    def __init__(self, parties: int) -> None:
+        self._missing = parties
+        self._given = asyncio.Event()
+        self.given_s = 0.0
+
+    def one_more(self) -> None:
+        """Note that one more party is ready."""
+        self._missing -= 1
+        if not self._missing:
+            self.given_s = time.monotonic()
+            self._given.set()
+
+    async def wait(self) -> float:
+        """Wait for it, and return when it was."""
+        await self._given.wait()
+        return self.given_s
+
+
+class Way:
+    """From one party to another: from the start on bytes come out in order, each as long after it went in.
+
+    Attributes:
+        ended_s: when the end came out.
+        held_s: how long chunks were held, in all.
+        chunks: how many there were, the end being one.
+    """
+
+    def __init__(self, delay_s: float, start: Start) -> None:
+        self._delay_s = delay_s
+        self._start = start
+        # Without a limit: holding back a sender would be a delay of its own, and MPyC keeps what it cannot send, too.
+        self._held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self.ended_s = self.held_s = 0.0
+        self.chunks = 0
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry all bytes, and then the end."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._release(writer))
+            more = True
+            while more:
+                chunk = b""
+                with contextlib.suppress(ConnectionError):  # killed: its exit status says more
+                    chunk = await reader.read(CHUNK_BYTES)
+                self._held.put_nowait((time.monotonic(), chunk))
+                more = bool(chunk)
+
+    async def _release(self, writer: asyncio.StreamWriter) -> None:
+        start_s = await self._start.wait()
+        more = True
+        while more:
+            arrived_s, chunk = await self._held.get()
+            since_s = max(start_s, arrived_s)
+            await asyncio.sleep(max(0.0, since_s + self._delay_s - time.monotonic()))
+            self.ended_s = time.monotonic()
+            self.held_s += self.ended_s - since_s
+            self.chunks += 1
+            more = bool(chunk)
+            with contextlib.suppress(OSError):
+                if writer.is_closing():  # a program that has ended wants no more
+                    continue
+                if more:
+                    writer.write(chunk)
+                    await writer.drain()
+                else:
+                    writer.write_eof()
+
+
+async def _failure(ends: list[asyncio.Task[ProgramExit]], logs: list[BinaryIO]) -> ProgramError | None:
+    """Wait for the end of all programs, or for one that fails; return what to say of that."""
+    waiting = set(ends)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if any(end.result().status for end in done):
+            if waiting:
+                await asyncio.wait(waiting, timeout=STOP_S)
+            return _describe({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
+    return None
+
+
+def _describe(exits: dict[int, ProgramExit], logs: list[BinaryIO]) -> ProgramError:
+    """Say what went wrong, and not at a party that only stopped because another one had ended."""
+    failed = {number: end for number, end in exits.items() if end.status}
+    at_fault = [number for number, end in failed.items() if end.notice is None or end.notice.kind != "closed"]
+    number = min(at_fault or failed)
+    message = f"the program of party {number} failed in the dry run: {failed[number].describe()}"
+    words = _last_lines(logs[number])
+    if words:
+        message += "; it said:\n" + "\n".join(printable(line, 500) for line in words)
+    # What reading an empty stdin leads to, in a script's words and in those of the programs that come along.
+    asked = any("EOFError" in line or "use --input" in line for line in words)
+    hint = (
+        "nobody can be asked in a dry run: what the program would ask for follows a lone --, as --input FILE or --demo"
+    )
+    return ProgramError(message, hint=hint if asked else "")
+
+
+def _last_lines(log: BinaryIO) -> list[str]:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - SHOWN_BYTES))
+    return log.read().decode(errors="replace").splitlines()[-SHOWN_LINES:]

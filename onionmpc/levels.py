@@ -29,6 +29,11 @@ class Level(enum.Enum):
         """Below how many relays of our own no circuit may carry a stream."""
         return _PROMISES[self]
 
+    @property
+    def usual_round_trip_s(self) -> float:
+        """How long it takes to another party of this level and back, in seconds: a guess, until it is measured."""
+        return _ROUND_TRIPS_S[self]
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -50,3 +55,7 @@ _PROMISES = {
     Level.STANDARD: Promise(dialled=3, accepted=4),  # C-G-L2-R and S-G-L2-M-R
     Level.LONG: Promise(dialled=4, accepted=5),  # C-G-L2-L3-R and S-G-L2-L3-M-R
 }
+
+# Placeholders, in the right order and of the right size; to be replaced by the medians of the slowest link of three
+# parties in a private network with the delays of a world of regions (benchmarks/results/privacy_speed.json).
+_ROUND_TRIPS_S = {Level.SHORT: 0.25, Level.STANDARD: 0.30, Level.LONG: 0.35}

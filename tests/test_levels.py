@@ -23,3 +23,8 @@ def test_a_higher_level_promises_no_fewer_relays(level: Level) -> None:
 
 def test_promises_are_those_of_tor() -> None:
     assert [(level.promise.dialled, level.promise.accepted) for level in Level] == [(3, 1), (3, 4), (4, 5)]
+
+
+def test_a_higher_level_is_assumed_to_take_longer() -> None:
+    times_s = [level.usual_round_trip_s for level in Level]
+    assert times_s == sorted(times_s)

@@ -16,6 +16,7 @@ import click
 from onionmpc import __version__
 from onionmpc.cli.demo import demo
 from onionmpc.cli.doctor import doctor
+from onionmpc.cli.estimate import estimate
 from onionmpc.cli.identities import identities
 from onionmpc.cli.levels import levels
 from onionmpc.cli.output import print_error
@@ -39,13 +40,14 @@ def cli() -> None:
     Try it on this machine alone:   onionmpc demo
     Gather two others:              onionmpc host average-salary --parties 3
     Join with what they sent you:   onionmpc join @invite.txt
+    See how long it will take:      onionmpc estimate sort --parties 3
     See whether tor is usable:      onionmpc doctor
 
     What follows a lone -- goes to the program, and to nobody else.
     """
 
 
-for command in (demo, host, join, levels, programs, identities, doctor, testnet):
+for command in (demo, host, join, estimate, levels, programs, identities, doctor, testnet):
     cli.add_command(command)
 
 

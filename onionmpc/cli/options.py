@@ -14,13 +14,13 @@ from onionmpc.levels import Level
 from onionmpc.session.agreement import MAX_PADDING_RATE
 from onionmpc.testnet.network import Latency
 
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Duration(click.ParamType[float]):
-    """A duration such as 90s, 10m or 2h; in seconds."""
+    """A duration such as 300ms, 90s, 10m or 2h; in seconds."""
 
     name = "duration"
 
@@ -28,7 +28,7 @@ class Duration(click.ParamType[float]):
         """Read it."""
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip().lower())
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smh]?)", str(value).strip().lower())
         if match is None or float(match[1]) <= 0:
             self.fail(f"{value!r} is not a duration such as 90s, 10m or 2h", param, ctx)
         return float(match[1]) * UNITS_S[match[2] or "s"]

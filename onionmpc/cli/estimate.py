@@ -1,0 +1,135 @@
+"""`onionmpc estimate`: how long a program will take between parties that are far from each other.
+
+Knows what is assumed of links, and how to say it. How hops are counted is onionmpc.program.rehearsal's to know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.cli.options import Duration
+from onionmpc.cli.output import StatusLine
+from onionmpc.levels import Level
+from onionmpc.program.catalogue import find_program, program_files
+from onionmpc.program.rehearsal import Hops, count_hops
+from onionmpc.program.spec import ProgramSpec
+from onionmpc.session.estimates import Case
+from onionmpc.session.local import check_mpyc_options, check_parties, check_program_arguments, default_threshold
+from onionmpc.text import duration
+
+
+@click.command()
+@click.argument("program")
+@click.option("--parties", "-m", type=int, required=True, help="How many take part.")
+@click.option("--threshold", "-t", type=int, metavar="T", help="As for host. Default: the largest T below M/2.")
+@click.option("--public", multiple=True, metavar="ARG", help="An argument that is the same at all parties. Repeatable.")
+@click.option("--mpyc", multiple=True, metavar="OPTION", help="As for host: --mpyc=-L64, for example. Repeatable.")
+@click.option(
+    "--round-trip",
+    "round_trips_s",
+    type=Duration(),
+    multiple=True,
+    help="What the slowest link takes there and back, such as 300ms. Repeatable. Default: a guess for each level.",
+)
+@click.option("--timeout", type=Duration(), default="2m", show_default=True, help="How long the dry run may take.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.pass_obj
+def estimate(
+    private: tuple[str, ...],
+    /,
+    program: str,
+    parties: int,
+    threshold: int | None,
+    public: tuple[str, ...],
+    mpyc: tuple[str, ...],
+    round_trips_s: tuple[float, ...],
+    timeout: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Say how long PROGRAM will take.
+
+    Over Tor what counts is hops: how many times in a row a message has to get from one party to another. They are
+    counted in a dry run of all parties on this machine, without any network. The program runs twice for each of them.
+
+    What follows a lone -- goes to every party alike, so no real input is needed; nobody is asked in a dry run. Without
+    it, the programs that come along make up an input for each party. The number of hops may depend on the input: let it
+    be as large as the real one.
+
+    A later session with the same program, parties and public arguments shows the estimate before its people agree.
+
+    \b
+    onionmpc estimate sort --parties 5
+    onionmpc estimate sort --parties 3 --public=--count --public=24
+    onionmpc estimate my.py --parties 3 --round-trip 400ms -- --input example.txt
+    """
+    threshold = default_threshold(parties) if threshold is None else threshold
+    check_parties(parties, threshold, allow_no_privacy=True)  # nothing is at stake
+    check_program_arguments([*private, *public])
+    options = check_mpyc_options(mpyc)
+    found = find_program(program)
+    files = {file.path: file.sha256.hex() for file in program_files(found)}
+    made_up = () if private or not found.shipped else ("--demo",)
+    spec = ProgramSpec(
+        script=str(found.path),
+        folder=str(found.folder),
+        arguments=(*public, *private, *made_up),
+        number=0,
+        parties=parties,
+        threshold=threshold,
+        mpyc_options=options,
+        sockets={},
+    )
+    status = StatusLine()
+    status.going_on("dry run", f"{parties} parties on this machine, at most {duration(timeout)}")
+    try:
+        hops = run_until_interrupted(count_hops(spec, timeout))
+    finally:
+        status.close()
+    Case(files, parties, threshold, public, options).remember(hops)
+    if as_json:
+        click.echo(json.dumps(_as_data(found.name, parties, hops, round_trips_s), indent=2))
+    else:
+        click.echo(
+            f"{found.name}: {hops.count} hops in a dry run with {parties} parties; "
+            f"takes {duration(hops.seconds)} without any delay"
+        )
+        click.echo(_in_words(hops, round_trips_s))
+
+
+def _in_words(hops: Hops, round_trips_s: Sequence[float]) -> str:
+    if round_trips_s:
+        return ", ".join(f"about {_about(hops, s)} with a round trip of {_milliseconds(s)}" for s in round_trips_s)
+    times = {level: f"{_about(hops, level.usual_round_trip_s)} at {level.value}" for level in Level}
+    round_trips = ", ".join(f"{level.value} {_milliseconds(level.usual_round_trip_s)}" for level in Level)
+    return (
+        f"about {times[Level.STANDARD]}, {times[Level.LONG]}, {times[Level.SHORT]} "
+        f"(round trips assumed: {round_trips}; --round-trip has it for others)"
+    )
+
+
+def _about(hops: Hops, round_trip_s: float) -> str:
+    return duration(hops.estimate_s(round_trip_s))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _as_data(name: str, parties: int, hops: Hops, round_trips_s: Sequence[float]) -> dict[str, object]:
+    assumed = {level.value: level.usual_round_trip_s for level in Level}
+    given = {_milliseconds(seconds): seconds for seconds in round_trips_s}
+    return {
+        "program": name,
+        "parties": parties,
+        "hops": hops.count,
+        "without_delay_s": round(hops.seconds, 3),
+        "estimates": {
+            label: {"round_trip_s": seconds, "seconds": round(hops.estimate_s(seconds), 1)}
+            for label, seconds in (given or assumed).items()
+        },
+    }

@@ -1,0 +1,79 @@
+"""What dry runs said of programs, kept so that a person sees how long a session will take before agreeing to it.
+
+Knows where that is kept, and what must be the same for it to hold. Does not know how it was found out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from onionmpc.errors import UsageError
+from onionmpc.files import private_directory, state_directory, write_private
+from onionmpc.program.rehearsal import Hops
+from onionmpc.session.agreement import Common
+
+MAX_FILE_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the number of hops depends on, as far as all parties know it.
+
+    Attributes:
+        files: SHA-256 in hex of each file of the program, by its path.
+    """
+
+    files: Mapping[str, str]
+    parties: int
+    threshold: int
+    public_arguments: Sequence[str]
+    mpyc_options: Sequence[str]
+
+    @classmethod
+    def of(cls, common: Common) -> Case:
+        """Return that of a session."""
+        parties = len(common.addresses)
+        return cls(common.files, parties, common.threshold, common.public_arguments, common.mpyc_options)
+
+    def _path(self) -> Path:
+        fields = [
+            sorted(self.files.items()),
+            self.parties,
+            self.threshold,
+            list(self.public_arguments),
+            sorted(self.mpyc_options),
+        ]
+        return _directory() / f"{hashlib.sha256(msgspec.json.encode(fields)).hexdigest()}.json"
+
+    def remember(self, hops: Hops) -> None:
+        """Keep what a dry run said; where it cannot be kept, it will just not be shown."""
+        with contextlib.suppress(UsageError):
+            private_directory(state_directory())
+            private_directory(_directory())
+            write_private(self._path(), msgspec.json.encode(_Kept(hops.count, hops.seconds)) + b"\n")
+
+    def recall(self) -> Hops | None:
+        """Return what the last dry run said, None if there was none or its file is not what we wrote."""
+        try:
+            with self._path().open("rb") as file:
+                kept = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Kept)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return Hops(kept.hops, kept.seconds)
+
+
+class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of a file."""
+
+    hops: int
+    seconds: float
+
+
+def _directory() -> Path:
+    return state_directory() / "estimates"

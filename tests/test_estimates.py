@@ -1,0 +1,84 @@
+"""What a dry run said is found again for the same case, and for no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onionmpc.program.rehearsal import Hops
+from onionmpc.session.agreement import Common
+from onionmpc.session.estimates import Case
+
+CASE = Case({"vote.py": "00" * 32}, 3, 1, ("tea,coffee",), ("-L64",))
+HOPS = Hops(57, 0.4)
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def kept(state: Path) -> Path:
+    [path] = (state / "estimates").iterdir()
+    return path
+
+
+def test_what_was_remembered_is_recalled_and_the_last_counts(state: Path) -> None:
+    CASE.remember(Hops(3, 0.1))
+    CASE.remember(HOPS)
+    assert CASE.recall() == HOPS
+    assert stat.S_IMODE(kept(state).stat().st_mode) == 0o600
+
+
+def test_a_session_is_the_case_that_was_estimated() -> None:
+    CASE.remember(HOPS)
+    common = Common(
+        protocol=1,
+        addresses=("a.onion", "b.onion", "c.onion"),
+        threshold=1,
+        program="vote",
+        files={"vote.py": "00" * 32},
+        public_arguments=("tea,coffee",),
+        mpyc_version="0.11",
+        mpyc_options=("-L64",),
+        python="CPython 64-bit",
+        numpy=None,
+        padding_rate=0,
+    )
+    assert Case.of(common).recall() == HOPS
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"files": {"vote.py": "01" * 32}},
+        {"files": {}},
+        {"parties": 4},
+        {"threshold": 0},
+        {"public_arguments": ("tea", "coffee")},
+        {"mpyc_options": ()},
+    ],
+)
+def test_another_case_is_not_known(other: dict[str, Any]) -> None:
+    CASE.remember(HOPS)
+    assert dataclasses.replace(CASE, **other).recall() is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"hops": 5}', '{"hops": "5", "seconds": 1}', '{"hops": 5, "seconds": 1, "more": 1}']
+)
+def test_a_file_that_is_not_ours_says_nothing(state: Path, content: str) -> None:
+    CASE.remember(HOPS)
+    kept(state).write_text(content)
+    assert CASE.recall() is None
+
+
+def test_where_nothing_can_be_kept_nothing_is_recalled(state: Path) -> None:
+    state.mkdir(mode=0o755)
+    CASE.remember(HOPS)
+    assert CASE.recall() is None

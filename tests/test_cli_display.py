@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -13,8 +14,10 @@ from onionmpc.cli.output import StatusLine
 from onionmpc.cli.screen import agreement_lines
 from onionmpc.cli.summary import summary_data
 from onionmpc.levels import Level
+from onionmpc.program.rehearsal import Hops
 from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import LinkSummary, Result
+from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     Agreed,
     DialRetry,
@@ -164,3 +167,47 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
         {"event": "peer_quiet", "party": 1, "quiet_s": 15.0},
         {"event": "link_resumed", "party": 1, "away_s": 20.5},
     ]
+
+
+@pytest.fixture
+def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agreement:
+    """An agreement on what a dry run found to have 57 hops."""
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    agreement = replace(PADDED, common=replace(PADDED.common, padding_rate=0))
+    Case.of(agreement.common).remember(Hops(57, 0.5))
+    return agreement
+
+
+def test_how_long_it_takes_is_shown_by_the_slowest_link(
+    capsys: pytest.CaptureFixture[str], remembered: Agreement
+) -> None:
+    display = TextDisplay(ANSWERS)
+    for party, round_trip_s in ((1, 0.2), (2, 0.4), (2, None)):
+        display.tell(LinkMeasured(party, 3, 4, round_trip_s))
+    assert asyncio.run(display.consents(remembered, 0))
+    assert "  takes        about 12 s: 57 hops in a dry run, round trip 400 ms (measured)" in capsys.readouterr().err
+
+
+def test_before_links_are_measured_the_longest_level_is_assumed(
+    capsys: pytest.CaptureFixture[str], remembered: Agreement
+) -> None:
+    own = (Own(), Own(Level.LONG), Own())
+    assert asyncio.run(TextDisplay(ANSWERS).consents(replace(remembered, own=own), 0))
+    usual = f"{Level.LONG.usual_round_trip_s * 1000:.0f} ms (assumed)"
+    assert f"57 hops in a dry run, round trip {usual}" in capsys.readouterr().err
+
+
+def test_padding_adds_a_record_to_each_hop(capsys: pytest.CaptureFixture[str], remembered: Agreement) -> None:
+    Case.of(PADDED.common).remember(Hops(100, 0.0))
+    display = TextDisplay(ANSWERS)
+    display.tell(LinkMeasured(1, 3, 4, 0.4))
+    assert asyncio.run(display.consents(PADDED, 0))
+    assert "takes        about 30 s: 100 hops" in capsys.readouterr().err
+
+
+def test_without_a_dry_run_nothing_is_said_of_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    assert asyncio.run(TextDisplay(ANSWERS).consents(PADDED, 0))
+    assert "takes" not in capsys.readouterr().err

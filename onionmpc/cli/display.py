@@ -16,12 +16,13 @@ import segno
 
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
-from onionmpc.cli.screen import agreement_lines
+from onionmpc.cli.screen import agreement_lines, how_long
 from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.session.computation import Result
+from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     AddressKnown,
     Agreed,
@@ -70,6 +71,7 @@ class TextDisplay:
         self._answers = answers
         self._status = StatusLine()
         self._quiet_s: dict[int, float] = {}
+        self._round_trips_s: dict[int, float] = {}
         self._padded = False
 
     def close(self) -> None:
@@ -78,6 +80,8 @@ class TextDisplay:
 
     def tell(self, event: Event) -> None:
         """Show an event."""
+        if isinstance(event, LinkMeasured) and event.round_trip_s is not None:
+            self._round_trips_s[event.party] = event.round_trip_s
         match event:
             case TorProgress(phase, percent, detail):
                 names = {
@@ -175,8 +179,14 @@ class TextDisplay:
         """Show the agreement and ask."""
         self.close()
         self._padded = agreement.common.padding_rate > 0
+        hops = Case.of(agreement.common).recall()
+        slowest_s = max(self._round_trips_s.values(), default=None)
         lines = agreement_lines(
-            agreement, own_number, self._answers.private_arguments, by_invite=self._answers.by_invite
+            agreement,
+            own_number,
+            self._answers.private_arguments,
+            how_long(agreement, hops, slowest_s) if hops else "",
+            by_invite=self._answers.by_invite,
         )
         click.echo("\n".join(["", "The agreement:", *lines, ""]), err=True)
         agreed = await self._ask("Compute on these terms?", default=False)

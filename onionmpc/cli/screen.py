@@ -6,18 +6,22 @@ from collections.abc import Iterator
 
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
+from onionmpc.program.rehearsal import Hops
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
-from onionmpc.text import printable
+from onionmpc.text import duration, printable
 from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
 
 WIDTH = 13
 
 
-def agreement_lines(agreement: Agreement, own_number: int, private_arguments: int, *, by_invite: bool) -> Iterator[str]:
+def agreement_lines(
+    agreement: Agreement, own_number: int, private_arguments: int, takes: str = "", *, by_invite: bool
+) -> Iterator[str]:
     """Yield the lines of the screen.
 
     Args:
         private_arguments: how many arguments stay with this party.
+        takes: how long it will take, in words, if that is known.
         by_invite: whether a host told us who the others are.
     """
     common = agreement.common
@@ -49,6 +53,8 @@ def agreement_lines(agreement: Agreement, own_number: int, private_arguments: in
         each_way = (parties - 1) * common.padding_rate * CELL_BYTES / 1000
         what = f"{common.padding_rate} records of {FILLED_RECORD_BYTES} bytes a second on each link, both ways"
         yield _line("padding", f"{what}; {each_way:.1f} kB/s out and as much in")
+    if takes:
+        yield _line("takes", takes)
     yield _line("session", f"{session_id(agreement).hex()[:16]}…")
     yield _line("roster", roster_fingerprint(common.addresses))
     yield ""
@@ -59,6 +65,25 @@ def agreement_lines(agreement: Agreement, own_number: int, private_arguments: in
     yield "One person can hold several addresses. The program decides what is revealed: read it first."
     if by_invite:
         yield "You rely on the host for who the others are: compare the roster line with them by another way."
+
+
+def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> str:
+    """Say how long a session will take, by a dry run of its program.
+
+    Args:
+        round_trip_s: that of the slowest link, None if nothing was measured yet.
+    """
+    common = agreement.common
+    if round_trip_s is None:
+        round_trip_s = max(own.circuit_length.usual_round_trip_s for own in agreement.own)
+        known = "assumed"
+    else:
+        known = "measured"
+    # With padding, what a program says waits for the next record, on each hop.
+    seconds = hops.estimate_s(round_trip_s + (2 / common.padding_rate if common.padding_rate else 0))
+    return (
+        f"about {duration(seconds)}: {hops.count} hops in a dry run, round trip {round_trip_s * 1000:.0f} ms ({known})"
+    )
 
 
 def _line(name: str, value: str) -> str:

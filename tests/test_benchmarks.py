@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.common import memory_of
+from benchmarks import byhand
+from benchmarks.common import Spread, memory_of
+from benchmarks.limit import best, direct_spec, run_direct
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 180
@@ -89,3 +94,69 @@ def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
         assert steps["address_s"]["median"] < steps["published_s"]["median"]
         assert steps["connected_s"]["median"] < steps["result_s"]["median"] <= steps["ended_s"]["median"]
         assert f"| 3 | {start} |" in printed
+
+
+# --- by hand, ours and the limit
+
+
+def test_the_limit_is_no_faster_than_its_slowest_link(tmp_path: Path) -> None:
+    case = byhand.all_cases(rounds=5)[0]
+    spec = direct_spec(byhand.TIMED, byhand.timed_arguments(case, tmp_path), 3)
+    asyncio.run(run_direct(spec, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 0.1}))
+    assert byhand.computed_s(tmp_path, 3) >= 5 * 0.1 / 2
+
+
+def test_the_best_of_the_first_circuits() -> None:
+    drawn = {(0, 1): [0.3, 0.2, 0.1], (0, 2): [0.4]}
+    assert best(drawn, 2) == {(0, 1): 0.2, (0, 2): 0.4}
+
+
+def test_a_link_has_the_lower_of_what_both_ends_measured() -> None:
+    summaries = [
+        {"links": {"1": {"round_trip_s": 0.3}, "2": {"round_trip_s": None}}},
+        {"links": {"0": {"round_trip_s": 0.2}, "2": {"round_trip_s": 0.4}}},
+        {"links": {"0": {"round_trip_s": 0.5}, "1": {"round_trip_s": 0.6}}},
+    ]
+    assert byhand.link_round_trips(summaries) == {(0, 1): 0.2, (1, 2): 0.4, (0, 2): 0.5}
+
+
+def test_a_port_is_taken_while_someone_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert byhand.is_taken(port)
+    assert not byhand.is_taken(port)
+
+
+def test_ratios_are_of_one_network_and_of_a_run_with_its_own_limit() -> None:
+    def network(**seconds: float) -> dict[str, Spread]:
+        return {way.replace("_", " "): Spread.of([value]) for way, value in seconds.items()}
+
+    first = network(by_hand=10, ours=5, ours_more=4, limit_of_ours=4, limit_of_ours_more=2)
+    second = network(ours=9, limit_of_ours=6)
+    found = byhand.ratios([first, second], ["ours", "ours more"])
+    assert {name: (spread.lowest, spread.highest) for name, spread in found.items()} == {
+        "ours / by hand": (0.5, 0.5),
+        "ours / limit of ours": (1.25, 1.5),
+        "ours more / by hand": (0.4, 0.4),
+        "ours more / limit of ours more": (2.0, 2.0),
+    }
+
+
+def test_without_socat_and_a_way_to_install_it_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match="this benchmark needs socat"):
+        byhand.see_to_socat()
+
+
+@pytest.mark.tor
+@pytest.mark.skipif(shutil.which("socat") is None, reason="the benchmark installs socat; a test does not")
+def test_byhand_runs_a_program_in_all_ways(tmp_path: Path) -> None:
+    options = ("--networks", "1", "--case", "chain", "--rounds", "3", "--circuits", "2")
+    printed, results = run_benchmark(tmp_path / "byhand.json", "byhand", *options)
+    chain = results["cases"]["chain"]
+    assert chain["hops"] > 3
+    [network] = chain["networks"]
+    assert set(network["failed"]) == {"by hand", "ours", "limit of ours", "limit, best of 2"}
+    for way, failed in network["failed"].items():
+        assert failed or is_spread(network["seconds"][way])
+    assert "| chain (" in printed

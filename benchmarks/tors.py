@@ -1,0 +1,92 @@
+"""One tor per party on a private Tor network, kept for as long as a benchmark lasts: whoever plays a party uses it.
+
+Knows how these tors are started and reached, and their onion services. Does not know what goes through them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shlex
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onionmpc.errors import OnionMPCError
+from onionmpc.files import private_directory, socket_directory
+from onionmpc.identity import SEED_BYTES, Identity, Onion
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.endpoint import UNIX_PREFIX, parse_endpoint
+from onionmpc.tor.life import Life, own_life
+from onionmpc.tor.onion import EphemeralService, publish
+
+BOOTSTRAP_TIMEOUT_S = 120.0
+PUBLISH_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class BenchTor:
+    """One party's tor.
+
+    Attributes:
+        life: the tor, and our way to it.
+        control: where its control port is, as `--control` takes it.
+        socks_port: on 127.0.0.1, for programs that know no unix sockets.
+        region: where it stands.
+    """
+
+    life: Life
+    control: str
+    socks_port: int
+    region: str
+
+
+@contextlib.asynccontextmanager
+async def bench_tors(directory: Path, parties: int) -> AsyncIterator[list[BenchTor]]:
+    """Run a tor for each party, the regions in turn, in the private network of `directory`."""
+    async with contextlib.AsyncExitStack() as stack:
+        tors = []
+        for number in range(parties):
+            place = stack.enter_context(join_testnet(directory))
+            sockets = stack.enter_context(socket_directory())
+            profile = private_directory(place.profiles / f"bench-{number}")
+            lines = f"{place.torrc}\nSocksPort 127.0.0.1:auto"
+            life = await stack.enter_async_context(own_life(profile, sockets, lines, lambda _progress: None))
+            listeners = shlex.split(await life.control.get_info("net/listeners/socks"))
+            port = next(parse_endpoint(text).port for text in listeners if not text.startswith(UNIX_PREFIX))
+            tors.append(BenchTor(life, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
+        for tor in tors:
+            await tor.life.control.bootstrap(lambda _percent, _words: None, BOOTSTRAP_TIMEOUT_S)
+        yield tors
+
+
+@contextlib.asynccontextmanager
+async def fresh_services(tors: Sequence[BenchTor], targets: Sequence[str]) -> AsyncIterator[list[Onion]]:
+    """Publish a new onion service by each tor.
+
+    New ones each time, since tor would go on using the circuits that it has to an old one.
+
+    Args:
+        targets: where each leads, "unix:/PATH" or "127.0.0.1:PORT".
+    Yields:
+        Their addresses.
+    Raises:
+        OnionMPCError: one was not published.
+    """
+    failures: list[OnionMPCError] = []
+
+    async def attempt(service: EphemeralService, target: str) -> None:
+        try:
+            await publish(service, target, lambda _percent, _words: None, PUBLISH_TIMEOUT_S)
+        except OnionMPCError as error:
+            failures.append(error)
+
+    async with contextlib.AsyncExitStack() as stack:
+        services = [EphemeralService(tor.life.control, Identity(secrets.token_bytes(SEED_BYTES))) for tor in tors]
+        for service in services:
+            stack.push_async_callback(service.remove)
+        await asyncio.gather(*map(attempt, services, targets))
+        if failures:
+            raise failures[0]
+        yield [service.onion for service in services]

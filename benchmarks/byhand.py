@@ -30,6 +30,7 @@ from benchmarks.common import ROOT, Spread, report, say, table
 from benchmarks.limit import RoundTrips, best, direct_spec, draw_circuits, run_direct
 from benchmarks.overhead import HERE, SEED, TIMED, free_ports, keep_identities
 from benchmarks.tors import BenchTor, bench_tors, fresh_services
+from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory
 from onionmpc.program.rehearsal import Hops, count_hops
@@ -159,7 +160,10 @@ def link_round_trips(summaries: Sequence[Mapping[str, Any]]) -> RoundTrips:
 
 
 class Processes(contextlib.AsyncExitStack):
-    """Processes that end with the context, and what they have started too."""
+    """Processes that end with the context, and what they have started too.
+
+    By a signal to us it ends as well (`run_until_interrupted`): a socat would listen for ever, a party wait for ever.
+    """
 
     async def start(
         self, output: Path, *command: str | Path, environment: dict[str, str] | None = None
@@ -440,14 +444,16 @@ def main() -> None:
     started_s = time.monotonic()
     networks = []
     try:
-        hops = asyncio.run(count_all_hops(chosen, options.parties))
+        hops = run_until_interrupted(count_all_hops(chosen, options.parties))
         for number in range(1, options.networks + 1):
             until_s = started_s + options.budget * number / options.networks
             circuits = options.circuits or [CIRCUITS]
             bench = Bench(chosen, options.parties, options.repeats, ours, circuits, until_s)
-            networks.append(asyncio.run(bench.measure()))
+            networks.append(run_until_interrupted(bench.measure()))
     except OnionMPCError as error:
         sys.exit(f"cannot measure: {error.message}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     results = {case.name: summarise(case.name, hops[case.name], networks, bench) for case in chosen}
     report(
         "byhand",

@@ -103,7 +103,13 @@ async def run_by_hand(case: Case, tors: Sequence[BenchTor], folder: Path) -> flo
             for peer in range(number + 1, parties):
                 addresses[peer] = await start_socat(processes, tors[number].socks_port, onions[peer])
             options = [*(f"-P127.0.0.1:{port}" for port in addresses), f"-T{default_threshold(parties)}", "--no-log"]
-            command = [HERE / "plain_party.py", TIMED, *options, f"-I{number}", *timed_arguments(case, folder)]
+            command: list[str | Path] = [
+                HERE / "plain_party.py",
+                TIMED,
+                *options,
+                f"-I{number}",
+                *timed_arguments(case, folder),
+            ]
             running.append(await processes.start(folder / f"output-{number}.txt", sys.executable, *command))
             if number:
                 await listening(ports[number])
@@ -132,7 +138,7 @@ async def run_ours(
         running = []
         for number, tor in enumerate(tors):
             others = [onion for onion in onions if onion != onions[number]]
-            command = [
+            command: list[str | Path] = [
                 *("-m", "onionmpc.cli", "join", *others, TIMED, "--identity", f"party-{number}"),
                 *("--control", tor.control, "--yes", "--log-format", "json"),
                 *("--json", folder / f"summary-{number}.json", *options, "--", *timed_arguments(case, folder)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -74,17 +73,6 @@ def test_cost_does_each_thing_with_and_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.tor
-def test_scale_runs_parties_that_share_tors(tmp_path: Path) -> None:
-    few = ("--parties", "3", "--tors", "2", "--rounds", "2")
-    printed, results = run_benchmark(tmp_path / "scale.json", "scale", *few)
-    of_size = results["parties"]["3"]
-    assert (of_size["tors"], of_size["failures"]) == (2, [])
-    for measure in ("published_s", "connected_s", "round_s", "supervisor_mib", "program_mib"):
-        assert is_spread(of_size[measure])
-    assert "| 3 | 2 |" in printed
-
-
-@pytest.mark.tor
 def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "startup.json", "startup", "--parties", "3", "--latency", "none")
     assert results["failed_sessions"] == 0
@@ -146,17 +134,3 @@ def test_without_socat_and_a_way_to_install_it_there_is_a_sentence(monkeypatch: 
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match="this benchmark needs socat"):
         byhand.see_to_socat()
-
-
-@pytest.mark.tor
-@pytest.mark.skipif(shutil.which("socat") is None, reason="the benchmark installs socat; a test does not")
-def test_byhand_runs_a_program_in_all_ways(tmp_path: Path) -> None:
-    options = ("--networks", "1", "--case", "chain", "--rounds", "3", "--circuits", "2")
-    printed, results = run_benchmark(tmp_path / "byhand.json", "byhand", *options)
-    chain = results["cases"]["chain"]
-    assert chain["hops"] > 3
-    [network] = chain["networks"]
-    assert set(network["failed"]) == {"by hand", "ours", "limit of ours", "limit, best of 2"}
-    for way, failed in network["failed"].items():
-        assert failed or is_spread(network["seconds"][way])
-    assert "| chain (" in printed

@@ -56,6 +56,18 @@ def test_it_says_how_long_at_each_level(capfd: pytest.CaptureFixture[str], asked
         assert f" s at {level}" in second
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [(("-m14",), ()), (("-m15",), ("--no-prss",)), (("-m15", "--mpyc=-L32"), ("-L32",))],
+)
+def test_it_runs_with_the_options_that_a_session_would_have(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec], arguments: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    # Else it would count the hops of another case than the one that its parties are shown later.
+    said(capfd, "sort", *arguments)
+    assert asked[0].mpyc_options == options
+
+
 def test_it_says_how_long_with_given_round_trips_alone(
     capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]
 ) -> None:

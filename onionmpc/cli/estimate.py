@@ -18,7 +18,13 @@ from onionmpc.program.catalogue import find_program, program_files
 from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
-from onionmpc.session.local import check_mpyc_options, check_parties, check_program_arguments, default_threshold
+from onionmpc.session.local import (
+    check_mpyc_options,
+    check_parties,
+    check_program_arguments,
+    default_mpyc_options,
+    default_threshold,
+)
 from onionmpc.text import duration
 
 
@@ -70,7 +76,7 @@ def estimate(
     threshold = default_threshold(parties) if threshold is None else threshold
     check_parties(parties, threshold, allow_no_privacy=True)  # nothing is at stake
     check_program_arguments([*private, *public])
-    options = check_mpyc_options(mpyc)
+    options = check_mpyc_options(mpyc) or default_mpyc_options(parties)
     found = find_program(program)
     files = {file.path: file.sha256.hex() for file in program_files(found)}
     made_up = () if private or not found.shipped else ("--demo",)

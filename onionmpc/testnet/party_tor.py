@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onionmpc.errors import TorFailed
 from onionmpc.testnet.status import read_text
-from onionmpc.tor.circuits import Circuit, parse_circuits
+from onionmpc.tor.circuits import Circuit, parse_circuits, service_id
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.events import parse_event
@@ -123,7 +123,7 @@ async def descriptor_holders(
     Returns:
         Fingerprints of those that have it.
     """
-    address = onion.removesuffix(".onion")
+    address = service_id(onion)
     waiting = {relay.upper() for relay in relays}
     holders: set[str] = set()
     heard: asyncio.Queue[str] = asyncio.Queue()

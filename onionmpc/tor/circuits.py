@@ -45,7 +45,12 @@ class Circuit:
 
     def is_of(self, onion: str) -> bool:
         """Return whether it leads to, or from, this service."""
-        return self.onion == onion.removesuffix(".onion")
+        return self.onion == service_id(onion)
+
+
+def service_id(onion: str) -> str:
+    """Return what tor calls a service: its address without ".onion"."""
+    return onion.removesuffix(".onion")
 
 
 def parse_circuits(text: str) -> list[Circuit]:
@@ -76,7 +81,7 @@ def has_introductions(text: str, onion: str) -> bool:
     """Tell from the answer to `GETINFO circuit-status` whether a peer could be introduced to our service."""
     events = (parse_event("CIRC", line) for line in text.splitlines() if line.strip())
     return any(
-        (event.purpose, event.hs_state, event.rend_query) == (*INTRODUCING, onion.removesuffix(".onion"))
+        (event.purpose, event.hs_state, event.rend_query) == (*INTRODUCING, service_id(onion))
         for event in events
         if event
     )
@@ -84,7 +89,7 @@ def has_introductions(text: str, onion: str) -> bool:
 
 def is_service_circuit(text: str, onion: str) -> bool:
     """Tell whether a CIRC or CIRC_MINOR event is about a circuit that a peer of our service may have joined."""
-    return f"PURPOSE={SERVICE}" in text and f"REND_QUERY={onion.removesuffix('.onion')}" in text
+    return f"PURPOSE={SERVICE}" in text and f"REND_QUERY={service_id(onion)}" in text
 
 
 def _newest(circuits: Iterable[Circuit]) -> Circuit | None:

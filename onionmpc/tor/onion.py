@@ -15,7 +15,7 @@ from typing import Protocol
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
-from onionmpc.tor.circuits import has_introductions
+from onionmpc.tor.circuits import has_introductions, service_id
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.events import parse_event
 
@@ -87,7 +87,7 @@ class EphemeralService:
     async def remove(self) -> None:
         """See `Service.remove`."""
         with contextlib.suppress(CommandRefused):
-            await self.control.command(f"DEL_ONION {_address(self.onion)}")
+            await self.control.command(f"DEL_ONION {service_id(self.onion)}")
 
 
 @dataclass
@@ -131,7 +131,7 @@ async def publish(service: Service, target: str, progress: PublishProgress, time
         OnionNotPublished: no directory took it in time; tor goes on trying.
         TorFailed: tor refused, or the identity is in use in this tor.
     """
-    control, address = service.control, _address(service.onion)
+    control, address = service.control, service_id(service.onion)
     uploads = Uploads()
     heard: asyncio.Queue[str] = asyncio.Queue()
     try:
@@ -162,7 +162,7 @@ async def look_up(control: Control, onion: Onion) -> None:
     """
     with contextlib.suppress(TorFailed, TimeoutError):
         async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
-            await control.command(f"HSFETCH {_address(onion)}")
+            await control.command(f"HSFETCH {service_id(onion)}")
 
 
 async def is_lost(service: Service, *, is_new: bool = False) -> bool:
@@ -178,7 +178,7 @@ async def is_lost(service: Service, *, is_new: bool = False) -> bool:
         TorFailed: tor cannot be asked.
         TimeoutError: the directory did not answer.
     """
-    control, address = service.control, _address(service.onion)
+    control, address = service.control, service_id(service.onion)
     if not has_introductions(await control.get_info("circuit-status"), service.onion):
         return True
     if is_new:
@@ -194,7 +194,3 @@ async def is_lost(service: Service, *, is_new: bool = False) -> bool:
                 return False
             if event.action == "FAILED" and event.reason == "NOT_FOUND":
                 return True
-
-
-def _address(onion: Onion) -> str:
-    return onion.removesuffix(".onion")

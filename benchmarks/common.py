@@ -5,10 +5,13 @@ Knows nothing of onionmpc but its version and where it lies.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import sys
 import time
@@ -21,6 +24,8 @@ from onionmpc import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+# What a party may take to say goodbye before it is killed.
+GOODBYE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,17 @@ def memory_of(process: int | str) -> dict[str, int]:
         return {}
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+async def end_party(process: asyncio.subprocess.Process) -> None:
+    """End a party that still runs, and wait for it; its program and its tor end with it."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    await process.wait()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -80,7 +80,23 @@ class End:
             await self.runner.send_data(bytes(min(size, CHUNK_BYTES)))
 
 
-class Listener:
+class OpenHouse:
+    """A keeper that lets everyone in; what is done with a visitor is each subclass's own."""
+
+    def psks_for(self, _static_key: bytes) -> Sequence[bytes]:
+        """Anyone may come."""
+        return [NO_PSK]
+
+    def judge(self, _hello: Hello, _psk: bytes) -> Answer:
+        """Anyone may come."""
+        return Answer.ACCEPTED
+
+    def offsets_for(self, _hello: Hello) -> tuple[int, int]:
+        """Nothing has come."""
+        return 0, 0
+
+
+class Listener(OpenHouse):
     """Serves streams: the first byte says whether what follows is raw or a link. Answers bulk and echoes small."""
 
     def __init__(self, identity: Identity) -> None:
@@ -100,18 +116,6 @@ class Listener:
         else:
             self._counts = CountingStream(stream)
             await self._door.serve(stream)
-
-    def psks_for(self, _static_key: bytes) -> Sequence[bytes]:
-        """Anyone may come."""
-        return [NO_PSK]
-
-    def judge(self, _hello: Hello, _psk: bytes) -> Answer:
-        """Anyone may come."""
-        return Answer.ACCEPTED
-
-    def offsets_for(self, _hello: Hello) -> tuple[int, int]:
-        """Nothing has come."""
-        return 0, 0
 
     async def welcome(self, visitor: SecureStream, _hello: Hello, _psk: bytes) -> None:
         """Carry a link over the stream."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
-from benchmarks.common import RESULTS, ROOT, Spread, report, say, table, write
+from benchmarks.common import RESULTS, ROOT, Spread, end_party, report, say, table, write
 from benchmarks.overhead import keep_identities
 from benchmarks.round_trips import Echo, RoundTrips, time_round_trips
 from onionmpc.errors import OnionMPCError
@@ -55,8 +55,6 @@ PADDING_RATE = 20
 SESSION_LIMIT_S = 240.0
 TOR_LIMIT_S = 120.0
 PING_LIMIT_S = 120.0
-# How long a party may take to end after Ctrl-C.
-GOODBYE_S = 15.0
 LINE_LIMIT_BYTES = 2**20
 MIB = 2**20
 
@@ -291,7 +289,7 @@ async def run_session(setting: Setting, testnet: Path, watch: Watch) -> Session:
             async with asyncio.timeout(SESSION_LIMIT_S):
                 await _followed(parties)
         finally:
-            await _end(parties)
+            await asyncio.gather(*(end_party(party.process) for party in parties))
         for party in parties:
             # A padded session goes on to the full minute; we leave it when all have their results.
             if party.process.returncode != 0 and not party.said("rounding"):
@@ -314,19 +312,6 @@ async def _followed(parties: Sequence[Party]) -> None:
                     party.process.send_signal(signal.SIGINT)
 
     await asyncio.gather(*(party.follow(leave_when_all_are_done) for party in parties))
-
-
-async def _end(parties: Sequence[Party]) -> None:
-    running = [party.process for party in parties if party.process.returncode is None]
-    for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
-    if running:
-        await asyncio.wait([asyncio.ensure_future(process.wait()) for process in running], timeout=GOODBYE_S)
-    for process in running:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 def sum_up(

@@ -10,15 +10,14 @@ import asyncio
 import contextlib
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.link_cost import SMALL_BYTES, End
+from benchmarks.link_cost import SMALL_BYTES, End, OpenHouse
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network, Stream
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
+from onionmpc.wire.handshake import NO_PSK, Hello, Purpose
 
 DIAL_TIMEOUT_S = 30.0
 PINGS = 5
@@ -64,23 +63,11 @@ class Echo:
         await door.serve(stream)
 
 
-class Guest:
+class Guest(OpenHouse):
     """Keeper of a door for one stream."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-
-    def psks_for(self, _static_key: bytes) -> Sequence[bytes]:
-        """Anyone may come."""
-        return [NO_PSK]
-
-    def judge(self, _hello: Hello, _psk: bytes) -> Answer:
-        """Anyone may come."""
-        return Answer.ACCEPTED
-
-    def offsets_for(self, _hello: Hello) -> tuple[int, int]:
-        """Nothing has come."""
-        return 0, 0
 
     async def welcome(self, visitor: SecureStream, _hello: Hello, _psk: bytes) -> None:
         """Echo until the other end leaves."""

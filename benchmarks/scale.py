@@ -14,33 +14,28 @@ import json
 import math
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, Spread, memory_of, report, say, table, write
+from benchmarks.common import RESULTS, Spread, end_party, memory_of, report, say, table, write
 from benchmarks.overhead import keep_identities
 from benchmarks.plots import NoMatplotlib, draw_scale
+from benchmarks.tors import bench_tors
 from onionmpc.errors import OnionMPCError
-from onionmpc.files import private_directory, socket_directory
+from onionmpc.files import private_directory
 from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.testnet.place import join_testnet, profiles_directory
-from onionmpc.tor.control import open_control
-from onionmpc.tor.process import OwnTor, own_tor
-from onionmpc.tor.profile import free_profile
+from onionmpc.testnet.place import profiles_directory
 
 HERE = Path(__file__).resolve().parent
 SIZES = (3, 5, 7, 9, 15, 25)
 # Beside those of the network; more of them would measure the machine.
 TORS = 9
 ROUNDS = 20
-BOOTSTRAP_LIMIT_S = 120.0
-GOODBYE_S = 10.0
 LINE_LIMIT_BYTES = 2**20
 MIB = 2**20
 MEASURES = {
@@ -95,7 +90,6 @@ async def run_session(directory: Path, parties: int, rounds: int, controls: Sequ
     Raises:
         Failed: it did not end well.
     """
-    shutil.rmtree(profiles_directory(directory), ignore_errors=True)
     seen = [Seen() for _ in range(parties)]
     with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
         state = private_directory(Path(name) / "state")
@@ -148,7 +142,7 @@ async def run_party(command: Sequence[str], environment: Mapping[str, str], seen
         if await process.wait() != 0:
             raise Failed(f"a party ended with status {process.returncode}")
     finally:
-        await end(process)
+        await end_party(process)
 
 
 async def follow_log(process: asyncio.subprocess.Process, seen: Seen) -> None:
@@ -168,43 +162,14 @@ async def follow_output(process: asyncio.subprocess.Process, seen: Seen) -> None
         seen.printed = line.decode()
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
-    """End a party that still runs; its program and its tor end with it."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_S):
-                    await process.wait()
-
-
-@contextlib.asynccontextmanager
-async def shared_tors(directory: Path, count: int) -> AsyncIterator[list[str]]:
-    """Run the tors that many parties share; yields their control ports."""
-    async with contextlib.AsyncExitStack() as stack:
-        tors = []
-        for _ in range(count):
-            place = stack.enter_context(join_testnet(directory))
-            profile = stack.enter_context(free_profile(directory / "shared"))
-            sockets = stack.enter_context(socket_directory())
-            tors.append(await stack.enter_async_context(own_tor(profile, sockets, place.torrc)))
-        await asyncio.gather(*(bootstrapped(tor) for tor in tors))
-        yield [str(tor.control) for tor in tors]
-
-
-async def bootstrapped(tor: OwnTor) -> None:
-    """Wait until a tor can build circuits."""
-    async with open_control(tor.control) as control:
-        await control.bootstrap(lambda _percent, _summary: None, BOOTSTRAP_LIMIT_S)
-
-
 async def run_size(directory: Path, parties: int, tors: int, rounds: int, limit_s: float) -> Session:
     """Run one session of so many parties, on tors of their own or, where they are more than `tors`, on shared ones."""
+    # No tor knows anything from the session before.
+    shutil.rmtree(profiles_directory(directory), ignore_errors=True)
     if parties <= tors:
         return await run_session(directory, parties, rounds, [], limit_s)
-    async with shared_tors(directory, tors) as controls:
-        return await run_session(directory, parties, rounds, controls, limit_s)
+    async with bench_tors(directory, tors) as shared:
+        return await run_session(directory, parties, rounds, [tor.control for tor in shared], limit_s)
 
 
 def growth(sizes: Sequence[float], values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Fixtures that all tests may use: one private Tor network for the whole run."""
+"""Fixtures that all tests may use: one private Tor network for the whole run, a state directory for each module."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def testnet_dir() -> Iterator[Path]:
         directory = Path(name) / "net"
         with running_testnet(directory):
             yield directory
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state directory that all parties of a module share; not made yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("state") / "onionmpc"
+        patch.setenv("ONIONMPC_STATE", str(directory))
+        yield directory

@@ -7,11 +7,11 @@ import base64
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from test_tor_lives import Peer, Retrying, a_peer
+from test_tor_lives import SCENE_S, Peer, Retrying, a_peer, play
 from test_tor_network import DEADLINE_S, fresh
 from tor_loop import kept
 
@@ -32,32 +32,13 @@ from onionmpc.tor.process import OwnTor, own_tor
 from onionmpc.tor.profile import free_profile
 from onionmpc.tor.single import KEY_FILE_NAME
 
-pytestmark = pytest.mark.tor
-
-SCENE_S = 120.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        directory = tmp_path_factory.mktemp("state") / "onionmpc"
-        patch.setenv("ONIONMPC_STATE", str(directory))
-        yield directory
+pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
 
 @pytest.fixture(scope="module")
 def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Peer]]:
     with kept(a_peer(testnet_dir)) as runner_and_peer:
         yield runner_and_peer
-
-
-def play(shared: tuple[asyncio.Runner, Peer], scene: Callable[[Peer], Awaitable[None]]) -> None:
-    async def main(peer: Peer) -> None:
-        async with asyncio.timeout(SCENE_S):
-            await scene(peer)
-
-    runner, peer = shared
-    runner.run(main(peer))
 
 
 async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:

@@ -27,15 +27,9 @@ from onionmpc.tor.onion import EphemeralService, Service, is_lost
 from onionmpc.tor.process import own_tor
 from onionmpc.tor.profile import data_directory, free_profile
 
-pytestmark = pytest.mark.tor
+pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        directory = tmp_path_factory.mktemp("state") / "onionmpc"
-        patch.setenv("ONIONMPC_STATE", str(directory))
-        yield directory
+SCENE_S = 120.0
 
 
 class Peer:
@@ -83,7 +77,7 @@ Scene = Callable[[Peer], Awaitable[None]]
 
 def play(shared: tuple[asyncio.Runner, Peer], scene: Scene) -> None:
     async def main(peer: Peer) -> None:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(SCENE_S):
             await scene(peer)
 
     runner, peer = shared

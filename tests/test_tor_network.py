@@ -25,7 +25,7 @@ from onionmpc.tor.onion import VIRTUAL_PORT
 from onionmpc.tor.process import own_tor
 from onionmpc.tor.profile import free_profile
 
-pytestmark = pytest.mark.tor
+pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
 DEADLINE_S = 30.0
 ATTEMPTS = 3
@@ -33,14 +33,6 @@ ATTEMPTS = 3
 
 def fresh() -> Identity:
     return Identity(os.urandom(32))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        directory = tmp_path_factory.mktemp("state") / "onionmpc"
-        patch.setenv("ONIONMPC_STATE", str(directory))
-        yield directory
 
 
 @contextlib.asynccontextmanager

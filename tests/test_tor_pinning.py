@@ -477,11 +477,9 @@ async def two_ends(testnet: Path) -> AsyncIterator[Ends]:
 
 
 @pytest.fixture(scope="module")
-def shared(testnet_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Ends]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONIONMPC_STATE", str(tmp_path_factory.mktemp("state") / "onionmpc"))
-        with kept(two_ends(testnet_dir)) as runner_and_ends:
-            yield runner_and_ends
+def shared(testnet_dir: Path, state: Path) -> Iterator[tuple[asyncio.Runner, Ends]]:
+    with kept(two_ends(testnet_dir)) as runner_and_ends:
+        yield runner_and_ends
 
 
 def control_of(network: TorNetwork) -> Control:

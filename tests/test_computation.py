@@ -855,7 +855,11 @@ async def held_at(stage: str, tmp_path: Path, patience_s: float = 60.0) -> Async
         for number in place.numbers:
             waits_at = stage if stage == "run" or number == 1 else "-"
             place.plans[number] = replace(
-                place.plan, private=(str(gate.path), waits_at, str(tmp_path / f"answer{number}"))
+                place.plan,
+                private=(str(gate.path), waits_at, str(tmp_path / f"answer{number}")),
+                # Whoever loses a third party first says so, at its own step, and the other has no more to say. It is to
+                # be the one that does not go on.
+                patience_s=patience_s * (0.8 if number == 1 else 1.0),
             )
         asked = asyncio.Semaphore(0)
 

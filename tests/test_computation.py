@@ -52,6 +52,7 @@ from onionmpc.session.events import Agreed, LinkResumed, LinkUp, ProgramEnded, R
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
 
+RENDEZVOUS = "A" * 40
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
@@ -427,6 +428,17 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
 
 
+@pytest.fixture
+def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dials knows of three relays on its side, and at which the circuits join."""
+    dial = DirectNetwork.dial
+
+    async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
+        return replace(await dial(network, onion, timeout_s), path=OwnPath(3, RENDEZVOUS))
+
+    monkeypatch.setattr(DirectNetwork, "dial", dial_with_path)
+
+
 @pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize(
     ("field", "value", "said"),
@@ -566,19 +578,14 @@ def test_a_session_below_someones_floor_does_not_start_and_says_whose(
     assert not (tmp_path / "answer").exists()
 
 
+@pytest.mark.usefixtures("with_paths")
 def test_levels_are_agreed_and_each_side_is_told_the_others_count_as_a_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dial = DirectNetwork.dial
-
-    async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
-        return replace(await dial(network, onion, timeout_s), path=OwnPath(3, "A" * 40))
-
     async def accepted_path(_network: DirectNetwork, rendezvous: str) -> OwnPath:
-        assert rendezvous == "A" * 40
+        assert rendezvous == RENDEZVOUS
         return OwnPath(1, rendezvous)
 
-    monkeypatch.setattr(DirectNetwork, "dial", dial_with_path)
     monkeypatch.setattr(DirectNetwork, "accepted_path", accepted_path)
     plan = listed_plan(
         write_script(tmp_path / "rounds.py", ROUNDS), min_circuit_length=Level.SHORT, allow_no_privacy=True
@@ -819,7 +826,12 @@ class Gate:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         async with await asyncio.start_unix_server(self._arrive, self.path):
-            yield
+            try:
+                yield
+            except BaseException:
+                for _, writer in self._waiting:  # or the server waits for them, and hides what failed
+                    writer.close()
+                raise
             await self.release()
 
     async def holds(self, scripts: int) -> None:
@@ -1115,16 +1127,9 @@ def test_a_session_outlives_its_streams_at_any_step(tmp_path: Path, stage: str) 
     run(main())
 
 
-def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dial = DirectNetwork.dial
-
-    async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
-        return replace(await dial(network, onion, timeout_s), path=OwnPath(3, "A" * 40))
-
-    # Issue 3: a rendezvous point was named of a stream that its listener never saw, and that was taken for an offence.
-    monkeypatch.setattr(DirectNetwork, "dial", dial_with_path)
+# Issue 3: a rendezvous point was named of a stream that its listener never saw, and that was taken for an offence.
+@pytest.mark.usefixtures("with_paths")
+def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "rounds.py", ROUNDS))
 
     async def main() -> None:

@@ -147,6 +147,22 @@ def test_who_sent_a_forbidden_pickle_is_blamed_and_not_who_stopped_at_it() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("reports", "awaits"),
+    [
+        ([], False),
+        ([Report(A, B, "lost", "run", "")], False),
+        ([Report(A, A, "program", "run", "it exited with status 3")], False),
+        ([Report(A, B, "program", "run", CLOSED)], True),
+        ([Report(A, B, "program", "run", CLOSED), Report(B, B, "program", "run", "it exited with status 3")], False),
+        # B saw C end, and has no more to say than that; C has.
+        ([Report(A, B, "program", "run", CLOSED), Report(B, C, "program", "run", CLOSED)], True),
+    ],
+)
+def test_how_a_program_ended_is_awaited_from_its_own_party(reports: list[Report], awaits: bool) -> None:
+    assert reckon(reports).awaits_word == awaits
+
+
 def test_two_programs_that_saw_each_other_end_are_told_all_the_same() -> None:
     reports = [Report(A, B, "program", "run", CLOSED), Report(B, A, "program", "run", CLOSED)]
     assert story(reports).startswith("party 1 says that the program failed at party 0")

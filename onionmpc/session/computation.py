@@ -164,7 +164,7 @@ class Computation:
                     # A link may have lost its stream in the last moment: stay until all know that we are done.
                     await self._peers.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
                     return result
-            await self._ending.hear_out_own_program()
+            await self._ending.hear_out_programs()
             await _cancel(driving)
             await self._ending.end_together()
             raise self._ending.error()

@@ -22,8 +22,8 @@ from onionmpc.session.reports import Reckoning
 ENDING_S = 20.0
 PROBE_S = 10.0
 GOODBYE_S = 3.0
-# From the end of a program's last stream to its exit; a traceback may have to be written.
-HEAR_OUT_S = 1.0
+# From the end of a program's last stream to its exit: a traceback may have to be written, on a busy machine.
+HEAR_OUT_S = 3.0
 
 
 class Ending:
@@ -104,15 +104,11 @@ class Ending:
 
     # -- the end
 
-    async def hear_out_own_program(self) -> None:
-        """Wait a moment where others saw our program end: how it did is ours to say."""
-        own = self._roster[self._own]
-        if any(report.cause == "program" and report.about == own for report in self._reckoning.reports):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEAR_OUT_S):
-                    await self._peers.until(
-                        lambda: self.step == "finish" or any(known.reporter == own for known in self._reckoning.reports)
-                    )
+    async def hear_out_programs(self) -> None:
+        """Wait a moment where a party's program was seen to end: how it did is that party's to say, ours included."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEAR_OUT_S):
+                await self._peers.until(lambda: self.step == "finish" or not self._reckoning.awaits_word)
 
     async def end_together(self) -> None:
         """Exchange reports and verdicts, so that all who still hear each other tell the same story."""

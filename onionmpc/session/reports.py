@@ -96,6 +96,12 @@ class Reckoning:
         """All that was reported, in the order of arrival."""
         return tuple(self._reports)
 
+    @property
+    def awaits_word(self) -> bool:
+        """Whether a program was seen to end at a party that has not reported anything itself."""
+        spoke = {report.reporter for report in self._reports}
+        return any(_is_hearsay(report) and report.about not in spoke for report in self._reports)
+
     def conclude(self) -> Conclusion:
         """Pick the one report that everyone picks."""
         report = min(self._reports, key=self._rank)

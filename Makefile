@@ -19,8 +19,10 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/onionmpc demo
 
+# Tests that need no tor run side by side; those that do are about time, and have the machine for themselves.
 test: check
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q -m "not tor" --numprocesses 2
+	$(BIN)/python -m pytest -q -m tor --durations=15
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

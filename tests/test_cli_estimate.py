@@ -106,9 +106,9 @@ def test_a_later_session_of_the_same_case_knows_it(capfd: pytest.CaptureFixture[
 
 def test_a_real_dry_run(capfd: pytest.CaptureFixture[str]) -> None:
     Path("chain.py").write_text(CHAIN)
-    data = json.loads(said(capfd, "chain.py", "-m3", "--json", "--", "2"))
-    # Exactly it is counted in test_rehearsal.py, with longer delays.
-    assert abs(data["hops"] - (2 + HOPS_BESIDE_ROUNDS)) <= 3
+    data = json.loads(said(capfd, "chain.py", "-m3", "--json", "--", "40"))
+    # Exactly it is counted in test_rehearsal.py, with longer delays. A busy machine adds some.
+    assert abs(data["hops"] - (40 + HOPS_BESIDE_ROUNDS)) <= 15
 
 
 @pytest.mark.parametrize(

@@ -577,10 +577,10 @@ async def answer_to(directory: Path, party: Party, speak: Callable[[SecureStream
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
-        (Data(Channel.CONTROL, 1, b"a gap"), AbortCode.OFFSET),
+        (Data(Channel.CONTROL, WINDOW_BYTES, b"far away"), AbortCode.LIMIT),
         (Data(Channel.DATA, 0, b"x" * 60_000), AbortCode.LIMIT),
     ],
-    ids=["a gap", "too much"],
+    ids=["far away", "too much"],
 )
 @in_a_loop
 async def test_a_peer_that_breaks_the_rules_is_down_and_hears_which(

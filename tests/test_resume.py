@@ -320,12 +320,18 @@ async def test_a_peer_that_comes_back_without_end_breaks_the_rules(
 
 
 @in_a_loop
-async def test_a_gap_after_a_resume_is_refused_as_anywhere(directory: Path) -> None:
+async def test_what_comes_over_two_streams_is_put_in_order(directory: Path) -> None:
     async with meshed(directory, 2) as (_, high):
-        _, secure = await knock(directory, high.identity, **RESUME)
-        await say(secure, Data(Channel.CONTROL, 5, b"later"))
-        assert "byte 5" in await high.watcher.until_down(0, RemoteProtocolError)
-        await secure.close()
+        streams = []
+        for token in range(2):
+            _, secure = await knock(directory, high.identity, **RESUME)
+            await say(secure, Ping(token))
+            streams.append(secure)
+        await say(streams[1], Data(Channel.CONTROL, 5, b"later"))
+        await say(streams[0], Data(Channel.CONTROL, 0, b"first"))
+        await high.watcher.until(lambda: high.watcher.control[0] == b"firstlater")
+        for secure in streams:
+            await secure.close()
 
 
 # --- How often ----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class LinkRunner:
     Attributes:
         wanting: set while no stream brings anything, and the link is not over.
         break_reason: how the last stream ended.
-        round_trip_s: the latest.
+        round_trip_s: of what is urgent, in seconds, as far as it is known.
     """
 
     def __init__(self, on_event: OnEvent, room: Room | None = None, *, rate: int = 0) -> None:
@@ -163,15 +163,15 @@ class LinkRunner:
     def doubt(self) -> None:
         """Doubt all streams: our machine was asleep, or the way to the others was lost."""
         self.link.doubt(time.monotonic())
-        self.wake()
-        self._assess()
+        self._heed_time()
 
     # -- what is said
 
     def wake(self) -> None:
         """Send what the link has to say, if not at its rate; writes of one turn of the loop leave together."""
-        for carrier in self._carriers.values():
-            carrier.wake.set()
+        for number, carrier in self._carriers.items():
+            if self.link.wants(number):
+                carrier.wake.set()
 
     def send_control(self, payload: bytes) -> None:
         """Queue a control message, unless the link has ended."""
@@ -206,7 +206,7 @@ class LinkRunner:
         """Ask the peer for a sign of life."""
         if self.link.state is State.OPEN:
             self.link.ping()
-            self.wake()
+            self._heed_time()
 
     # -- how it ends
 
@@ -289,7 +289,8 @@ class LinkRunner:
         if isinstance(event, LinkAborted):
             raise RemoteProtocolError(f"the peer says that we broke its rules ({event.code.name.lower()})")
         if isinstance(event, RoundTrip):
-            self.round_trip_s = event.seconds
+            best = self.link.best
+            self.round_trip_s = self.round_trip_s if best is None else self.link.round_trip_s(best)
         self._on_event(event)
 
     async def _write(self, number: int, carrier: _Carrier) -> None:
@@ -302,14 +303,13 @@ class LinkRunner:
     async def _send_as_said(self, number: int, carrier: _Carrier) -> None:
         while True:
             carrier.wake.clear()
-            # Looked at first: while the stream takes no bytes the link may end, and has more to say then.
-            over = self.link.state is not State.OPEN
-            if records := self.link.transmit(number, time.monotonic()):
-                await carrier.secure.send(records)
-            if over:
+            if record := self.link.transmit(number, time.monotonic()):
+                await carrier.secure.send([record])
+            elif self.link.state is not State.OPEN:
                 return
-            self._wake_in_time()
-            await carrier.wake.wait()
+            else:
+                self._wake_in_time()
+                await carrier.wake.wait()
 
     async def _send_at_rate(self, number: int, carrier: _Carrier) -> None:
         """Send a record at each tick and at no other time."""
@@ -327,13 +327,9 @@ class LinkRunner:
     # -- when to do what
 
     def _wake_in_time(self) -> None:
-        """Wake now if the link owes an answer, else when it wants to, or before."""
-        owing = False
-        for number, carrier in self._carriers.items():
-            if self.link.owes(number):
-                carrier.wake.set()
-                owing = True
-        at = None if owing else self.link.wake_at()
+        """Wake now if the link has something to say, and when it is to heed the time, or before."""
+        self.wake()
+        at = self.link.wake_at()
         # An alarm that rings too early is set again then: to put it off with each message would cost more. The link's
         # clock is time.monotonic(), as that of asyncio's loop.
         if at is not None and (self._alarm is None or at < self._alarm.when()):
@@ -347,13 +343,19 @@ class LinkRunner:
         # At the latest then again: a writer whose stream takes no bytes does not come to say when, and a stream that
         # brings nothing either has to be doubted all the same.
         self._set_alarm(time.monotonic() + PING_AFTER_S)
+        self._heed_time()
         stale = self.link.stale(time.monotonic())
         # The last one is kept: what it lost may only be late, and the next may be long in coming.
         if self._alone or len(stale) < len(self._carriers):
             for number in stale:
                 self.break_reason = f"nothing came for {SILENCE_LIMIT_S:.0f} s"
                 self._carriers[number].ended.set()
-        self.wake()
+
+    def _heed_time(self) -> None:
+        """Let the link do what has fallen due, also where no writer comes to ask it: a stream may take no bytes."""
+        self.link.heed_time(time.monotonic())
+        for carrier in self._carriers.values():
+            carrier.wake.set()
         self._assess()
 
     def _assess(self) -> None:

@@ -1,17 +1,21 @@
 """A resumable link: two ordered byte channels between two parties, across broken streams.
 
-Knows byte offsets, acknowledgements, replay, heartbeats and which streams deserve doubt. Does not know Tor, sockets or
-clocks: bytes and the time come in as arguments, and streams are numbers that the caller picks. Rules: docs/PROTOCOL.md
-section 3.
+Knows acknowledgements, replay, heartbeats, which stream is the fastest and which deserve doubt. Does not know Tor,
+sockets or clocks: bytes and the time come in as arguments, and streams are numbers that the caller picks. Rules:
+docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
 
+import collections
 import enum
 import math
+import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
+from onionmpc.wire.channel import Inbox, Outbox, Span, unacknowledged
 from onionmpc.wire.frames import (
     DATA_OVERHEAD_BYTES,
     MAX_RECORD_BYTES,
@@ -44,6 +48,21 @@ PING_AFTER_S = 5.0
 SUSPECT_AFTER_S = 3 * PING_AFTER_S
 # A stream that has brought nothing for so long is given up, unless it is the only one.
 SILENCE_LIMIT_S = 3 * SUSPECT_AFTER_S
+# Where there are several streams, one that leaves a ping unanswered for so long, and for so many of its round trips, is
+# left for the others sooner than it is suspicious: they are there, and cost nothing.
+LATE_AFTER_S = 3.0
+LATE_ROUND_TRIPS = 4
+# So many round trips tell how fast a stream is, one pong after the other; then one each 30 s, however much it brings.
+ROUND_TRIPS = 5
+MEASURE_EVERY_S = 30.0
+# What waits to be sent goes over the fastest stream alone while it is less than this, about tor's first flight (124
+# cells of 498 bytes): all of it is awaited, and would wait for the slowest. Of more, others too take a chunk at a time.
+BULK_BYTES = 64 * 2**10
+CHUNK_BYTES = 16 * 2**10
+MAX_STRIPES = 4
+# How many pieces of a window may wait for what is in front of them. An honest sender gives whole chunks, 256 to a
+# window, to all streams but the fastest. Each piece costs us more than the one byte that it may consist of.
+MAX_PIECES = 1024
 
 
 class State(enum.Enum):
@@ -75,9 +94,10 @@ class ProgramEnd:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """A ping came back after `seconds`."""
+    """A ping came back over this stream after `seconds`."""
 
     seconds: float
+    stream: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,52 +139,41 @@ class _Stream:
     Attributes:
         heard_at: when it brought something.
         ping_at: when to ask over it for a sign of life.
+        asked_at: when that was done last.
         pings: tokens under way over it, and when each was sent.
         answers: what is to be said over it and no other.
+        round_trips: in seconds, the latest.
+        usual_s: their median; infinite before there is one.
+        late: whether it owes a sign of life.
+        spoken: whether bytes or an acknowledgement of ours may be on their way over it.
+        carried: what it was given of each channel, and the peer has not acknowledged.
     """
 
     heard_at: float
     ping_at: float
+    asked_at: float = -math.inf
     pings: dict[int, float] = field(default_factory=dict)
     answers: list[Frame] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Outbox:
-    """Bytes of one channel that the peer has not acknowledged, and how far they were sent."""
-
-    acknowledged: int = 0
-    sent: int = 0
-    furthest: int = 0  # of `sent` over all streams
-    pending: bytearray = field(default_factory=bytearray)
-    end: int | None = None  # the offset at which the channel ends; END itself counts as one byte
+    round_trips: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=ROUND_TRIPS))
+    usual_s: float = math.inf
+    late: bool = False
+    spoken: bool = False
+    carried: dict[Channel, list[Span]] = field(default_factory=lambda: {channel: [] for channel in Channel})
 
     @property
-    def top(self) -> int:
-        return self.acknowledged + len(self.pending)
+    def late_at(self) -> float:
+        """When it is late if it brings nothing."""
+        asked_at = max(self.heard_at, min(self.pings.values(), default=math.inf))
+        patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.usual_s)
+        return min(asked_at + patience_s, self.heard_at + SUSPECT_AFTER_S)
 
-    def acknowledge(self, offset: int) -> None:
-        if offset > self.acknowledged:
-            del self.pending[: offset - self.acknowledged]
-            self.acknowledged = offset
-            self.sent = max(self.sent, offset)
-
-    def rewind(self) -> None:
-        self.sent = self.acknowledged
-
-    def unsent(self) -> int:
-        return max(0, self.top - self.sent)
-
-    def take(self, size: int) -> tuple[int, bytes]:
-        offset = self.sent
-        start = offset - self.acknowledged
-        payload = bytes(self.pending[start : start + size])
-        self.advance(len(payload))
-        return offset, payload
-
-    def advance(self, size: int) -> None:
-        self.sent += size
-        self.furthest = max(self.furthest, self.sent)
+    def carry(self, channel: Channel, start: int, stop: int) -> None:
+        """Note what it was given."""
+        spans = self.carried[channel]
+        if spans and spans[-1][1] == start:
+            start = spans.pop()[0]
+        spans.append((start, stop))
+        self.spoken = True
 
 
 class Link:
@@ -174,8 +183,8 @@ class Link:
     caused frames, and whenever `wake_at` has come, send over each stream what `transmit` returns for it. Or, where
     nobody is to see when there is something to say, send what `fill` returns at times of your own.
 
-    Any number of streams may be attached. What is sent goes over one of them, the newest that is not suspicious; what
-    comes is taken from all.
+    Any number of streams may be attached. What is sent goes over the fastest of them that is not late; much of it over
+    the next ones as well. What comes is taken from all.
 
     Args:
         window_bytes: how many unacknowledged bytes a channel may hold; the same at both ends.
@@ -186,12 +195,11 @@ class Link:
         self.state = State.OPEN
         self._window_bytes = window_bytes
         self._budget = budget or ReplayBudget()
-        self._out = {channel: _Outbox() for channel in Channel}
-        self._received = dict.fromkeys(Channel, 0)
+        self._out = {channel: Outbox() for channel in Channel}
+        self._in = {channel: Inbox() for channel in Channel}
         self._consumed = 0
-        self._ended = False
+        self._end: int | None = None  # of what the peer's program sends
         self._streams: dict[int, _Stream] = {}
-        self._sending: int | None = None
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
         self._heard_at: float | None = None
@@ -208,29 +216,46 @@ class Link:
         Not how much of the data channel has arrived: what the program has not taken still fills the window, and a
         sender that forgot it would overrun us.
         """
-        return self._received[Channel.CONTROL], self._consumed
+        return self._in[Channel.CONTROL].received, self._consumed
 
     def attach(self, stream: int, now: float, *, peer_offsets: tuple[int, int] = (0, 0)) -> None:
-        """Send over this stream from now on, starting where the peer says that its bytes end.
+        """Send over this stream too, now that the peer says where its bytes end.
 
         Raises:
             RemoteProtocolError: the peer claims bytes that were never sent.
         """
         self._require_open()
         self._peer_acknowledges(*peer_offsets)
+        # Those that it joins are asked as well: a peer may dial since it knows that they deliver nothing.
+        for other in self._streams.values():
+            other.ping_at = min(other.ping_at, now)
         # At once: the dialler must send a record for the listener to attach, and both want a round trip.
         self._streams[stream] = _Stream(now, now)
         self._heard_at = now
-        self._send_over(stream)
 
     def detach(self, stream: int) -> None:
-        """Forget a stream that broke; what it had not delivered goes out again over the next."""
-        if self._streams.pop(stream, None) is None:
-            return
-        if stream == self._sending:
-            self._send_over(next(reversed(self._streams), None))
-        # Our last ACK may be lost with it. Where the peer's bytes came over another stream, no replay asks for it.
-        self._unacknowledged_bytes = ACK_AFTER_BYTES
+        """Forget a stream that broke; what it had not delivered goes out again over the others."""
+        if (broken := self._streams.pop(stream, None)) is not None:
+            self._leave(broken)
+
+    @property
+    def best(self) -> int | None:
+        """The stream that goes before all others: what is urgent goes over it."""
+        return self.ranking()[0] if self._streams else None
+
+    def ranking(self) -> list[int]:
+        """Return the streams, the best first: not late, and fast; of two whose speed is not known, the newer one."""
+        newest_first = reversed(self._streams.items())
+        return [number for number, _ in sorted(newest_first, key=lambda item: (item[1].late, item[1].usual_s))]
+
+    def round_trip_s(self, stream: int) -> float | None:
+        """Return how long a round trip over this stream usually takes, in seconds; None if it is not known."""
+        usual_s = self._streams[stream].usual_s if stream in self._streams else math.inf
+        return None if math.isinf(usual_s) else usual_s
+
+    def compared(self) -> int:
+        """Return over how many streams there were enough round trips to tell how fast they are."""
+        return sum(len(stream.round_trips) == ROUND_TRIPS for stream in self._streams.values())
 
     def suspicious(self, now: float) -> bool:
         """Return whether no stream has brought anything, heartbeats included, for SUSPECT_AFTER_S; no verdict yet."""
@@ -246,15 +271,20 @@ class Link:
         for stream in self._streams.values():
             stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
             stream.ping_at = now
+            stream.late = True
 
     def silent_for(self, now: float) -> float:
         """Return for how many seconds nothing has arrived over any stream."""
         return 0.0 if self._heard_at is None else now - self._heard_at
 
-    def _send_over(self, stream: int | None) -> None:
-        self._sending = stream
-        for outbox in self._out.values():
-            outbox.rewind()
+    def _leave(self, stream: _Stream) -> None:
+        """Send over other streams what this one may not deliver."""
+        for channel, spans in stream.carried.items():
+            self._out[channel].lose(spans)
+            spans.clear()
+        stream.spoken = False
+        # Our last ACK may be lost with it. Where the peer's bytes came over another stream, no replay asks for it.
+        self._unacknowledged_bytes = ACK_AFTER_BYTES
 
     def _is_suspicious(self, stream: _Stream, now: float) -> bool:
         return now - stream.heard_at >= SUSPECT_AFTER_S
@@ -315,56 +345,71 @@ class Link:
 
     def flushed(self) -> bool:
         """Return whether the peer has acknowledged all that was queued."""
-        return all(not box.pending and (box.end is None or box.acknowledged > box.end) for box in self._out.values())
+        return all(box.acknowledged == box.top for box in self._out.values())
 
-    def transmit(self, number: int, now: float) -> list[bytes]:
-        """Return the plaintexts of the records to send over this stream now: as few as hold what is to be said."""
-        stream = self._streams.get(number)
-        if stream is None:
-            return []
-        self._heed_time(stream, now)
-        acknowledge = self._ack_is_due(now)
-        return list(iter(lambda: self._record(number, MAX_RECORD_BYTES, acknowledge=acknowledge), b""))
+    def transmit(self, number: int, now: float) -> bytes:
+        """Return the plaintext of the next record to send over this stream now, nothing if there is none.
+
+        To be called again as soon as the stream takes more: so a fast one carries more than a slow one.
+        """
+        if number not in self._streams:
+            return b""
+        self.heed_time(now)
+        return self._record(number, MAX_RECORD_BYTES, acknowledge=self._ack_is_due(now))
 
     def fill(self, number: int, now: float, size: int) -> bytes:
         """Return the plaintext of the next record for this stream, of exactly `size` bytes, whatever is to be said.
 
         It holds what fits, an acknowledgement whenever there is one since it costs nothing here, and padding.
         """
-        self._heed_time(self._streams[number], now)
+        self.heed_time(now)
         record = self._record(number, size, acknowledge=True)
         return record + encode_frame(Padding(size - len(record)))
 
-    def owes(self, number: int) -> bool:
-        """Return whether something that arrived, or was consumed, wants an answer over this stream at once."""
-        if number == self._sending and self._unacknowledged_bytes >= ACK_AFTER_BYTES:
-            return True
-        return bool(self._streams[number].answers)
+    def wants(self, number: int) -> bool:
+        """Return whether there is something to say over this stream at once."""
+        if self._streams[number].answers or self.state is not State.OPEN:
+            return bool(self._streams[number].answers)
+        if number != self.best:
+            return self._takes_bulk(number)
+        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or any(box.unsent() for box in self._out.values())
 
     def wake_at(self) -> float | None:
-        """Return when `transmit` has something to do even if nothing arrives, or None."""
+        """Return when `heed_time` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:
             return None
         at = min(stream.ping_at for stream in self._streams.values())
+        if len(self._streams) > 1:
+            at = min([at, *(stream.late_at for stream in self._streams.values() if not stream.late)])
         return at if self._ack_at is None else min(at, self._ack_at)
 
-    def _heed_time(self, stream: _Stream, now: float) -> None:
+    def heed_time(self, now: float) -> None:
+        """Ask streams for a sign of life, and leave those that owe one for others."""
         if self.state is not State.OPEN:
             return
-        if now >= stream.ping_at:
-            stream.ping_at = now + PING_AFTER_S
+        for stream in self._streams.values():
+            if now >= stream.ping_at:
+                self._ask(stream, now)
+            stream.late = stream.late or now >= stream.late_at
+        if any(not stream.late for stream in self._streams.values()):
+            for stream in self._streams.values():
+                if stream.late and stream.spoken:
+                    self._leave(stream)
+
+    def _ask(self, stream: _Stream, now: float) -> None:
+        stream.asked_at = now
+        stream.ping_at = now + PING_AFTER_S
+        if not any(isinstance(frame, Ping) for frame in stream.answers):  # or one that takes no bytes would gather them
             stream.pings[self._next_token] = now
             stream.answers.append(Ping(self._next_token))
             self._next_token += 1
-        self._leave_suspicious_stream(now)
 
-    def _leave_suspicious_stream(self, now: float) -> None:
-        """Go over to the newest stream that brings something, if the one in use does not."""
-        if self._sending is not None and self._is_suspicious(self._streams[self._sending], now):
-            for number, stream in reversed(self._streams.items()):
-                if not self._is_suspicious(stream, now):
-                    self._send_over(number)
-                    return
+    def _takes_bulk(self, number: int) -> bool:
+        """Return whether this stream, which is not the best, is to carry some of what waits."""
+        if self._out[Channel.DATA].unsent() < BULK_BYTES:
+            return False
+        stream = self._streams[number]
+        return not stream.late and stream.usual_s < math.inf and number in self.ranking()[:MAX_STRIPES]
 
     def _ack_is_due(self, now: float) -> bool:
         return (
@@ -384,22 +429,29 @@ class Link:
                 record.extend(encoded)
             return fits
 
-        answers = self._streams[number].answers
-        while answers and add(answers[0]):
-            del answers[0]
-        if self.state is not State.OPEN or number != self._sending:
+        stream = self._streams[number]
+        while stream.answers and add(stream.answers[0]):
+            del stream.answers[0]
+        if self.state is not State.OPEN:
             return bytes(record)
-        if acknowledge and self._unacknowledged_bytes and add(Ack(*self.offsets())):
-            self._unacknowledged_bytes = 0
-            self._ack_at = None
-        for channel, outbox in self._out.items():
-            room = size - len(record) - DATA_OVERHEAD_BYTES
-            if outbox.unsent() and room > 0:
-                add(Data(channel, *outbox.take(room)))
-        outbox = self._out[Channel.DATA]
-        if outbox.end is not None and outbox.sent == outbox.end and add(End(outbox.end)):
-            outbox.advance(1)
+        if number == self.best:
+            if acknowledge and self._unacknowledged_bytes and add(Ack(*self.offsets())):
+                self._unacknowledged_bytes = 0
+                self._ack_at = None
+                stream.spoken = True
+            for channel in Channel:
+                while (room := size - len(record) - DATA_OVERHEAD_BYTES) > 0 and self._out[channel].unsent():
+                    add(self._give(stream, channel, room))
+        elif self._takes_bulk(number) and (room := min(CHUNK_BYTES, size - len(record)) - DATA_OVERHEAD_BYTES) > 0:
+            add(self._give(stream, Channel.DATA, room))
         return bytes(record)
+
+    def _give(self, stream: _Stream, channel: Channel, size: int) -> Data | End:
+        """Return the frame of what comes next in a channel, which this stream has to carry."""
+        outbox = self._out[channel]
+        start, stop = outbox.take(size)
+        stream.carry(channel, start, stop)
+        return End(start) if start == outbox.end else Data(channel, start, outbox.read(start, stop))
 
     # -- receiving
 
@@ -409,7 +461,7 @@ class Link:
         Only then are they acknowledged: a program that does not read stops its peers, and fills no memory.
         """
         self._consumed += size
-        if self._consumed > self._received[Channel.DATA]:
+        if self._consumed > self._in[Channel.DATA].received:
             raise LocalProtocolError("more bytes were consumed than came")
         self._owe_ack(size, now)
 
@@ -423,86 +475,107 @@ class Link:
         if self.state is not State.OPEN or stream is None:
             return []
         self._heard_at = stream.heard_at = now
+        stream.late = False
         if stream.ping_at > now:  # one that is due leaves all the same
             stream.ping_at = now + PING_AFTER_S
-        events = []
+            if len(self._streams) > 1:
+                stream.ping_at = min(stream.ping_at, max(now, stream.asked_at + MEASURE_EVERY_S))
+        events: list[Event] = []
         try:
             for frame in decode_frames(plaintext):
-                event = self._handle(stream, frame, now)
-                if event is not None:
-                    events.append(event)
-                if isinstance(event, LinkClosed | LinkAborted):
-                    break  # nothing comes after it
+                events += self._handle(number, frame, now)
+                if self.state is not State.OPEN:
+                    break  # nothing comes after a CLOSE or an ABORT
         except RemoteProtocolError:
             self.abort(AbortCode.FRAME)  # unless it says already which other rule it was
             raise
         return events
 
-    def _handle(self, stream: _Stream, frame: Frame, now: float) -> Event | None:
+    def _handle(self, number: int, frame: Frame, now: float) -> Iterator[Event]:
+        stream = self._streams[number]
         match frame:
             case Data(channel, offset, payload):
-                return self._arrived(channel, offset, payload, now)
+                yield from self._arrived(channel, offset, payload, now)
             case End(offset):
-                return self._end_arrived(offset, now)
+                yield from self._end_arrived(offset, now)
             case Ack(control, data):
                 self._peer_acknowledges(control, data)
             case Ping(token):
                 # One answer per stream is enough: a peer must not make us queue without end.
                 stream.answers = [frame for frame in stream.answers if not isinstance(frame, Pong)]
                 stream.answers.append(Pong(token))
-            case Pong(token):
-                sent_at = stream.pings.pop(token, None)
-                if sent_at is not None:
-                    stream.pings = {other: at for other, at in stream.pings.items() if other > token}
-                    return RoundTrip(now - sent_at)
+            case Pong(token) if token in stream.pings:
+                seconds = now - stream.pings[token]
+                stream.pings = {other: at for other, at in stream.pings.items() if other > token}
+                self._measured(stream, seconds, now)
+                yield RoundTrip(seconds, number)
             case Close():
                 self._stop(State.CLOSED)
-                return LinkClosed()
+                yield LinkClosed()
             case Abort(code):
                 self._stop(State.ERROR)
-                return LinkAborted(code)
-        return None
+                yield LinkAborted(code)
 
-    def _arrived(self, channel: Channel, offset: int, payload: bytes, now: float) -> Event | None:
-        expected = self._received[channel]
-        # A sender goes back to the last acknowledged byte when it changes streams, so a gap cannot be honest.
-        if offset > expected:
-            what = f"byte {offset} of the {channel.name.lower()} channel came, expected {expected}"
-            raise self._broken(AbortCode.OFFSET, what)
-        # END stands at expected - 1, so not even a byte at its own offset is a replay.
-        if channel is Channel.DATA and self._ended and offset + len(payload) >= expected:
+    def _measured(self, stream: _Stream, seconds: float, now: float) -> None:
+        stream.round_trips.append(seconds)
+        stream.usual_s = statistics.median(stream.round_trips)
+        # There is nothing to compare a lone stream with.
+        if len(stream.round_trips) < ROUND_TRIPS and len(self._streams) > 1:
+            self._ask(stream, now)
+
+    def _arrived(self, channel: Channel, offset: int, payload: bytes, now: float) -> Iterator[Event]:
+        inbox, stop = self._in[channel], offset + len(payload)
+        if channel is Channel.DATA and self._end is not None and stop > self._end:
             raise self._broken(AbortCode.OFFSET, "bytes of the program came after its end")
-        fresh = payload[expected - offset :]
-        if not fresh:
+        self._require_asked_for(channel, stop)
+        if stop <= inbox.received:
             # A replay of what has arrived: the sender missed our acknowledgement.
             self._owe_ack(len(payload), now)
-            return None
-        self._received[channel] += len(fresh)
-        if channel is Channel.CONTROL:
+            return
+        fresh = inbox.put(offset, payload)
+        if len(inbox.held) > MAX_PIECES:
+            raise self._broken(AbortCode.LIMIT, f"more than {MAX_PIECES} pieces came before those in front of them")
+        if fresh and channel is Channel.CONTROL:
             self._owe_ack(len(fresh), now)
-            return ControlBytes(fresh)
-        if self._received[channel] - self._consumed > self._window_bytes:
-            raise self._broken(AbortCode.LIMIT, f"more than {self._window_bytes} bytes of the program came unasked")
-        return ProgramBytes(fresh)
+            yield ControlBytes(fresh)
+        elif fresh:
+            yield ProgramBytes(fresh)
+            yield from self._ended()
 
-    def _end_arrived(self, offset: int, now: float) -> Event | None:
-        expected = self._received[Channel.DATA]
-        if self._ended and offset == expected - 1:
+    def _end_arrived(self, offset: int, now: float) -> Iterator[Event]:
+        inbox = self._in[Channel.DATA]
+        if offset == self._end:
             self._owe_ack(1, now)
-            return None
-        if self._ended or offset != expected:
+            return
+        if self._end is not None or offset < inbox.top:
+            expected = inbox.top if self._end is None else self._end
             raise self._broken(AbortCode.OFFSET, f"the data channel ends at byte {offset}, expected {expected}")
-        self._ended = True
-        self._received[Channel.DATA] += 1
-        return ProgramEnd()
+        self._require_asked_for(Channel.DATA, offset)
+        self._end = offset
+        yield from self._ended()
+
+    def _ended(self) -> Iterator[Event]:
+        inbox = self._in[Channel.DATA]
+        if inbox.received == self._end:
+            inbox.received += 1
+            yield ProgramEnd()
+
+    def _require_asked_for(self, channel: Channel, stop: int) -> None:
+        """Check that a peer keeps to the window, be it with gaps: so much, and no more, may wait here to be taken."""
+        taken = self._consumed if channel is Channel.DATA else self._in[channel].received
+        if stop > taken + self._window_bytes:
+            what = f"{self._window_bytes} bytes of the {channel.name.lower()} channel"
+            raise self._broken(AbortCode.LIMIT, f"more than {what} came unasked")
 
     def _peer_acknowledges(self, control: int, data: int) -> None:
         for (channel, outbox), offset in zip(self._out.items(), (control, data), strict=True):
-            if offset > outbox.furthest:
-                what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.furthest}"
+            if offset > outbox.given:
+                what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.given}"
                 raise self._broken(AbortCode.OFFSET, f"the peer acknowledges {what}")
             held = len(outbox.pending)
             outbox.acknowledge(offset)
+            for stream in self._streams.values():
+                stream.carried[channel] = unacknowledged(stream.carried[channel], offset)
             if channel is Channel.DATA:
                 self._budget.hold(len(outbox.pending) - held)
 

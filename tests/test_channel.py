@@ -1,0 +1,104 @@
+"""The two ends of a channel: bytes in any order come out once and in theirs; what is lost is given again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.wire.channel import Inbox, Outbox, Span
+
+TEXT = bytes(range(60))
+SPANS = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: (min(ends), max(ends)))
+
+
+# --- What comes ---------------------------------------------------------------------------------------------
+
+
+@given(st.lists(SPANS, max_size=30))
+def test_bytes_in_any_order_and_number_come_out_once_and_in_theirs(spans: list[Span]) -> None:
+    inbox, out, came = Inbox(), b"", set[int]()
+    for start, stop in [*spans, (0, 60)]:
+        out += inbox.put(start, TEXT[start:stop])
+        came |= set(range(start, stop))
+        assert out == TEXT[: inbox.received]
+        assert inbox.received == next(number for number in range(61) if number not in came)
+        # What waits is what came, each byte of it once.
+        waiting = [number for piece in inbox.held for number in range(piece.start, piece.stop)]
+        assert waiting == sorted(came - set(range(inbox.received)))
+        assert all(piece.payload == TEXT[piece.start : piece.stop] for piece in inbox.held)
+        assert inbox.top == max([inbox.received, *(number + 1 for number in waiting)])
+    assert out == TEXT
+    assert inbox.held == []
+
+
+def test_bytes_that_come_in_order_after_a_gap_make_one_piece() -> None:
+    inbox = Inbox()
+    for number in range(1, 1000):
+        assert inbox.put(number, b"x") == b""
+    assert len(inbox.held) == 1
+    assert inbox.put(0, b"x") == b"x" * 1000
+
+
+def test_bytes_from_back_to_front_are_not_copied_again_and_again() -> None:
+    inbox = Inbox()
+    for number in reversed(range(1, 1000)):
+        inbox.put(number, b"x")
+    assert len(inbox.held) == 999
+    assert inbox.put(0, b"x") == b"x" * 1000
+
+
+def test_of_two_different_bytes_in_one_place_one_counts() -> None:
+    inbox = Inbox()
+    inbox.put(2, b"first")
+    inbox.put(1, b"another")
+    assert len(inbox.put(0, b"x")) == 8
+
+
+# --- What goes ----------------------------------------------------------------------------------------------
+
+
+def outbox(**changes: int) -> Outbox:
+    return Outbox(pending=bytearray(b"hello world"), **changes)
+
+
+def test_what_is_new_is_given_once_and_the_end_by_itself() -> None:
+    box = outbox(end=11)
+    assert [box.take(6), box.take(6), box.take(6)] == [(0, 6), (6, 11), (11, 12)]
+    assert box.read(6, 11) == b"world"
+    assert box.read(11, 12) == b""
+    assert box.unsent() == 0
+
+
+def test_what_is_lost_is_given_again_before_what_is_new() -> None:
+    box = outbox()
+    for _ in range(4):
+        box.take(2)
+    box.lose([(4, 6), (0, 3)])
+    assert box.unsent() == 3 + 2 + 3
+    assert [box.take(2) for _ in range(5)] == [(0, 2), (2, 3), (4, 6), (8, 10), (10, 11)]
+    assert box.unsent() == 0
+
+
+@pytest.mark.parametrize(
+    ("lost", "left"),
+    [([(0, 3)], []), ([(0, 9)], [(5, 9)]), ([(6, 7), (0, 2), (7, 9)], [(6, 9)]), ([(5, 8), (6, 7)], [(5, 8)])],
+)
+def test_what_is_acknowledged_is_not_lost(lost: list[Span], left: list[Span]) -> None:
+    for before in (True, False):
+        box = outbox()
+        box.take(9)
+        if before:
+            box.acknowledge(5)
+        box.lose(lost)
+        box.acknowledge(5)
+        assert box.lost == left
+        assert box.read(5, 9) == b" wor"
+
+
+def test_a_lost_end_is_given_again() -> None:
+    box = outbox(end=11)
+    box.take(11)
+    box.take(1)
+    box.lose([(9, 12)])
+    assert [box.take(9), box.take(9)] == [(9, 11), (11, 12)]

@@ -223,7 +223,7 @@ async def linked(
 
         for stream, of_end in zip(streams, records, strict=True):
             end, count = End(rate), CountingStream(stream)
-            tasks.create_task(carry(end, SecureStream(stream, of_end, onion, bytes(16))))
+            tasks.create_task(carry(end, SecureStream(stream, of_end, onion, bytes(16), 0)))
             ends.append((end, count))
         try:
             yield ends[0], ends[1]

@@ -90,6 +90,19 @@ def test_messages_have_the_sizes_of_the_protocol() -> None:
     assert len(listening.answer(REPLY)[0]) == MESSAGE_2_BYTES == 82
 
 
+def test_both_ends_call_a_stream_by_one_number_and_no_other_by_it() -> None:
+    numbers = []
+    for ephemeral in (8, 9):
+        dialling, listening = dialler(), listener(ephemeral=bytes([ephemeral]) * 32)
+        listening.read_static(dialling.message())
+        listening.read_hello([PSK])
+        dialling.receive(listening.answer(REPLY)[0])
+        assert dialling.stream == listening.stream
+        numbers.append(dialling.stream)
+    assert numbers[0] != numbers[1]
+    assert 0 <= max(numbers) < 2**48
+
+
 def test_records_flow_both_ways_after_it() -> None:
     _, ours, _, theirs = shake()
     assert list(theirs.decode(ours.encode(b"there"))) == [b"there"]

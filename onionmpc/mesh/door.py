@@ -99,7 +99,8 @@ class Door:
         await stream.writer.drain()
         if answer not in (Answer.ACCEPTED, Answer.DIAL_BACK):
             return None
-        visitor = SecureStream(stream, records, onion_from_public_key(hello.public_key), hello.nonce)
+        peer = onion_from_public_key(hello.public_key)
+        visitor = SecureStream(stream, records, peer, hello.nonce, handshake.stream)
         # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
         return (visitor, hello, psk, keeper) if await visitor.wait_for_first() else None
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,7 +86,6 @@ class LinkRunner:
         self._over = asyncio.Event()
         self._content = asyncio.Event()
         self._carriers: dict[int, _Carrier] = {}
-        self._numbers = itertools.count()
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -110,13 +108,13 @@ class LinkRunner:
     async def carry(self, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)) -> None:
         """Move bytes over this stream, beside any others, until it breaks or the link is over; close it."""
         carrier = _Carrier(secure)
-        number = next(self._numbers)
+        number = secure.number
         try:
             if not self.alive:
                 return
             self.link.attach(number, time.monotonic(), peer_offsets=peer_offsets)
             self._carriers[number] = carrier
-            for surplus in sorted(self._carriers)[: -self._max_streams]:
+            for surplus in list(self._carriers)[: -self._max_streams]:
                 self._carriers[surplus].ended.set()
             self._assess()
             await self._move(number, carrier)

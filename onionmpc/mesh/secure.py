@@ -28,15 +28,17 @@ class SecureStream:
         stream: what carries them; the network can tell its circuit.
         peer: the address whose key the other side proved.
         nonce: the peer's contribution to the session id, 16 bytes.
+        number: the stream's, by which both ends call it.
         dialled_in_s: seconds from our dial to the end of the handshake; 0 if it was the peer who dialled.
     """
 
     def __init__(
-        self, stream: Stream, records: Records, peer: Onion, nonce: bytes, *, dialled_in_s: float = 0.0
+        self, stream: Stream, records: Records, peer: Onion, nonce: bytes, number: int, *, dialled_in_s: float = 0.0
     ) -> None:
         self.stream = stream
         self.peer = peer
         self.nonce = nonce
+        self.number = number
         self.dialled_in_s = dialled_in_s
         self._records = records
         self._early: list[bytes] = []
@@ -111,7 +113,8 @@ async def dial(
         raise PeerUnreachable(f"no answer within {timeout_s:.0f} s") from error
     except OSError as error:
         raise PeerUnreachable(f"the stream broke before an answer came ({error})") from error
-    return reply, SecureStream(stream, records, peer, reply.nonce, dialled_in_s=time.monotonic() - began_s)
+    dialled_in_s = time.monotonic() - began_s
+    return reply, SecureStream(stream, records, peer, reply.nonce, handshake.stream, dialled_in_s=dialled_in_s)
 
 
 async def _exchange(stream: Stream, handshake: DiallerHandshake) -> tuple[Reply, Records]:

@@ -32,6 +32,8 @@ MESSAGE_1_BYTES = 1 + 32 + 48 + _HELLO.size + 16
 MESSAGE_2_BYTES = 1 + 32 + _ANSWER.size + 16
 
 REFUSAL = bytes([VERSION])
+# Exact in every JSON reader.
+STREAM_NUMBER_BYTES = 6
 
 
 class Purpose(enum.IntEnum):
@@ -95,6 +97,17 @@ def link_id(lower_nonce: bytes, higher_nonce: bytes) -> bytes:
     return hashlib.sha256(LINK_LABEL + lower_nonce + higher_nonce).digest()
 
 
+def stream_number(handshake_hash: bytes) -> int:
+    """Return what both ends of a stream call it.
+
+    Nobody chooses it: the fresh keys of both sides are hashed into it.
+
+    Args:
+        handshake_hash: of the Noise handshake, 32 bytes.
+    """
+    return int.from_bytes(handshake_hash[:STREAM_NUMBER_BYTES])
+
+
 class DiallerHandshake:
     """The dialler's side: `message`, then `receive`.
 
@@ -144,6 +157,11 @@ class DiallerHandshake:
             raise AuthenticationFailed("the peer's answer is none that we know") from error
         sending, receiving = self._noise.split()
         return reply, Records(sending, receiving)
+
+    @property
+    def stream(self) -> int:
+        """The stream's number, once it was answered."""
+        return stream_number(self._noise.handshake_hash)
 
 
 class ListenerHandshake:
@@ -208,3 +226,8 @@ class ListenerHandshake:
         message = bytes([VERSION]) + self._noise.write_second(payload)
         receiving, sending = self._noise.split()
         return message, Records(sending, receiving)
+
+    @property
+    def stream(self) -> int:
+        """The stream's number, once it was answered."""
+        return stream_number(self._noise.handshake_hash)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 
@@ -19,6 +20,8 @@ from onionmpc.wire.records import Records
 
 READ_BYTES = 2**16
 EPHEMERAL_BYTES = 32
+# What a socket holds can go over no other stream any more, and what is urgent waits behind it.
+HELD_BYTES = 2**15
 
 
 class SecureStream:
@@ -40,6 +43,8 @@ class SecureStream:
         self.nonce = nonce
         self.number = number
         self.dialled_in_s = dialled_in_s
+        stream.writer.transport.set_write_buffer_limits(high=HELD_BYTES)
+        stream.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD_BYTES)
         self._records = records
         self._early: list[bytes] = []
 

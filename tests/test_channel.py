@@ -91,7 +91,8 @@ def test_what_is_acknowledged_is_not_lost(lost: list[Span], left: list[Span]) ->
         if before:
             box.acknowledge(5)
         box.lose(lost)
-        box.acknowledge(5)
+        if not before:
+            box.acknowledge(5)
         assert box.lost == left
         assert box.read(5, 9) == b" wor"
 

@@ -39,6 +39,7 @@ from onionmpc.wire.link import (
     CHUNK_BYTES,
     LATE_AFTER_S,
     LATE_ROUND_TRIPS,
+    LOADED_FOR_S,
     MAX_PIECES,
     OWN_SHARE_BYTES,
     PING_AFTER_S,
@@ -787,6 +788,44 @@ def test_a_busy_stream_is_measured_now_and_then() -> None:
         hear(link, Ack(0, 0), now=T0 + second)
         pings += len(said(link, T0 + second))
     assert pings == 3
+
+
+def answer(link: Link, stream: int, seconds: float, times: int, now: float = T0 + 1000) -> float:
+    """Have a stream answer pings after so many seconds; return when the last answer came."""
+    for _ in range(times):
+        link.ping()
+        for ping in [frame for frame in said(link, now, stream) if isinstance(frame, Ping)]:
+            hear(link, Pong(ping.token), now=now + seconds, stream=stream)
+        now += seconds + PING_AFTER_S
+    return now
+
+
+def test_a_stream_has_slowed_when_all_its_last_round_trips_took_twice_what_the_first_took() -> None:
+    link = raced(0.1, 0.2)
+    now = answer(link, 0, 0.21, ROUND_TRIPS - 1)
+    link.attach(2, T0)  # of which nothing is known
+    assert link.slowed() == []
+    answer(link, 0, 0.21, 1, now)
+    assert link.slowed() == [0]
+    answer(link, 1, 0.39, ROUND_TRIPS)
+    assert link.slowed() == [0]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_round_trips_beside_much_data_say_nothing_of_the_circuit(ours: bool) -> None:
+    link = raced(0.1, 0.2)
+    now = T0 + 1000
+    for number in range(2 * ROUND_TRIPS):
+        if ours:
+            link.send_data(bytes(CHUNK_BYTES))
+            assert data(link, now)
+        else:
+            hear(link, Data(CONTROL, number * CHUNK_BYTES, bytes(CHUNK_BYTES)), now=now)
+        now = answer(link, 0, 2.0, 1, now)
+    assert link.slowed() == []
+    assert link.best == 0
+    answer(link, 0, 2.0, ROUND_TRIPS, now + LOADED_FOR_S)
+    assert link.slowed() == [0]
 
 
 def test_a_stream_that_takes_no_bytes_gathers_no_questions() -> None:

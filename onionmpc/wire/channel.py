@@ -38,7 +38,8 @@ class Outbox:
 
     def unsent(self) -> int:
         """Return how many bytes are to be sent, for the first time or again."""
-        return self.top - self.given + sum(stop - start for start, stop in self.lost)
+        new = self.top - self.given
+        return new + sum(stop - start for start, stop in self.lost) if self.lost else new
 
     def take(self, size: int) -> Span:
         """Give a stream what comes next, up to `size` bytes of it: what was lost before what is new."""
@@ -66,11 +67,10 @@ class Outbox:
         self.lost = unacknowledged(lost, self.acknowledged)
 
     def acknowledge(self, offset: int) -> None:
-        """Forget what the peer has."""
-        if offset > self.acknowledged:
-            del self.pending[: offset - self.acknowledged]
-            self.acknowledged = offset
-            self.lost = unacknowledged(self.lost, offset)
+        """Forget what the peer has, now that it has more."""
+        del self.pending[: offset - self.acknowledged]
+        self.acknowledged = offset
+        self.lost = unacknowledged(self.lost, offset)
 
 
 def unacknowledged(spans: Iterable[Span], offset: int) -> list[Span]:

@@ -11,7 +11,6 @@ import collections
 import enum
 import math
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
@@ -55,6 +54,10 @@ LATE_ROUND_TRIPS = 4
 # So many round trips tell how fast a stream is, one pong after the other; then one each 30 s, however much it brings.
 ROUND_TRIPS = 5
 MEASURE_EVERY_S = 30.0
+# A stream whose last round trips all took more than so many times what its first took is worth another. Those beside
+# much data, or so soon after it, say nothing of the circuit.
+SLOWED_TIMES = 2
+LOADED_FOR_S = 10.0
 # What waits to be sent goes over the fastest stream alone while it is less than this, about tor's first flight (124
 # cells of 498 bytes): all of it is awaited, and would wait for the slowest. Of more, others too take a chunk at a time.
 BULK_BYTES = 64 * 2**10
@@ -144,6 +147,8 @@ class _Stream:
         answers: what is to be said over it and no other.
         round_trips: in seconds, the latest.
         usual_s: their median; infinite before there is one.
+        first_s: the median of the first ones; infinite before they are there.
+        loaded_at: when much data went or came over it.
         late: whether it owes a sign of life.
         spoken: whether bytes or an acknowledgement of ours may be on their way over it.
         carried: what it was given of each channel, and the peer has not acknowledged.
@@ -156,6 +161,8 @@ class _Stream:
     answers: list[Frame] = field(default_factory=list)
     round_trips: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=ROUND_TRIPS))
     usual_s: float = math.inf
+    first_s: float = math.inf
+    loaded_at: float = -math.inf
     late: bool = False
     spoken: bool = False
     carried: dict[Channel, list[Span]] = field(default_factory=lambda: {channel: [] for channel in Channel})
@@ -166,6 +173,20 @@ class _Stream:
         asked_at = max(self.heard_at, min(self.pings.values(), default=math.inf))
         patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.usual_s)
         return min(asked_at + patience_s, self.heard_at + SUSPECT_AFTER_S)
+
+    def load(self, size: int, now: float) -> None:
+        """Note how much at a time goes or comes over it."""
+        if size >= CHUNK_BYTES // 2:
+            self.loaded_at = now
+
+    def measure(self, seconds: float, now: float) -> None:
+        """Note a round trip."""
+        if len(self.round_trips) == ROUND_TRIPS and now - seconds < self.loaded_at + LOADED_FOR_S:
+            return
+        self.round_trips.append(seconds)
+        self.usual_s = statistics.median(self.round_trips)
+        if len(self.round_trips) == ROUND_TRIPS and math.isinf(self.first_s):
+            self.first_s = self.usual_s
 
     def carry(self, channel: Channel, start: int, stop: int) -> None:
         """Note what it was given."""
@@ -200,6 +221,8 @@ class Link:
         self._consumed = 0
         self._end: int | None = None  # of what the peer's program sends
         self._streams: dict[int, _Stream] = {}
+        self._ranking: list[int] = []
+        self._heed_at = -math.inf
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
         self._heard_at: float | None = None
@@ -231,22 +254,23 @@ class Link:
             other.ping_at = min(other.ping_at, now)
         # At once: the dialler must send a record for the listener to attach, and both want a round trip.
         self._streams[stream] = _Stream(now, now)
-        self._heard_at = now
+        self._rank()
+        self._heed_at = self._heard_at = now
 
     def detach(self, stream: int) -> None:
         """Forget a stream that broke; what it had not delivered goes out again over the others."""
         if (broken := self._streams.pop(stream, None)) is not None:
             self._leave(broken)
+            self._rank()
 
     @property
     def best(self) -> int | None:
         """The stream that goes before all others: what is urgent goes over it."""
-        return self.ranking()[0] if self._streams else None
+        return self._ranking[0] if self._ranking else None
 
     def ranking(self) -> list[int]:
-        """Return the streams, the best first: not late, and fast; of two whose speed is not known, the newer one."""
-        newest_first = reversed(self._streams.items())
-        return [number for number, _ in sorted(newest_first, key=lambda item: (item[1].late, item[1].usual_s))]
+        """Return the streams, the best first."""
+        return self._ranking.copy()
 
     def round_trip_s(self, stream: int) -> float | None:
         """Return how long a round trip over this stream usually takes, in seconds; None if it is not known."""
@@ -256,6 +280,14 @@ class Link:
     def compared(self) -> int:
         """Return over how many streams there were enough round trips to tell how fast they are."""
         return sum(len(stream.round_trips) == ROUND_TRIPS for stream in self._streams.values())
+
+    def slowed(self) -> list[int]:
+        """Return the streams whose round trips stay far over what they were at first."""
+        return [
+            number
+            for number, stream in self._streams.items()
+            if min(stream.round_trips, default=0.0) > SLOWED_TIMES * stream.first_s
+        ]
 
     def suspicious(self, now: float) -> bool:
         """Return whether no stream has brought anything, heartbeats included, for SUSPECT_AFTER_S; no verdict yet."""
@@ -270,12 +302,22 @@ class Link:
         self._heard_at = now
         for stream in self._streams.values():
             stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
-            stream.ping_at = now
+            stream.ping_at = self._heed_at = now
             stream.late = True
+        self._rank()
+
+    def quietest_first(self) -> list[int]:
+        """Return the streams in the order of when they brought something last."""
+        return sorted(self._streams, key=lambda number: self._streams[number].heard_at)
 
     def silent_for(self, now: float) -> float:
         """Return for how many seconds nothing has arrived over any stream."""
         return 0.0 if self._heard_at is None else now - self._heard_at
+
+    def _rank(self) -> None:
+        """Put those that are not late first, and the faster before the slower; of unknown ones, the newer first."""
+        newest_first = reversed(self._streams.items())
+        self._ranking = [number for number, _ in sorted(newest_first, key=lambda item: (item[1].late, item[1].usual_s))]
 
     def _leave(self, stream: _Stream) -> None:
         """Send over other streams what this one may not deliver."""
@@ -324,7 +366,7 @@ class Link:
         """Ask the peer for a sign of life, over every stream."""
         self._require_open()
         for stream in self._streams.values():
-            stream.ping_at = -math.inf
+            stream.ping_at = self._heed_at = -math.inf
 
     def close(self) -> None:
         """Say that nothing more comes, and stop."""
@@ -355,7 +397,7 @@ class Link:
         if number not in self._streams:
             return b""
         self.heed_time(now)
-        return self._record(number, MAX_RECORD_BYTES, acknowledge=self._ack_is_due(now))
+        return self._record(number, now, MAX_RECORD_BYTES, acknowledge=self._ack_is_due(now))
 
     def fill(self, number: int, now: float, size: int) -> bytes:
         """Return the plaintext of the next record for this stream, of exactly `size` bytes, whatever is to be said.
@@ -363,7 +405,7 @@ class Link:
         It holds what fits, an acknowledgement whenever there is one since it costs nothing here, and padding.
         """
         self.heed_time(now)
-        record = self._record(number, size, acknowledge=True)
+        record = self._record(number, now, size, acknowledge=True)
         return record + encode_frame(Padding(size - len(record)))
 
     def wants(self, number: int) -> bool:
@@ -378,26 +420,29 @@ class Link:
         """Return when `heed_time` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:
             return None
-        at = min(stream.ping_at for stream in self._streams.values())
-        if len(self._streams) > 1:
-            at = min([at, *(stream.late_at for stream in self._streams.values() if not stream.late)])
-        return at if self._ack_at is None else min(at, self._ack_at)
+        return self._heed_at if self._ack_at is None else min(self._heed_at, self._ack_at)
 
     def heed_time(self, now: float) -> None:
         """Ask streams for a sign of life, and leave those that owe one for others."""
-        if self.state is not State.OPEN:
+        if self.state is not State.OPEN or now < self._heed_at or not self._streams:
             return
-        for stream in self._streams.values():
+        streams = self._streams.values()
+        for stream in streams:
             if now >= stream.ping_at:
                 self._ask(stream, now)
             stream.late = stream.late or now >= stream.late_at
-        if any(not stream.late for stream in self._streams.values()):
-            for stream in self._streams.values():
+        self._rank()
+        # At the earliest: what comes meanwhile puts it off.
+        self._heed_at = min(stream.ping_at for stream in streams)
+        if len(streams) > 1:
+            self._heed_at = min([self._heed_at, *(stream.late_at for stream in streams if not stream.late)])
+        if not all(stream.late for stream in streams):
+            for stream in streams:
                 if stream.late and stream.spoken:
                     self._leave(stream)
 
     def _ask(self, stream: _Stream, now: float) -> None:
-        stream.asked_at = now
+        stream.asked_at = self._heed_at = now
         stream.ping_at = now + PING_AFTER_S
         if not any(isinstance(frame, Ping) for frame in stream.answers):  # or one that takes no bytes would gather them
             stream.pings[self._next_token] = now
@@ -409,7 +454,7 @@ class Link:
         if self._out[Channel.DATA].unsent() < BULK_BYTES:
             return False
         stream = self._streams[number]
-        return not stream.late and stream.usual_s < math.inf and number in self.ranking()[:MAX_STRIPES]
+        return not stream.late and stream.usual_s < math.inf and number in self._ranking[:MAX_STRIPES]
 
     def _ack_is_due(self, now: float) -> bool:
         return (
@@ -418,7 +463,7 @@ class Link:
             or (self._ack_at is not None and now >= self._ack_at)
         )
 
-    def _record(self, number: int, size: int, *, acknowledge: bool) -> bytes:
+    def _record(self, number: int, now: float, size: int, *, acknowledge: bool) -> bytes:
         """Return what fits into `size` bytes of all that is to be said over this stream."""
         record = bytearray()
 
@@ -441,16 +486,17 @@ class Link:
                 stream.spoken = True
             for channel in Channel:
                 while (room := size - len(record) - DATA_OVERHEAD_BYTES) > 0 and self._out[channel].unsent():
-                    add(self._give(stream, channel, room))
+                    add(self._give(stream, channel, room, now))
         elif self._takes_bulk(number) and (room := min(CHUNK_BYTES, size - len(record)) - DATA_OVERHEAD_BYTES) > 0:
-            add(self._give(stream, Channel.DATA, room))
+            add(self._give(stream, Channel.DATA, room, now))
         return bytes(record)
 
-    def _give(self, stream: _Stream, channel: Channel, size: int) -> Data | End:
+    def _give(self, stream: _Stream, channel: Channel, size: int, now: float) -> Data | End:
         """Return the frame of what comes next in a channel, which this stream has to carry."""
         outbox = self._out[channel]
         start, stop = outbox.take(size)
         stream.carry(channel, start, stop)
+        stream.load(stop - start, now)
         return End(start) if start == outbox.end else Data(channel, start, outbox.read(start, stop))
 
     # -- receiving
@@ -475,7 +521,10 @@ class Link:
         if self.state is not State.OPEN or stream is None:
             return []
         self._heard_at = stream.heard_at = now
-        stream.late = False
+        if stream.late:
+            stream.late = False
+            self._rank()
+            self._heed_at = now  # to leave others that are late
         if stream.ping_at > now:  # one that is due leaves all the same
             stream.ping_at = now + PING_AFTER_S
             if len(self._streams) > 1:
@@ -483,7 +532,7 @@ class Link:
         events: list[Event] = []
         try:
             for frame in decode_frames(plaintext):
-                events += self._handle(number, frame, now)
+                events += self._handle(number, stream, frame, now)
                 if self.state is not State.OPEN:
                     break  # nothing comes after a CLOSE or an ABORT
         except RemoteProtocolError:
@@ -491,13 +540,13 @@ class Link:
             raise
         return events
 
-    def _handle(self, number: int, frame: Frame, now: float) -> Iterator[Event]:
-        stream = self._streams[number]
+    def _handle(self, number: int, stream: _Stream, frame: Frame, now: float) -> list[Event]:
         match frame:
             case Data(channel, offset, payload):
-                yield from self._arrived(channel, offset, payload, now)
+                stream.load(len(payload), now)
+                return self._arrived(channel, offset, payload, now)
             case End(offset):
-                yield from self._end_arrived(offset, now)
+                return self._end_arrived(offset, now)
             case Ack(control, data):
                 self._peer_acknowledges(control, data)
             case Ping(token):
@@ -507,23 +556,21 @@ class Link:
             case Pong(token) if token in stream.pings:
                 seconds = now - stream.pings[token]
                 stream.pings = {other: at for other, at in stream.pings.items() if other > token}
-                self._measured(stream, seconds, now)
-                yield RoundTrip(seconds, number)
+                stream.measure(seconds, now)
+                self._rank()
+                # There is nothing to compare a lone stream with.
+                if len(stream.round_trips) < ROUND_TRIPS and len(self._streams) > 1:
+                    self._ask(stream, now)
+                return [RoundTrip(seconds, number)]
             case Close():
                 self._stop(State.CLOSED)
-                yield LinkClosed()
+                return [LinkClosed()]
             case Abort(code):
                 self._stop(State.ERROR)
-                yield LinkAborted(code)
+                return [LinkAborted(code)]
+        return []
 
-    def _measured(self, stream: _Stream, seconds: float, now: float) -> None:
-        stream.round_trips.append(seconds)
-        stream.usual_s = statistics.median(stream.round_trips)
-        # There is nothing to compare a lone stream with.
-        if len(stream.round_trips) < ROUND_TRIPS and len(self._streams) > 1:
-            self._ask(stream, now)
-
-    def _arrived(self, channel: Channel, offset: int, payload: bytes, now: float) -> Iterator[Event]:
+    def _arrived(self, channel: Channel, offset: int, payload: bytes, now: float) -> list[Event]:
         inbox, stop = self._in[channel], offset + len(payload)
         if channel is Channel.DATA and self._end is not None and stop > self._end:
             raise self._broken(AbortCode.OFFSET, "bytes of the program came after its end")
@@ -531,34 +578,35 @@ class Link:
         if stop <= inbox.received:
             # A replay of what has arrived: the sender missed our acknowledgement.
             self._owe_ack(len(payload), now)
-            return
+            return []
         fresh = inbox.put(offset, payload)
         if len(inbox.held) > MAX_PIECES:
             raise self._broken(AbortCode.LIMIT, f"more than {MAX_PIECES} pieces came before those in front of them")
-        if fresh and channel is Channel.CONTROL:
+        if not fresh:
+            return []
+        if channel is Channel.CONTROL:
             self._owe_ack(len(fresh), now)
-            yield ControlBytes(fresh)
-        elif fresh:
-            yield ProgramBytes(fresh)
-            yield from self._ended()
+            return [ControlBytes(fresh)]
+        return [ProgramBytes(fresh), *self._ended()]
 
-    def _end_arrived(self, offset: int, now: float) -> Iterator[Event]:
+    def _end_arrived(self, offset: int, now: float) -> list[Event]:
         inbox = self._in[Channel.DATA]
         if offset == self._end:
             self._owe_ack(1, now)
-            return
+            return []
         if self._end is not None or offset < inbox.top:
             expected = inbox.top if self._end is None else self._end
             raise self._broken(AbortCode.OFFSET, f"the data channel ends at byte {offset}, expected {expected}")
         self._require_asked_for(Channel.DATA, offset)
         self._end = offset
-        yield from self._ended()
+        return self._ended()
 
-    def _ended(self) -> Iterator[Event]:
+    def _ended(self) -> list[Event]:
         inbox = self._in[Channel.DATA]
-        if inbox.received == self._end:
-            inbox.received += 1
-            yield ProgramEnd()
+        if inbox.received != self._end:
+            return []
+        inbox.received += 1
+        return [ProgramEnd()]
 
     def _require_asked_for(self, channel: Channel, stop: int) -> None:
         """Check that a peer keeps to the window, be it with gaps: so much, and no more, may wait here to be taken."""
@@ -572,6 +620,8 @@ class Link:
             if offset > outbox.given:
                 what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.given}"
                 raise self._broken(AbortCode.OFFSET, f"the peer acknowledges {what}")
+            if offset <= outbox.acknowledged:
+                continue
             held = len(outbox.pending)
             outbox.acknowledge(offset)
             for stream in self._streams.values():

@@ -64,6 +64,12 @@ class Ticks:
     def stream_up(self, _party: int, _secure: SecureStream, *, dialled: bool) -> None:
         """Nothing to note."""
 
+    def stream_down(self, _party: int, _secure: SecureStream) -> None:
+        """Nothing to note."""
+
+    def link_raced(self, _party: int, streams: int) -> None:
+        """Nothing to note: this link has one stream."""
+
     def dial_failed(self, _party: int, failure: DialFailed) -> None:
         """Say it where a person may look."""
         print(f"dial failed: {failure.reason}", file=sys.stderr)

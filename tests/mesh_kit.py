@@ -7,7 +7,7 @@ import contextlib
 import functools
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -109,6 +109,7 @@ class Watcher:
         self.streams: dict[int, list[SecureStream]] = defaultdict(list)
         self.dialled: dict[int, list[bool]] = defaultdict(list)
         self.news: list[tuple[str, int]] = []
+        self.races: list[tuple[int, int]] = []
         self.downs: list[tuple[int, OnionMPCError]] = []
         self.failures: list[DialFailed] = []
         self.events: list[tuple[int, Event]] = []
@@ -132,6 +133,9 @@ class Watcher:
         self.dialled[party].append(dialled)
         self.changed.set()
 
+    def stream_down(self, party: int, secure: SecureStream) -> None:
+        pass
+
     def link_broken(self, party: int, reason: str) -> None:
         assert "stream" in reason
         self._told("broken", party)
@@ -143,6 +147,10 @@ class Watcher:
     def link_resumed(self, party: int, seconds: float) -> None:
         assert seconds >= 0
         self._told("resumed", party)
+
+    def link_raced(self, party: int, streams: int) -> None:
+        self.races.append((party, streams))
+        self.changed.set()
 
     def _told(self, what: str, party: int) -> None:
         self.news.append((what, party))
@@ -182,17 +190,48 @@ class Watcher:
 
 
 class Network(DirectNetwork):
-    """Local sockets that may be out of order for a while."""
+    """Local sockets that may be out of order for a while, and whose streams may take their time.
+
+    Attributes:
+        delays_s: how long a round trip over each stream takes that is dialled, the first one first; the last is for
+            all further ones too, and none is no time.
+    """
 
     def __init__(self, directory: Path, onion: Onion, level: Level = Level.STANDARD) -> None:
         super().__init__(directory, onion, level)
         self.out = False
         self.back = asyncio.Event()
+        self.delays_s: list[float] = []
+        self.dials = 0
+        self._lines: set[asyncio.Task[None]] = set()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for line in self._lines:
+            line.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
+        await super().__aexit__(kind, error, traceback)
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         if self.out:
             raise PeerUnreachable("the network is out")
-        return await super().dial(onion, timeout_s)
+        number = min(self.dials, len(self.delays_s) - 1)
+        self.dials += 1
+        stream = await super().dial(onion, timeout_s)
+        if number < 0:
+            return stream
+        late = asyncio.StreamReader()
+        self._lines.add(asyncio.create_task(self._delay(number, stream.reader, late)))
+        return Stream(late, stream.writer)
+
+    async def _delay(self, number: int, reader: asyncio.StreamReader, late: asyncio.StreamReader) -> None:
+        """Hand on what comes, some time later: that is in every round trip, whichever side measures it."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(2**16):
+                loop.call_later(self.delays_s[number], late.feed_data, chunk)
+        loop.call_later(self.delays_s[number], late.feed_eof)
 
     async def restored(self) -> None:
         await self.back.wait()
@@ -256,10 +295,12 @@ class Party:
         with contextlib.suppress(OnionMPCError):
             await self.watcher.up[peer].run()
 
-    async def cut(self, peer: int) -> None:
-        """Cut all streams of a link."""
-        for secure in self.watcher.streams[peer]:
-            await secure.close()
+    async def cut(self, peer: int, which: Sequence[int] | None = None) -> None:
+        """Cut all streams of a link, or some, by their place among those that are open, the latest first."""
+        streams = [secure for secure in self.watcher.streams[peer] if not secure.stream.writer.transport.is_closing()]
+        for number, secure in enumerate(reversed(streams)):
+            if which is None or number in which:
+                await secure.close()
 
 
 @contextlib.asynccontextmanager
@@ -274,12 +315,27 @@ async def meshed(directory: Path, count: int, **settings: Any) -> AsyncIterator[
         yield parties
 
 
+def widen(parties: Iterable[Party], circuits: int) -> None:
+    """Race all links of these parties."""
+    for party in parties:
+        for peer in party.watcher.up:
+            party.mesh.widen(peer, circuits)
+
+
 def stall(party: Party, peer: int) -> None:
     """Let a party's streams bring nothing any more: bytes are accepted, and not delivered."""
     for secure in party.watcher.streams[peer]:
         transport: Any = secure.stream.writer.transport
         if not transport.is_closing():
             transport.pause_reading()
+
+
+def resume(party: Party, peer: int) -> None:
+    """Let streams that were stalled deliver again."""
+    for secure in party.watcher.streams[peer]:
+        transport: Any = secure.stream.writer.transport
+        if not transport.is_closing():
+            transport.resume_reading()
 
 
 async def until_resumed(*parties: Party, times: int = 1) -> None:

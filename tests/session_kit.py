@@ -332,6 +332,9 @@ class Hostile:
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
         pass
 
+    def stream_down(self, party: int, secure: SecureStream) -> None:
+        pass
+
     def link_broken(self, party: int, reason: str) -> None:
         pass
 
@@ -339,6 +342,9 @@ class Hostile:
         pass
 
     def link_resumed(self, party: int, seconds: float) -> None:
+        pass
+
+    def link_raced(self, party: int, streams: int) -> None:
         pass
 
     def link_event(self, party: int, event: LinkEvent) -> None:

@@ -20,19 +20,22 @@ from mesh_kit import (  # noqa: F401 (fixtures)
     knock,
     meshed,
     private_directory,
+    resume,
     say,
     stall,
     still_flows,
     until_resumed,
+    widen,
     without_delay,
 )
 
 from onionmpc.errors import LinkExpired, RemoteProtocolError
 from onionmpc.identity import Onion
-from onionmpc.mesh import clock, mesh, pace, runner, upkeep
+from onionmpc.mesh import clock, mesh, pace, upkeep
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, DialTimes, Pace, Visits
+from onionmpc.mesh.runner import EXTRA_STREAMS
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
 from onionmpc.wire.handshake import Answer, link_id
@@ -61,11 +64,14 @@ async def test_a_link_whose_stream_breaks_comes_back_and_the_others_do_not_notic
         assert middle.watcher.dialled[0] == [False, False]
 
 
+@pytest.mark.parametrize("circuits", [1, 3])
 @pytest.mark.parametrize("seed", range(3))
 @in_a_loop
-async def test_no_byte_is_lost_or_doubled_whatever_is_cut(directory: Path, seed: int) -> None:
+async def test_no_byte_is_lost_or_doubled_whatever_is_cut(directory: Path, seed: int, circuits: int) -> None:
     choose = random.Random(seed)
     async with meshed(directory, 3) as parties:
+        if circuits > 1:
+            widen(parties, circuits)
         payload = {party.number: choose.randbytes(2**20) for party in parties}
 
         async def send(party: Party, peer: int) -> None:
@@ -77,7 +83,7 @@ async def test_no_byte_is_lost_or_doubled_whatever_is_cut(directory: Path, seed:
         async def cut() -> None:
             for _ in range(30):
                 party = choose.choice(parties)
-                await party.cut(choose.choice(party.mesh.peers))
+                await party.cut(choose.choice(party.mesh.peers), choose.sample(range(circuits), circuits // 2 + 1))
                 await asyncio.sleep(choose.random() / 50)
 
         async with asyncio.TaskGroup() as tasks:
@@ -174,9 +180,8 @@ async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(
             party.network.out = True
             stall(party, peer)
         await low.watcher.until(lambda: low.watcher.news.count(("quiet", 1)) >= 3)
-        for secure in (*low.watcher.streams[1], *high.watcher.streams[0]):
-            transport: Any = secure.stream.writer.transport
-            transport.resume_reading()
+        for party, peer in ((low, 1), (high, 0)):
+            resume(party, peer)
         await until_resumed(low, high)
         await still_flows(low, high)
         assert low.watcher.dialled[1] == [True]
@@ -186,14 +191,15 @@ async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(
 async def test_a_link_has_no_more_streams_than_it_may(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
         streams = []
-        for token in range(2 * runner.MAX_STREAMS):
+        most = 1 + EXTRA_STREAMS
+        for token in range(2 * most):
             _, secure = await knock(directory, party.identity, **RESUME)
             streams.append(secure)
             await say(secure, Ping(token))
             await party.watcher.until(lambda token=token: len(party.watcher.streams[0]) == token + 1)
-        for surplus in party.watcher.streams[0][: -runner.MAX_STREAMS]:
+        for surplus in party.watcher.streams[0][:-most]:
             await until_closed(surplus)
-        assert party.watcher.up[0].streams == runner.MAX_STREAMS
+        assert party.watcher.up[0].streams == most
         for secure in streams:
             await secure.close()
 

@@ -28,7 +28,7 @@ from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.mesh.upkeep import Upkeep
+from onionmpc.mesh.upkeep import SPARE_DIALS_AT_ONCE, Upkeep
 from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode, Ping, encode_frame
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
@@ -82,6 +82,7 @@ class Mesh:
         self._links: dict[int, MeshLink] = {}
         self._room = Room()
         self._times = DialTimes()
+        self._spare_dials = asyncio.Semaphore(SPARE_DIALS_AT_ONCE)
         self._patience_s = patience_s
         self._padding_rate = padding_rate
         self._tasks: asyncio.TaskGroup | None = None
@@ -102,6 +103,10 @@ class Mesh:
     def peers(self) -> list[int]:
         """The numbers of all other parties."""
         return [number for number in range(len(self.roster)) if number != self.own_number]
+
+    def widen(self, number: int, circuits: int) -> None:
+        """Race a party's link over so many circuits, more than 1; once, when both have said how many they allow."""
+        self._links[number].upkeep.widen(circuits)
 
     async def run(self, timeout_s: float) -> None:
         """Dial every higher party, side by side, and keep all links up; never ends by itself.
@@ -175,8 +180,7 @@ class Mesh:
             link.runner.abort(AbortCode.LIMIT)
             link.runner.fail(RemoteProtocolError(f"it came back more than {ACCEPTED_PER_HOUR} times within an hour"))
             return
-        self._observer.stream_up(number, visitor, dialled=False)
-        await link.runner.carry(visitor, hello.offsets)
+        await self._carry(number, link.runner, visitor, hello.offsets, dialled=False)
 
     def _may_resume(self, number: int, link: MeshLink | None, hello: Hello) -> bool:
         if link is None:
@@ -240,10 +244,18 @@ class Mesh:
         self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
     ) -> None:
         self._times.add(secure.dialled_in_s)
-        self._observer.stream_up(number, secure, dialled=True)
-        self._running().create_task(runner.carry(secure, peer_offsets))
+        self._running().create_task(self._carry(number, runner, secure, peer_offsets, dialled=True))
 
     # -- links
+
+    async def _carry(
+        self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int], *, dialled: bool
+    ) -> None:
+        self._observer.stream_up(number, secure, dialled=dialled)
+        try:
+            await runner.carry(secure, peer_offsets)
+        finally:
+            self._observer.stream_down(number, secure)
 
     def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
         runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room, rate=self._padding_rate)
@@ -255,6 +267,7 @@ class Mesh:
             lambda attempt: self._dial_again(number, id_, runner, attempt),
             lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
             self._times,
+            self._spare_dials,
             goes_first=goes_first,
             patience_s=self._patience_s,
         )

@@ -26,6 +26,12 @@ class Observer(Protocol):
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
         """A link got a stream, its first or a further one, whose other end is authenticated."""
 
+    def stream_down(self, party: int, secure: SecureStream) -> None:
+        """A link has lost a stream that was told of."""
+
+    def link_raced(self, party: int, streams: int) -> None:
+        """So many streams of a link were compared, and what is urgent goes over the fastest."""
+
     def link_event(self, party: int, event: Event) -> None:
         """Something arrived."""
 

@@ -34,10 +34,10 @@ class Pace:
         self._every_s = every_s
         self._spent_until = 0.0
 
-    def step(self, now: float) -> float:
-        """Take a step; return for how many seconds to wait before it."""
+    def step(self, now: float, *, leaving: int = 0) -> float:
+        """Take a step; return for how many seconds to wait before it, if so many are to be left to go at once."""
         self._spent_until = max(self._spent_until, now) + self._every_s
-        return max(0.0, self._spent_until - now - self._room_s)
+        return max(0.0, self._spent_until - now - self._room_s + leaving * self._every_s)
 
 
 class DialTimes:

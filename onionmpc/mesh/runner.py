@@ -22,8 +22,9 @@ from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
 LAST_WORDS_S = 2.0
 # An alarm that is due already, since a stream takes no more bytes, rings no sooner than this.
 ALARM_FLOOR_S = 0.01
-# Each is a circuit that our tor keeps up; one in use, one that is doubted and one that came meanwhile.
-MAX_STREAMS = 3
+# Each stream is a circuit that our tor keeps up. Beside those that were agreed: one that is doubted, and one that came
+# meanwhile.
+EXTRA_STREAMS = 2
 
 OnEvent = Callable[[Event], None]
 
@@ -68,23 +69,29 @@ class LinkRunner:
 
     Attributes:
         wanting: set while no stream brings anything, and the link is not over.
+        kept: how many streams it is to have.
+        lacking: set while it has fewer, and is not over.
+        max_streams: how many it may have for a while.
         break_reason: how the last stream ended.
         round_trip_s: of what is urgent, in seconds, as far as it is known.
     """
 
     def __init__(self, on_event: OnEvent, room: Room | None = None, *, rate: int = 0) -> None:
         self.wanting = asyncio.Event()
+        self.lacking = asyncio.Event()
+        self.kept = 1
+        self.max_streams = 1 if rate else 1 + EXTRA_STREAMS
         self.break_reason = "the stream was closed"
         self.round_trip_s: float | None = None
         self._room = room or Room()
         self.link = Link(budget=self._room.budget)
         self._on_event = on_event
         self._rate = rate
-        self._max_streams = 1 if rate else MAX_STREAMS
         self._alone = False
         self._failure: OnionMPCError | None = None
         self._over = asyncio.Event()
         self._content = asyncio.Event()
+        self._measured = asyncio.Event()
         self._carriers: dict[int, _Carrier] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -95,8 +102,8 @@ class LinkRunner:
 
     @property
     def streams(self) -> int:
-        """How many streams it has."""
-        return len(self._carriers)
+        """How many streams it has, besides those that are being closed."""
+        return sum(not carrier.ended.is_set() for carrier in self._carriers.values())
 
     @property
     def silent_s(self) -> float:
@@ -114,7 +121,8 @@ class LinkRunner:
                 return
             self.link.attach(number, time.monotonic(), peer_offsets=peer_offsets)
             self._carriers[number] = carrier
-            for surplus in list(self._carriers)[: -self._max_streams]:
+            # The new one brought something just now. Those that have not for long may be dead without our knowing.
+            for surplus in self.link.quietest_first()[: -self.max_streams]:
                 self._carriers[surplus].ended.set()
             self._assess()
             await self._move(number, carrier)
@@ -157,6 +165,22 @@ class LinkRunner:
     async def contentment(self) -> None:
         """Wait until a stream brings something, or the link is over."""
         await self._content.wait()
+
+    def keep(self, streams: int) -> None:
+        """Say how many streams there are to be from now on."""
+        self.kept = streams
+        self._assess()
+
+    async def compare(self, streams: int) -> None:
+        """Wait until it is known of so many streams how fast they are."""
+        while self.link.compared() < streams:
+            self._measured.clear()
+            await self._measured.wait()
+
+    def let_go(self) -> None:
+        """Close the slowest stream, if there are more than are kept."""
+        if self.streams > self.kept:
+            self._carriers[self.link.ranking()[-1]].ended.set()
 
     def doubt(self) -> None:
         """Doubt all streams: our machine was asleep, or the way to the others was lost."""
@@ -289,6 +313,10 @@ class LinkRunner:
         if isinstance(event, RoundTrip):
             best = self.link.best
             self.round_trip_s = self.round_trip_s if best is None else self.link.round_trip_s(best)
+            self._measured.set()
+            # Another one comes in its place. All may slow down at once: they go one after the other.
+            if 1 < self.kept <= self.streams and (slowed := self.link.slowed()):
+                self._carriers[slowed[0]].ended.set()
         self._on_event(event)
 
     async def _write(self, number: int, carrier: _Carrier) -> None:
@@ -303,11 +331,12 @@ class LinkRunner:
             carrier.wake.clear()
             if record := self.link.transmit(number, time.monotonic()):
                 await carrier.secure.send([record])
-            elif self.link.state is not State.OPEN:
+            if self.link.wants(number):
+                continue
+            if self.link.state is not State.OPEN:
                 return
-            else:
-                self._wake_in_time()
-                await carrier.wake.wait()
+            self._wake_in_time()
+            await carrier.wake.wait()
 
     async def _send_at_rate(self, number: int, carrier: _Carrier) -> None:
         """Send a record at each tick and at no other time."""
@@ -358,6 +387,10 @@ class LinkRunner:
 
     def _assess(self) -> None:
         """Say whether a stream is wanted."""
+        if self.alive and self.streams < self.kept:
+            self.lacking.set()
+        else:
+            self.lacking.clear()
         if self.alive and self.link.suspicious(time.monotonic()):
             self._content.clear()
             self.wanting.set()

@@ -1,13 +1,15 @@
-"""Keeps one link on streams: dials when none brings anything, until one does or patience ends.
+"""Keeps one link on streams: races it once, and dials when none brings anything, until one does or patience ends.
 
 Knows whose turn it is, backoff, and how long a peer may be away. Does not know what the link carries, nor who it leads
-to. Rules: docs/PROTOCOL.md section 3.
+to, nor which stream is the fastest. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,16 +17,26 @@ from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, 
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import DialTimes, Pace
 from onionmpc.mesh.redial import DialFailed, backoff_s
-from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.runner import EXTRA_STREAMS, LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.text import duration
 from onionmpc.wire.handshake import Answer, Reply
+from onionmpc.wire.link import MAX_STRIPES
 
 # The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
 GRACE_S = 5.0
 QUIET_EVERY_S = 15.0
 # tor builds no more than 32 circuits of clients at once, for all links together.
 DIALS_AT_ONCE = 3
+# Of all links together, for streams that are not the only one: each takes a circuit to an introduction point and one to
+# a rendezvous point.
+SPARE_DIALS_AT_ONCE = 12
+# A dial and five round trips, most often; what comes later is as good, and no longer waited for.
+RACE_S = 15.0
+# When each stream goes that was raced and is not kept: apart, and not when the race ends.
+LET_GO_AFTER_S = (10.0, 60.0)
+# Dials that a link keeps for when no stream brings anything.
+DIALS_LEFT = 15
 
 Redial = Callable[[int], Awaitable[tuple[Reply, SecureStream]]]
 Carry = Callable[[SecureStream, tuple[int, int]], None]
@@ -39,6 +51,7 @@ class Upkeep:
         redial: dials the peer to resume this link; told which attempt of this outage it is, from 1.
         carry: takes a stream that the peer accepted, with how much of each channel has arrived there.
         times: of the dials of all links.
+        spare_dials: room for those dials of all links that are for a further stream.
         goes_first: whether it is we who dial as soon as a stream breaks.
         patience_s: how long the peer may be away.
     """
@@ -51,6 +64,7 @@ class Upkeep:
         redial: Redial,
         carry: Carry,
         times: DialTimes,
+        spare_dials: asyncio.Semaphore,
         *,
         goes_first: bool,
         patience_s: float,
@@ -61,16 +75,26 @@ class Upkeep:
         self._redial = redial
         self._carry = carry
         self._times = times
+        self._spare_dials = spare_dials
         self._goes_first = goes_first
         self._patience_s = patience_s
         self._pace = Pace()
         self._tasks = asyncio.TaskGroup()
         self._dialling: asyncio.Task[None] | None = None
         self._hurried = False
+        self._circuits = 1
+        self._widened = asyncio.Event()
+
+    def widen(self, circuits: int) -> None:
+        """Race the link over so many streams, now that this is agreed, and keep the fastest; once, and more than 1."""
+        self._circuits = circuits
+        self._runner.max_streams = circuits + EXTRA_STREAMS
+        self._widened.set()
 
     async def run(self) -> None:
         """Bring the link back each time that no stream brings anything, until it is over."""
         async with self._tasks:
+            self._tasks.create_task(self._race())
             while self._runner.alive:
                 await self._runner.wanting.wait()
                 lost_at = time.monotonic() - self._runner.silent_s
@@ -82,6 +106,7 @@ class Upkeep:
                 self._hurried = False
                 if self._runner.alive:
                     self._observer.link_resumed(self._party, time.monotonic() - lost_at)
+                    self._let_go_of_surplus()  # of streams that were doubted, some may be back beside the new one
 
     def hurry(self) -> None:
         """Dial now, whoever's turn it is: the peer cannot know that our way to it is back."""
@@ -98,6 +123,45 @@ class Upkeep:
         if self._dialling is not None:
             self._dialling.cancel()
             self._dialling = None
+
+    async def _race(self) -> None:
+        """Once agreed, have as many streams at once as are raced, and from then on as many as are kept."""
+        await self._widened.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RACE_S):
+                if self._goes_first:
+                    await asyncio.gather(*(self._dial_spare() for _ in range(self._circuits - 1)))
+                await self._runner.compare(self._circuits)
+        self._observer.link_raced(self._party, self._runner.link.compared())
+        if self._goes_first:
+            self._runner.keep(min(self._circuits, MAX_STRIPES))
+            self._let_go_of_surplus()
+            await self._replace()
+
+    def _let_go_of_surplus(self) -> None:
+        if self._runner.kept > 1:
+            for _ in range(self._runner.streams - self._runner.kept):
+                self._tasks.create_task(self._let_go())
+
+    async def _let_go(self) -> None:
+        await asyncio.sleep(random.SystemRandom().uniform(*LET_GO_AFTER_S))
+        self._runner.let_go()
+
+    async def _replace(self) -> None:
+        """Dial one stream for each that is lost, one after the other; never again as many as for a race."""
+        failures = 0
+        while True:
+            await self._runner.lacking.wait()
+            await self._runner.contentment()  # while nothing comes, the stream to dial is another's business
+            failures = failures + 1 if await self._dial_spare() else 0
+            # What was dialled is carried from the next turn of the loop on.
+            await asyncio.sleep(backoff_s(failures) if failures else 0.0)
+
+    async def _dial_spare(self) -> str:
+        """Dial a further stream; return why that failed, or the empty string."""
+        await asyncio.sleep(self._pace.step(time.monotonic(), leaving=DIALS_LEFT))
+        async with self._spare_dials:
+            return await self._dial_once(1)
 
     async def _until_back(self, lost_at: float) -> None:
         """Wait until a stream brings something, or patience ends the link."""

@@ -343,6 +343,12 @@ class Computation:
         else:
             peer.unnamed += 1
 
+    def stream_down(self, party: int, secure: SecureStream) -> None:
+        """Nothing to do."""
+
+    def link_raced(self, party: int, streams: int) -> None:
+        """Nothing to do: no link is raced yet."""
+
     def link_broken(self, party: int, reason: str) -> None:
         """Show that a link has no stream."""
         self._person.tell(LinkBroken(party, reason))

@@ -21,6 +21,7 @@ from onionmpc.session.agreement import (
     Own,
     check_equal,
     check_floors,
+    circuits_of_link,
     roster_fingerprint,
     session_id,
 )
@@ -79,7 +80,7 @@ def test_session_id_is_the_digest_of_the_standing_text() -> None:
 
 
 def test_session_id_known_answer() -> None:
-    assert session_id(AGREEMENT).hex() == "d9355cbf132958153fa551f5d4eb647e5f7fdad417ed5132406cef239d77a215"
+    assert session_id(AGREEMENT).hex() == "4b56f435fe1e19b8add7a592f4c74b8489a793d17fa22803ce7c7c986d6cdba7"
 
 
 @pytest.mark.parametrize("field", FIELD_NAMES)
@@ -100,6 +101,25 @@ def test_a_floor_is_kept_by_both_sides_and_told_with_both_levels(floor: Level, l
             check_floors(*pair, here=names[0], there=names[1])
         sentence = f"party 2 takes part at circuit length {level.value}, and party 0 accepts no less than {floor.value}"
         assert caught.value.message == sentence
+
+
+@pytest.mark.parametrize(
+    ("agreed", "limits", "padding_rate", "raced"),
+    [(3, (3, 3), 0, 3), (3, (3, 1), 0, 1), (8, (3, 8), 0, 3), (8, (8, 8), 0, 8), (2, (8, 8), 0, 2), (8, (8, 8), 1, 1)],
+)
+def test_a_link_has_as_many_circuits_as_were_agreed_and_both_parties_allow(
+    agreed: int, limits: tuple[int, int], padding_rate: int, raced: int
+) -> None:
+    common = change(COMMON, circuits=agreed, padding_rate=padding_rate)
+    one, other = (Own(max_circuits=limit) for limit in limits)
+    assert circuits_of_link(common, one, other) == circuits_of_link(common, other, one) == raced
+
+
+@pytest.mark.parametrize("circuits", [0, 9])
+def test_no_party_takes_a_number_of_circuits_that_may_not_be(circuits: int) -> None:
+    for value in (change(COMMON, circuits=circuits), Own(max_circuits=circuits)):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
 
 def test_another_nonce_or_own_field_or_order_is_another_session() -> None:

@@ -103,6 +103,20 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
     assert f"2  {addresses[2]}  circuits standard (you)" in lines
 
 
+def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allows_fewer() -> None:
+    def lines(padding_rate: int, circuits: int, *limits: int) -> str:
+        common = replace(PADDED.common, padding_rate=padding_rate, circuits=circuits)
+        owns = tuple(Own(max_circuits=limit) for limit in limits)
+        return "\n".join(agreement_lines(replace(PADDED, common=common, own=owns), 0, 0, by_invite=False))
+
+    several = lines(0, 3, 3, 8, 1)
+    assert "  circuits     each link is raced over 3, where both its parties allow that many" in several
+    assert several.count("a link at most") == 1
+    assert f"2  {PADDED.common.addresses[2]}  circuits standard, 1 a link at most" in several
+    assert "raced" not in lines(0, 1, 3, 3, 3)
+    assert "a link" not in lines(10, 3, 1, 1, 1).replace("on each link", "")
+
+
 def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
     assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]
@@ -111,32 +125,35 @@ def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture
 def test_a_link_is_told_once_and_a_peers_word_is_called_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
     display = TextDisplay(ANSWERS)
     for event in (
-        LinkMeasured(1, None, None, 0.3),
-        LinkMeasured(1, 4, None, 0.3),
-        LinkMeasured(1, 4, 5, 0.3),
+        LinkMeasured(1, None, None, 0.3, 1),
+        LinkMeasured(1, 4, None, 0.3, 1),
+        LinkMeasured(1, 4, 5, 0.3, 1),
         # A tor that does not show its circuits.
-        LinkMeasured(2, None, 3, 0.2),
+        LinkMeasured(2, None, 3, 0.2, 1),
+        LinkMeasured(1, 4, 5, 0.1, 3),
     ):
         display.tell(event)
-    assert shown(capsys) == ["link to party 1: own side: 4 relays, party 1 claims 5 on its side, round trip 300 ms"]
+    words = "link to party 1: own side: 4 relays, party 1 claims 5 on its side, round trip"
+    assert shown(capsys) == [f"{words} 300 ms", f"{words} 100 ms, the fastest of 3"]
 
 
 def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     own = (Own(Level.LONG), Own(Level.SHORT, Level.LONG), Own())
-    links = {1: LinkSummary(4, 1, 0.25, 2, 3.5), 2: LinkSummary(None, None, None, 0, 0.0)}
+    links = {1: LinkSummary(4, 1, 0.25, 2, 2, 3.5), 2: LinkSummary(None, None, None, 1, 0, 0.0)}
     result = Result(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
     TextDisplay(ANSWERS).ended(result)
     assert shown(capsys) == [
         "done: connected in 1.0 s, agreed in 2.0 s, computed in 3.0 s",
-        "  link to party 1: own side: 4 relays, party 1 claims 1 on its side, round trip 250 ms",
+        "  link to party 1: own side: 4 relays, party 1 claims 1 on its side, round trip 250 ms, the fastest of 2",
         "  link to party 2: own side not measured",
     ]
     data = summary_data(result)
-    assert data["parties"][1] == {"circuit_length": "short", "min_circuit_length": "long"}
+    assert data["parties"][1] == {"circuit_length": "short", "min_circuit_length": "long", "max_circuits": 3}
     assert data["links"]["1"] == {
         "own_relays": 4,
         "claimed_relays": 1,
         "round_trip_s": 0.25,
+        "raced": 2,
         "gaps": 2,
         "gap_s": 3.5,
     }

@@ -386,6 +386,15 @@ def test_a_padding_rate_that_is_none(refused: Refused, rate: str) -> None:
     assert "Invalid value for '--padding'" in refused(*HOST, f"--padding={rate}")
 
 
+@pytest.mark.parametrize("circuits", ["0", "9", "many", ""])
+def test_a_number_of_circuits_that_is_none(refused: Refused, circuits: str) -> None:
+    assert "Invalid value for '--circuits'" in refused(*HOST, f"--circuits={circuits}")
+
+
+def test_a_padded_link_has_one_circuit(refused: Refused) -> None:
+    assert "a padded link has one circuit" in refused(*HOST, "--circuits=2", "--padding=10")
+
+
 # --- Who answers, and in what form -------------------------------------------------------------------------------
 
 

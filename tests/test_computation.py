@@ -455,7 +455,7 @@ def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
         ("numpy", None, ("numpy's major version differs", "2 at", "none at")),
         ("allowed_types", ("a.B",), ("allowed types differs", "() at", "(a.B) at")),
         ("padding_rate", 5, ("padding rate differs", "0 at", "5 at")),
-        ("circuits", 2, ("circuits per link differs", "1 at", "2 at")),
+        ("circuits", 2, ("circuits per link differs", "3 at", "2 at")),
         ("receipt", True, ("receipt differs", "False at", "True at")),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -488,6 +488,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
     "catalogue": lambda _folder, plan: replace(plan, program=None),
     "threshold": lambda _folder, plan: replace(plan, threshold=0, allow_no_privacy=True),
     "padding": lambda _folder, plan: replace(plan, padding=5),
+    "circuits": lambda _folder, plan: replace(plan, circuits=5),
 }
 
 
@@ -503,6 +504,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
         ("catalogue", "the host runs script, which is not in the catalogue here"),
         ("threshold", "threshold differs: 0 at party {joiner}, 1 at party {host}"),
         ("padding", "padding rate differs: 5 at party {joiner}, 0 at party {host}"),
+        ("circuits", "circuits per link differs: 5 at party {joiner}, 3 at party {host}"),
     ],
 )
 @pytest.mark.parametrize(("host", "joiner"), [(0, 2), (1, 0)])

@@ -117,9 +117,8 @@ class TextDisplay:
                     self._status.going_on("connecting to the other parties", f"{connected} of {peers}")
                 else:
                     self._status.going_on("comparing what to run")
-            case LinkMeasured(party, own_relays, claimed_relays, round_trip_s) if claimed_relays and own_relays:
-                # Once for each stream: when all is known of it.
-                words = describe_link(party, own_relays, claimed_relays, round_trip_s)
+            case LinkMeasured(party, own_relays, claimed_relays, round_trip_s, raced) if claimed_relays and own_relays:
+                words = describe_link(party, own_relays, claimed_relays, round_trip_s, raced)
                 self._status.line(f"link to party {party}: {words}")
             case LinkBroken(party, reason):
                 self._status.line(f"link to party {party} broke: {printable(reason)}; dialling again")
@@ -158,7 +157,7 @@ class TextDisplay:
             f"computed in {duration(result.run_s)}"
         )
         for number, link in result.links.items():
-            words = describe_link(number, link.own_relays, link.claimed_relays, link.round_trip_s)
+            words = describe_link(number, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
             self._status.line(f"  link to party {number}: {words}")
 
     def failed(self, _error: OnionMPCError) -> None:
@@ -253,6 +252,7 @@ class JsonDisplay:
                 "threshold": agreement.common.threshold,
                 "program": agreement.common.program,
                 "padding_rate": agreement.common.padding_rate,
+                "circuits": agreement.common.circuits,
             },
         )
         return self._answers.yes

@@ -194,6 +194,8 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     _check_consent(options)
     if options.json_file is not None and not os.access(options.json_file.parent, os.W_OK):
         raise UsageError(f"cannot write {options.json_file}", hint="--json needs a file in a directory of yours")
+    if options.padding and (options.circuits or 1) > 1:
+        raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
     check_program_arguments(private)
     check_program_arguments(options.public)
     found: Program | None = None if program is None else find_program(program)
@@ -225,6 +227,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         min_circuit_length=options.min_circuit_length,
         verbose=options.verbose,
         padding=options.padding,
+        circuits=options.circuits,
     )
 
 

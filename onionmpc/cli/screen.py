@@ -41,6 +41,8 @@ def agreement_lines(
         words = f"{number}  {address}  circuits {own.circuit_length.value}"
         if own.min_circuit_length is not Level.STANDARD:
             words += f", accepts {own.min_circuit_length.value}"
+        if own.max_circuits < common.circuits and not common.padding_rate:
+            words += f", {own.max_circuits} a link at most"
         if own.circuit_length is Level.SHORT:
             words += ", its IP address is SHOWN to all others"
         yield _line("", words + you)
@@ -53,6 +55,9 @@ def agreement_lines(
         each_way = (parties - 1) * common.padding_rate * CELL_BYTES / 1000
         what = f"{common.padding_rate} records of {FILLED_RECORD_BYTES} bytes a second on each link, both ways"
         yield _line("padding", f"{what}; {each_way:.1f} kB/s out and as much in")
+    elif common.circuits > 1:
+        what = f"each link is raced over {common.circuits}, where both its parties allow that many"
+        yield _line("circuits", f"{what}; what is urgent goes over the fastest")
     if takes:
         yield _line("takes", takes)
     yield _line("session", f"{session_id(agreement).hex()[:16]}…")

@@ -16,7 +16,11 @@ def summary_data(result: Result) -> dict[str, Any]:
         "session": result.session.hex(),
         "own_number": result.own_number,
         "parties": [
-            {"circuit_length": own.circuit_length.value, "min_circuit_length": own.min_circuit_length.value}
+            {
+                "circuit_length": own.circuit_length.value,
+                "min_circuit_length": own.min_circuit_length.value,
+                "max_circuits": own.max_circuits,
+            }
             for own in result.own
         ],
         "links": {
@@ -24,6 +28,7 @@ def summary_data(result: Result) -> dict[str, Any]:
                 "own_relays": link.own_relays,
                 "claimed_relays": link.claimed_relays,
                 "round_trip_s": link.round_trip_s,
+                "raced": link.raced,
                 "gaps": link.gaps,
                 "gap_s": link.gap_s,
             }
@@ -36,13 +41,13 @@ def summary_data(result: Result) -> dict[str, Any]:
 
 
 def describe_link(
-    party: int | str, own_relays: int | None, claimed_relays: int | None, round_trip_s: float | None
+    party: int | str, own_relays: int | None, claimed_relays: int | None, round_trip_s: float | None, raced: int = 1
 ) -> str:
     """Say what is known of a link.
 
     Args:
         party: the peer's number.
-        own_relays, claimed_relays, round_trip_s: see `LinkMeasured`.
+        own_relays, claimed_relays, round_trip_s, raced: see `LinkMeasured`.
     """
     relays = "1 relay" if own_relays == 1 else f"{own_relays} relays"
     words = ["own side not measured" if own_relays is None else f"own side: {relays}"]
@@ -50,4 +55,6 @@ def describe_link(
         words.append(f"party {party} claims {claimed_relays} on its side")
     if round_trip_s is not None:
         words.append(f"round trip {round_trip_s * 1000:.0f} ms")
+    if raced > 1:
+        words.append(f"the fastest of {raced}")
     return ", ".join(words)

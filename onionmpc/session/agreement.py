@@ -22,6 +22,9 @@ ROSTER_LABEL = b"onionmpc/1 roster"
 FINGERPRINT_BYTES = 10
 # 5 ms between two records: less than relays and the way take, and what a small machine still keeps up with.
 MAX_PADDING_RATE = 200
+# Over how many circuits a link is raced, and over how many at most: each is a draw of relays (docs/THREATS.md).
+DEFAULT_CIRCUITS = 3
+MAX_CIRCUITS = 8
 
 # How a person reads each common field.
 FIELD_NAMES = {
@@ -42,6 +45,9 @@ FIELD_NAMES = {
 }
 
 
+Circuits = Annotated[int, msgspec.Meta(ge=1, le=MAX_CIRCUITS)]
+
+
 class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What must be equal at all parties.
 
@@ -53,6 +59,7 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         numpy: major version, None if it is not there.
         padding_rate: records a second on each link, each way; 0 without padding. A host's is checked as it comes, since
             a joiner obeys it before its person has seen it.
+        circuits: over how many each link is raced, as far as both of its parties allow it.
     """
 
     protocol: int
@@ -67,7 +74,7 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numpy: int | None
     allowed_types: tuple[str, ...] = ()
     padding_rate: Annotated[int, msgspec.Meta(ge=0, le=MAX_PADDING_RATE)] = 0
-    circuits: int = 1
+    circuits: Circuits = DEFAULT_CIRCUITS
     receipt: bool = False
 
 
@@ -77,10 +84,12 @@ class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         circuit_length: its level.
         min_circuit_length: its floor: the lowest level that it accepts of others.
+        max_circuits: the most that it dials, or accepts, for one link.
     """
 
     circuit_length: Level = Level.STANDARD
     min_circuit_length: Level = Level.STANDARD
+    max_circuits: Circuits = DEFAULT_CIRCUITS
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +116,13 @@ def roster_fingerprint(addresses: Sequence[str]) -> str:
     digest = hashlib.sha256(ROSTER_LABEL + "\n".join(addresses).encode()).digest()[:FINGERPRINT_BYTES]
     text = base64.b32encode(digest).decode().lower()
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
+
+
+def circuits_of_link(common: Common, one: Own, other: Own) -> int:
+    """Return over how many circuits the link of two parties is raced; 1 is no race."""
+    if common.padding_rate:
+        return 1  # a padded stream is as busy as it ever is: a second one would show, and gain nothing
+    return min(common.circuits, one.max_circuits, other.max_circuits)
 
 
 def check_equal(ours: Common, theirs: Common, *, here: str, there: str) -> None:

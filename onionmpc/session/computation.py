@@ -31,7 +31,15 @@ from onionmpc.program.hello import HelloGate, hello_bytes
 from onionmpc.program.launch import start_program
 from onionmpc.program.pump import Pump
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.agreement import Agreement, Common, Own, check_equal, check_floors, session_id
+from onionmpc.session.agreement import (
+    Agreement,
+    Common,
+    Own,
+    check_equal,
+    check_floors,
+    circuits_of_link,
+    session_id,
+)
 from onionmpc.session.ending import GOODBYE_S, Ending
 from onionmpc.session.events import (
     Agreed,
@@ -47,7 +55,7 @@ from onionmpc.session.events import (
     RosterKnown,
     Rounding,
 )
-from onionmpc.session.local import Plan
+from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import (
     AnyMessage,
     Cause,
@@ -60,7 +68,7 @@ from onionmpc.session.messages import (
     Verdict,
     encode_message,
 )
-from onionmpc.session.peers import Peer, Peers
+from onionmpc.session.peers import Circuit, Peer, Peers
 from onionmpc.text import duration
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
@@ -76,6 +84,7 @@ class LinkSummary:
     own_relays: int | None
     claimed_relays: int | None
     round_trip_s: float | None
+    raced: int
     gaps: int
     gap_s: float
 
@@ -126,7 +135,7 @@ class Computation:
         self._identity = identity
         self._nonce = nonce
         self._common = common
-        self._own = Own(network.level, plan.min_circuit_length)
+        self._own = Own(network.level, plan.min_circuit_length, max_circuits(plan, network.level))
         self._program = program
         self._plan = plan
         self._person = person
@@ -332,22 +341,18 @@ class Computation:
 
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
         """Find out how long its circuit is, and how long its round trip."""
-        peer = self._peers[party]
-        peer.measured = False
-        peer.path = peer.claimed_relays = None
-        peer.unclaimed += 1
-        if dialled:
-            peer.path = secure.stream.path
-            if peer.path is not None:
-                self._claim(peer, peer.path, Rendezvous(peer.path.rendezvous))
-        else:
-            peer.unnamed += 1
+        self._peers[party].circuits[secure.number] = Circuit(secure.stream.path, named=dialled)
 
     def stream_down(self, party: int, secure: SecureStream) -> None:
-        """Nothing to do."""
+        """Note that its circuit was the last."""
+        self._peers[party].last = self._peers[party].circuits.pop(secure.number)
 
     def link_raced(self, party: int, streams: int) -> None:
-        """Nothing to do: no link is raced yet."""
+        """Show which circuit is the fastest."""
+        peer = self._peers[party]
+        peer.racing = False
+        peer.raced = max(1, streams)
+        self._tell_measured(peer, peer.circuit)
 
     def link_broken(self, party: int, reason: str) -> None:
         """Show that a link has no stream."""
@@ -376,11 +381,9 @@ class Computation:
                 peer.pump.deliver(event)
             case ProgramBytes() | ProgramEnd():
                 self._ending.broke_the_rules(peer, "it sent bytes of the program before the agreement")
-            case RoundTrip():
+            case RoundTrip(_, stream):
                 peer.answered = True
-                if not peer.measured:
-                    peer.measured = True
-                    self._tell_measured(peer)
+                self._note_measured(peer, stream, peer.circuits[stream])
             case LinkClosed() if not self._is_through_with(peer):
                 self._ending.report(party, "lost", "it closed the link")
         self._peers.change()
@@ -400,22 +403,34 @@ class Computation:
     def _is_through_with(self, peer: Peer) -> bool:
         return peer.done and self._ending.step == "finish"
 
-    async def _match_rendezvous(self, peer: Peer, fingerprint: str) -> None:
-        peer.path = await self._network.accepted_path(fingerprint)
-        if peer.path is not None:
-            self._claim(peer, peer.path)
+    def _note_measured(self, peer: Peer, stream: int, circuit: Circuit) -> None:
+        if circuit.measured:
+            return
+        circuit.measured = True
+        # Not before: now the listener knows of this stream, whichever one our words overtake it on.
+        if circuit.named and circuit.path is not None:
+            self._claim(peer, stream, circuit.path, Rendezvous(stream, circuit.path.rendezvous))
+        self._tell_measured(peer, circuit)
 
-    def _claim(self, peer: Peer, path: OwnPath, *before: AnyMessage) -> None:
-        """Tell a peer how long our side is."""
+    async def _match_rendezvous(self, peer: Peer, stream: int, circuit: Circuit, fingerprint: str) -> None:
+        circuit.path = await self._network.accepted_path(fingerprint)
+        if circuit.path is not None:
+            self._claim(peer, stream, circuit.path)
+            self._tell_measured(peer, circuit)
+
+    def _claim(self, peer: Peer, stream: int, path: OwnPath, *before: AnyMessage) -> None:
+        """Tell a peer how long our side of a stream's circuit is."""
         if peer.alive and peer.runner is not None:
-            for message in (*before, OwnSide(path.relays)):
+            for message in (*before, OwnSide(stream, path.relays)):
                 peer.runner.send_control(encode_message(message))
-        self._tell_measured(peer)
 
-    def _tell_measured(self, peer: Peer) -> None:
-        if peer.measured:
+    def _tell_measured(self, peer: Peer, circuit: Circuit) -> None:
+        """Show what is known of a circuit, if it is the one that counts."""
+        if circuit is peer.circuit and circuit.measured and not peer.racing:
             link = self._summary(peer)
-            self._person.tell(LinkMeasured(peer.number, link.own_relays, link.claimed_relays, link.round_trip_s))
+            self._person.tell(
+                LinkMeasured(peer.number, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
+            )
 
     # -- control messages
 
@@ -431,17 +446,18 @@ class Computation:
             case Offer() if peer.offer is None:
                 peer.offer = message
                 self._compare(peer, message)
-            case Rendezvous(fingerprint):
-                # One whose stream broke before it reached us has nothing to match, and costs nothing.
-                if peer.unnamed > 0:
-                    peer.unnamed -= 1
-                    self._in_background(self._match_rendezvous(peer, fingerprint))
-            case OwnSide(relays):
-                # One for each stream and no more, or a peer could fill our screen.
-                if peer.unclaimed > 0:
-                    peer.unclaimed -= 1
-                    peer.claimed_relays = relays
-                    self._tell_measured(peer)
+            # One of each for each stream, or a peer could keep us busy and fill our screen. One about a stream that is
+            # gone says nothing.
+            case Rendezvous(stream, fingerprint):
+                circuit = peer.circuits.get(stream)
+                if circuit is not None and not circuit.named:
+                    circuit.named = True
+                    self._in_background(self._match_rendezvous(peer, stream, circuit, fingerprint))
+            case OwnSide(stream, relays):
+                circuit = peer.circuits.get(stream)
+                if circuit is not None and circuit.claimed_relays is None:
+                    circuit.claimed_relays = relays
+                    self._tell_measured(peer, circuit)
             case Commit(session) if peer.offer is not None and peer.committed is None:
                 peer.committed = session
             case Done() if peer.committed is not None and not peer.done:
@@ -459,6 +475,11 @@ class Computation:
             check_floors(self._own, offer.own, here=names[0], there=names[1])
         except AgreementError as error:
             self._ending.report(peer.number, "agreement", error.message)
+        else:
+            circuits = circuits_of_link(self._common, self._own, offer.own)
+            if circuits > 1:
+                peer.racing = True
+                self._mesh.widen(peer.number, circuits)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -466,10 +487,12 @@ class Computation:
         task.add_done_callback(self._background.discard)
 
     def _summary(self, peer: Peer) -> LinkSummary:
+        path = peer.circuit.path
         return LinkSummary(
-            peer.path.relays if peer.path else None,
-            peer.claimed_relays,
+            path.relays if path is not None else None,
+            peer.circuit.claimed_relays,
             peer.runner.round_trip_s if peer.runner is not None else None,
+            peer.raced,
             peer.gaps,
             peer.gap_s,
         )

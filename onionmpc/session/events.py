@@ -96,18 +96,20 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkMeasured:
-    """What we know of a link's circuit.
+    """What we know of the circuit that what is urgent goes over.
 
     Attributes:
         own_relays: on our side, the rendezvous point included, as our tor says; None where it does not.
         claimed_relays: on the peer's side, the rendezvous point included, as the peer says; None before it does.
         round_trip_s: None before one came back.
+        raced: of how many it is the fastest; 1 where there was no race, or before its end.
     """
 
     party: int
     own_relays: int | None
     claimed_relays: int | None
     round_trip_s: float | None
+    raced: int
 
 
 @dataclass(frozen=True, slots=True)

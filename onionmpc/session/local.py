@@ -17,7 +17,7 @@ from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import Program, program_files
-from onionmpc.session.agreement import Common
+from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
 from onionmpc.text import printable
 from onionmpc.wire.handshake import VERSION
 
@@ -47,6 +47,7 @@ class Plan:
         patience_s: how long a party may be away once it was there, in seconds.
         min_circuit_length: the lowest level that is accepted of others.
         padding: records a second on each link.
+        circuits: over how many each link is raced.
         padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
     """
 
@@ -62,7 +63,16 @@ class Plan:
     min_circuit_length: Level = Level.STANDARD
     verbose: bool = False
     padding: int | None = None
+    circuits: int | None = None
     padding_bucket_s: float = PADDING_BUCKET_S
+
+
+def max_circuits(plan: Plan, level: Level) -> int:
+    """Return the most circuits that this party dials or accepts for one link."""
+    if plan.circuits is not None:
+        return plan.circuits
+    # Who asks for long asks for few draws of relays: what is gained in time has to be asked for as well.
+    return 1 if level is Level.LONG else DEFAULT_CIRCUITS
 
 
 def default_threshold(parties: int) -> int:
@@ -149,6 +159,7 @@ def common_fields(
     public: Sequence[str],
     mpyc_options: Sequence[str],
     padding_rate: int = 0,
+    circuits: int = DEFAULT_CIRCUITS,
 ) -> Common:
     """Return the common fields of the agreement as this party sees them."""
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
@@ -164,6 +175,7 @@ def common_fields(
         python=f"{platform.python_implementation()} {word_size}",
         numpy=_numpy_major(),
         padding_rate=padding_rate,
+        circuits=circuits,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.agreement import Common, Own
+from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 2**20
@@ -22,6 +23,7 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 STEPS: tuple[Step, ...] = get_args(Step)
 
 ShortText = Annotated[str, msgspec.Meta(max_length=500)]
+StreamNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 8 * STREAM_NUMBER_BYTES)]
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
@@ -65,14 +67,16 @@ class Commit(Message, frozen=True):
 
 
 class Rendezvous(Message, frozen=True):
-    """Dialler to listener: the fingerprint of the relay at which this link's circuit joins."""
+    """Dialler to listener: the fingerprint of the relay at which a stream's circuit joins."""
 
+    stream: StreamNumber
     fingerprint: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{40}\Z")]
 
 
 class OwnSide(Message, frozen=True):
-    """How many relays the sender's side of this link's newest circuit has. To the receiver, that is a claim."""
+    """How many relays the sender's side of a stream's circuit has. To the receiver, that is a claim."""
 
+    stream: StreamNumber
     relays: Annotated[int, msgspec.Meta(ge=1, le=8)]
 
 

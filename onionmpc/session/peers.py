@@ -16,16 +16,32 @@ from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_
 
 
 @dataclass(slots=True)
+class Circuit:
+    """What is known of the circuit below one stream.
+
+    Attributes:
+        path: our side of it; None where it is not known.
+        named: whether the listener knows where the two sides join.
+        claimed_relays: what the peer says of its side.
+        measured: whether a round trip has come back.
+    """
+
+    path: OwnPath | None = None
+    named: bool = False
+    claimed_relays: int | None = None
+    measured: bool = False
+
+
+@dataclass(slots=True)
 class Peer:
     """One other party.
 
     Attributes:
         nonce: its contribution to the session id, 16 bytes; empty before its link is up.
-        unnamed: streams of this peer's whose rendezvous point it has not named yet.
-        path: our side of its newest stream's circuit; None where it is not known.
-        claimed_relays: what the peer says of its side.
-        unclaimed: streams for which it has said nothing of that yet.
-        measured: whether the round trip of its newest stream is known.
+        circuits: below its streams, by the streams' numbers.
+        last: the one below the stream that broke last.
+        racing: whether it is being found out which of them is the fastest.
+        raced: how many were compared.
         heard: since something failed, whether anything came from it.
         answered: since something failed, whether it answered, and so knows.
         broke_rules: it is told how the session ends, and not listened to any more.
@@ -40,11 +56,10 @@ class Peer:
     offer: Offer | None = None
     committed: str | None = None
     done: bool = False
-    path: OwnPath | None = None
-    claimed_relays: int | None = None
-    unclaimed: int = 0
-    unnamed: int = 0
-    measured: bool = False
+    circuits: dict[int, Circuit] = field(default_factory=dict)
+    last: Circuit = field(default_factory=Circuit)
+    racing: bool = False
+    raced: int = 1
     heard: bool = False
     answered: bool = False
     broke_rules: bool = False
@@ -55,6 +70,12 @@ class Peer:
     def alive(self) -> bool:
         """Whether its link is up, be it without a stream for now."""
         return self.runner is not None and self.runner.alive
+
+    @property
+    def circuit(self) -> Circuit:
+        """The one that what is urgent goes over; the last one while there is none."""
+        best = self.runner.link.best if self.runner is not None else None
+        return self.last if best is None else self.circuits.get(best, self.last)
 
     @property
     def counts(self) -> bool:

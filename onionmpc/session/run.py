@@ -17,7 +17,7 @@ from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_shipped
-from onionmpc.session.agreement import Agreement, Common, check_equal
+from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.events import Person, Published, Trouble
 from onionmpc.session.gather import HostTable, ask_host
@@ -139,6 +139,7 @@ class Party:
             plan.public or (),
             plan.mpyc_options or default_mpyc_options(parties),
             plan.padding or 0,
+            plan.circuits or DEFAULT_CIRCUITS,
         )
 
     def _check_roster(self, theirs: Common, host: Onion) -> None:
@@ -177,6 +178,7 @@ class Party:
             theirs.public_arguments if plan.public is None else plan.public,
             theirs.mpyc_options if plan.mpyc_options is None else plan.mpyc_options,
             theirs.padding_rate if plan.padding is None else plan.padding,
+            theirs.circuits if plan.circuits is None else plan.circuits,
         )
         here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
         check_equal(common, theirs, here=here, there=there)

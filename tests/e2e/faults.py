@@ -19,6 +19,7 @@ from typing import TypeVar
 from kit import Party, gone
 
 from onionmpc.errors import TorError
+from onionmpc.session.agreement import DEFAULT_CIRCUITS
 from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.party_tor import (
     INTRODUCTION,
@@ -313,9 +314,10 @@ class Injector:
                     return circuits
                 case Kind.INTRO_LOST:
                     return [circuit for circuit in circuits if circuit.purpose == INTRODUCTION]
-            # Those that carry links: the gathering leaves others behind. The lower numbers dial us (PROTOCOL 3).
+            # Those that carry links: the gathering leaves others behind. The lower numbers dial us, each as many as are
+            # raced, and all of those are kept (PROTOCOL 3).
             accepted = [circuit for circuit in circuits if circuit.joined and circuit.joined.accepted]
-            newest = accepted[-party.number :] if party.number else []
+            newest = accepted[-party.number * DEFAULT_CIRCUITS :] if party.number else []
             return [circuit for circuit in circuits if circuit.dialled or circuit in newest]
 
         async def find() -> tuple[PartyTor, list[OpenCircuit]] | None:

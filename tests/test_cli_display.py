@@ -200,7 +200,7 @@ def test_how_long_it_takes_is_shown_by_the_slowest_link(
 ) -> None:
     display = TextDisplay(ANSWERS)
     for party, round_trip_s in ((1, 0.2), (2, 0.4), (2, None)):
-        display.tell(LinkMeasured(party, 3, 4, round_trip_s))
+        display.tell(LinkMeasured(party, 3, 4, round_trip_s, 1))
     assert asyncio.run(display.consents(remembered, 0))
     assert "  takes        about 12 s: 57 hops in a dry run, round trip 400 ms (measured)" in capsys.readouterr().err
 
@@ -217,7 +217,7 @@ def test_before_links_are_measured_the_longest_level_is_assumed(
 def test_padding_adds_a_record_to_each_hop(capsys: pytest.CaptureFixture[str], remembered: Agreement) -> None:
     Case.of(PADDED.common).remember(Hops(100, 0.0))
     display = TextDisplay(ANSWERS)
-    display.tell(LinkMeasured(1, 3, 4, 0.4))
+    display.tell(LinkMeasured(1, 3, 4, 0.4, 1))
     assert asyncio.run(display.consents(PADDED, 0))
     assert "takes        about 30 s: 100 hops" in capsys.readouterr().err
 

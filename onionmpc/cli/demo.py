@@ -245,7 +245,9 @@ def _summarise(parties: list[DemoParty], status: StatusLine) -> None:
             f"computed in {duration(summary['run_s'])}"
         )
         for other, link in summary["links"].items():
-            words = describe_link(other, link["own_relays"], link["claimed_relays"], link["round_trip_s"])
+            words = describe_link(
+                other, link["own_relays"], link["claimed_relays"], link["round_trip_s"], link["raced"]
+            )
             status.line(f"  link to party {other}: {words}")
 
 

@@ -41,7 +41,7 @@ def summary_data(result: Result) -> dict[str, Any]:
 
 
 def describe_link(
-    party: int | str, own_relays: int | None, claimed_relays: int | None, round_trip_s: float | None, raced: int = 1
+    party: int | str, own_relays: int | None, claimed_relays: int | None, round_trip_s: float | None, raced: int
 ) -> str:
     """Say what is known of a link.
 

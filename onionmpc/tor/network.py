@@ -38,6 +38,9 @@ from onionmpc.tor.single import SingleOnionService
 # peers' tors do not try again for two minutes what they have tried in vain: others are needed soon.
 REFRESH_EVERY_S = 15.0
 NEW_SERVICE_S = 60.0
+# A dial that waits for so long is one that another is dialled beside (mesh.pace, NEXT_DIAL_S); those of a race begin at
+# the same time, and to look a peer up takes circuits.
+SILENT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ class TorNetwork:
         self._added_s = 0.0
         self._new_s = NEW_SERVICE_S
         self._in_doubt = False
-        self._dialling: collections.Counter[Onion] = collections.Counter()
+        # When those dials began that have no answer yet.
+        self._dialling: collections.defaultdict[Onion, list[float]] = collections.defaultdict(list)
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again_s = 0.0
         self._lengths = Lengths(options.level, self._mend, self._keeper.give_up)
@@ -181,10 +185,11 @@ class TorNetwork:
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """See `Network.dial`."""
         life = self._keeper.here()
-        if self._dialling[onion]:
-            # The one before has no answer yet: its descriptor may be of a service that was made anew since.
+        waiting, began_s = self._dialling[onion], asyncio.get_running_loop().time()
+        if any(began_s - earlier_s >= SILENT_S for earlier_s in waiting):
+            # The one before has no answer: its descriptor may be of a service that was made anew since.
             await look_up(life.control, onion)
-        self._dialling[onion] += 1
+        waiting.append(began_s)
         try:
             dialled = await dial(life.socks, onion, VIRTUAL_PORT, timeout_s)
         except PeerUnreachable as error:
@@ -192,7 +197,7 @@ class TorNetwork:
             await look_up(life.control, onion)
             raise
         finally:
-            self._dialling[onion] -= 1
+            waiting.remove(began_s)
         try:
             path = await self._lengths.check_dialled(life.control, dialled.username)
         except (PeerUnreachable, TorFailed):

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed
 from onionmpc.files import socket_directory
-from onionmpc.identity import Onion
+from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import Stream
+from onionmpc.tor import network as tor_network
 from onionmpc.tor.dial import OWN_REPLIES, PEER_REPLIES, dial
 from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.network import TorNetwork, TorOptions
 
 ONION = Onion("a" * 56 + ".onion")
 PORT = 9880
@@ -158,3 +161,34 @@ def test_a_port_that_is_not_socks_is_named() -> None:
 def test_a_tor_that_is_not_there_may_come_back(tmp_path: Path) -> None:
     with pytest.raises(PeerUnreachable, match="our own tor does not take connections: No such file"):
         asyncio.run(dial(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))
+
+
+def test_only_beside_a_dial_that_waits_for_long_is_the_peer_looked_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked_up: list[Onion] = []
+
+    async def wait_for_ever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def look_up(_control: object, onion: Onion) -> None:
+        looked_up.append(onion)
+
+    async def main() -> None:
+        network = TorNetwork(Identity(bytes(32)), TorOptions(), lambda _: None, tmp_path, contextlib.nullcontext, None)  # type: ignore[arg-type]
+        monkeypatch.setattr(network._keeper, "here", lambda: SimpleNamespace(control=None, socks=None))
+        monkeypatch.setattr(tor_network, "dial", wait_for_ever)
+        monkeypatch.setattr(tor_network, "look_up", look_up)
+        race = [asyncio.create_task(network.dial(ONION, 30)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert looked_up == []
+        monkeypatch.setattr(tor_network, "SILENT_S", 0.0)
+        race.append(asyncio.create_task(network.dial(ONION, 30)))
+        await asyncio.sleep(0)
+        assert looked_up == [ONION]
+        for dialling in race:
+            dialling.cancel()
+        await asyncio.gather(*race, return_exceptions=True)
+        assert network._dialling[ONION] == []
+
+    asyncio.run(main())

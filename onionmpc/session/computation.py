@@ -351,7 +351,7 @@ class Computation:
         """Show which circuit is the fastest."""
         peer = self._peers[party]
         peer.racing = False
-        peer.raced = max(1, streams)
+        peer.raced = streams
         self._tell_measured(peer, peer.circuit)
 
     def link_broken(self, party: int, reason: str) -> None:
@@ -488,11 +488,13 @@ class Computation:
 
     def _summary(self, peer: Peer) -> LinkSummary:
         path = peer.circuit.path
+        # A short session may end while one of many circuits is still awaited.
+        raced = peer.runner.link.compared() if peer.racing and peer.runner is not None else peer.raced
         return LinkSummary(
             path.relays if path is not None else None,
             peer.circuit.claimed_relays,
             peer.runner.round_trip_s if peer.runner is not None else None,
-            peer.raced,
+            max(1, raced),
             peer.gaps,
             peer.gap_s,
         )

@@ -45,10 +45,8 @@ LISTEN_LIMIT_S = 30.0
 POLL_S = 0.05
 CASES = ("chain", "sort")
 ROUNDS = 100
-CIRCUITS = 3
+CIRCUITS = (3, 8)
 BY_HAND = "by hand"
-# Ways to run ours: further options of `onionmpc join`, by what to call them.
-OURS: Mapping[str, tuple[str, ...]] = {"ours": ()}
 
 
 class Failed(Exception):
@@ -430,14 +428,17 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=2, help="how many networks, one after the other (2)")
     parser.add_argument("--repeats", type=int, default=5, help="runs in each way on each network (5)")
     parser.add_argument(
-        "--ours", action="append", metavar="OPTIONS", help="run ours with these options instead; repeatable"
+        "--ours",
+        action="append",
+        metavar="OPTIONS",
+        help="run ours with these options of join (--circuits 3, and --circuits 8); repeatable",
     )
     parser.add_argument(
         "--circuits",
         type=int,
         action="append",
         metavar="K",
-        help=f"take a limit from the best of K circuits per pair ({CIRCUITS}); repeatable",
+        help="take a limit from the best of K circuits per pair (3, and 8); repeatable",
     )
     parser.add_argument(
         "--budget", type=float, default=3600, metavar="S", help="start no further repeat after S, of all (3600)"
@@ -445,7 +446,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/byhand.json)")
     options = parser.parse_args()
     chosen = [case for case in all_cases(options.rounds) if case.name in (options.case or CASES)]
-    ours = {f"ours {words}".strip(): tuple(shlex.split(words)) for words in options.ours or []} or OURS
+    words = options.ours or [f"--circuits {circuits}" for circuits in CIRCUITS]
+    ours = {f"ours {said}".strip(): tuple(shlex.split(said)) for said in words}
     see_to_socat()
     started_s = time.monotonic()
     networks = []
@@ -453,7 +455,7 @@ def main() -> None:
         hops = run_until_interrupted(count_all_hops(chosen, options.parties))
         for number in range(1, options.networks + 1):
             until_s = started_s + options.budget * number / options.networks
-            circuits = options.circuits or [CIRCUITS]
+            circuits = options.circuits or CIRCUITS
             bench = Bench(chosen, options.parties, options.repeats, ours, circuits, until_s)
             networks.append(run_until_interrupted(bench.measure()))
     except OnionMPCError as error:

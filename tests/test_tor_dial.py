@@ -30,8 +30,9 @@ Serve = Callable[[Stream], Awaitable[None]]
 class FakeSocks:
     """Answers a connection request with fixed bytes, then echoes; keeps what it was asked."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, *, stays: bool = False) -> None:
         self.answer = answer
+        self.stays = stays or answer == SUCCEEDED
         self.logins: list[bytes] = []
         self.requests: list[bytes] = []
 
@@ -48,7 +49,7 @@ class FakeSocks:
         head = await reader.readexactly(5)
         self.requests.append(head + await reader.readexactly(head[4] + 2))
         writer.write(self.answer)
-        while self.answer == SUCCEEDED and (more := await reader.read(100)):
+        while self.stays and (more := await reader.read(100)):
             writer.write(more)
         await writer.drain()
         writer.close()
@@ -119,6 +120,38 @@ def test_a_reply_about_our_tor_blames_our_tor(code: int, words: str) -> None:
     error = refusal(FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0])).serve)
     assert isinstance(error, TorFailed)
     assert words in str(error)
+
+
+@pytest.mark.parametrize("code", [0xF0, 0xF3])
+def test_a_stream_that_got_through_is_kept_though_tor_names_what_failed_before(code: int) -> None:
+    fake = FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0]), stays=True)
+    asked: list[str] = []
+
+    async def got_through(username: str) -> bool:
+        asked.append(username)
+        return True
+
+    async def main() -> None:
+        async with listening(fake.serve) as socks:
+            dialled = await dial(socks, ONION, PORT, 5, got_through)
+            dialled.stream.writer.write(b"echo")
+            assert await dialled.stream.reader.readexactly(4) == b"echo"
+            assert asked == [dialled.username]
+            await dialled.stream.close()
+
+    asyncio.run(main())
+
+
+def test_only_a_reply_of_tors_own_may_be_about_what_failed_before() -> None:
+    async def got_through(_username: str) -> bool:
+        pytest.fail("asked")
+
+    async def main() -> None:
+        async with listening(FakeSocks(bytes([5, 5, 0, 1, 0, 0, 0, 0, 0, 0])).serve) as socks:
+            await dial(socks, ONION, PORT, 5, got_through)
+
+    with pytest.raises(PeerUnreachable, match="no party listens"):
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("code", [0x09, 0x42, 0xF8, 0xFF])

@@ -14,7 +14,7 @@ from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
 from onionmpc.tor.control import CommandRefused, Control
-from onionmpc.tor.lengths import TOO_SHORT_LIMIT, Lengths
+from onionmpc.tor.lengths import TOO_SHORT_LIMIT, Lengths, has_joined
 
 OURS, OTHERS = Onion("a" * 56 + ".onion"), Onion("b" * 56 + ".onion")
 DIALLED, ACCEPTED = "HS_CLIENT_REND HS_STATE=HSCR_JOINED", "HS_SERVICE_REND HS_STATE=HSSR_JOINED"
@@ -168,3 +168,13 @@ def test_after_some_tries_the_run_is_given_up_once() -> None:
     (error,) = held.given_up
     assert "shorter than long promises, the last with 3 relays on our side, expected 5" in error.message
     assert "onionmpc's own" in error.hint
+
+
+def test_a_dial_has_joined_when_tor_has_a_circuit_for_its_user() -> None:
+    held = Held(Level.STANDARD)
+    held.tor.build("1", 3, DIALLED, OTHERS, "ours")
+    held.tor.build("2", 4, "HS_CLIENT_REND HS_STATE=HSCR_ESTABLISHED_WAITING", OTHERS, "waits")
+    assert run(has_joined(held.control, "ours"))
+    assert not run(has_joined(held.control, "waits"))
+    held.tor.hidden = True
+    assert not run(has_joined(held.control, "ours"))

@@ -7,9 +7,11 @@ is: names go to tor unresolved, and nothing but .onion names goes there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,6 +24,8 @@ from onionmpc.mesh.network import Stream
 from onionmpc.tor.endpoint import Endpoint
 
 ISOLATION_BYTES = 16
+# The longest that SOCKS5 has.
+ANSWER_BYTES = 262
 
 # Source: tor's man page, SocksPort, ExtendedErrors (0xF0 to 0xF7); RFC 1928 section 6 (1 to 8).
 PEER_REPLIES = {
@@ -48,6 +52,8 @@ OWN_REPLIES = {
 
 # Its introduction points do not answer.
 NO_INTRODUCTION = {0xF2, 0xF7}
+# From here on they are Tor's own.
+EXTENDED = 0xF0
 
 
 class NotIntroduced(PeerUnreachable):
@@ -62,20 +68,32 @@ class Dialled:
     username: str
 
 
-async def dial(socks: Endpoint, onion: Onion, port: int, timeout_s: float) -> Dialled:
-    """Open a stream to `onion`.
+GotThrough = Callable[[str], Awaitable[bool]]
+
+
+async def nobody_can_tell(_username: str) -> bool:
+    """Believe tor's answer, whatever it is: where its circuits are not seen."""
+    return False
+
+
+async def dial(
+    socks: Endpoint, onion: Onion, port: int, timeout_s: float, got_through: GotThrough = nobody_can_tell
+) -> Dialled:
+    """Open a stream to `onion`, whose end is to wait for us to speak first.
 
     Args:
         socks: tor's SOCKS port.
         onion: whom to dial.
         port: the virtual port, 1 to 65535.
         timeout_s: for all of it. tor itself would wait two minutes for a service that cannot build its side.
+        got_through: tells by a dial's user name whether tor has a circuit to the peer for it.
     Raises:
         PeerUnreachable: tor reached nobody, or is not there at this moment.
         TorFailed: this is no tor, or one that will never dial for us.
     """
     # tor puts streams with different user names on different circuits (IsolateSOCKSAuth, its default).
     username, password = secrets.token_hex(ISOLATION_BYTES), secrets.token_hex(ISOLATION_BYTES)
+    way = _Way(socks)
     proxy = Proxy(
         ProxyType.SOCKS5,
         socks.host,
@@ -83,41 +101,66 @@ async def dial(socks: Endpoint, onion: Onion, port: int, timeout_s: float) -> Di
         username,
         password,
         rdns=True,  # only tor may resolve a name
-        forward=cast("Proxy", _Way(socks)),
+        forward=cast("Proxy", way),
     )
-    try:
-        connection = await proxy.connect(onion, port, timeout=timeout_s)
-    except ProxyTimeoutError:
-        raise PeerUnreachable(
-            f"no answer within {timeout_s:g} s", hint="a service that cannot build its circuit is silent: dial again"
-        ) from None
-    except ProxyError as error:
-        # "from None": python-socks' chain repeats what we say, in worse words.
-        raise _translate(socks, error) from None
-    except OSError as error:
-        # It may be on its way out or back in; whether it is gone for good is not seen from here.
-        raise PeerUnreachable(f"our own tor does not take connections: {error.strerror or error}") from error
-    reader, writer = await asyncio.open_connection(sock=connection)
+    with contextlib.ExitStack() as failing:
+        failing.callback(way.close)
+        try:
+            (await proxy.connect(onion, port, timeout=timeout_s)).close()
+        except ProxyTimeoutError:
+            raise PeerUnreachable(
+                f"no answer within {timeout_s:g} s",
+                hint="a service that cannot build its circuit is silent: dial again",
+            ) from None
+        except ProxyError as error:
+            # tor 0.4.9 answers with what went wrong first, also when it got through in the end: a directory that did
+            # not know the peer yet, say, before one that did (connection_ap_handshake_socks_reply in its source).
+            if (_code(error) or 0) < EXTENDED or not await got_through(username):
+                # "from None": python-socks' chain repeats what we say, in worse words.
+                raise _translate(socks, error) from None
+            way.drop_answer()
+        except OSError as error:
+            # It may be on its way out or back in; whether it is gone for good is not seen from here.
+            raise PeerUnreachable(f"our own tor does not take connections: {error.strerror or error}") from error
+        reader, writer = await asyncio.open_connection(sock=way.connection)
+        failing.pop_all()
     return Dialled(Stream(reader, writer), username)
 
 
 class _Way:
     """The proxy before the proxy, as python-socks sees it: it lends the connection to the SOCKS port itself.
 
-    So one code path serves unix sockets, which python-socks cannot connect to, and TCP ports.
+    So one code path serves unix sockets, which python-socks cannot connect to, and TCP ports. What it lends is a
+    duplicate: python-socks closes that when it does not like tor's answer.
     """
 
     def __init__(self, socks: Endpoint) -> None:
         self._socks = socks
+        self.connection: socket.socket | None = None
 
     async def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> socket.socket:  # noqa: ARG002
-        return await self._socks.connect()
+        self.connection = await self._socks.connect()
+        return self.connection.dup()
+
+    def drop_answer(self) -> None:
+        """Drop what python-socks left unread; all of it is tor's."""
+        if self.connection is not None:
+            with contextlib.suppress(OSError):  # there is nothing left, or the stream has ended meanwhile
+                self.connection.recv(ANSWER_BYTES)
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+
+
+def _code(error: ProxyError) -> int | None:
+    """Return tor's reply code; python-socks has none for those that are Tor's own."""
+    extended = re.fullmatch(r"Invalid reply code: 0X([0-9A-F]{1,2})", str(error))
+    return int(extended[1], 16) if extended else error.error_code
 
 
 def _translate(socks: Endpoint, error: ProxyError) -> PeerUnreachable | TorFailed:
-    code = error.error_code
-    if code is None and (extended := re.fullmatch(r"Invalid reply code: 0X([0-9A-F]{1,2})", str(error))):
-        code = int(extended[1], 16)
+    code = _code(error)
     if code in PEER_REPLIES:
         return (NotIntroduced if code in NO_INTRODUCTION else PeerUnreachable)(PEER_REPLIES[code])
     if code in OWN_REPLIES:

@@ -125,3 +125,10 @@ async def circuits_of(control: Control) -> list[Circuit] | None:
         return parse_circuits(await control.get_info("circuit-status"))
     except CommandRefused:
         return None
+
+
+async def has_joined(control: Control, username: str) -> bool:
+    """Tell whether a circuit that was dialled with this SOCKS user name leads to its service."""
+    with contextlib.suppress(TorFailed):
+        return dialled_circuit(await circuits_of(control) or (), username) is not None
+    return False

@@ -26,7 +26,7 @@ from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.dial import NotIntroduced, dial
 from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, parse_endpoint
 from onionmpc.tor.keeper import Keeper
-from onionmpc.tor.lengths import Lengths, circuits_of
+from onionmpc.tor.lengths import Lengths, circuits_of, has_joined
 from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life, short_life
 from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Service, is_lost, look_up, publish
 from onionmpc.tor.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
@@ -191,7 +191,9 @@ class TorNetwork:
             await look_up(life.control, onion)
         waiting.append(began_s)
         try:
-            dialled = await dial(life.socks, onion, VIRTUAL_PORT, timeout_s)
+            dialled = await dial(
+                life.socks, onion, VIRTUAL_PORT, timeout_s, lambda username: has_joined(life.control, username)
+            )
         except PeerUnreachable as error:
             self._in_doubt |= isinstance(error, NotIntroduced)
             await look_up(life.control, onion)

@@ -1,7 +1,8 @@
 """The live control connection to a tor: logs in, asks, commands, hears events, waits for the bootstrap.
 
 Knows txtorcon and translates its errors. Does not know onion services or circuits. txtorcon's protocol is driven by
-asyncio's own transport, so no Twisted reactor runs and every event loop will do.
+asyncio's own transport, so no Twisted reactor runs and every event loop will do. It is imported where it is used: that
+takes as long as all the rest of a party, and a tor of our own has begun to bootstrap by then.
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
-from txtorcon import TorControlProtocol, TorProtocolError
-from txtorcon.torcontrolprotocol import TorDisconnectError
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed
 from onionmpc.tor.bootstrap import Bootstrap
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.probe import Kind, Probe, probe
+
+if TYPE_CHECKING:
+    from txtorcon import TorControlProtocol
 
 PASSWORD_VARIABLE = "ONIONMPC_CONTROL_PASSWORD"  # noqa: S105 (its name, not the password)
 LOGIN_TIMEOUT_S = 10.0
@@ -161,6 +160,9 @@ class Control:
             task.cancel()
 
     async def _ask(self, line: str, issue: Callable[[], Any]) -> str:
+        from txtorcon import TorProtocolError
+        from txtorcon.torcontrolprotocol import TorDisconnectError
+
         # Not issued when the connection is gone: nobody would take the failure, and Twisted would print it.
         if self.closed.done():
             raise connection_gone()
@@ -184,6 +186,8 @@ async def open_control(endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S) -
     Raises:
         ControlRefused: nothing is there, it is no control port, or it does not let us in.
     """
+    from txtorcon import TorControlProtocol
+
     password = _way_in(endpoint, await probe(endpoint, timeout_s))
     protocol = TorControlProtocol(password_function=(lambda: password) if password else None)
     wire = _Wire(protocol)
@@ -195,6 +199,9 @@ async def open_control(endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S) -
 
 
 async def _log_in(endpoint: Endpoint, protocol: TorControlProtocol, wire: _Wire, timeout_s: float) -> None:
+    from txtorcon import TorProtocolError
+    from txtorcon.torcontrolprotocol import TorDisconnectError
+
     loop = asyncio.get_running_loop()
     ready = protocol.post_bootstrap.asFuture(loop)
     try:
@@ -289,6 +296,9 @@ class _Wire(asyncio.Protocol):
             self.loseConnection()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the cause says nothing to a user)
+        from twisted.internet.error import ConnectionDone
+        from twisted.python.failure import Failure
+
         self._protocol.connectionLost(Failure(ConnectionDone()))
         if not self.closed.done():
             self.closed.set_result(None)

@@ -148,6 +148,8 @@ async def own_life(
     async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
         # tor ends the moment this connection does, should we be killed.
         await control.command("TAKEOWNERSHIP")
+        # tor looks once a second what there is to do, for the first time a second after its start; after this, at once.
+        await control.command("SIGNAL HUP")
         progress(Progress("tor", DONE_PERCENT, _describe(tor.binary.version)))
         yield Life(control, tor.socks, own=tor)
 

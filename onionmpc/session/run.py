@@ -73,7 +73,7 @@ class Party:
     async def host(self, network: Network, table: HostTable) -> Result:
         """Gather the others at the table and compute with them."""
         self._door.keeper = table
-        async with self._listening(network) as published:
+        async with self._listening(network):
             try:
                 try:
                     async with asyncio.timeout(self._plan.wait_s):
@@ -87,7 +87,6 @@ class Party:
                 await table.send_terms(terms)
             finally:
                 await table.leave()
-            await published
             return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
 
     def check_host(self, invite: Invite | Onion) -> None:
@@ -97,11 +96,10 @@ class Party:
     async def join(self, network: Network, invite: Invite | Onion) -> Result:
         """Ask a host for the roster and compute with it."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
-        async with self._listening(network) as published:
+        async with self._listening(network):
             wait_s = self._plan.wait_s
             terms = await ask_host(network, self._identity, host, psk, self._nonce, self._person, wait_s)
             self._check_roster(terms.common, host)
-            await published
             session_psk = bytes.fromhex(terms.psk)
             try:
                 program, common = self._accept(terms.common, host)
@@ -118,7 +116,6 @@ class Party:
     async def join_listed(self, network: Network, common: Common) -> Result:
         """Compute with the parties of a full list, which all of them know."""
         async with self._listening(network):
-            # Publication is not waited for: a party that nobody dials can go on at once, and the others redial.
             return await self._compute(network, self._program(), common, NO_PSK)
 
     def _program(self) -> Program:
@@ -200,12 +197,15 @@ class Party:
         return await computation.run(self._door)
 
     @contextlib.asynccontextmanager
-    async def _listening(self, network: Network) -> AsyncIterator[asyncio.Task[None]]:
-        """Publish in the background; yields the task that is done when peers can dial us, and fails if it does."""
+    async def _listening(self, network: Network) -> AsyncIterator[None]:
+        """Publish in the background, and fail if that does.
+
+        It is not waited for: a party that nobody dials can go on at once, and the others redial.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 publishing = tasks.create_task(self._publish(network))
-                yield publishing
+                yield
                 publishing.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None

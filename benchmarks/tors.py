@@ -17,12 +17,15 @@ from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import SEED_BYTES, Identity, Onion
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.endpoint import UNIX_PREFIX, parse_endpoint
+from onionmpc.tor.control import Control, open_control
+from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.life import Life, own_life
 from onionmpc.tor.onion import EphemeralService, publish
+from onionmpc.tor.process import own_tor
 
 BOOTSTRAP_TIMEOUT_S = 120.0
 PUBLISH_TIMEOUT_S = 120.0
+SOCKS_LINE = "SocksPort 127.0.0.1:auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,35 @@ async def bench_tors(directory: Path, parties: int) -> AsyncIterator[list[BenchT
             place = stack.enter_context(join_testnet(directory))
             sockets = stack.enter_context(socket_directory())
             profile = private_directory(place.profiles / f"bench-{number}")
-            lines = f"{place.torrc}\nSocksPort 127.0.0.1:auto"
+            lines = f"{place.torrc}\n{SOCKS_LINE}"
             life = await stack.enter_async_context(own_life(profile, sockets, lines, lambda _progress: None))
-            listeners = shlex.split(await life.control.get_info("net/listeners/socks"))
-            port = next(parse_endpoint(text).port for text in listeners if not text.startswith(UNIX_PREFIX))
+            port = (await _plain_socks(life.control)).port
             tors.append(BenchTor(life, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
         for tor in tors:
             await tor.life.control.bootstrap(lambda _percent, _words: None, BOOTSTRAP_TIMEOUT_S)
         yield tors
+
+
+@contextlib.asynccontextmanager
+async def plain_tor(directory: Path) -> AsyncIterator[tuple[Control, Endpoint]]:
+    """Run a tor that has kept nothing, in the private network of `directory`, and log in, as one does by hand.
+
+    Yields:
+        Its control connection, and a SOCKS port; it may not have bootstrapped yet.
+    """
+    with join_testnet(directory) as place, socket_directory() as sockets:
+        profile = private_directory(place.profiles / f"plain-{secrets.token_hex(8)}")
+        async with (
+            own_tor(profile, sockets, f"{place.torrc}\n{SOCKS_LINE}") as tor,
+            open_control(tor.control) as control,
+        ):
+            yield control, await _plain_socks(control)
+
+
+async def _plain_socks(control: Control) -> Endpoint:
+    """Return a SOCKS port with tor's defaults, on 127.0.0.1."""
+    listeners = shlex.split(await control.get_info("net/listeners/socks"))
+    return next(parse_endpoint(text) for text in listeners if not text.startswith(UNIX_PREFIX))
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ import pytest
 from benchmarks import byhand
 from benchmarks.common import Spread, memory_of
 from benchmarks.limit import best, direct_spec, run_direct
+from benchmarks.startup import over_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 180
@@ -82,6 +83,15 @@ def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
         assert steps["address_s"]["median"] < steps["published_s"]["median"]
         assert steps["connected_s"]["median"] < steps["result_s"]["median"] <= steps["ended_s"]["median"]
         assert f"| 3 | {start} |" in printed
+        assert is_spread(results["listed"][start]["connected_s"])
+    assert results["raw"]["whole_s"]["median"] >= results["raw"]["dial_s"]["median"]
+    assert is_spread(results["over_raw"])
+
+
+def test_a_start_is_compared_with_the_plain_tors_just_before_it() -> None:
+    connected = [{"connected_s": 6.0}, {"connected_s": 12.0}]
+    assert over_plain(connected, [{"whole_s": 5.0}, {"whole_s": 8.0}]) == Spread(1.35, 1.2, 1.5, 2)
+    assert over_plain([], []) is None
 
 
 # --- by hand, ours and the limit

@@ -79,12 +79,22 @@ def test_parties_of_one_state_directory_never_share_a_tor_profile(outcome: dict[
 
 @after(invited)
 def test_events_tell_the_whole_story_in_order(outcome: dict[str, Any]) -> None:
-    order = ["address_known", "tor_progress", "published", "roster_known", "link_up", "agreement", "agreed"]
-    order += ["program_ended", "ended"]
+    order = [
+        "address_known",
+        "tor_progress",
+        "roster_known",
+        "link_up",
+        "agreement",
+        "agreed",
+        "program_ended",
+        "ended",
+    ]
     sessions = set()
     for party in outcome["parties"]:
         first = {event["event"]: place for place, event in reversed(list(enumerate(party.events)))}
         assert [first[name] for name in order] == sorted(first[name] for name in order)
+        # Publication goes on beside all that.
+        assert first["tor_progress"] < first.get("published", first["ended"])
         times = [event["at_s"] for event in party.events]
         assert times == sorted(times)
         sessions.add(party.heard("ended")[0]["session"])

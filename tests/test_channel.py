@@ -58,12 +58,16 @@ def test_of_two_different_bytes_in_one_place_one_counts() -> None:
 # --- What goes ----------------------------------------------------------------------------------------------
 
 
-def outbox(**changes: int) -> Outbox:
-    return Outbox(pending=bytearray(b"hello world"), **changes)
+def outbox(*, ended: bool = False) -> Outbox:
+    box = Outbox()
+    box.say(b"hello world")
+    if ended:
+        box.say_end()
+    return box
 
 
 def test_what_is_new_is_given_once_and_the_end_by_itself() -> None:
-    box = outbox(end=11)
+    box = outbox(ended=True)
     assert [box.take(6), box.take(6), box.take(6)] == [(0, 6), (6, 11), (11, 12)]
     assert box.read(6, 11) == b"world"
     assert box.read(11, 12) == b""
@@ -98,7 +102,7 @@ def test_what_is_acknowledged_is_not_lost(lost: list[Span], left: list[Span]) ->
 
 
 def test_a_lost_end_is_given_again() -> None:
-    box = outbox(end=11)
+    box = outbox(ended=True)
     box.take(11)
     box.take(1)
     box.lose([(9, 12)])

@@ -20,6 +20,7 @@ class Outbox:
     Attributes:
         acknowledged: the peer has all that is before it.
         given: the first byte that no stream was ever given.
+        top: the offset behind all that was said.
         pending: the bytes from `acknowledged` on.
         end: the offset at which the channel ends; END itself counts as one byte.
         lost: what is before `given` and to be sent again, in order.
@@ -27,14 +28,21 @@ class Outbox:
 
     acknowledged: int = 0
     given: int = 0
+    top: int = 0
     pending: bytearray = field(default_factory=bytearray)
     end: int | None = None
     lost: list[Span] = field(default_factory=list)
 
-    @property
-    def top(self) -> int:
-        """The offset behind all that was said."""
-        return self.acknowledged + len(self.pending) if self.end is None else self.end + 1
+    def say(self, payload: bytes) -> None:
+        """Add bytes."""
+        self.pending += payload
+        self.top += len(payload)
+
+    def say_end(self) -> None:
+        """Add the end, once."""
+        if self.end is None:
+            self.end = self.top
+            self.top += 1
 
     def unsent(self) -> int:
         """Return how many bytes are to be sent, for the first time or again."""
@@ -70,7 +78,8 @@ class Outbox:
         """Forget what the peer has, now that it has more."""
         del self.pending[: offset - self.acknowledged]
         self.acknowledged = offset
-        self.lost = unacknowledged(self.lost, offset)
+        if self.lost:
+            self.lost = unacknowledged(self.lost, offset)
 
 
 def unacknowledged(spans: Iterable[Span], offset: int) -> list[Span]:

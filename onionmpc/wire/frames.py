@@ -93,11 +93,24 @@ HEADER = struct.Struct(">BH")
 DATA_HEADER = struct.Struct(">BQ")
 OFFSET = struct.Struct(">Q")
 OFFSETS = struct.Struct(">QQ")
+DATA_FRAME = struct.Struct(">BHBQ")
+ACK_FRAME = struct.Struct(">BHQQ")
+CHANNELS = tuple(Channel)
 
 # A record's plaintext, less one frame header and one data header.
 MAX_RECORD_BYTES = 65519
 DATA_OVERHEAD_BYTES = HEADER.size + DATA_HEADER.size
 MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - DATA_OVERHEAD_BYTES
+
+
+def encode_data(channel: Channel, offset: int, payload: bytes) -> bytes:
+    """Encode a Data frame without making one: nearly every record has one."""
+    return DATA_FRAME.pack(1, DATA_HEADER.size + len(payload), channel, offset) + payload
+
+
+def encode_ack(control: int, data: int) -> bytes:
+    """Encode an Ack frame without making one."""
+    return ACK_FRAME.pack(3, OFFSETS.size, control, data)
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -106,12 +119,11 @@ def encode_frame(frame: Frame) -> bytes:
         case Padding(size):
             return bytes(size)
         case Data(channel, offset, payload):
-            body = DATA_HEADER.pack(channel, offset) + payload
-            kind = 1
+            return encode_data(channel, offset, payload)
         case End(offset):
             kind, body = 2, OFFSET.pack(offset)
         case Ack(control, data):
-            kind, body = 3, OFFSETS.pack(control, data)
+            return encode_ack(control, data)
         case Ping(token):
             kind, body = 4, OFFSET.pack(token)
         case Pong(token):
@@ -153,7 +165,7 @@ def _decode_body(kind: int, body: bytes) -> Frame:
         match kind:
             case 1:
                 channel, offset = DATA_HEADER.unpack_from(body)
-                return Data(Channel(channel), offset, body[DATA_HEADER.size :])
+                return Data(CHANNELS[channel], offset, body[DATA_HEADER.size :])
             case 2:
                 return End(*OFFSET.unpack(body))
             case 3:
@@ -166,6 +178,6 @@ def _decode_body(kind: int, body: bytes) -> Frame:
                 return Close()
             case 7 if len(body) == 1:
                 return Abort(AbortCode(body[0]))
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, IndexError) as error:
         raise RemoteProtocolError(f"a frame of type {kind} has a malformed body of {len(body)} bytes") from error
     raise RemoteProtocolError(f"a frame has type {kind} and {len(body)} bytes, which is none that we know")

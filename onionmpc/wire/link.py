@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
 from onionmpc.wire.channel import Inbox, Outbox, Span, unacknowledged
 from onionmpc.wire.frames import (
+    ACK_FRAME,
     DATA_OVERHEAD_BYTES,
     MAX_RECORD_BYTES,
     Abort,
@@ -30,6 +31,8 @@ from onionmpc.wire.frames import (
     Ping,
     Pong,
     decode_frames,
+    encode_ack,
+    encode_data,
     encode_frame,
 )
 
@@ -343,7 +346,7 @@ class Link:
         self._require_open()
         if len(self._out[Channel.CONTROL].pending) + len(payload) > self._window_bytes:
             raise LocalProtocolError("the control channel holds more unacknowledged bytes than it may")
-        self._out[Channel.CONTROL].pending += payload
+        self._out[Channel.CONTROL].say(payload)
 
     def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program; the caller keeps to `room`."""
@@ -352,15 +355,13 @@ class Link:
             raise LocalProtocolError("bytes of the program after its end")
         if len(payload) > self.room():
             raise LocalProtocolError(f"{len(payload)} bytes of the program, and room for {self.room()}")
-        self._out[Channel.DATA].pending += payload
+        self._out[Channel.DATA].say(payload)
         self._budget.hold(len(payload))
 
     def end_data(self) -> None:
         """Say that the program sends nothing more."""
         self._require_open()
-        outbox = self._out[Channel.DATA]
-        if outbox.end is None:
-            outbox.end = outbox.top
+        self._out[Channel.DATA].say_end()
 
     def ping(self) -> None:
         """Ask the peer for a sign of life, over every stream."""
@@ -394,10 +395,16 @@ class Link:
 
         To be called again as soon as the stream takes more: so a fast one carries more than a slow one.
         """
-        if number not in self._streams:
+        stream = self._streams.get(number)
+        if stream is None:
             return b""
         self.heed_time(now)
-        return self._record(number, now, MAX_RECORD_BYTES, acknowledge=self._ack_is_due(now))
+        # Before anything is made: this is asked once more after each record, and of all streams.
+        is_best = number == self.best
+        acknowledge = is_best and (self._unsent() or self._ack_is_due(now))
+        if not stream.answers and not acknowledge and (is_best or not self._takes_bulk(number)):
+            return b""
+        return self._record(number, now, MAX_RECORD_BYTES, acknowledge=acknowledge)
 
     def fill(self, number: int, now: float, size: int) -> bytes:
         """Return the plaintext of the next record for this stream, of exactly `size` bytes, whatever is to be said.
@@ -408,13 +415,21 @@ class Link:
         record = self._record(number, now, size, acknowledge=True)
         return record + encode_frame(Padding(size - len(record)))
 
+    def speaks(self) -> bool:
+        """Return whether there is something to say at once, over whatever stream."""
+        for stream in self._streams.values():
+            if stream.answers:
+                return True
+        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
+
     def wants(self, number: int) -> bool:
         """Return whether there is something to say over this stream at once."""
-        if self._streams[number].answers or self.state is not State.OPEN:
-            return bool(self._streams[number].answers)
+        answers = self._streams[number].answers
+        if answers or self.state is not State.OPEN:
+            return bool(answers)
         if number != self.best:
             return self._takes_bulk(number)
-        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or any(box.unsent() for box in self._out.values())
+        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
 
     def wake_at(self) -> float | None:
         """Return when `heed_time` has something to do even if nothing arrives, or None."""
@@ -424,7 +439,7 @@ class Link:
 
     def heed_time(self, now: float) -> None:
         """Ask streams for a sign of life, and leave those that owe one for others."""
-        if self.state is not State.OPEN or now < self._heed_at or not self._streams:
+        if now < self._heed_at or self.state is not State.OPEN or not self._streams:
             return
         streams = self._streams.values()
         for stream in streams:
@@ -456,48 +471,44 @@ class Link:
         stream = self._streams[number]
         return not stream.late and stream.usual_s < math.inf and number in self._ranking[:MAX_STRIPES]
 
+    def _unsent(self) -> bool:
+        """Return whether there is something that no stream has."""
+        control, data = self._out.values()
+        return control.given < control.top or data.given < data.top or bool(control.lost or data.lost)
+
     def _ack_is_due(self, now: float) -> bool:
-        return (
-            any(box.unsent() for box in self._out.values())
-            or self._unacknowledged_bytes >= ACK_AFTER_BYTES
-            or (self._ack_at is not None and now >= self._ack_at)
-        )
+        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or (self._ack_at is not None and now >= self._ack_at)
 
     def _record(self, number: int, now: float, size: int, *, acknowledge: bool) -> bytes:
         """Return what fits into `size` bytes of all that is to be said over this stream."""
-        record = bytearray()
-
-        def add(frame: Frame) -> bool:
-            encoded = encode_frame(frame)
-            fits = len(record) + len(encoded) <= size
-            if fits:
-                record.extend(encoded)
-            return fits
-
-        stream = self._streams[number]
-        while stream.answers and add(stream.answers[0]):
+        stream, record = self._streams[number], bytearray()
+        while stream.answers and len(record) + len(answer := encode_frame(stream.answers[0])) <= size:
+            record += answer
             del stream.answers[0]
         if self.state is not State.OPEN:
             return bytes(record)
         if number == self.best:
-            if acknowledge and self._unacknowledged_bytes and add(Ack(*self.offsets())):
+            if acknowledge and self._unacknowledged_bytes and len(record) + ACK_FRAME.size <= size:
+                record += encode_ack(*self.offsets())
                 self._unacknowledged_bytes = 0
                 self._ack_at = None
                 stream.spoken = True
-            for channel in Channel:
-                while (room := size - len(record) - DATA_OVERHEAD_BYTES) > 0 and self._out[channel].unsent():
-                    add(self._give(stream, channel, room, now))
+            for channel, outbox in self._out.items():
+                while outbox.unsent() and (room := size - len(record) - DATA_OVERHEAD_BYTES) > 0:
+                    record += self._give(stream, channel, room, now)
         elif self._takes_bulk(number) and (room := min(CHUNK_BYTES, size - len(record)) - DATA_OVERHEAD_BYTES) > 0:
-            add(self._give(stream, Channel.DATA, room, now))
+            record += self._give(stream, Channel.DATA, room, now)
         return bytes(record)
 
-    def _give(self, stream: _Stream, channel: Channel, size: int, now: float) -> Data | End:
+    def _give(self, stream: _Stream, channel: Channel, size: int, now: float) -> bytes:
         """Return the frame of what comes next in a channel, which this stream has to carry."""
         outbox = self._out[channel]
         start, stop = outbox.take(size)
         stream.carry(channel, start, stop)
         stream.load(stop - start, now)
-        return End(start) if start == outbox.end else Data(channel, start, outbox.read(start, stop))
+        if start == outbox.end:
+            return encode_frame(End(start))
+        return encode_data(channel, start, outbox.read(start, stop))
 
     # -- receiving
 
@@ -587,7 +598,7 @@ class Link:
         if channel is Channel.CONTROL:
             self._owe_ack(len(fresh), now)
             return [ControlBytes(fresh)]
-        return [ProgramBytes(fresh), *self._ended()]
+        return [ProgramBytes(fresh), *self._ended()] if self._end is not None else [ProgramBytes(fresh)]
 
     def _end_arrived(self, offset: int, now: float) -> list[Event]:
         inbox = self._in[Channel.DATA]
@@ -616,16 +627,18 @@ class Link:
             raise self._broken(AbortCode.LIMIT, f"more than {what} came unasked")
 
     def _peer_acknowledges(self, control: int, data: int) -> None:
-        for (channel, outbox), offset in zip(self._out.items(), (control, data), strict=True):
+        for channel, offset in ((Channel.CONTROL, control), (Channel.DATA, data)):
+            outbox = self._out[channel]
+            if offset <= outbox.acknowledged:
+                continue
             if offset > outbox.given:
                 what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.given}"
                 raise self._broken(AbortCode.OFFSET, f"the peer acknowledges {what}")
-            if offset <= outbox.acknowledged:
-                continue
             held = len(outbox.pending)
             outbox.acknowledge(offset)
             for stream in self._streams.values():
-                stream.carried[channel] = unacknowledged(stream.carried[channel], offset)
+                if spans := stream.carried[channel]:
+                    stream.carried[channel] = unacknowledged(spans, offset)
             if channel is Channel.DATA:
                 self._budget.hold(len(outbox.pending) - held)
 

@@ -38,7 +38,7 @@ class Records:
         ciphertext = self._sending.encrypt(plaintext)
         return len(ciphertext).to_bytes(LENGTH_BYTES) + ciphertext
 
-    def decode(self, received: bytes) -> Iterator[bytes]:
+    def decode(self, received: bytes | memoryview) -> Iterator[bytes]:
         """Take bytes as they came; yield the plaintext of each record that is whole.
 
         Raises:

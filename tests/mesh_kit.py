@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import random
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -204,6 +205,7 @@ class Network(DirectNetwork):
         self.delays_s: list[float] = []
         self.dials = 0
         self._lines: set[asyncio.Task[None]] = set()
+        self._ends: list[Stream] = []
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -211,6 +213,8 @@ class Network(DirectNetwork):
         for line in self._lines:
             line.cancel()
         await asyncio.gather(*self._lines, return_exceptions=True)
+        for stream in self._ends:
+            await stream.close()
         await super().__aexit__(kind, error, traceback)
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
@@ -221,21 +225,27 @@ class Network(DirectNetwork):
         stream = await super().dial(onion, timeout_s)
         if number < 0:
             return stream
-        late = asyncio.StreamReader()
-        self._lines.add(asyncio.create_task(self._delay(number, stream.reader, late)))
-        return Stream(late, stream.writer)
-
-    async def _delay(self, number: int, reader: asyncio.StreamReader, late: asyncio.StreamReader) -> None:
-        """Hand on what comes, some time later: that is in every round trip, whichever side measures it."""
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(2**16):
-                loop.call_later(self.delays_s[number], late.feed_data, chunk)
-        loop.call_later(self.delays_s[number], late.feed_eof)
+        near, far = socket.socketpair()
+        behind, before = Stream(*await asyncio.open_unix_connection(sock=far)), asyncio.open_unix_connection(sock=near)
+        self._ends += behind, stream
+        self._lines |= {
+            asyncio.create_task(_hand_on(behind, stream, lambda: 0.0)),
+            asyncio.create_task(_hand_on(stream, behind, lambda: self.delays_s[number])),
+        }
+        return Stream(*await before)
 
     async def restored(self) -> None:
         await self.back.wait()
         self.back.clear()
+
+
+async def _hand_on(source: Stream, sink: Stream, delay_s: Callable[[], float]) -> None:
+    """Hand on what comes, some time later: that is in every round trip, whichever side measures it."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        while chunk := await source.reader.read(2**16):
+            loop.call_later(delay_s(), sink.writer.write, chunk)
+    loop.call_later(delay_s(), sink.writer.transport.abort)
 
 
 class Party:
@@ -373,8 +383,11 @@ async def knock(directory: Path, listener: Identity, number: int = 0, **changes:
 
 
 async def say(secure: SecureStream, *frames: Frame) -> None:
-    await secure.send([b"".join(map(encode_frame, frames))])
+    secure.send([b"".join(map(encode_frame, frames))])
 
 
 async def hear_all(secure: SecureStream) -> list[Frame]:
-    return [frame async for plaintext in secure.receive() for frame in decode_frames(plaintext)]
+    heard: list[Frame] = []
+    await secure.begin(lambda plaintext: heard.extend(decode_frames(plaintext)))
+    await secure.ended()
+    return heard

@@ -45,6 +45,7 @@ from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import backoff_s
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Frame, Ping
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
@@ -147,6 +148,65 @@ async def test_the_round_trip_is_measured_as_soon_as_a_link_is_up(directory: Pat
             link = await party.until_up(1 - party.number)
             await party.watcher.until(lambda link=link: link.round_trip_s is not None)
             assert 0 <= (link.round_trip_s or 0) < DEADLINE_S
+
+
+def count_writes(party: Party, peer: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of each write of a party to a peer from now on."""
+    (secure,) = party.watcher.streams[peer]
+    writer, sizes = secure.stream.writer, list[int]()
+    write = writer.write
+
+    def note(data: bytes) -> None:
+        sizes.append(len(data))
+        write(data)
+
+    monkeypatch.setattr(writer, "write", note)
+    return sizes
+
+
+async def until_quiet(*parties: Party) -> None:
+    """Wait until both ends of a link of two have had their first pings answered."""
+    for party in parties:
+        peer = 1 - party.number
+        await party.watcher.until(
+            lambda party=party: any(isinstance(event, RoundTrip) for _, event in party.watcher.events)
+        )
+        party.watcher.up[peer].send_control(b".")
+    for party in parties:
+        await party.watcher.until(lambda party=party: party.watcher.control[1 - party.number] == b".")
+
+
+@in_a_loop
+async def test_what_is_said_to_a_peer_in_one_turn_leaves_in_one_record(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with meshed(directory, 2) as (low, high):
+        await until_quiet(low, high)
+        sizes = count_writes(low, 1, monkeypatch)
+        link = low.watcher.up[1]
+        for part in (b"one ", b"two ", b"three"):
+            assert link.offer_data(part) == b""
+        link.send_control(b"and this")
+        await high.watcher.until(lambda: high.watcher.data[0] == b"one two three")
+        assert high.watcher.control[0] == b".and this"
+        assert len(sizes) == 1
+
+
+@in_a_loop
+async def test_a_round_costs_each_side_one_write_and_the_answer_acknowledges(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "ACK_DELAY_S", 1000.0)  # none would come by itself
+    async with meshed(directory, 2) as (low, high):
+        await until_quiet(low, high)
+        sizes = [count_writes(party, 1 - party.number, monkeypatch) for party in (low, high)]
+        for number in range(1, 21):
+            for sender, receiver in ((low, high), (high, low)):
+                await sender.watcher.up[receiver.number].send_data(b"share")
+                arrived = receiver.watcher.data[sender.number]
+                await receiver.watcher.until(lambda arrived=arrived, number=number: len(arrived) == 5 * number)
+            assert low.watcher.up[1].link.flushed()
+        assert [len(writes) for writes in sizes] == [20, 20]
 
 
 @in_a_loop

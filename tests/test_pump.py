@@ -9,7 +9,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.hello import HelloGate
 from onionmpc.program.pump import Pump
 from onionmpc.wire.frames import Channel, Data, End, encode_frame
-from onionmpc.wire.link import Event, ProgramBytes, ProgramEnd
+from onionmpc.wire.link import WINDOW_BYTES, Event, ProgramBytes, ProgramEnd
 
 MESSAGE = bytes(8) + (4).to_bytes(4, "little") + b"1234"
 
@@ -48,8 +48,7 @@ def test_what_arrived_before_the_program_started_reaches_it() -> None:
         peer = Peer()
         peer.sends(MESSAGE)
         near, far = socket.socketpair()
-        reader, writer = await asyncio.open_unix_connection(sock=near)
-        pumping = asyncio.create_task(peer.pump.run(reader, writer))
+        pumping = asyncio.create_task(peer.pump.run(near))
         program, program_writer = await asyncio.open_unix_connection(sock=far)
         assert await program.readexactly(len(MESSAGE)) == MESSAGE
         peer.sends(end=True)
@@ -58,7 +57,6 @@ def test_what_arrived_before_the_program_started_reaches_it() -> None:
         program_writer.close()
         await pumping
         assert peer.pump.emptied.is_set()
-        writer.transport.abort()
 
     asyncio.run(main())
 
@@ -81,8 +79,7 @@ def test_what_was_on_its_way_to_a_program_that_ended_counts_as_taken() -> None:
     async def main() -> None:
         peer = Peer()
         near, far = socket.socketpair()
-        reader, writer = await asyncio.open_unix_connection(sock=near)
-        pumping = asyncio.create_task(peer.pump.run(reader, writer))
+        pumping = asyncio.create_task(peer.pump.run(near))
         payload = bytes(8) + (3 * 2**20).to_bytes(4, "little") + bytes(3 * 2**20)  # more than the socket takes
         peer.sends(*(payload[start : start + 60_000] for start in range(0, len(payload), 60_000)))
         await asyncio.sleep(0)
@@ -92,7 +89,46 @@ def test_what_was_on_its_way_to_a_program_that_ended_counts_as_taken() -> None:
         await asyncio.wait([pumping])
         peer.pump.discard()
         assert peer.taken == len(payload)
-        writer.transport.abort()
+        far.close()
+
+    asyncio.run(main())
+
+
+def test_what_waits_for_a_program_that_has_said_its_last_still_reaches_it() -> None:
+    async def main() -> None:
+        peer = Peer()
+        near, far = socket.socketpair()
+        far.shutdown(socket.SHUT_WR)
+        pumping = asyncio.create_task(peer.pump.run(near))
+        payload = bytes(8) + (2**20).to_bytes(4, "little") + bytes(2**20)  # more than the socket takes
+        peer.sends(*(payload[start : start + 60_000] for start in range(0, len(payload), 60_000)), end=True)
+        await peer.pump.emptied.wait()
+        program, program_writer = await asyncio.open_unix_connection(sock=far)
+        assert await program.read() == payload
+        await pumping
+        assert peer.taken == len(payload) + 1
+        program_writer.close()
+
+    asyncio.run(main())
+
+
+def test_what_the_link_has_no_room_for_stays_with_the_program() -> None:
+    async def main() -> None:
+        peer = Peer()
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        pumping = asyncio.create_task(peer.pump.run(near))
+        loop, payload = asyncio.get_running_loop(), bytes(2 * WINDOW_BYTES)
+        writing = asyncio.create_task(loop.sock_sendall(far, payload))
+        while peer.runner.link.room():  # noqa: ASYNC110 (a link tells nobody that it is full)
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not writing.done()
+        assert not peer.pump.emptied.is_set()
+        for task in (writing, pumping):
+            task.cancel()
+        await asyncio.wait([writing, pumping])
         far.close()
 
     asyncio.run(main())

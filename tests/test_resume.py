@@ -44,7 +44,7 @@ from onionmpc.wire.link import WINDOW_BYTES, ProgramEnd
 
 async def until_closed(secure: SecureStream) -> None:
     with contextlib.suppress(OSError):
-        await secure.stream.writer.wait_closed()
+        await secure.ended()
 
 
 # --- Cuts ---------------------------------------------------------------------------------------------------

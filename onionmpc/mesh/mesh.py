@@ -7,7 +7,6 @@ Rules: docs/PROTOCOL.md sections 2 to 4.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -219,9 +218,8 @@ class Mesh:
             on_failure=lambda failure: self._observer.dial_failed(number, failure),
         )
         if reply.answer is Answer.DIAL_BACK:
-            with contextlib.suppress(OSError):
-                await secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
-                await secure.flush(LAST_WORDS_S)
+            secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
+            await secure.flush(LAST_WORDS_S)
             await secure.close()
             await asyncio.sleep(DIAL_BACK_S)
         elif number in self._links:  # by a stream of the peer's, meanwhile

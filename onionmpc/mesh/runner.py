@@ -51,10 +51,9 @@ class Room:
 
 @dataclass(slots=True, eq=False)
 class _Carrier:
-    """One stream of a link: `wake` lets it send, `ended` makes it stop."""
+    """One stream of a link; `ended` makes it stop."""
 
     secure: SecureStream
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -94,6 +93,7 @@ class LinkRunner:
         self._measured = asyncio.Event()
         self._carriers: dict[int, _Carrier] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Handle | None = None
 
     @property
     def alive(self) -> bool:
@@ -191,9 +191,8 @@ class LinkRunner:
 
     def wake(self) -> None:
         """Send what the link has to say, if not at its rate; writes of one turn of the loop leave together."""
-        for number, carrier in self._carriers.items():
-            if self.link.wants(number):
-                carrier.wake.set()
+        if self._sending is None and self.link.speaks():
+            self._send_soon()
 
     def send_control(self, payload: bytes) -> None:
         """Queue a control message, unless the link has ended."""
@@ -201,16 +200,19 @@ class LinkRunner:
             self.link.send_control(payload)
             self.wake()
 
+    def offer_data(self, payload: bytes) -> bytes:
+        """Queue bytes of the program; return those for which the window has no room, nothing once the link is over."""
+        if not self.alive:
+            return b""
+        room = self.link.room()
+        self.link.send_data(payload[:room])
+        self._send_soon()
+        return payload[room:]
+
     async def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program, waiting while the window is full."""
-        while payload and self.alive:
-            room = self.link.room()
-            if room:
-                self.link.send_data(payload[:room])
-                payload = payload[room:]
-                self.wake()
-            else:
-                await self._room.change()
+        while payload := self.offer_data(payload):
+            await self._room.change()
 
     def end_data(self) -> None:
         """Say that the program sends nothing more."""
@@ -271,41 +273,52 @@ class LinkRunner:
         self._assess()
         self._room.free()
         for carrier in self._carriers.values():
-            carrier.wake.set()
             carrier.ended.set()
 
     # -- one stream
 
     async def _move(self, number: int, carrier: _Carrier) -> None:
+        secure = carrier.secure
+        await secure.begin(lambda plaintext: self._receive(number, plaintext), self.wake)
         async with asyncio.TaskGroup() as tasks:
-            both = [tasks.create_task(self._read(number, carrier)), tasks.create_task(self._write(number, carrier))]
+            moving = [tasks.create_task(self._note_end(carrier))]
+            if self._rate:
+                moving.append(tasks.create_task(self._send_at_rate(number, secure)))
+            else:
+                self._send_soon()
             await carrier.ended.wait()
             if self.link.state is not State.OPEN:
-                await asyncio.wait(both, timeout=LAST_WORDS_S)
-            for task in both:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_WORDS_S):
+                        await (asyncio.wait(moving[1:]) if self._rate else secure.drain())
+                        self._send()
+                        await secure.flush(LAST_WORDS_S)
+            for task in moving:
                 task.cancel()
 
-    async def _read(self, number: int, carrier: _Carrier) -> None:
+    async def _note_end(self, carrier: _Carrier) -> None:
         try:
-            async for plaintext in carrier.secure.receive():
-                for event in self.link.receive(number, plaintext, time.monotonic()):
-                    self._handle(event)
-                if self.wanting.is_set():
-                    self._assess()
-                self._room.free()
-                self._wake_in_time()
-                if self.link.state is not State.OPEN:
-                    self._end()
-                    return
+            await carrier.secure.ended()
             self.break_reason = "the stream ended"
         except OSError as error:
             self.break_reason = f"the stream broke ({error.strerror or type(error).__name__})"
-        except RemoteProtocolError as error:
-            # Raised by `run`, when the writer has told the peer.
-            self.link.abort(AbortCode.FRAME)
-            self.fail(error)
         finally:
             carrier.ended.set()
+
+    def _receive(self, number: int, plaintext: bytes) -> None:
+        try:
+            for event in self.link.receive(number, plaintext, time.monotonic()):
+                self._handle(event)
+        except RemoteProtocolError as error:
+            # Raised by `run`, when the peer has been told.
+            self.link.abort(AbortCode.FRAME)
+            self.fail(error)
+        if self.wanting.is_set():
+            self._assess()
+        self._room.free()
+        self._wake_in_time()
+        if self.link.state is not State.OPEN:
+            self._end()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, LinkAborted):
@@ -319,36 +332,34 @@ class LinkRunner:
                 self._carriers[slowed[0]].ended.set()
         self._on_event(event)
 
-    async def _write(self, number: int, carrier: _Carrier) -> None:
-        try:
-            await (self._send_at_rate(number, carrier) if self._rate else self._send_as_said(number, carrier))
-        except OSError:
-            return  # the reader sees the same break, and knows what was still to come
-        await carrier.secure.flush(LAST_WORDS_S)
+    def _send_soon(self) -> None:
+        if self._sending is None and not self._rate:
+            self._sending = asyncio.get_running_loop().call_soon(self._send)
 
-    async def _send_as_said(self, number: int, carrier: _Carrier) -> None:
-        while True:
-            carrier.wake.clear()
-            if record := self.link.transmit(number, time.monotonic()):
-                await carrier.secure.send([record])
-            if self.link.wants(number):
-                continue
-            if self.link.state is not State.OPEN:
-                return
-            self._wake_in_time()
-            await carrier.wake.wait()
+    def _send(self) -> None:
+        """Send all that there is to say, each stream as much as it takes."""
+        self._sending = None
+        if self._rate:
+            return
+        now = time.monotonic()
+        for number, carrier in self._carriers.items():
+            secure = carrier.secure
+            while secure.takes_more and (record := self.link.transmit(number, now)):
+                secure.send([record])
+        self._set_alarm_in_time()
 
-    async def _send_at_rate(self, number: int, carrier: _Carrier) -> None:
+    async def _send_at_rate(self, number: int, secure: SecureStream) -> None:
         """Send a record at each tick and at no other time."""
         ticks = Ticks(self._rate, time.monotonic())
         while True:
             over = self.link.state is not State.OPEN
             now = time.monotonic()
             if records := [self.link.fill(number, now, FILLED_PLAINTEXT_BYTES) for _ in range(ticks.take(now))]:
-                await carrier.secure.send(records)
+                secure.send(records)
                 if over:
                     return
-            self._wake_in_time()
+                await secure.drain()
+            self._set_alarm_in_time()
             await asyncio.sleep(ticks.next_at - time.monotonic())
 
     # -- when to do what
@@ -356,6 +367,9 @@ class LinkRunner:
     def _wake_in_time(self) -> None:
         """Wake now if the link has something to say, and when it is to heed the time, or before."""
         self.wake()
+        self._set_alarm_in_time()
+
+    def _set_alarm_in_time(self) -> None:
         at = self.link.wake_at()
         # An alarm that rings too early is set again then: to put it off with each message would cost more. The link's
         # clock is time.monotonic(), as that of asyncio's loop.
@@ -367,8 +381,7 @@ class LinkRunner:
         self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
 
     def _ring(self) -> None:
-        # At the latest then again: a writer whose stream takes no bytes does not come to say when, and a stream that
-        # brings nothing either has to be doubted all the same.
+        # At the latest then again: a stream that takes no bytes and brings nothing has to be doubted all the same.
         self._set_alarm(time.monotonic() + PING_AFTER_S)
         self._heed_time()
         stale = self.link.stale(time.monotonic())
@@ -379,10 +392,9 @@ class LinkRunner:
                 self._carriers[number].ended.set()
 
     def _heed_time(self) -> None:
-        """Let the link do what has fallen due, also where no writer comes to ask it: a stream may take no bytes."""
+        """Let the link do what has fallen due, also where no stream takes bytes."""
         self.link.heed_time(time.monotonic())
-        for carrier in self._carriers.values():
-            carrier.wake.set()
+        self._send_soon()
         self._assess()
 
     def _assess(self) -> None:

@@ -25,7 +25,6 @@ TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
-BUFFER_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +56,16 @@ class ProgramProcess:
     """A running program.
 
     Attributes:
-        streams: asyncio reader and writer for each peer's number.
+        sockets: ours, for each peer's number.
     """
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
         control: asyncio.StreamReader,
-        streams: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+        sockets: dict[int, socket.socket],
     ) -> None:
-        self.streams = streams
+        self.sockets = sockets
         self._process = process
         self._control = control
 
@@ -129,15 +128,10 @@ async def start_program(
     pairs = {peer: socket.socketpair() for peer in peers}
     ours, theirs = socket.socketpair()
     inherited = [theirs, *(pair[1] for pair in pairs.values())]
-    writers: list[asyncio.StreamWriter] = []
+    control_writer: asyncio.StreamWriter | None = None
     process: ProgramProcess | None = None
     try:
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
-        writers.append(control_writer)
-        streams = {}
-        for peer, (near, _) in pairs.items():
-            streams[peer] = await asyncio.open_unix_connection(sock=near, limit=BUFFER_BYTES)
-            writers.append(streams[peer][1])
         process = ProgramProcess(
             await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -154,7 +148,7 @@ async def start_program(
                 env={name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)},
             ),
             control,
-            streams,
+            {peer: near for peer, (near, _) in pairs.items()},
         )
         filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
         control_writer.write(encode(filled))
@@ -166,5 +160,7 @@ async def start_program(
             end.close()
         if process is not None:
             await process.end()
-        for writer in writers:
-            writer.transport.abort()
+        if control_writer is not None:
+            control_writer.transport.abort()
+        for near, _ in pairs.values():
+            near.close()

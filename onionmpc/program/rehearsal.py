@@ -105,10 +105,13 @@ async def rehearse(spec: ProgramSpec, delay_s: Callable[[int, int], float]) -> R
         for number, log in enumerate(logs):
             own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
             programs.append(await stack.enter_async_context(start_program(own, peers, unattended=log)))
+        streams = {way: await asyncio.open_unix_connection(sock=programs[way[0]].sockets[way[1]]) for way in ways}
+        for _, writer in streams.values():
+            stack.callback(writer.transport.abort)
         async with asyncio.TaskGroup() as tasks:
             ends = [tasks.create_task(program.wait(on_started=start.one_more)) for program in programs]
             carrying = [
-                tasks.create_task(way.carry(programs[one].streams[other][0], programs[other].streams[one][1]))
+                tasks.create_task(way.carry(streams[one, other][0], streams[other, one][1]))
                 for (one, other), way in ways.items()
             ]
             failure = await _failure(ends, logs)

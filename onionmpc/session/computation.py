@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -264,7 +265,7 @@ class Computation:
             verbose=self._plan.verbose,
         )
         async with start_program(spec, self._mesh.peers) as process, asyncio.TaskGroup() as tasks:
-            pumps = [tasks.create_task(self._pump(peer, *process.streams[peer.number])) for peer in self._peers]
+            pumps = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
             ended = await process.wait(self._note_opening)
             if ended.status != 0:
                 self._ending.report_program(ended)
@@ -293,10 +294,10 @@ class Computation:
     def _note_opening(self) -> None:
         self._ending.revealed = True
 
-    async def _pump(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, peer: Peer, end: socket.socket) -> None:
         assert peer.pump is not None  # noqa: S101 (links are up before the program starts)
         try:
-            await peer.pump.run(reader, writer)
+            await peer.pump.run(end)
         except* RemoteProtocolError as errors:
             self._ending.broke_the_rules(peer, str(errors.exceptions[0]))
 
@@ -371,14 +372,16 @@ class Computation:
     def link_event(self, party: int, event: Event) -> None:
         """Take what a link brought."""
         peer = self._peers[party]
-        peer.heard = True
+        known, peer.heard = peer.heard, True
         match event:
             case _ if peer.broke_rules:
                 pass
-            case ControlBytes(payload):
-                self._heed_bytes(peer, payload)
             case ProgramBytes() | ProgramEnd() if self._committed and peer.pump is not None:
                 peer.pump.deliver(event)
+                if known:
+                    return  # nobody waits for these, and to let all look again took as long as a record does
+            case ControlBytes(payload):
+                self._heed_bytes(peer, payload)
             case ProgramBytes() | ProgramEnd():
                 self._ending.broke_the_rules(peer, "it sent bytes of the program before the agreement")
             case RoundTrip(_, stream):

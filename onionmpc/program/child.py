@@ -33,6 +33,7 @@ from onionmpc.program.unpickle import RestrictedPickle
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
 # 1000 arrays each.
 REMEMBERED_PAYLOADS = 2**15
+READ_BYTES = 2**16
 PR_SET_PDEATHSIG = 1  # prctl(2)
 # MPyC 0.11's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
@@ -149,17 +150,22 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
             await attach(factory, number)
         return Listener()
 
-    class Exchanger(mpyc.asyncoro.MessageExchanger):  # type: ignore[misc]
+    class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # type: ignore[misc]
         """MPyC's end of one link, which remembers who sent what and notices a peer that ended too early."""
 
         # `peer_pid` is None until a lower party's hello has come.
         __slots__ = ("closing", "number")
 
+        def get_buffer(self, _sizehint: int) -> bytearray:
+            return buffer
+
+        def buffer_updated(self, size: int) -> None:
+            self.data_received(buffer[:size])
+
         def receive(self, pc: int) -> Any:
-            payload = super().receive(pc)
-            if isinstance(payload, asyncio.Future):
-                # Runs before the coroutine that waits for the payload, since it is the first callback.
-                payload.add_done_callback(lambda done: senders.remember(done.result(), self.peer_pid))
+            payload = self.buffers.pop(pc, None)
+            if payload is None:
+                payload = self.buffers[pc] = Awaited(self.peer_pid)
             else:
                 senders.remember(payload, self.peer_pid)
             return payload
@@ -178,12 +184,25 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
             with contextlib.suppress(asyncio.InvalidStateError):
                 super().connection_lost(None)
 
+    class Awaited(asyncio.Future[bytes]):
+        """A payload that has not come yet."""
+
+        def __init__(self, sender: int) -> None:
+            super().__init__(loop=loop)
+            self.sender = sender
+
+        def set_result(self, payload: bytes) -> None:
+            senders.remember(payload, self.sender)
+            super().set_result(payload)
+
     def loads_or_stop(data: bytes) -> Any:
         try:
             return restricted.loads(data)
         except RemoteProtocolError as error:
             supervisor.stop(Notice("pickle", senders.find(data), error.message))
 
+    # One for all: what is in it is taken at once. asyncio's own is made anew for each read, and four times as large.
+    buffer = bytearray(READ_BYTES)
     restricted = RestrictedPickle()
     loop.create_connection = create_connection
     loop.create_server = create_server

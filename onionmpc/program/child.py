@@ -34,6 +34,8 @@ from onionmpc.program.unpickle import RestrictedPickle
 # 1000 arrays each.
 REMEMBERED_PAYLOADS = 2**15
 READ_BYTES = 2**16
+# A message of this size is an array's: what is computed before the next one may take longer than a round.
+AT_ONCE_BYTES = 2**14
 PR_SET_PDEATHSIG = 1  # prctl(2)
 # MPyC 0.11's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
@@ -156,6 +158,9 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
         # `peer_pid` is None until a lower party's hello has come.
         __slots__ = ("closing", "number")
 
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(Way(transport, turn))  # type: ignore[arg-type]
+
         def get_buffer(self, _sizehint: int) -> bytearray:
             return buffer
 
@@ -203,6 +208,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
 
     # One for all: what is in it is taken at once. asyncio's own is made anew for each read, and four times as large.
     buffer = bytearray(READ_BYTES)
+    turn = Turn(loop)
     restricted = RestrictedPickle()
     loop.create_connection = create_connection
     loop.create_server = create_server
@@ -244,6 +250,53 @@ class Pickle:
     def __init__(self, dumps: Callable[[Any], bytes], loads: Callable[[bytes], Any]) -> None:
         self.dumps = dumps
         self.loads = loads
+
+
+class Turn:
+    """What MPyC writes to all peers in one turn of its loop, for it to leave together, in one piece for each.
+
+    A round of many values is a message for each: written one by one, each cost a system call here, and those that came
+    alone to the supervisor a record each.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._held: dict[asyncio.Transport, list[bytes]] = {}
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write at the end of this turn, or now where there is none, or where it would have to wait for much work."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.setdefault(transport, []).append(data)
+        if len(data) >= AT_ONCE_BYTES or not self._loop.is_running():
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        for transport, parts in self._held.items():
+            transport.write(b"".join(parts))
+        self._held.clear()
+
+
+class Way:
+    """MPyC's transport to one peer."""
+
+    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
+        self._transport = transport
+        self._turn = turn
+
+    def write(self, data: bytes) -> None:
+        """Write in this turn."""
+        self._turn.write(self._transport, data)
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write these in this turn."""
+        self.write(b"".join(parts))
+
+    def close(self) -> None:
+        """Close it when all is written."""
+        self._turn.flush()
+        self._transport.close()
 
 
 class Listener:

@@ -176,35 +176,31 @@ async def handshake_ms() -> float:
 # -- links on local sockets
 
 
-class Delayed(asyncio.StreamReaderProtocol):
-    """Lets all that comes wait, as on a long way."""
+def delay_writes(stream: Stream, delay_s: float) -> None:
+    """Let all that is written wait, as on a long way."""
+    loop, write = asyncio.get_running_loop(), stream.writer.write
 
-    def __init__(self, reader: asyncio.StreamReader, delay_s: float) -> None:
-        super().__init__(reader)
-        self._delay_s = delay_s
+    def arrive(data: bytes) -> None:
+        if not stream.writer.is_closing():
+            write(data)
 
-    def data_received(self, data: bytes) -> None:
-        """Take it later."""
-        if self._delay_s:
-            asyncio.get_running_loop().call_later(self._delay_s, super().data_received, data)
-        else:
-            super().data_received(data)
+    def later(data: bytes) -> None:
+        loop.call_later(delay_s, arrive, data)
+
+    stream.writer.write = later  # type: ignore[method-assign]
 
 
 @contextlib.asynccontextmanager
 async def joined(delay_s: float = 0.0) -> AsyncIterator[tuple[Stream, Stream]]:
     """Two ends of a local stream, `delay_s` apart."""
-    loop = asyncio.get_running_loop()
-    streams = []
-    for end in socket.socketpair():
-        reader = asyncio.StreamReader()
-        protocol = Delayed(reader, delay_s)
-        transport, _ = await loop.create_unix_connection(lambda protocol=protocol: protocol, sock=end)  # type: ignore[misc]
-        streams.append(Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop)))
+    one, other = [Stream(*await asyncio.open_unix_connection(sock=end)) for end in socket.socketpair()]
     try:
-        yield streams[0], streams[1]
+        for stream in (one, other):
+            if delay_s:
+                delay_writes(stream, delay_s)
+        yield one, other
     finally:
-        for stream in streams:
+        for stream in (one, other):
             await stream.close()
 
 

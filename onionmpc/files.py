@@ -118,6 +118,73 @@ def write_private(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
+    _settle(path.parent)
+
+
+def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
+    """Write a file of mode 0600 where there is none, on whatever file system.
+
+    Not by way of a temporary file: what takes its place without replacing anything is a hard link, and a memory stick
+    has none. Whoever is interrupted here leaves a file cut short, which its reader notices.
+
+    Args:
+        must_be_private: whether a file system that cannot close it to others is refused.
+
+    Raises:
+        UsageError: there is something of that name, it would be open to others, or it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    except FileExistsError as error:
+        raise UsageError(f"there is a file {path} already", hint="choose another name: it is not replaced") from error
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if must_be_private:
+                _check_closed(path, os.fstat(descriptor))
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+    except UsageError:
+        path.unlink(missing_ok=True)
+        raise
+    _settle(path.parent)
+
+
+def _check_closed(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise UsageError(
+            f"where {path} lies, files are open to others (mode {mode:o}, expected {FILE_MODE:o})",
+            hint="choose another place, or seal what is in it",
+        )
+
+
+def remove(path: Path) -> None:
+    """Remove a file, for good also if the power fails now. What was in it, a disk may keep.
+
+    Raises:
+        UsageError: it cannot be removed.
+    """
+    try:
+        path.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot remove {path}: {error.strerror}") from error
+    _settle(path.parent)
+
+
+def _settle(directory: Path) -> None:
+    """Have the disk keep what was done to a directory's names; some file systems do not offer that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

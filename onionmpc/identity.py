@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -29,6 +30,7 @@ SEED_BYTES = 32
 PUBLIC_KEY_BYTES = 32
 SALT_BYTES = 16
 NONCE_BYTES = 12
+TAG_BYTES = 16  # of ChaCha20-Poly1305
 
 SUFFIX = ".onion"
 BASE32_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
@@ -332,7 +334,7 @@ def _is_neutral(point: Point) -> bool:
 #
 #     onionmpc identity 1             or  onionmpc exposed identity 1
 #     onion <address>
-#     seal none                       or  seal scrypt <salt, 16 bytes> <nonce, 12 bytes>
+#     seal none                       or  seal scrypt <log2 N> <salt, 16 bytes> <nonce, 12 bytes>
 #     key <seed, 32 bytes>            or  key <sealed seed, 48 bytes>
 #
 # An exposed identity is for circuit length short alone: its service shows an IP address. It is made so and stays so,
@@ -347,10 +349,12 @@ EXPOSED_LABEL = b"onionmpc exposed identity "
 KEY_FILE_VERSION = b"1"
 KEY_FILE_LINES = 4
 
-# A guess costs 128 MiB and about half a second, so a passphrase of five random words outlives its thief; the
-# owner pays that once per session. Fixed by the version of the file and not stored in it, so that nobody can
-# weaken it there, or make us allocate a terabyte.
-SCRYPT_N = 2**17
+# A guess costs 128 N r bytes, 128 MiB, and about half a second, so a passphrase of five random words outlives its
+# thief; the owner pays that once per session, also on a small board. r and p are what scrypt's author recommends; N
+# grows with machines, so each file says its own. A file that says more than the largest is refused before any work: a
+# stranger's must not make us allocate a terabyte. To say less gains nobody anything: the seal holds that line too.
+SCRYPT_LOG2_N = 17
+SCRYPT_MAX_LOG2_N = 19  # 512 MiB and two seconds
 SCRYPT_R = 8
 SCRYPT_P = 1
 SCRYPT_LABEL = b"onionmpc/identity/v1/scrypt"  # before the salt: the derived key opens nothing else
@@ -371,17 +375,24 @@ class KeyFileFacts:
     exposed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    log2_n: int
+    salt: bytes
+    nonce: bytes
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class _KeyFile:
     header: bytes  # the first three lines: what the seal authenticates
     exposed: bool
     onion: Onion
-    salt_and_nonce: tuple[bytes, bytes] | None
+    seal: _Seal | None
     key: bytes
 
 
 def encode_key_file(
-    identity: Identity, passphrase: bytes | None, salt: bytes, nonce: bytes, *, exposed: bool = False
+    identity: Identity, passphrase: bytes | bytearray | None, salt: bytes, nonce: bytes, *, exposed: bool = False
 ) -> bytes:
     """Write an identity as a key file, sealed if there is a passphrase.
 
@@ -400,8 +411,11 @@ def encode_key_file(
         return label + b"seal none\nkey " + base64.b64encode(identity.seed) + b"\n"
     if not passphrase or len(salt) != SALT_BYTES or len(nonce) != NONCE_BYTES:
         raise ValueError(f"expected a passphrase, a salt of {SALT_BYTES} and a nonce of {NONCE_BYTES} bytes")
-    header = label + b"seal scrypt " + base64.b64encode(salt) + b" " + base64.b64encode(nonce) + b"\n"
-    sealed = ChaCha20Poly1305(_sealing_key(passphrase, salt)).encrypt(nonce, identity.seed, header)
+    seal = _Seal(SCRYPT_LOG2_N, salt, nonce)
+    fields = (b"seal scrypt", str(seal.log2_n).encode("ascii"), base64.b64encode(salt), base64.b64encode(nonce))
+    header = label + b" ".join(fields) + b"\n"
+    with _sealing_key(passphrase, seal) as key:
+        sealed = ChaCha20Poly1305(key).encrypt(nonce, identity.seed, header)
     return header + b"key " + base64.b64encode(sealed) + b"\n"
 
 
@@ -412,12 +426,12 @@ def describe_key_file(content: bytes) -> KeyFileFacts:
         InvalidIdentityFile: it is cut short, altered, of another version or no key file at all.
     """
     file = _parse_key_file(content)
-    if file.salt_and_nonce is None:
+    if file.seal is None:
         _identity_of(file.key, file.onion)
-    return KeyFileFacts(onion=file.onion, sealed=file.salt_and_nonce is not None, exposed=file.exposed)
+    return KeyFileFacts(onion=file.onion, sealed=file.seal is not None, exposed=file.exposed)
 
 
-def decode_key_file(content: bytes, passphrase: bytes | None) -> Identity:
+def decode_key_file(content: bytes, passphrase: bytes | bytearray | None) -> Identity:
     """Open a key file.
 
     Args:
@@ -428,13 +442,13 @@ def decode_key_file(content: bytes, passphrase: bytes | None) -> Identity:
             passphrase is missing or wrong.
     """
     file = _parse_key_file(content)
-    if file.salt_and_nonce is None:
+    if file.seal is None:
         return _identity_of(file.key, file.onion)
     if passphrase is None:
         raise InvalidIdentityFile("the key file is sealed with a passphrase, and none was given")
-    salt, nonce = file.salt_and_nonce
     try:
-        seed = ChaCha20Poly1305(_sealing_key(passphrase, salt)).decrypt(nonce, file.key, file.header)
+        with _sealing_key(passphrase, file.seal) as key:
+            seed = ChaCha20Poly1305(key).decrypt(file.seal.nonce, file.key, file.header)
     except InvalidTag as error:
         raise InvalidIdentityFile(
             "the passphrase is wrong, or the key file was altered",
@@ -443,11 +457,32 @@ def decode_key_file(content: bytes, passphrase: bytes | None) -> Identity:
     return _identity_of(seed, file.onion)
 
 
-def _sealing_key(passphrase: bytes, salt: bytes) -> bytes:
+def wipe(secret: bytearray) -> None:
+    """Overwrite a secret that is not needed any more.
+
+    It is what Python allows, and little: bytes and strings cannot be overwritten. A seed is bytes and stays until the
+    process ends, and so do the copies that go to tor; what was typed at a terminal passes through a string.
+    """
+    secret[:] = bytes(len(secret))
+
+
+@contextlib.contextmanager
+def _sealing_key(passphrase: bytes | bytearray, seal: _Seal) -> Iterator[bytearray]:
+    key = bytearray(32)
     try:
-        return Scrypt(SCRYPT_LABEL + salt, 32, SCRYPT_N, SCRYPT_R, SCRYPT_P).derive(passphrase)
+        scrypt = Scrypt(SCRYPT_LABEL + seal.salt, len(key), 1 << seal.log2_n, SCRYPT_R, SCRYPT_P)
+        scrypt.derive_into(passphrase, key)
+        yield key
     except MemoryError as error:
-        raise InvalidIdentityFile("a sealed key file takes 128 MiB of memory, and there is less") from error
+        raise InvalidIdentityFile(
+            f"a sealed key file takes {_scrypt_mib(seal.log2_n)} MiB of memory, and there is less"
+        ) from error
+    finally:
+        wipe(key)
+
+
+def _scrypt_mib(log2_n: int) -> int:
+    return (128 * SCRYPT_R << log2_n) // 2**20
 
 
 def _identity_of(seed: bytes, onion: Onion) -> Identity:
@@ -480,21 +515,29 @@ def _parse_key_file(content: bytes) -> _KeyFile:
         )
     if lines[KEY_FILE_LINES:] != [b""]:
         raise _altered(f"it goes on after its {KEY_FILE_LINES} lines")
-    seal = _fields(lines[2], b"seal")
-    if seal == [b"none"]:
-        salt_and_nonce, key_bytes = None, SEED_BYTES
-    elif len(seal) == 3 and seal[0] == b"scrypt":
-        salt_and_nonce = _decode_base64(seal[1], SALT_BYTES), _decode_base64(seal[2], NONCE_BYTES)
-        key_bytes = SEED_BYTES + 16
-    else:
-        raise _altered("its third line says neither how it is sealed nor that it is not")
+    seal = _decode_seal(_fields(lines[2], b"seal"))
     return _KeyFile(
         header=b"".join(line + b"\n" for line in lines[:3]),
         exposed=label == EXPOSED_LABEL,
         onion=_decode_onion(b" ".join(_fields(lines[1], b"onion"))),
-        salt_and_nonce=salt_and_nonce,
-        key=_decode_base64(b" ".join(_fields(lines[3], b"key")), key_bytes),
+        seal=seal,
+        key=_decode_base64(b" ".join(_fields(lines[3], b"key")), SEED_BYTES + (TAG_BYTES if seal else 0)),
     )
+
+
+def _decode_seal(fields: list[bytes]) -> _Seal | None:
+    if fields == [b"none"]:
+        return None
+    if len(fields) != 4 or fields[0] != b"scrypt" or not re.fullmatch(rb"[1-9][0-9]?", fields[1]):
+        raise _altered("its third line says neither how it is sealed nor that it is not")
+    log2_n = int(fields[1])
+    if log2_n > SCRYPT_MAX_LOG2_N:
+        raise InvalidIdentityFile(
+            f"to open the key file would take {_scrypt_mib(log2_n)} MiB of memory, expected at most "
+            f"{_scrypt_mib(SCRYPT_MAX_LOG2_N)}",
+            hint="if it is yours, use the onionmpc that made it, or a newer one",
+        )
+    return _Seal(log2_n, _decode_base64(fields[2], SALT_BYTES), _decode_base64(fields[3], NONCE_BYTES))
 
 
 def _fields(line: bytes, name: bytes) -> list[bytes]:

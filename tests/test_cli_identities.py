@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from onionmpc import identity
-from onionmpc.cli.identities import ask_passphrase
+from onionmpc.cli import identities, passphrase
 from onionmpc.cli.main import cli
 from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
 from onionmpc.identity import parse_onion
@@ -20,8 +21,13 @@ from onionmpc.session import keystore
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory of our own, and a seal that costs nothing."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(identity, "SCRYPT_N", 2)
+    monkeypatch.setattr(identity, "SCRYPT_LOG2_N", 1)
+    monkeypatch.setattr(passphrase, "has_terminal", lambda: True)
     return tmp_path / "state"
+
+
+def says(words: bytes) -> Callable[[], bytearray]:
+    return lambda: bytearray(words)
 
 
 def run(*arguments: str, typed: str = "") -> Result:
@@ -47,11 +53,11 @@ def test_an_identity_for_short_is_made_so_and_shown_so() -> None:
     first, second = run("list").stdout.splitlines()
     assert first.endswith("sealed  for short")
     assert second.endswith("open")
-    assert keystore.load("alice", lambda: b"open sesame", exposed=True)
+    assert keystore.load("alice", says(b"open sesame"), exposed=True)
     with pytest.raises(UnsafeSetting, match="is for circuit length short"):
-        keystore.load("alice", lambda: b"open sesame")
+        keystore.load("alice", says(b"open sesame"))
     with pytest.raises(UnsafeSetting, match="IP address"):
-        keystore.load("bob", lambda: b"", exposed=True)
+        keystore.load("bob", says(b""), exposed=True)
 
 
 def test_new_with_passphrase_asks_twice_on_stderr_without_echo() -> None:
@@ -60,12 +66,12 @@ def test_new_with_passphrase_asks_twice_on_stderr_without_echo() -> None:
     assert result.stderr.count("assphrase") == 1
     assert "confirm" in result.stderr.lower()
     assert "sesame" not in result.output
-    assert keystore.load("alice", lambda: b"open sesame").onion == result.stdout.strip()
+    assert keystore.load("alice", says(b"open sesame")).onion == result.stdout.strip()
 
 
 def test_new_asks_again_when_the_two_passphrases_differ_or_are_empty() -> None:
     run("new", "alice", "--passphrase", typed="\none\ntwo\nthree\nthree\n")
-    assert keystore.load("alice", lambda: b"three")
+    assert keystore.load("alice", says(b"three"))
 
 
 def test_new_without_an_answer_makes_nothing() -> None:
@@ -74,14 +80,8 @@ def test_new_without_an_answer_makes_nothing() -> None:
     assert keystore.list_names() == ()
 
 
-def test_passphrase_is_the_same_however_its_letters_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = iter(["\u00e9", "e\u0301"])
-    monkeypatch.setattr("click.prompt", lambda *_, **__: next(typed))
-    assert ask_passphrase() == ask_passphrase() == "\u00e9".encode()
-
-
 def test_list_shows_each_identity_and_asks_for_nothing() -> None:
-    alice, bob = keystore.create("alice", b"passphrase"), keystore.create("bob", None)
+    alice, bob = keystore.create("alice", says(b"passphrase")), keystore.create("bob", None)
     result = run("list")
     assert result.stdout == f"alice  {alice.onion}  sealed\nbob    {bob.onion}  open\n"
     assert result.stderr == ""
@@ -104,7 +104,7 @@ def test_list_goes_on_after_a_damaged_file(state: Path) -> None:
 
 
 def test_show_prints_the_address_and_draws_a_code_of_it_on_stderr() -> None:
-    onion = keystore.create("alice", b"passphrase").onion
+    onion = keystore.create("alice", says(b"passphrase")).onion
     result = run("show", "alice")
     assert result.stdout == onion + "\n"
     drawn = result.stderr.splitlines()
@@ -114,7 +114,7 @@ def test_show_prints_the_address_and_draws_a_code_of_it_on_stderr() -> None:
 
 
 def test_show_as_json_is_one_line() -> None:
-    onion = keystore.create("alice", b"passphrase").onion
+    onion = keystore.create("alice", says(b"passphrase")).onion
     result = run("show", "alice", "--json")
     assert json.loads(result.stdout) == {"name": "alice", "onion": onion, "sealed": True, "exposed": False}
     assert result.stdout.count("\n") == 1
@@ -132,5 +132,96 @@ def test_help_says_what_an_identity_is_and_what_keeping_one_costs() -> None:
     text = " ".join(run("--help").stdout.split())
     assert "An identity is a secret key" in text
     assert "linked to each other" in text
-    for command in ("new", "list", "show"):
+    for command in ("new", "list", "show", "export", "import", "remove"):
         assert run(command, "--help").exit_code == 0
+
+
+def test_new_takes_a_passphrase_from_a_file(tmp_path: Path) -> None:
+    given = secret(tmp_path, b"open sesame\n")
+    result = run("new", "alice", "--passphrase-file", given)
+    assert result.stdout == keystore.describe("alice").onion + "\n"
+    assert result.stderr == ""
+    assert keystore.load("alice", says(b"open sesame"))
+
+
+def test_an_export_is_sealed_unless_it_is_said_not_to_be(tmp_path: Path) -> None:
+    onion = keystore.create("alice", None).onion
+    result = run("export", "alice", str(tmp_path / "copy"), typed="open sesame\nopen sesame\n")
+    assert result.stdout == onion + "\n"
+    assert "note" not in result.stderr
+    assert b"seal scrypt" in (tmp_path / "copy").read_bytes()
+    result = run("export", "alice", str(tmp_path / "open"), "--no-passphrase")
+    assert result.stdout == onion + "\n"
+    assert result.stderr == f"onionmpc: note: no passphrase seals {tmp_path / 'open'}: whoever reads it is you\n"
+    assert b"seal none" in (tmp_path / "open").read_bytes()
+
+
+def test_a_sealed_identity_is_exported_as_it_is_and_asks_for_nothing(tmp_path: Path, state: Path) -> None:
+    keystore.create("alice", says(b"passphrase"))
+    result = run("export", "alice", str(tmp_path / "copy"))
+    assert result.stderr == ""
+    assert (tmp_path / "copy").read_bytes() == (state / "identities" / "alice.key").read_bytes()
+    with pytest.raises(UsageError, match="alice is sealed, and so will its copy be"):
+        run("export", "alice", str(tmp_path / "open"), "--no-passphrase")
+    with pytest.raises(UsageError, match="exclude each other"):
+        run("export", "alice", str(tmp_path / "open"), "--no-passphrase", "--passphrase-file", "x")
+
+
+def test_import_asks_once_and_prints_the_address(tmp_path: Path) -> None:
+    onion = keystore.create("alice", says(b"passphrase"), exposed=True).onion
+    run("export", "alice", str(tmp_path / "copy"))
+    run("remove", "alice", "--yes")
+    result = run("import", "bob", str(tmp_path / "copy"), typed="passphrase\n")
+    assert result.stdout == onion + "\n"
+    assert result.stderr.count("assphrase") == 1
+    assert run("list").stdout == f"bob  {onion}  sealed  for short\n"
+
+
+def test_import_without_a_person_takes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystore.create("alice", says(b"passphrase"))
+    run("export", "alice", str(tmp_path / "copy"))
+    run("remove", "alice", "--yes")
+    monkeypatch.setattr(passphrase, "has_terminal", lambda: False)
+    with pytest.raises(UsageError, match="there is no terminal to ask at") as caught:
+        run("import", "alice", str(tmp_path / "copy"))
+    assert "--passphrase-file" in caught.value.hint
+    run("import", "alice", str(tmp_path / "copy"), "--passphrase-file", secret(tmp_path, b"passphrase"))
+    assert keystore.list_names() == ("alice",)
+
+
+def test_remove_says_what_is_lost_and_takes_the_name_for_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    onion = keystore.create("alice", None).onion
+    monkeypatch.setattr(identities, "is_interactive", lambda: True)
+    for typed in ("yes\n", "\n", "alicia\n"):
+        with pytest.raises(UsageError, match="alice was not removed"):
+            run("remove", "alice", typed=typed)
+    assert keystore.list_names() == ("alice",)
+    result = run("remove", "alice", typed="alice\n")
+    assert result.stderr.startswith(f"alice is {onion}\nWith its key goes its address, for ever unless")
+    assert result.stdout == ""
+    assert keystore.list_names() == ()
+
+
+def test_remove_without_a_terminal_needs_yes() -> None:
+    keystore.create("alice", None)
+    with pytest.raises(UsageError, match="nobody can be asked") as caught:
+        run("remove", "alice")
+    assert "--yes" in caught.value.hint
+    assert run("remove", "alice", "--yes").output == ""
+    with pytest.raises(InvalidIdentityFile, match="no identity named alice"):
+        run("remove", "alice", "--yes")
+
+
+def test_a_damaged_identity_is_removed_all_the_same(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystore.create("alice", None)
+    (state / "identities" / "alice.key").write_bytes(b"onionmpc identity 1\n")
+    monkeypatch.setattr(identities, "is_interactive", lambda: True)
+    assert run("remove", "alice", typed="alice\n").stderr.startswith("alice: the key file is cut short")
+    assert keystore.list_names() == ()
+
+
+def secret(directory: Path, content: bytes) -> str:
+    path = directory / "passphrase"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    return str(path)

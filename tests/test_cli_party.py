@@ -242,6 +242,24 @@ def test_an_unknown_identity_is_refused_with_how_to_make_it(refused: Refused) ->
         assert '"onionmpc id new nobody" makes it' in told
 
 
+def test_a_passphrase_comes_from_a_file_and_a_wrong_one_is_one_sentence(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "SCRYPT_LOG2_N", 1)
+    keystore.create("me", lambda: bytearray(b"open sesame"))
+    file = tmp_path / "secret"
+    file.write_bytes(b"open barley\n")
+    file.chmod(0o600)
+    given = ("--identity", "me", "--passphrase-file", str(file))
+    assert refused(*HOST, *given).startswith("the passphrase is wrong, or the key file was altered\n")
+    file.write_bytes(b"open sesame\n")
+    with keystore.in_use("me"):  # comes after the file has been opened
+        assert refused(*HOST, *given).startswith("another session uses the identity me now\n")
+    file.chmod(0o644)
+    assert "open to others (mode 644, expected 600)" in refused(*HOST, *given)
+    assert refused(*HOST, "--passphrase-file", str(file)).startswith("--passphrase-file needs --identity\n")
+
+
 def test_an_identity_that_takes_part_already_is_refused(refused: Refused) -> None:
     keystore.create("me", None)
     with keystore.in_use("me"):

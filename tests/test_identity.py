@@ -368,12 +368,20 @@ OPEN_FILE = (
     b"key nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=\n"
 )
 
+SEALED_FILE = (
+    OPEN_FILE.split(b"seal")[0]
+    + b"seal scrypt 17 AAECAwQFBgcICQoLDA0ODw== AAECAwQFBgcICQoL\n"
+    + b"key "
+    + base64.b64encode(bytes(48))
+    + b"\n"
+)
+
 
 @pytest.fixture
 def cheap_scrypt() -> Iterator[None]:
     """A guess costs next to nothing, so that thousands of damaged files can be tried."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SCRYPT_N", 2)
+        patch.setattr(module, "SCRYPT_LOG2_N", 1)
         yield
 
 
@@ -400,7 +408,7 @@ def test_open_key_file_byte_for_byte() -> None:
 
 
 def test_sealed_key_file_byte_for_byte() -> None:
-    header = OPEN_FILE.split(b"seal")[0] + b"seal scrypt AAECAwQFBgcICQoLDA0ODw== AAECAwQFBgcICQoL\n"
+    header = OPEN_FILE.split(b"seal")[0] + b"seal scrypt 17 AAECAwQFBgcICQoLDA0ODw== AAECAwQFBgcICQoL\n"
     salt = b"onionmpc/identity/v1/scrypt" + SALT
     key = hashlib.scrypt(b"passphrase", salt=salt, n=2**17, r=8, p=1, maxmem=2**28, dklen=32)
     sealed = ChaCha20Poly1305(key).encrypt(NONCE, ONE.seed, header)
@@ -436,7 +444,7 @@ def test_sealed_key_file_reads_back_under_its_passphrase_only(
 ) -> None:
     one = Identity(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SCRYPT_N", 2)
+        patch.setattr(module, "SCRYPT_LOG2_N", 1)
         content = encode_key_file(one, passphrase, salt, nonce)
         assert decode_key_file(content, passphrase) == one
         assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=True, exposed=False)
@@ -446,7 +454,7 @@ def test_sealed_key_file_reads_back_under_its_passphrase_only(
 
 
 def test_sealed_key_file_needs_its_passphrase() -> None:
-    sealed = b"onionmpc identity 1\nonion " + ONE.onion.encode() + b"\nseal scrypt " + base64.b64encode(SALT) + b" "
+    sealed = b"onionmpc identity 1\nonion " + ONE.onion.encode() + b"\nseal scrypt 17 " + base64.b64encode(SALT) + b" "
     sealed += base64.b64encode(NONCE) + b"\nkey " + base64.b64encode(bytes(48)) + b"\n"
     with pytest.raises(InvalidIdentityFile, match="sealed with a passphrase, and none was given"):
         decode_key_file(sealed, None)
@@ -505,6 +513,71 @@ def test_each_refusal_of_a_key_file_names_what_is_wrong() -> None:
 def test_seal_that_would_protect_nothing_is_refused(passphrase: bytes, salt: bytes, nonce: bytes) -> None:
     with pytest.raises(ValueError, match="expected a passphrase"):
         encode_key_file(ONE, passphrase, salt, nonce)
+
+
+@pytest.mark.usefixtures("cheap_scrypt")
+def test_a_seal_says_what_it_costs_and_an_older_or_newer_one_opens_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
+    assert b"seal scrypt 1 " in content
+    monkeypatch.setattr(module, "SCRYPT_LOG2_N", 5)
+    assert decode_key_file(content, b"passphrase") == ONE
+
+
+@pytest.mark.parametrize("log2_n", ["20", "30", "63", "99"])
+def test_a_seal_that_would_take_gigabytes_is_refused_before_any_work(
+    log2_n: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Scrypt", None)  # not called
+    content = SEALED_FILE.replace(b"scrypt 17", f"scrypt {log2_n}".encode())
+    expected = rf"would take {2 ** (int(log2_n) - 10)} MiB of memory, expected at most 512"
+    for read in (describe_key_file, lambda content: decode_key_file(content, b"passphrase")):
+        with pytest.raises(InvalidIdentityFile, match=expected):
+            read(content)
+
+
+@pytest.mark.parametrize("log2_n", ["0", "017", "+17", "-1", "1_7", "100", "1e1", "", "x", "17 17"])
+def test_a_cost_that_is_spelled_otherwise_is_refused(log2_n: str) -> None:
+    with pytest.raises(InvalidIdentityFile, match="altered: "):
+        describe_key_file(SEALED_FILE.replace(b"scrypt 17", f"scrypt {log2_n}".encode()))
+
+
+@pytest.mark.usefixtures("cheap_scrypt")
+def test_a_seal_whose_cost_was_altered_does_not_open() -> None:
+    content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
+    with pytest.raises(InvalidIdentityFile, match="the passphrase is wrong, or the key file was altered"):
+        decode_key_file(content.replace(b"scrypt 1 ", b"scrypt 2 "), b"passphrase")
+
+
+@pytest.mark.usefixtures("cheap_scrypt")
+def test_a_sealed_identity_cannot_be_made_one_for_short_or_the_reverse() -> None:
+    for exposed in (False, True):
+        content = encode_key_file(ONE, b"passphrase", SALT, NONCE, exposed=exposed)
+        label = (b"onionmpc identity 1", b"onionmpc exposed identity 1")
+        other = content.replace(label[exposed], label[not exposed])
+        assert describe_key_file(other).exposed is not exposed  # a claim, until the file is opened
+        with pytest.raises(InvalidIdentityFile):
+            decode_key_file(other, b"passphrase")
+
+
+@pytest.mark.usefixtures("cheap_scrypt")
+def test_the_key_that_a_passphrase_gives_is_overwritten_after_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[bytearray] = []
+
+    class Watched:
+        def __init__(self, *_: object) -> None: ...
+
+        def derive_into(self, _passphrase: bytes, key: bytearray) -> None:
+            key[:] = b"k" * 32
+            keys.append(key)
+
+    monkeypatch.setattr(module, "Scrypt", Watched)
+    content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
+    assert decode_key_file(content, b"passphrase") == ONE
+    with pytest.raises(InvalidIdentityFile):
+        decode_key_file(SEALED_FILE, b"passphrase")
+    assert keys == [bytearray(32)] * 3
 
 
 def test_too_little_memory_for_the_seal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

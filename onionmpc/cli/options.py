@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from onionmpc.cli.passphrase import HELP as PASSPHRASE_HELP
 from onionmpc.levels import Level
 from onionmpc.session.agreement import MAX_CIRCUITS, MAX_PADDING_RATE
 from onionmpc.testnet.network import Latency
@@ -65,6 +66,7 @@ class PartyOptions:
     """The options that host and join share; see their help."""
 
     identity: str | None
+    passphrase_file: Path | None
     threshold: int | None
     public: tuple[str, ...]
     with_files: tuple[Path, ...]
@@ -96,6 +98,7 @@ def party_options(command: Command) -> Command:
     # fmt: off
     options = [
         click.option("--identity", metavar="NAME", help="Take part under a kept identity (see: onionmpc id). Default: a fresh one, never written down."),
+        click.option("--passphrase-file", type=click.Path(path_type=Path), metavar="FILE", help=f"With an --identity that is sealed. {PASSPHRASE_HELP}"),
         click.option("--threshold", "-t", type=int, metavar="T", help="Any T+1 parties together can read every input. Default: the largest T below M/2."),
         click.option("--public", multiple=True, metavar="ARG", help="An argument of the program that is the same at all parties; comes first. Repeatable."),
         click.option("--with", "with_files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),

@@ -19,9 +19,9 @@ from typing import Any
 import click
 
 from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
-from onionmpc.cli.identities import ask_passphrase
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions, party_options
+from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.summary import summary_data
 from onionmpc.errors import OnionMPCError, PeerError, UnsafeSetting, UsageError
@@ -263,9 +263,12 @@ def _read_list(word: str) -> str:
 def _identity(options: PartyOptions) -> Iterator[Identity]:
     name = options.identity
     if name is None:
+        if options.passphrase_file is not None:
+            raise UsageError("--passphrase-file needs --identity", hint="a fresh identity is never written down")
         yield Identity(secrets.token_bytes(SEED_BYTES))
         return
-    identity = keystore.load(name, ask_passphrase, exposed=options.circuit_length is Level.SHORT)
+    ask = passphrase_from(options.passphrase_file)
+    identity = keystore.load(name, ask, exposed=options.circuit_length is Level.SHORT)
     with keystore.in_use(name):
         yield identity
 

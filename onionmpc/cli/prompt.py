@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 
@@ -14,6 +15,16 @@ LINE_BYTES = 4096
 def is_interactive() -> bool:
     """Whether someone can read our questions and answer them."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def has_terminal() -> bool:
+    """Whether someone can be asked without echo: at the terminal of this process, whatever its stdin is."""
+    if is_interactive():
+        return True
+    with contextlib.suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
+        return True
+    return False
 
 
 async def confirm(question: str, *, default: bool) -> bool:

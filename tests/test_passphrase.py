@@ -1,0 +1,135 @@
+"""Where a passphrase may come from, and where it may not."""
+
+from __future__ import annotations
+
+import os
+import pty
+import threading
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.cli import passphrase
+from onionmpc.cli.passphrase import MAX_BYTES, ask_passphrase, passphrase_from, read_passphrase
+from onionmpc.errors import UnsafeSetting, UsageError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.touch(0o600)
+    return path
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[Path, int]]:
+    """A pipe by the name of its descriptor, and where to write."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb"):
+        yield Path(f"/dev/fd/{reading}"), writing
+
+
+LINES = {
+    b"open sesame": b"open sesame",
+    b"open sesame\n": b"open sesame",
+    b"open sesame\r\n": b"open sesame",
+    b"open sesame\nand more\n": b"open sesame",
+    b" open  sesame \n": b" open  sesame ",
+    "e\u0301\n".encode(): "\u00e9".encode(),
+    b"x" * MAX_BYTES + b"\n": b"x" * MAX_BYTES,
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), LINES.items())
+def test_the_first_line_of_a_file_is_the_passphrase(file: Path, content: bytes, expected: bytes) -> None:
+    file.write_bytes(content)
+    assert read_passphrase(file) == passphrase_from(file)() == expected
+
+
+REFUSED = {
+    b"": "there is no passphrase in the first line of",
+    b"\nopen sesame\n": "there is no passphrase in the first line of",
+    b"x" * (MAX_BYTES + 1): f"longer than {MAX_BYTES} bytes",
+    b"sesame \xff\n": r"the passphrase is not UTF-8 \(byte 8\)",
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), REFUSED.items())
+def test_a_file_that_holds_no_passphrase_is_refused(file: Path, content: bytes, sentence: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=sentence) as caught:
+        read_passphrase(file)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_file_that_others_may_read_is_refused(file: Path, mode: int) -> None:
+    file.write_bytes(b"open sesame")
+    file.chmod(mode)
+    with pytest.raises(UnsafeSetting, match=f"mode {mode:o}, expected 600"):
+        read_passphrase(file)
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the passphrase from .*: No such file"):
+        read_passphrase(tmp_path / "missing")
+    with pytest.raises(UsageError, match=r"cannot read the passphrase from .*: Is a directory"):
+        read_passphrase(tmp_path)
+
+
+def test_a_terminal_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = pty.openpty()
+    try:
+        with pytest.raises(UsageError, match="is a terminal, which would show the passphrase"):
+            read_passphrase(Path(os.ttyname(far)))
+    finally:
+        os.close(near)
+        os.close(far)
+
+
+def test_a_pipe_gives_one_line_and_need_not_end(pipe: tuple[Path, int]) -> None:
+    path, writing = pipe
+    os.write(writing, b"open sesame\nthe rest\n")
+    assert read_passphrase(path) == b"open sesame"
+    assert read_passphrase(path) == b"the rest"
+
+
+def test_a_pipe_is_waited_for(pipe: tuple[Path, int]) -> None:
+    path, writing = pipe
+    os.write(writing, b"open ")
+    rest = threading.Thread(target=os.write, args=(writing, b"sesame\n"))
+    rest.start()
+    assert read_passphrase(path) == b"open sesame"
+    rest.join()
+
+
+def test_a_pipe_that_brings_nothing_is_not_waited_for_for_ever(
+    pipe: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passphrase, "PIPE_WAIT_S", 0.0)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    for path in (pipe[0], tmp_path / "fifo"):  # nobody has opened the second one for writing
+        with pytest.raises(UsageError, match="has not brought a line within"):
+            read_passphrase(path)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), min_size=1, max_size=50))
+def test_a_passphrase_is_the_same_however_its_letters_are_composed(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passphrase, "has_terminal", lambda: True)
+        answers = []
+        for form in ("NFC", "NFD"):
+            patch.setattr("click.prompt", lambda *_, form=form, **__: unicodedata.normalize(form, text))
+            answers.append(ask_passphrase())
+    assert answers[0] == answers[1] == unicodedata.normalize("NFC", text).encode()
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passphrase, "has_terminal", lambda: False)
+    with pytest.raises(UsageError, match="there is no terminal to ask at") as caught:
+        passphrase_from(None)()
+    assert "--passphrase-file" in caught.value.hint

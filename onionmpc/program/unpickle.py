@@ -3,57 +3,55 @@
 Stock MPyC unpickles whatever a peer sends, so any party can run code on any other. Here a message holds None, bool,
 int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, and numbers of numpy and MPyC taken apart by
 onionmpc.program.values; no numpy or MPyC callable can be named by a peer at all. Classes of a program's own pass only
-if all parties have agreed to allow them by name. Knows pickle's opcodes. Rules: docs/PROTOCOL.md section 6.
+if all parties have agreed to allow them by name. Rules: docs/PROTOCOL.md section 6.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-import pickletools
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from onionmpc.errors import ProgramError, RemoteProtocolError, UsageError
+from onionmpc.errors import ProgramError, RemoteProtocolError
 from onionmpc.program.hello import MAX_PAYLOAD_BYTES
-from onionmpc.program.values import BUILDERS, MALFORMED, reduce_value
+from onionmpc.program.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX_MEMORY_BYTES, measure, refusal, shown
+from onionmpc.program.values import BUILDERS, MALFORMED, array_of_shares, bytes_of_shares, reduce_value
 
 PROTOCOL = 5  # fixed, since Python's default differs between versions
 _PROLOGUE = bytes([0x80, PROTOCOL])
-MAX_DEPTH = 100  # hashing nested tuples recurses in C without a limit of its own
 _BUILDERS_MODULE = reduce_value.__module__
-
-# What protocol 5 uses for plain data. Not among them: anything that builds an instance, the extension registry,
-# persistent ids, out-of-band buffers, and memo indices of the sender's choice (a large one makes CPython allocate).
-_CONSTANTS = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"}
-_STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
-_LISTS_AND_DICTS = {"EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"}
-_TUPLES_AND_SETS = {"EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "EMPTY_SET", "ADDITEMS", "FROZENSET"}
-_STRUCTURE = {"PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET", "STACK_GLOBAL", "REDUCE"}
-_DATA_OPCODES = frozenset(_CONSTANTS | _STRINGS | _LISTS_AND_DICTS | _TUPLES_AND_SETS | _STRUCTURE)
-_INSTANCE_OPCODES = frozenset({"NEWOBJ", "NEWOBJ_EX", "BUILD"})
-_NAMED = -1  # in place of a depth: a class or a builder, which is not data
-_FILLS_ITS_CONTAINER = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
-
-_MALFORMED = (*MALFORMED, pickle.UnpicklingError, EOFError, ImportError)
+_MALFORMED = (*MALFORMED, pickle.UnpicklingError, EOFError)
 
 
 class RestrictedPickle:
     """Stands where mpyc.runtime looks for `pickle`.
 
     Args:
-        allowed: further classes, as "module.Class". Allowing one trusts every party with all that its
-            constructor and `__setstate__` can be made to do.
+        allowed: further classes, as "module.Class", "__main__" being the script. Allowing one trusts every party with
+            all that its constructor and `__setstate__` can be made to do.
+        script: the program's; allowed classes are those that it, or a module below its folder, defines.
         max_bytes: the longest message that is looked at.
+        max_memory_bytes: the most that one message may take.
     """
 
-    def __init__(self, allowed: Iterable[str] = (), *, max_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        allowed: Iterable[str] = (),
+        *,
+        script: Path = Path(),
+        max_bytes: int = MAX_PAYLOAD_BYTES,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+    ) -> None:
         self._allowed = frozenset(allowed)
-        for name in self._allowed:
-            if "." not in name or not all(word.isidentifier() for word in name.split(".")):
-                raise UsageError(f"{_shown(name)} cannot be allowed, expected module.Class")
-        self._opcodes = _DATA_OPCODES | _INSTANCE_OPCODES if self._allowed else _DATA_OPCODES
+        self._script = script
+        self._opcodes = INSTANCE_OPCODES if self._allowed else DATA_OPCODES
+        # What an allowed class's constructor says to a peer's arguments may be anything.
+        self._malformed: tuple[type[Exception], ...] = (Exception,) if self._allowed else _MALFORMED
         self._max_bytes = max_bytes
+        self._max_memory_bytes = max_memory_bytes
 
     def dumps(self, obj: object) -> bytes:
         """Return `obj` as bytes that the peer's `loads` takes.
@@ -63,25 +61,34 @@ class RestrictedPickle:
         """
         file = io.BytesIO()
         _Pickler(file, self._allowed).dump(obj)
-        return file.getvalue()
+        data = file.getvalue()
+        try:
+            self._measure(data)
+        except (RemoteProtocolError, *_MALFORMED) as error:
+            # Told here, where it can be mended: the others would call it an attack.
+            raise ProgramError(f"the program sends what the other parties would refuse: {error}") from error
+        return data
 
     def loads(self, data: bytes) -> object:
         """Return what a peer sent.
 
         Raises:
-            RemoteProtocolError: it is malformed, too long or too deep, or names what is not allowed.
+            RemoteProtocolError: it is malformed, too long, too deep or too large, or names what is not allowed.
         """
-        if len(data) > self._max_bytes:
-            raise RemoteProtocolError(f"a message has {len(data)} bytes, expected at most {self._max_bytes}")
         # Where programs diverge, MPyC takes shares for a pickle: no attack, and named apart from one.
         doubt = "" if data.startswith(_PROLOGUE) else "; or else the parties' programs have gone different ways"
         try:
-            _check_opcodes(data, self._opcodes)
-            return _Unpickler(io.BytesIO(data), self._allowed).load()
-        except _MALFORMED as error:
-            raise RemoteProtocolError(f"a message is not well formed: {_shown(str(error))}{doubt}") from error
+            room = self._max_memory_bytes - self._measure(data)
+            return _Unpickler(io.BytesIO(data), self._allowed, self._script, room).load()
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error.message}{doubt}") from error
+        except self._malformed as error:
+            raise RemoteProtocolError(f"a message is not well formed: {shown(str(error))}{doubt}") from error
+
+    def _measure(self, data: bytes) -> int:
+        if len(data) > self._max_bytes:
+            raise RemoteProtocolError(f"a message has {len(data)} bytes, expected at most {self._max_bytes}")
+        return measure(data, self._opcodes, self._max_memory_bytes)
 
 
 class _Pickler(pickle.Pickler):
@@ -97,63 +104,47 @@ class _Pickler(pickle.Pickler):
         name = f"{named.__module__}.{named.__qualname__}"
         if name not in self._allowed and BUILDERS.get(named.__qualname__) is not obj:
             raise ProgramError(
-                f"the program sends a {_shown(name)}, which the other parties would refuse",
-                hint="send its numbers, or have all parties allow this class",
+                f"the program sends a {shown(name)}, which the other parties would refuse",
+                hint=f"send its numbers; or, if the program defines it, have all say --allow-type {shown(name)}",
             )
         return NotImplemented  # by its name, or as pickle does
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, allowed: frozenset[str]) -> None:
+    def __init__(self, file: io.BytesIO, allowed: frozenset[str], script: Path, room: int) -> None:
         super().__init__(file)
         self._allowed = allowed
+        self._script = script
+        self._room = room
 
     def find_class(self, module: str, name: str) -> object:
+        if module == _BUILDERS_MODULE and name == array_of_shares.__name__:
+            return self._array_of_shares
         if module == _BUILDERS_MODULE and name in BUILDERS:
             return BUILDERS[name]
         # A name with a dot would walk attributes: "ndarray.__class__" of "numpy".
         if f"{module}.{name}" in self._allowed and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type):
+            found = self._class_of_program(module, name)
+            if found is not None:
                 return found
-        raise _refusal(f"{module}.{name}")
+        raise refusal(f"{module}.{name}")
 
+    def _array_of_shares(self, *arguments: Any) -> object:  # noqa: ANN401 (whatever a peer sends)
+        """Build an array, if there is room for what it makes of each byte."""
+        self._room -= bytes_of_shares(*arguments)
+        if self._room < 0:
+            raise RemoteProtocolError("a message would take too much memory, in arrays of shares")
+        return array_of_shares(*arguments)
 
-def _check_opcodes(data: bytes, opcodes: frozenset[str]) -> None:
-    """Walk through a pickle without running it, keeping for each object on its stack how deep it is."""
-    stack: list[int] = []
-    marks: list[int] = []
-    memo: list[int] = []
-    for opcode, argument, _ in pickletools.genops(data):
-        name = opcode.name
-        if name not in opcodes:
-            raise _refusal(f"pickle opcode {name}")
-        if name == "MARK":
-            marks.append(len(stack))
-        elif name == "MEMOIZE":
-            memo.append(stack[-1])
-        elif name.endswith("BINGET"):
-            stack.append(memo[int(argument or 0)])
-        elif opcode.stack_before or opcode.stack_after:
-            to_mark = pickletools.markobject in opcode.stack_before
-            start = marks.pop() if to_mark else len(stack) - len(opcode.stack_before)
-            if name in _FILLS_ITS_CONTAINER:
-                start += not to_mark
-                if stack[start - 1] == _NAMED:  # BUILD would change an allowed class for the whole process
-                    raise _refusal("a change to a class")
-                stack[start - 1] = max(stack[start - 1], *(depth + 1 for depth in stack[start:]), 0)
-                del stack[start:]
-            else:
-                depth = _NAMED if name == "STACK_GLOBAL" else max(stack[start:], default=-1) + 1
-                stack[start:] = [depth] * len(opcode.stack_after)
-            if stack and stack[-1] > MAX_DEPTH:
-                raise RemoteProtocolError(f"a message is nested more than {MAX_DEPTH} deep")
-
-
-def _refusal(name: str) -> RemoteProtocolError:
-    return RemoteProtocolError(f"a message asks for {_shown(name)}, which is not allowed")
-
-
-def _shown(text: str) -> str:
-    """A peer's text on one line of plain characters."""
-    return ascii(text)[1:-1][:80]
+    def _class_of_program(self, module: str, name: str) -> type | None:
+        """Return a class that the program's own files define, if it has loaded them; nothing is imported for a peer."""
+        loaded = sys.modules.get(module)
+        below = self._script.parent.joinpath(*module.split("."))
+        files = [self._script] if module == "__main__" else [below.with_suffix(".py"), below / "__init__.py"]
+        if loaded is None or Path(getattr(loaded, "__file__", None) or ".") not in files:
+            return None
+        found = vars(loaded).get(name)
+        if not isinstance(found, type) or issubclass(found, type):  # what makes further classes
+            return None
+        # Not what the module has imported under that name.
+        return found if (found.__module__, found.__qualname__) == (module, name) else None

@@ -28,6 +28,9 @@ MALFORMED = (
     ValueError,
 )
 NUMBER_KINDS = "biufc"
+# What MPyC makes of a number, digit after digit, takes a time that grows as its square: no field or polynomial that is
+# of use has more.
+MAX_NUMBER_BYTES = 2**13
 _NUMBER_TYPE = re.compile(r"[<|][biufc][0-9]{1,2}")  # no objects, structures or strings: bytes of any value will do
 
 
@@ -38,13 +41,21 @@ def array_of_numbers(code: str, shape: tuple[int, ...], data: bytes) -> np.ndarr
         code: a type such as "<f8".
         shape: any; its product times the size of the type is the length of `data`.
     """
-    return np.frombuffer(data, _number_type(code)).reshape(shape).copy()  # a copy, since `data` is read-only
+    return _numbers(code, data).reshape(shape).copy()  # a copy, since `data` is read-only
 
 
 def numpy_scalar(code: str, data: bytes) -> np.generic:
     """Build one numpy number."""
-    (scalar,) = np.frombuffer(data, _number_type(code))
+    (scalar,) = _numbers(code, data)
     return scalar  # type: ignore[no-any-return]
+
+
+def bytes_of_shares(p: int, _shape: object, width: int, data: bytes) -> int:
+    """Return how much memory an array of shares takes at most; see `array_of_shares`.
+
+    A byte may become an integer of 32 bytes with a pointer to it, or a polynomial of five coefficients.
+    """
+    return len(data) // width * (384 + 64 * width if p else 48 + 2 * width)
 
 
 def array_of_shares(p: int, shape: tuple[int, ...], width: int, data: bytes) -> np.ndarray[Any, Any]:
@@ -55,7 +66,7 @@ def array_of_shares(p: int, shape: tuple[int, ...], width: int, data: bytes) -> 
         shape: any; its product times `width` is the length of `data`.
         width: bytes of one number, signed and little-endian.
     """
-    if not 0 < width <= max(len(data), 1) or len(data) % width:
+    if not 0 < width <= max(len(data), 1) or len(data) % width or (p and width > MAX_NUMBER_BYTES):
         raise ValueError(f"{len(data)} bytes are no numbers of {width} bytes each")
     numbers = [int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width)]
     elements = map(_polynomials(p), numbers) if p else iter(numbers)
@@ -130,7 +141,16 @@ def _number(value: Any) -> int:  # noqa: ANN401 (an integer, a polynomial or a f
 def _integer(value: object) -> int:
     if type(value) is not int:
         raise TypeError("no integer")
+    if value.bit_length() > 8 * MAX_NUMBER_BYTES:
+        raise ValueError(f"a number of more than {MAX_NUMBER_BYTES} bytes")
     return value
+
+
+def _numbers(code: str, data: bytes) -> np.ndarray[Any, Any]:
+    numbers = np.frombuffer(data, _number_type(code))
+    if numbers.dtype.kind == "b" and data.translate(None, b"\0\1"):
+        raise ValueError("a truth value that is neither")  # numpy counts on there being two
+    return numbers
 
 
 def _number_type(code: str) -> np.dtype[Any]:

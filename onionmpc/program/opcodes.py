@@ -1,0 +1,266 @@
+"""What a pickle would build, found out without building it: its opcodes, how deep it nests, how much memory it takes.
+
+Knows pickle's opcodes and what each can cost. Runs, imports and decodes nothing, and does not know which names are
+allowed. Rules: docs/PROTOCOL.md section 6.
+"""
+
+from __future__ import annotations
+
+import enum
+import pickletools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onionmpc.errors import RemoteProtocolError
+
+MAX_DEPTH = 100  # hashing nested tuples recurses in C without a limit of its own
+MAX_MEMORY_BYTES = 2**30  # for all that one message builds; as much as the longest message has
+
+# What protocol 5 uses for plain data. Not among them: anything that builds an instance, the extension registry,
+# persistent ids, out-of-band buffers, DUP and POP, and memo indices of the sender's choice (a large one makes CPython
+# allocate).
+_CONSTANTS = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"}
+_STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
+_LISTS_AND_DICTS = {"EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"}
+_TUPLES_AND_SETS = {"EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "EMPTY_SET", "ADDITEMS", "FROZENSET"}
+_STRUCTURE = {"PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET", "STACK_GLOBAL", "REDUCE"}
+_DATA = _CONSTANTS | _STRINGS | _LISTS_AND_DICTS | _TUPLES_AND_SETS | _STRUCTURE
+_INSTANCES = {"NEWOBJ", "NEWOBJ_EX", "BUILD"}
+
+# Upper bounds of what CPython 3.11 to 3.14 allocates, ours for the walk included; tests/test_opcodes.py holds them to
+# that. A set has room for five from the start; an instance comes with a dict.
+_OBJECT_BYTES = 128
+_MORE_BYTES = {"EMPTY_SET": 256, "FROZENSET": 256, "EMPTY_DICT": 128, "NEWOBJ": 512, "NEWOBJ_EX": 512, "REDUCE": 256}
+_BYTES_PER_ITEM = {
+    "ADDITEMS": 128,
+    "FROZENSET": 128,
+}  # a set that grows has eight places for each item, and its old ones
+# One character beyond the BMP makes four bytes of each other one; digits of integers are 30 bits in 32.
+_BYTES_PER_BYTE = {"SHORT_BINUNICODE": 4, "BINUNICODE": 4, "BINUNICODE8": 4, "LONG1": 2, "LONG4": 2}
+
+
+class _Kind(enum.Enum):
+    """What is on the stack, as far as it matters to what may be done to it."""
+
+    VALUE = enum.auto()  # finished: also a container, once something holds it
+    LIST = enum.auto()
+    DICT = enum.auto()
+    SET = enum.auto()
+    INSTANCE = enum.auto()  # of an allowed class, which may be all of the above
+    NAMED = enum.auto()  # a class or a builder, which is there to be called, and is no data
+
+
+class _Act(enum.Enum):
+    PUSH = enum.auto()
+    OPEN = enum.auto()  # push a container, which is filled later
+    FILL = enum.auto()
+    MAKE = enum.auto()  # of what is on the stack
+    CALL = enum.auto()
+    NAME = enum.auto()
+    MARK = enum.auto()
+    MEMOIZE = enum.auto()
+    GET = enum.auto()
+    STOP = enum.auto()
+    NOTHING = enum.auto()
+
+
+class _Node:
+    """An object on the stack and in the memo.
+
+    Attributes:
+        depth: how many containers nest in it.
+        bytes: what it takes, with all that it holds, counted each time that it is held.
+    """
+
+    __slots__ = ("bytes", "depth", "kind")
+
+    def __init__(self, kind: _Kind, depth: int, size: int) -> None:
+        self.kind = kind
+        self.depth = depth
+        self.bytes = size
+
+
+@dataclass(frozen=True, slots=True)
+class _Opcode:
+    """How an opcode is read, and what it does.
+
+    Attributes:
+        fixed: bytes of its argument, or
+        prefix: bytes of the length of its argument.
+        takes: how many objects it takes from the stack besides a container that it fills.
+        to_mark: it takes all up to the last mark instead.
+        kind: of what it makes or fills.
+        cost: bytes of memory, at most.
+        per_byte: and of each byte of the argument.
+        per_item: and of each object that it takes.
+        node: what it pushes, if that is always the same.
+    """
+
+    act: _Act
+    fixed: int
+    prefix: int
+    takes: int
+    to_mark: bool
+    kind: _Kind
+    cost: int
+    per_byte: int
+    per_item: int
+    node: _Node
+
+
+_ACTS = {
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _Act.OPEN),
+    **dict.fromkeys(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"), _Act.FILL),
+    **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "FROZENSET"), _Act.MAKE),
+    **dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX"), _Act.CALL),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Act.GET),
+    **dict.fromkeys(("PROTO", "FRAME"), _Act.NOTHING),
+    "STACK_GLOBAL": _Act.NAME,
+    "MARK": _Act.MARK,
+    "MEMOIZE": _Act.MEMOIZE,
+    "STOP": _Act.STOP,
+}
+_KINDS = {
+    **dict.fromkeys(("EMPTY_LIST", "APPEND", "APPENDS"), _Kind.LIST),
+    **dict.fromkeys(("EMPTY_DICT", "SETITEM", "SETITEMS"), _Kind.DICT),
+    **dict.fromkeys(("EMPTY_SET", "ADDITEMS"), _Kind.SET),
+    **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "BUILD"), _Kind.INSTANCE),
+}
+_PREFIX_BYTES = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+
+
+def _read_opcode(info: pickletools.OpcodeInfo) -> _Opcode:
+    act = _ACTS.get(info.name, _Act.PUSH)
+    argument_bytes = 0 if info.arg is None else info.arg.n
+    cost = _OBJECT_BYTES + _MORE_BYTES.get(info.name, 0)
+    return _Opcode(
+        act=act,
+        fixed=max(0, argument_bytes),
+        prefix=_PREFIX_BYTES.get(argument_bytes, 0),
+        takes=len(info.stack_before) - (act is _Act.FILL),
+        to_mark=pickletools.markobject in info.stack_before,
+        kind=_KINDS.get(info.name, _Kind.VALUE),
+        cost=cost,
+        per_byte=_BYTES_PER_BYTE.get(info.name, 1),
+        per_item=_BYTES_PER_ITEM.get(info.name, 0),
+        node=_Node(_Kind.VALUE, 0, cost),
+    )
+
+
+Opcodes = Mapping[int, _Opcode]
+
+_NAMES = {ord(info.code): info.name for info in pickletools.opcodes}
+DATA_OPCODES: Opcodes = {ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA}
+INSTANCE_OPCODES: Opcodes = {
+    ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA | _INSTANCES
+}
+
+
+def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) -> int:
+    """Walk through a pickle, and return how many bytes of memory it takes at most, without what its calls make.
+
+    What the memo holds counts each time that it is used, as if it had been sent again: of twenty lists, each of which
+    holds the one before ten times, a program that goes through them would never see the end, nor would the hash of such
+    tuples. For that to be known when it is used, it has to be finished: a value does not hold itself, and a container
+    that something holds is not filled any more.
+
+    Args:
+        opcodes: those that are allowed, by their code.
+    Raises:
+        RemoteProtocolError: it has another opcode, nests too deep, takes more than `max_bytes`, or changes what is
+            finished, or a class.
+        LookupError, ValueError: it is not well formed.
+    """
+    nodes: list[_Node] = []
+    marks: list[int] = []
+    memo: list[_Node] = []
+    used = at = floor = 0  # nothing below the last mark can be taken: `floor` is where that is
+    while True:
+        code = data[at]
+        opcode = opcodes.get(code)
+        if opcode is None:
+            raise refusal(f"pickle opcode {_NAMES.get(code, code)}")
+        act, size, start = opcode.act, opcode.fixed, at + 1
+        if opcode.prefix:
+            start += opcode.prefix
+            size = int.from_bytes(data[at + 1 : start], "little")
+        at = start + size
+        if at > len(data):
+            raise ValueError("it is cut short")
+        cost = opcode.cost + size * opcode.per_byte
+        used += cost
+        if used > max_bytes:
+            raise RemoteProtocolError(f"a message would take more than {max_bytes} bytes of memory")
+        if act is _Act.PUSH:
+            nodes.append(_Node(_Kind.VALUE, 0, cost) if opcode.prefix else opcode.node)
+        elif act is _Act.GET:
+            node = memo[int.from_bytes(data[start:at], "little")]
+            if node.kind is not _Kind.VALUE and node.kind is not _Kind.NAMED:
+                raise refusal("a value that holds itself")
+            used += node.bytes
+            nodes.append(node)
+        elif act is _Act.MEMOIZE:
+            memo.append(nodes[-1])
+        elif act is _Act.MARK:
+            marks.append(len(nodes))
+            floor = len(nodes)
+        elif act is _Act.OPEN:
+            nodes.append(_Node(opcode.kind, 0, cost))
+        elif act is _Act.STOP:
+            if at != len(data):
+                raise ValueError("it goes on after its end")
+            _check_end(nodes, marks)
+            return used
+        elif act is not _Act.NOTHING:
+            first = marks.pop() if opcode.to_mark else len(nodes) - opcode.takes
+            floor = (marks[-1] if marks else 0) if opcode.to_mark else floor
+            filled = nodes[first - 1] if act is _Act.FILL else None
+            if first - (filled is not None) < floor:
+                raise ValueError("it takes more from the stack than there is")
+            taken = nodes[first:]
+            del nodes[first:]
+            if filled is not None and filled.kind is not opcode.kind and filled.kind is not _Kind.INSTANCE:
+                raise refusal("a change to a class" if filled.kind is _Kind.NAMED else "a change to what is finished")
+            if act is _Act.CALL and (not taken or taken.pop(0).kind is not _Kind.NAMED):
+                raise refusal("a call of what has no name")
+            items_bytes = opcode.per_item * len(taken)
+            used += items_bytes
+            depth, held = 0, cost + items_bytes
+            for node in taken:
+                if node.kind is _Kind.NAMED:
+                    raise refusal("a class as a value")
+                node.kind = _Kind.VALUE
+                depth = max(depth, node.depth + 1)
+                held += node.bytes
+            if depth > MAX_DEPTH:
+                raise RemoteProtocolError(f"a message is nested more than {MAX_DEPTH} deep")
+            if filled is not None:
+                filled.depth = max(filled.depth, depth)
+                filled.bytes += held
+            elif act is _Act.NAME:
+                nodes.append(_Node(_Kind.NAMED, 0, cost))
+            else:
+                nodes.append(_Node(opcode.kind, depth, held))
+                used += held if act is _Act.CALL else 0  # what is called may copy all that it is given
+
+
+def _check_end(nodes: list[_Node], marks: list[int]) -> None:
+    if len(nodes) != 1 or marks:
+        raise ValueError(f"it ends with {len(nodes)} objects, expected one")
+    if nodes[0].kind is _Kind.NAMED:
+        raise refusal("a class as a value")
+
+
+def refusal(name: str) -> RemoteProtocolError:
+    """Return the error that names what a peer asked for."""
+    return RemoteProtocolError(f"a message asks for {shown(name)}, which is not allowed")
+
+
+def shown(text: str) -> str:
+    """Return a peer's text on one line of plain characters."""
+    return ascii(text)[1:-1][:80]

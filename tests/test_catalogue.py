@@ -15,6 +15,7 @@ from onionmpc.program.catalogue import (
     digest,
     digest_of_files,
     find_program,
+    program_classes,
     program_files,
 )
 
@@ -210,3 +211,23 @@ def test_paths_and_contents_do_not_run_together() -> None:
     assert digest_of_files([ProgramFile("a", zero), ProgramFile("b", zero)]) != digest_of_files(
         [ProgramFile("a" + zero.decode("latin1") + "b", zero)]
     )
+
+
+def test_classes_of_a_program_are_those_that_its_files_define(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "script.py": "import ballots, urns.wood\nfrom abc import ABC\nclass Vote:\n  class Inner: pass\n"
+            "def f():\n  class Local: pass\n",
+            "ballots.py": "import collections\nPaper = collections.namedtuple('Paper', 'x')\nx, y = 1, 2",
+            "urns/__init__.py": "class Urn: ...",
+            "urns/wood.py": "class Wood: ...",
+            "unused.py": "class Unused: ...",
+        },
+    )
+    assert program_classes(find_program(str(tmp_path / "script.py"))) == [
+        "__main__.Vote",
+        "ballots.Paper",
+        "urns.Urn",
+        "urns.wood.Wood",
+    ]

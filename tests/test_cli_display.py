@@ -103,6 +103,14 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
     assert f"2  {addresses[2]}  circuits standard (you)" in lines
 
 
+def test_the_agreement_names_each_class_that_parties_may_send() -> None:
+    common = replace(PADDED.common, allowed_types=("__main__.Ballot", "urns.Urn\x1b"))
+    lines = list(agreement_lines(replace(PADDED, common=common), 0, 0, by_invite=False))
+    assert "  may be sent  __main__.Ballot, urns.Urn\\x1b" in lines
+    assert any("any party can have them made of whatever it likes" in line for line in lines)
+    assert not any("may be sent" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
+
+
 def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allows_fewer() -> None:
     def lines(padding_rate: int, circuits: int, *limits: int) -> str:
         common = replace(PADDED.common, padding_rate=padding_rate, circuits=circuits)

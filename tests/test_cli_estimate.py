@@ -92,9 +92,10 @@ def test_programs_that_come_along_make_up_their_input(
 ) -> None:
     said(capfd, "vote", "-m5", "--public", "tea,coffee", "--mpyc=-L64", "-t1")
     said(capfd, "sort", "-m3", "--", "1", "2")
-    Path("own.py").write_text("pass")
-    said(capfd, "own.py", "-m3")
+    Path("own.py").write_text("class Ballot: ...")
+    said(capfd, "own.py", "-m3", "--allow-type", "__main__.Ballot")
     assert [spec.arguments for spec in asked] == [("tea,coffee", "--demo"), ("1", "2"), ()]
+    assert [spec.allowed_types for spec in asked] == [(), (), ("__main__.Ballot",)]
     assert (asked[0].parties, asked[0].threshold, asked[0].mpyc_options) == (5, 1, ("-L64",))
 
 

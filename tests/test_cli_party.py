@@ -342,6 +342,15 @@ def test_no_option_of_mpyc_slips_in_among_the_arguments(refused: Refused, argume
         assert hint == ("--threshold is an option of onionmpc" if argument in THRESHOLDS else "leave it out")
 
 
+@pytest.mark.parametrize("name", ["builtins.eval", "subprocess.Popen", "__main__.*", "private_input.Path", "Ballot"])
+def test_only_classes_of_the_program_can_be_allowed(refused: Refused, name: str) -> None:
+    for command in (HOST, ("join", INVITE, "average-salary", "--yes")):
+        assert refused(*command, "--allow-type", name) == (
+            f"{name} is no class of the program, and no other can be allowed\n"
+            "the script's are __main__.Class, a module's module.Class"
+        )
+
+
 @pytest.mark.parametrize("option", ["-T1", "-L", "-L0", "-Lx", "-K-1", "--no-prss=1", "--output-windows", "64", ""])
 def test_mpyc_takes_options_that_change_the_wire_alone(refused: Refused, option: str) -> None:
     for command in (HOST, ("join", INVITE, "--yes")):

@@ -320,6 +320,49 @@ mpc.run(mpc.transfer(1))
 mpc.run(mpc.shutdown())
 """
 
+SENDS_CLASSES = """
+from mpyc.runtime import mpc
+from ballots import Ballot
+
+class Vote:
+    def __init__(self, choice):
+        self.choice = choice
+
+async def main():
+    async with mpc:
+        told = await mpc.transfer([Vote(mpc.pid), Ballot(mpc.pid, "x")])
+    answer([(vote.choice, type(vote).__module__, tuple(ballot)) for vote, ballot in told])
+mpc.run(main())
+"""
+
+
+@pytest.mark.parametrize("allowed", [("__main__.Vote", "ballots.Ballot"), ("__main__.Vote",)], ids=["both", "one"])
+def test_a_programs_own_classes_pass_if_all_parties_allow_them(
+    tmp_path: Path, allowed: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ballots.py").write_text(
+        "import collections\nBallot = collections.namedtuple('Ballot', ['number', 'cross'])\n"
+    )
+    plan = listed_plan(write_script(tmp_path / "script.py", SENDS_CLASSES), allowed_types=allowed)
+    plans = give_answer_files(plan, tmp_path, 3)
+    plans |= {n: replace(plans[n], public=None, mpyc_options=None, allowed_types=None) for n in range(1, 3)}
+
+    kind = Result if len(allowed) == 2 else ProgramError
+
+    async def main() -> None:
+        async with room(3, plan, plans) as place:
+            place.start_hosted()
+            assert {type(ending) for ending in await place.endings()} == {kind}
+
+    run(main())
+    if kind is Result:
+        assert answers(tmp_path, 3) == [([(n, "__main__", (n, "x")) for n in range(3)],)] * 3
+    else:
+        told = capfd.readouterr().err
+        assert "the program sends a ballots.Ballot, which the other parties would refuse" in told
+        assert "--allow-type ballots.Ballot" in told
+
+
 # Sends a pickle that runs a command where it is unpickled.
 HOSTILE_PICKLE = """
 import os, pickle

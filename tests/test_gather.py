@@ -494,7 +494,7 @@ def test_a_joiner_whose_stream_breaks_as_the_terms_go_out_gets_them_when_it_is_b
 
 
 def party_of(wishes: dict[str, Any]) -> Party:
-    plan = replace(listed_plan(None, public=None, mpyc_options=None), **wishes)
+    plan = replace(listed_plan(None, public=None, mpyc_options=None, allowed_types=None), **wishes)
     return Party(JOINERS[0], plan, Person())
 
 
@@ -567,6 +567,27 @@ def test_a_host_cannot_choose_what_mpyc_does_beyond_the_wire(option: str) -> Non
     with pytest.raises(UsageError, match="is not one of MPyC's options that change the wire") as raised:
         party_of({})._accept(terms_for(mpyc_options=("-L64", option)), HOST.onion)
     assert raised.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["subprocess.Popen", "builtins.eval", "numpy.ndarray", "__main__.*", "\x1b[2J.X"])
+def test_a_host_cannot_have_a_joiner_allow_what_is_no_class_of_the_program(name: str) -> None:
+    with pytest.raises(UsageError, match="is no class of the program") as raised:
+        party_of({})._accept(terms_for(allowed_types=(name,)), HOST.onion)
+    assert raised.value.message.isprintable()
+
+
+def test_a_joiner_takes_the_hosts_types_unless_it_names_its_own(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("class Ballot: ...\nclass Urn: ...\n")
+    program = find_program(str(tmp_path / "script.py"))
+    terms = common_fields(
+        program, (), [Onion(onion) for onion in terms_for().addresses], 1, (), (), allowed_types=["__main__.Ballot"]
+    )
+    _, common = party_of({"program": program})._accept(terms, HOST.onion)
+    assert common.allowed_types == ("__main__.Ballot",)
+    with pytest.raises(
+        AgreementError, match=r"allowed types differs: \(__main__\.Urn\) at .*, \(__main__\.Ballot\) at"
+    ):
+        party_of({"program": program, "allowed_types": ("__main__.Urn",)})._accept(terms, HOST.onion)
 
 
 @pytest.mark.parametrize(

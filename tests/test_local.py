@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Identity
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.catalogue import Program, find_program
 from onionmpc.session import local
 from onionmpc.session.local import (
+    check_allowed_types,
     check_mpyc_options,
     check_parties,
     check_program_arguments,
@@ -124,6 +125,49 @@ def test_any_option_is_refused_or_means_what_it_says(option: str) -> None:
     assert checked == (option,)
     assert option.isascii()
     check_mpyc_options(checked)
+
+
+# -- the classes that parties may send each other
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    (tmp_path / "script.py").write_text("import ballots, subprocess\nfrom ballots import Ballot\nclass Vote: ...\n")
+    (tmp_path / "ballots.py").write_text("class Ballot: ...\n")
+    return find_program(str(tmp_path / "script.py"))
+
+
+def test_allowed_types_are_sorted_and_named_once(program: Program) -> None:
+    names = ["ballots.Ballot", "__main__.Vote", "ballots.Ballot"]
+    assert check_allowed_types(names, program) == ("__main__.Vote", "ballots.Ballot")
+    assert check_allowed_types((), program) == ()
+    common = common_fields(program, (), ADDRESSES, 1, (), (), allowed_types=names)
+    assert common.allowed_types == ("__main__.Vote", "ballots.Ballot")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "Vote", "__main__", "__main__.", ".Vote", "__main__.*", "ballots.*", "*", "__main__.Vote.__init__",
+        "__main__.vote", "__main__.Ballot", "script.Vote", "ballots.Missing", "subprocess.Popen", "builtins.eval",
+        "numpy.ndarray", "mpyc.runtime.Runtime", "__main__.Vote\n", " __main__.Vote", "__main__:Vote", "/x.Vote",
+    ],
+)  # fmt: skip
+def test_what_is_no_class_of_the_program_cannot_be_allowed(name: str, program: Program) -> None:
+    with pytest.raises(UsageError, match="is no class of the program, and no other can be allowed") as caught:
+        check_allowed_types([name], program)
+    assert caught.value.hint
+    assert caught.value.message.isprintable()
+
+
+def test_a_class_that_is_named_from_the_wrong_place_is_told_its_name(program: Program) -> None:
+    for name, hint in (
+        ("script.Vote", "did you mean __main__.Vote?"),
+        ("__main__.Ballot", "did you mean ballots.Ballot?"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            check_allowed_types([name], program)
+        assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(("parties", "options"), [(2, ()), (14, ()), (15, ("--no-prss",)), (256, ("--no-prss",))])

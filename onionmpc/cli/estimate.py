@@ -19,6 +19,7 @@ from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
 from onionmpc.session.local import (
+    check_allowed_types,
     check_mpyc_options,
     check_parties,
     check_program_arguments,
@@ -34,6 +35,7 @@ from onionmpc.text import duration
 @click.option("--threshold", "-t", type=int, metavar="T", help="As for host. Default: the largest T below M/2.")
 @click.option("--public", multiple=True, metavar="ARG", help="An argument that is the same at all parties. Repeatable.")
 @click.option("--mpyc", multiple=True, metavar="OPTION", help="As for host: --mpyc=-L64, for example. Repeatable.")
+@click.option("--allow-type", multiple=True, metavar="MODULE.CLASS", help="As for host. Repeatable.")
 @click.option(
     "--round-trip",
     "round_trips_s",
@@ -52,6 +54,7 @@ def estimate(
     threshold: int | None,
     public: tuple[str, ...],
     mpyc: tuple[str, ...],
+    allow_type: tuple[str, ...],
     round_trips_s: tuple[float, ...],
     timeout: float,
     *,
@@ -88,6 +91,7 @@ def estimate(
         parties=parties,
         threshold=threshold,
         mpyc_options=options,
+        allowed_types=check_allowed_types(allow_type, found),
         sockets={},
     )
     status = StatusLine()

@@ -15,6 +15,11 @@ from onionmpc.levels import Level
 from onionmpc.session.agreement import MAX_CIRCUITS, MAX_PADDING_RATE
 from onionmpc.testnet.network import Latency
 
+ALLOW_TYPE_HELP = (
+    "Let parties send each other instances of a class that the program's own files define (__main__.Class for the script), "
+    "by mpc.transfer. By exact name; repeatable. Whoever is a party can then have one made of whatever arguments and "
+    "contents: read the class with that in mind. Numbers, texts, arrays and lists of them need none of this."
+)
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -71,6 +76,7 @@ class PartyOptions:
     public: tuple[str, ...]
     with_files: tuple[Path, ...]
     mpyc: tuple[str, ...]
+    allow_type: tuple[str, ...]
     padding: int | None
     circuits: int | None
     yes: bool
@@ -103,6 +109,7 @@ def party_options(command: Command) -> Command:
         click.option("--public", multiple=True, metavar="ARG", help="An argument of the program that is the same at all parties; comes first. Repeatable."),
         click.option("--with", "with_files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),
         click.option("--mpyc", multiple=True, metavar="OPTION", help="An option of MPyC that all must agree on: -L64, -K40, --no-prss, --mix32-64bit. Repeatable, as --mpyc=-L64. Default: as the host says, else --no-prss from 15 parties on (the keys of MPyC's pseudorandom secret sharing have 27 kB per peer there and 22 MB at 25; -L32, which is MPyC's own default, keeps them)."),
+        click.option("--allow-type", multiple=True, metavar="MODULE.CLASS", help=f"{ALLOW_TYPE_HELP} All must agree. Default: none, or as the host says."),
         click.option("--padding", type=click.IntRange(0, MAX_PADDING_RATE), metavar="RATE", help="Send RATE records a second (1 to 200) on each link, both ways, whatever there is to say, so that when and how much the program says does not show to whoever watches the line. All must agree. A record has 498 bytes and room for 449 to 468 of the program's; what it says waits for the next one. Default: 0, none, or as the host says."),
         click.option("--circuits", type=click.IntRange(1, MAX_CIRCUITS), metavar="K", help="Race each link over K circuits (1 to 8): what is urgent goes over the fastest, and up to 4 carry what is large. Each of them is one more draw of relays at both ends. All must agree; a link has no more than both its parties allow, which is what they said here, or else 3, and 1 at long. Default: 3, 1 with --padding, or as the host says."),
         click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),

@@ -34,7 +34,7 @@ from onionmpc.session import keystore
 from onionmpc.session.computation import Result
 from onionmpc.session.events import AddressKnown, TorProgress
 from onionmpc.session.invite import looks_like_invite, parse_invite
-from onionmpc.session.local import Plan, check_mpyc_options, check_program_arguments
+from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_program_arguments
 from onionmpc.session.run import Party
 from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
@@ -200,6 +200,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     check_program_arguments(options.public)
     found: Program | None = None if program is None else find_program(program)
     if found is not None:
+        check_allowed_types(options.allow_type, found)
         program_files(found, options.with_files)  # a file that cannot be read is told now, not at the host's table
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
@@ -220,6 +221,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         public=None if joins_host and not options.public else options.public,
         private=private,
         mpyc_options=None if joins_host and not options.mpyc else check_mpyc_options(options.mpyc),
+        allowed_types=None if joins_host and not options.allow_type else options.allow_type,
         extra_files=options.with_files,
         allow_no_privacy=options.allow_no_privacy,
         wait_s=options.wait,

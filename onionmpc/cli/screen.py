@@ -50,6 +50,9 @@ def agreement_lines(
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")
     yield _line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
+    if common.allowed_types:
+        yield _line("may be sent", ", ".join(map(printable, common.allowed_types)))
+        yield _line("", "classes of the program: any party can have them made of whatever it likes")
     if common.padding_rate:
         # What tor sends for them; a little more goes over the line.
         each_way = (parties - 1) * common.padding_rate * CELL_BYTES / 1000

@@ -118,6 +118,23 @@ def program_files(program: Program, extra_files: Iterable[Path] = ()) -> list[Pr
     return [ProgramFile(path, hashlib.sha256(content).digest()) for path, content in sorted(contents.items())]
 
 
+def program_classes(program: Program) -> list[str]:
+    """Return the full names of what could be a class of the program: what its files define at their outermost level.
+
+    As Python calls them: "module.Class", the script being "__main__".
+    """
+    names = set()
+    for path, content in _sources(program):
+        words = path.relative_to(program.folder).with_suffix("").parts
+        module = "__main__" if path == program.path else ".".join(words[:-1] if words[-1] == "__init__" else words)
+        for node in _parse(path, content).body:
+            if isinstance(node, ast.ClassDef):
+                names.add(f"{module}.{node.name}")
+            elif isinstance(node, ast.Assign):  # such as a namedtuple
+                names |= {f"{module}.{target.id}" for target in node.targets if isinstance(target, ast.Name)}
+    return sorted(names)
+
+
 def _sources(program: Program) -> Iterator[tuple[Path, bytes]]:
     """The script and the modules of its own folder that it imports, directly or through one another."""
     waiting, seen = [program.path], {program.path}

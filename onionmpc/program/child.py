@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -209,7 +210,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     # One for all: what is in it is taken at once. asyncio's own is made anew for each read, and four times as large.
     buffer = bytearray(READ_BYTES)
     turn = Turn(loop)
-    restricted = RestrictedPickle()
+    restricted = RestrictedPickle(spec.allowed_types, script=Path(spec.script))
     loop.create_connection = create_connection
     loop.create_server = create_server
     mpyc.asyncoro.MessageExchanger = Exchanger

@@ -18,6 +18,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         arguments: what the script finds in sys.argv[1:]: the public arguments, then the private ones.
         sockets: the inherited descriptor for each peer's number.
+        allowed_types: classes of the program that peers may send.
     """
 
     script: str
@@ -28,6 +29,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: int
     mpyc_options: tuple[str, ...]
     sockets: dict[int, int]
+    allowed_types: tuple[str, ...] = ()
     verbose: bool = False
 
 

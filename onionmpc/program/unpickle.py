@@ -103,10 +103,10 @@ class _Pickler(pickle.Pickler):
         named = obj if hasattr(obj, "__qualname__") else type(obj)
         name = f"{named.__module__}.{named.__qualname__}"
         if name not in self._allowed and BUILDERS.get(named.__qualname__) is not obj:
-            raise ProgramError(
-                f"the program sends a {shown(name)}, which the other parties would refuse",
-                hint=f"send its numbers; or, if the program defines it, have all say --allow-type {shown(name)}",
-            )
+            hint = f"send its numbers; or, if the program defines it, have all say --allow-type {shown(name)}"
+            error = ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
+            error.add_note(hint)  # the script's traceback is all that its person sees of it
+            raise error
         return NotImplemented  # by its name, or as pickle does
 
 

@@ -261,6 +261,7 @@ class Computation:
             parties=len(self._mesh.roster),
             threshold=self._common.threshold,
             mpyc_options=self._common.mpyc_options,
+            allowed_types=self._common.allowed_types,
             sockets={},
             verbose=self._plan.verbose,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
-from onionmpc.program.catalogue import Program, program_files
+from onionmpc.program.catalogue import Program, program_classes, program_files
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
 from onionmpc.text import printable
 from onionmpc.wire.handshake import VERSION
@@ -48,6 +48,7 @@ class Plan:
         min_circuit_length: the lowest level that is accepted of others.
         padding: records a second on each link.
         circuits: over how many each link is raced.
+        allowed_types: classes of the program that peers may send, by their full names.
         padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     verbose: bool = False
     padding: int | None = None
     circuits: int | None = None
+    allowed_types: tuple[str, ...] | None = ()
     padding_bucket_s: float = PADDING_BUCKET_S
 
 
@@ -151,6 +153,30 @@ def check_mpyc_options(options: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(options))
 
 
+def check_allowed_types(names: Sequence[str], program: Program) -> tuple[str, ...]:
+    """Check the classes that parties may send each other, and return them sorted, each once.
+
+    Exact names of classes that the program's own files define, and no others: everybody has agreed on those files, and
+    read them. A class of Python or of a library does with a stranger's arguments what its authors never thought of.
+
+    Raises:
+        UsageError: one is no class of the program.
+    """
+    if not names:
+        return ()
+    defined = program_classes(program)
+    for name in names:
+        if name not in defined:
+            known = [known for known in defined if known.rpartition(".")[2] == name.rpartition(".")[2]]
+            raise UsageError(
+                f"{printable(name, 60)} is no class of the program, and no other can be allowed",
+                hint=f"did you mean {known[0]}?"
+                if known
+                else "the script's are __main__.Class, a module's module.Class",
+            )
+    return tuple(sorted(set(names)))
+
+
 def common_fields(
     program: Program,
     extra_files: Sequence[Path],
@@ -160,8 +186,13 @@ def common_fields(
     mpyc_options: Sequence[str],
     padding_rate: int = 0,
     circuits: int = DEFAULT_CIRCUITS,
+    allowed_types: Sequence[str] = (),
 ) -> Common:
-    """Return the common fields of the agreement as this party sees them."""
+    """Return the common fields of the agreement as this party sees them.
+
+    Raises:
+        UsageError: a file of the program cannot be read, or an allowed type is no class of it.
+    """
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
     return Common(
         protocol=VERSION,
@@ -174,6 +205,7 @@ def common_fields(
         mpyc_options=tuple(mpyc_options),
         python=f"{platform.python_implementation()} {word_size}",
         numpy=_numpy_major(),
+        allowed_types=check_allowed_types(allowed_types, program),
         padding_rate=padding_rate,
         circuits=circuits,
     )

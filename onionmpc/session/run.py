@@ -137,6 +137,7 @@ class Party:
             plan.mpyc_options or default_mpyc_options(parties),
             plan.padding or 0,
             plan.circuits or DEFAULT_CIRCUITS,
+            plan.allowed_types or (),
         )
 
     def _check_roster(self, theirs: Common, host: Onion) -> None:
@@ -176,6 +177,7 @@ class Party:
             theirs.mpyc_options if plan.mpyc_options is None else plan.mpyc_options,
             theirs.padding_rate if plan.padding is None else plan.padding,
             theirs.circuits if plan.circuits is None else plan.circuits,
+            theirs.allowed_types if plan.allowed_types is None else plan.allowed_types,
         )
         here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
         check_equal(common, theirs, here=here, there=there)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import pickletools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from onionmpc.errors import RemoteProtocolError
@@ -50,20 +50,6 @@ class _Kind(enum.Enum):
     NAMED = enum.auto()  # a class or a builder, which is there to be called, and is no data
 
 
-class _Act(enum.Enum):
-    PUSH = enum.auto()
-    OPEN = enum.auto()  # push a container, which is filled later
-    FILL = enum.auto()
-    MAKE = enum.auto()  # of what is on the stack
-    CALL = enum.auto()
-    NAME = enum.auto()
-    MARK = enum.auto()
-    MEMOIZE = enum.auto()
-    GET = enum.auto()
-    STOP = enum.auto()
-    NOTHING = enum.auto()
-
-
 class _Node:
     """An object on the stack and in the memo.
 
@@ -85,6 +71,7 @@ class _Opcode:
     """How an opcode is read, and what it does.
 
     Attributes:
+        act: what it does with the stack, None if it only pushes a value.
         fixed: bytes of its argument, or
         prefix: bytes of the length of its argument.
         takes: how many objects it takes from the stack besides a container that it fills.
@@ -93,10 +80,10 @@ class _Opcode:
         cost: bytes of memory, at most.
         per_byte: and of each byte of the argument.
         per_item: and of each object that it takes.
-        node: what it pushes, if that is always the same.
+        node: what it pushes, None if that depends on the argument.
     """
 
-    act: _Act
+    act: Callable[[_Walk, _Opcode, int, bytes], int] | None
     fixed: int
     prefix: int
     takes: int
@@ -105,60 +92,10 @@ class _Opcode:
     cost: int
     per_byte: int
     per_item: int
-    node: _Node
-
-
-_ACTS = {
-    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _Act.OPEN),
-    **dict.fromkeys(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"), _Act.FILL),
-    **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "FROZENSET"), _Act.MAKE),
-    **dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX"), _Act.CALL),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Act.GET),
-    **dict.fromkeys(("PROTO", "FRAME"), _Act.NOTHING),
-    "STACK_GLOBAL": _Act.NAME,
-    "MARK": _Act.MARK,
-    "MEMOIZE": _Act.MEMOIZE,
-    "STOP": _Act.STOP,
-}
-_KINDS = {
-    **dict.fromkeys(("EMPTY_LIST", "APPEND", "APPENDS"), _Kind.LIST),
-    **dict.fromkeys(("EMPTY_DICT", "SETITEM", "SETITEMS"), _Kind.DICT),
-    **dict.fromkeys(("EMPTY_SET", "ADDITEMS"), _Kind.SET),
-    **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "BUILD"), _Kind.INSTANCE),
-}
-_PREFIX_BYTES = {
-    pickletools.TAKEN_FROM_ARGUMENT1: 1,
-    pickletools.TAKEN_FROM_ARGUMENT4: 4,
-    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
-    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
-}
-
-
-def _read_opcode(info: pickletools.OpcodeInfo) -> _Opcode:
-    act = _ACTS.get(info.name, _Act.PUSH)
-    argument_bytes = 0 if info.arg is None else info.arg.n
-    cost = _OBJECT_BYTES + _MORE_BYTES.get(info.name, 0)
-    return _Opcode(
-        act=act,
-        fixed=max(0, argument_bytes),
-        prefix=_PREFIX_BYTES.get(argument_bytes, 0),
-        takes=len(info.stack_before) - (act is _Act.FILL),
-        to_mark=pickletools.markobject in info.stack_before,
-        kind=_KINDS.get(info.name, _Kind.VALUE),
-        cost=cost,
-        per_byte=_BYTES_PER_BYTE.get(info.name, 1),
-        per_item=_BYTES_PER_ITEM.get(info.name, 0),
-        node=_Node(_Kind.VALUE, 0, cost),
-    )
+    node: _Node | None
 
 
 Opcodes = Mapping[int, _Opcode]
-
-_NAMES = {ord(info.code): info.name for info in pickletools.opcodes}
-DATA_OPCODES: Opcodes = {ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA}
-INSTANCE_OPCODES: Opcodes = {
-    ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA | _INSTANCES
-}
 
 
 def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) -> int:
@@ -176,18 +113,16 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
             finished, or a class.
         LookupError, ValueError: it is not well formed.
     """
-    nodes: list[_Node] = []
-    marks: list[int] = []
-    memo: list[_Node] = []
-    used = at = floor = 0  # nothing below the last mark can be taken: `floor` is where that is
+    walk = _Walk()
+    nodes = walk.nodes
+    used = at = 0
     while True:
         code = data[at]
         opcode = opcodes.get(code)
         if opcode is None:
             raise refusal(f"pickle opcode {_NAMES.get(code, code)}")
-        act, size, start = opcode.act, opcode.fixed, at + 1
+        start, size = at + 1 + opcode.prefix, opcode.fixed
         if opcode.prefix:
-            start += opcode.prefix
             size = int.from_bytes(data[at + 1 : start], "little")
         at = start + size
         if at > len(data):
@@ -196,64 +131,173 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
         used += cost
         if used > max_bytes:
             raise RemoteProtocolError(f"a message would take more than {max_bytes} bytes of memory")
-        if act is _Act.PUSH:
-            nodes.append(_Node(_Kind.VALUE, 0, cost) if opcode.prefix else opcode.node)
-        elif act is _Act.GET:
-            node = memo[int.from_bytes(data[start:at], "little")]
-            if node.kind is not _Kind.VALUE and node.kind is not _Kind.NAMED:
-                raise refusal("a value that holds itself")
-            used += node.bytes
-            nodes.append(node)
-        elif act is _Act.MEMOIZE:
-            memo.append(nodes[-1])
-        elif act is _Act.MARK:
-            marks.append(len(nodes))
-            floor = len(nodes)
-        elif act is _Act.OPEN:
-            nodes.append(_Node(opcode.kind, 0, cost))
-        elif act is _Act.STOP:
-            if at != len(data):
-                raise ValueError("it goes on after its end")
-            _check_end(nodes, marks)
+        if opcode.act is None:
+            nodes.append(opcode.node or _Node(_Kind.VALUE, 0, cost))
+        elif code != _STOP:
+            used += opcode.act(walk, opcode, cost, data[start:at])
+        elif at != len(data):
+            raise ValueError("it goes on after its end")
+        else:
+            walk.end()
             return used
-        elif act is not _Act.NOTHING:
-            first = marks.pop() if opcode.to_mark else len(nodes) - opcode.takes
-            floor = (marks[-1] if marks else 0) if opcode.to_mark else floor
-            filled = nodes[first - 1] if act is _Act.FILL else None
-            if first - (filled is not None) < floor:
-                raise ValueError("it takes more from the stack than there is")
-            taken = nodes[first:]
-            del nodes[first:]
-            if filled is not None and filled.kind is not opcode.kind and filled.kind is not _Kind.INSTANCE:
-                raise refusal("a change to a class" if filled.kind is _Kind.NAMED else "a change to what is finished")
-            if act is _Act.CALL and (not taken or taken.pop(0).kind is not _Kind.NAMED):
-                raise refusal("a call of what has no name")
-            items_bytes = opcode.per_item * len(taken)
-            used += items_bytes
-            depth, held = 0, cost + items_bytes
-            for node in taken:
-                if node.kind is _Kind.NAMED:
-                    raise refusal("a class as a value")
-                node.kind = _Kind.VALUE
-                depth = max(depth, node.depth + 1)
-                held += node.bytes
-            if depth > MAX_DEPTH:
-                raise RemoteProtocolError(f"a message is nested more than {MAX_DEPTH} deep")
-            if filled is not None:
-                filled.depth = max(filled.depth, depth)
-                filled.bytes += held
-            elif act is _Act.NAME:
-                nodes.append(_Node(_Kind.NAMED, 0, cost))
-            else:
-                nodes.append(_Node(opcode.kind, depth, held))
-                used += held if act is _Act.CALL else 0  # what is called may copy all that it is given
 
 
-def _check_end(nodes: list[_Node], marks: list[int]) -> None:
-    if len(nodes) != 1 or marks:
-        raise ValueError(f"it ends with {len(nodes)} objects, expected one")
-    if nodes[0].kind is _Kind.NAMED:
+class _Walk:
+    """Pickle's stack and memo. What acts on them returns how many bytes that takes, besides the cost of its opcode."""
+
+    def __init__(self) -> None:
+        self.nodes: list[_Node] = []
+        self._marks: list[int] = []
+        self._memo: list[_Node] = []
+
+    def nothing(self, _opcode: _Opcode, _cost: int, _argument: bytes) -> int:
+        """Leave all as it is."""
+        return 0
+
+    def mark(self, _opcode: _Opcode, _cost: int, _argument: bytes) -> int:
+        """Note how far a later opcode may take."""
+        self._marks.append(len(self.nodes))
+        return 0
+
+    def memoize(self, _opcode: _Opcode, _cost: int, _argument: bytes) -> int:
+        """Remember the last object."""
+        self._memo.append(self.nodes[-1])
+        return 0
+
+    def get(self, _opcode: _Opcode, _cost: int, argument: bytes) -> int:
+        """Push an object of the memo."""
+        node = self._memo[int.from_bytes(argument, "little")]
+        if node.kind is not _Kind.VALUE and node.kind is not _Kind.NAMED:
+            raise refusal("a value that holds itself")
+        self.nodes.append(node)
+        return node.bytes
+
+    def open(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
+        """Push a container, which is filled later."""
+        self.nodes.append(_Node(opcode.kind, 0, cost))
+        return 0
+
+    def name(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
+        """Push a class or a builder."""
+        self._hold(self._take(opcode))
+        self.nodes.append(_Node(_Kind.NAMED, 0, cost))
+        return 0
+
+    def make(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
+        """Push what holds the last objects."""
+        taken = self._take(opcode)
+        depth, held = self._hold(taken)
+        more = opcode.per_item * len(taken)
+        self.nodes.append(_Node(opcode.kind, depth, cost + held + more))
+        return more
+
+    def call(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
+        """Push what something makes of its arguments: it may copy all that it is given."""
+        named, *arguments = self._take(opcode)
+        if named.kind is not _Kind.NAMED:
+            raise refusal("a call of what has no name")
+        depth, held = self._hold(arguments)
+        self.nodes.append(_Node(opcode.kind, depth, cost + held))
+        return held
+
+    def fill(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
+        """Put the last objects into the container before them."""
+        taken = self._take(opcode, below=1)
+        filled = self.nodes[-1]
+        if filled.kind is not opcode.kind and filled.kind is not _Kind.INSTANCE:
+            raise refusal("a change to a class" if filled.kind is _Kind.NAMED else "a change to what is finished")
+        depth, held = self._hold(taken)
+        more = opcode.per_item * len(taken)
+        filled.depth = max(filled.depth, depth)
+        filled.bytes += cost + held + more
+        return more
+
+    def end(self) -> None:
+        """Check that one value is left."""
+        if len(self.nodes) != 1 or self._marks:
+            raise ValueError(f"it ends with {len(self.nodes)} objects, expected one")
+        _finish(self.nodes[0])
+
+    def _take(self, opcode: _Opcode, below: int = 0) -> list[_Node]:
+        """Take objects from the stack, and leave at least `below` above the mark."""
+        first = self._marks.pop() if opcode.to_mark else len(self.nodes) - opcode.takes
+        if first - below < (self._marks[-1] if self._marks else 0):
+            raise ValueError("it takes more from the stack than there is")
+        taken = self.nodes[first:]
+        del self.nodes[first:]
+        return taken
+
+    @staticmethod
+    def _hold(taken: list[_Node]) -> tuple[int, int]:
+        """Finish objects; return how deep and how large it is what holds them."""
+        depth = held = 0
+        for node in taken:
+            if node.kind is not _Kind.VALUE:
+                _finish(node)
+            if node.depth >= depth:
+                depth = node.depth + 1
+            held += node.bytes
+        if depth > MAX_DEPTH:
+            raise RemoteProtocolError(f"a message is nested more than {MAX_DEPTH} deep")
+        return depth, held
+
+
+def _finish(node: _Node) -> None:
+    if node.kind is _Kind.NAMED:
         raise refusal("a class as a value")
+    node.kind = _Kind.VALUE
+
+
+_ACTS = {
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _Walk.open),
+    **dict.fromkeys(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"), _Walk.fill),
+    **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "FROZENSET"), _Walk.make),
+    **dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX"), _Walk.call),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Walk.get),
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _Walk.nothing),
+    "STACK_GLOBAL": _Walk.name,
+    "MARK": _Walk.mark,
+    "MEMOIZE": _Walk.memoize,
+}
+_KINDS = {
+    **dict.fromkeys(("EMPTY_LIST", "APPEND", "APPENDS"), _Kind.LIST),
+    **dict.fromkeys(("EMPTY_DICT", "SETITEM", "SETITEMS"), _Kind.DICT),
+    **dict.fromkeys(("EMPTY_SET", "ADDITEMS"), _Kind.SET),
+    **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "BUILD"), _Kind.INSTANCE),
+}
+_PREFIX_BYTES = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+
+
+def _read_opcode(info: pickletools.OpcodeInfo) -> _Opcode:
+    act = _ACTS.get(info.name)
+    argument_bytes = 0 if info.arg is None else info.arg.n
+    prefix = _PREFIX_BYTES.get(argument_bytes, 0)
+    cost = _OBJECT_BYTES + _MORE_BYTES.get(info.name, 0)
+    return _Opcode(
+        act=act,
+        fixed=max(0, argument_bytes),
+        prefix=prefix,
+        takes=len(info.stack_before) - (act is _Walk.fill),
+        to_mark=pickletools.markobject in info.stack_before,
+        kind=_KINDS.get(info.name, _Kind.VALUE),
+        cost=cost,
+        per_byte=_BYTES_PER_BYTE.get(info.name, 1),
+        per_item=_BYTES_PER_ITEM.get(info.name, 0),
+        node=None if prefix else _Node(_Kind.VALUE, 0, cost),
+    )
+
+
+_STOP = ord(".")
+_NAMES = {ord(info.code): info.name for info in pickletools.opcodes}
+DATA_OPCODES: Opcodes = {ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA}
+INSTANCE_OPCODES: Opcodes = {
+    ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA | _INSTANCES
+}
 
 
 def refusal(name: str) -> RemoteProtocolError:

@@ -274,6 +274,14 @@ def misused_builders() -> Iterator[Attack]:
         "APPEND to a text": (text("x") + text("y") + b"a.", finished),
         "APPEND to a builder": (polynomial + b"Na.", "a change to a class"),
         "APPEND to what something holds": (b"]\x94]h\x00a" + b".", "a value that holds itself"),
+        "pointers for numbers": (
+            named(OURS, "array_of_numbers")
+            + text("<i8")
+            + bare((1,))
+            + call(OURS, "array_of_shares", 0, (1,), 1, b"1")[2:-1]
+            + b"\x87R.",
+            "not well formed: no bytes",
+        ),
         "a list that was held and grows": (b"(]\x94\x85h\x00Na\x86.", finished),
         "a list that holds itself": (b"]\x94h\x00a.", "a value that holds itself"),
         "a dict that holds itself": (b"}\x94Nh\x00s.", "a value that holds itself"),

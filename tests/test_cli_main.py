@@ -89,6 +89,19 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"onionmpc, version {__version__}\n", "")
 
 
+def test_a_crash_leaves_no_core_of_ours_or_of_what_we_start() -> None:
+    script = """if True:
+        import contextlib, resource, subprocess, sys
+        from onionmpc.cli.main import main
+        with contextlib.suppress(SystemExit):
+            main(["--version"])
+        shown = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+        subprocess.run([sys.executable, "-c", shown], check=True)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0"
+
+
 def test_programs_lists_each_with_what_it_does(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["programs"]) == 0
     out, err = capfd.readouterr()

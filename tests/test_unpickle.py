@@ -273,6 +273,7 @@ HOSTILE_CALLS = [
     ("array_of_numbers", "<f8", (1,), bytes(7)),
     ("array_of_numbers", "<f8", (1,), "bytes(8)"),
     ("array_of_numbers", "<f8", (1,)),
+    ("array_of_shares", 0, (2,), 1, [1, 2]),
     ("array_of_numbers", "|b1", (2,), b"\1\2"),
     ("numpy_scalar", "|b1", b"\xff"),
     ("numpy_scalar", "O", bytes(8)),

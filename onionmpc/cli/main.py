@@ -5,6 +5,7 @@ Exit codes: docs/PROTOCOL.md section 5.
 
 from __future__ import annotations
 
+import resource
 import signal
 import sys
 import traceback
@@ -53,6 +54,8 @@ for command in (demo, host, join, estimate, levels, programs, identities, doctor
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    # What a crash leaves on the disk would hold keys and inputs: ours, and of tor and the program, which inherit this.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -66,6 +66,8 @@ def array_of_shares(p: int, shape: tuple[int, ...], width: int, data: bytes) -> 
         shape: any; its product times `width` is the length of `data`.
         width: bytes of one number, signed and little-endian.
     """
+    if type(data) is not bytes:
+        raise TypeError("no bytes")
     if not 0 < width <= max(len(data), 1) or len(data) % width or (p and width > MAX_NUMBER_BYTES):
         raise ValueError(f"{len(data)} bytes are no numbers of {width} bytes each")
     numbers = [int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width)]
@@ -147,6 +149,8 @@ def _integer(value: object) -> int:
 
 
 def _numbers(code: str, data: bytes) -> np.ndarray[Any, Any]:
+    if type(data) is not bytes:  # an array of integers is a buffer as well: of pointers to them
+        raise TypeError("no bytes")
     numbers = np.frombuffer(data, _number_type(code))
     if numbers.dtype.kind == "b" and data.translate(None, b"\0\1"):
         raise ValueError("a truth value that is neither")  # numpy counts on there being two

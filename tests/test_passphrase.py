@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import subprocess
+import sys
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -133,3 +136,33 @@ def test_nobody_is_asked_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError, match="there is no terminal to ask at") as caught:
         passphrase_from(None)()
     assert "--passphrase-file" in caught.value.hint
+
+
+def test_a_terminal_shows_nothing_of_a_passphrase_and_asks_for_a_new_one_twice(tmp_path: Path) -> None:
+    terminal, far = pty.openpty()
+    command = [sys.executable, "-m", "onionmpc.cli", "id", "new", "alice", "--passphrase"]
+    environment = os.environ | {"ONIONMPC_STATE": str(tmp_path / "state")}
+    with subprocess.Popen(
+        command, stdin=far, stdout=far, stderr=far, start_new_session=True, env=environment
+    ) as asking:
+        os.close(far)
+        shown = b""
+        for prompt in (b"assphrase: ", b"confirmation: "):
+            shown += read_until(terminal, prompt)
+            os.write(terminal, b"open sesame\n")
+        shown += read_until(terminal, b"\0")
+        assert asking.wait(30) == 0
+    os.close(terminal)
+    assert b"sesame" not in shown
+    assert (tmp_path / "state" / "identities" / "alice.key").read_text().splitlines()[2].startswith("seal scrypt 17 ")
+
+
+def read_until(terminal: int, end: bytes) -> bytes:
+    shown = b""
+    while not shown.endswith(end):
+        assert select.select([terminal], [], [], 30)[0], shown
+        try:
+            shown += os.read(terminal, 1024)
+        except OSError:  # its other end was closed
+            break
+    return shown

@@ -34,9 +34,7 @@ AMPLIFIERS = {
     "one long integer": b"\x8b" + struct.pack("<i", MANY) + b"\x7f" * MANY + b".",
     "floats": b"(" + (b"G" + bytes(8)) * MANY + b"t.",
     "texts": b"(" + b"\x8c\x02ab" * MANY + b"t.",
-    "texts of wide letters": b"("
-    + ("\x8c\x08abcd\U0001f9c5".encode("latin-1", "ignore") + b"\xf0\x9f\xa7\x85") * MANY
-    + b"t.",
+    "texts of wide letters": b"(" + b"\x8c\x08abcd\xf0\x9f\xa7\x85" * MANY + b"t.",
     "bytes": b"(" + b"C\x02ab" * MANY + b"t.",
     "byte arrays": b"(" + (b"\x96" + struct.pack("<Q", 2) + b"ab") * MANY + b"t.",
     "the memo": b"N" + b"\x94" * MANY + b".",

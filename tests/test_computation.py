@@ -201,6 +201,12 @@ run(main())
 """
 
 
+def with_our_path() -> dict[str, str]:
+    """An environment in which a process finds the modules of tests, before those that this one finds."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def test_a_program_can_ask_its_person(tmp_path: Path) -> None:
     (tmp_path / "body").write_text(ASKS)
     ended = subprocess.run(
@@ -209,7 +215,7 @@ def test_a_program_can_ask_its_person(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env=with_our_path(),
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.replace("what? ", "") == "[None, 'forty-two', None]\n" * 3
@@ -1256,7 +1262,7 @@ def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path, *, stopped
                 supervisor = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *("-c", DOOMED_SESSION, str(tmp_path), str(gate.path)),
-                    env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+                    env=with_our_path(),
                 )
                 await gate.holds(3)
                 for program in processes_of_ours(supervisor.pid) if stopped else ():

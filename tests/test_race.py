@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,18 @@ async def until_raced(*parties: Party) -> None:
         await party.watcher.until(lambda party=party: party.watcher.races)
 
 
+@contextlib.asynccontextmanager
+async def raced(directory: Path, circuits: int, delays_s: list[float]) -> AsyncIterator[tuple[Party, Party]]:
+    """Two parties whose link was raced; `delays_s` are the round trips of its streams, see `mesh_kit.Network`."""
+    async with Party(directory, 0, 2) as low, Party(directory, 1, 2) as high:
+        low.network.delays_s = delays_s
+        await low.until_up(1)
+        await high.until_up(0)
+        widen((low, high), circuits)
+        await until_raced(low, high)
+        yield low, high
+
+
 async def until_streams(party: Party, peer: int, count: int) -> None:
     """Wait until a link has so many streams."""
     async with asyncio.timeout(10):
@@ -63,12 +77,7 @@ def ranked(party: Party, peer: int) -> list[int]:
 
 @in_a_loop
 async def test_the_fastest_of_three_streams_carries_what_is_urgent_at_both_ends(directory: Path) -> None:
-    async with Party(directory, 0, 2) as low, Party(directory, 1, 2) as high:
-        low.network.delays_s = [0.08, 0.02, 0.05]
-        await low.until_up(1)
-        await high.until_up(0)
-        widen((low, high), 3)
-        await until_raced(low, high)
+    async with raced(directory, 3, [0.08, 0.02, 0.05]) as (low, high):
         assert low.watcher.races == [(1, 3)]
         assert high.watcher.races == [(0, 3)]
         assert low.watcher.dialled[1] == [True] * 3
@@ -93,12 +102,7 @@ async def test_a_link_is_raced_by_the_side_that_dialled_it_and_only_when_it_is_t
 
 @in_a_loop
 async def test_all_that_are_kept_stay_and_the_slowest_of_more_go_later(directory: Path, soon: None) -> None:
-    async with Party(directory, 0, 2) as low, Party(directory, 1, 2) as high:
-        low.network.delays_s = [0.16, 0.01, 0.03, 0.05, 0.07, 0.13]
-        await low.until_up(1)
-        await high.until_up(0)
-        widen((low, high), 6)
-        await until_raced(low, high)
+    async with raced(directory, 6, [0.16, 0.01, 0.03, 0.05, 0.07, 0.13]) as (low, high):
         slowest = {ranked(low, 1)[-1], ranked(low, 1)[-2]}
         assert 0 in slowest
         await until_streams(low, 1, 4)
@@ -197,12 +201,7 @@ async def test_a_peer_that_dials_more_than_was_agreed_has_no_more(directory: Pat
 
 @in_a_loop
 async def test_much_data_goes_over_all_streams_and_arrives_intact(directory: Path) -> None:
-    async with Party(directory, 0, 2) as low, Party(directory, 1, 2) as high:
-        low.network.delays_s = [0.01, 0.02, 0.03]
-        await low.until_up(1)
-        await high.until_up(0)
-        widen((low, high), 3)
-        await until_raced(low, high)
+    async with raced(directory, 3, [0.01, 0.02, 0.03]) as (low, high):
         carried = dict.fromkeys(range(3), 0)
         send = link_module.Link._give
 
@@ -274,12 +273,7 @@ async def test_a_stream_that_slows_down_is_replaced_by_one(
 ) -> None:
     monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 5.0)
     monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 15.0)
-    async with Party(directory, 0, 2) as low, Party(directory, 1, 2) as high:
-        low.network.delays_s = [0.03, 0.03, 0.03]
-        await low.until_up(1)
-        await high.until_up(0)
-        widen((low, high), 2)
-        await until_raced(low, high)
+    async with raced(directory, 2, [0.03, 0.03, 0.03]) as (low, high):
         slow = low.watcher.streams[1][0].number
         low.network.delays_s[0] = 0.3
         await low.watcher.until(lambda: len(low.watcher.streams[1]) == 3)

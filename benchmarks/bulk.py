@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -22,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.byhand import Failed, Processes, all_ended
+from benchmarks.byhand import Failed, run_listed
 from benchmarks.common import Spread, report, say, table, write
-from benchmarks.overhead import HERE, keep_identities
+from benchmarks.overhead import HERE
 from benchmarks.tors import BenchTor, bench_tors, fresh_services
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.errors import OnionMPCError, PeerUnreachable
@@ -113,21 +112,8 @@ async def run_ours(tors: Sequence[BenchTor], folder: Path, circuits: int, size: 
     Raises:
         Failed: it did not end well.
     """
-    state = private_directory(folder / "state")
-    onions = keep_identities(state, len(tors))
-    async with Processes() as processes:
-        running = []
-        for number, tor in enumerate(tors):
-            others = [onion for onion in onions if onion != onions[number]]
-            command: list[str | Path] = [
-                *("-m", "onionmpc.cli", "join", *others, str(HERE / "transfer.py"), "--identity", f"party-{number}"),
-                *("--control", tor.control, "--yes", "--log-format", "json", "--circuits", str(circuits)),
-                *("--public", str(size), "--public", str(turns)),
-            ]
-            output = folder / f"output-{number}.txt"
-            environment = {**os.environ, "ONIONMPC_STATE": str(state)}
-            running.append(await processes.start(output, sys.executable, *command, environment=environment))
-        await all_ended(running, folder)
+    public = ["--public", str(size), "--public", str(turns)]
+    await run_listed(tors, folder, [str(HERE / "transfer.py"), "--circuits", str(circuits), *public])
     return printed((folder / "output-0.txt").read_text())
 
 

@@ -129,6 +129,20 @@ async def run_ours(
     case: Case, tors: Sequence[BenchTor], folder: Path, options: Sequence[str]
 ) -> tuple[float, RoundTrips]:
     """Run all parties with `onionmpc join`; return the seconds that they computed, and their links' round trips."""
+    await run_listed(tors, folder, [TIMED, *options, "--", *timed_arguments(case, folder)])
+    summaries = [json.loads((folder / f"summary-{number}.json").read_text()) for number in range(len(tors))]
+    return computed_s(folder, len(tors)), link_round_trips(summaries)
+
+
+async def run_listed(tors: Sequence[BenchTor], folder: Path, words: Sequence[str]) -> None:
+    """Run one party at each tor with `onionmpc join` and a full list; output-N.txt and summary-N.json are in `folder`.
+
+    Args:
+        words: of the command, after the addresses: the program, further options, arguments.
+
+    Raises:
+        Failed: one did not end, or not well.
+    """
     state = private_directory(folder / "state")
     onions = keep_identities(state, len(tors))
     environment = {**os.environ, "ONIONMPC_STATE": str(state)}
@@ -137,15 +151,12 @@ async def run_ours(
         for number, tor in enumerate(tors):
             others = [onion for onion in onions if onion != onions[number]]
             command: list[str | Path] = [
-                *("-m", "onionmpc.cli", "join", *others, TIMED, "--identity", f"party-{number}"),
-                *("--control", tor.control, "--yes", "--log-format", "json"),
-                *("--json", folder / f"summary-{number}.json", *options, "--", *timed_arguments(case, folder)),
+                *("-m", "onionmpc.cli", "join", "--identity", f"party-{number}", "--control", tor.control, "--yes"),
+                *("--log-format", "json", "--json", folder / f"summary-{number}.json", *others, *words),
             ]
             output = folder / f"output-{number}.txt"
             running.append(await processes.start(output, sys.executable, *command, environment=environment))
         await all_ended(running, folder)
-    summaries = [json.loads((folder / f"summary-{number}.json").read_text()) for number in range(len(tors))]
-    return computed_s(folder, len(tors)), link_round_trips(summaries)
 
 
 def link_round_trips(summaries: Sequence[Mapping[str, Any]]) -> RoundTrips:

@@ -104,6 +104,10 @@ def main() -> None:
     except Exception:  # noqa: BLE001 (whatever a script may raise)
         _print_traceback_of_script()
         sys.exit(1)
+    finally:
+        # Nobody is asked anything from here on, and Python would print a traceback of its own ending.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _set_up_mpyc(spec: ProgramSpec) -> Any:

@@ -123,6 +123,16 @@ async def test_what_is_not_kept_does_not_go_when_the_race_ends(directory: Path) 
 
 
 @in_a_loop
+async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> None:
+    async with raced(directory, 6, [0.0]) as (low, high):
+        low.watcher.up[1].let_go()
+        low.watcher.up[1].let_go()
+        assert low.watcher.up[1].streams == 4
+        await until_streams(high, 0, 4)
+        await still_flows(low, high)
+
+
+@in_a_loop
 async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up_for(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

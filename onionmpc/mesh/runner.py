@@ -180,7 +180,8 @@ class LinkRunner:
     def let_go(self) -> None:
         """Close the slowest stream, if there are more than are kept."""
         if self.streams > self.kept:
-            self._carriers[self.link.ranking()[-1]].ended.set()
+            *_, slowest = (number for number in self.link.ranking() if not self._carriers[number].ended.is_set())
+            self._carriers[slowest].ended.set()
 
     def doubt(self) -> None:
         """Doubt all streams: our machine was asleep, or the way to the others was lost."""

@@ -64,10 +64,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What a case took on one network: seconds by way, one number for each run, and how many runs failed."""
+    """What a case took on one network: seconds by way, one number for each run, and how many runs failed.
+
+    Attributes:
+        raced: for each run of ours, by way, of how many circuits each link had the fastest.
+    """
 
     seconds: dict[str, list[float]]
     failed: dict[str, int]
+    raced: dict[str, list[list[int]]]
 
 
 def all_cases(rounds: int) -> list[Case]:
@@ -127,11 +132,11 @@ async def start_socat(processes: Processes, socks_port: int, onion: str) -> int:
 
 async def run_ours(
     case: Case, tors: Sequence[BenchTor], folder: Path, options: Sequence[str]
-) -> tuple[float, RoundTrips]:
-    """Run all parties with `onionmpc join`; return the seconds that they computed, and their links' round trips."""
+) -> tuple[float, list[dict[str, Any]]]:
+    """Run all parties with `onionmpc join`; return the seconds that they computed, and their summaries."""
     await run_listed(tors, folder, [TIMED, *options, "--", *timed_arguments(case, folder)])
     summaries = [json.loads((folder / f"summary-{number}.json").read_text()) for number in range(len(tors))]
-    return computed_s(folder, len(tors)), link_round_trips(summaries)
+    return computed_s(folder, len(tors)), summaries
 
 
 async def run_listed(tors: Sequence[BenchTor], folder: Path, words: Sequence[str]) -> None:
@@ -172,6 +177,16 @@ def link_round_trips(summaries: Sequence[Mapping[str, Any]]) -> RoundTrips:
             if link["round_trip_s"] is not None:
                 round_trips[pair] = min(round_trips.get(pair, link["round_trip_s"]), link["round_trip_s"])
     return round_trips
+
+
+def raced(summaries: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return of how many circuits each link had the fastest, as the lower of its two parties saw it."""
+    return [
+        link["raced"]
+        for number, summary in enumerate(summaries)
+        for peer, link in sorted(summary["links"].items())
+        if number < int(peer)
+    ]
 
 
 class Processes(contextlib.AsyncExitStack):
@@ -267,7 +282,10 @@ class Bench:
 
     async def measure(self) -> dict[str, Runs]:
         """Build a network and run all cases in all ways in turns; return what they took, by case."""
-        runs = {case.name: Runs({way: [] for way in self.ways}, dict.fromkeys(self.ways, 0)) for case in self.cases}
+        runs = {
+            case.name: Runs({way: [] for way in self.ways}, dict.fromkeys(self.ways, 0), {way: [] for way in self.ours})
+            for case in self.cases
+        }
         with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
             directory = Path(name)
             say("starting a private Tor network")
@@ -321,8 +339,10 @@ class Turn:
         return await run_by_hand(self.case, self.tors, folder)
 
     async def _ours(self, way: str, folder: Path) -> float:
-        seconds, round_trips = await run_ours(self.case, self.tors, folder, self.bench.ours[way])
-        await self._note_limit(own_limit(way), round_trips)
+        seconds, summaries = await run_ours(self.case, self.tors, folder, self.bench.ours[way])
+        self.runs.raced[way].append(raced(summaries))
+        say(f"{self.case.name}, {way}: the fastest of {self.runs.raced[way][-1]}")
+        await self._note_limit(own_limit(way), link_round_trips(summaries))
         return seconds
 
     async def _note_limit(self, way: str, round_trips: RoundTrips) -> None:
@@ -373,7 +393,7 @@ def summarise(case: str, hops: Hops, networks: Sequence[Mapping[str, Runs]], ben
         "hops": hops.count,
         "without_delay_s": round(hops.seconds, 3),
         "networks": [
-            {"seconds": spreads, "failed": network[case].failed}
+            {"seconds": spreads, "failed": network[case].failed, "raced": network[case].raced}
             for spreads, network in zip(seconds, networks, strict=True)
         ],
         "ratios": ratios(seconds, list(bench.ours)),

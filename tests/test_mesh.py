@@ -545,6 +545,18 @@ async def test_a_link_closed_by_one_side_is_down_for_neither(directory: Path) ->
 
 
 @in_a_loop
+async def test_who_leaves_stays_until_the_other_has_heard_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LAST_WORDS_S", 2 * DEADLINE_S)
+    async with Party(directory, 0, 2) as other, Party(directory, 1, 2) as closer:
+        other.network.delays_s = [0.1]
+        await other.until_up(1)
+        link = await closer.until_up(0)
+        link.close(heard=True)
+        await link.last_words()
+        assert (1, LinkClosed()) in other.watcher.events
+
+
+@in_a_loop
 async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(directory: Path) -> None:
     async with meshed(directory, 2) as parties:
         for party in parties:

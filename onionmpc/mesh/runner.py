@@ -18,7 +18,7 @@ from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import PING_AFTER_S, SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
 from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
 
-# How long a CLOSE or an ABORT may take to leave.
+# How long a CLOSE or an ABORT may take to leave, and to be answered.
 LAST_WORDS_S = 2.0
 # An alarm that is due already, since a stream takes no more bytes, rings no sooner than this.
 ALARM_FLOOR_S = 0.01
@@ -87,6 +87,7 @@ class LinkRunner:
         self._on_event = on_event
         self._rate = rate
         self._alone = False
+        self._stays = False
         self._failure: OnionMPCError | None = None
         self._over = asyncio.Event()
         self._content = asyncio.Event()
@@ -235,8 +236,14 @@ class LinkRunner:
 
     # -- how it ends
 
-    def close(self) -> None:
-        """Close the link in good order."""
+    def close(self, *, heard: bool = False) -> None:
+        """Close the link in good order.
+
+        Args:
+            heard: keep its streams until the peer has heard it and ends them, or for LAST_WORDS_S. For who closes since
+                it leaves: its tor may end next, and would take along what has not left it.
+        """
+        self._stays = heard
         self.link.close()
         self._end()
 
@@ -294,6 +301,8 @@ class LinkRunner:
                         await (asyncio.wait(moving[1:]) if self._rate else secure.drain())
                         self._send()
                         await secure.flush(LAST_WORDS_S)
+                        if self._stays:
+                            await asyncio.wait(moving[:1])
             for task in moving:
                 task.cancel()
 

@@ -123,10 +123,10 @@ class HostTable:
                 await self._until(lambda: all(seat.has_terms for seat in self._seats))
 
     async def leave(self) -> None:
-        """Close the links of all seats."""
+        """Close the links of all seats, and see that the joiners hear it."""
         for seat in self._seats:
             if seat.runner is not None:
-                seat.runner.close()
+                seat.runner.close(heard=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self._until(lambda: all(seat.runner is None for seat in self._seats))
@@ -300,7 +300,7 @@ async def _sit_at(secure: SecureStream, person: Person) -> Terms:
         await running
         raise LinkExpired("the host closed the link")
     finally:
-        runner.close()
+        runner.close(heard=not answer.done())  # else the host has said its last word
         await asyncio.wait([running])
         if not running.cancelled():
             running.exception()  # it was raised above, or an answer made it moot

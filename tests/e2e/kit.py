@@ -115,8 +115,11 @@ class Party:
 
     async def ends(self, timeout_s: float | None = PATIENCE_S) -> int:
         """Wait for its end and return its exit code."""
-        async with asyncio.timeout(timeout_s):
-            await asyncio.shield(self._following)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._following)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} did not end: {self.last_words}") from None
         assert self.code is not None
         return self.code
 

@@ -67,6 +67,13 @@ def socket_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A private directory for another program's temporary files; removed at the end with all that is in it."""
+    with _temporary_directory(Path(tempfile.gettempdir())) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
 def memory_directory(otherwise: Path) -> Iterator[Path]:
     """A private directory for a key that another program insists on reading from a file; removed at the end.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import click
+import msgspec
 import segno
 
 from onionmpc.cli.output import StatusLine
@@ -20,6 +21,7 @@ from onionmpc.cli.screen import agreement_lines, how_long
 from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
+from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.session.computation import Result
 from onionmpc.session.estimates import Case
@@ -57,11 +59,15 @@ class Answers:
         yes: answer every question with yes.
         private_arguments: how many arguments stay with this party.
         by_invite: whether a host tells us who the others are.
+        walls: what keeps this party's program in.
+        allow_subprocess: whether it may start processes.
     """
 
     yes: bool
     private_arguments: int
     by_invite: bool
+    walls: Walls = NO_WALLS
+    allow_subprocess: bool = False
 
 
 class TextDisplay:
@@ -186,6 +192,8 @@ class TextDisplay:
             self._answers.private_arguments,
             how_long(agreement, hops, slowest_s) if hops else "",
             by_invite=self._answers.by_invite,
+            walls=self._answers.walls,
+            allow_subprocess=self._answers.allow_subprocess,
         )
         click.echo("\n".join(["", "The agreement:", *lines, ""]), err=True)
         agreed = await self._ask("Compute on these terms?", default=False)
@@ -253,6 +261,8 @@ class JsonDisplay:
                 "program": agreement.common.program,
                 "padding_rate": agreement.common.padding_rate,
                 "circuits": agreement.common.circuits,
+                "walls": msgspec.structs.asdict(self._answers.walls),
+                "allow_subprocess": self._answers.allow_subprocess,
             },
         )
         return self._answers.yes

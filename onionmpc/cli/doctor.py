@@ -24,6 +24,7 @@ import click
 
 from onionmpc.errors import OnionMPCError, TorError
 from onionmpc.files import private_directory, socket_directory, state_directory
+from onionmpc.program.launch import probe_walls
 from onionmpc.resources import shipped
 from onionmpc.tor.binary import find_tor, version_warning
 from onionmpc.tor.endpoint import Endpoint
@@ -100,6 +101,7 @@ def examine() -> list[Finding]:
         _tor,
         _state,
         _sockets,
+        _walls,
         _clock,
         _other_tors,
     )
@@ -180,6 +182,22 @@ def _sockets() -> Iterator[Finding]:
         yield Finding("sockets", Level.FAIL, f"cannot make a unix socket: {error.strerror}", "make /tmp writable")
         return
     yield Finding("sockets", Level.OK, f"unix sockets work in {directory.parent}")
+
+
+def _walls() -> Iterator[Finding]:
+    """Say what a program can be kept from. A party can run without; its person is shown."""
+    try:
+        walls = asyncio.run(probe_walls())
+    except OnionMPCError as error:
+        yield Finding("walls", Level.FAIL, error.message, error.hint)
+        return
+    if walls.sockets and walls.files:
+        yield Finding("walls", Level.OK, f"around a program: {walls.describe()}")
+    else:
+        fix = (
+            "read programs before you run them; a newer Linux with Landlock and seccomp (x86-64, ARM64) has these walls"
+        )
+        yield Finding("walls", Level.WARN, f"around a program: {walls.describe()}", fix)
 
 
 def _clock() -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from onionmpc.cli.options import Duration
 from onionmpc.cli.output import StatusLine
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import find_program, program_files
+from onionmpc.program.launch import probe_walls
 from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
@@ -44,6 +45,7 @@ from onionmpc.text import duration
     help="What the slowest link takes there and back, such as 300ms. Repeatable. Default: a guess for each level.",
 )
 @click.option("--timeout", type=Duration(), default="2m", show_default=True, help="How long the dry run may take.")
+@click.option("--allow-subprocess", is_flag=True, help="As for host.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.pass_obj
 def estimate(
@@ -58,6 +60,7 @@ def estimate(
     round_trips_s: tuple[float, ...],
     timeout: float,
     *,
+    allow_subprocess: bool,
     as_json: bool,
 ) -> None:
     """Say how long PROGRAM will take.
@@ -83,6 +86,7 @@ def estimate(
     found = find_program(program)
     files = {file.path: file.sha256.hex() for file in program_files(found)}
     made_up = () if private or not found.shipped else ("--demo",)
+    walls = run_until_interrupted(probe_walls())
     spec = ProgramSpec(
         script=str(found.path),
         folder=str(found.folder),
@@ -93,8 +97,12 @@ def estimate(
         mpyc_options=options,
         allowed_types=check_allowed_types(allow_type, found),
         sockets={},
+        named=(*public, *private),
+        allow_subprocess=allow_subprocess,
+        walls=walls,
     )
     status = StatusLine()
+    status.line(f"around the program: {walls.describe()}")
     status.going_on("dry run", f"{parties} parties on this machine, at most {duration(timeout)}")
     try:
         hops = run_until_interrupted(count_hops(spec, timeout))

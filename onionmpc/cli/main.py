@@ -25,6 +25,7 @@ from onionmpc.cli.party import host, join
 from onionmpc.cli.programs import programs
 from onionmpc.cli.testnet import testnet
 from onionmpc.errors import LocalProtocolError, OnionMPCError
+from onionmpc.program.walls import keep_memory_private
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
+    keep_memory_private()  # keys come into it
     private: tuple[str, ...] = ()
     if "--" in arguments:
         # Before click sees them: these belong to the program, and no option of ours may swallow one.

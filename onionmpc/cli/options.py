@@ -81,6 +81,7 @@ class PartyOptions:
     circuits: int | None
     yes: bool
     allow_no_privacy: bool
+    allow_subprocess: bool
     wait: float
     patience: float
     circuit_length: Level
@@ -114,6 +115,7 @@ def party_options(command: Command) -> Command:
         click.option("--circuits", type=click.IntRange(1, MAX_CIRCUITS), metavar="K", help="Race each link over K circuits (1 to 8): what is urgent goes over the fastest, and up to 4 carry what is large. Each of them is one more draw of relays at both ends. All must agree; a link has no more than both its parties allow, which is what they said here, or else 3, and 1 at long. Default: 3, 1 with --padding, or as the host says."),
         click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),
         click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
+        click.option("--allow-subprocess", is_flag=True, help="Let this party's program start processes; they are walled in as it is (see: onionmpc doctor)."),
         click.option("--wait", type=Duration(), default="1h", show_default=True, help="How long to wait for the others, at each step: to come, to connect, to agree."),
         click.option("--patience", type=Duration(), default="10m", show_default=True, help="How long a party may be away, once it was there, before the session is given up."),
         click.option("--circuit-length", type=LevelType(), default=Level.STANDARD.value, show_default=True, help="How long this party's own side of every circuit is; see: onionmpc levels."),

@@ -30,6 +30,7 @@ from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_program, program_files
+from onionmpc.program.launch import probe_walls
 from onionmpc.session import keystore
 from onionmpc.session.computation import Result
 from onionmpc.session.events import AddressKnown, TorProgress
@@ -91,7 +92,7 @@ def host(
     expected = [parse_onion(text) for text in _expand(expect)]
     with (
         _identity(options) as identity,
-        _display(options, private, by_invite=False) as display,
+        _display(options, plan, by_invite=False) as display,
         _place(options) as tor_options,
     ):
         display.tell(AddressKnown(identity.onion))
@@ -141,7 +142,7 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
         )
     with (
         _identity(options) as identity,
-        _display(options, private, by_invite=len(invites or onions) == 1) as display,
+        _display(options, plan, by_invite=len(invites or onions) == 1) as display,
         _place(options) as tor_options,
     ):
         display.tell(AddressKnown(identity.onion))
@@ -230,6 +231,9 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         verbose=options.verbose,
         padding=options.padding,
         circuits=options.circuits,
+        hidden=() if options.testnet is None else (options.testnet,),
+        allow_subprocess=options.allow_subprocess,
+        walls=run_until_interrupted(probe_walls()),
     )
 
 
@@ -276,8 +280,14 @@ def _identity(options: PartyOptions) -> Iterator[Identity]:
 
 
 @contextlib.contextmanager
-def _display(options: PartyOptions, private: tuple[str, ...], *, by_invite: bool) -> Iterator[Display]:
-    answers = Answers(yes=options.yes, private_arguments=len(private), by_invite=by_invite)
+def _display(options: PartyOptions, plan: Plan, *, by_invite: bool) -> Iterator[Display]:
+    answers = Answers(
+        yes=options.yes,
+        private_arguments=len(plan.private),
+        by_invite=by_invite,
+        walls=plan.walls,
+        allow_subprocess=plan.allow_subprocess,
+    )
     display: Display = JsonDisplay(answers) if options.log_format == "json" else TextDisplay(answers)
     try:
         yield display

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.rehearsal import Hops
+from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.text import duration, printable
 from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
@@ -15,7 +16,14 @@ WIDTH = 13
 
 
 def agreement_lines(
-    agreement: Agreement, own_number: int, private_arguments: int, takes: str = "", *, by_invite: bool
+    agreement: Agreement,
+    own_number: int,
+    private_arguments: int,
+    takes: str = "",
+    *,
+    by_invite: bool,
+    walls: Walls = NO_WALLS,
+    allow_subprocess: bool = False,
 ) -> Iterator[str]:
     """Yield the lines of the screen.
 
@@ -23,6 +31,8 @@ def agreement_lines(
         private_arguments: how many arguments stay with this party.
         takes: how long it will take, in words, if that is known.
         by_invite: whether a host told us who the others are.
+        walls: what keeps this party's program in.
+        allow_subprocess: whether it may start processes.
     """
     common = agreement.common
     parties, readers = len(common.addresses), common.threshold + 1
@@ -63,6 +73,7 @@ def agreement_lines(
         yield _line("circuits", f"{what}; what is urgent goes over the fastest")
     if takes:
         yield _line("takes", takes)
+    yield from _walls(walls, allow_subprocess=allow_subprocess)
     yield _line("session", f"{session_id(agreement).hex()[:16]}…")
     yield _line("roster", roster_fingerprint(common.addresses))
     yield ""
@@ -73,6 +84,12 @@ def agreement_lines(
     yield "One person can hold several addresses. The program decides what is revealed: read it first."
     if by_invite:
         yield "You rely on the host for who the others are: compare the roster line with them by another way."
+
+
+def _walls(walls: Walls, *, allow_subprocess: bool) -> Iterator[str]:
+    yield _line("your walls", walls.describe())
+    if allow_subprocess:
+        yield _line("", "this party lets the program start processes, inside the same walls")
 
 
 def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import ctypes
 import logging
 import os
 import runpy
@@ -28,8 +27,11 @@ from typing import Any, NoReturn
 import msgspec
 
 from onionmpc.errors import RemoteProtocolError
+from onionmpc.program import linux
+from onionmpc.program.guard import set_guard
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
 from onionmpc.program.unpickle import RestrictedPickle
+from onionmpc.program.walls import build_walls
 
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
 # 1000 arrays each.
@@ -37,9 +39,12 @@ REMEMBERED_PAYLOADS = 2**15
 READ_BYTES = 2**16
 # A message of this size is an array's: what is computed before the next one may take longer than a round.
 AT_ONCE_BYTES = 2**14
-PR_SET_PDEATHSIG = 1  # prctl(2)
 # MPyC 0.11's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
+REACH = (
+    "onionmpc: hint: a program reads its own folder, the folder that you stand in and the paths among its arguments; "
+    "it writes in the latter two, never in a home or /tmp as such, and has no network"
+)
 PLACEHOLDER_PORT = 1  # never used: nothing connects by port here
 
 
@@ -60,7 +65,7 @@ class Supervisor:
         if sys.platform == "linux":
             # Also while it is stopped, or a long call into C lets no thread run. What is missed, if the supervisor has
             # ended already, the thread sees.
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
 
         def wait() -> None:
             while self._socket.recv(1):
@@ -84,6 +89,10 @@ def main() -> None:
     """Run the script that the supervisor names."""
     supervisor = Supervisor(int(sys.argv[1]))
     spec = supervisor.read_spec()
+    walls = build_walls(spec)  # before there is a second thread, or anything of the script
+    if not walls.hold(spec.walls):
+        weaker = f"the walls around the program came out weaker than was shown ({walls.describe()})"
+        supervisor.stop(Notice("setup", None, weaker))
     supervisor.die_with_it()
     signal.signal(signal.SIGTERM, _terminated)
     # MPyC would log to stdout, which is the script's. If the root logger has a handler it adds none.
@@ -93,6 +102,7 @@ def main() -> None:
     runtime = _set_up_mpyc(spec)
     _connect_by_inheritance(runtime, spec, supervisor)
     _watch_outputs(runtime, supervisor)
+    set_guard(allow_subprocess=spec.allow_subprocess)
     sys.argv = [spec.script, *spec.arguments]
     # run_path does not do this: scripts import their neighbours.
     sys.path[0:0] = [spec.folder]
@@ -101,8 +111,10 @@ def main() -> None:
     except KeyboardInterrupt:
         # The supervisor got the same Ctrl-C, and says what there is to say.
         sys.exit(128 + signal.SIGINT)
-    except Exception:  # noqa: BLE001 (whatever a script may raise)
+    except Exception as error:  # noqa: BLE001 (whatever a script may raise)
         _print_traceback_of_script()
+        if isinstance(error, PermissionError):
+            print(REACH, file=sys.stderr)  # noqa: T201
         sys.exit(1)
     finally:
         # Nobody is asked anything from here on, and Python would print a traceback of its own ending.

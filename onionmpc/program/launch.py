@@ -17,14 +17,17 @@ from typing import BinaryIO
 
 import msgspec
 
-from onionmpc.errors import LocalProtocolError
-from onionmpc.program.spec import Notice, ProgramSpec, encode
+from onionmpc.errors import LocalProtocolError, ProgramError
+from onionmpc.files import scratch_directory, state_directory
+from onionmpc.program.spec import Notice, ProgramSpec, Walls, encode
+from onionmpc.program.walls import keep_memory_private
 
 # How long a program may take to put its terminal in order before it is killed.
 TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
+PROBE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +123,55 @@ async def start_program(
     """Start a program process; it has ended when the context has.
 
     Args:
-        spec: what to run; its `sockets` are filled in here.
+        spec: what to run; its `sockets` and `scratch` are filled in here, and what is ours is hidden from it.
         peers: the numbers of the other parties.
         unattended: where the program's stderr goes if nobody watches it: it has no terminal to ask at then, an empty
             stdin, and its stdout goes nowhere. None: it has our own terminal.
     """
+    keep_memory_private()
+    with scratch_directory() as scratch:
+        hidden = (*spec.hidden, str(state_directory().absolute()))
+        walled = msgspec.structs.replace(spec, scratch=str(scratch), hidden=hidden)
+        async with _started(walled, peers, unattended) as process:
+            yield process
+
+
+async def probe_walls() -> Walls:
+    """Find out in a process of its own how far the program process can be walled in on this machine.
+
+    Raises:
+        ProgramError: it cannot even be tried.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "onionmpc.program.walls"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment(),
+    )
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            out, err = await process.communicate()
+        return msgspec.json.decode(out, type=Walls)
+    except TimeoutError:
+        raise ProgramError(f"no walls stood around a program process after {PROBE_TIMEOUT_S:g} s") from None
+    except msgspec.DecodeError:
+        last = err.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ProgramError(f"a program process cannot be walled in here: {last}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
+
+
+@contextlib.asynccontextmanager
+async def _started(
+    spec: ProgramSpec, peers: Iterable[int], unattended: BinaryIO | None
+) -> AsyncIterator[ProgramProcess]:
     pairs = {peer: socket.socketpair() for peer in peers}
     ours, theirs = socket.socketpair()
     inherited = [theirs, *(pair[1] for pair in pairs.values())]
@@ -145,7 +192,7 @@ async def start_program(
                 # Out of reach of the terminal: getpass would open it past stdin.
                 start_new_session=unattended is not None,
                 pass_fds=[end.fileno() for end in inherited],
-                env={name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)},
+                env=_environment() | {"TMPDIR": spec.scratch},
             ),
             control,
             {peer: near for peer, (near, _) in pairs.items()},

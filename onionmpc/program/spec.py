@@ -12,6 +12,34 @@ EXIT_SUPERVISOR_GONE = 79
 EXIT_STOPPED = 80
 
 
+class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the kernel keeps the program from; nothing of it where there is no Linux.
+
+    Attributes:
+        network: it is in a network namespace with nothing in it.
+        sockets: it can make and connect none, those with a path among them (seccomp).
+        files: it opens only what it is to have (Landlock).
+    """
+
+    network: bool = False
+    sockets: bool = False
+    files: bool = False
+
+    def hold(self, shown: Walls) -> bool:
+        """Tell whether these keep all that others, which were shown, would keep."""
+        return all(getattr(self, wall) >= getattr(shown, wall) for wall in shown.__struct_fields__)
+
+    def describe(self) -> str:
+        """Say it in words."""
+        network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
+        sockets = "refused by seccomp" if self.sockets else "OPEN"
+        files = "by a list (Landlock)" if self.files else "OPEN, all that you can reach"
+        return f"network: {network}; other sockets: {sockets}; files: {files}; a guard against mistakes in Python"
+
+
+NO_WALLS = Walls()
+
+
 class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Supervisor to program process, once: what to run.
 
@@ -19,6 +47,12 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         arguments: what the script finds in sys.argv[1:]: the public arguments, then the private ones.
         sockets: the inherited descriptor for each peer's number.
         allowed_types: classes of the program that peers may send.
+        named: words of this party's own choice; the paths among them may be read and written.
+        reads: further paths that may be read.
+        hidden: paths that are kept from it, wherever they lie.
+        scratch: a directory for its temporary files.
+        allow_subprocess: whether it may start processes, which are walled in as it is.
+        walls: what was shown to this party's person: with less, the script is not started.
     """
 
     script: str
@@ -31,6 +65,12 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sockets: dict[int, int]
     allowed_types: tuple[str, ...] = ()
     verbose: bool = False
+    named: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    scratch: str = ""
+    allow_subprocess: bool = False
+    walls: Walls = NO_WALLS
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +89,6 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detail: str
 
 
-def encode(message: ProgramSpec | Notice) -> bytes:
+def encode(message: ProgramSpec | Notice | Walls) -> bytes:
     """Return one line of JSON."""
     return msgspec.json.encode(message) + b"\n"

@@ -264,6 +264,12 @@ class Computation:
             allowed_types=self._common.allowed_types,
             sockets={},
             verbose=self._plan.verbose,
+            # Of our own choice: the public arguments may be the host's, who would have our files named for the program.
+            named=(*(self._plan.public or ()), *self._plan.private),
+            reads=tuple(str(path.absolute()) for path in self._plan.extra_files),
+            hidden=tuple(str(path.absolute()) for path in self._plan.hidden),
+            allow_subprocess=self._plan.allow_subprocess,
+            walls=self._plan.walls,
         )
         async with start_program(spec, self._mesh.peers) as process, asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]

@@ -17,6 +17,7 @@ from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import Program, program_classes, program_files
+from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
 from onionmpc.text import printable
 from onionmpc.wire.handshake import VERSION
@@ -50,6 +51,9 @@ class Plan:
         circuits: over how many each link is raced.
         allowed_types: classes of the program that peers may send, by their full names.
         padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
+        hidden: what is kept from the program, beside our own state.
+        allow_subprocess: whether the program may start processes.
+        walls: what this party's person was shown to keep the program in; with less it is not started.
     """
 
     program: Program | None
@@ -67,6 +71,9 @@ class Plan:
     circuits: int | None = None
     allowed_types: tuple[str, ...] | None = ()
     padding_bucket_s: float = PADDING_BUCKET_S
+    hidden: tuple[Path, ...] = ()
+    allow_subprocess: bool = False
+    walls: Walls = NO_WALLS
 
 
 def max_circuits(plan: Plan, level: Level) -> int:

@@ -1,0 +1,150 @@
+"""The walls around the program process: what a script can reach, whatever it does.
+
+Knows what a program needs (Python, its own folder, what its person names) and what it must not get (other sockets than
+those that it was given, key files, tor's directories, other processes). How a wall is built is onionmpc.program.linux's
+to know. What is not said to be reachable is not: a list of what is forbidden would have gaps. Rules: docs/THREATS.md.
+
+Run as `python -m onionmpc.program.walls`, it walls itself in and says how far it got.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onionmpc.program import linux
+from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls, encode
+
+# What libraries read. Of /etc only this: what else is there tells which machine it is, or is root's alone.
+SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
+LIBRARIES_READ = (
+    *("ld.so.cache", "localtime", "timezone", "locale.alias", "nsswitch.conf", "passwd", "group", "mime.types"),
+    *("inputrc", "alternatives"),
+)
+KERNEL_SAYS = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+# Never more of it than what stands above, whoever names it.
+HIDDEN = ("/proc", "/sys", "/dev", "/run", "/boot")
+# Everybody's: a file there may be named, the whole folder not.
+SHARED = ("/tmp", "/var/tmp")  # noqa: S108
+
+
+def build_walls(spec: ProgramSpec) -> Walls:
+    """Wall this process in as far as this machine can; it must have no second thread yet."""
+    if sys.platform != "linux":
+        return NO_WALLS
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    network = linux.leave_network()
+    files = linux.restrict_files(_rules(spec, network=network))
+    linux.drop_capabilities()
+    sockets = linux.refuse_sockets()
+    keep_memory_private()
+    return Walls(network=network, sockets=sockets, files=files)
+
+
+def keep_memory_private() -> None:
+    """Let no other process without rights of its own look into this one, and leave no core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
+
+def _rules(spec: ProgramSpec, *, network: bool) -> Iterator[tuple[Path, int]]:
+    """Yield what the program may open, and how."""
+    # Who may start nothing may execute nothing; and what may be started is walled in as we are.
+    read = linux.READ | linux.EXECUTE if spec.allow_subprocess else linux.READ
+    for path in readable(spec):
+        yield path, read
+    for path in writable(spec):
+        yield path, linux.READ | linux.WRITE
+    for name in DEVICES:
+        yield Path(name), linux.READ_FILE | linux.WRITE_FILE | linux.IOCTL_DEV
+    for name in KERNEL_SAYS:
+        yield Path(name), linux.READ
+    if network:  # otherwise our own /proc/self/net would have this machine's addresses
+        yield Path("/proc/self").resolve(), linux.READ
+
+
+def readable(spec: ProgramSpec) -> Iterator[Path]:
+    """Yield what the program may read, with all that is below it."""
+    own = _folders([Path(spec.folder), Path.cwd()])
+    if Path(spec.folder) not in own:
+        own = [*own, *Path(spec.folder).glob("*.py")]  # a script among all else that a person has
+    etc = (Path("/etc") / name for name in LIBRARIES_READ)
+    libraries = [*map(Path, SYSTEM), *_python(), *etc]
+    hidden = _hidden(spec)
+    for path in [*libraries, *own, *map(Path, spec.reads), *_named(spec)]:
+        yield from _without(path, hidden)
+
+
+def writable(spec: ProgramSpec) -> Iterator[Path]:
+    """Yield where the program may write: where it stands, and what was named to it; but never what runs later."""
+    kept = [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python()]
+    for path in [*_folders([Path.cwd()]), *_named(spec), *([Path(spec.scratch)] if spec.scratch else [])]:
+        yield from _without(path, kept)
+
+
+def _python() -> list[Path]:
+    """Python, and all that it imports from, onionmpc among it."""
+    package = Path(__file__).resolve().parents[1]
+    names = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
+    return [package, *_folders({_resolved(Path(name)) for name in names if name})]
+
+
+def _named(spec: ProgramSpec) -> Iterator[Path]:
+    """Yield the files and folders among the arguments, and the folder of a file that is yet to be written."""
+    for word in spec.named:
+        for text in (word, word.partition("=")[2]):
+            with contextlib.suppress(OSError, ValueError):  # too long, or a null byte
+                path = _resolved(Path(text))
+                if text and path.exists():
+                    yield from _folders([path])
+                elif "/" in text and path.parent.is_dir():
+                    yield from _folders([path.parent])
+
+
+def _folders(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths without the folders that hold much that was not meant: a home, and what has homes in it."""
+    home = Path("~").expanduser()
+
+    def holds_much(path: Path) -> bool:
+        return home.is_relative_to(path) or path.parent in (path, Path("/home")) or str(path) in SHARED
+
+    return [path for path in paths if not (path.is_dir() and holds_much(path))]
+
+
+def _hidden(spec: ProgramSpec) -> list[Path]:
+    return [_resolved(Path(name)) for name in (*HIDDEN, *spec.hidden)]
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # links in a circle
+        raise OSError(str(error)) from error
+
+
+def _without(path: Path, hidden: Iterable[Path]) -> Iterator[Path]:
+    """Yield a path, or all that is in it but these; Landlock has no way to take a part away again."""
+    if any(path.is_relative_to(place) for place in hidden):
+        return
+    if any(place.is_relative_to(path) for place in hidden):
+        for child in path.iterdir():
+            if not child.is_symlink():  # it may lead anywhere
+                yield from _without(child, hidden)
+    else:
+        yield path
+
+
+def main() -> None:
+    """Wall this process in as the program process is, and write how far that got."""
+    here = str(Path.cwd())
+    nothing = ProgramSpec("", here, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={})
+    sys.stdout.buffer.write(encode(build_walls(nothing)))
+
+
+if __name__ == "__main__":
+    main()

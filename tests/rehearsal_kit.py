@@ -30,12 +30,11 @@ mpc.run(main())
 # The first product waits for the hello of a lower party and then for the factors; after the last one come its opening,
 # the transfer by which MPyC says that a party is done, and the end of a connection.
 HOPS_BESIDE_ROUNDS = 5
-# Says which process it is at the unix socket that its argument names, and then does nothing.
+# Says which process it is in the pipe that its argument names, and then does nothing.
 PAUSE = """
-import os, signal, socket, sys
-with socket.socket(socket.AF_UNIX) as end:
-    end.connect(sys.argv[1])
-    end.sendall(str(os.getpid()).encode())
+import os, signal, sys
+with open(sys.argv[1], "w") as end:
+    end.write(f"{os.getpid()}\\n")
 signal.pause()
 """
 
@@ -54,20 +53,22 @@ def write_spec(folder: Path, script: str, *arguments: str, parties: int = 3) -> 
         threshold=default_threshold(parties),
         mpyc_options=(),
         sockets={},
+        named=arguments,
     )
 
 
 @contextlib.asynccontextmanager
-async def pids_at(path: Path) -> AsyncIterator[asyncio.Queue[int]]:
-    """Listen at a unix socket for processes that run `PAUSE`."""
-    told: asyncio.Queue[int] = asyncio.Queue()
-
-    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told.put_nowait(int(await reader.read()))
-        writer.close()
-
-    async with await asyncio.start_unix_server(hear, path):
+async def pids_at(path: Path) -> AsyncIterator[asyncio.StreamReader]:
+    """Make a pipe for processes that run `PAUSE`; yields what reads a line of each."""
+    os.mkfifo(path)
+    told = asyncio.StreamReader()
+    end = os.fdopen(os.open(path, os.O_RDWR | os.O_NONBLOCK), buffering=0, mode="r+b")
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), end)
+    try:
         yield told
+    finally:
+        transport.close()
 
 
 def is_there(process: int) -> bool:

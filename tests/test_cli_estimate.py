@@ -143,7 +143,7 @@ def test_ctrl_c_ends_all_programs(alone: Path) -> None:
             command = [sys.executable, "-m", "onionmpc.cli", "estimate", "pause.py", "-m3", "--", str(path)]
             process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
             try:
-                programs = [await told.get() for _ in range(3)]
+                programs = [int(await told.readline()) for _ in range(3)]
                 process.send_signal(signal.SIGINT)
                 return await process.wait(), programs
             finally:

@@ -850,13 +850,18 @@ DURING = dict(
     )
 )
 
-WAITS = """
-import socket
-from mpyc.runtime import mpc
+# What scripts wait at: no program can connect to a socket of the test's.
+WAIT = """
 def wait_for_the_test():
-    with socket.socket(socket.AF_UNIX) as gate:
-        gate.connect(sys.argv[1])
-        gate.recv(1)
+    with open(sys.argv[1] + "/came", "w") as came, open(sys.argv[1] + "/go") as go:
+        came.write(".")
+        came.flush()
+        go.read()
+"""
+WAITS = (
+    WAIT
+    + """
+from mpyc.runtime import mpc
 mpc.run(mpc.start())
 if sys.argv[2] == "run":
     wait_for_the_test()
@@ -864,49 +869,48 @@ mpc.run(mpc.shutdown())
 if sys.argv[2] == "finish":
     wait_for_the_test()
 """
+)
 
 
 class Gate:
-    """Where scripts wait for the test."""
+    """Where scripts wait for the test: a directory of two pipes, whose ends in the test keep them open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._waiting: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._came = asyncio.Event()
+        path.mkdir()
+        for name in ("came", "go"):
+            os.mkfifo(path / name)
+        self._reader = asyncio.StreamReader()
+        self._ends = [os.open(path / name, os.O_RDWR | os.O_NONBLOCK) for name in ("came", "go")]
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        async with await asyncio.start_unix_server(self._arrive, self.path):
-            try:
-                yield
-            except BaseException:
-                for _, writer in self._waiting:  # or the server waits for them, and hides what failed
-                    writer.close()
-                raise
+        came = os.fdopen(os.open(self.path / "came", os.O_RDONLY | os.O_NONBLOCK))
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(self._reader), came)
+        try:
+            yield
             await self.release()
+        finally:
+            self._close()
+            transport.close()
 
     async def holds(self, scripts: int) -> None:
-        while len(self._waiting) < scripts:
-            self._came.clear()
-            await self._came.wait()
+        await self._reader.readexactly(scripts)
 
     async def release(self) -> None:
-        """Let all go, or see that they have gone."""
-        for reader, writer in self._waiting:
-            writer.close()
-            assert await reader.read() == b""
-        self._waiting.clear()
+        """Let all go, and see that they have gone."""
+        self._close()
+        assert await self._reader.read() == b""
 
     async def all_gone(self) -> None:
         """Wait until all who waited have ended, by themselves."""
-        for reader, writer in self._waiting:
-            assert await reader.read() == b""
-            writer.close()
-        self._waiting.clear()
+        os.close(self._ends.pop(0))
+        assert await self._reader.read() == b""
 
-    def _arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._waiting.append((reader, writer))
-        self._came.set()
+    def _close(self) -> None:
+        while self._ends:
+            os.close(self._ends.pop())
 
 
 @contextlib.asynccontextmanager
@@ -1277,20 +1281,20 @@ def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path, *, stopped
 # -- what a session costs
 
 
-SENDS_MUCH = """
-import socket
+SENDS_MUCH = (
+    WAIT
+    + """
 from mpyc.runtime import mpc
 SIZE = 48 * 2**20
 mpc.run(mpc.start())
 if mpc.pid == 1:
-    with socket.socket(socket.AF_UNIX) as gate:  # reads nothing until the test has seen that nothing moves
-        gate.connect(sys.argv[1])
-        gate.recv(1)
+    wait_for_the_test()  # reads nothing until the test has seen that nothing moves
 received = mpc.run(mpc.transfer(bytes(SIZE) if mpc.pid == 0 else None, senders=[0], receivers=[1]))
 mpc.run(mpc.shutdown())
 if mpc.pid == 1:
     assert received == [bytes(SIZE)]
 """
+)
 
 
 def test_a_program_that_does_not_read_fills_no_memory_of_the_supervisors(

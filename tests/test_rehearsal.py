@@ -126,7 +126,7 @@ def test_nothing_is_left_of_a_run_that_was_cancelled(tmp_path: Path) -> None:
     async def main(path: Path) -> list[int]:
         async with asyncio.timeout(DEADLINE_S), pids_at(path) as told:
             running = asyncio.create_task(count_hops(write_spec(tmp_path, PAUSE, str(path)), DEADLINE_S))
-            processes = [await told.get() for _ in range(3)]
+            processes = [int(await told.readline()) for _ in range(3)]
             running.cancel()
             await asyncio.wait([running])
             assert running.cancelled()

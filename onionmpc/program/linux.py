@@ -188,7 +188,7 @@ class Machine(NamedTuple):
 # io_uring_setup and its kin make sockets past this filter; add_key request_key keyctl have the kernel resolve names.
 # ptrace process_vm_readv process_vm_writev pidfd_getfd: other processes.
 # unshare setns bpf perf_event_open userfaultfd: a larger kernel to attack, and nothing that a program needs.
-# truncate chmod fchmodat fchmodat2 chown lchown fchownat: by path, and Landlock does not see them (truncate: since 6.2).
+# truncate chmod fchmodat fchmodat2 chown lchown fchownat: by path, and Landlock does not see them.
 _EVERYWHERE = (425, 426, 427, 438, 452)  # io_uring_*, pidfd_getfd, fchmodat2
 _OF_X86_64 = (41, 49, 50, 43, 288, 42, 248, 249, 250, 101, 310, 311, 272, 308, 321, 298, 323, 76, 90, 268, 92, 94, 260)
 _GENERIC = (198, 200, 201, 202, 242, 203, 217, 218, 219, 117, 270, 271, 97, 268, 280, 241, 282, 45, 53, 54)

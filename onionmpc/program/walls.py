@@ -10,6 +10,7 @@ Run as `python -m onionmpc.program.walls`, it walls itself in and says how far i
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
 from collections.abc import Iterable, Iterator
@@ -113,7 +114,7 @@ def _folders(paths: Iterable[Path]) -> list[Path]:
     def holds_much(path: Path) -> bool:
         return home.is_relative_to(path) or path.parent in (path, Path("/home")) or str(path) in SHARED
 
-    return [path for path in paths if not (path.is_dir() and holds_much(path))]
+    return [path for path in paths if not (os.path.isdir(path) and holds_much(path))]  # noqa: PTH112 (may be closed)
 
 
 def _hidden(spec: ProgramSpec) -> list[Path]:
@@ -132,7 +133,7 @@ def _without(path: Path, hidden: Iterable[Path]) -> Iterator[Path]:
     if any(path.is_relative_to(place) for place in hidden):
         return
     if any(place.is_relative_to(path) for place in hidden):
-        for child in path.iterdir():
+        for child in path.iterdir() if os.access(path, os.R_OK) else ():
             if not child.is_symlink():  # it may lead anywhere
                 yield from _without(child, hidden)
     else:

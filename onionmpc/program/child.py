@@ -30,7 +30,6 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.program import linux
 from onionmpc.program.guard import set_guard
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
-from onionmpc.program.unpickle import RestrictedPickle
 from onionmpc.program.walls import build_walls
 
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
@@ -135,6 +134,8 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     """Let MPyC's start() find its peers at the inherited sockets, and what they send be checked."""
     import mpyc.asyncoro
     import mpyc.runtime
+
+    from onionmpc.program.unpickle import RestrictedPickle  # brings numpy, and that brings threads
 
     loop = mpc._loop  # noqa: SLF001 (the one name of MPyC's that is not public)
     connect = loop.create_connection

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from onionmpc.errors import LocalProtocolError
 from onionmpc.program import linux
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls, encode
 
@@ -37,6 +38,8 @@ def build_walls(spec: ProgramSpec) -> Walls:
     """Wall this process in as far as this machine can; it must have no second thread yet."""
     if sys.platform != "linux":
         return NO_WALLS
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise LocalProtocolError("a thread was started before the walls, and would be outside of them")
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     network = linux.leave_network()
     files = linux.restrict_files(_rules(spec, network=network))

@@ -10,11 +10,13 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import os
 import pickle
 import random
 import secrets
 import socket
 import sys
+import tempfile
 import time
 import timeit
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.common import Spread, report, say, table
@@ -30,7 +33,12 @@ from benchmarks.overhead import Case, Failed, compare, summarise
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
+from onionmpc.program.catalogue import find_program
+from onionmpc.program.launch import start_program
+from onionmpc.program.rehearsal import evenly, rehearse
+from onionmpc.program.spec import ProgramSpec
 from onionmpc.program.unpickle import RestrictedPickle
+from onionmpc.session.local import default_threshold
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
     MESSAGE_2_BYTES,
@@ -328,6 +336,52 @@ def unpickler_prices(repeats: int) -> list[Price]:
     return prices
 
 
+# -- the walls around the program
+
+# Takes the place of what builds them, in a program process whose Python starts with it.
+NO_WALLS_AT_START = """
+from onionmpc.program import guard, walls
+walls.build_walls = lambda spec: spec.walls
+guard.set_guard = lambda **_: None
+"""
+STARTED_AND_ENDED = "pass"
+
+
+async def started_ms(spec: ProgramSpec) -> float:
+    """Return how long it takes from starting a program to its end."""
+    before_s = time.monotonic()
+    async with asyncio.timeout(LIMIT_S), start_program(spec, []) as program:
+        await program.wait()
+    return (time.monotonic() - before_s) * 1000
+
+
+def walls_prices(repeats: int) -> list[Price]:
+    """Measure a program process inside its walls and outside, in turns."""
+    found = find_program(PROGRAM.name)
+    runs = ProgramSpec(
+        *(str(found.path), str(found.folder), ("--demo",), 0, PARTIES, default_threshold(PARTIES), (), {}),
+    )
+    measured: dict[tuple[str, bool], list[float]] = {}
+    usual = os.environ.get("PYTHONPATH")
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "sitecustomize.py").write_text(NO_WALLS_AT_START)
+        (Path(name) / "script.py").write_text(STARTED_AND_ENDED)
+        ends_at_once = msgspec.structs.replace(runs, script=f"{name}/script.py", folder=name, parties=1, threshold=0)
+        for _ in range(repeats):
+            for walled in (True, False):
+                os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, ["" if walled else name, usual]))
+                measured.setdefault(("start", walled), []).append(asyncio.run(started_ms(ends_at_once)))
+                ran = asyncio.run(rehearse(runs, evenly(0.0)))
+                measured.setdefault(("run", walled), []).append(ran.seconds * 1000)
+    if usual is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = usual
+    spread = {key: Spread.of(values) for key, values in measured.items()}
+    what = {"start": "a program that ends at once, from its start", "run": f"{PROGRAM.name}, computing"}
+    return [Price("walls", words, "ms", spread[key, True], spread[key, False]) for key, words in what.items()]
+
+
 # -- all of it
 
 
@@ -402,6 +456,8 @@ def main() -> None:
     options = parser.parse_args()
     say("handshake, records and padding")
     prices = asyncio.run(local_prices(options.repeats))
+    say("walls")
+    prices += walls_prices(options.repeats)
     say("unpickler")
     prices += unpickler_prices(options.repeats)
     try:

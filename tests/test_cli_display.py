@@ -15,6 +15,7 @@ from onionmpc.cli.screen import agreement_lines
 from onionmpc.cli.summary import summary_data
 from onionmpc.levels import Level
 from onionmpc.program.rehearsal import Hops
+from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import LinkSummary, Result
 from onionmpc.session.estimates import Case
@@ -235,4 +236,31 @@ def test_without_a_dry_run_nothing_is_said_of_it(
 ) -> None:
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     assert asyncio.run(TextDisplay(ANSWERS).consents(PADDED, 0))
-    assert "takes" not in capsys.readouterr().err
+    assert "  takes  " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("walls", "said"),
+    [
+        (Walls(network=True, sockets=True, files=True), []),
+        (Walls(sockets=True, files=True), []),
+        (Walls(network=True, files=True), ["sockets: OPEN"]),
+        (Walls(sockets=True), ["files: OPEN, all that you can read and write"]),
+        (NO_WALLS, ["network: OPEN", "sockets: OPEN", "files: OPEN, all that you can read and write"]),
+    ],
+)
+def test_the_agreement_says_what_is_open_to_the_program(walls: Walls, said: list[str]) -> None:
+    lines = [line.strip() for line in agreement_lines(PADDED, 0, 0, by_invite=False, walls=walls)]
+    assert [line.removeprefix("your walls").strip() for line in lines if "OPEN" in line] == said
+    assert "Python: a guard against mistakes" in lines
+    assert not [line for line in lines if line.startswith("processes:")]
+
+
+def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = Answers(yes=True, private_arguments=0, by_invite=True, walls=Walls(sockets=True), allow_subprocess=True)
+    assert asyncio.run(TextDisplay(answers).consents(PADDED, 0))
+    assert "processes: the program may start some, inside the same walls" in capsys.readouterr().err
+    assert asyncio.run(JsonDisplay(answers).consents(PADDED, 0))
+    told = json.loads(capsys.readouterr().err)
+    assert told["walls"] == {"network": False, "sockets": True, "files": False}
+    assert told["allow_subprocess"] is True

@@ -18,8 +18,10 @@ from click.testing import CliRunner, Result
 
 from onionmpc.cli import doctor as module
 from onionmpc.cli.main import cli
+from onionmpc.errors import ProgramError
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
+from onionmpc.program.spec import Walls
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.probe import Kind, Probe
 
@@ -30,12 +32,20 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor"))
     monkeypatch.setattr(module, "KNOWN_PLACES", {})
+    show_walls(monkeypatch, Walls(network=True, sockets=True, files=True))
 
 
 def fake_tor(path: Path, version: str = "0.4.9.11", verify: str = "exit 0") -> str:
     path.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo "Tor version {version}."; exit; fi\n{verify}\n')
     path.chmod(0o700)
     return str(path)
+
+
+def show_walls(monkeypatch: pytest.MonkeyPatch, walls: Walls) -> None:
+    async def probe() -> Walls:
+        return walls
+
+    monkeypatch.setattr(module, "probe_walls", probe)
 
 
 def run(*arguments: str) -> Result:
@@ -56,6 +66,28 @@ def test_a_good_machine_is_usable() -> None:
     assert "tor 0.4.9.11 at " in result.stdout
     assert {line.split()[0] for line in result.stdout.splitlines()} == {"ok"}
     assert json.loads(run("--json").stdout)["usable"] is True
+
+
+@pytest.mark.parametrize(
+    ("walls", "level"),
+    [(Walls(sockets=True, files=True), "ok"), (Walls(network=True, files=True), "warn"), (Walls(), "warn")],
+)
+def test_what_is_open_to_a_program_is_told_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, walls: Walls, level: str
+) -> None:
+    show_walls(monkeypatch, walls)
+    found = finding("walls")
+    assert found["level"] == level
+    assert ("OPEN" in found["seen"]) == (level == "warn")
+    assert json.loads(run("--json").stdout)["usable"] is True
+
+
+def test_where_nothing_can_be_tried_no_party_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> Walls:
+        raise ProgramError("a program process cannot be walled in here: OSError")
+
+    monkeypatch.setattr(module, "probe_walls", fail)
+    assert finding("walls")["level"] == "fail"
 
 
 @pytest.mark.tor

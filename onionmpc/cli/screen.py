@@ -87,9 +87,11 @@ def agreement_lines(
 
 
 def _walls(walls: Walls, *, allow_subprocess: bool) -> Iterator[str]:
-    yield _line("your walls", walls.describe())
+    first, *others = walls.lines()
+    yield _line("your walls", first)
     if allow_subprocess:
-        yield _line("", "this party lets the program start processes, inside the same walls")
+        others.append("processes: the program may start some, inside the same walls")
+    yield from (_line("", line) for line in others)
 
 
 def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> str:

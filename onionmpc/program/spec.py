@@ -29,12 +29,17 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Tell whether these keep all that others, which were shown, would keep."""
         return all(getattr(self, wall) >= getattr(shown, wall) for wall in shown.__struct_fields__)
 
-    def describe(self) -> str:
+    def lines(self) -> tuple[str, ...]:
         """Say it in words."""
+        # Without a namespace, but with no socket to be had, there is no way out either.
         network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
-        sockets = "refused by seccomp" if self.sockets else "OPEN"
-        files = "by a list (Landlock)" if self.files else "OPEN, all that you can reach"
-        return f"network: {network}; other sockets: {sockets}; files: {files}; a guard against mistakes in Python"
+        sockets = "none can be made or connected (seccomp)" if self.sockets else "OPEN"
+        files = "its own, and what you name (Landlock)" if self.files else "OPEN, all that you can read and write"
+        return f"network: {network}", f"sockets: {sockets}", f"files: {files}", "Python: a guard against mistakes"
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        return "; ".join(self.lines())
 
 
 NO_WALLS = Walls()

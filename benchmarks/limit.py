@@ -106,6 +106,7 @@ def direct_spec(script: Path, arguments: Sequence[str], parties: int) -> Program
         threshold=default_threshold(parties),
         mpyc_options=(),
         sockets={},
+        named=tuple(arguments),
     )
 
 

@@ -279,6 +279,46 @@ def test_a_dry_run_is_walled_in(tmp_path: Path) -> None:
 
 # -- what may be read and written
 
+WRITES = """
+import sys
+from pathlib import Path
+done = []
+for name in ("new.txt", "library/module.py", "state/cookie"):
+    try:
+        Path(name).write_text("written")
+        done.append(name)
+    except OSError:
+        pass
+try:
+    done += [path.name for path in Path("state").iterdir()]
+except OSError:
+    pass
+Path("out/done").write_text(repr(done))
+"""
+
+
+@ON_LINUX
+@pytest.mark.parametrize("mounts", [True, False])
+def test_a_folder_with_secrets_and_libraries_in_it_is_opened_without_these(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, mounts: bool
+) -> None:
+    library = stage.here / "library"
+    library.mkdir()
+    (library / "module.py").write_text("kept")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(library), *sys.path]))
+    if not mounts:
+        without(monkeypatch, library, "leave_network")
+    walls = machine_walls()
+    stage.script.write_text(WRITES)
+    assert run_program(stage.spec(walls=walls)).status == 0
+    done = eval((stage.here / "out" / "done").read_text())
+    # Without mounts no part can be taken out of a folder, so the folder itself is not opened, but what else is in it.
+    assert ("new.txt" in done) == (walls.network or not walls.files)
+    if walls.files:
+        assert set(done) <= {"new.txt"}
+        assert (library / "module.py").read_text() == "kept"
+        assert (stage.here / "state" / "cookie").read_text() == "secret"
+
 
 def spec_of(folder: Path, *named: str, **changes: object) -> ProgramSpec:
     spec = ProgramSpec(str(folder / "script.py"), str(folder), (), 0, 1, 0, (), {}, named=named)

@@ -54,6 +54,7 @@ def _syscall(number: int, *values: int | bytes | None) -> int:
 
 # -- namespaces
 
+CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -62,24 +63,59 @@ CLONE_NEWNET = 0x40000000
 def leave_network() -> bool:
     """Go where there is no network at all, not even a loopback that is up; tell whether that could be.
 
-    In the IPC namespace that comes along there is no System V shared memory of others.
+    In the IPC namespace that comes along there is no System V shared memory of others, and in the mount namespace
+    `cover` and `freeze` work.
     """
     user, group = os.geteuid(), os.getegid()
+    spaces = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS
     try:
-        _unshare(CLONE_NEWNET | CLONE_NEWIPC)  # root needs no user namespace, and keeps its way to others' files
+        _unshare(spaces)  # root needs no user namespace, and keeps its way to others' files
     except OSError:
         try:
-            _unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC)
+            _unshare(spaces | CLONE_NEWUSER)
         except OSError:
             return False
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    _mount("none", "/", "", MS_REC | MS_PRIVATE)  # what is mounted here is not mounted for others
     return True
 
 
 def _unshare(flags: int) -> None:
     _checked(_libc().unshare(flags))
+
+
+# -- mounts, in a namespace of our own
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 1 << 12, 1 << 14, 1 << 18
+NR_MOUNT_SETATTR = 442  # the same on all architectures
+AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
+
+
+def cover(directory: Path) -> bool:
+    """Put an empty directory, which stays so, in the place of this one; tell whether that could be."""
+    try:
+        _mount("tmpfs", str(directory), "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, b"size=4k,mode=555")
+    except OSError:
+        return False
+    return True
+
+
+def freeze(directory: Path) -> bool:
+    """Let nothing be changed in a directory; tell whether that could be."""
+    attributes = struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0)
+    try:
+        _mount(str(directory), str(directory), "", MS_BIND | MS_REC)
+        _syscall(NR_MOUNT_SETATTR, AT_FDCWD, os.fsencode(directory), AT_RECURSIVE, attributes, len(attributes))
+    except OSError:
+        return False
+    return True
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None = None) -> None:
+    names = (os.fsencode(name) for name in (source, target, kind))
+    _checked(_libc().mount(*names, ctypes.c_ulong(flags), data))
 
 
 # -- capabilities

@@ -13,7 +13,7 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from onionmpc.errors import LocalProtocolError
@@ -42,7 +42,8 @@ def build_walls(spec: ProgramSpec) -> Walls:
         raise LocalProtocolError("a thread was started before the walls, and would be outside of them")
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     network = linux.leave_network()
-    files = linux.restrict_files(_rules(spec, network=network))
+    mounted = list(_mount(spec)) if network else []  # before the rules, which are about what is seen then
+    files = linux.restrict_files(_rules(spec, mounted, network=network))
     linux.drop_capabilities()
     sockets = linux.refuse_sockets()
     keep_memory_private()
@@ -56,13 +57,23 @@ def keep_memory_private() -> None:
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 
-def _rules(spec: ProgramSpec, *, network: bool) -> Iterator[tuple[Path, int]]:
+def _mount(spec: ProgramSpec) -> Iterator[Path]:
+    """Take what it must not get out of the folders that it gets; yield those places."""
+    for place in _hidden(spec):
+        if any(place.is_relative_to(path) for path in _wanted(spec)) and linux.cover(place):
+            yield place
+    for place in _python():
+        if any(place.is_relative_to(path) and place != path for path in _wanted(spec)) and linux.freeze(place):
+            yield place
+
+
+def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool) -> Iterator[tuple[Path, int]]:
     """Yield what the program may open, and how."""
     # Who may start nothing may execute nothing; and what may be started is walled in as we are.
     read = linux.READ | linux.EXECUTE if spec.allow_subprocess else linux.READ
-    for path in readable(spec):
+    for path in readable(spec, mounted):
         yield path, read
-    for path in writable(spec):
+    for path in writable(spec, mounted):
         yield path, linux.READ | linux.WRITE
     for name in DEVICES:
         yield Path(name), linux.READ_FILE | linux.WRITE_FILE | linux.IOCTL_DEV
@@ -72,23 +83,31 @@ def _rules(spec: ProgramSpec, *, network: bool) -> Iterator[tuple[Path, int]]:
         yield Path("/proc/self").resolve(), linux.READ
 
 
-def readable(spec: ProgramSpec) -> Iterator[Path]:
-    """Yield what the program may read, with all that is below it."""
-    own = _folders([Path(spec.folder), Path.cwd()])
-    if Path(spec.folder) not in own:
-        own = [*own, *Path(spec.folder).glob("*.py")]  # a script among all else that a person has
+def readable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
+    """Yield what the program may read, with all that is below it.
+
+    Args:
+        mounted: what was taken out of it already.
+    """
+    own = _folders([Path(spec.folder)])
+    if not own:
+        own = list(Path(spec.folder).glob("*.py"))  # a script among all else that a person has
     etc = (Path("/etc") / name for name in LIBRARIES_READ)
     libraries = [*map(Path, SYSTEM), *_python(), *etc]
     hidden = _hidden(spec)
-    for path in [*libraries, *own, *map(Path, spec.reads), *_named(spec)]:
-        yield from _without(path, hidden)
+    for path in [*libraries, *own, *map(Path, spec.reads), *_wanted(spec)]:
+        yield from _without(path, hidden, mounted)
 
 
-def writable(spec: ProgramSpec) -> Iterator[Path]:
-    """Yield where the program may write: where it stands, and what was named to it; but never what runs later."""
+def writable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
+    """Yield where the program may write: where it stands, and what was named to it; but not in Python.
+
+    Args:
+        mounted: what was taken out of it already.
+    """
     kept = [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python()]
-    for path in [*_folders([Path.cwd()]), *_named(spec), *([Path(spec.scratch)] if spec.scratch else [])]:
-        yield from _without(path, kept)
+    for path in [*_wanted(spec), *([Path(spec.scratch)] if spec.scratch else [])]:
+        yield from _without(path, kept, mounted)
 
 
 def _python() -> list[Path]:
@@ -98,8 +117,9 @@ def _python() -> list[Path]:
     return [package, *_folders({_resolved(Path(name)) for name in names if name})]
 
 
-def _named(spec: ProgramSpec) -> Iterator[Path]:
-    """Yield the files and folders among the arguments, and the folder of a file that is yet to be written."""
+def _wanted(spec: ProgramSpec) -> Iterator[Path]:
+    """Yield where it stands, files and folders among the words, and the folder of a file that is yet to be written."""
+    yield from _folders([Path.cwd()])
     for word in spec.named:
         for text in (word, word.partition("=")[2]):
             with contextlib.suppress(OSError, ValueError):  # too long, or a null byte
@@ -131,14 +151,14 @@ def _resolved(path: Path) -> Path:
         raise OSError(str(error)) from error
 
 
-def _without(path: Path, hidden: Iterable[Path]) -> Iterator[Path]:
-    """Yield a path, or all that is in it but these; Landlock has no way to take a part away again."""
+def _without(path: Path, hidden: Sequence[Path], mounted: Sequence[Path]) -> Iterator[Path]:
+    """Yield a path; or all that is in it but what is hidden, as Landlock has no way to take a part away again."""
     if any(path.is_relative_to(place) for place in hidden):
         return
-    if any(place.is_relative_to(path) for place in hidden):
+    if any(place.is_relative_to(path) and place not in mounted for place in hidden):
         for child in path.iterdir() if os.access(path, os.R_OK) else ():
             if not child.is_symlink():  # it may lead anywhere
-                yield from _without(child, hidden)
+                yield from _without(child, hidden, mounted)
     else:
         yield path
 

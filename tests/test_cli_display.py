@@ -242,10 +242,14 @@ def test_without_a_dry_run_nothing_is_said_of_it(
 @pytest.mark.parametrize(
     ("walls", "said"),
     [
-        (Walls(network=True, sockets=True, files=True), []),
-        (Walls(sockets=True, files=True), []),
-        (Walls(network=True, files=True), ["sockets: OPEN"]),
+        (Walls(network=True, sockets=True, secrets=True, files=True), []),
+        (Walls(sockets=True, secrets=True, files=True), []),
+        (Walls(network=True, secrets=True, files=True), ["sockets: OPEN"]),
         (Walls(sockets=True), ["files: OPEN, all that you can read and write"]),
+        (
+            Walls(network=True, sockets=True, secrets=True),
+            ["files: OPEN, all that you can read and write, save for onionmpc's keys (mounts)"],
+        ),
         (NO_WALLS, ["network: OPEN", "sockets: OPEN", "files: OPEN, all that you can read and write"]),
     ],
 )
@@ -262,5 +266,5 @@ def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys
     assert "processes: the program may start some, inside the same walls" in capsys.readouterr().err
     assert asyncio.run(JsonDisplay(answers).consents(PADDED, 0))
     told = json.loads(capsys.readouterr().err)
-    assert told["walls"] == {"network": False, "sockets": True, "files": False}
+    assert told["walls"] == {"network": False, "sockets": True, "secrets": False, "files": False}
     assert told["allow_subprocess"] is True

@@ -18,11 +18,13 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         network: it is in a network namespace with nothing in it.
         sockets: it can make and connect none, those with a path among them (seccomp).
+        secrets: it opens none of our keys and none of our tor's files.
         files: it opens only what it is to have (Landlock).
     """
 
     network: bool = False
     sockets: bool = False
+    secrets: bool = False
     files: bool = False
 
     def hold(self, shown: Walls) -> bool:
@@ -34,7 +36,8 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         # Without a namespace, but with no socket to be had, there is no way out either.
         network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
         sockets = "none can be made or connected (seccomp)" if self.sockets else "OPEN"
-        files = "its own, and what you name (Landlock)" if self.files else "OPEN, all that you can read and write"
+        opens = "OPEN, all that you can read and write" + ", save for onionmpc's keys (mounts)" * self.secrets
+        files = "its own, and what you name (Landlock)" if self.files else opens
         return f"network: {network}", f"sockets: {sockets}", f"files: {files}", "Python: a guard against mistakes"
 
     def describe(self) -> str:

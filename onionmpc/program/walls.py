@@ -31,7 +31,10 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
 # Never more of it than what stands above, whoever names it.
 HIDDEN = ("/proc", "/sys", "/dev", "/run", "/boot")
 # Everybody's: a file there may be named, the whole folder not.
-SHARED = ("/tmp", "/var/tmp")  # noqa: S108
+SHARED = ("/tmp", "/var/tmp", "/home", "/root")  # noqa: S108
+# Where sockets and keys of ours and of others lie, for kernels that cannot say what may be opened.
+SECRETS = ("/run", "/dev/shm", "/var/lib/tor")  # noqa: S108
+OUR_SOCKETS = ("/tmp", "onionmpc.*")  # noqa: S108
 
 
 def build_walls(spec: ProgramSpec) -> Walls:
@@ -47,7 +50,9 @@ def build_walls(spec: ProgramSpec) -> Walls:
     linux.drop_capabilities()
     sockets = linux.refuse_sockets()
     keep_memory_private()
-    return Walls(network=network, sockets=sockets, files=files)
+    hidden = [place for place in map(Path, spec.hidden) if place.is_dir()]
+    secrets = files or (network and all(_resolved(place) in mounted for place in hidden))
+    return Walls(network=network, sockets=sockets, secrets=secrets, files=files)
 
 
 def keep_memory_private() -> None:
@@ -59,12 +64,24 @@ def keep_memory_private() -> None:
 
 def _mount(spec: ProgramSpec) -> Iterator[Path]:
     """Take what it must not get out of the folders that it gets; yield those places."""
-    for place in _hidden(spec):
-        if any(place.is_relative_to(path) for path in _wanted(spec)) and linux.cover(place):
+    wanted = list(_wanted(spec))
+    opens_all = not linux.landlock_version()
+    for place in map(_resolved, map(Path, spec.hidden)):
+        if (opens_all or any(place.is_relative_to(path) for path in wanted)) and linux.cover(place):
             yield place
+    for place in _secrets() if opens_all else ():
+        if not any(path.is_relative_to(place) for path in [*wanted, Path(spec.scratch)]):
+            linux.cover(place)
     for place in _python():
-        if any(place.is_relative_to(path) and place != path for path in _wanted(spec)) and linux.freeze(place):
+        inside = any(place.is_relative_to(path) and place != path for path in wanted)
+        if (opens_all or inside) and linux.freeze(place):
             yield place
+
+
+def _secrets() -> list[Path]:
+    """Return what is covered where all else is open: a list with gaps, and better than none."""
+    directory, pattern = OUR_SOCKETS
+    return [*map(Path, SECRETS), *Path(directory).glob(pattern)]
 
 
 def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool) -> Iterator[tuple[Path, int]]:
@@ -132,7 +149,7 @@ def _wanted(spec: ProgramSpec) -> Iterator[Path]:
 
 def _folders(paths: Iterable[Path]) -> list[Path]:
     """Return the paths without the folders that hold much that was not meant: a home, and what has homes in it."""
-    home = Path("~").expanduser()
+    home = _resolved(Path(os.path.expanduser("~")))  # noqa: PTH111 (which fails where there is none)
 
     def holds_much(path: Path) -> bool:
         return home.is_relative_to(path) or path.parent in (path, Path("/home")) or str(path) in SHARED
@@ -166,8 +183,8 @@ def _without(path: Path, hidden: Sequence[Path], mounted: Sequence[Path]) -> Ite
 def main() -> None:
     """Wall this process in as the program process is, and write how far that got."""
     here = str(Path.cwd())
-    nothing = ProgramSpec("", here, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={})
-    sys.stdout.buffer.write(encode(build_walls(nothing)))
+    spec = ProgramSpec("", here, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={}, hidden=("/run",))
+    sys.stdout.buffer.write(encode(build_walls(spec)))
 
 
 if __name__ == "__main__":

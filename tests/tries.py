@@ -9,11 +9,13 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,16 @@ def signal_to_supervisor(_: dict[str, Any]) -> object:
 
 
 @attempt
+def signal_to_group(_: dict[str, Any]) -> object:
+    return os.kill(0, 0) is None
+
+
+@attempt
+def limits_of_supervisor(_: dict[str, Any]) -> object:
+    return resource.prlimit(os.getppid(), resource.RLIMIT_CORE)
+
+
+@attempt
 def name_of_machine(_: dict[str, Any]) -> object:
     return Path("/etc/hostname").read_bytes()
 
@@ -245,7 +257,21 @@ def c_keyring(_: dict[str, Any]) -> object:
     return checked(LIBC.syscall(numbers[os.uname().machine], 0, -3, 1))
 
 
+@attempt
+def c_new_namespace(_: dict[str, Any]) -> object:
+    child = LIBC.fork()
+    if not child:
+        os._exit(LIBC.unshare(0x10000000) and 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
 # -- what it is to have
+
+
+def thread() -> None:
+    other = threading.Thread(target=int)
+    other.start()
+    other.join()
 
 
 def allowed(target: dict[str, Any]) -> list[str]:
@@ -263,6 +289,8 @@ def allowed(target: dict[str, Any]) -> list[str]:
         "has temporary files": lambda: tempfile.mkdtemp(),
         "makes pairs": lambda: [end.send(b"x") for end in list(socket.socketpair())],
         "draws randomness": lambda: os.close(os.open("/dev/urandom", os.O_RDONLY)),
+        "sends itself signals": lambda: os.kill(os.getpid(), 0),
+        "starts threads": thread,
         "imports": lambda: __import__("decimal"),
     }.items():
         try:

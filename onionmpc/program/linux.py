@@ -211,37 +211,68 @@ def _add_rule(ruleset: int, path: Path, rights: int) -> None:
 
 
 class Machine(NamedTuple):
-    """An architecture: how the kernel names it, and its numbers of the calls that are looked at."""
+    """An architecture: how the kernel names it, and its numbers of the calls that are looked at.
+
+    Attributes:
+        refused: calls that are refused always; see below.
+        signals: those that send a signal to a process.
+        x32_from: where the numbers of another way to call begin, 0 if there is none.
+    """
 
     audit_arch: int
     refused: tuple[int, ...]
+    signals: tuple[int, ...]
     socketpair: int
     ioctl: int
+    clone: int
+    prlimit: int
     x32_from: int = 0
 
 
 # socket bind listen accept accept4 connect: what is not inherited is not to be had.
 # io_uring_setup and its kin make sockets past this filter; add_key request_key keyctl have the kernel resolve names.
-# ptrace process_vm_readv process_vm_writev pidfd_getfd: other processes.
+# ptrace process_vm_readv process_vm_writev pidfd_getfd pidfd_send_signal: other processes.
 # unshare setns bpf perf_event_open userfaultfd: a larger kernel to attack, and nothing that a program needs.
 # truncate chmod fchmodat fchmodat2 chown lchown fchownat: by path, and Landlock does not see them.
-_EVERYWHERE = (425, 426, 427, 438, 452)  # io_uring_*, pidfd_getfd, fchmodat2
+_EVERYWHERE = (425, 426, 427, 438, 452, 424)  # io_uring_*, pidfd_getfd, fchmodat2, pidfd_send_signal
 _OF_X86_64 = (41, 49, 50, 43, 288, 42, 248, 249, 250, 101, 310, 311, 272, 308, 321, 298, 323, 76, 90, 268, 92, 94, 260)
 _GENERIC = (198, 200, 201, 202, 242, 203, 217, 218, 219, 117, 270, 271, 97, 268, 280, 241, 282, 45, 53, 54)
-X86_64 = Machine(0xC000003E, (*_OF_X86_64, *_EVERYWHERE), socketpair=53, ioctl=16, x32_from=0x40000000)
-AARCH64 = Machine(0xC00000B7, (*_GENERIC, *_EVERYWHERE), socketpair=199, ioctl=29)
+# signals: kill tgkill rt_sigqueueinfo rt_tgsigqueueinfo tkill.
+X86_64 = Machine(
+    audit_arch=0xC000003E,
+    refused=(*_OF_X86_64, *_EVERYWHERE),
+    signals=(62, 234, 129, 297, 200),
+    socketpair=53,
+    ioctl=16,
+    clone=56,
+    prlimit=302,
+    x32_from=0x40000000,
+)
+AARCH64 = Machine(
+    audit_arch=0xC00000B7,
+    refused=(*_GENERIC, *_EVERYWHERE),
+    signals=(129, 131, 138, 240, 130),
+    socketpair=199,
+    ioctl=29,
+    clone=220,
+    prlimit=261,
+)
 RISCV64 = AARCH64._replace(audit_arch=0xC00000F3)
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64, "riscv64": RISCV64}
+NR_CLONE3 = 435  # the same on all architectures
 
 # Both put characters into the terminal as if they were typed there, for the shell to run.
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+NEW_NAMESPACES = 0x7E020000  # all CLONE_NEW* that clone(2) takes
 
 SECCOMP_MODE_FILTER = 2
-ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # the second is EPERM
-LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06  # bpf(4), of 32 bits
+ALLOW, REFUSE, NOT_THERE = 0x7FFF0000, 0x00050001, 0x00050026  # the latter two are EPERM and ENOSYS
+LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, JUMP_IF_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # of 32 bits
 # struct seccomp_data: int nr, u32 arch, u64 instruction_pointer, u64 args[6]
 AT_NUMBER, AT_ARCH, AT_FIRST, AT_SECOND = 0, 4, 16, 24
 SOCKET_TYPE = 0xF  # without SOCK_CLOEXEC and SOCK_NONBLOCK
+
+Instruction = tuple[int, int, int, int]  # code, how many to skip if true, how many if false, operand
 
 
 def machine() -> Machine | None:
@@ -249,15 +280,18 @@ def machine() -> Machine | None:
     return MACHINES.get(platform.machine()) if sys.maxsize > 2**32 and sys.byteorder == "little" else None
 
 
-def refuse_sockets() -> bool:
+def refuse_sockets(*, alone: bool) -> bool:
     """Let no socket be made, bound or connected, save for pairs of streams; tell whether that could be.
 
     Needs no_new_privs. A call for 32 bits on a kernel of 64 is refused, whatever it is.
+
+    Args:
+        alone: no other process is to get a signal of ours, one that we start neither.
     """
     on = machine()
     if on is None:
         return False
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _filter(on))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _filter(on, os.getpid(), alone=alone))
     instructions = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(instructions)))
     try:
@@ -267,9 +301,9 @@ def refuse_sockets() -> bool:
     return True
 
 
-def _filter(on: Machine) -> Iterator[tuple[int, int, int, int]]:
-    """Yield instructions: code, how many to skip if true, how many if false, and the operand."""
-    refuse, allow = (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)
+def _filter(on: Machine, process: int, *, alone: bool) -> Iterator[Instruction]:
+    """Yield what the kernel runs at each call of `process`."""
+    refuse = (RETURN, 0, 0, REFUSE)
     yield LOAD, 0, 0, AT_ARCH
     yield JUMP_IF_EQUAL, 1, 0, on.audit_arch
     yield refuse
@@ -280,19 +314,27 @@ def _filter(on: Machine) -> Iterator[tuple[int, int, int, int]]:
     for number in on.refused:
         yield JUMP_IF_EQUAL, 0, 1, number
         yield refuse
+    # Its flags are in memory, where a filter cannot look; who is told that it is not there takes clone.
+    yield JUMP_IF_EQUAL, 0, 1, NR_CLONE3
+    yield RETURN, 0, 0, NOT_THERE
+    yield from _of(on.clone, [(LOAD, 0, 0, AT_FIRST), (JUMP_IF_ANY_BIT, 0, 1, NEW_NAMESPACES), refuse])
     # The low half of an argument is all that the kernel looks at in these; a high half must not hide them from us.
-    yield JUMP_IF_EQUAL, 0, 5, on.ioctl
-    yield LOAD, 0, 0, AT_SECOND
-    yield JUMP_IF_EQUAL, 1, 0, TIOCSTI
-    yield JUMP_IF_EQUAL, 0, 1, TIOCLINUX
-    yield refuse
-    yield allow
+    of_terminals = [(JUMP_IF_EQUAL, 1, 0, TIOCSTI), (JUMP_IF_EQUAL, 0, 1, TIOCLINUX), refuse]
+    yield from _of(on.ioctl, [(LOAD, 0, 0, AT_SECOND), *of_terminals])
+    for number in on.signals if alone else ():
+        yield from _of(number, [(LOAD, 0, 0, AT_FIRST), (JUMP_IF_EQUAL, 1, 0, process), refuse])
+    # The limits of another process can end it as a signal does.
+    own = [(JUMP_IF_EQUAL, 2, 0, 0), (JUMP_IF_EQUAL, 1, 0, process), refuse]
+    yield from _of(on.prlimit, [(LOAD, 0, 0, AT_FIRST), *own])
     # Of unix sockets, since others may be connected anew; of streams, since a datagram may go to any address.
-    yield JUMP_IF_EQUAL, 0, 6, on.socketpair
-    yield LOAD, 0, 0, AT_FIRST
-    yield JUMP_IF_EQUAL, 0, 3, socket.AF_UNIX
-    yield LOAD, 0, 0, AT_SECOND
-    yield AND, 0, 0, SOCKET_TYPE
-    yield JUMP_IF_EQUAL, 1, 0, socket.SOCK_STREAM
-    yield refuse
-    yield allow
+    of_streams = [(LOAD, 0, 0, AT_SECOND), (AND, 0, 0, SOCKET_TYPE), (JUMP_IF_EQUAL, 1, 0, socket.SOCK_STREAM), refuse]
+    of_unix = [(LOAD, 0, 0, AT_FIRST), (JUMP_IF_EQUAL, 1, 0, socket.AF_UNIX), refuse]
+    yield from _of(on.socketpair, [*of_unix, *of_streams])
+    yield RETURN, 0, 0, ALLOW
+
+
+def _of(number: int, rules: list[Instruction]) -> Iterator[Instruction]:
+    """Yield rules for one call, which is allowed if none of them refuses it."""
+    yield JUMP_IF_EQUAL, 0, len(rules) + 1, number
+    yield from rules
+    yield RETURN, 0, 0, ALLOW

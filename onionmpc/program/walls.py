@@ -48,7 +48,7 @@ def build_walls(spec: ProgramSpec) -> Walls:
     mounted = list(_mount(spec)) if network else []  # before the rules, which are about what is seen then
     files = linux.restrict_files(_rules(spec, mounted, network=network))
     linux.drop_capabilities()
-    sockets = linux.refuse_sockets()
+    sockets = linux.refuse_sockets(alone=not spec.allow_subprocess)
     keep_memory_private()
     hidden = [place for place in map(Path, spec.hidden) if place.is_dir()]
     secrets = files or (network and all(_resolved(place) in mounted for place in hidden))

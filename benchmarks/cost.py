@@ -345,6 +345,8 @@ walls.build_walls = lambda spec: spec.walls
 guard.set_guard = lambda **_: None
 """
 STARTED_AND_ENDED = "pass"
+# Half a second of it: more than what one start differs from the next.
+WALLED, WALLED_ARGUMENTS = "sort", ("--count=24", "--demo")
 
 
 async def started_ms(spec: ProgramSpec) -> float:
@@ -357,9 +359,9 @@ async def started_ms(spec: ProgramSpec) -> float:
 
 def walls_prices(repeats: int) -> list[Price]:
     """Measure a program process inside its walls and outside, in turns."""
-    found = find_program(PROGRAM.name)
+    found = find_program(WALLED)
     runs = ProgramSpec(
-        *(str(found.path), str(found.folder), ("--demo",), 0, PARTIES, default_threshold(PARTIES), (), {}),
+        *(str(found.path), str(found.folder), WALLED_ARGUMENTS, 0, PARTIES, default_threshold(PARTIES), (), {}),
     )
     measured: dict[tuple[str, bool], list[float]] = {}
     usual = os.environ.get("PYTHONPATH")
@@ -378,7 +380,7 @@ def walls_prices(repeats: int) -> list[Price]:
     else:
         os.environ["PYTHONPATH"] = usual
     spread = {key: Spread.of(values) for key, values in measured.items()}
-    what = {"start": "a program that ends at once, from its start", "run": f"{PROGRAM.name}, computing"}
+    what = {"start": "a program that ends at once, from its start", "run": f"{WALLED}, computing"}
     return [Price("walls", words, "ms", spread[key, True], spread[key, False]) for key, words in what.items()]
 
 

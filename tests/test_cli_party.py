@@ -18,10 +18,14 @@ from pathlib import Path
 import pytest
 
 from onionmpc import identity as curve
+from onionmpc.cli import party as module
 from onionmpc.cli.main import run
+from onionmpc.errors import UsageError
 from onionmpc.identity import Identity, Onion, onion_from_public_key
+from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.invite import Invite, format_invite
+from onionmpc.session.local import Plan
 
 ERROR = "onionmpc: error: "
 HINT = "onionmpc: hint: "
@@ -679,3 +683,27 @@ class answering:  # noqa: N801 (used like a function)
                 connection.settimeout(30)
                 connection.recv(1024)
                 connection.sendall(self._answer)
+
+
+# -- the walls around the program
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_this_machine_was_found_to_have_for_walls_is_shown_and_demanded(
+    monkeypatch: pytest.MonkeyPatch, *, allowed: bool
+) -> None:
+    walls = Walls(sockets=True)
+
+    async def probe() -> Walls:
+        return walls
+
+    def stop(_options: object, plan: Plan, **_: object) -> None:
+        raise UsageError(f"{plan.walls == walls} {plan.allow_subprocess} {plan.hidden}")
+
+    monkeypatch.setattr(module, "probe_walls", probe)
+    monkeypatch.setattr(module, "_display", stop)
+    told: list[str] = []
+    monkeypatch.setattr("onionmpc.cli.main.print_error", lambda message, _hint: told.append(message))
+    options = ["--allow-subprocess"] if allowed else []
+    assert run(["host", "vote", "--parties", "3", "--yes", "--testnet", "net", *options]) == 2
+    assert told == [f"True {allowed} {(Path('net'),)}"]

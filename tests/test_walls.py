@@ -256,6 +256,37 @@ def test_a_session_is_walled_in_and_shares_no_walls_with_its_peers(tmp_path: Pat
     assert answers(tmp_path, 3) == [(3, "[Errno 1] the program is walled in and cannot open a socket")] * 3
 
 
+def test_a_path_that_the_host_names_is_not_opened_to_a_joiners_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program", "answers"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "secret").write_text("secret")
+    monkeypatch.chdir(tmp_path / "here")
+    script = """
+    from mpyc.runtime import mpc
+    mpc.run(mpc.start())
+    try:
+        answer(Path(sys.argv[1]).read_text())
+    except PermissionError:
+        answer(None)
+    mpc.run(mpc.shutdown())
+    """
+    walls = machine_walls()
+    program = write_script(tmp_path / "program" / "script.py", script)
+    plan = listed_plan(program, public=(str(tmp_path / "secret"),), walls=walls)
+    plans = give_answer_files(plan, tmp_path / "answers", 3)
+    plans |= {number: replace(plans[number], public=None) for number in (1, 2)}
+
+    async def main() -> None:
+        async with room(3, plan, plans) as place:
+            place.start_hosted()
+            assert all(isinstance(ending, Result) for ending in await place.endings())
+
+    run(main())
+    assert answers(tmp_path / "answers", 3) == [("secret",), *[(None if walls.files else "secret",)] * 2]
+
+
 @ON_LINUX
 def test_a_session_whose_walls_are_weaker_than_shown_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, tmp_path / "less", "leave_network", "refuse_sockets", "restrict_files")

@@ -188,6 +188,20 @@ def test_with_walls_missing_what_is_shown_says_so_and_the_others_stand(
 
 
 @ON_LINUX
+def test_a_machine_that_refuses_half_way_into_a_namespace_leaves_the_other_walls(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, tmp_path / "less")
+    with (tmp_path / "less" / "sitecustomize.py").open("a") as file:
+        file.write("\ndef refuse(*_):\n    raise PermissionError\nlinux._mount = refuse\n")
+    walls = machine_walls()
+    assert not walls.network
+    assert (walls.sockets, walls.files) == (linux.machine() is not None, linux.landlock_version() > 0)
+    assert run_program(stage.spec(walls=walls)).status == 0
+    assert stage.reached() <= may_reach(walls)
+
+
+@ON_LINUX
 def test_with_walls_weaker_than_shown_a_script_is_not_started(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

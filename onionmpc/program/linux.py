@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import socket
+import stat
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -66,24 +67,34 @@ def leave_network() -> bool:
     In the IPC namespace that comes along there is no System V shared memory of others, and in the mount namespace
     `cover` and `freeze` work.
     """
-    user, group = os.geteuid(), os.getegid()
-    spaces = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS
-    try:
-        _unshare(spaces)  # root needs no user namespace, and keeps its way to others' files
-    except OSError:
+    for flags in (0, CLONE_NEWUSER):  # root needs no user namespace, and so keeps its way to others' files
+        if _can_enter(flags):
+            _enter_spaces(flags)
+            return True
+    return False
+
+
+def _can_enter(flags: int) -> bool:
+    """Try it in a process of its own: some systems refuse when half of the way is gone, and there is none back."""
+    child = os.fork()
+    if not child:
+        status = 1
         try:
-            _unshare(spaces | CLONE_NEWUSER)
-        except OSError:
-            return False
+            _enter_spaces(flags)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _enter_spaces(flags: int) -> None:
+    user, group = os.geteuid(), os.getegid()
+    _checked(_libc().unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS | flags))
+    if flags & CLONE_NEWUSER:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     _mount("none", "/", "", MS_REC | MS_PRIVATE)  # what is mounted here is not mounted for others
-    return True
-
-
-def _unshare(flags: int) -> None:
-    _checked(_libc().unshare(flags))
 
 
 # -- mounts, in a namespace of our own
@@ -198,7 +209,7 @@ def _add_rule(ruleset: int, path: Path, rights: int) -> None:
     except OSError:
         return  # gone meanwhile, or not there on this machine
     try:
-        if not path.is_dir():
+        if not stat.S_ISDIR(os.fstat(place).st_mode):
             rights &= OF_FILES
         if rights:
             rule = struct.pack("=Qi", rights, place)

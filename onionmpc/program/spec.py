@@ -87,7 +87,7 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         kind: "started" (the script begins to connect) and "revealed" (it opens an output), each told once; "pickle" (a
             peer's pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it)
-            or "setup" (the script wants other parameters than those agreed).
+            or "setup" (the script wants other parameters than those agreed, or the walls are weaker than was shown).
         party: the peer's number, None if it is not known or there is none.
         detail: in words.
     """

@@ -36,6 +36,7 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's
 
 # What a program does reach where one wall is missing and the others stand.
 WITHOUT = {
+    "network": {"host_name"},
     "sockets": {"c_tcp", "c_udp", "c_netlink", "c_control_socket", "c_datagram_of_a_pair", "c_io_uring", "c_keyring"}
     | {"key_file_changed", "c_typed_into_terminal", "c_new_namespace", "limits_of_supervisor"}
     | {"signal_to_group", "signal_to_supervisor"},
@@ -45,7 +46,7 @@ WITHOUT = {
 # What needs more rights than anybody has, or a particular machine, to work at all.
 NOT_FOR_EVERYBODY = {"raw_socket", "memory_of_supervisor", "environment_of_supervisor", "descriptors_of_supervisor"} | {
     *("c_memory_of_supervisor", "c_traced_supervisor", "writing_in_python", "c_io_uring", "c_typed_into_terminal"),
-    *("key_file_by_link", "name_of_machine", "c_new_namespace"),
+    *("key_file_by_link", "name_of_machine", "c_new_namespace", "host_name"),
 }
 
 

@@ -163,6 +163,11 @@ def name_of_machine(_: dict[str, Any]) -> object:
 
 
 @attempt
+def host_name(_: dict[str, Any]) -> object:
+    return os.uname().nodename != "localhost"
+
+
+@attempt
 def writing_in_python(_: dict[str, Any]) -> object:
     path = Path(json.__file__).with_name("onionmpc-test-was-here")
     path.touch()

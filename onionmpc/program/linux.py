@@ -56,16 +56,18 @@ def _syscall(number: int, *values: int | bytes | None) -> int:
 # -- namespaces
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+HOST_NAME = b"localhost"
 
 
 def leave_network() -> bool:
     """Go where there is no network at all, not even a loopback that is up; tell whether that could be.
 
-    In the IPC namespace that comes along there is no System V shared memory of others, and in the mount namespace
-    `cover` and `freeze` work.
+    In the namespaces that come along there is no System V shared memory of others (IPC) and no name of this machine
+    (UTS), and `cover` and `freeze` work (mounts).
     """
     for flags in (0, CLONE_NEWUSER):  # root needs no user namespace, and so keeps its way to others' files
         if _can_enter(flags):
@@ -89,11 +91,12 @@ def _can_enter(flags: int) -> bool:
 
 def _enter_spaces(flags: int) -> None:
     user, group = os.geteuid(), os.getegid()
-    _checked(_libc().unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS | flags))
+    _checked(_libc().unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS | flags))
     if flags & CLONE_NEWUSER:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    _checked(_libc().sethostname(HOST_NAME, len(HOST_NAME)))
     _mount("none", "/", "", MS_REC | MS_PRIVATE)  # what is mounted here is not mounted for others
 
 

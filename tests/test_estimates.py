@@ -70,11 +70,12 @@ def test_another_case_is_not_known(other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"hops": 5}', '{"hops": "5", "seconds": 1}', '{"hops": 5, "seconds": 1, "more": 1}']
+    "content",
+    [b"", b"{", b"[]", b'{"hops":5}', b'{"hops":"5","seconds":1}', b'{"hops":5,"seconds":1,"more":1}', b'{"\xff":5}'],
 )
-def test_a_file_that_is_not_ours_says_nothing(state: Path, content: str) -> None:
+def test_a_file_that_is_not_ours_says_nothing(state: Path, content: bytes) -> None:
     CASE.remember(HOPS)
-    kept(state).write_text(content)
+    kept(state).write_bytes(content)
     assert CASE.recall() is None
 
 

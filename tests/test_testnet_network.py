@@ -20,7 +20,7 @@ from onionmpc.errors import UsageError
 from onionmpc.testnet.network import MAX_RELAYS, NEEDED_FLAGS, PrivateNetwork
 from onionmpc.testnet.place import PartyPlace, join_testnet
 from onionmpc.testnet.regions import MAX_ONE_WAY_MS, load_regions
-from onionmpc.testnet.state import LOCK_NAME, STATE_NAME, ownership
+from onionmpc.testnet.state import LOCK_NAME, STATE_NAME, owner_of, ownership
 from onionmpc.tor.binary import find_tor
 
 
@@ -83,10 +83,19 @@ def test_joining_a_network_that_is_not_ready_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_joining_with_a_state_that_is_not_ours_is_refused(tmp_path: Path) -> None:
-    (tmp_path / STATE_NAME).write_text("{}")
+@pytest.mark.parametrize("content", [b"{}", b"", b'{"version":1,"latency":"\xff"}', b"\xff"])
+def test_joining_with_a_state_that_is_not_ours_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / STATE_NAME).write_bytes(content)
     with ownership(tmp_path), pytest.raises(UsageError, match="cannot read"), join_testnet(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("content", [b"", b"0\n", b"-1\n", b"9" * 10, b"9" * 5000, b"\xd9\xa3", b"one"])
+def test_what_is_no_process_is_no_owner(tmp_path: Path, content: bytes) -> None:
+    with ownership(tmp_path):
+        assert owner_of(tmp_path) == os.getpid()
+        (tmp_path / LOCK_NAME).write_bytes(content)
+        assert owner_of(tmp_path) is None
 
 
 def test_a_directory_has_one_owner(tmp_path: Path) -> None:

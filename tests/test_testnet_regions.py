@@ -79,6 +79,9 @@ def test_where_loopback_is_one_address_all_share_it(monkeypatch: pytest.MonkeyPa
     ("text", "words"),
     [
         ("[", "not TOML"),
+        ("a = " + "[" * 10_000, "not TOML"),
+        (TWO.replace("40.5", "9" * 5000), "not TOML"),
+        (TWO.replace("40.5", "9" * 400), "takes 9999"),
         ("", "must hold the tables"),
         (TWO + "[other]", "nothing else"),
         (TWO.replace("far = 40.5", ""), "no latency from near to far"),

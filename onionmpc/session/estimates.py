@@ -63,7 +63,7 @@ class Case:
         try:
             with self._path().open("rb") as file:
                 kept = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Kept)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return Hops(kept.hops, kept.seconds)
 

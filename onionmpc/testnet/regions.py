@@ -97,7 +97,7 @@ def parse_regions(text: str) -> Regions:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or too long a number; nested too deep
         raise UsageError(f"{TABLE_NAME} is not TOML: {error}", hint="mend it, or remove it for a fresh copy") from error
     relays, latencies = table.pop("relays", None), table.pop("one_way_ms", None)
     if table or not isinstance(relays, dict) or not isinstance(latencies, dict):
@@ -116,7 +116,7 @@ def parse_regions(text: str) -> Regions:
                 raise UsageError(f"{TABLE_NAME}: the latency from {one} to {other} is not a number")
             if (one, other) in one_way_ms:
                 raise UsageError(f"{TABLE_NAME}: the latency between {one} and {other} is given twice")
-            one_way_ms[one, other] = one_way_ms[other, one] = float(latency_ms)
+            one_way_ms[one, other] = one_way_ms[other, one] = latency_ms
     return Regions(tuple(relays), relays, one_way_ms)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from onionmpc.files import lock, state_directory, write_private
 STATE_NAME = "testnet.json"
 # Held by the owner for as long as it lives; the kernel frees it if the owner is killed.
 LOCK_NAME = "owner.lock"
+PROCESS_ID = "[1-9][0-9]{0,8}"  # 0 would be whoever asks, when it is sent a signal
 VERSION = 1
 UP_HINT = "onionmpc testnet up --detach"
 
@@ -96,7 +98,7 @@ def read_state(directory: Path) -> NetworkState:
         state = msgspec.json.decode((directory / STATE_NAME).read_bytes(), type=NetworkState)
     except FileNotFoundError as error:
         raise UsageError(f"the test network in {directory} is not ready yet", hint="wait for `testnet up`") from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {directory / STATE_NAME} ({error})", hint="onionmpc testnet down") from error
     if state.version != VERSION:
         raise UsageError(f"{directory / STATE_NAME} is of version {state.version}, expected {VERSION}", hint=UP_HINT)
@@ -115,7 +117,7 @@ def owner_of(directory: Path) -> int | None:
         if free:
             return None
         content = path.read_text(encoding="ascii", errors="replace").strip()
-    return int(content) if content.isdigit() else None
+    return int(content) if re.fullmatch(PROCESS_ID, content) else None
 
 
 @contextlib.contextmanager

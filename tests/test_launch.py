@@ -1,4 +1,4 @@
-"""How a program process is ended."""
+"""How a program process is heard, and ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from rehearsal_kit import write_spec
 
-from onionmpc.program.launch import TERMINATE_S, start_program
+from onionmpc.errors import LocalProtocolError
+from onionmpc.program.launch import TERMINATE_S, ProgramProcess, start_program
+from onionmpc.program.spec import Notice, encode
 
 DEADLINE_S = 30.0
 
@@ -42,3 +44,31 @@ def test_a_program_that_ends_already_is_terminated_without_a_word(tmp_path: Path
             assert await said.read() == b""
 
     asyncio.run(main())
+
+
+class Ended:
+    """A process that has exited."""
+
+    async def wait(self) -> int:
+        return 0
+
+
+async def heard(said: bytes) -> Notice | None:
+    control = asyncio.StreamReader()
+    control.feed_data(said)
+    control.feed_eof()
+    return (await ProgramProcess(Ended(), control, {}).wait()).notice  # type: ignore[arg-type]
+
+
+def test_the_last_notice_is_heard() -> None:
+    notice = Notice("pickle", 1, "os.system")
+    assert asyncio.run(heard(encode(Notice("started", None, "")) + encode(notice))) == notice
+    assert asyncio.run(heard(b"")) is None
+
+
+@pytest.mark.parametrize(
+    "said", [b"{}\n", b"{", b'{"kind":"\xff","party":1,"detail":""}\n', b"[" * 2**16, b"9" * 2**17 + b"\n"]
+)
+def test_what_is_no_notice_is_called_so(said: bytes) -> None:
+    with pytest.raises(LocalProtocolError, match="said what is not a notice"):
+        asyncio.run(heard(said))

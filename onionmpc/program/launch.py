@@ -92,16 +92,19 @@ class ProgramProcess:
 
     async def _listen(self, heed: Mapping[str, Callable[[], None]]) -> Notice | None:
         last: Notice | None = None
-        while line := await self._control.readline():
-            try:
-                notice = msgspec.json.decode(line, type=Notice)
-            except msgspec.DecodeError as error:
-                raise LocalProtocolError("the program process said what is not a notice") from error
+        while notice := await self._notice():
             if notice.kind in heed:
                 heed[notice.kind]()
             else:
                 last = notice
         return last
+
+    async def _notice(self) -> Notice | None:
+        try:
+            line = await self._control.readline()
+            return msgspec.json.decode(line, type=Notice) if line else None
+        except (msgspec.DecodeError, ValueError) as error:  # which a line without an end is, and text that is not UTF-8
+            raise LocalProtocolError("the program process said what is not a notice") from error
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not heed that."""

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
 
-.PHONY: help demo test check test-other-pythons bench soak tor clean
+.PHONY: help demo test check test-other-pythons bench soak fuzz tor clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
@@ -14,6 +14,7 @@ help:
 	@echo "make check  the first four of these alone"
 	@echo "make bench  the benchmarks in short, into benchmarks/results/, and what was aimed at"
 	@echo "make soak MINUTES=30   one session under faults of every kind, one each EVERY=12 seconds; also PARTIES=3, SEED=..."
+	@echo "make fuzz MINUTES=10   what every decoder does with bytes that nobody thought of; what is found goes into tests/fuzz/corpus"
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
 
 demo: $(INSTALLED)
@@ -55,6 +56,10 @@ SEED ?=
 
 soak: $(INSTALLED)
 	$(BIN)/python tests/e2e/soak.py --minutes $(MINUTES) --parties $(PARTIES) --every $(EVERY) $(if $(SEED),--seed $(SEED))
+
+# Each time goes on from what those before have found. `make test` does so too, for two seconds a target.
+fuzz: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/long.py --minutes $(MINUTES)
 
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:

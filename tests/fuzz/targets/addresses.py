@@ -1,0 +1,46 @@
+"""Addresses: InvalidAddress, or a roster that is canonical, sorted, without ourselves and with each key once.
+
+And no address in it holds a point of small order, by itself or added to a key.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import strategies as st
+from mutations import mutated
+from test_identity import DEPLOYED, SMALL_ORDER, identity, key_of, mirrored, point_of
+
+from onionmpc import identity as module
+from onionmpc.errors import InvalidAddress
+from onionmpc.identity import check_roster, onion_from_public_key, parse_onion, public_key_from_onion
+
+OWN = identity(9)
+HONEST = [identity(number).public_key for number in range(4)]
+TWISTED = [
+    key_of(module._add(point_of(key), point_of(bytes.fromhex(point))))
+    for key, point in itertools.product(HONEST[:2], SMALL_ORDER[1:])
+]
+HOSTILE = [*TWISTED, *map(bytes.fromhex, SMALL_ORDER)]
+MIRRORED = [mirrored(key) for key in [*HONEST, OWN.public_key]]
+KEYS = mutated(st.sampled_from([*HONEST, *HOSTILE, *MIRRORED, OWN.public_key])).filter(lambda key: len(key) == 32)
+HONEST_ADDRESSES = [onion_from_public_key(key) for key in HONEST] + DEPLOYED
+ADDRESSES = st.sampled_from(HONEST_ADDRESSES) | KEYS.map(onion_from_public_key)
+ROSTERS = st.lists(st.sampled_from(HONEST_ADDRESSES), unique=True, max_size=4) | st.lists(ADDRESSES, max_size=3)
+TOKENS = [b"\n", b".onion", b" ", b"A", b"http://", b"www.", "\u212a".encode(), b"\xff", b"8", b"="]
+INPUTS = mutated(ROSTERS.map(lambda roster: "\n".join(roster).encode()), TOKENS)
+REFUSALS = (InvalidAddress,)
+HOSTILE_ADDRESSES = {onion_from_public_key(key) for key in HOSTILE}
+
+
+def check(data: bytes) -> int:
+    """One address for each line."""
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    roster = check_roster(lines, OWN.onion)
+    assert list(roster) == sorted({line.strip().lower() for line in lines})
+    assert len(roster) == len(lines)
+    assert [parse_onion(onion) for onion in roster] == list(roster)
+    keys = [public_key_from_onion(onion) for onion in roster] + [OWN.public_key]
+    assert len({module.x25519_public_from_ed25519(key) for key in keys}) == len(keys)
+    assert HOSTILE_ADDRESSES.isdisjoint(roster)
+    return len(roster)

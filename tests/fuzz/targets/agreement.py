@@ -1,0 +1,74 @@
+"""Offers: equal to ours and of our session id, or told apart in one printable line at either end; nothing else.
+
+What is compared came from a peer, as JSON.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import strategies as st
+from mutations import mutated
+from test_agreement import AGREEMENT, COMMON, OTHERS, change
+from test_messages import decode, framed
+
+from onionmpc.errors import AgreementError, RemoteProtocolError
+from onionmpc.levels import Level
+from onionmpc.session.agreement import (
+    MAX_CIRCUITS,
+    Common,
+    Own,
+    check_equal,
+    check_floors,
+    circuits_of_link,
+    session_id,
+)
+from onionmpc.session.messages import LENGTH_BYTES, Offer, encode_message
+from targets.messages import JSON_TOKENS
+
+TOKENS = [
+    *JSON_TOKENS,
+    *(f'"{name}":'.encode() for name in OTHERS),
+    *(b"tea", b"\\u202e", b"\\n", b"\\u001b[2J", b"e\xcc\x81", b"vote.py", b'"":"",'),
+]
+COMMONS = st.dictionaries(st.sampled_from(list(OTHERS)), st.none(), max_size=2).map(
+    lambda fields: change(COMMON, **{name: OTHERS[name] for name in fields})
+)
+OWNS = st.builds(Own, st.sampled_from(Level), st.sampled_from(Level), st.integers(1, MAX_CIRCUITS))
+OFFERS = st.builds(lambda common, own: encode_message(Offer(common, own))[LENGTH_BYTES:], COMMONS, OWNS)
+INPUTS = mutated(OFFERS, TOKENS)
+REFUSALS = (RemoteProtocolError,)
+OURS = Own()
+
+
+def check(data: bytes) -> object:
+    (offer,) = decode(framed(data))
+    if not isinstance(offer, Offer):
+        return None
+    ids = {session_id(msgspec.structs.replace(AGREEMENT, common=common)) for common in (COMMON, offer.common)}
+    differences = {difference(COMMON, offer.common), difference(offer.common, COMMON)}
+    # Or parties that do not run the same would start, or parties that do would not.
+    assert (differences == {None}) == (len(ids) == 1) == (offer.common == COMMON)
+    floors = [below(OURS, offer.own), below(offer.own, OURS)]
+    assert all(floors) == any(floors)
+    for one, other in ((OURS, offer.own), (offer.own, OURS)):
+        circuits = circuits_of_link(offer.common, one, other)
+        assert 1 <= circuits <= min(MAX_CIRCUITS, offer.own.max_circuits)
+    return len(ids), any(floors)
+
+
+def difference(ours: Common, theirs: Common) -> str | None:
+    try:
+        check_equal(ours, theirs, here="party 0", there="party 2")
+    except AgreementError as error:
+        assert error.message.isprintable()
+        return error.message
+    return None
+
+
+def below(ours: Own, theirs: Own) -> bool:
+    try:
+        check_floors(ours, theirs, here="party 0", there="party 2")
+    except AgreementError as error:
+        assert error.message.isprintable()
+        return True
+    return False

@@ -1,0 +1,43 @@
+"""Invites: a usage error that echoes none of it, or it is written as it was read, but for case and blanks."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from mutations import mutated
+from test_identity import SMALL_ORDER
+from test_invite import SECRET, TEXT, as_invite
+
+from onionmpc.errors import InvalidAddress, InvalidInvite
+from onionmpc.identity import Identity, check_public_key
+from onionmpc.session.invite import PREFIX, format_invite, parse_invite
+
+CONTENTS = mutated(
+    st.sampled_from([Identity(bytes([number]) * 32).public_key + SECRET for number in range(3)]),
+    [bytes.fromhex(point) for point in SMALL_ORDER],
+)
+RIGHT_CHECK = CONTENTS.map(lambda content: as_invite(content).encode())
+INPUTS = RIGHT_CHECK | mutated(
+    RIGHT_CHECK | st.sampled_from([TEXT.encode(), f" {TEXT.upper()}\n".encode()]),
+    [b" ", b"\n", b"=", b"1", b"8", "\u212a".encode(), "\u0130".encode(), b"\xff", PREFIX.encode(), b"\0"],
+)
+REFUSALS = (InvalidInvite, InvalidAddress)
+SHOWN = 12  # more than the prefix, which is no secret
+
+
+def check(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        invite = parse_invite(text)
+    except REFUSALS as error:
+        said = error.message + error.hint
+        assert not any(text[start : start + SHOWN].lower() in said for start in range(len(text) - SHOWN + 1))
+        raise
+    assert format_invite(invite) == text.strip().lower()
+    assert str(invite.secret) not in repr(invite)
+    check_public_key(bytes.fromhex(public_key_in(text)))
+
+
+def public_key_in(text: str) -> str:
+    """The host's key, by another decoder than ours."""
+    bits = "".join(f"{'abcdefghijklmnopqrstuvwxyz234567'.index(letter):05b}" for letter in text.strip().lower()[9:])
+    return f"{int(bits[:256], 2):064x}"

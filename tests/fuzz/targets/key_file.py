@@ -1,0 +1,76 @@
+"""Key files: InvalidIdentityFile without a secret, or the one spelling of an identity; sealed, what was sealed.
+
+And no seal makes us work harder than the largest that is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import strategies as st
+from mutations import mutated
+from test_identity import NONCE, ONE, SALT
+
+from onionmpc import identity as module
+from onionmpc.errors import InvalidIdentityFile
+from onionmpc.identity import SCRYPT_MAX_LOG2_N, Identity, decode_key_file, describe_key_file, encode_key_file
+
+PASSPHRASE = b"passphrase"
+
+
+class CheapScrypt:
+    """Costs nothing, and depends on all that scrypt depends on."""
+
+    def __init__(self, salt: bytes, length: int, n: int, r: int, p: int) -> None:
+        assert n <= 2**SCRYPT_MAX_LOG2_N
+        self.key = hashlib.sha256(repr((salt, length, n, r, p)).encode())
+
+    def derive_into(self, passphrase: bytes, key: bytearray) -> None:
+        self.key.update(passphrase)
+        key[:] = self.key.digest()
+
+
+def cheaply() -> pytest.MonkeyPatch:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(module, "Scrypt", CheapScrypt)
+    return patch
+
+
+def sealed() -> list[bytes]:
+    patch = cheaply()
+    try:
+        return [encode_key_file(ONE, PASSPHRASE, SALT, NONCE, exposed=exposed) for exposed in (False, True)]
+    finally:
+        patch.undo()
+
+
+SEALED = sealed()
+OPEN = [
+    encode_key_file(one, None, SALT, NONCE, exposed=exposed)
+    for one in (ONE, Identity(bytes(32)))
+    for exposed in (False, True)
+]
+TOKENS = [b"\n", b"\r\n", b" ", b"  ", b"=", b"==", b"none", b"scrypt 19 ", b"scrypt 20 ", b"0", b"exposed ", b"\0"]
+INPUTS = mutated(st.sampled_from(OPEN + SEALED), TOKENS)
+REFUSALS = (InvalidIdentityFile,)
+
+
+def check(data: bytes) -> str:
+    patch = cheaply()
+    try:
+        facts = describe_key_file(data)
+        one = decode_key_file(data, PASSPHRASE)
+    except InvalidIdentityFile as error:
+        for secret in (content.splitlines()[3].removeprefix(b"key ") for content in OPEN):
+            assert secret[:20].decode() not in error.message + error.hint
+        raise
+    finally:
+        patch.undo()
+    assert facts.onion == one.onion
+    if facts.sealed:
+        assert data in SEALED
+        assert one == ONE
+    else:
+        assert encode_key_file(one, None, SALT, NONCE, exposed=facts.exposed) == data
+    return f"sealed {facts.sealed}, exposed {facts.exposed}"

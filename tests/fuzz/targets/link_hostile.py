@@ -1,0 +1,306 @@
+"""A link and a hostile peer: RemoteProtocolError and one ABORT, or what comes out is what was said there, in a window.
+
+The peer is authenticated and says what it likes over several streams, most often something that is nearly right. What
+our side says meanwhile is well formed and true. After an error nothing more is said or heard.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+from mutations import steps
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.wire import link as link_module
+from onionmpc.wire.frames import (
+    Abort,
+    AbortCode,
+    Ack,
+    Channel,
+    Close,
+    Data,
+    End,
+    Frame,
+    Padding,
+    Ping,
+    Pong,
+    decode_frames,
+    encode_frame,
+)
+from onionmpc.wire.link import (
+    ACK_DELAY_S,
+    PING_AFTER_S,
+    ControlBytes,
+    Link,
+    LinkAborted,
+    LinkClosed,
+    ProgramBytes,
+    ProgramEnd,
+    ReplayBudget,
+    RoundTrip,
+    State,
+)
+
+STEP_BYTES = 5
+INPUTS = steps(STEP_BYTES, 50)
+REFUSALS = ()
+
+CONTROL, DATA = Channel
+WINDOW_BYTES = 100
+RECORD_BYTES = 40
+MAX_PIECES = 6
+MAX_RECORDS = 50  # more than a window makes, at a time
+BUDGET_BYTES = 2**20
+WAITS_S = [0.0, 0.01, ACK_DELAY_S, PING_AFTER_S, 100.0]
+FAR = [0, 2**63, 2**64 - 1]
+
+
+class Story:
+    """A link of ours, what it was given, and all that its peer ever said."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.budget = ReplayBudget(BUDGET_BYTES)
+        self.link = Link(window_bytes=WINDOW_BYTES, budget=self.budget)
+        self.streams: list[int] = []
+        self.attached = 0
+        self.wrote = {channel: bytearray() for channel in Channel}
+        self.ended = False
+        self.told: dict[Channel, dict[int, set[int]]] = {channel: defaultdict(set) for channel in Channel}
+        self.told_ends: set[int] = set()
+        self.got = {channel: bytearray() for channel in Channel}
+        self.got_end = False
+        self.taken = 0
+        self.pings: list[int] = []
+        self.over = ""
+
+    # -- our side
+
+    def write(self, one: int, size: int, _: int, __: int) -> None:
+        channel = Channel(one % 2)
+        room = WINDOW_BYTES - len(self.link._out[CONTROL].pending) if channel is CONTROL else self.link.room()
+        payload = bytes((len(self.wrote[channel]) + place) % 251 for place in range(min(size % 70, room)))
+        if channel is DATA and not self.ended:
+            self.link.send_data(payload)
+        elif channel is CONTROL:
+            self.link.send_control(payload)
+        else:
+            return
+        self.wrote[channel] += payload
+
+    def end(self, one: int, _: int, __: int, ___: int) -> None:
+        if one % 4 == 0:
+            self.ended = True
+            self.link.end_data()
+
+    def take(self, size: int, _: int, __: int, ___: int) -> None:
+        size = min(size, self.waiting)
+        self.taken += size
+        self.link.consume(size, self.now)
+
+    def wait(self, one: int, _: int, __: int, ___: int) -> None:
+        self.now += WAITS_S[one % len(WAITS_S)]
+        self.link.heed_time(self.now)
+
+    def doubt(self, one: int, _: int, __: int, ___: int) -> None:
+        self.link.ping() if one % 2 else self.link.doubt(self.now)
+
+    def attach(self, one: int, other: int, far: int, _: int) -> None:
+        if len(self.streams) < 3:
+            self.attached += 1
+            offsets = self._near(self.link._out[CONTROL].given, one, far), self._near(self._given(), other, far)
+            try:
+                self.link.attach(self.attached, self.now, peer_offsets=offsets)
+            except RemoteProtocolError as error:
+                self.refused(error)
+            else:
+                self.streams.append(self.attached)
+
+    def detach(self, one: int, _: int, __: int, ___: int) -> None:
+        if self.streams:
+            self.link.detach(self.streams.pop(one % len(self.streams)))
+
+    def transmit(self, one: int, other: int, _: int, __: int) -> None:
+        if not self.streams:
+            return
+        stream = self.streams[one % len(self.streams)]
+        if other % 4 == 0:
+            self.check_said(self.link.fill(stream, self.now, RECORD_BYTES))
+            return
+        for _ in range(MAX_RECORDS):
+            record = self.link.transmit(stream, self.now)
+            if not record:
+                return
+            self.check_said(record)
+        raise AssertionError("it speaks without end")
+
+    def check_said(self, record: bytes) -> None:
+        """Check that our side says what is true."""
+        assert len(record) <= RECORD_BYTES
+        for frame in decode_frames(record):
+            match frame:
+                case Data(channel, offset, payload):
+                    assert payload == self.wrote[channel][offset : offset + len(payload)]
+                case End(offset):
+                    assert self.ended
+                    assert offset == len(self.wrote[DATA])
+                case Ack(control, data):
+                    assert (control, data) == (len(self.got[CONTROL]), self.taken)
+                case Ping(token):
+                    self.pings.append(token)
+                case Pong() | Padding():
+                    pass
+                case _:
+                    raise AssertionError(f"{frame} without a reason")
+
+    # -- the peer's side
+
+    def hear(self, where: int, what: int, near: int, rest: int) -> None:
+        """One record, of one frame or of two, over a stream that is there or was."""
+        stream = self.streams[where % len(self.streams)] if self.streams and where < 250 else where % 4
+        frames = [self._frame(what, near, rest)]
+        if where % 3 == 0:
+            frames.append(self._frame(rest, what, near))
+        record = b"".join(map(encode_frame, frames))
+        if what >= 250:
+            record = record[: near % (len(record) + 1)] + bytes([rest]) + record[near % (len(record) + 1) :]
+        if stream in self.streams:
+            self.note(record)
+        try:
+            events = self.link.receive(stream, record, self.now)
+        except RemoteProtocolError as error:
+            assert stream in self.streams
+            self.refused(error)
+            return
+        assert stream in self.streams or not events
+        for event in events:
+            match event:
+                case ControlBytes(payload):
+                    self.got[CONTROL] += payload
+                case ProgramBytes(payload):
+                    assert not self.got_end
+                    self.got[DATA] += payload
+                case ProgramEnd():
+                    assert not self.got_end
+                    assert len(self.got[DATA]) in self.told_ends
+                    self.got_end = True
+                case RoundTrip(seconds):
+                    assert 0 <= seconds <= self.now
+                case LinkClosed():
+                    assert self.link.state is State.CLOSED
+                    self.over = "closed"
+                case LinkAborted(code):
+                    assert self.link.state is State.ERROR
+                    self.over = code.name
+
+    def note(self, record: bytes) -> None:
+        """Remember which bytes it said where, up to a frame that is none."""
+        try:
+            for frame in decode_frames(record):
+                if isinstance(frame, Data):
+                    for place, byte in enumerate(frame.payload):
+                        self.told[frame.channel][frame.offset + place].add(byte)
+                elif isinstance(frame, End):
+                    self.told_ends.add(frame.offset)
+        except RemoteProtocolError:
+            pass
+
+    def _frame(self, what: int, near: int, rest: int) -> Frame:
+        channel = Channel(near % 2)
+        offset = self._near(len(self.got[channel]), near, rest)
+        match what % 12:
+            case 0 | 1 | 2 | 3 | 4:
+                return Data(channel, offset, bytes((offset + place) % 256 for place in range(rest % 40)))
+            case 5:
+                return Data(channel, offset, bytes([rest]) * (near % 40))
+            case 6:
+                return End(self._near(len(self.got[DATA]), near, rest))
+            case 7:
+                return Ack(self._near(self.link._out[CONTROL].given, near, rest), self._near(self._given(), rest, near))
+            case 8:
+                return Ping(rest)
+            case 9:
+                return Pong(self.pings[rest % len(self.pings)] if self.pings and near < 250 else near)
+            case 10:
+                return Close() if rest > 200 else Padding(near + 1)
+            case _:
+                return Abort(AbortCode(near % 5 + 1)) if rest > 200 else Ping(near)
+
+    def _near(self, right: int, near: int, far: int) -> int:
+        """An offset that may be right, or not quite, or far from it."""
+        if far > 250:
+            return FAR[near % len(FAR)]
+        return max(0, right + (near // 2 % 61) - 30) if near % 8 else right
+
+    def _given(self) -> int:
+        return self.link._out[DATA].given
+
+    # -- what holds
+
+    @property
+    def waiting(self) -> int:
+        """How much of the data channel arrived and was not taken."""
+        return len(self.got[DATA]) + self.got_end - self.taken
+
+    def refused(self, error: RemoteProtocolError) -> None:
+        """Check that a link that refused something says so once over each of its streams, and nothing more."""
+        assert self.link.state is State.ERROR
+        self.over = re.sub("[0-9]+", "some", error.message)
+        for stream in self.streams:
+            words = list(decode_frames(self.link.transmit(stream, self.now)))
+            assert len(words) == 1
+            assert isinstance(words[0], Abort)
+
+    def check(self) -> None:
+        for channel, said in self.told.items():
+            assert all(byte in said[place] for place, byte in enumerate(self.got[channel]))
+        if self.link.state is not State.ERROR:  # what came in one record with what was refused is not told
+            assert self.link.offsets() == (len(self.got[CONTROL]), self.taken)
+        assert self.waiting <= WINDOW_BYTES + 1
+        for box in self.link._in.values():
+            assert sum(len(piece.payload) for piece in box.held) < WINDOW_BYTES
+            assert len(box.held) <= MAX_PIECES + 1  # the one too many, of a link that is over
+        for box in self.link._out.values():
+            assert len(box.pending) <= WINDOW_BYTES
+        assert all(len(stream.answers) <= 2 for stream in self.link._streams.values())
+        held = len(self.link._out[DATA].pending) if self.link.state is State.OPEN else 0
+        assert self.budget.left == BUDGET_BYTES - held
+
+    def check_over(self) -> None:
+        """Check that what is over stays so."""
+        for stream in self.streams:
+            self.link.transmit(stream, self.now)  # an ABORT that is due; or nothing, after a CLOSE
+            assert not self.link.transmit(stream, self.now + 100)
+            late = encode_frame(Data(CONTROL, len(self.got[CONTROL]), b"late"))
+            assert self.link.receive(stream, late, self.now) == []
+        assert self.link.wake_at() is None
+
+
+ACTIONS: list[Callable[[Story, int, int, int, int], None]] = [
+    *(Story.write, Story.end, Story.take, Story.wait, Story.doubt, Story.attach, Story.detach, Story.transmit),
+    *(Story.transmit, *[Story.hear] * 7),
+]
+
+
+def check(data: bytes) -> tuple[str, bool, bool]:
+    """Each five bytes are a step: what is done, and with what."""
+    story = Story()
+    with pytest.MonkeyPatch.context() as patch:
+        # Small, so that a handful of bytes makes several records and windows.
+        patch.setattr(link_module, "MAX_RECORD_BYTES", RECORD_BYTES)
+        patch.setattr(link_module, "MAX_PIECES", MAX_PIECES)
+        patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
+        patch.setattr(link_module, "BULK_BYTES", 30)
+        patch.setattr(link_module, "CHUNK_BYTES", 25)
+        story.attach(0, 0, 0, 0)
+        for at in range(0, len(data) - STEP_BYTES + 1, STEP_BYTES):
+            action, *arguments = data[at : at + STEP_BYTES]
+            ACTIONS[action % len(ACTIONS)](story, *arguments)
+            story.check()
+            if story.link.state is not State.OPEN:
+                story.check_over()
+                break
+    return story.over, bool(story.got[DATA]), story.got_end

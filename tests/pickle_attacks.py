@@ -87,6 +87,7 @@ def attacks(marker: str) -> list[Attack]:
         *forbidden_opcodes(marker),
         *misused_builders(),
         *broken_structures(),
+        *behind_frames(),
     ]
 
 
@@ -333,6 +334,29 @@ def broken_structures() -> Iterator[Attack]:
     }
     for name, data in broken.items():
         yield Attack(name, data, "not well formed")
+
+
+def behind_frames() -> Iterator[Attack]:
+    """Opcodes that the unpickler in C comes to, and who does not heed frames takes for the content of bytes."""
+    hidden = b"0)" + b"\x85" * 120 + b"."  # deeper than anything may be
+    # Of an argument that goes on behind its frame C forgets two bytes, and takes two of what follows.
+    follows = b"C" + bytes([len(hidden)]) + hidden + b"\x87."
+    crossing = {
+        "a text": _frame(b"\x8c\x04ab") + b"cd" + follows,
+        "a long text": _frame(b"X\x04\0\0\0ab") + b"cd" + follows,
+        "an integer": _frame(b"J\0\0") + b"\0\0" + follows,
+        "a long integer": _frame(b"\x8a\x04\0\0") + b"\0\0" + follows,
+        "a float": _frame(b"G\0\0") + bytes(6) + follows,
+        "a length": _frame(b"B" + bytes([len(hidden) + 1])) + bytes(4) + hidden + b"\x86.",
+    }
+    for name, data in crossing.items():
+        yield Attack(f"the argument of {name} goes on behind its frame", b"\x80\x04N" + data, "it is cut short")
+    nested = _frame(_frame(b"N") + b"0" + b"\x8c\x04ab") + b"cd" + follows
+    yield Attack("a frame within a frame", b"\x80\x04N" + nested, "a frame within a frame")
+
+
+def _frame(data: bytes) -> bytes:
+    return b"\x95" + struct.pack("<Q", len(data)) + data
 
 
 def bombs(limit: int) -> Iterator[Attack]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 import struct
@@ -9,6 +10,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from pickle_attacks import behind_frames
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX_DEPTH, measure
@@ -86,6 +88,28 @@ def test_a_container_is_as_deep_as_what_it_holds(opcodes: Any) -> None:
         measure(levels[0], opcodes)
         with pytest.raises(RemoteProtocolError, match="nested more than 100 deep"):
             measure(levels[1], opcodes)
+
+
+HIDDEN = {attack.name: attack.data for attack in behind_frames()}
+
+
+@pytest.mark.parametrize("data", HIDDEN.values(), ids=HIDDEN)
+def test_an_unpickler_would_go_on_elsewhere_behind_an_argument_that_crosses_the_end_of_its_frame(data: bytes) -> None:
+    """Why such messages are refused: who does not heed frames sees no tuple at all."""
+    assert "TUPLE1" not in [opcode.name for opcode, _, _ in pickletools.genops(data)]
+    value, depth = pickle.Unpickler(io.BytesIO(data)).load(), 0
+    while value:
+        (value,), depth = value, depth + 1
+    assert depth == 120
+
+
+@pytest.mark.parametrize("size", [10, 2**16 - 20, 2**16, 2**17])
+def test_frames_as_python_makes_them_are_taken(size: int) -> None:
+    restricted = RestrictedPickle()
+    for value in ([bytes(size)] * 2, ["\u00e4" * size, [1] * size, b""], [bytes([one]) for one in range(200)] * 1000):
+        data = restricted.dumps(value)
+        assert data.count(b"\x95") >= 1
+        assert restricted.loads(data) == value
 
 
 def test_nothing_that_pickle_knows_is_missing_from_what_is_refused() -> None:

@@ -106,6 +106,9 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
     tuples. For that to be known when it is used, it has to be finished: a value does not hold itself, and a container
     that something holds is not filled any more.
 
+    No opcode begins in a frame and ends behind it. Where one does, Python's unpickler in C forgets what is left of the
+    frame and takes the argument from behind it, so that it would go on elsewhere than this walk does.
+
     Args:
         opcodes: those that are allowed, by their code.
     Raises:
@@ -116,8 +119,10 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
     walk = _Walk()
     nodes = walk.nodes
     used = at = 0
+    end = len(data)  # or that of the frame
     while True:
-        code = data[at]
+        begin = at
+        code = data[begin]
         opcode = opcodes.get(code)
         if opcode is None:
             raise refusal(f"pickle opcode {_NAMES.get(code, code)}")
@@ -125,7 +130,9 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
         if opcode.prefix:
             size = int.from_bytes(data[at + 1 : start], "little")
         at = start + size
-        if at > len(data):
+        if begin == end:
+            end = len(data)
+        if at > end:
             raise ValueError("it is cut short")
         cost = opcode.cost + size * opcode.per_byte
         used += cost
@@ -133,6 +140,12 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
             raise RemoteProtocolError(f"a message would take more than {max_bytes} bytes of memory")
         if opcode.act is None:
             nodes.append(opcode.node or _Node(_Kind.VALUE, 0, cost))
+        elif code == _FRAME:
+            if end < len(data):
+                raise ValueError("it has a frame within a frame")
+            end = at + int.from_bytes(data[start:at], "little")
+            if end > len(data):
+                raise ValueError("it is cut short")
         elif code != _STOP:
             used += opcode.act(walk, opcode, cost, data[start:at])
         elif at != len(data):
@@ -292,7 +305,7 @@ def _read_opcode(info: pickletools.OpcodeInfo) -> _Opcode:
     )
 
 
-_STOP = ord(".")
+_STOP, _FRAME = ord("."), 0x95
 _NAMES = {ord(info.code): info.name for info in pickletools.opcodes}
 DATA_OPCODES: Opcodes = {ord(info.code): _read_opcode(info) for info in pickletools.opcodes if info.name in _DATA}
 INSTANCE_OPCODES: Opcodes = {

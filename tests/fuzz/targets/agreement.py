@@ -25,17 +25,21 @@ from onionmpc.session.agreement import (
 from onionmpc.session.messages import LENGTH_BYTES, Offer, encode_message
 from targets.messages import JSON_TOKENS
 
+WORDS = [b"tea", b"a.onion", b"vote.py", b'"vote', b"0.11", b"CPython"]
+ESCAPES = [b"\\u202e", b"\\n", b"\\u001b[2J", b'"\\u0000', b"\xe2\x80\xae"]
 TOKENS = [
     *JSON_TOKENS,
     *(f'"{name}":'.encode() for name in OTHERS),
-    *(b"tea", b"\\u202e", b"\\n", b"\\u001b[2J", b"e\xcc\x81", b"vote.py", b'"":"",'),
+    *(*WORDS, *ESCAPES, b'"":"",'),
 ]
 COMMONS = st.dictionaries(st.sampled_from(list(OTHERS)), st.none(), max_size=2).map(
     lambda fields: change(COMMON, **{name: OTHERS[name] for name in fields})
 )
 OWNS = st.builds(Own, st.sampled_from(Level), st.sampled_from(Level), st.integers(1, MAX_CIRCUITS))
 OFFERS = st.builds(lambda common, own: encode_message(Offer(common, own))[LENGTH_BYTES:], COMMONS, OWNS)
-INPUTS = mutated(OFFERS, TOKENS)
+# Words that speak to a terminal, in the place of one that is shown.
+SPOKEN = st.builds(bytes.replace, OFFERS, st.sampled_from(WORDS), st.sampled_from(ESCAPES), st.just(1))
+INPUTS = mutated(OFFERS | SPOKEN, TOKENS)
 REFUSALS = (RemoteProtocolError,)
 OURS = Own()
 

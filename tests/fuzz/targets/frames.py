@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from mutations import mutated
-from test_frames import FRAMES
+from test_frames import BODY_BYTES, FRAMES, raw_frame
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire.frames import decode_frames, encode_frame
 
-INPUTS = mutated(st.lists(FRAMES, max_size=5).map(lambda frames: b"".join(map(encode_frame, frames))), [bytes(9)])
+# Of a type that there is or is not, and of nearly the right size.
+NEARLY = st.builds(
+    lambda kind, more, body: raw_frame(kind, body[: max(0, BODY_BYTES.get(kind, 9) + more)]),
+    st.integers(1, 8),
+    st.integers(-2, 2),
+    st.binary(min_size=20, max_size=20) | st.just(b"\1" * 20),
+)
+ENCODED = st.lists(FRAMES.map(encode_frame) | NEARLY, max_size=5).map(b"".join)
+INPUTS = mutated(ENCODED, [bytes(9)])
 REFUSALS = (RemoteProtocolError,)
 
 

@@ -52,7 +52,14 @@ OPEN = [
     for exposed in (False, True)
 ]
 TOKENS = [b"\n", b"\r\n", b" ", b"  ", b"=", b"==", b"none", b"scrypt 19 ", b"scrypt 20 ", b"0", b"exposed ", b"\0"]
-INPUTS = mutated(st.sampled_from(OPEN + SEALED), TOKENS)
+ONES = st.sampled_from(OPEN + SEALED)
+RESPELLED = st.one_of(
+    st.builds(lambda content, log2_n: content.replace(b"scrypt 17", b"scrypt %d" % log2_n), ONES, st.integers(0, 99)),
+    ONES.map(lambda content: content.replace(ONE.onion.encode(), ONE.onion.upper().encode())),
+    st.builds(lambda content, last: content[:-3] + last, ONES, st.sampled_from([b"B=\n", b"C=\n", b"A\n", b"A==\n"])),
+    st.builds(lambda head, tail, at: head[:-at] + tail[-at:], ONES, ONES, st.integers(1, 200)),
+)
+INPUTS = mutated(ONES | RESPELLED, TOKENS)
 REFUSALS = (InvalidIdentityFile,)
 
 
@@ -62,6 +69,7 @@ def check(data: bytes) -> str:
         facts = describe_key_file(data)
         one = decode_key_file(data, PASSPHRASE)
     except InvalidIdentityFile as error:
+        assert data not in OPEN + SEALED
         for secret in (content.splitlines()[3].removeprefix(b"key ") for content in OPEN):
             assert secret[:20].decode() not in error.message + error.hint
         raise

@@ -51,7 +51,7 @@ REFUSALS = ()
 CONTROL, DATA = Channel
 WINDOW_BYTES = 100
 RECORD_BYTES = 40
-MAX_PIECES = 6
+MAX_PIECES = 3
 MAX_RECORDS = 50  # more than a window makes, at a time
 BUDGET_BYTES = 2**20
 WAITS_S = [0.0, 0.01, ACK_DELAY_S, PING_AFTER_S, 100.0]
@@ -233,7 +233,7 @@ class Story:
         """An offset that may be right, or not quite, or far from it."""
         if far > 250:
             return FAR[near % len(FAR)]
-        return max(0, right + (near // 2 % 61) - 30) if near % 8 else right
+        return right if near < 150 else max(0, right + near % 53 - 12)
 
     def _given(self) -> int:
         return self.link._out[DATA].given
@@ -257,12 +257,18 @@ class Story:
     def check(self) -> None:
         for channel, said in self.told.items():
             assert all(byte in said[place] for place, byte in enumerate(self.got[channel]))
+            if self.link.state is State.OPEN:  # all that could come out did, and nothing was taken behind the end
+                assert len(self.got[channel]) not in said
+        if self.link.state is State.OPEN and self.told_ends:
+            (end,) = self.told_ends
+            assert max(self.told[DATA], default=-1) < end
+            assert self.got_end == (len(self.got[DATA]) == end)
         if self.link.state is not State.ERROR:  # what came in one record with what was refused is not told
             assert self.link.offsets() == (len(self.got[CONTROL]), self.taken)
         assert self.waiting <= WINDOW_BYTES + 1
         for box in self.link._in.values():
             assert sum(len(piece.payload) for piece in box.held) < WINDOW_BYTES
-            assert len(box.held) <= MAX_PIECES + 1  # the one too many, of a link that is over
+            assert len(box.held) <= MAX_PIECES + (self.link.state is State.ERROR)
         for box in self.link._out.values():
             assert len(box.pending) <= WINDOW_BYTES
         assert all(len(stream.answers) <= 2 for stream in self.link._streams.values())

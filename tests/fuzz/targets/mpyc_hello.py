@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 
+from hypothesis import strategies as st
 from mutations import cut_up, mutated
 from test_hello import LIMIT, message, streams
 
@@ -14,14 +15,17 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.hello import HelloGate
 
 HELLO_LENGTHS = [0, 2, 18, 34]
-TOKENS = [
-    struct.pack("<qI", 0, LIMIT),
-    struct.pack("<qI", 0, LIMIT + 1),
-    struct.pack("<qI", -1, 2**32 - 1),
-    message(bytes(100)),
+MESSAGES = [
+    *(message(b""), message(bytes(100)), message(bytes(LIMIT))),
+    *(struct.pack("<qI", -1, length) for length in (LIMIT, LIMIT + 1, 2**31, 2**32 - 1)),
 ]
-STREAMS = streams().map(lambda drawn: bytes([drawn[0], HELLO_LENGTHS.index(drawn[1]), 3]) + drawn[2])
-INPUTS = mutated(STREAMS, TOKENS)
+STREAMS = st.builds(
+    lambda drawn, more, size: bytes([drawn[0], HELLO_LENGTHS.index(drawn[1]), size]) + drawn[2] + b"".join(more),
+    streams(),
+    st.lists(st.sampled_from(MESSAGES), max_size=3),
+    st.integers(0, 255),
+)
+INPUTS = mutated(STREAMS, MESSAGES)
 REFUSALS = (RemoteProtocolError,)
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from mutations import mutated
 from test_noise import (
     INITIATOR_EPHEMERAL,
+    INITIATOR_STATIC,
     LOW_ORDER,
     PSK,
     RESPONDER_STATIC,
@@ -31,15 +32,22 @@ def written_by(static: bytes) -> Initiator:
     )
 
 
-def claimed(static: bytes) -> bytes:
-    """Message 1 that seals this static key as it should be, by somebody who does not hold it."""
-    ephemeral = noise.X25519PrivateKey.from_private_bytes(INITIATOR_EPHEMERAL)
+def forged(static: bytes, ephemeral: bytes | None = None) -> bytes:
+    """Message 1 of somebody who knows the psk but not this static key, and takes what it gives for zero.
+
+    The ephemeral key is in order, or it is one that gives zero as well.
+    """
+    private = noise.X25519PrivateKey.from_private_bytes(INITIATOR_EPHEMERAL)
+    secret = private.exchange(noise.X25519PublicKey.from_public_bytes(public(RESPONDER_STATIC)))
     symmetric = noise.SymmetricState(noise.PROTOCOL_NAME, "sha256")
-    for mixed in (b"label", public(RESPONDER_STATIC), public(INITIATOR_EPHEMERAL)):
+    for mixed in (b"label", public(RESPONDER_STATIC), ephemeral or public(INITIATOR_EPHEMERAL)):
         symmetric.mix_hash(mixed)
-    symmetric.mix_key(public(INITIATOR_EPHEMERAL))
-    symmetric.mix_key(ephemeral.exchange(noise.X25519PublicKey.from_public_bytes(public(RESPONDER_STATIC))))
-    return public(INITIATOR_EPHEMERAL) + symmetric.encrypt_and_hash(static) + bytes(16)
+    symmetric.mix_key(ephemeral or public(INITIATOR_EPHEMERAL))
+    symmetric.mix_key(bytes(32) if ephemeral else secret)
+    sealed = symmetric.encrypt_and_hash(static)
+    symmetric.mix_key(bytes(32))
+    symmetric.mix_key_and_hash(PSK)
+    return (ephemeral or public(INITIATOR_EPHEMERAL)) + sealed + symmetric.encrypt_and_hash(b"payload")
 
 
 def second(first: bytes) -> bytes:
@@ -51,10 +59,12 @@ def second(first: bytes) -> bytes:
 # To one who knows both keys: a stranger's message is as good as any, as far as Noise goes.
 FIRST = [pair()[0].write_first(b"", PSK), written_by(STRANGER_STATIC).write_first(b"payload", PSK)]
 SECOND = second(FIRST[0])
-HOSTILE = [claimed(point) for point in [*LOW_ORDER, public(STRANGER_STATIC), bytes([255]) * 32]]
+HOSTILE = [forged(point) for point in [*LOW_ORDER, public(INITIATOR_STATIC), bytes([255]) * 32]]
+HOSTILE += [forged(point, point) for point in LOW_ORDER]
 OTHERS = [written_by(STRANGER_STATIC).write_first(b"", bytes(32)), second(FIRST[1])]
-MESSAGES = [b"\1" + message for message in [*FIRST, *HOSTILE, *OTHERS]] + [b"\2" + SECOND, b"\2" + OTHERS[1]]
-INPUTS = mutated(st.sampled_from(MESSAGES), LOW_ORDER)
+TRUE = [*(b"\1" + message for message in FIRST), b"\2" + SECOND]
+FALSE = [b"\1" + message for message in HOSTILE + OTHERS] + [b"\2" + OTHERS[1]]
+INPUTS = mutated(st.sampled_from(TRUE) | st.sampled_from(FALSE), LOW_ORDER)
 REFUSALS = (AuthenticationFailed,)
 
 
@@ -72,5 +82,6 @@ def check(data: bytes) -> str:
         assert message in FIRST
     except AuthenticationFailed as error:
         assert str(error) == noise.FAILED
+        assert data not in TRUE
         raise
     return "heard"

@@ -45,9 +45,11 @@ TOML_TOKENS = [
     *(b"[", b"]", b"{", b"}", b"=", b"\n", b'"', b"'", b".", b"#", b"nan", b"inf", b"-1", b"0", b"true", b"[relays]\n"),
     *(b"[one_way_ms.near]\n", b"9" * 5000, b"[" * 2000, b"a={" * 1500, b"1979-05-27", b"\xff", b"\0", b'"\\uD800"'),
 ]
+TABLES = st.sampled_from([SMALL_TABLE, SHIPPED_TABLE.read_bytes()])
+OTHER_VALUES = st.builds(SMALL_TABLE.replace, st.sampled_from([b"2", b"40.5"]), st.sampled_from(TOML_TOKENS))
 INPUTS = (
     mutated(st.just(msgspec.json.encode(STATE)), JSON_TOKENS).map(lambda data: b"\0" + data)
-    | mutated(st.sampled_from([SMALL_TABLE, SHIPPED_TABLE.read_bytes()]), TOML_TOKENS).map(lambda data: b"\1" + data)
+    | mutated(TABLES | OTHER_VALUES, TOML_TOKENS).map(lambda data: b"\1" + data)
     | mutated(st.just(b"12345\n"), [b"9" * 5000, b"-", b"\xb2", b"\xd9\xa3"]).map(lambda data: b"\2" + data)
 )
 REFUSALS = (UsageError,)

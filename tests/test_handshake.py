@@ -63,10 +63,10 @@ def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, H
     return answer, dialler_records, heard, listener_records
 
 
-def raw_message(payload: bytes) -> bytes:
+def raw_message(payload: bytes, prologue: bytes = b"onionmpc/1" + BOB.public_key) -> bytes:
     """Message 1 of a dialler that holds ALICE's key and says whatever it likes."""
     noise = Initiator(
-        prologue=b"onionmpc/1" + BOB.public_key,
+        prologue=prologue,
         static_private=ALICE.x25519_private,
         ephemeral_private=bytes([7]) * 32,
         remote_static=BOB.x25519_public,
@@ -143,6 +143,23 @@ def test_a_message_for_the_mirror_image_of_the_listener_is_refused() -> None:
     # Its X25519 key is the same; only the prologue tells the two addresses apart.
     with pytest.raises(AuthenticationFailed):
         hear(dialler(peer=mirrored(BOB.public_key)).message())
+
+
+@pytest.mark.parametrize(
+    "prologue",
+    [
+        b"",
+        b"onionmpc/1",
+        BOB.public_key,
+        b"onionmpc/2" + BOB.public_key,
+        b"onionmpc/1" + ALICE.public_key,
+        b"onionmpc/1" + BOB.public_key + b"\x00",
+    ],
+    ids=["none", "no key", "no label", "another version", "the dialler's key", "a tail"],
+)
+def test_another_prologue_is_refused(prologue: bytes) -> None:
+    with pytest.raises(AuthenticationFailed):
+        hear(raw_message(raw_hello(), prologue))
 
 
 def test_an_address_of_another_key_cannot_be_claimed() -> None:
@@ -243,6 +260,50 @@ def test_a_message_1_sent_back_is_no_message_2_and_the_other_way_round() -> None
         dialling.receive(message)
     with pytest.raises(AuthenticationFailed):
         listener().read_static(answered()[1])
+
+
+def test_a_message_1_is_refused_by_its_own_sender() -> None:
+    with pytest.raises(AuthenticationFailed):
+        hear(dialler().message(), identity=ALICE)
+
+
+def test_of_two_that_dial_each_other_neither_takes_the_others_message_for_an_answer() -> None:
+    there = dialler()
+    back = dialler(BOB, ALICE.public_key, hello=replace(HELLO, public_key=BOB.public_key))
+    messages = there.message(), back.message()
+    for dialling, message in ((there, messages[1]), (back, messages[0])):
+        with pytest.raises(AuthenticationFailed):
+            dialling.receive(message[:MESSAGE_2_BYTES])
+
+
+def test_an_answer_to_one_that_was_dialled_at_the_same_time_is_none_to_it_as_a_dialler() -> None:
+    there = dialler()
+    there.message()
+    alice = listener(ALICE)
+    alice.read_static(dialler(BOB, ALICE.public_key, hello=replace(HELLO, public_key=BOB.public_key)).message())
+    alice.read_hello([PSK])
+    with pytest.raises(AuthenticationFailed):
+        there.receive(alice.answer(REPLY)[0])
+
+
+def test_whoever_takes_the_other_role_opens_no_record() -> None:
+    _, ours, _, theirs = shake()
+    record = ours.encode(b"there")
+    for swapped in (ours, Records(theirs._receiving, theirs._sending)):
+        with pytest.raises(AuthenticationFailed):
+            list(swapped.decode(record))
+    assert list(theirs.decode(record)) == [b"there"]
+
+
+def test_a_record_of_an_earlier_handshake_opens_in_no_later_one() -> None:
+    _, earlier, _, _ = shake()
+    recorded = earlier.encode(b"there")
+    dialling, listening = dialler(), listener(ephemeral=bytes([10]) * 32)
+    listening.read_static(dialling.message())
+    listening.read_hello([PSK])
+    _, later = listening.answer(REPLY)
+    with pytest.raises(AuthenticationFailed):
+        list(later.decode(recorded))
 
 
 @pytest.mark.parametrize("version", [0, 2, 255])

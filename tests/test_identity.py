@@ -119,6 +119,14 @@ def test_expanded_key_is_the_scalar_and_prefix_that_tor_expects() -> None:
         assert key_of(module._multiply(scalar, base_point)).hex() == public_key
 
 
+def test_both_halves_of_the_noise_key_are_those_of_libsodium() -> None:
+    # libsodium's test/default/ed25519_convert: what crypto_sign_ed25519_{pk,sk}_to_curve25519 make of a seed.
+    one = Identity(bytes.fromhex("421151a459faeade3d247115f94aedae42318124095afabe4d1451a559faedee"))
+    expected = "f1814f0e8ff1043d8a44d25babff3cedcae6c22c3edaa48f857ae70de2baae50"
+    assert x25519_public_from_ed25519(one.public_key).hex() == expected
+    assert one.x25519_private.hex() == "8052030376d47112be7f73ed7a019293dd12ad910b654455798b4667d73de166"
+
+
 @given(seeds, seeds)
 def test_both_sides_agree_on_a_secret_from_each_others_address(seed_a: bytes, seed_b: bytes) -> None:
     a, b = Identity(seed_a), Identity(seed_b)

@@ -173,6 +173,24 @@ def test_call_meant_for_another_static_key_is_refused() -> None:
         listener.read_static(initiator.write_first(b"", PSK))
 
 
+def test_call_is_refused_by_its_own_caller() -> None:
+    initiator, _ = pair()
+    reflected = Responder(prologue=b"label", static_private=INITIATOR_STATIC, ephemeral_private=RESPONDER_EPHEMERAL)
+    with pytest.raises(AuthenticationFailed):
+        reflected.read_static(initiator.write_first(b"", PSK))
+
+
+def test_each_message_is_of_one_role() -> None:
+    initiator, listener = pair()
+    first = initiator.write_first(b"", PSK)
+    read_first(listener, first)
+    second = listener.write_second(bytes(64))
+    with pytest.raises(AuthenticationFailed):
+        responder().read_static(second)
+    with pytest.raises(AuthenticationFailed):
+        initiator.read_second(first)
+
+
 def test_responder_without_the_static_key_cannot_answer() -> None:
     initiator, listener = pair()
     read_first(listener, initiator.write_first(b"", PSK))

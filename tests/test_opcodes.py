@@ -97,7 +97,10 @@ HIDDEN = {attack.name: attack.data for attack in behind_frames()}
 def test_an_unpickler_would_go_on_elsewhere_behind_an_argument_that_crosses_the_end_of_its_frame(data: bytes) -> None:
     """Why such messages are refused: who does not heed frames sees no tuple at all."""
     assert "TUPLE1" not in [opcode.name for opcode, _, _ in pickletools.genops(data)]
-    value, depth = pickle.Unpickler(io.BytesIO(data)).load(), 0
+    try:
+        value, depth = pickle.Unpickler(io.BytesIO(data)).load(), 0
+    except pickle.UnpicklingError:
+        pytest.skip("the unpickler of this Python heeds frames")
     while value:
         (value,), depth = value, depth + 1
     assert depth == 120

@@ -99,20 +99,21 @@ def ending_of(target: Target, data: bytes) -> Hashable:
 
 
 def fuzz(target: Target, seconds: float, folder: Path = CORPUS) -> Tally:
-    """Check inputs for so many seconds.
+    """Check inputs for so many seconds, and at least one.
 
     Raises:
         Exception: the invariant is broken, by the last input of the corpus from now on.
     """
-    until_s = time.monotonic() + seconds
     kept = corpus_of(target, folder)
     known = {ending_of(target, data) for data in kept}
-    tally, failing = Tally(), b""
+    until_s = time.monotonic() + seconds
+    tally = Tally()
+    failing: bytes | None = None
     inputs = target.INPUTS | mutated(st.sampled_from(kept)) if kept else target.INPUTS
 
     def check(data: bytes) -> None:
         nonlocal failing
-        if time.monotonic() >= until_s and not failing:
+        if tally.inputs and failing is None and time.monotonic() >= until_s:
             return  # hypothesis is still at the rest of its run
         tally.inputs += 1
         try:
@@ -125,9 +126,10 @@ def fuzz(target: Target, seconds: float, folder: Path = CORPUS) -> Tally:
 
     run = SETTINGS(given(inputs)(check))
     try:
-        while time.monotonic() < until_s:
+        while not tally.inputs or time.monotonic() < until_s:
             run()
     except Exception:
-        keep(target, failing, folder)  # as small as hypothesis could make it
+        if failing is not None:
+            keep(target, failing, folder)  # as small as hypothesis could make it
         raise
     return tally

@@ -13,40 +13,44 @@ MAX_CHANGES = 4
 MAX_SPAN_BYTES = 16
 
 
-@st.composite
-def mutated(draw: st.DrawFn, valid: st.SearchStrategy[bytes], tokens: Sequence[bytes] = ()) -> bytes:
-    """Draw valid bytes, of which up to four places are not.
+def mutated(valid: st.SearchStrategy[bytes], tokens: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
+    """Make valid bytes, of which up to four places are not.
 
     Args:
         tokens: what may be put in anywhere.
     """
-    data = draw(valid)
-    for _ in range(draw(st.integers(0, MAX_CHANGES))):
-        start = draw(st.integers(0, len(data)))
-        stop = min(len(data), start + draw(st.integers(1, MAX_SPAN_BYTES)))
-        match draw(st.sampled_from(WAYS)):
-            case "flip":
-                flipped = bytes(byte ^ 1 << draw(st.integers(0, 7)) for byte in data[start : start + 1])
-                data = data[:start] + flipped + data[start + 1 :]
-            case "cut":
-                data = data[:start]
-            case "drop":
-                data = data[:start] + data[stop:]
-            case "double":
-                data = data[:stop] + data[start:stop] * draw(st.integers(1, 3)) + data[stop:]
-            case "splice":
-                other = draw(valid)
-                data = data[:start] + other[draw(st.integers(0, len(other))) :]
-            case "number" | "nudge" as way:
-                size = draw(st.sampled_from([1, 2, 4, 8]))
-                order = draw(st.sampled_from(["big", "little"]))
-                old = int.from_bytes(data[start : start + size], order)
-                new = draw(st.sampled_from(EDGES)) if way == "number" else old + draw(st.integers(-3, 3))
-                data = data[:start] + (new % 2 ** (8 * size)).to_bytes(size, order) + data[start + size :]
-            case "token":
-                token = draw(st.sampled_from(tokens) if tokens else st.binary(max_size=6))
-                data = data[:start] + token + data[stop if draw(st.booleans()) else start :]
-    return data
+    others = st.sampled_from(tokens) if tokens else st.binary(max_size=6)
+
+    @st.composite
+    def change(draw: st.DrawFn) -> bytes:
+        data = draw(valid)
+        for _ in range(draw(st.integers(0, MAX_CHANGES))):
+            start = draw(st.integers(0, len(data)))
+            stop = min(len(data), start + draw(st.integers(1, MAX_SPAN_BYTES)))
+            match draw(st.sampled_from(WAYS)):
+                case "flip":
+                    flipped = bytes(byte ^ 1 << draw(st.integers(0, 7)) for byte in data[start : start + 1])
+                    data = data[:start] + flipped + data[start + 1 :]
+                case "cut":
+                    data = data[:start]
+                case "drop":
+                    data = data[:start] + data[stop:]
+                case "double":
+                    data = data[:stop] + data[start:stop] * draw(st.integers(1, 3)) + data[stop:]
+                case "splice":
+                    other = draw(valid)
+                    data = data[:start] + other[draw(st.integers(0, len(other))) :]
+                case "number" | "nudge" as way:
+                    size = draw(st.sampled_from([1, 2, 4, 8]))
+                    order = draw(st.sampled_from(["big", "little"]))
+                    old = int.from_bytes(data[start : start + size], order)
+                    new = draw(st.sampled_from(EDGES)) if way == "number" else old + draw(st.integers(-3, 3))
+                    data = data[:start] + (new % 2 ** (8 * size)).to_bytes(size, order) + data[start + size :]
+                case "token":
+                    data = data[:start] + draw(others) + data[stop if draw(st.booleans()) else start :]
+        return data
+
+    return change()
 
 
 def steps(size: int, max_steps: int) -> st.SearchStrategy[bytes]:

@@ -23,7 +23,7 @@ def test_what_the_corpus_keeps_breaks_no_invariant(target: Any) -> None:
 
 @EACH
 def test_nothing_new_breaks_it(target: Any) -> None:
-    assert fuzz(target, SECONDS).inputs
+    fuzz(target, SECONDS)
 
 
 def test_the_corpus_is_of_these_targets() -> None:

@@ -28,10 +28,10 @@ from onionmpc.program.unpickle import RestrictedPickle
 
 # An input has a few thousand bytes; whatever makes more of it than this is refused.
 LIMIT_BYTES = 2**18
+MAX_ATTACK_BYTES = 2000
 OPCODES = [info.code.encode("latin-1") for info in pickletools.opcodes]
-BOMBS = [bomb.data for bomb in bombs(LIMIT_BYTES) if len(bomb.data) < 2000]
-VALID = st.sampled_from(MESSAGES) | st.sampled_from([attack.data for attack in CORPUS] + BOMBS)
-INPUTS = mutations() | mutated(VALID, [*FRAGMENTS, *OPCODES])
+ATTACKS = [attack.data for attack in [*CORPUS, *bombs(LIMIT_BYTES)] if len(attack.data) < MAX_ATTACK_BYTES]
+INPUTS = mutations() | mutated(st.sampled_from(MESSAGES) | st.sampled_from(ATTACKS), [*FRAGMENTS, *OPCODES])
 REFUSALS = (RemoteProtocolError,)
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NewType
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -28,6 +28,7 @@ Onion = NewType("Onion", str)  # 56 base32 characters and ".onion", lower case, 
 
 SEED_BYTES = 32
 PUBLIC_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
 SALT_BYTES = 16
 NONCE_BYTES = 12
 TAG_BYTES = 16  # of ChaCha20-Poly1305
@@ -87,6 +88,26 @@ class Identity:
     def x25519_public(self) -> bytes:
         """The Noise static public key, 32 bytes; equals `x25519_public_from_ed25519(public_key)`."""
         return X25519PrivateKey.from_private_bytes(self.x25519_private).public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with the onion key itself, 64 bytes.
+
+        Whatever is signed begins with a label that says what it is: tor signs with keys that it derives from this one,
+        and Noise takes no signatures, so nothing else can be meant.
+        """
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+
+
+def check_signature(onion: Onion, message: bytes, signature: bytes) -> None:
+    """Check that whoever holds the key of this address has signed this message.
+
+    Raises:
+        ValueError: it is no signature of that key over that message.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key_from_onion(onion)).verify(signature, message)
+    except InvalidSignature as error:
+        raise ValueError("the signature is not that of the key and the message") from error
 
 
 # --- Addresses ----------------------------------------------------------------------------------------------

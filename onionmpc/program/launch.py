@@ -19,12 +19,15 @@ import msgspec
 
 from onionmpc.errors import LocalProtocolError, ProgramError
 from onionmpc.files import scratch_directory, state_directory
-from onionmpc.program.spec import Notice, ProgramSpec, Walls, encode
+from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Walls, encode
+from onionmpc.program.tee import Tee
 from onionmpc.program.walls import keep_memory_private
 
 # How long a program may take to put its terminal in order before it is killed.
 TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
+LAST_OUTPUT_S = 1.0
+STDOUT = 1
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 PROBE_TIMEOUT_S = 30.0
@@ -37,10 +40,12 @@ class ProgramExit:
     Attributes:
         status: its exit status; negative is the signal that killed it.
         notice: what it said before it stopped itself.
+        output: the SHA-256 of its standard output, if that was asked for.
     """
 
     status: int
     notice: Notice | None
+    output: bytes | None = None
 
     def describe(self) -> str:
         """Say it in words."""
@@ -67,8 +72,10 @@ class ProgramProcess:
         process: asyncio.subprocess.Process,
         control: asyncio.StreamReader,
         sockets: dict[int, socket.socket],
+        tee: Tee | None,
     ) -> None:
         self.sockets = sockets
+        self._tee = tee
         self._process = process
         self._control = control
 
@@ -88,7 +95,15 @@ class ProgramProcess:
             await asyncio.wait([listening], timeout=LAST_NOTICE_S)
         finally:
             listening.cancel()
-        return ProgramExit(status, listening.result() if listening.done() else None)
+        notice = listening.result() if listening.done() else None
+        if self._tee is None:
+            return ProgramExit(status, notice)
+        try:
+            return ProgramExit(status, notice, await self._tee.finish())
+        except OSError as error:
+            # Without us in between, the program would have seen it, and failed.
+            lost = Notice("output", None, f"its standard output could not be written: {error.strerror}")
+            return ProgramExit(status or EXIT_STOPPED, notice or lost)
 
     async def _listen(self, heed: Mapping[str, Callable[[], None]]) -> Notice | None:
         last: Notice | None = None
@@ -117,11 +132,15 @@ class ProgramProcess:
                     async with asyncio.timeout(TERMINATE_S):
                         await self._process.wait()
         await self._process.wait()
+        if self._tee is not None:
+            with contextlib.suppress(TimeoutError, OSError):
+                async with asyncio.timeout(LAST_OUTPUT_S):
+                    await self._tee.finish()
 
 
 @contextlib.asynccontextmanager
 async def start_program(
-    spec: ProgramSpec, peers: Iterable[int], *, unattended: BinaryIO | None = None
+    spec: ProgramSpec, peers: Iterable[int], *, unattended: BinaryIO | None = None, hash_output: bool = False
 ) -> AsyncIterator[ProgramProcess]:
     """Start a program process; it has ended when the context has.
 
@@ -130,12 +149,13 @@ async def start_program(
         peers: the numbers of the other parties.
         unattended: where the program's stderr goes if nobody watches it: it has no terminal to ask at then, an empty
             stdin, and its stdout goes nowhere. None: it has our own terminal.
+        hash_output: whether its standard output goes through us, and its exit comes with the hash of that.
     """
     keep_memory_private()
     with scratch_directory() as scratch:
         hidden = (*spec.hidden, str(state_directory().absolute()))
         walled = msgspec.structs.replace(spec, scratch=str(scratch), hidden=hidden)
-        async with _started(walled, peers, unattended) as process:
+        async with _started(walled, peers, unattended, hash_output=hash_output) as process:
             yield process
 
 
@@ -173,13 +193,22 @@ def _environment() -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def _started(
-    spec: ProgramSpec, peers: Iterable[int], unattended: BinaryIO | None
+    spec: ProgramSpec, peers: Iterable[int], unattended: BinaryIO | None, *, hash_output: bool
 ) -> AsyncIterator[ProgramProcess]:
     pairs = {peer: socket.socketpair() for peer in peers}
     ours, theirs = socket.socketpair()
     inherited = [theirs, *(pair[1] for pair in pairs.values())]
     control_writer: asyncio.StreamWriter | None = None
     process: ProgramProcess | None = None
+    environment = _environment() | {"TMPDIR": spec.scratch}
+    out = None if unattended is None else asyncio.subprocess.DEVNULL
+    tee: Tee | None = None
+    if hash_output:
+        tee = Tee(STDOUT)
+        out = tee.end.fileno()
+        if os.isatty(STDOUT):
+            # Who sits there sees each line as it is written, as on the terminal itself.
+            environment["PYTHONUNBUFFERED"] = "1"
     try:
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
         process = ProgramProcess(
@@ -190,26 +219,31 @@ async def _started(
                 "onionmpc.program.child",
                 str(theirs.fileno()),
                 stdin=None if unattended is None else asyncio.subprocess.DEVNULL,
-                stdout=None if unattended is None else asyncio.subprocess.DEVNULL,
+                stdout=out,
                 stderr=unattended,
                 # Out of reach of the terminal: getpass would open it past stdin.
                 start_new_session=unattended is not None,
                 pass_fds=[end.fileno() for end in inherited],
-                env=_environment() | {"TMPDIR": spec.scratch},
+                env=environment,
             ),
             control,
             {peer: near for peer, (near, _) in pairs.items()},
+            tee,
         )
         filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
         control_writer.write(encode(filled))
         for end in inherited:
             end.close()
+        if tee is not None:
+            tee.end.close()
         yield process
     finally:
         for end in inherited:
             end.close()
         if process is not None:
             await process.end()
+        if tee is not None:
+            await tee.close()
         if control_writer is not None:
             control_writer.transport.abort()
         for near, _ in pairs.values():

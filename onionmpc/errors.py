@@ -5,6 +5,7 @@ OnionMPCError
     InvalidAddress           an onion address that cannot be an identity
     InvalidInvite            an invite that was cut short or altered
     InvalidIdentityFile      a key file that cannot be used
+    InvalidReceipt           a file that is no receipt
     UnsafeSetting            a setting that would give up what the project promises
   TorError                 our tor (exit 3)
     TorNotFound, TorTooOld, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
@@ -61,6 +62,10 @@ class InvalidInvite(UsageError):
 
 class InvalidIdentityFile(UsageError):
     """A key file that is missing, unreadable, too open or not ours."""
+
+
+class InvalidReceipt(UsageError):
+    """A file that is no receipt, or that no party can have written."""
 
 
 class UnsafeSetting(UsageError):

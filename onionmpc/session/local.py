@@ -49,6 +49,7 @@ class Plan:
         min_circuit_length: the lowest level that is accepted of others.
         padding: records a second on each link.
         circuits: over how many each link is raced.
+        receipt: where this party's goes, None if it signs none; never as the host says, since it cannot be taken back.
         allowed_types: classes of the program that peers may send, by their full names.
         padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
         hidden: what is kept from the program, beside our own state.
@@ -69,6 +70,7 @@ class Plan:
     verbose: bool = False
     padding: int | None = None
     circuits: int | None = None
+    receipt: Path | None = None
     allowed_types: tuple[str, ...] | None = ()
     padding_bucket_s: float = PADDING_BUCKET_S
     hidden: tuple[Path, ...] = ()
@@ -194,6 +196,8 @@ def common_fields(
     padding_rate: int = 0,
     circuits: int = DEFAULT_CIRCUITS,
     allowed_types: Sequence[str] = (),
+    *,
+    receipt: bool = False,
 ) -> Common:
     """Return the common fields of the agreement as this party sees them.
 
@@ -215,6 +219,7 @@ def common_fields(
         allowed_types=check_allowed_types(allowed_types, program),
         padding_rate=padding_rate,
         circuits=circuits,
+        receipt=receipt,
     )
 
 

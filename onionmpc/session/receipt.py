@@ -1,0 +1,232 @@
+"""A receipt: what each party signs when all are done, and the file that proves it to others.
+
+Knows what is signed, who has signed, and whose outputs are the same once salts are revealed. Does not know how
+signatures travel, or what an output says. Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
+from onionmpc.identity import Identity, Onion, check_roster, check_signature
+from onionmpc.session.agreement import Agreement, session_id
+from onionmpc.session.local import MAX_PARTIES
+from onionmpc.text import printable
+
+RECEIPT_LABEL = b"onionmpc/1 receipt"
+OUTPUT_LABEL = b"onionmpc/1 output"
+FORMAT = "onionmpc receipt 1"
+SALT_BYTES = 32
+# What can be agreed on fits into a control message of 1 MiB; what the parties say of themselves and sign, into 100 KiB.
+MAX_FILE_BYTES = 2 * 2**20
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+SignatureText = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
+
+
+class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a party keeps to itself until it wants to show what it has signed.
+
+    Attributes:
+        salt: 32 random bytes in hex; without them nobody can try out what the output may have been.
+        output: the SHA-256 of its program's standard output, in hex.
+    """
+
+    party: Number
+    salt: Digest
+    output: Digest
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a party signed of its output, and the signature; all in hex."""
+
+    party: Number
+    commitment: Digest
+    signature: SignatureText
+
+
+class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One party's file.
+
+    Attributes:
+        receipt: the format.
+        opening: this party's own; None in a copy from which it was taken out.
+        signatures: of those that signed, in the order of their numbers.
+    """
+
+    receipt: str
+    agreement: Agreement
+    signatures: tuple[Signature, ...]
+    opening: Opening | None = None
+
+
+class _Head(msgspec.Struct):
+    receipt: str
+
+
+def sign(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
+    """Sign what was agreed and what this party's program put out; return a receipt with that signature alone."""
+    session = session_id(agreement)
+    commitment = _commitment(session, opening)
+    signature = identity.sign(_transcript(session, opening.party, commitment))
+    own = Signature(opening.party, commitment.hex(), signature.hex())
+    return Receipt(FORMAT, agreement, (own,), opening)
+
+
+def check_signed(onion: Onion, session: bytes, signature: Signature) -> None:
+    """Check a party's signature.
+
+    Raises:
+        RemoteProtocolError: it is none of that address, of another session, or for another party.
+    """
+    transcript = _transcript(session, signature.party, bytes.fromhex(signature.commitment))
+    try:
+        check_signature(onion, transcript, bytes.fromhex(signature.signature))
+    except ValueError as error:
+        raise RemoteProtocolError("its signature is wrong") from error
+
+
+def _commitment(session: bytes, opening: Opening) -> bytes:
+    # With the party's number: whoever signed a copy of another's commitment could else pass the other's opening, once
+    # it is revealed, for its own.
+    place = session + opening.party.to_bytes(2)
+    return hashlib.sha256(OUTPUT_LABEL + place + bytes.fromhex(opening.salt) + bytes.fromhex(opening.output)).digest()
+
+
+def _transcript(session: bytes, party: int, commitment: bytes) -> bytes:
+    return RECEIPT_LABEL + session + party.to_bytes(2) + commitment
+
+
+# -- the file
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """Return the file: JSON with a line for each field, so that the opening can be taken out of a copy by its line."""
+    fields = ("receipt", "opening", "agreement", "signatures")
+    values = [(field, getattr(receipt, field)) for field in fields]
+    lines = [f'"{field}": '.encode() + msgspec.json.encode(value, order="sorted") for field, value in values]
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
+
+
+def decode_receipt(content: bytes) -> Receipt:
+    """Read a file that anyone may have written; nothing that is signed has been checked yet.
+
+    Raises:
+        InvalidReceipt: it is none, or cannot have been written by a party.
+    """
+    if len(content) > MAX_FILE_BYTES:
+        raise InvalidReceipt(f"it has more than {MAX_FILE_BYTES} bytes, which no receipt has")
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReceipt("it is no receipt", hint="name a file that --receipt has written") from error
+    if head.receipt != FORMAT:
+        raise InvalidReceipt(
+            f"its format is {printable(head.receipt, 40)!a}, expected {FORMAT!a}",
+            hint="use the onionmpc that wrote it, or a newer one",
+        )
+    try:
+        receipt = msgspec.json.decode(content, type=Receipt)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReceipt(f"it was altered: {printable(str(error))}") from error
+    _check_agreement(receipt.agreement)
+    numbers = [signature.party for signature in receipt.signatures]
+    if numbers != sorted(set(numbers)) or not set(numbers) <= set(range(len(receipt.agreement.own))):
+        raise InvalidReceipt("it was altered: its signatures are not those of its parties, in order")
+    return receipt
+
+
+def _check_agreement(agreement: Agreement) -> None:
+    """Check what would otherwise be shown wrongly; that all parties agreed to the rest, their signatures say."""
+    addresses = agreement.common.addresses
+    if not 2 <= len(addresses) <= MAX_PARTIES or not len(addresses) == len(agreement.own) == len(agreement.nonces):
+        raise InvalidReceipt(f"it was altered: {len(addresses)} parties do not fit what they say of themselves")
+    if not 0 <= 2 * agreement.common.threshold < len(addresses):
+        raise InvalidReceipt("it was altered: its threshold does not fit its parties")
+    try:
+        roster = check_roster(addresses, own=None)
+    except OnionMPCError as error:
+        raise InvalidReceipt(f"it was altered: {error.message}") from error
+    if roster != addresses:
+        raise InvalidReceipt("it was altered: its parties are not in order")
+    try:
+        bytes.fromhex("".join(agreement.common.files.values()))
+        session_id(agreement)
+    except (ValueError, OverflowError) as error:
+        raise InvalidReceipt("it was altered: a digest or a number in it is none") from error
+
+
+# -- what it proves
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What receipts of one session prove together.
+
+    Attributes:
+        signed: the parties that signed.
+        outputs: the SHA-256 of what it put out, in hex, of each party whose salt is revealed.
+    """
+
+    session: bytes
+    agreement: Agreement
+    signed: frozenset[int]
+    outputs: dict[int, str]
+
+    @property
+    def missing(self) -> list[int]:
+        """The parties that did not sign."""
+        return [number for number in range(len(self.agreement.own)) if number not in self.signed]
+
+    @property
+    def agreeing(self) -> list[list[int]]:
+        """The parties whose salts are revealed; those of equal outputs together."""
+        by_output: dict[str, list[int]] = {}
+        for number in sorted(self.outputs):
+            by_output.setdefault(self.outputs[number], []).append(number)
+        return list(by_output.values())
+
+
+def examine(receipts: Mapping[str, Receipt]) -> Findings:
+    """Check all that is signed in receipts of one session.
+
+    Args:
+        receipts: at least one, each by what to call it.
+
+    Raises:
+        UsageError: they are of several sessions.
+        RemoteProtocolError: a signature or a salt is wrong, or a party has signed twice.
+    """
+    (first, receipt), *_ = receipts.items()
+    agreement, session = receipt.agreement, session_id(receipt.agreement)
+    commitments: dict[int, str] = {}
+    outputs: dict[int, str] = {}
+    for name, receipt in receipts.items():
+        if session_id(receipt.agreement) != session:
+            raise UsageError(
+                f"{first} and {name} are receipts of two sessions", hint="verify those of one session at a time"
+            )
+        for signature in receipt.signatures:
+            party = signature.party
+            try:
+                check_signed(Onion(agreement.common.addresses[party]), session, signature)
+            except RemoteProtocolError as error:
+                raise RemoteProtocolError(
+                    f"{name}: the signature of party {party} is wrong",
+                    hint="the file was altered: nothing in it can be relied on",
+                ) from error
+            if commitments.setdefault(party, signature.commitment) != signature.commitment:
+                raise RemoteProtocolError(f"party {party} has signed two different outputs of this session ({name})")
+        if receipt.opening is not None:
+            opening = receipt.opening
+            if commitments.get(opening.party) != _commitment(session, opening).hex():
+                raise RemoteProtocolError(f"{name}: what it reveals is not what party {opening.party} has signed")
+            outputs[opening.party] = opening.output
+    return Findings(session, agreement, frozenset(commitments), outputs)

@@ -1,0 +1,365 @@
+"""A receipt proves who signed what and no more, and whatever else a file may hold is refused in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
+from onionmpc.identity import Identity, check_signature
+from onionmpc.session.agreement import Agreement, Common, Own, session_id
+from onionmpc.session.receipt import (
+    MAX_FILE_BYTES,
+    Opening,
+    Receipt,
+    Signature,
+    check_signed,
+    decode_receipt,
+    encode_receipt,
+    examine,
+    sign,
+)
+
+IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(3)), key=lambda identity: identity.onion)
+AGREEMENT = Agreement(
+    Common(
+        protocol=1,
+        addresses=tuple(identity.onion for identity in IDENTITIES),
+        threshold=1,
+        program="vote",
+        files={"vote.py": "0a" * 32},
+        public_arguments=("tea", "é\x1b[2J"),
+        mpyc_version="0.11",
+        mpyc_options=(),
+        python="CPython 64-bit",
+        numpy=2,
+        receipt=True,
+    ),
+    (Own(), Own(), Own()),
+    ("00" * 16, "01" * 16, "02" * 16),
+)
+SESSION = session_id(AGREEMENT)
+TEA = hashlib.sha256(b"tea\n").hexdigest()
+COFFEE = hashlib.sha256(b"coffee\n").hexdigest()
+
+
+def opening(party: int, output: str = TEA) -> Opening:
+    return Opening(party, f"{party:02x}" * 32, output)
+
+
+def signed(party: int, output: str = TEA, agreement: Agreement = AGREEMENT) -> Signature:
+    (signature,) = sign(IDENTITIES[party], agreement, opening(party, output)).signatures
+    return signature
+
+
+def receipt(own: int = 0, parties: tuple[int, ...] = (0, 1, 2), outputs: dict[int, str] | None = None) -> Receipt:
+    """The file of a party in whose session these have signed."""
+    by_party = dict.fromkeys(range(3), TEA) | (outputs or {})
+    signatures = tuple(signed(party, by_party[party]) for party in parties)
+    return Receipt("onionmpc receipt 1", AGREEMENT, signatures, opening(own, by_party[own]))
+
+
+def change(value: Any, **changes: Any) -> Any:
+    return msgspec.structs.replace(value, **changes)
+
+
+# -- what is signed
+
+
+def test_commitment_and_signature_are_those_of_the_standing_text() -> None:
+    # PROTOCOL 4, by another encoder.
+    canonical = json.dumps(msgspec.to_builtins(AGREEMENT), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    session = hashlib.sha256(b"onionmpc/1 agreement" + canonical.encode()).digest()
+    for party, identity in enumerate(IDENTITIES):
+        place = session + bytes([0, party])
+        commitment = hashlib.sha256(b"onionmpc/1 output" + place + bytes([party]) * 32 + bytes.fromhex(TEA)).digest()
+        key = Ed25519PrivateKey.from_private_bytes(identity.seed)
+        signature = key.sign(b"onionmpc/1 receipt" + place + commitment)
+        assert signed(party) == Signature(party, commitment.hex(), signature.hex())
+        key.public_key().verify(bytes.fromhex(signed(party).signature), b"onionmpc/1 receipt" + place + commitment)
+
+
+def test_known_answer() -> None:
+    assert signed(1) == Signature(
+        1,
+        "b1be0283442283cbd472cc25604a8b6fc08a91f5041d414388b94bb2aae39d05",
+        "dde813556d8bacc0be90637ac9fbdb2a4fbadb7ba915d3957341236e82e2af1fdfec30ddf3bf9db5d7d2ef6315c861b305948bab208e0a3e5a2ea3b29edb1701",
+    )
+
+
+def test_a_signature_is_that_of_the_expanded_key_that_tor_has() -> None:
+    # RFC 8032 section 5.1.6 by hand: tor is given the scalar and the prefix, and neither can sign for another address.
+    identity, message = IDENTITIES[0], b"onionmpc/1 receipt"
+    order = 2**252 + 27742317777372353535851937790883648493
+    scalar, prefix = int.from_bytes(identity.expanded_key[:32], "little"), identity.expanded_key[32:]
+    nonce = int.from_bytes(hashlib.sha512(prefix + message).digest(), "little") % order
+    signature = identity.sign(message)
+    challenge = hashlib.sha512(signature[:32] + identity.public_key + message).digest()
+    expected = (nonce + int.from_bytes(challenge, "little") * scalar) % order
+    assert signature[32:] == expected.to_bytes(32, "little")
+    check_signature(identity.onion, message, signature)
+
+
+def wrong_label(party: int) -> Signature:
+    right = signed(party)
+    place = SESSION + party.to_bytes(2)
+    signature = IDENTITIES[party].sign(b"onionmpc/1 output" + place + bytes.fromhex(right.commitment))
+    return change(right, signature=signature.hex())
+
+
+OTHER_SESSION = change(AGREEMENT, nonces=("00" * 16, "01" * 16, "03" * 16))
+OTHER_TERMS = change(AGREEMENT, common=change(AGREEMENT.common, threshold=0))
+WRONG: dict[str, Callable[[], Signature]] = {
+    "another label": lambda: wrong_label(1),
+    "no label": lambda: change(
+        signed(1), signature=IDENTITIES[1].sign(SESSION + b"\0\1" + bytes.fromhex(signed(1).commitment)).hex()
+    ),
+    "another session": lambda: signed(1, agreement=OTHER_SESSION),
+    "other terms": lambda: signed(1, agreement=OTHER_TERMS),
+    "another party's": lambda: change(signed(2), party=1),
+    "another party's signature": lambda: change(signed(1), signature=signed(2).signature),
+    "another party's commitment": lambda: change(signed(1), commitment=signed(2).commitment),
+    "another party's number": lambda: sign(IDENTITIES[1], AGREEMENT, opening(2)).signatures[0],
+    "another output's commitment": lambda: change(signed(1), commitment=signed(1, COFFEE).commitment),
+    "zeros": lambda: change(signed(1), signature="00" * 64),
+    "S plus the order": lambda: change(signed(1), signature=malleable(signed(1).signature)),
+}
+
+
+def malleable(signature: str) -> str:
+    raw = bytes.fromhex(signature)
+    s = int.from_bytes(raw[32:], "little") + 2**252 + 27742317777372353535851937790883648493
+    return (raw[:32] + s.to_bytes(32, "little")).hex()
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_signature_over_anything_else_is_none(what: str) -> None:
+    wrong = WRONG[what]()
+    assert wrong != signed(1)
+    with pytest.raises(RemoteProtocolError, match="its signature is wrong"):
+        check_signed(IDENTITIES[1].onion, SESSION, change(wrong, party=1))
+    if wrong.party == 1:
+        altered = change(receipt(), signatures=(signed(0), wrong, signed(2)))
+        with pytest.raises(RemoteProtocolError, match="mine: the signature of party 1 is wrong"):
+            examine({"mine": altered})
+
+
+@given(st.integers(0, 64 * 8 - 1))
+def test_every_bit_of_a_signature_counts(bit: int) -> None:
+    raw = bytearray.fromhex(signed(1).signature)
+    raw[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(RemoteProtocolError):
+        check_signed(IDENTITIES[1].onion, SESSION, change(signed(1), signature=raw.hex()))
+
+
+# -- what a receipt proves
+
+
+def test_one_file_says_who_signed_and_reveals_its_own_output_alone() -> None:
+    findings = examine({"mine": receipt(1)})
+    assert findings.session == SESSION
+    assert findings.signed == {0, 1, 2}
+    assert findings.missing == []
+    assert findings.outputs == {1: TEA}
+    assert findings.agreeing == [[1]]
+
+
+def test_without_its_salt_a_file_proves_the_signatures_and_tells_nothing_of_the_output() -> None:
+    lines = encode_receipt(receipt(1)).splitlines(keepends=True)
+    without = b"".join(line for line in lines if not line.startswith(b'"opening":'))
+    assert len(lines) == 6
+    findings = examine({"mine": decode_receipt(without)})
+    assert (findings.signed, findings.outputs, findings.agreeing) == ({0, 1, 2}, {}, [])
+    assert TEA.encode() not in without
+
+
+def test_files_of_several_parties_say_whose_outputs_are_the_same() -> None:
+    outputs = {1: COFFEE}
+    findings = examine({str(own): receipt(own, outputs=outputs) for own in range(3)})
+    assert findings.agreeing == [[0, 2], [1]]
+    assert findings.outputs == {0: TEA, 1: COFFEE, 2: TEA}
+
+
+def test_who_signed_in_one_file_has_signed() -> None:
+    findings = examine({"a": receipt(0, (0, 1)), "b": receipt(2, (0, 2))})
+    assert findings.missing == []
+    assert examine({"a": receipt(0, (0, 1))}).missing == [2]
+
+
+def test_equal_outputs_show_in_no_commitment() -> None:
+    assert len({signed(party).commitment for party in range(3)}) == 3
+
+
+def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
+    # Party 2 signs what party 1 committed to, to pass party 1's salt for its own as soon as it is revealed.
+    copied = signed(1).commitment
+    signature = IDENTITIES[2].sign(b"onionmpc/1 receipt" + SESSION + b"\0\2" + bytes.fromhex(copied)).hex()
+    forged = change(receipt(), signatures=(signed(0), signed(1), Signature(2, copied, signature)))
+    assert examine({"honest": forged}).signed == {0, 1, 2}
+    with pytest.raises(RemoteProtocolError, match="copied: what it reveals is not what party 2 has signed"):
+        examine({"copied": change(forged, opening=change(opening(1), party=2))})
+
+
+@pytest.mark.parametrize(
+    "revealed",
+    [opening(0, COFFEE), change(opening(0), salt="ff" * 32), opening(1, COFFEE), change(opening(1), party=0)],
+)
+def test_nothing_else_can_be_revealed_than_what_was_signed(revealed: Opening) -> None:
+    with pytest.raises(RemoteProtocolError, match=r"mine: what it reveals is not what party \d has signed"):
+        examine({"mine": change(receipt(), opening=revealed)})
+
+
+def test_a_salt_without_a_signature_is_worth_nothing() -> None:
+    with pytest.raises(RemoteProtocolError, match="what it reveals is not what party 0 has signed"):
+        examine({"mine": receipt(0, (1, 2))})
+
+
+def test_who_signs_two_outputs_is_caught() -> None:
+    one, other = receipt(0), receipt(1, outputs={2: COFFEE})
+    with pytest.raises(RemoteProtocolError, match="party 2 has signed two different outputs of this session"):
+        examine({"one": one, "other": other})
+
+
+def test_receipts_of_two_sessions_are_not_compared() -> None:
+    other = Receipt("onionmpc receipt 1", OTHER_SESSION, (signed(1, agreement=OTHER_SESSION),), opening(1))
+    with pytest.raises(UsageError, match="one and other are receipts of two sessions"):
+        examine({"one": receipt(), "other": other})
+
+
+# -- the file
+
+
+def test_a_file_holds_no_secret_key_and_can_be_read_back() -> None:
+    encoded = encode_receipt(receipt())
+    assert decode_receipt(encoded) == receipt()
+    assert encode_receipt(decode_receipt(encoded)) == encoded
+    assert [line.partition(b":")[0] for line in encoded.splitlines()] == [
+        b"{", b'"receipt"', b'"opening"', b'"agreement"', b'"signatures"', b"}",
+    ]  # fmt: skip
+    for identity in IDENTITIES:
+        assert identity.seed.hex().encode() not in encoded.replace(b"00" * 32, b"")
+        assert identity.expanded_key.hex().encode() not in encoded
+
+
+def test_the_largest_session_fits() -> None:
+    count = 256
+    addresses = tuple(sorted(Identity(number.to_bytes(32)).onion for number in range(count)))
+    common = change(AGREEMENT.common, addresses=addresses, files={f"{n:x}.py": "00" * 32 for n in range(12_000)})
+    assert len(msgspec.json.encode(common)) < 2**20
+    agreement = Agreement(common, (Own(),) * count, ("00" * 16,) * count)
+    signatures = tuple(Signature(number, "00" * 32, "00" * 64) for number in range(count))
+    largest = Receipt("onionmpc receipt 1", agreement, signatures, opening(0))
+    assert len(encode_receipt(largest)) - len(msgspec.json.encode(common)) < 100 * 2**10
+    assert decode_receipt(encode_receipt(largest)) == largest
+
+
+def as_data() -> Any:
+    return json.loads(encode_receipt(receipt()))
+
+
+def altered(path: str, value: Any) -> bytes:
+    """A receipt in which something has another value; the path's words are keys and places."""
+    data = place = as_data()
+    *words, last = [int(word) if word.isdigit() else word for word in path.split(".")]
+    for word in words:
+        place = place[word]
+    place[last] = value
+    return json.dumps(data).encode()
+
+
+MIRRORED = IDENTITIES[0].public_key[:31] + bytes([IDENTITIES[0].public_key[31] ^ 0x80])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "it is no receipt"),
+        (b"\xff\xfe", "it is no receipt"),
+        (b"[]", "it is no receipt"),
+        (b"{}", "it is no receipt"),
+        (b'{"receipt": 1}', "it is no receipt"),
+        (b'{"receipt": "\\ud800"}', "it is no receipt"),
+        (b'{"a":' + b"[" * 10**6, "it is no receipt"),
+        (b'{"a":' * 10**5, "it is no receipt"),
+        (b'{"receipt": "onionmpc receipt 2"}', "its format is 'onionmpc receipt 2', expected 'onionmpc receipt 1'"),
+        (b'{"receipt": "\\u001b[2J"}', r"its format is '\\\\x1b\[2J'"),
+        (b'{"receipt": "onionmpc receipt 1"}', "it was altered: Object missing required field"),
+        (encode_receipt(receipt())[:-3], "it is no receipt"),
+        (encode_receipt(receipt()) + b"{", "it is no receipt"),
+        (encode_receipt(receipt()) + b" " * MAX_FILE_BYTES, f"it has more than {MAX_FILE_BYTES} bytes"),
+        (altered("\x1b[2J", 1), r"it was altered: Object contains unknown field `\\x1b\[2J`"),
+        (altered("agreement.common.threshold", "1"), "it was altered: Expected `int`"),
+        (altered("agreement.common.threshold", -1), "its threshold does not fit its parties"),
+        (altered("agreement.common.threshold", 10**40), "its threshold does not fit its parties"),
+        (altered("agreement.common.addresses", []), "0 parties do not fit what they say of themselves"),
+        (altered("agreement.common.addresses", ["a"] * 300), "300 parties do not fit"),
+        (altered("agreement.common.addresses", ["a"] * 3), 'address 1: the address does not end in ".onion"'),
+        (altered("agreement.common.addresses", [IDENTITIES[0].onion] * 3), "addresses 1 and 2 are the same"),
+        (altered("agreement.common.addresses.0", IDENTITIES[0].onion.upper()), "its parties are not in order"),
+        (altered("agreement.own", []), "3 parties do not fit what they say of themselves"),
+        (altered("agreement.nonces", ["00" * 16]), "3 parties do not fit what they say of themselves"),
+        (altered("agreement.common.files", {"vote.py": "x"}), "a digest or a number in it is none"),
+        (altered("agreement.common.padding_rate", 201), "it was altered: Expected `int` <= 200"),
+        (altered("signatures.0.party", 256), "it was altered: Expected `int` <= 255"),
+        (altered("signatures.2.party", 3), "its signatures are not those of its parties, in order"),
+        (altered("signatures.0.party", 1), "its signatures are not those of its parties, in order"),
+        (altered("signatures.0.signature", "00" * 63), "it was altered: Expected `str` matching regex"),
+        (altered("signatures.0.commitment", "0A" * 32), "it was altered: Expected `str` matching regex"),
+        (altered("opening.salt", "00" * 32 + "\n"), "it was altered: Expected `str` matching regex"),
+    ],
+)
+def test_a_file_that_no_party_has_written_is_refused_in_a_sentence(content: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidReceipt, match=sentence) as caught:
+        decode_receipt(content)
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 400
+
+
+def examined(content: bytes) -> Receipt | None:
+    """Read and check a file; None if it is refused."""
+    with contextlib.suppress(OnionMPCError):
+        read = decode_receipt(content)
+        examine({"mine": read})
+        return read
+    return None
+
+
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**50), 10**50) | st.floats(allow_nan=False) | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(data: Any, path: str = "") -> list[str]:
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    found = [path] if path else []
+    for key, below in items:
+        found += places(below, f"{path}.{key}" if path else str(key))
+    return found
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([place for place in places(as_data()) if "vote.py" not in place]), values)
+def test_whatever_is_altered_is_noticed_or_changes_nothing(path: str, value: Any) -> None:
+    content = altered(path, value)
+    read = examined(content)
+    # A list may be cut short, and the salt be taken out; all else is signed.
+    assert read is None or read.agreement == AGREEMENT
+    assert read in (None, receipt()) or path in ("signatures", "opening")
+
+
+@given(st.binary(max_size=200), st.integers(0, 1000))
+def test_any_bytes_are_read_or_refused(noise: bytes, at: int) -> None:
+    encoded = encode_receipt(receipt())
+    for content in (noise, encoded[:at] + noise + encoded[at + len(noise) :]):
+        examined(content)

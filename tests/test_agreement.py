@@ -179,7 +179,7 @@ def test_lists_do_not_run_together(one: list[str], other: list[str]) -> None:
         ("mpyc_version", "MPyC version differs: 0.11 at party 0, 0.10 at party 2"),
         ("mpyc_options", "MPyC options differs: () at party 0, (-L64) at party 2"),
         ("numpy", "numpy's major version differs: 2 at party 0, none at party 2"),
-        ("receipt", "receipt differs: False at party 0, True at party 2"),
+        ("receipt", "receipt differs: not wanted at party 0, wanted at party 2"),
     ],
 )
 def test_a_difference_is_named_with_both_values(field: str, sentence: str) -> None:

@@ -505,7 +505,7 @@ def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
         ("allowed_types", ("a.B",), ("allowed types differs", "() at", "(a.B) at")),
         ("padding_rate", 5, ("padding rate differs", "0 at", "5 at")),
         ("circuits", 2, ("circuits per link differs", "3 at", "2 at")),
-        ("receipt", True, ("receipt differs", "False at", "True at")),
+        ("receipt", True, ("receipt differs", "not wanted at", " wanted at party 1")),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -538,6 +538,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
     "threshold": lambda _folder, plan: replace(plan, threshold=0, allow_no_privacy=True),
     "padding": lambda _folder, plan: replace(plan, padding=5),
     "circuits": lambda _folder, plan: replace(plan, circuits=5),
+    "receipt": lambda folder, plan: replace(plan, receipt=folder / "receipt"),
 }
 
 
@@ -554,6 +555,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
         ("threshold", "threshold differs: 0 at party {joiner}, 1 at party {host}"),
         ("padding", "padding rate differs: 5 at party {joiner}, 0 at party {host}"),
         ("circuits", "circuits per link differs: 5 at party {joiner}, 3 at party {host}"),
+        ("receipt", "receipt differs: wanted at party {joiner}, not wanted at party {host}"),
     ],
 )
 @pytest.mark.parametrize(("host", "joiner"), [(0, 2), (1, 0)])

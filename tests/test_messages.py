@@ -26,6 +26,7 @@ from onionmpc.session.messages import (
     Rendezvous,
     Report,
     Seats,
+    Signed,
     Terms,
     Verdict,
     encode_message,
@@ -52,6 +53,7 @@ EXAMPLES: list[AnyMessage] = [
     Rendezvous(2**48 - 1, "A" * 40),
     OwnSide(0, 4),
     Done(),
+    Signed("c0" * 32, "51" * 64),
     Report("a.onion", "b.onion", "lost", "run", "the stream ended"),
     Verdict(("a.onion",)),
 ]

@@ -41,9 +41,11 @@ from onionmpc.session.events import (
     PeerQuiet,
     ProgramEnded,
     Published,
+    ReceiptWritten,
     RosterKnown,
     Rounding,
     SeatsTaken,
+    Signing,
     TorProgress,
     Trouble,
 )
@@ -145,6 +147,13 @@ class TextDisplay:
                 self._status.lent = False
                 self._status.line(f"the program ended after {duration(seconds)}")
                 self._status.going_on("waiting for the other parties to end")
+            case Signing():
+                self._status.going_on("waiting for the other parties to sign the receipt")
+            case ReceiptWritten(file, signed, parties):
+                whom = (
+                    f"all {parties} parties" if len(signed) == parties else f"{len(signed)} of {parties} parties ONLY"
+                )
+                self._status.line(f"{file}: signed by {whom} (see: onionmpc verify --help)")
             case Rounding(seconds):
                 self._status.line(
                     f"all parties are done; links stay busy for {duration(seconds)} more, so that the session's length "
@@ -261,6 +270,7 @@ class JsonDisplay:
                 "program": agreement.common.program,
                 "padding_rate": agreement.common.padding_rate,
                 "circuits": agreement.common.circuits,
+                "receipt": agreement.common.receipt,
                 "walls": msgspec.structs.asdict(self._answers.walls),
                 "allow_subprocess": self._answers.allow_subprocess,
             },

@@ -37,6 +37,7 @@ def summary_data(result: Result) -> dict[str, Any]:
         "connect_s": result.connect_s,
         "agree_s": result.agree_s,
         "run_s": result.run_s,
+        "signed": None if result.receipt is None else [signature.party for signature in result.receipt.signatures],
     }
 
 

@@ -60,6 +60,7 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         padding_rate: records a second on each link, each way; 0 without padding. A host's is checked as it comes, since
             a joiner obeys it before its person has seen it.
         circuits: over how many each link is raced, as far as both of its parties allow it.
+        receipt: whether all sign in the end what they agreed to and what their programs put out.
     """
 
     protocol: int
@@ -169,6 +170,8 @@ def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str
 
 
 def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return "wanted" if value else "not wanted"
     if isinstance(value, tuple | list):
         return f"({', '.join(printable(str(item)) for item in value)})"
     return "none" if value is None else printable(str(value)) or "nothing"

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from onionmpc.errors import (
     AgreementError,
     AuthenticationFailed,
     OnionMPCError,
+    PeerError,
     RemoteProtocolError,
+    UsageError,
 )
+from onionmpc.files import write_private
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
@@ -53,8 +59,10 @@ from onionmpc.session.events import (
     PeerQuiet,
     Person,
     ProgramEnded,
+    ReceiptWritten,
     RosterKnown,
     Rounding,
+    Signing,
 )
 from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import (
@@ -66,10 +74,12 @@ from onionmpc.session.messages import (
     OwnSide,
     Rendezvous,
     Report,
+    Signed,
     Verdict,
     encode_message,
 )
 from onionmpc.session.peers import Circuit, Peer, Peers
+from onionmpc.session.receipt import SALT_BYTES, Opening, Receipt, Signature, check_signed, encode_receipt, sign
 from onionmpc.text import duration
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
@@ -98,6 +108,8 @@ class Result:
         own: what each party said of itself, in party order.
         links: by the peer's number.
         connect_s, agree_s, run_s: seconds that the steps took.
+        receipt: what was signed in the end, if that was agreed.
+        receipt_flaw: what is wrong with it: a signature that it lacks, or that it could not be written.
     """
 
     session: bytes
@@ -107,6 +119,8 @@ class Result:
     connect_s: float
     agree_s: float
     run_s: float
+    receipt: Receipt | None = None
+    receipt_flaw: OnionMPCError | None = None
 
 
 class Computation:
@@ -170,6 +184,8 @@ class Computation:
                 except OnionMPCError as error:
                     self._ending.report_own(error)
                 else:
+                    if result.receipt is not None:
+                        result = await self._exchange_signatures(result, result.receipt)
                     await self._fill_bucket()
                     # A link may have lost its stream in the last moment: stay until all know that we are done.
                     await self._peers.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
@@ -206,7 +222,7 @@ class Computation:
         agreed = self._agreed_at = time.monotonic()
         self._ending.step = "run"
         self._person.tell(Agreed(session))
-        await self._run_program()
+        output = await self._run_program()
         ended = time.monotonic()
         self._person.tell(ProgramEnded(ended - agreed))
         self._ending.step = "finish"
@@ -221,6 +237,7 @@ class Computation:
             connect_s=connected - started,
             agree_s=agreed - connected,
             run_s=ended - agreed,
+            receipt=None if output is None else self._sign(agreement, output),
         )
 
     async def _agree(self) -> Agreement:
@@ -252,7 +269,8 @@ class Computation:
         await self._unless_failed()
         return agreement
 
-    async def _run_program(self) -> None:
+    async def _run_program(self) -> bytes | None:
+        """Run it to its good end; return the SHA-256 of what it put out, where that is to be signed."""
         spec = ProgramSpec(
             script=str(self._program.path),
             folder=str(self._program.folder),
@@ -271,7 +289,8 @@ class Computation:
             allow_subprocess=self._plan.allow_subprocess,
             walls=self._plan.walls,
         )
-        async with start_program(spec, self._mesh.peers) as process, asyncio.TaskGroup() as tasks:
+        starting = start_program(spec, self._mesh.peers, hash_output=self._common.receipt)
+        async with starting as process, asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
             ended = await process.wait(self._note_opening)
             if ended.status != 0:
@@ -284,6 +303,48 @@ class Computation:
         for peer in self._peers:
             if peer.pump is not None:
                 peer.pump.discard()
+        return ended.output
+
+    def _sign(self, agreement: Agreement, output: bytes) -> Receipt:
+        # Not before all are done: a session that fails leaves nothing signed.
+        salt = secrets.token_hex(SALT_BYTES)
+        return sign(self._identity, agreement, Opening(self._mesh.own_number, salt, output.hex()))
+
+    async def _exchange_signatures(self, result: Result, own: Receipt) -> Result:
+        """Give the others our signature, take theirs and write them down. What fails here spoils no result."""
+        (ours,) = own.signatures
+        self._person.tell(Signing())
+        self._peers.broadcast(Signed(ours.commitment, ours.signature))
+        wait_s = min(FAREWELL_S, self._plan.patience_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._peers.until(lambda: all(peer.signed or not peer.counts for peer in self._peers))
+        signatures, missing = {ours.party: ours}, dict[int, OnionMPCError]()
+        for peer in self._peers:
+            try:
+                signatures[peer.number] = self._signature(peer, result.session, wait_s)
+            except OnionMPCError as error:
+                missing[peer.number] = error
+        receipt = msgspec.structs.replace(own, signatures=tuple(signatures[number] for number in sorted(signatures)))
+        flaw = _not_by_all(missing) if missing else None
+        if self._plan.receipt is not None:
+            try:
+                write_private(self._plan.receipt, encode_receipt(receipt))
+            except UsageError as error:
+                flaw = error
+            else:
+                signed = tuple(sorted(signatures))
+                self._person.tell(ReceiptWritten(str(self._plan.receipt), signed, len(self._mesh.roster)))
+        return replace(result, receipt=receipt, receipt_flaw=flaw)
+
+    def _signature(self, peer: Peer, session: bytes, waited_s: float) -> Signature:
+        if peer.signed is None:
+            raise PeerError(
+                f"it did not sign within {duration(waited_s)}" if peer.counts else "it left without signing"
+            )
+        signature = Signature(peer.number, peer.signed.commitment, peer.signed.signature)
+        check_signed(self._mesh.roster[peer.number], session, signature)
+        return signature
 
     async def _fill_bucket(self) -> None:
         """Keep padded links busy for a whole number of buckets; how long the program ran does not show then."""
@@ -402,6 +463,7 @@ class Computation:
         """Report a link that was given up."""
         connected = self._peers[party].runner is not None
         if self._is_through_with(self._peers[party]):
+            self._peers.change()
             return
         if isinstance(error, AuthenticationFailed) and not connected:
             self._ending.report(party, "refused", error.message)
@@ -473,6 +535,8 @@ class Computation:
             case Done() if peer.committed is not None and not peer.done:
                 peer.done = True
                 self._person.tell(PeerDone(peer.number))
+            case Signed() if self._common.receipt and peer.done and peer.signed is None:
+                peer.signed = message
             case Report() | Verdict():
                 self._ending.heed(peer, message)
             case _:
@@ -508,6 +572,13 @@ class Computation:
             peer.gaps,
             peer.gap_s,
         )
+
+
+def _not_by_all(missing: Mapping[int, OnionMPCError]) -> OnionMPCError:
+    # Of a kind with the worst of them: a wrong signature says more than none.
+    kind = type(max(missing.values(), key=lambda error: error.exit_code))
+    words = "; ".join(f"party {number}: {error.message}" for number, error in missing.items())
+    return kind(f"the receipt is not signed by all ({words})", hint="the program ended well, and its output stands")
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -158,6 +158,20 @@ class PeerDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """All parties are done, and sign the receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptWritten:
+    """The receipt is in its file; it has the signatures of these of so many parties."""
+
+    file: str
+    signed: tuple[int, ...]
+    parties: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rounding:
     """All parties are done; the padded links stay busy for so many seconds, up to a whole number of buckets."""
 
@@ -189,6 +203,8 @@ Event = (
     | Agreed
     | ProgramEnded
     | PeerDone
+    | Signing
+    | ReceiptWritten
     | Rounding
     | Trouble
 )

@@ -84,6 +84,13 @@ class Done(Message, frozen=True):
     """The sender's program ended well."""
 
 
+class Signed(Message, frozen=True):
+    """What the sender signed for the receipt, when all were Done; see `onionmpc.session.receipt.Signature`."""
+
+    commitment: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
+
+
 class Report(Message, frozen=True):
     """One failure, as one party saw it. Parties are named by address."""
 
@@ -101,7 +108,7 @@ class Verdict(Message, frozen=True):
     revealed: bool = False
 
 
-AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | OwnSide | Done | Report | Verdict
+AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | OwnSide | Done | Signed | Report | Verdict
 
 _DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from onionmpc.mesh.network import OwnPath
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.pump import Pump
-from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_message
+from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, Signed, encode_message
 
 
 @dataclass(slots=True)
@@ -56,6 +56,7 @@ class Peer:
     offer: Offer | None = None
     committed: str | None = None
     done: bool = False
+    signed: Signed | None = None
     circuits: dict[int, Circuit] = field(default_factory=dict)
     last: Circuit = field(default_factory=Circuit)
     racing: bool = False

@@ -138,6 +138,7 @@ class Party:
             plan.padding or 0,
             plan.circuits or DEFAULT_CIRCUITS,
             plan.allowed_types or (),
+            receipt=plan.receipt is not None,
         )
 
     def _check_roster(self, theirs: Common, host: Onion) -> None:
@@ -178,6 +179,7 @@ class Party:
             theirs.padding_rate if plan.padding is None else plan.padding,
             theirs.circuits if plan.circuits is None else plan.circuits,
             theirs.allowed_types if plan.allowed_types is None else plan.allowed_types,
+            receipt=plan.receipt is not None,
         )
         here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
         check_equal(common, theirs, here=here, there=there)

@@ -45,7 +45,8 @@ COMMANDS = dict(commands())
 
 
 def test_all_commands_are_there() -> None:
-    assert set(cli.commands) == {"host", "join", "demo", "estimate", "levels", "programs", "id", "doctor", "testnet"}
+    others = {"levels", "programs", "id", "doctor", "testnet"}
+    assert set(cli.commands) == {"host", "join", "demo", "estimate", "verify"} | others
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

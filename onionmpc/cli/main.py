@@ -24,6 +24,7 @@ from onionmpc.cli.output import print_error
 from onionmpc.cli.party import host, join
 from onionmpc.cli.programs import programs
 from onionmpc.cli.testnet import testnet
+from onionmpc.cli.verify import verify
 from onionmpc.errors import LocalProtocolError, OnionMPCError
 from onionmpc.program.walls import keep_memory_private
 
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, host, join, estimate, levels, programs, identities, doctor, testnet):
+for command in (demo, host, join, estimate, verify, levels, programs, identities, doctor, testnet):
     cli.add_command(command)
 
 

@@ -79,6 +79,7 @@ class PartyOptions:
     allow_type: tuple[str, ...]
     padding: int | None
     circuits: int | None
+    receipt: Path | None
     yes: bool
     allow_no_privacy: bool
     allow_subprocess: bool
@@ -113,6 +114,7 @@ def party_options(command: Command) -> Command:
         click.option("--allow-type", multiple=True, metavar="MODULE.CLASS", help=f"{ALLOW_TYPE_HELP} All must agree. Default: none, or as the host says."),
         click.option("--padding", type=click.IntRange(0, MAX_PADDING_RATE), metavar="RATE", help="Send RATE records a second (1 to 200) on each link, both ways, whatever there is to say, so that when and how much the program says does not show to whoever watches the line. All must agree. A record has 498 bytes and room for 449 to 468 of the program's; what it says waits for the next one. Default: 0, none, or as the host says."),
         click.option("--circuits", type=click.IntRange(1, MAX_CIRCUITS), metavar="K", help="Race each link over K circuits (1 to 8): what is urgent goes over the fastest, and up to 4 carry what is large. Each of them is one more draw of relays at both ends. All must agree; a link has no more than both its parties allow, which is what they said here, or else 3, and 1 at long. Default: 3, 1 with --padding, or as the host says."),
+        click.option("--receipt", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Have all parties sign, when all are done, what was agreed and a sealed digest of what each one's program put out, and keep the signatures in FILE (see: onionmpc verify). Whoever is shown it can check that your onion took part, for ever; without it nothing is signed, and you can deny that. The program's standard output is a pipe then. All must say it, each for itself. Default: none."),
         click.option("--yes", "-y", is_flag=True, help="Say yes to every joiner and to the agreement, unseen."),
         click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
         click.option("--allow-subprocess", is_flag=True, help="Let this party's program start processes; they are walled in as it is (see: onionmpc doctor)."),

@@ -195,6 +195,8 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     _check_consent(options)
     if options.json_file is not None and not os.access(options.json_file.parent, os.W_OK):
         raise UsageError(f"cannot write {options.json_file}", hint="--json needs a file in a directory of yours")
+    if options.receipt is not None:
+        _check_receipt(options.receipt)
     if options.padding and (options.circuits or 1) > 1:
         raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
     check_program_arguments(private)
@@ -231,10 +233,21 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         verbose=options.verbose,
         padding=options.padding,
         circuits=options.circuits,
+        receipt=options.receipt,
         hidden=() if options.testnet is None else (options.testnet,),
         allow_subprocess=options.allow_subprocess,
         walls=run_until_interrupted(probe_walls()),
     )
+
+
+def _check_receipt(file: Path) -> None:
+    """Check that a receipt can be kept there: found out in the end, it would be too late."""
+    if not os.access(file.parent, os.W_OK):
+        raise UsageError(f"cannot write {file}", hint="--receipt needs a file in a directory of yours")
+    if file.exists():
+        raise UsageError(
+            f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
+        )
 
 
 def _expand(words: Sequence[str]) -> list[str]:
@@ -315,6 +328,8 @@ def _run(
     display.ended(result)
     if json_file is not None:
         write_private(json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
+    if result.receipt_flaw is not None:
+        raise result.receipt_flaw
 
 
 async def _over_tor(

@@ -71,6 +71,8 @@ def agreement_lines(
     elif common.circuits > 1:
         what = f"each link is raced over {common.circuits}, where both its parties allow that many"
         yield _line("circuits", f"{what}; what is urgent goes over the fastest")
+    if common.receipt:
+        yield _line("receipt", "when all are done, each one signs these terms and a salted digest of its output")
     if takes:
         yield _line("takes", takes)
     yield from _walls(walls, allow_subprocess=allow_subprocess)
@@ -82,6 +84,8 @@ def agreement_lines(
     else:
         yield f"Any {readers} of these {parties} addresses together can read your input."
     yield "One person can hold several addresses. The program decides what is revealed: read it first."
+    if common.receipt:
+        yield "The receipt proves to ANYONE, for ever, that your address took part: you cannot deny it afterwards."
     if by_invite:
         yield "You rely on the host for who the others are: compare the roster line with them by another way."
 

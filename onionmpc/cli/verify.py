@@ -1,0 +1,135 @@
+"""`onionmpc verify`: what a receipt proves.
+
+Knows how to say it. What is checked, and how, is onionmpc.session.receipt's to know. Files may come from anyone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
+from onionmpc.program.catalogue import ProgramFile, digest_of_files
+from onionmpc.session.agreement import Common, roster_fingerprint
+from onionmpc.session.receipt import MAX_FILE_BYTES, Findings, Receipt, decode_receipt, examine
+from onionmpc.text import printable
+
+FILE = click.Path(path_type=Path)
+
+MEANING = """
+What a signature says: whoever held that address's key agreed to this computation with these parties, and says that its
+program ended well with one output, which it cannot change any more. Not that the output is right, or any input true;
+not who is behind an address, nor when it was. Those who hold all keys can have signed without computing anything."""
+WIDTH = 13
+
+
+@click.command()
+@click.argument("receipts", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.option("--output", type=FILE, metavar="FILE", help="Check also that this is, byte by byte, what they put out.")
+def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
+    """Say who signed a receipt, and whose outputs are the same.
+
+    FILE is what a session with --receipt has left with one of its parties: what all agreed to, all signatures, and that
+    party's own salt. With the files of several parties it says which of them had the same output; one file alone
+    reveals the digest of its own party's only. Everything is checked here: no network is used, and nobody is believed.
+
+    A signature covers the agreement and a digest, with a random salt, of all that the party's program wrote to its
+    standard output. Who shows a FILE shows that salt too, and whoever has it can try out what the output may have been.
+    A copy without it proves who signed, and tells nothing of the output:
+
+    \b
+    onionmpc verify receipt.json                         who signed?
+    onionmpc verify mine.json yours.json                 did we get the same?
+    onionmpc verify mine.json --output result.txt        is this what I got?
+    grep -v '^"opening":' mine.json > without_salt.json  to show to others
+
+    A receipt proves to anyone that these addresses took part in this computation: they cannot deny it. It does not
+    prove that the output is right, that inputs were true, who is behind an address, or when it was. A program that
+    writes something of its own at each party, such as its number or the time, has no two outputs alike.
+
+    Exit codes: 0 all have signed, and all revealed outputs are the same; 2 a FILE is no receipt; 4 a signature is
+    missing; 5 outputs differ; 6 a signature or a salt is wrong.
+    """
+    findings = examine({printable(str(file)): _read(file) for file in receipts})
+    click.echo("\n".join(_lines(findings)))
+    if output is not None:
+        _check_output(findings, output)
+    _check(findings)
+
+
+def _read(file: Path) -> Receipt:
+    name = printable(str(file))
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # a null byte in its name
+        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return decode_receipt(content)
+    except InvalidReceipt as error:
+        raise InvalidReceipt(f"{name}: {error.message}", hint=error.hint) from error
+
+
+def _lines(findings: Findings) -> Iterator[str]:
+    common = findings.agreement.common
+    yield f"A receipt of a computation of {len(common.addresses)} parties:"
+    yield from _terms(common)
+    yield _line("session", findings.session.hex())
+    yield _line("roster", roster_fingerprint(common.addresses))
+    for number, address in enumerate(common.addresses):
+        words = "signed" if number in findings.signed else "did NOT sign"
+        if number in findings.outputs:
+            words += f", SHA-256 of its output {findings.outputs[number]}"
+        yield _line("" if number else "parties", f"{number}  {address}  {words}")
+    alike = findings.agreeing
+    if len(alike) == 1 and len(alike[0]) > 1:
+        yield f"{_parties(alike[0])} had the SAME output."
+    elif len(alike) > 1:
+        yield f"Outputs DIFFER: {' / '.join(_parties(group) for group in alike)}."
+    yield MEANING
+
+
+def _terms(common: Common) -> Iterator[str]:
+    files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
+    yield _line("program", f"{printable(common.program)} (SHA-256 of its files {digest_of_files(files).hex()})")
+    for file in sorted(files):
+        yield _line("", f"{printable(file.path)}  {file.sha256.hex()}")
+    if common.public_arguments:
+        yield _line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
+    yield _line("threshold", f"{common.threshold}: any {common.threshold + 1} of them together could read every input")
+    versions = (f"MPyC {common.mpyc_version}", common.python, *common.mpyc_options)
+    yield _line("ran on", ", ".join(map(printable, versions)))
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:<{WIDTH}}{value}"
+
+
+def _parties(numbers: Sequence[int]) -> str:
+    first, *others = map(str, numbers)
+    return f"party {first}" if not others else f"parties {', '.join([first, *others[:-1]])} and {others[-1]}"
+
+
+def _check_output(findings: Findings, file: Path) -> None:
+    if not findings.outputs:
+        raise UsageError("--output needs a salt, and no FILE has one", hint="ask a party for its own receipt")
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        name = printable(str(file))
+        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    others = [number for number, output in sorted(findings.outputs.items()) if output != digest]
+    if others:
+        raise AgreementError(f"{printable(str(file))} is not what {_parties(others)} put out")
+    click.echo(f"{printable(str(file))} is what {_parties(sorted(findings.outputs))} put out.")
+
+
+def _check(findings: Findings) -> None:
+    if len(findings.agreeing) > 1:
+        raise AgreementError("the outputs that are revealed differ")
+    if missing := findings.missing:
+        raise PeerError(f"{_parties(missing)} did not sign")

@@ -64,7 +64,7 @@ async def test_what_is_written_arrives_at_once_and_is_hashed_whole() -> None:
             said += word
         tee.end.close()
         assert await tee.finish() == hashlib.sha256(said).digest()
-        await tee.close()
+        tee.close()
 
 
 @in_a_loop
@@ -73,7 +73,7 @@ async def test_nothing_has_a_hash_too() -> None:
         tee = Tee(far)
         tee.end.close()
         assert await tee.finish() == hashlib.sha256().digest()
-        await tee.close()
+        tee.close()
 
 
 @in_a_loop
@@ -87,7 +87,7 @@ async def test_who_still_holds_the_end_is_not_waited_for() -> None:
         with pytest.raises(BrokenPipeError):
             os.write(left_behind, b"too late")
         os.close(left_behind)
-        await tee.close()
+        tee.close()
 
 
 async def write_what_can_be(tee: Tee) -> int:
@@ -109,7 +109,7 @@ async def test_a_reader_that_takes_nothing_holds_up_the_writer_and_nobody_else()
         finishing = asyncio.create_task(tee.finish())
         assert await read(near, written) == bytes(written)
         assert await finishing == hashlib.sha256(bytes(written)).digest()
-        await tee.close()
+        tee.close()
 
 
 @in_a_loop
@@ -117,7 +117,7 @@ async def test_who_never_takes_anything_does_not_keep_us() -> None:
     with pipe() as (_, far):
         tee = Tee(far)
         await write_what_can_be(tee)
-        await tee.close()
+        tee.close()
 
 
 @in_a_loop
@@ -131,7 +131,7 @@ async def test_a_reader_that_is_gone_is_told_to_the_program_and_in_the_end() -> 
         tee.end.write(b"more")
     with pytest.raises(BrokenPipeError):
         await tee.finish()
-    await tee.close()
+    tee.close()
     os.close(far)
 
 

@@ -240,11 +240,13 @@ async def _started(
     finally:
         for end in inherited:
             end.close()
-        if process is not None:
-            await process.end()
-        if tee is not None:
-            await tee.close()
-        if control_writer is not None:
-            control_writer.transport.abort()
-        for near, _ in pairs.values():
-            near.close()
+        try:
+            if process is not None:
+                await process.end()
+        finally:  # also if we are cancelled meanwhile
+            if tee is not None:
+                tee.close()
+            if control_writer is not None:
+                control_writer.transport.abort()
+            for near, _ in pairs.values():
+                near.close()

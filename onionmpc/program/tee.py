@@ -51,15 +51,14 @@ class Tee:
         if not self._copying.done():
             self._left = int.from_bytes(fcntl.ioctl(self._near, termios.FIONREAD, bytes(4)), sys.byteorder)
             self._changed.set()
-        await asyncio.wait([self._copying])
+            await asyncio.wait([self._copying])
         self._copying.result()
         return self._hash.digest()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Pass nothing more on."""
         self.end.close()
         self._copying.cancel()
-        await asyncio.wait([self._copying])
 
     async def _copy(self) -> None:
         try:

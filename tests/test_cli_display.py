@@ -27,7 +27,9 @@ from onionmpc.session.events import (
     LinkResumed,
     PeerQuiet,
     ProgramEnded,
+    ReceiptWritten,
     Rounding,
+    Signing,
 )
 
 ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
@@ -126,6 +128,28 @@ def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allow
     assert "a link" not in lines(10, 3, 1, 1, 1).replace("on each link", "")
 
 
+def test_the_agreement_says_that_a_receipt_ends_deniability() -> None:
+    with_receipt = replace(PADDED, common=replace(PADDED.common, receipt=True))
+    lines = list(agreement_lines(with_receipt, 0, 0, by_invite=False))
+    assert "  receipt      when all are done, each one signs these terms and a salted digest of its output" in lines
+    (warning,) = [line for line in lines if "ANYONE" in line]
+    assert "for ever" in warning
+    assert "you cannot deny it" in warning
+    assert not [line for line in agreement_lines(PADDED, 0, 0, by_invite=False) if "receipt" in line.lower()]
+
+
+def test_a_receipt_is_told_with_who_signed_it(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TextDisplay(ANSWERS)
+    display.tell(Signing())
+    display.tell(ReceiptWritten("mine.json", (0, 1, 2), 3))
+    display.tell(ReceiptWritten("mine.json", (0, 2), 3))
+    assert shown(capsys) == [
+        "waiting for the other parties to sign the receipt",
+        "mine.json: signed by all 3 parties (see: onionmpc verify --help)",
+        "mine.json: signed by 2 of 3 parties ONLY (see: onionmpc verify --help)",
+    ]
+
+
 def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
     assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]
@@ -166,6 +190,7 @@ def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.Ca
         "gaps": 2,
         "gap_s": 3.5,
     }
+    assert data["signed"] is None
     assert json.loads(json.dumps(data)) == data
 
 

@@ -426,6 +426,15 @@ def test_a_padded_link_has_one_circuit(refused: Refused) -> None:
     assert "a padded link has one circuit" in refused(*HOST, "--circuits=2", "--padding=10")
 
 
+def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refused: Refused, tmp_path: Path) -> None:
+    told = refused(*HOST, "--receipt", str(tmp_path / "nowhere" / "receipt.json"))
+    assert told.endswith("receipt.json\n--receipt needs a file in a directory of yours")
+    (tmp_path / "receipt.json").write_text("an older one")
+    told = refused("join", INVITE, "--yes", "--receipt", "receipt.json")
+    assert told == "there is a file receipt.json already\nan older receipt is not replaced: choose another name"
+    assert (tmp_path / "receipt.json").read_text() == "an older one"
+
+
 # --- Who answers, and in what form -------------------------------------------------------------------------------
 
 

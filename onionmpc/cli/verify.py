@@ -65,8 +65,8 @@ def _read(file: Path) -> Receipt:
     try:
         with file.open("rb") as opened:
             content = opened.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # a null byte in its name
-        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from error
     try:
         return decode_receipt(content)
     except InvalidReceipt as error:
@@ -114,18 +114,17 @@ def _parties(numbers: Sequence[int]) -> str:
 
 
 def _check_output(findings: Findings, file: Path) -> None:
+    name = printable(str(file))
     if not findings.outputs:
         raise UsageError("--output needs a salt, and no FILE has one", hint="ask a party for its own receipt")
     try:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        name = printable(str(file))
-        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
-    others = [number for number, output in sorted(findings.outputs.items()) if output != digest]
-    if others:
-        raise AgreementError(f"{printable(str(file))} is not what {_parties(others)} put out")
-    click.echo(f"{printable(str(file))} is what {_parties(sorted(findings.outputs))} put out.")
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from error
+    if others := [number for number, output in sorted(findings.outputs.items()) if output != digest]:
+        raise AgreementError(f"{name} is not what {_parties(others)} put out")
+    click.echo(f"{name} is what {_parties(sorted(findings.outputs))} put out.")
 
 
 def _check(findings: Findings) -> None:

@@ -143,22 +143,40 @@ def test_five_parties_some_expected_and_some_invited(outcome: list[Party]) -> No
     assert len(outcome[0].heard("invite_ready")) == 2
 
 
-async def open_table(stage: Stage) -> list[Party]:
-    """Whoever knows the address sits down; numpy arrays are computed on."""
-    options = ("--rows", "500", "--columns", "5")
-    host = await stage.host("regression", "--open", *(f"--public={option}" for option in options))
+async def open_table(stage: Stage) -> dict[str, Any]:
+    """Whoever knows the address sits down; numpy arrays are computed on, and all sign what came out."""
+    options = [f"--public={option}" for option in ("--rows", "500", "--columns", "5")]
+    host = await stage.host("regression", "--open", *options, "--receipt", "0.json")
     address = (await host.hears("address_known"))["onion"]
-    await asyncio.gather(*(stage.start(f"joiner {number}", "join", address, "regression") for number in (1, 2)))
+    joins = ("join", address, "regression", "--receipt")
+    await asyncio.gather(*(stage.start(f"joiner {number}", *joins, f"{number}.json") for number in (1, 2)))
     await stage.ended()
-    return stage.parties
+    parties = list(stage.parties)
+    (stage.folder / "output").write_text(host.output)
+    verifier = await stage.run("verify", "verify", "0.json", "1.json", "2.json", "--output", "output")
+    await verifier.ends()
+    return {"parties": parties, "verifier": verifier}
 
 
 @after(open_table)
-def test_an_open_table_needs_no_invites_and_large_arrays_arrive(outcome: list[Party]) -> None:
-    assert [party.code for party in outcome] == [0, 0, 0], [party.last_words for party in outcome if party.code]
-    assert outcome[0].heard("invite_ready") == []
-    assert len({party.output for party in outcome}) == 1
-    assert "x5" in outcome[0].output
+def test_an_open_table_needs_no_invites_and_large_arrays_arrive(outcome: dict[str, Any]) -> None:
+    parties = outcome["parties"]
+    assert [party.code for party in parties] == [0, 0, 0], [party.last_words for party in parties if party.code]
+    assert parties[0].heard("invite_ready") == []
+    assert len({party.output for party in parties}) == 1
+    assert "x5" in parties[0].output
+
+
+@after(open_table)
+def test_a_receipt_has_all_signatures_and_the_output_that_the_parties_saw(outcome: dict[str, Any]) -> None:
+    for party in outcome["parties"]:
+        (written,) = party.heard("receipt_written")
+        assert (written["signed"], written["parties"]) == ([0, 1, 2], 3)
+    verifier = outcome["verifier"]
+    assert verifier.code == 0, verifier.last_words
+    assert "parties 0, 1 and 2 had the SAME output." in verifier.output
+    assert "output is what parties 0, 1 and 2 put out." in verifier.output
+    assert outcome["parties"][0].heard("ended")[0]["session"] in verifier.output
 
 
 async def full_list(stage: Stage) -> list[Party]:

@@ -14,18 +14,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from onionmpc import identity as curve
 from onionmpc.cli import party as module
 from onionmpc.cli.main import run
-from onionmpc.errors import UsageError
+from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
+from onionmpc.session.agreement import Own
+from onionmpc.session.computation import Result
 from onionmpc.session.invite import Invite, format_invite
 from onionmpc.session.local import Plan
+from onionmpc.session.run import Party
 
 ERROR = "onionmpc: error: "
 HINT = "onionmpc: hint: "
@@ -433,6 +437,32 @@ def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refu
     told = refused("join", INVITE, "--yes", "--receipt", "receipt.json")
     assert told == "there is a file receipt.json already\nan older receipt is not replaced: choose another name"
     assert (tmp_path / "receipt.json").read_text() == "an older one"
+
+
+@pytest.mark.parametrize(
+    ("flaw", "code"),
+    [(None, 0), (PeerError("party 1 did not sign"), 4), (RemoteProtocolError("wrong"), 6), (UsageError("full"), 2)],
+)
+def test_a_receipt_that_is_not_whole_is_told_after_the_summary(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flaw: OnionMPCError | None, code: int
+) -> None:
+    plans: list[Plan] = []
+
+    class Watched(Party):
+        def __init__(self, identity: Identity, plan: Plan, person: Any) -> None:
+            plans.append(plan)
+            super().__init__(identity, plan, person)
+
+    async def compute(*_: object) -> Result:
+        return Result(bytes(32), 0, (Own(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw)
+
+    monkeypatch.setattr(module, "Party", Watched)
+    monkeypatch.setattr(module, "_over_tor", compute)
+    assert run([*HOST, "--receipt", "receipt.json"]) == code
+    assert plans[0].receipt == Path("receipt.json")
+    err = capfd.readouterr().err
+    assert ("onionmpc: error: " in err) == (flaw is not None)
+    assert flaw is None or err.index("done: connected") < err.index(flaw.message)
 
 
 # --- Who answers, and in what form -------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from onionmpc.program.walls import keep_memory_private
 # How long a program may take to put its terminal in order before it is killed.
 TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
+# What a program that is ended has written already still reaches its person, unless they do not take it.
 LAST_OUTPUT_S = 1.0
 STDOUT = 1
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.

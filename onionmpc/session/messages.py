@@ -12,6 +12,7 @@ import msgspec
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.agreement import Common, Own
+from onionmpc.session.receipt import Digest, SignatureText
 from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 
 LENGTH_BYTES = 4
@@ -87,8 +88,8 @@ class Done(Message, frozen=True):
 class Signed(Message, frozen=True):
     """What the sender signed for the receipt, when all were Done; see `onionmpc.session.receipt.Signature`."""
 
-    commitment: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
+    commitment: Digest
+    signature: SignatureText
 
 
 class Report(Message, frozen=True):

@@ -259,7 +259,7 @@ def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeyp
         return await exchange(self, result, own)
 
     monkeypatch.setattr(Computation, "_exchange_signatures", stay)
-    monkeypatch.setattr(computation, "FAREWELL_S", 0.3)
+    monkeypatch.setattr(computation, "FAREWELL_S", 2.0)
     plans = receipt_plans(tmp_path)
 
     async def main() -> None:
@@ -269,7 +269,7 @@ def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeyp
                 ending = await place.tasks[number]
                 assert isinstance(ending, Result)
                 assert ending.receipt_flaw is not None
-                assert "(party 0: it did not sign within 0.3 s)" in ending.receipt_flaw.message
+                assert "(party 0: it did not sign within 2.0 s)" in ending.receipt_flaw.message
 
     run(main())
     assert findings(tmp_path, 1, 2).missing == [0]

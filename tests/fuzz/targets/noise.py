@@ -56,7 +56,7 @@ def second(first: bytes) -> bytes:
     return answering.write_second(b"payload")
 
 
-# To one who knows both keys: a stranger's message is as good as any, as far as Noise goes.
+# A stranger with a key of its own and the psk is as good as any, as far as Noise goes.
 FIRST = [pair()[0].write_first(b"", PSK), written_by(STRANGER_STATIC).write_first(b"payload", PSK)]
 SECOND = second(FIRST[0])
 HOSTILE = [forged(point) for point in [*LOW_ORDER, public(INITIATOR_STATIC), bytes([255]) * 32]]

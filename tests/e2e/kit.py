@@ -18,8 +18,8 @@ import signal
 import sys
 import termios
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -217,18 +217,37 @@ class Party:
             loop.remove_reader(self._terminal)
 
 
+@dataclass(frozen=True)
+class Outfit:
+    """What a command is started with beside its own words, for those who watch it.
+
+    Attributes:
+        before: words that come first.
+        environment: further variables.
+        descriptors: what it inherits.
+    """
+
+    before: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: tuple[int, ...] = ()
+
+
 class Stage:
     """Starts parties and ends them.
 
     Args:
         testnet: the directory of the private network, None for scenes that bring their own.
         folder: where scripts, invites and the state of parties go.
+
+    Attributes:
+        outfit: what a party of this name is started with.
     """
 
     def __init__(self, testnet: Path | None, folder: Path) -> None:
         self.folder = folder
         self.parties: list[Party] = []
-        self._testnet = testnet
+        self.outfit: Callable[[str], Outfit] = lambda _name: Outfit()
+        self.testnet = testnet
         self._mark = secrets.token_hex(8)
 
     async def start(
@@ -249,7 +268,7 @@ class Stage:
             terminal: whether a person sits before it and is asked; otherwise it says yes, and writes JSON.
         """
         how = [] if terminal else ["--yes", "--log-format", "json"]
-        options = [*arguments, "--testnet", str(self._testnet), *how, "--", *private]
+        options = [*arguments, "--testnet", str(self.testnet), *how, "--", *private]
         return await self.run(name, *options, state=state, stdin=stdin, terminal=terminal)
 
     async def run(
@@ -261,12 +280,14 @@ class Stage:
             if far is not None:
                 opened.callback(os.close, far)
             given = asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE
+            outfit = self.outfit(name)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "onionmpc.cli", *arguments),
+                *(*outfit.before, sys.executable, "-P", "-m", "onionmpc.cli", *arguments),
                 stdin=given if far is None else far,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE if far is None else far,
-                env={**os.environ, **self._environment(state)},
+                env={**os.environ, **self._environment(state), **outfit.environment},
+                pass_fds=outfit.descriptors,
                 cwd=self.folder,
                 limit=LINE_LIMIT_BYTES,
                 start_new_session=True,

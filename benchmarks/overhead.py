@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ MIB = 2**20
 SPANS = ("connect_s", "compute_s", "command_s", "cpu_s")
 
 Run = dict[str, float]
+Beside = Callable[[Path, Path], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,20 @@ def run_plain(case: Case, parties: int, folder: Path) -> Run:
     return measure(commands, folder, dict(os.environ))
 
 
-def run_onionmpc(case: Case, parties: int, folder: Path) -> Run:
-    """Run all parties as `onionmpc join` with a full list, over local sockets."""
+def nobody(_state: Path, _sockets: Path) -> contextlib.AbstractContextManager[None]:
+    """Let nobody else be there."""
+    return contextlib.nullcontext()
+
+
+def run_onionmpc(case: Case, parties: int, folder: Path, beside: Beside = nobody) -> Run:
+    """Run all parties as `onionmpc join` with a full list, over local sockets.
+
+    Args:
+        beside: what goes on while they run, given their state directory and the directory of their sockets.
+    """
     state = private_directory(folder / "state")
     onions = keep_identities(state, parties)
-    with socket_directory() as sockets:
+    with socket_directory() as sockets, beside(state, sockets):
         commands: list[Sequence[str | Path]] = [
             [
                 *("-m", "benchmarks.direct_party"),

@@ -146,6 +146,8 @@ AIMS = (
         at("cases", "secret_santa", "compute_ratio", "of_medians"),
         1.15,
     ),
+    Aim("1,000 strangers: attacked / quiet", "attack", at("compute_ratio", "of_medians"), 1.1),
+    Aim("memory added by 1,000 strangers", "attack", in_mb(at("added_mib")), 20, "MB"),
     Aim("memory of a supervisor of 25 parties", "scale", in_mb(at("parties", "25", "supervisor_mib")), 150, "MB"),
     *(
         Aim(f"{fault}: back / {unit}", "recovery", at("faults", fault, "ratio"), limit)

@@ -73,6 +73,15 @@ def test_cost_does_each_thing_with_and_without(tmp_path: Path) -> None:
         assert f"| {protection}" in printed
 
 
+def test_attack_runs_the_same_session_with_strangers_and_without(tmp_path: Path) -> None:
+    printed, results = run_benchmark(tmp_path / "attack.json", "attack", "--rounds", "30", "--streams", "100")
+    for side in ("quiet", "attacked"):
+        assert is_spread(results["compute_s"][side])
+        assert is_spread(results["supervisor_peak_mib"][side])
+        assert f"| {side} |" in printed
+    assert results["compute_ratio"]["lowest"] == results["compute_ratio"]["of_medians"]
+
+
 @pytest.mark.tor
 def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "startup.json", "startup", "--parties", "3", "--latency", "none")

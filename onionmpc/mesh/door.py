@@ -7,10 +7,11 @@ as the session goes on. Rules: docs/PROTOCOL.md section 2.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import Sequence
-from typing import Protocol, cast
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 from onionmpc.errors import AuthenticationFailed, RemoteProtocolError
 from onionmpc.identity import Identity, onion_from_public_key
@@ -27,7 +28,9 @@ from onionmpc.wire.handshake import (
 
 # Three of the slowest round trips that we know of through tor.
 STRANGER_TIMEOUT_S = 30.0
-STRANGERS_AT_ONCE = 32
+# Nobody waits: whoever comes is heard at once, and whoever has been here longest goes when there are too many. So
+# strangers do not keep a party out, unless so many come during one handshake. Each costs a descriptor and up to 80 kB.
+STRANGERS_AT_ONCE = 128
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +65,13 @@ class Door:
     def __init__(self, identity: Identity, nonce: bytes) -> None:
         self._identity = identity
         self._nonce = nonce
-        self._strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self._strangers: dict[Stream, None] = {}  # in the order in which they came
         self.keeper: Keeper | None = None
 
     async def serve(self, stream: Stream) -> None:
         """Serve one stream to its end; never raises for what a stranger did."""
-        transport = cast(asyncio.Transport, stream.writer.transport)
-        # Whoever waits for its turn is not read from: asyncio would take in 256 KiB of each.
-        transport.pause_reading()
         try:
-            async with self._strangers, asyncio.timeout(STRANGER_TIMEOUT_S):
-                transport.resume_reading()
+            async with self._as_stranger(stream), asyncio.timeout(STRANGER_TIMEOUT_S):
                 arrival = await self._authenticate(stream)
         except (OSError, asyncio.IncompleteReadError):
             log.debug("a stranger's stream ended before its handshake did")
@@ -84,6 +83,20 @@ class Door:
                 await keeper.welcome(visitor, hello, psk)
         finally:
             await stream.close()
+
+    @contextlib.asynccontextmanager
+    async def _as_stranger(self, stream: Stream) -> AsyncIterator[None]:
+        """Count a stream among the strangers, and cut another if there are too many."""
+        if len(self._strangers) >= STRANGERS_AT_ONCE:
+            longest = next(iter(self._strangers))
+            del self._strangers[longest]
+            # Not even a refusal: should it be a party after all, that is to dial again.
+            await longest.close()
+        self._strangers[stream] = None
+        try:
+            yield
+        finally:
+            self._strangers.pop(stream, None)
 
     async def _authenticate(self, stream: Stream) -> tuple[SecureStream, Hello, bytes, Keeper] | None:
         try:

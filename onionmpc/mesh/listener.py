@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from onionmpc.mesh.network import OnStream, Stream
+
+# How many may wait in the kernel, and how many asyncio takes from there in one turn of its loop. Each has a descriptor
+# before anybody can look at it, some turns later.
+QUEUE = 100
+ACCEPTED_AT_ONCE = 8
 
 
 class Listener:
@@ -70,23 +76,32 @@ async def listening_unix(path: Path, on_stream: OnStream) -> AsyncIterator[None]
     Raises:
         OSError: the socket cannot be made.
     """
-    listener = Listener(on_stream)
-    server = await asyncio.start_unix_server(listener.accept, path)
-    try:
-        yield
-    finally:
-        server.close()
-        await listener.close()
-        path.unlink(missing_ok=True)  # noqa: ASYNC240 (one system call)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 (one system call)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        try:
+            async with _serving(listening, on_stream):
+                yield
+        finally:
+            path.unlink(missing_ok=True)  # noqa: ASYNC240
 
 
 @contextlib.asynccontextmanager
 async def listening_local(on_stream: OnStream) -> AsyncIterator[int]:
     """Serve streams on a free port of 127.0.0.1, where a unix socket cannot be reached; yield the port."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        async with _serving(listening, on_stream):
+            yield listening.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def _serving(listening: socket.socket, on_stream: OnStream) -> AsyncIterator[None]:
     listener = Listener(on_stream)
-    server = await asyncio.start_server(listener.accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(listener.accept, sock=listening, backlog=ACCEPTED_AT_ONCE)
+    listening.listen(QUEUE)  # asyncio has one number for both
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield
     finally:
         server.close()
         await listener.close()

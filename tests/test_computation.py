@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ from onionmpc.errors import AgreementError, LinkExpired, OnionMPCError, PeerLeft
 from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
-from onionmpc.mesh import redial
+from onionmpc.mesh import pace, redial
 from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.pace import DIALS_IN_A_ROW
 from onionmpc.mesh.runner import LinkRunner
@@ -51,6 +52,8 @@ from onionmpc.session.computation import Result
 from onionmpc.session.events import Agreed, LinkResumed, LinkUp, ProgramEnded, Rounding
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
+from onionmpc.wire.frames import Ack, Channel, Data, Frame, Ping, encode_frame
+from onionmpc.wire.link import WINDOW_BYTES
 
 RENDEZVOUS = "A" * 40
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -955,6 +958,80 @@ async def held_at(stage: str, tmp_path: Path, patience_s: float = 60.0) -> Async
                     for number in (0, 2):
                         await place.persons[number].hears(ProgramEnded)
             yield place
+
+
+@pytest.fixture
+def meshes(monkeypatch: pytest.MonkeyPatch) -> dict[int, Mesh]:
+    """The mesh of each party, by its number, once it is there."""
+    kept: dict[int, Mesh] = {}
+    make = Mesh.__init__
+
+    def keep(mesh: Mesh, *arguments: Any, **named: Any) -> None:
+        make(mesh, *arguments, **named)
+        kept[mesh.own_number] = mesh
+
+    monkeypatch.setattr(Mesh, "__init__", keep)
+    return kept
+
+
+Attack = Callable[[Mesh], Awaitable[None]]
+FAR = 2 * WINDOW_BYTES  # whatever was said before
+
+
+async def comes_back_without_end(mesh: Mesh) -> None:
+    link = mesh._links[1]
+    while link.runner.alive:
+        with contextlib.suppress(OnionMPCError):
+            _, secure = await mesh._dial_again(1, link.id, link.runner, 1)
+            secure.send([encode_frame(Ping(0))])
+            await secure.flush(1.0)
+            await secure.close()
+
+
+def sends(*frames: Frame) -> Attack:
+    async def attack(mesh: Mesh) -> None:
+        carrier = next(iter(mesh._links[1].runner._carriers.values()))
+        carrier.secure.send(map(encode_frame, frames))
+
+    return attack
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        (comes_back_without_end, "it came back more than"),
+        (sends(Data(Channel.DATA, FAR, b"far")), "bytes of the data channel came unasked"),
+        (sends(Data(Channel.CONTROL, FAR, b"far")), "bytes of the control channel came unasked"),
+        (
+            sends(*(Data(Channel.DATA, FAR // 4 + 2 * piece, b".") for piece in range(1025))),
+            "more than 1024 pieces came",
+        ),
+        (sends(Ack(10**9, 0)), "the peer acknowledges"),
+    ],
+    ids=["comes back without end", "data beyond", "control beyond", "pieces", "acknowledges what was not sent"],
+)
+def test_a_member_that_attacks_a_running_session_ends_it_and_is_named_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meshes: dict[int, Mesh], attack: Attack, said: str
+) -> None:
+    monkeypatch.setattr(pace, "ACCEPTED_PER_HOUR", 30)
+
+    async def main() -> None:
+        async with held_at("run", tmp_path) as place:
+            tracemalloc.start()
+            began_s = time.monotonic()
+            await attack(meshes[0])
+            endings = await place.endings()
+            assert time.monotonic() - began_s < ending_module.ENDING_S
+            assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        assert {type(ending) for ending in endings} == {RemoteProtocolError}
+        sentence = same_sentence(endings)
+        assert "says that party 0 broke the rules while the program ran" in sentence
+        assert said in sentence
+
+    try:
+        run(main())
+    finally:
+        tracemalloc.stop()
 
 
 async def survivors(place: Room, victim: int) -> list[Ending]:

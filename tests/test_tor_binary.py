@@ -10,6 +10,7 @@ from stem.version import Version
 from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
 from onionmpc.tor import binary
 from onionmpc.tor.binary import find_tor, version_warning
+from onionmpc.tor.process import verify_config
 
 
 def fake_tor(path: Path, body: str) -> str:
@@ -53,6 +54,16 @@ def test_a_program_that_does_not_say_its_version_is_refused(
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", body))
     with pytest.raises(TorFailed, match="does not say its version"):
         find_tor()
+
+
+def test_no_tor_sees_our_variables_whatever_it_is_started_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    path = fake_tor(tmp_path / "tor", f"(echo started; env) >> {told}; echo 'Tor version 0.4.9.11.'")
+    monkeypatch.setenv("ONIONMPC_TOR", path)
+    monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "of another tor")
+    verify_config(find_tor())
+    assert told.read_text().count("started\n") == 2
+    assert "ONIONMPC_" not in told.read_text()
 
 
 def test_a_tor_with_bug_41297_is_warned_of() -> None:

@@ -55,7 +55,7 @@ from onionmpc.testnet.state import (
     write_state,
 )
 from onionmpc.testnet.status import consensus_flags, read_text
-from onionmpc.tor.binary import find_tor, install_hint
+from onionmpc.tor.binary import environment_of_tor, find_tor, install_hint
 
 Latency = Literal["regions", "none"] | float
 
@@ -545,7 +545,13 @@ def _run(arguments: list[str | Path], text: str) -> str:
     name = Path(arguments[0]).name
     try:
         return subprocess.run(
-            arguments, input=text, capture_output=True, text=True, timeout=KEYGEN_TIMEOUT_S, check=True
+            arguments,
+            input=text,
+            env=environment_of_tor(),
+            capture_output=True,
+            text=True,
+            timeout=KEYGEN_TIMEOUT_S,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise TorFailed(f"{name} made no keys ({type(error).__name__})") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from onionmpc.errors import TorFailed
 from onionmpc.testnet.status import read_text
+from onionmpc.tor.binary import environment_of_tor
 
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.02
@@ -67,6 +68,7 @@ class Relay:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=environment_of_tor(),
                 # A Ctrl-C in the owner's terminal is for the owner, who ends its tors in order.
                 start_new_session=True,
             )

@@ -19,6 +19,7 @@ RECOMMENDED = Version("0.4.9.11")
 # proof of work together.
 OLDEST = Version("0.4.8.1")
 VERSION_TIMEOUT_S = 20.0
+ENVIRONMENT_PREFIX = "ONIONMPC_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class TorBinary:
 
     path: Path
     version: Version
+
+
+def environment_of_tor() -> dict[str, str]:
+    """Return the variables that a tor may see, whatever it is started for: none of ours, such as another's password."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
 def install_hint() -> str:
@@ -78,7 +84,12 @@ def version_warning(version: Version) -> str:
 def _version_of(path: Path) -> Version:
     try:
         output = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=True
+            [path, "--version"],
+            env=environment_of_tor(),
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_S,
+            check=True,
         ).stdout
         # First line: "Tor version 0.4.9.11." or "Tor version 0.4.8.9 (git-...)."
         return Version(output.split()[2].rstrip("."))

@@ -17,7 +17,7 @@ from pathlib import Path
 from onionmpc.errors import TorFailed
 from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.resources import shipped
-from onionmpc.tor.binary import TorBinary, find_tor, install_hint
+from onionmpc.tor.binary import TorBinary, environment_of_tor, find_tor, install_hint
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.log import TorLog
 from onionmpc.tor.profile import data_directory
@@ -26,7 +26,6 @@ START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
 END_TIMEOUT_S = 5.0
 POLL_S = 0.02
-ENVIRONMENT_PREFIX = "ONIONMPC_"
 
 
 @dataclass
@@ -106,6 +105,7 @@ def verify_config(binary: TorBinary) -> None:
         try:
             done = subprocess.run(
                 [binary.path, "--verify-config", *_arguments(torrc)],
+                env=environment_of_tor(),
                 capture_output=True,
                 text=True,
                 timeout=START_TIMEOUT_S,
@@ -147,8 +147,6 @@ def _quote(path: Path) -> str:
 
 
 async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
-    # Our own variables (the control password of another tor, say) are not tor's business.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     # tor notices our end by itself, unless it is stopped. util-linux has this, where there is Linux.
     with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     try:
@@ -159,7 +157,7 @@ async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environment,
+            env=environment_of_tor(),
             # Ctrl-C on the terminal goes to us, and we end tor once peers have been told.
             start_new_session=True,
         )

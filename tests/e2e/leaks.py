@@ -30,6 +30,8 @@ MAX_PACKET_BYTES = 2**16
 IPV4 = 0x0800
 INHERITED = -1  # the family that socket.socket(fileno=...) is called with
 LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo")
+# Of some tor, which a person may have at hand while a session runs.
+CONTROL_PASSWORD = "correct-horse-9917"
 STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system")
 # All that /proc/PID/net tells of, but unix sockets.
 NETWORK_TABLES = (
@@ -101,11 +103,16 @@ class Watch:
             "PYTHONPATH": os.pathsep.join(paths),
             "RECORDER_NOTES": str(self._notes),
             "ONIONMPC_TOR": str(self._tor),
+            "ONIONMPC_CONTROL_PASSWORD": CONTROL_PASSWORD,
         }
         if not self.sealed:
             return Outfit(environment=environment)
         _, far = self._channels[name] = socket.socketpair()
         return Outfit(sealing(far), environment, (far.fileno(),))
+
+    def log_of(self, name: str) -> Path:
+        """Return where a tor logs that none of the parties starts."""
+        return self._logs / name
 
     def packets(self) -> list[str]:
         """Say which packets left processes of the parties, wherever to; to be asked once."""
@@ -230,10 +237,8 @@ def _sockets(process: int) -> Iterator[str]:
 # --- What they say -------------------------------------------------------------------------------------------------
 
 
-def spellings(name: str, secret: bytes | str) -> dict[str, str]:
+def spellings(name: str, secret: bytes) -> dict[str, str]:
     """Return the ways in which a secret may be written, each with what to call it."""
-    if isinstance(secret, str):
-        return {secret: name}
     written = {secret.hex(): "hex", base64.b64encode(secret).decode().rstrip("="): "base64", repr(secret)[2:-1]: "repr"}
     written[base64.b32encode(secret).decode().rstrip("=").lower()] = "base32"
     return {text: f"{name} in {how}" for text, how in written.items()}
@@ -245,8 +250,7 @@ def secrets_of(name: str, identity: Identity) -> dict[str, str]:
         **spellings(f"{name}'s seed", identity.seed),
         **spellings(f"{name}'s key for tor", identity.expanded_key),
         **spellings(f"{name}'s key for links", identity.x25519_private),
-        # In the words of an invite too, which begin with the same key.
-        **spellings(f"{name}'s address", identity.onion[:50]),
+        identity.onion[:50]: f"{name}'s address",  # with which an invite begins too
     }
 
 
@@ -260,7 +264,10 @@ def told(texts: Mapping[str, str], secrets: Mapping[str, str]) -> list[str]:
 def started(notes: Mapping[int, list[Note]]) -> dict[str, str]:
     """Return what these processes started other processes with: words, variables, all."""
     return {
-        f"how {process} starts {note.arguments[0]}": json.dumps(note.arguments)
+        # Without variables of its own it gets those of who starts it.
+        f"how {process} starts {note.arguments[1]}": json.dumps(
+            [note.arguments, note.arguments[-1] or noted[0].arguments]
+        )
         for process, noted in notes.items()
         for note in noted
         if note.event in STARTS
@@ -270,7 +277,9 @@ def started(notes: Mapping[int, list[Note]]) -> dict[str, str]:
 def as_it_runs(processes: Mapping[int, str]) -> dict[str, str]:
     """Return the words and the variables of running processes."""
     return {
-        f"{what} of {name} as it runs": Path(f"/proc/{process}/{file}").read_bytes().decode(errors="backslashreplace")
+        f"{what} of {name}, {process}, as it runs": Path(f"/proc/{process}/{file}")
+        .read_bytes()
+        .decode(errors="backslashreplace")
         for process, name in processes.items()
         for what, file in (("argv", "cmdline"), ("environment", "environ"))
     }

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from kit import Party, Stage, after
+from kit import INVITE, Party, Stage, after
+from leaks import CONTROL_PASSWORD, Watch, started, told
 
 pytestmark = pytest.mark.tor
 
@@ -16,9 +17,11 @@ NO_LATENCY = ("--latency", "none")
 
 async def three(stage: Stage) -> dict[str, Any]:
     """The demonstration as everyone sees it first."""
+    watch = Watch(stage.folder, sealed=False)
+    stage.outfit = watch.outfit
     demo = await stage.run("demo", "demo", "--json", "report.json")
     await demo.ends()
-    return {"demo": demo, "report": json.loads((stage.folder / "report.json").read_text())}
+    return {"demo": demo, "report": json.loads((stage.folder / "report.json").read_text()), "watch": watch}
 
 
 @after(three)
@@ -51,6 +54,17 @@ def test_the_demo_writes_what_it_showed_as_data(outcome: dict[str, Any]) -> None
         assert sum(party[step] for step in ("connect_s", "agree_s", "run_s")) < report["total_s"]
         assert all(link["round_trip_s"] > 0.05 for link in party["links"].values())
         assert {"published", "roster_known", "agreed", "ended"} <= party["times_s"].keys()
+
+
+@after(three)
+def test_no_process_of_the_demo_is_started_with_an_address_or_an_invite(outcome: dict[str, Any]) -> None:
+    starts = started(outcome["watch"].notes("onionmpc.cli"))
+    assert len(starts) > len(outcome["report"]["parties"])
+    addresses = {party["address"][:50]: "an address" for party in outcome["report"]["parties"]}
+    assert told(starts, addresses) == []
+    assert not any(INVITE.search(text) for text in starts.values())
+    tors = {name: text for name, text in starts.items() if "onionmpc.cli" not in name}
+    assert told(tors, {CONTROL_PASSWORD: "a password"}) == []
 
 
 async def five(stage: Stage) -> dict[str, Any]:

@@ -1,27 +1,61 @@
-"""The watches that tell what gets out of a party see what they are there for."""
+"""Nothing gets out of a party but by unix sockets to its tor, and what others may read of it has no secret in it.
+
+A session is watched from three sides. By packets: each party is in a network of its own, whose every packet is seen.
+By Python's audit events, in each process of the parties, where there are no networks to be had too. And by /proc, while
+the programs run. In front stand tests that each watch does see what it is there for.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kit import Party, Stage, after, keep_identity
 from leaks import (
+    CONTROL_PASSWORD,
     Watch,
+    as_it_runs,
     can_seal,
+    children,
     open_sockets,
     reached,
+    secrets_of,
     spellings,
+    started,
     told,
 )
+
+from onionmpc.files import private_directory, socket_directory
+from onionmpc.session import keystore
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.process import own_tor
 
 LEAK_S = 60.0
 NO_NETWORKS = "nobody may make a network namespace on this machine: only audit events and /proc were looked at"
 # All that a party has to do with, by the names of its sockets.
 OF_TOR = frozenset({"control", "socks", "party"})
+STATES = ("anna", "ben", "cleo")
+PRIVATE_INPUT = "4815162342"
+PRIVATE_WORD = "swordfish-7261"
+ADD = """
+    import sys
+    from pathlib import Path
+    from mpyc.runtime import mpc
+    async def main():
+        async with mpc:
+            print("waiting", flush=True)
+            number = int(Path(sys.argv[1]).read_text())
+            print("sum:", await mpc.output(mpc.sum(mpc.input(mpc.SecInt(64)(number)))))
+    mpc.run(main())
+"""
 
 
 # --- The watches see what they are there for -----------------------------------------------------------------------
@@ -120,3 +154,163 @@ def test_a_secret_is_found_however_it_is_written() -> None:
     for text in spellings("the seed", secret):
         assert told({"argv": f"--seed={text}=="}, spellings("the seed", secret))
     assert told({"argv": "--seed=none"}, spellings("the seed", secret)) == []
+
+
+# --- A session that is watched -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A session that went well.
+
+    Attributes:
+        running: its processes while the programs ran: number, and what it is.
+        sockets: what `open_sockets` found of them.
+        texts: their words and variables.
+        secrets: by how they may be written.
+    """
+
+    parties: list[Party]
+    watch: Watch
+    packets: list[str]
+    running: Mapping[int, str]
+    sockets: list[str]
+    texts: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+@contextlib.asynccontextmanager
+async def tor_of(party: str, stage: Stage, watch: Watch, *, own: bool) -> AsyncIterator[list[str]]:
+    """Say to a party which tor to use: one of its own, or one that runs already, outside of the party's network."""
+    assert stage.testnet is not None
+    if own:
+        yield ["--testnet", str(stage.testnet)]
+        return
+    with join_testnet(stage.testnet) as place, socket_directory() as sockets:
+        profile = private_directory(stage.folder / f"tor of {party}")
+        async with own_tor(profile, sockets, f"{place.torrc}\nLog notice file {watch.log_of(party)}") as tor:
+            yield ["--control", str(tor.control)]
+
+
+async def watched(stage: Stage) -> Watched:
+    """Three parties add their numbers, two with tors of their own; their programs wait until all was looked at."""
+    folder = stage.folder / "watch"
+    folder.mkdir()
+    watch = Watch(folder, sealed=can_seal())
+    # In a network that it cannot leave again, a party has to find a tor outside.
+    own = not watch.sealed or can_seal(with_a_way_back=True)
+    secrets = {PRIVATE_WORD: "the private word", PRIVATE_INPUT: "the private input", CONTROL_PASSWORD: "a password"}
+    for state in STATES:
+        keep_identity(stage, state)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ONIONMPC_STATE", str(stage.folder / state))
+            secrets |= secrets_of(state, keystore.load("me", str))
+        os.mkfifo(stage.folder / f"{state}.txt")
+    script = stage.script("add.py", ADD)
+    async with contextlib.AsyncExitStack() as tors:
+        places = {
+            state: await tors.enter_async_context(tor_of(state, stage, watch, own=own and state != "cleo"))
+            for state in STATES
+        }
+        stage.outfit = watch.outfit
+
+        async def start(state: str, *words: str) -> Party:
+            shared = ("--identity", "me", "--verbose", "--yes", "--log-format", "json")
+            private = (str(stage.folder / f"{state}.txt"), PRIVATE_WORD)
+            return await stage.run(state, *words, *shared, *places[state], "--", *private, state=state)
+
+        host = await start("anna", "host", script, "--parties", "3")
+        invites = await host.shows_invites(2)
+        for invite in invites[:2]:
+            secrets |= {invite: "an invite", invite[-30:]: "the end of an invite"}
+        joiners = [
+            await start(state, "join", stage.write_invite(invite), script)
+            for state, invite in zip(STATES[1:], invites, strict=False)
+        ]
+        parties = [host, *joiners]
+        await asyncio.gather(*(party.prints("waiting") for party in parties))
+        running = {party.process_id: f"supervisor {party.name}" for party in parties}
+        for party in parties:
+            running |= {child: _kind(party, child) for child in children(party.process_id)}
+        begun = {child: name for child, name in running.items() if not name.startswith("supervisor")}
+        readable = os.geteuid() == 0  # a supervisor lets nobody else look in
+        sockets = open_sockets(running) if readable else []
+        texts = as_it_runs(begun) if readable else {}
+        for state in STATES:
+            await asyncio.to_thread((stage.folder / f"{state}.txt").write_text, PRIVATE_INPUT)
+        await stage.ended(parties)
+    return Watched(parties, watch, watch.packets(), running, sockets, texts, secrets)
+
+
+def _kind(party: Party, process: int) -> str:
+    return "tor" if process in party.children("tor") else f"program {party.name}"
+
+
+@pytest.mark.tor
+@after(watched)
+def test_a_watched_session_gives_its_result(outcome: Watched) -> None:
+    for party in outcome.parties:
+        assert party.code == 0, party.last_words
+        assert party.output == f"waiting\nsum: {3 * int(PRIVATE_INPUT)}\n"
+
+
+@pytest.mark.tor
+@after(watched)
+def test_no_packet_leaves_a_supervisor_or_a_program(outcome: Watched) -> None:
+    if not outcome.watch.sealed:
+        pytest.skip(NO_NETWORKS)
+    assert outcome.packets == []
+
+
+@pytest.mark.tor
+@after(watched)
+def test_a_supervisor_reaches_tor_by_unix_sockets_alone_and_looks_nothing_up(outcome: Watched) -> None:
+    supervisors = outcome.watch.notes("onionmpc.cli")
+    assert set(supervisors) == {party.process_id for party in outcome.parties}
+    for notes in supervisors.values():
+        assert reached(notes, OF_TOR) == []
+        assert [note for note in notes if note.event == "socket.connect"]
+
+
+@pytest.mark.tor
+@after(watched)
+def test_a_program_reaches_nothing(outcome: Watched) -> None:
+    programs = outcome.watch.notes("onionmpc.program.child")
+    assert len(programs) == len(outcome.parties)
+    for notes in programs.values():
+        assert reached(notes, frozenset()) == []
+
+
+@pytest.mark.tor
+@after(watched)
+def test_every_socket_of_a_running_party_is_a_unix_socket_and_tor_listens_on_no_other(outcome: Watched) -> None:
+    if not outcome.texts:
+        pytest.skip("only root may look into a supervisor: audit events alone were looked at")
+    assert outcome.sockets == []
+    assert len(outcome.running) >= 2 * len(outcome.parties)
+
+
+@pytest.mark.tor
+@after(watched)
+def test_no_process_is_started_with_a_secret_in_its_words_or_variables(outcome: Watched) -> None:
+    starts = started(outcome.watch.notes("onionmpc.cli"))
+    assert len(starts) >= len(outcome.parties)
+    assert told({**starts, **outcome.texts}, outcome.secrets) == []
+
+
+@pytest.mark.tor
+@after(watched)
+def test_no_log_has_a_secret_in_it(outcome: Watched) -> None:
+    logs = outcome.watch.logs()
+    assert any(text for name, text in logs.items() if "tor" in name)
+    # What is no event is MPyC's, the program's, or an error: events are told to the person who asked for them.
+    logs |= {f"stderr of {party.name}": "\n".join(party.words) for party in outcome.parties}
+    assert "mpyc: " in logs[f"stderr of {outcome.parties[0].name}"]
+    assert told(logs, outcome.secrets) == []
+
+
+@pytest.mark.tor
+@after(watched)
+def test_a_supervisor_leaves_no_core_and_lets_nobody_look_in_before_it_speaks_to_tor(outcome: Watched) -> None:
+    for notes in outcome.watch.notes("onionmpc.cli").values():
+        assert not any(note.exposed for note in notes if note.event in ("socket.connect", "subprocess.Popen"))

@@ -5,6 +5,7 @@ Knows how stem wants to be fed. Does not know what the events are about.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from stem import ProtocolError
@@ -20,6 +21,8 @@ def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is un
         name: its kind, e.g. "CIRC".
         text: the rest of the line.
     """
+    # Of what it does not know, stem logs the whole line: relays, and the address of a peer.
+    logging.getLogger("stem").propagate = False
     try:
         return ControlMessage.from_str(f"650 {name} {text}\r\n", "EVENT", normalize=True)
     except (ProtocolError, ValueError):

@@ -148,7 +148,7 @@ class Watch:
         back = f"{shutil.which('nsenter')} {outer_network()} " if self.sealed else ""
         self._tor.write_text(
             f"""#!/bin/sh
-case " $* " in *" -f "*) set -- "$@" +Log "notice file {self._logs}/$$" ;; esac
+case " $* " in *" -f "*) set -- +Log "notice file {self._logs}/$$" "$@" ;; esac
 exec {back}{shlex.quote(str(tor))} "$@"
 """
         )

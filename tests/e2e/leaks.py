@@ -204,7 +204,8 @@ def open_sockets(processes: Mapping[int, str]) -> list[str]:
         processes: by number, which one it is; "tor" for a tor, which has connections to its guard.
     """
     kinds: dict[str, str] = {}
-    for process in processes:  # a socket that was inherited stays in the table of the network where it was made
+    # A socket stays in the table of the network where it was made: by a parent, or by whoever dialled us.
+    for process in (*processes, os.getpid()):
         kinds |= {line[6]: "unix" for line in _table(process, "unix")}
         for kind in NETWORK_TABLES:
             for line in _table(process, kind):

@@ -17,6 +17,8 @@ from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network, Stream
 
 LARGE_BYTES = 2 * 2**20
+# By which the listener is found, by which it is found later, and by which it never is.
+KEY, LATER_KEY, WRONG_KEY = (bytes([number] * 32) for number in (1, 2, 3))
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Pair:
     arrived: asyncio.Queue[Stream] = field(default_factory=asyncio.Queue)
 
     async def listen(self) -> None:
-        await self.listener.listen(self.arrived.put)
+        await self.listener.listen(self.arrived.put, [KEY])
+        self.dialler.unlock(self.onion, KEY)
 
     async def connect(self) -> tuple[Stream, Stream]:
         dialled = await self.dialler.dial(self.onion, self.deadline_s)
@@ -176,6 +179,36 @@ async def a_refresh_cuts_no_stream_and_leaves_us_reachable(pair: Pair) -> None:
 
 
 Fact = Callable[[Pair], Awaitable[None]]
+
+
+async def strangers_do_not_find_the_listener_until_it_admits_them(pair: Pair, stranger: Network) -> None:
+    """One fact more, for a further network that has not dialled the listener before."""
+    await cannot_dial(pair, stranger)
+    stranger.unlock(pair.onion, WRONG_KEY)
+    await cannot_dial(pair, stranger)
+    await pair.listener.admit(LATER_KEY)
+    await cannot_dial(pair, stranger)
+    stranger.unlock(pair.onion, LATER_KEY)
+    async with asyncio.timeout(pair.deadline_s):
+        stream = await dial_until_found(pair, stranger)
+        await (await pair.arrived.get()).close()
+    await stream.close()
+    # Who was there before is not affected.
+    for end in await pair.connect():
+        await end.close()
+
+
+async def cannot_dial(pair: Pair, stranger: Network) -> None:
+    with pytest.raises(PeerUnreachable, match="whom it expects, and this party is not one of them"):
+        await stranger.dial(pair.onion, pair.deadline_s)
+
+
+async def dial_until_found(pair: Pair, stranger: Network) -> Stream:
+    while True:
+        with contextlib.suppress(PeerUnreachable):
+            return await stranger.dial(pair.onion, pair.deadline_s)
+
+
 FACTS: tuple[Fact, ...] = (
     dial_reaches_the_listener,
     bytes_arrive_both_ways_in_order,

@@ -29,6 +29,7 @@ from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import Result
+from onionmpc.session.discovery import pair_key
 from onionmpc.session.events import Agreed, Event, InviteReady
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
@@ -103,7 +104,7 @@ class CuttableNetwork(DirectNetwork):
         self._dead = False
         self.parted: set[Onion] = set()
 
-    async def listen(self, on_stream: OnStream) -> None:
+    async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         async def note(stream: Stream) -> None:
             self._accepted.append(stream)
             if self._dead:
@@ -111,7 +112,7 @@ class CuttableNetwork(DirectNetwork):
             else:
                 await on_stream(stream)
 
-        await super().listen(note)
+        await super().listen(note, keys)
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         if self._dead or onion in self.parted:
@@ -302,6 +303,9 @@ class Hostile:
         self.on_message: Callable[[int, LinkRunner, AnyMessage], None] = lambda _party, _runner, _message: None
         self._decoders: dict[int, MessageDecoder] = {}
         self._network = place.networks[number]
+        for other in place.onions:
+            if other != place.onions[number]:
+                self._network.unlock(other, pair_key(place.identities[number], other, other))
         nonce = secrets.token_bytes(16)
         self.mesh = Mesh(self._network, place.identities[number], place.onions, NO_PSK, nonce, self, DEADLINE_S)
         self._door = Door(place.identities[number], nonce)

@@ -99,7 +99,7 @@ class Hosting:
     def terms(self) -> Terms:
         program = find_program("vote")
         holders = sorted(seat.holder for seat in self.table._seats if seat.holder is not None)
-        return Terms(common_fields(program, (), [HOST.onion, *holders], 1, (), ()), PSK)
+        return Terms(common_fields(program, (), [HOST.onion, *holders], 1, (), ()), PSK, {})
 
 
 @contextlib.asynccontextmanager
@@ -109,6 +109,7 @@ async def hosting(
     with socket_directory() as directory:
         host = Hosting(directory, parties, expected or [], is_open=is_open)
         async with CuttableNetwork(directory, HOST.onion) as network:
+            host.table.admit = network.admit
             await network.listen(host.door.serve)
             try:
                 yield host

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
-from network_contract import FACTS, Fact, Pair
+from network_contract import FACTS, Fact, Pair, strangers_do_not_find_the_listener_until_it_admits_them
 
 from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
@@ -15,6 +16,7 @@ from onionmpc.mesh.network import Stream
 
 ALICE = Onion("a" * 56 + ".onion")
 BOB = Onion("b" * 56 + ".onion")
+CAROL = Onion("c" * 56 + ".onion")
 NOBODY = Onion("n" * 56 + ".onion")
 
 
@@ -25,6 +27,19 @@ def test_contract(fact: Fact) -> None:
             pair = Pair(alice, bob, BOB, NOBODY, deadline_s=5)
             await pair.listen()
             await fact(pair)
+
+    with socket_directory() as directory:
+        asyncio.run(main(directory))
+
+
+def test_strangers_do_not_find_the_listener_until_it_admits_them() -> None:
+    async def main(directory: Path) -> None:
+        networks = (DirectNetwork(directory, onion) for onion in (ALICE, BOB, CAROL))
+        async with contextlib.AsyncExitStack() as stack:
+            alice, bob, carol = [await stack.enter_async_context(network) for network in networks]
+            pair = Pair(alice, bob, BOB, NOBODY, deadline_s=5)
+            await pair.listen()
+            await strangers_do_not_find_the_listener_until_it_admits_them(pair, carol)
 
     with socket_directory() as directory:
         asyncio.run(main(directory))

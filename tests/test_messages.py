@@ -44,10 +44,11 @@ COMMON = Common(
     python="CPython 64-bit",
     numpy=None,
 )
+TERMS = Terms(COMMON, "5e" * 32, {COMMON.addresses[0]: "d1" * 32})
 EXAMPLES: list[AnyMessage] = [
     Seats(2, 3),
     Refused("no"),
-    Terms(COMMON, "5e" * 32),
+    TERMS,
     Offer(COMMON, Own()),
     Commit("00" * 32),
     Rendezvous(2**48 - 1, "A" * 40),
@@ -150,10 +151,11 @@ def replaced(message: AnyMessage, **changes: Any) -> bytes:
     return framed(msgspec.json.encode(msgspec.to_builtins(message) | changes))
 
 
-@pytest.mark.parametrize("psk", ["", "5e" * 31, "5E" * 32, "5e" * 33, "5e" * 31 + "5g", "5e" * 32 + "\n"])
-def test_a_psk_that_is_none_is_refused(psk: str) -> None:
-    with pytest.raises(RemoteProtocolError):
-        decode(replaced(Terms(COMMON, "5e" * 32), psk=psk))
+@pytest.mark.parametrize("key", ["", "5e" * 31, "5E" * 32, "5e" * 33, "5e" * 31 + "5g", "5e" * 32 + "\n"])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    for changes in ({"psk": key}, {"discovery": {COMMON.addresses[0]: key}}):
+        with pytest.raises(RemoteProtocolError):
+            decode(replaced(TERMS, **changes))
 
 
 def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
@@ -166,7 +168,7 @@ def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
 @pytest.mark.parametrize("rate", [-1, 201, 10**9, 1.5, None])
 def test_a_rate_that_no_joiner_should_obey_is_refused(rate: object) -> None:
     with pytest.raises(RemoteProtocolError):
-        decode(replaced(Terms(COMMON, "5e" * 32), common=msgspec.to_builtins(COMMON) | {"padding_rate": rate}))
+        decode(replaced(TERMS, common=msgspec.to_builtins(COMMON) | {"padding_rate": rate}))
 
 
 @given(st.binary(max_size=60))
@@ -191,5 +193,6 @@ def test_messages_before_a_bad_one_are_still_delivered() -> None:
         next(received)
 
 
-def test_the_psk_is_not_in_the_repr() -> None:
-    assert "5e5e" not in repr(Terms(COMMON, "5e" * 32))
+def test_no_key_is_in_the_repr() -> None:
+    assert "5e5e" not in repr(TERMS)
+    assert "d1d1" not in repr(TERMS)

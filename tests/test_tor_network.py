@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from network_contract import FACTS, Fact, Pair
+from network_contract import FACTS, Fact, Pair, strangers_do_not_find_the_listener_until_it_admits_them
+from stem.descriptor.hidden_service import HiddenServiceDescriptorV3
 from tor_loop import kept
 
 from onionmpc.errors import PeerUnreachable
@@ -17,6 +18,7 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.circuits import service_id
 from onionmpc.tor.control import open_control
 from onionmpc.tor.dial import dial
 from onionmpc.tor.life import Progress
@@ -54,6 +56,7 @@ class Retrying:
         self.level = network.level
         self.listen, self.accepted_path = network.listen, network.accepted_path
         self.restored, self.refresh = network.restored, network.refresh
+        self.admit, self.unlock = network.admit, network.unlock
         self._network = network
 
     async def dial(self, onion: Onion, timeout_s: float):  # noqa: ANN201
@@ -83,6 +86,35 @@ def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Pair]]:
 def test_contract(shared: tuple[asyncio.Runner, Pair], fact: Fact) -> None:
     runner, pair = shared
     runner.run(fact(pair))
+
+
+async def introduction_points(network: TorNetwork, onion: Onion) -> int:
+    """How many there are in a descriptor that a tor has fetched, for who knows the address alone.
+
+    Raises:
+        ValueError: it cannot be read so.
+    """
+    assert network.life is not None
+    text = await network.life.control.get_info(f"hs/client/desc/id/{service_id(onion)}")
+    return len(HiddenServiceDescriptorV3.from_str(text).decrypt(onion).introduction_points)
+
+
+def test_strangers_do_not_find_the_listener_nor_its_introduction_points(
+    shared: tuple[asyncio.Runner, Pair], testnet_dir: Path
+) -> None:
+    async def main(pair: Pair) -> None:
+        everyones = fresh()
+        async with party(testnet_dir, fresh()) as stranger, party(testnet_dir, everyones) as open_house:
+            await strangers_do_not_find_the_listener_until_it_admits_them(pair, stranger)
+            with pytest.raises(ValueError, match="mac"):
+                await introduction_points(stranger, pair.onion)
+            # What reads nothing there reads everything where no key is asked for.
+            await open_house.listen(lambda stream: stream.close())
+            await (await Retrying(stranger).dial(everyones.onion, DEADLINE_S)).close()
+            assert await introduction_points(stranger, everyones.onion) == 3
+
+    runner, pair = shared
+    runner.run(main(pair))
 
 
 def test_each_side_counts_its_own_relays(shared: tuple[asyncio.Runner, Pair]) -> None:

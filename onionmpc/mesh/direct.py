@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +38,7 @@ class DirectNetwork:
         self.level = level
         self._directory = directory
         self._onion = onion
+        self._keys: dict[Onion, bytes] = {}
         self._open = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -47,17 +50,32 @@ class DirectNetwork:
     ) -> None:
         """Stop listening and cut what was accepted."""
         await self._open.aclose()
+        self._lock(self._onion).unlink(missing_ok=True)
 
-    async def listen(self, on_stream: OnStream) -> None:
+    async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """See `Network.listen`."""
         path = self._socket(self._onion)
+        for key in keys:
+            self._note(key)
         try:
             await self._open.enter_async_context(listening_unix(path, on_stream))
         except OSError as error:
             raise TorFailed(f"cannot listen on {path}: {error.strerror or error}") from error
 
+    async def admit(self, key: bytes) -> None:
+        """See `Network.admit`."""
+        if self._lock(self._onion).exists():
+            self._note(key)
+
+    def unlock(self, onion: Onion, key: bytes) -> None:
+        """See `Network.unlock`."""
+        self._keys[onion] = key
+
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """See `Network.dial`."""
+        lock = self._lock(onion)
+        if lock.exists() and _print(self._keys.get(onion, b"")) not in lock.read_text().split():
+            raise PeerUnreachable("it can be found by those alone whom it expects, and this party is not one of them")
         try:
             async with asyncio.timeout(timeout_s):
                 return Stream(*await asyncio.open_unix_connection(self._socket(onion)))
@@ -77,5 +95,17 @@ class DirectNetwork:
     async def refresh(self) -> None:
         """See `Network.refresh`: nobody has to find a local socket."""
 
+    def _note(self, key: bytes) -> None:
+        with self._lock(self._onion).open("a") as lock:
+            lock.write(f"{_print(key)}\n")
+
     def _socket(self, onion: Onion) -> Path:
         return self._directory / f"{onion[:NAME_CHARACTERS]}.sock"
+
+    def _lock(self, onion: Onion) -> Path:
+        """Where those are noted who may find a party, if not everybody may."""
+        return self._directory / f"{onion[:NAME_CHARACTERS]}.keys"
+
+
+def _print(key: bytes) -> str:
+    return hashlib.sha256(key).hexdigest()

@@ -8,7 +8,7 @@ pass the same contract suite, tests/network_contract.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,14 +56,23 @@ class Network(Protocol):
     def level(self) -> Level:
         """How long this party's side of their circuits is."""
 
-    async def listen(self, on_stream: OnStream) -> None:
+    async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """Accept streams for our address from now on; each is served by `on_stream` in a task of its own.
 
         Returns when peers can dial us (over tor: when the descriptor is published).
 
+        Args:
+            keys: who has none of them cannot find us; without any, everybody can. See `unlock`.
+
         Raises:
             TorError: the service could not be published.
         """
+
+    async def admit(self, key: bytes) -> None:
+        """Let who has this key find us too, where not everybody can; it may take as long as `listen`."""
+
+    def unlock(self, onion: Onion, key: bytes) -> None:
+        """Find this peer with this key from now on: an X25519 private key, 32 bytes, which it has as well."""
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """Open a stream to a peer, over a fresh circuit each time, none shorter than our level promises.

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, Person, SeatsTaken
 from onionmpc.session.invite import SECRET_BYTES, Invite
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms, encode_message
@@ -88,7 +89,12 @@ class HostTable:
         expected: addresses that get in without an invite, one seat each.
         is_open: whether the other seats need no invite either.
         person: sees who comes, and may refuse.
+
+    Attributes:
+        admit: is awaited with a key by which someone may find the host from now on.
     """
+
+    admit: Callable[[bytes], Awaitable[None]]
 
     def __init__(
         self, identity: Identity, parties: int, expected: Sequence[Onion], *, is_open: bool, person: Person
@@ -105,6 +111,18 @@ class HostTable:
         for seat in self._seats:
             if seat.expected is None and not is_open:
                 self._invite_to(seat)
+
+    def keys(self) -> list[bytes]:
+        """Return the keys by which the host is to be found; none if everybody is to find it."""
+        keys = []
+        for seat in self._seats:
+            if seat.expected is not None:
+                keys.append(pair_key(self._identity, seat.expected, self._identity.onion))
+            elif seat.psk is not None:
+                keys.append(seat_key(seat.psk))
+            else:
+                return []
+        return keys
 
     async def fill(self) -> tuple[Onion, ...]:
         """Wait until every seat is taken and confirmed; return the roster, sorted."""
@@ -202,6 +220,7 @@ class HostTable:
                 await runner.close_when_flushed(TERMS_S)
                 if seat.psk is not None:
                     self._invite_to(seat)  # the old invite is spent on who was refused
+                    await self.admit(seat_key(seat.psk))
                 return
             seat.confirmed = True
             self._person.tell(JoinerArrived(seat.number, joiner, self._taken(), 1 + len(self._seats)))

@@ -24,6 +24,8 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 STEPS: tuple[Step, ...] = get_args(Step)
 
 ShortText = Annotated[str, msgspec.Meta(max_length=500)]
+# 32 bytes.
+HexKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 StreamNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 8 * STREAM_NUMBER_BYTES)]
 
 
@@ -45,13 +47,14 @@ class Refused(Message, frozen=True):
 
 
 class Terms(Message, frozen=True):
-    """Host to joiner: who takes part in what, and the session's pre-shared key (32 bytes in hex)."""
+    """Host to joiner: who takes part in what, the session's pre-shared key, and by address the keys to find joiners."""
 
     common: Common
-    psk: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    psk: HexKey
+    discovery: dict[str, HexKey]
 
     def __repr__(self) -> str:
-        return f"Terms(common={self.common!r}, psk=<hidden>)"
+        return f"Terms(common={self.common!r}, psk=<hidden>, discovery=<hidden>)"
 
 
 class Offer(Message, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, UsageError
@@ -19,6 +19,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.program.catalogue import Program, find_shipped
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
 from onionmpc.session.computation import Computation, Result
+from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import Person, Published, Trouble
 from onionmpc.session.gather import HostTable, ask_host
 from onionmpc.session.invite import Invite
@@ -73,7 +74,8 @@ class Party:
     async def host(self, network: Network, table: HostTable) -> Result:
         """Gather the others at the table and compute with them."""
         self._door.keeper = table
-        async with self._listening(network):
+        table.admit = network.admit
+        async with self._listening(network, table.keys()):
             try:
                 try:
                     async with asyncio.timeout(self._plan.wait_s):
@@ -83,7 +85,10 @@ class Party:
                         f"the seats were not all taken within {duration(self._plan.wait_s)}",
                         hint="--wait gives the others longer",
                     ) from error
-                terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES))
+                keys = self._keys_of([onion for onion in roster if onion != self._identity.onion])
+                _unlock(network, keys)
+                discovery = {str(onion): key.hex() for onion, key in keys.items()}
+                terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES), discovery)
                 await table.send_terms(terms)
             finally:
                 await table.leave()
@@ -96,10 +101,14 @@ class Party:
     async def join(self, network: Network, invite: Invite | Onion) -> Result:
         """Ask a host for the roster and compute with it."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
-        async with self._listening(network):
+        network.unlock(host, self._keys_of([host])[host] if psk == NO_PSK else seat_key(psk))
+        # The host has this key as well, and gives it to the others.
+        async with self._listening(network, [self._own_key(host)]):
             wait_s = self._plan.wait_s
             terms = await ask_host(network, self._identity, host, psk, self._nonce, self._person, wait_s)
             self._check_roster(terms.common, host)
+            others = {Onion(onion): bytes.fromhex(key) for onion, key in terms.discovery.items() if onion != host}
+            _unlock(network, others)
             session_psk = bytes.fromhex(terms.psk)
             try:
                 program, common = self._accept(terms.common, host)
@@ -115,8 +124,18 @@ class Party:
 
     async def join_listed(self, network: Network, common: Common) -> Result:
         """Compute with the parties of a full list, which all of them know."""
-        async with self._listening(network):
+        others = [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
+        _unlock(network, self._keys_of(others))
+        async with self._listening(network, [self._own_key(onion) for onion in others]):
             return await self._compute(network, self._program(), common, NO_PSK)
+
+    def _own_key(self, peer: Onion) -> bytes:
+        """Return the key with which a peer finds us."""
+        return pair_key(self._identity, peer, self._identity.onion)
+
+    def _keys_of(self, peers: Iterable[Onion]) -> dict[Onion, bytes]:
+        """Return the keys with which we find peers."""
+        return {peer: pair_key(self._identity, peer, peer) for peer in peers}
 
     def _program(self) -> Program:
         if self._plan.program is None:
@@ -201,22 +220,27 @@ class Party:
         return await computation.run(self._door)
 
     @contextlib.asynccontextmanager
-    async def _listening(self, network: Network) -> AsyncIterator[None]:
+    async def _listening(self, network: Network, keys: Sequence[bytes]) -> AsyncIterator[None]:
         """Publish in the background, and fail if that does.
 
         It is not waited for: a party that nobody dials can go on at once, and the others redial.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                publishing = tasks.create_task(self._publish(network))
+                publishing = tasks.create_task(self._publish(network, keys))
                 yield
                 publishing.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None
 
-    async def _publish(self, network: Network) -> None:
-        await network.listen(self._door.serve)
+    async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:
+        await network.listen(self._door.serve, keys)
         self._person.tell(Published())
+
+
+def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:
+    for onion, key in keys.items():
+        network.unlock(onion, key)
 
 
 class _Objector:

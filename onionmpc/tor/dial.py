@@ -38,8 +38,8 @@ PEER_REPLIES = {
     0xF1: "its descriptor is not valid",
     0xF2: "no introduction point of it answers: it may just have gone offline",
     0xF3: "the rendezvous with it failed",
-    0xF4: "its descriptor is for invited clients only, and we have no key",
-    0xF5: "its descriptor is for invited clients only, and our key is not among them",
+    0xF4: "its descriptor is sealed for those whom it expects, and this party is not one of them, or not yet",
+    0xF5: "its descriptor is sealed for those whom it expects, and this party is not one of them, or not yet",
     0xF6: "tor takes its address for invalid",
     0xF7: "its introduction points did not answer in time",
 }

@@ -10,7 +10,7 @@ import asyncio
 import collections
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, parse_endpoint
 from onionmpc.tor.keeper import Keeper
 from onionmpc.tor.lengths import Lengths, circuits_of, has_joined
 from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life, short_life
-from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Service, is_lost, look_up, publish
+from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Service, is_lost, lock, look_up, publish, unlock
 from onionmpc.tor.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.profile import free_profile, named_profile
 from onionmpc.tor.single import SingleOnionService
@@ -116,6 +116,9 @@ class TorNetwork:
         self._listening = contextlib.AsyncExitStack()
         # Where tor connects accepted streams to; None until the service was published for the first time.
         self._target: str | None = None
+        # Those of our own descriptor, and those of peers.
+        self._keys: list[bytes] = []
+        self._keys_of: dict[Onion, bytes] = {}
         self._added_s = 0.0
         self._new_s = NEW_SERVICE_S
         self._in_doubt = False
@@ -161,9 +164,13 @@ class TorNetwork:
             finally:
                 if self._refreshing is not None:
                     self._refreshing.cancel()
+                if self.life is not None and self.life.own is None:
+                    for onion in self._keys_of:
+                        await lock(self.life.control, onion)
 
-    async def listen(self, on_stream: OnStream) -> None:
+    async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """See `Network.listen`."""
+        self._keys = list(keys)
         life = await self._keeper.awaited()
         target = await self._listen_locally(on_stream, reaches_files=life.reaches_files)
         while True:
@@ -182,9 +189,27 @@ class TorNetwork:
                 self._note_added()
                 return
 
+    async def admit(self, key: bytes) -> None:
+        """See `Network.admit`."""
+        if not self._keys:
+            return
+        self._keys.append(key)
+        if self.life is not None and self._target is not None:
+            with contextlib.suppress(TorFailed):  # then it is for its next life
+                service = self._service(self.life)
+                await service.remove()
+                await self._add(service, self._target)
+
+    def unlock(self, onion: Onion, key: bytes) -> None:
+        """See `Network.unlock`."""
+        self._keys_of[onion] = key
+
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """See `Network.dial`."""
         life = self._keeper.here()
+        if onion in self._keys_of:
+            # Each time: another party may use the same tor, and take its key along when it leaves.
+            await unlock(life.control, onion, self._keys_of[onion])
         waiting, began_s = self._dialling[onion], asyncio.get_running_loop().time()
         if any(began_s - earlier_s >= SILENT_S for earlier_s in waiting):
             # The one before has no answer: its descriptor may be of a service that was made anew since.
@@ -292,8 +317,8 @@ class TorNetwork:
 
     def _service(self, life: Life) -> Service:
         if life.second is None or life.keys is None:
-            return EphemeralService(life.control, self._identity)
-        return SingleOnionService(life.second.control, self._identity, life.keys)
+            return EphemeralService(life.control, self._identity, self._keys)
+        return SingleOnionService(life.second.control, self._identity, life.keys, self._keys)
 
     async def _mend(self) -> None:
         if self._pinning is not None:

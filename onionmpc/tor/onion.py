@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
@@ -64,19 +66,28 @@ class Service(Protocol):
 
 
 class EphemeralService:
-    """A service that tor knows over the control connection alone."""
+    """A service that tor knows over the control connection alone.
 
-    def __init__(self, control: Control, identity: Identity) -> None:
+    Args:
+        keys: who has none of these cannot read its descriptor; without any, everybody can.
+    """
+
+    def __init__(self, control: Control, identity: Identity, keys: Iterable[bytes] = ()) -> None:
         self.control = control
         self.onion = identity.onion
         self._identity = identity
+        self._clients = [base32_public(key) for key in keys]
 
     async def add(self, target: str) -> None:
         """See `Service.add`; refused too if the identity runs in this tor already."""
         key = base64.b64encode(self._identity.expanded_key).decode()
+        # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
+        flags = "DiscardPK,V3Auth" if self._clients else "DiscardPK"
+        clients = "".join(f" ClientAuthV3={client}" for client in self._clients)
         try:
-            # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
-            await self.control.command(f"ADD_ONION ED25519-V3:{key} Flags=DiscardPK Port={VIRTUAL_PORT},{target}")
+            await self.control.command(
+                f"ADD_ONION ED25519-V3:{key} Flags={flags} Port={VIRTUAL_PORT},{target}{clients}"
+            )
         except CommandRefused as error:
             if "collision" in error.reason:
                 raise TorFailed(
@@ -88,6 +99,27 @@ class EphemeralService:
         """See `Service.remove`."""
         with contextlib.suppress(CommandRefused):
             await self.control.command(f"DEL_ONION {service_id(self.onion)}")
+
+
+def base32_public(key: bytes) -> str:
+    """Return the public half of an X25519 private key as tor reads it, 52 characters."""
+    public = X25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw()
+    return base64.b32encode(public).decode().rstrip("=")
+
+
+async def unlock(control: Control, onion: Onion, key: bytes) -> None:
+    """Let tor read a peer's descriptor with this key, until `lock`.
+
+    Raises:
+        TorFailed: tor, or a filter before it, refused.
+    """
+    await control.command(f"ONION_CLIENT_AUTH_ADD {service_id(onion)} x25519:{base64.b64encode(key).decode()}")
+
+
+async def lock(control: Control, onion: Onion) -> None:
+    """Have tor forget the key to a peer's descriptor."""
+    with contextlib.suppress(TorFailed):
+        await control.command(f"ONION_CLIENT_AUTH_REMOVE {service_id(onion)}")
 
 
 @dataclass

@@ -7,15 +7,17 @@ Knows the key directory that tor insists on, since ADD_ONION with NonAnonymous d
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from onionmpc.files import write_private
+from onionmpc.files import private_directory, write_private
 from onionmpc.identity import Identity
 from onionmpc.tor.control import CommandRefused, Control
-from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.onion import VIRTUAL_PORT, base32_public
 
 # 32 bytes. Source: tor's crypto_format.c, crypto_write_tagged_contents_to_file, and hs_service.c.
 KEY_FILE_NAME = "hs_ed25519_secret_key"
+CLIENTS_NAME = "authorized_clients"
 KEY_FILE_TAG = b"== ed25519v1-secret: type0 ==".ljust(32, b"\0")
 
 
@@ -24,17 +26,22 @@ class SingleOnionService:
 
     Args:
         directory: private, in memory where there is a file system for that; its owner removes it.
+        keys: who has none of these cannot read its descriptor; without any, everybody can.
     """
 
-    def __init__(self, control: Control, identity: Identity, directory: Path) -> None:
+    def __init__(self, control: Control, identity: Identity, directory: Path, keys: Iterable[bytes] = ()) -> None:
         self.control = control
         self.onion = identity.onion
         self._identity = identity
         self._directory = directory
+        self._clients = [base32_public(key) for key in keys]
 
     async def add(self, target: str) -> None:
         """See `Service.add`."""
         write_private(self._directory / KEY_FILE_NAME, KEY_FILE_TAG + self._identity.expanded_key)
+        for number, client in enumerate(self._clients):
+            directory = private_directory(self._directory / CLIENTS_NAME)
+            write_private(directory / f"{number}.auth", f"descriptor:x25519:{client}\n".encode())
         await self.control.command(
             f'SETCONF HiddenServiceDir="{self._directory}" HiddenServicePort="{VIRTUAL_PORT} {target}"'
         )

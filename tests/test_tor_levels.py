@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from network_contract import KEY
 from test_tor_lives import SCENE_S, Peer, Retrying, a_peer, play
 from test_tor_network import DEADLINE_S, fresh
 from tor_loop import kept
@@ -49,8 +50,8 @@ async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:
         accepted = await arrived.get()
         with contextlib.suppress(OSError):
             received = await accepted.reader.read(5)
+        await accepted.close()
     await dialled.close()
-    await accepted.close()
 
 
 class Ours:
@@ -75,12 +76,16 @@ class Ours:
 
     async def is_dialled(self, peer: Peer) -> int:
         """Let the peer dial us; return how many relays we have on our side."""
+        peer.network.unlock(self.onion, KEY)
         dialled = await peer.network.dial(self.onion, DEADLINE_S)
-        assert dialled.path is not None
-        own = await self.network.accepted_path(dialled.path.rendezvous)
-        assert own is not None
-        assert own.rendezvous == dialled.path.rendezvous
-        await meet(dialled, self.arrived)
+        try:
+            assert dialled.path is not None
+            own = await self.network.accepted_path(dialled.path.rendezvous)
+            assert own is not None
+            assert own.rendezvous == dialled.path.rendezvous
+            await meet(dialled, self.arrived)
+        finally:
+            await dialled.close()
         return own.relays
 
 
@@ -91,7 +96,7 @@ async def at_level(testnet: Path, level: Level, told: list[Progress] | None = No
         options = TorOptions(extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60, level=level)
         async with tor_network(identity, options, (told if told is not None else []).append) as network:
             ours = Ours(identity, network)
-            await network.listen(ours.arrived.put)
+            await network.listen(ours.arrived.put, [KEY])
             yield ours
 
 
@@ -178,6 +183,8 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
     async def scene(peer: Peer) -> None:
         before = set(MEMORY.glob("*"))
         async with at_level(testnet_dir, Level.SHORT) as ours:
+            with pytest.raises(PeerUnreachable, match="its descriptor is sealed"):
+                await peer.network.dial(ours.onion, DEADLINE_S)
             assert (await ours.dials(peer), await ours.is_dialled(peer)) == (3, 1)
             life = ours.network.life
             assert life is not None

@@ -11,6 +11,7 @@ OnionMPCError
     TorNotFound, TorTooOld, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
   PeerError                a party (exit 4)
     PeerUnreachable          it could not be dialled
+      NotExpected              it can be found by those alone whom it expects
     LinkExpired              it was there and is gone
     PeerLeft                 it said that it leaves
   AgreementError           the parties do not agree on what to run (exit 5)
@@ -110,6 +111,10 @@ class PeerError(OnionMPCError):
 
 class PeerUnreachable(PeerError):
     """A party could not be dialled."""
+
+
+class NotExpected(PeerUnreachable):
+    """A party's service is sealed, and no key of ours opens it."""
 
 
 class LinkExpired(PeerError):

@@ -27,6 +27,7 @@ from onionmpc.session.events import (
     LinkResumed,
     PeerQuiet,
     ProgramEnded,
+    Published,
     ReceiptWritten,
     Rounding,
     Signing,
@@ -206,6 +207,26 @@ def test_the_terminal_is_the_programs_while_it_runs(
     display.tell(ProgramEnded(1.0))
     assert display._status._status is not None
     display.close()
+
+
+def test_who_is_not_expected_is_told_so_once_and_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TextDisplay(ANSWERS)
+    for party in (None, None, 2, None):
+        display.tell(DialRetry(party, "it is sealed", 2.0, "ask the host for another"))
+    display.tell(DialRetry(1, "no answer", 2.0))
+    told = [line for line in shown(capsys) if "cannot be found" in line]
+    assert told == [
+        f"{who} cannot be found: it is sealed; trying on (ask the host for another)" for who in ("the host", "party 2")
+    ]
+
+
+def test_the_person_is_told_who_can_find_the_service(capsys: pytest.CaptureFixture[str]) -> None:
+    for to_all in (False, True):
+        TextDisplay(ANSWERS).tell(Published(to_all))
+    assert [line for line in shown(capsys) if "published" in line] == [
+        "the onion service is published; only those whom it expects can find it",
+        "the onion service is published; whoever knows its address can find it",
+    ]
 
 
 def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,7 @@ class TextDisplay:
         self._quiet_s: dict[int, float] = {}
         self._round_trips_s: dict[int, float] = {}
         self._padded = False
+        self._hinted: set[int | None] = set()
 
     def close(self) -> None:
         """Leave the terminal to others."""
@@ -102,8 +103,9 @@ class TextDisplay:
                 self._status.line(f"this party's address: {onion}")
             case InviteReady(seat, invite):
                 self._invite(seat, format_invite(invite))
-            case Published():
-                self._status.line("the onion service is published")
+            case Published(to_all):
+                found_by = "whoever knows its address" if to_all else "only those whom it expects"
+                self._status.line(f"the onion service is published; {found_by} can find it")
                 self._status.going_on("waiting for the others")
             case JoinerArrived(seat, onion, taken, parties):
                 self._status.line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
@@ -112,8 +114,11 @@ class TextDisplay:
                 self._status.line(f"{onion} gave up seat {seat}; its invite works again")
             case SeatsTaken(taken, parties):
                 self._status.going_on("waiting for the host's other guests", f"{taken} of {parties} parties are here")
-            case DialRetry(party, reason, again_in_s):
+            case DialRetry(party, reason, again_in_s, hint):
                 who = "the host" if party is None else f"party {party}"
+                if hint and party not in self._hinted:
+                    self._hinted.add(party)
+                    self._status.line(f"{who} cannot be found: {printable(reason)}; trying on ({hint})")
                 self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
             case RosterKnown(addresses, own_number):
                 self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.errors import NotExpected, PeerUnreachable, TorFailed
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_unix
@@ -75,7 +75,7 @@ class DirectNetwork:
         """See `Network.dial`."""
         lock = self._lock(onion)
         if lock.exists() and _print(self._keys.get(onion, b"")) not in lock.read_text().split():
-            raise PeerUnreachable("it can be found by those alone whom it expects, and this party is not one of them")
+            raise NotExpected("it can be found by those alone whom it expects, and this party is not one of them")
         try:
             async with asyncio.timeout(timeout_s):
                 return Stream(*await asyncio.open_unix_connection(self._socket(onion)))

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed, PeerUnreachable, TorError, VersionDiffers
+from onionmpc.errors import AuthenticationFailed, NotExpected, PeerUnreachable, TorError, VersionDiffers
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.secure import SecureStream, dial
@@ -32,10 +32,12 @@ class DialFailed:
     Attributes:
         reason: what was seen.
         again_in_s: seconds until the next try.
+        not_expected: whether it is there, and cannot be found by us.
     """
 
     reason: str
     again_in_s: float
+    not_expected: bool = False
 
 
 def backoff_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
@@ -62,11 +64,13 @@ async def dial_until_accepted(
     attempt = 0
     while True:
         attempt += 1
+        not_expected = False
         try:
             reply, secure = await dial(network, identity, peer, psk, hello, timeout_s=DIAL_TIMEOUT_S)
         except (PeerUnreachable, TorError) as error:
-            # Our own tor may be on its way back; whether it is lost is for others to say.
-            reason = error.message
+            # Our own tor may be on its way back; whether it is lost is for others to say. A peer that does not expect
+            # us may be about to: what we read may be of its last session.
+            reason, not_expected = error.message, isinstance(error, NotExpected)
         except VersionDiffers:
             raise
         except AuthenticationFailed as error:
@@ -84,5 +88,5 @@ async def dial_until_accepted(
             if reply.answer is not Answer.NOT_NOW:
                 raise AuthenticationFailed(reason)
         delay_s = backoff_s(attempt)
-        on_failure(DialFailed(reason, delay_s))
+        on_failure(DialFailed(reason, delay_s, not_expected))
         await asyncio.sleep(delay_s)

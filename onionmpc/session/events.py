@@ -31,7 +31,9 @@ class AddressKnown:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Others can reach this party now."""
+    """Others can reach this party now: everybody who knows its address, or those alone whom it expects."""
+
+    to_all: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,16 @@ class SeatsTaken:
 
 @dataclass(frozen=True, slots=True)
 class DialRetry:
-    """A peer (a number, or None for the host before there are numbers) was not reached yet."""
+    """A peer (a number, or None for the host before there are numbers) was not reached yet.
+
+    Attributes:
+        hint: what the person can do about it; empty where most likely there is nothing but to wait.
+    """
 
     party: int | None
     reason: str
     again_in_s: float
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 # How long the last joiner may take to acknowledge the terms.
 TERMS_S = 30.0
 GOODBYE_S = 3.0
+INVITE_HINT = "this invite is spent, or its host was started anew: ask the host for another"
+ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
 
 
 @dataclass(slots=True)
@@ -272,9 +274,15 @@ async def ask_host(
         PeerUnreachable: the terms did not come within `wait_s` seconds.
     """
     hello = Hello(identity.public_key, Purpose.GATHER, nonce)
+    why, hint = "", ""
 
     def retry(failure: DialFailed) -> None:
-        person.tell(DialRetry(None, failure.reason, failure.again_in_s))
+        nonlocal why, hint
+        if failure.not_expected:
+            hint = ADDRESS_HINT if psk == NO_PSK else INVITE_HINT
+        if failure.not_expected or not hint:  # where it could not be found, tor may say next that it is not there
+            why = f": {failure.reason}"
+        person.tell(DialRetry(None, failure.reason, failure.again_in_s, hint if failure.not_expected else ""))
 
     try:
         async with asyncio.timeout(wait_s):
@@ -286,12 +294,13 @@ async def ask_host(
                         f"the host does not let us in: {error.message}",
                         hint="an invite works once, for one party: ask the host for another, or to expect you",
                     ) from error
+                why, hint = "", ""
                 try:
                     return await _sit_at(secure, person)
                 except LinkExpired as error:
                     retry(DialFailed(error.message, 0.0))
     except TimeoutError as error:
-        raise PeerUnreachable(f"the host had no terms for us within {duration(wait_s)}") from error
+        raise PeerUnreachable(f"the host had no terms for us within {duration(wait_s)}{why}", hint=hint) from error
 
 
 async def _sit_at(secure: SecureStream, person: Person) -> Terms:

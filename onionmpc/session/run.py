@@ -235,7 +235,7 @@ class Party:
 
     async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:
         await network.listen(self._door.serve, keys)
-        self._person.tell(Published())
+        self._person.tell(Published(to_all=not keys))
 
 
 def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:

@@ -18,7 +18,7 @@ from typing import cast
 from python_socks import ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
-from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.errors import NotExpected, PeerUnreachable, TorFailed
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.endpoint import Endpoint
@@ -52,6 +52,8 @@ OWN_REPLIES = {
 
 # Its introduction points do not answer.
 NO_INTRODUCTION = {0xF2, 0xF7}
+# We gave tor no key to its descriptor, or another's.
+SEALED = {0xF4, 0xF5}
 # From here on they are Tor's own.
 EXTENDED = 0xF0
 
@@ -161,6 +163,8 @@ def _code(error: ProxyError) -> int | None:
 
 def _translate(socks: Endpoint, error: ProxyError) -> PeerUnreachable | TorFailed:
     code = _code(error)
+    if code in SEALED:
+        return NotExpected(PEER_REPLIES[code])
     if code in PEER_REPLIES:
         return (NotIntroduced if code in NO_INTRODUCTION else PeerUnreachable)(PEER_REPLIES[code])
     if code in OWN_REPLIES:

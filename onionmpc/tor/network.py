@@ -15,7 +15,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from onionmpc.errors import OnionNotPublished, PeerUnreachable, TorError, TorFailed, UnsafeSetting, UsageError
+from onionmpc.errors import (
+    NotExpected,
+    OnionNotPublished,
+    PeerUnreachable,
+    TorError,
+    TorFailed,
+    UnsafeSetting,
+    UsageError,
+)
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
@@ -219,6 +227,8 @@ class TorNetwork:
             dialled = await dial(
                 life.socks, onion, VIRTUAL_PORT, timeout_s, lambda username: has_joined(life.control, username)
             )
+        except NotExpected:
+            raise  # tor looks it up anew by itself, having read nothing; a directory is asked once in 15 minutes only
         except PeerUnreachable as error:
             self._in_doubt |= isinstance(error, NotIntroduced)
             await look_up(life.control, onion)

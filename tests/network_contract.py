@@ -186,15 +186,19 @@ async def strangers_do_not_find_the_listener_until_it_admits_them(pair: Pair, st
     await cannot_dial(pair, stranger)
     stranger.unlock(pair.onion, WRONG_KEY)
     await cannot_dial(pair, stranger)
-    await pair.listener.admit(LATER_KEY)
+    pair.listener.admit([KEY, LATER_KEY])
     await cannot_dial(pair, stranger)
     stranger.unlock(pair.onion, LATER_KEY)
     async with asyncio.timeout(pair.deadline_s):
         stream = await dial_until_found(pair, stranger)
         await (await pair.arrived.get()).close()
     await stream.close()
-    # Who was there before is not affected.
-    for end in await pair.connect():
+    pair.listener.admit([KEY])
+    async with asyncio.timeout(pair.deadline_s):
+        await dial_until_lost(pair, stranger)
+    # Who was there before, and still is to be, is not affected.
+    dialled = await dial_until_found(pair, pair.dialler)
+    for end in (dialled, await pair.arrived.get()):
         await end.close()
 
 
@@ -207,6 +211,18 @@ async def dial_until_found(pair: Pair, stranger: Network) -> Stream:
     while True:
         with contextlib.suppress(PeerUnreachable):
             return await stranger.dial(pair.onion, pair.deadline_s)
+
+
+async def dial_until_lost(pair: Pair, stranger: Network) -> None:
+    while True:
+        try:
+            dialled = await stranger.dial(pair.onion, pair.deadline_s)
+        except NotExpected:
+            return
+        except PeerUnreachable:
+            continue
+        for end in (dialled, await pair.arrived.get()):
+            await end.close()
 
 
 FACTS: tuple[Fact, ...] = (

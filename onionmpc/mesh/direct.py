@@ -55,17 +55,17 @@ class DirectNetwork:
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """See `Network.listen`."""
         path = self._socket(self._onion)
-        for key in keys:
-            self._note(key)
+        if admitted := list(keys):
+            self._seal(admitted)
         try:
             await self._open.enter_async_context(listening_unix(path, on_stream))
         except OSError as error:
             raise TorFailed(f"cannot listen on {path}: {error.strerror or error}") from error
 
-    async def admit(self, key: bytes) -> None:
+    def admit(self, keys: Iterable[bytes]) -> None:
         """See `Network.admit`."""
         if self._lock(self._onion).exists():
-            self._note(key)
+            self._seal(keys)
 
     def unlock(self, onion: Onion, key: bytes) -> None:
         """See `Network.unlock`."""
@@ -95,9 +95,8 @@ class DirectNetwork:
     async def refresh(self) -> None:
         """See `Network.refresh`: nobody has to find a local socket."""
 
-    def _note(self, key: bytes) -> None:
-        with self._lock(self._onion).open("a") as lock:
-            lock.write(f"{_print(key)}\n")
+    def _seal(self, keys: Iterable[bytes]) -> None:
+        self._lock(self._onion).write_text("\n".join(map(_print, keys)))
 
     def _socket(self, onion: Onion) -> Path:
         return self._directory / f"{onion[:NAME_CHARACTERS]}.sock"

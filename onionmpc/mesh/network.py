@@ -68,8 +68,11 @@ class Network(Protocol):
             TorError: the service could not be published.
         """
 
-    async def admit(self, key: bytes) -> None:
-        """Let who has this key find us too, where not everybody can; it may take as long as `listen`."""
+    def admit(self, keys: Iterable[bytes]) -> None:
+        """Let those find us from now on who have one of these keys, where not everybody can.
+
+        Done behind the caller's back: over tor it takes seconds until a new key opens anything. Streams go on.
+        """
 
     def unlock(self, onion: Onion, key: bytes) -> None:
         """Find this peer with this key from now on: an X25519 private key, 32 bytes, which it has as well."""

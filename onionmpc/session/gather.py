@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,10 @@ class HostTable:
         person: sees who comes, and may refuse.
 
     Attributes:
-        admit: is awaited with a key by which someone may find the host from now on.
+        admit: is called with the keys by which the host is to be found from now on.
     """
 
-    admit: Callable[[bytes], Awaitable[None]]
+    admit: Callable[[Iterable[bytes]], None]
 
     def __init__(
         self, identity: Identity, parties: int, expected: Sequence[Onion], *, is_open: bool, person: Person
@@ -222,7 +222,7 @@ class HostTable:
                 await runner.close_when_flushed(TERMS_S)
                 if seat.psk is not None:
                     self._invite_to(seat)  # the old invite is spent on who was refused
-                    await self.admit(seat_key(seat.psk))
+                    self.admit(self.keys())
                 return
             seat.confirmed = True
             self._person.tell(JoinerArrived(seat.number, joiner, self._taken(), 1 + len(self._seats)))

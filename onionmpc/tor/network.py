@@ -127,6 +127,9 @@ class TorNetwork:
         # Those of our own descriptor, and those of peers.
         self._keys: list[bytes] = []
         self._keys_of: dict[Onion, bytes] = {}
+        # Held while the service is added, or made anew: tor knows no address twice.
+        self._adding = asyncio.Lock()
+        self._resealing: set[asyncio.Task[None]] = set()
         self._added_s = 0.0
         self._new_s = NEW_SERVICE_S
         self._in_doubt = False
@@ -170,8 +173,8 @@ class TorNetwork:
             try:
                 yield
             finally:
-                if self._refreshing is not None:
-                    self._refreshing.cancel()
+                for task in filter(None, (self._refreshing, *self._resealing)):
+                    task.cancel()
                 if self.life is not None and self.life.own is None:
                     for onion in self._keys_of:
                         await lock(self.life.control, onion)
@@ -179,6 +182,10 @@ class TorNetwork:
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """See `Network.listen`."""
         self._keys = list(keys)
+        async with self._adding:
+            await self._listen(on_stream)
+
+    async def _listen(self, on_stream: OnStream) -> None:
         life = await self._keeper.awaited()
         target = await self._listen_locally(on_stream, reaches_files=life.reaches_files)
         while True:
@@ -197,16 +204,13 @@ class TorNetwork:
                 self._note_added()
                 return
 
-    async def admit(self, key: bytes) -> None:
+    def admit(self, keys: Iterable[bytes]) -> None:
         """See `Network.admit`."""
-        if not self._keys:
-            return
-        self._keys.append(key)
-        if self.life is not None and self._target is not None:
-            with contextlib.suppress(TorFailed):  # then it is for its next life
-                service = self._service(self.life)
-                await service.remove()
-                await self._add(service, self._target)
+        if self._keys:
+            self._keys = list(keys)
+            task = asyncio.create_task(self._reseal())
+            self._resealing.add(task)
+            task.add_done_callback(self._resealing.discard)
 
     def unlock(self, onion: Onion, key: bytes) -> None:
         """See `Network.unlock`."""
@@ -277,8 +281,18 @@ class TorNetwork:
             if in_doubt or await is_lost(service, is_new=is_new):
                 # For a service made anew, tor draws introduction points and sends both of its descriptors. HSPOST would
                 # be gentler, but tor shows us one of the two only: for half of each period, the one nobody asks for.
-                await service.remove()
-                await self._add(service, target)
+                async with self._adding:
+                    await service.remove()
+                    await self._add(self._service(life), target)
+
+    async def _reseal(self) -> None:
+        """Have the service found by the keys of now, whatever is being done to it with those of before."""
+        async with self._adding:
+            with contextlib.suppress(TorError):  # a tor that is lost: the next one begins with these keys
+                life = await self._keeper.awaited()
+                if self._target is not None:
+                    await self._service(life).reseal(self._target)
+                    self._note_added()
 
     @contextlib.asynccontextmanager
     async def _one_life(self) -> AsyncIterator[Life]:

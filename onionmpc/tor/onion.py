@@ -64,6 +64,13 @@ class Service(Protocol):
         closes its circuits to introduction points only.
         """
 
+    async def reseal(self, target: str) -> None:
+        """Have it found by our keys instead of those with which it was added; accepted streams go on.
+
+        Raises:
+            TorFailed: tor refused.
+        """
+
 
 class EphemeralService:
     """A service that tor knows over the control connection alone.
@@ -99,6 +106,11 @@ class EphemeralService:
         """See `Service.remove`."""
         with contextlib.suppress(CommandRefused):
             await self.control.command(f"DEL_ONION {service_id(self.onion)}")
+
+    async def reseal(self, target: str) -> None:
+        """See `Service.reseal`; ADD_ONION has no gentler way."""
+        await self.remove()
+        await self.add(target)
 
 
 def base32_public(key: bytes) -> str:

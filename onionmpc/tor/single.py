@@ -39,9 +39,11 @@ class SingleOnionService:
     async def add(self, target: str) -> None:
         """See `Service.add`."""
         write_private(self._directory / KEY_FILE_NAME, KEY_FILE_TAG + self._identity.expanded_key)
+        clients = private_directory(self._directory / CLIENTS_NAME)
+        for path in clients.iterdir():
+            path.unlink()
         for number, client in enumerate(self._clients):
-            directory = private_directory(self._directory / CLIENTS_NAME)
-            write_private(directory / f"{number}.auth", f"descriptor:x25519:{client}\n".encode())
+            write_private(clients / f"{number}.auth", f"descriptor:x25519:{client}\n".encode())
         await self.control.command(
             f'SETCONF HiddenServiceDir="{self._directory}" HiddenServicePort="{VIRTUAL_PORT} {target}"'
         )
@@ -50,3 +52,7 @@ class SingleOnionService:
         """See `Service.remove`; but tor cuts the streams that it has accepted (tried with tor 0.4.9.11)."""
         with contextlib.suppress(CommandRefused):
             await self.control.command("RESETCONF HiddenServiceDir")
+
+    async def reseal(self, target: str) -> None:
+        """See `Service.reseal`: at each SETCONF tor reads the folder of keys, and goes on with the same service."""
+        await self.add(target)

@@ -41,5 +41,15 @@ def test_a_pairs_key_is_as_the_protocol_says() -> None:
     assert pair_key(ALICE, BOB.onion, BOB.onion) == hkdf(shared, info)
 
 
+def test_a_nonce_makes_another_key_at_both_parties() -> None:
+    nonce = bytes(range(16))
+    shared = X25519PrivateKey.from_private_bytes(BOB.x25519_private).exchange(
+        X25519PublicKey.from_public_bytes(ALICE.x25519_public)
+    )
+    expected = hkdf(shared, b"onionmpc/1 discovery" + BOB.public_key + ALICE.public_key + nonce)
+    assert pair_key(ALICE, BOB.onion, BOB.onion, nonce) == pair_key(BOB, ALICE.onion, BOB.onion, nonce) == expected
+    assert expected != pair_key(ALICE, BOB.onion, BOB.onion)
+
+
 def test_a_seats_key_is_as_the_protocol_says_and_not_its_psk() -> None:
     assert seat_key(PSK) == hkdf(PSK, b"onionmpc/1 seat discovery") != PSK

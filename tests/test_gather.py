@@ -33,6 +33,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import dial
 from onionmpc.program.catalogue import find_program
 from onionmpc.session.agreement import Common
+from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, SeatsTaken
 from onionmpc.session.gather import HostTable, ask_host
 from onionmpc.session.invite import Invite
@@ -61,6 +62,8 @@ class Hosting:
         self.person = Person()
         self.table = HostTable(HOST, parties, expected, is_open=is_open, person=self.person)
         self.joining: list[asyncio.Task[Terms | OnionMPCError]] = []
+        self.admitted: list[list[bytes]] = []
+        self.table.admit = lambda keys: self.admitted.append(list(keys))
         self._directory = directory
         self.door = Door(HOST, NONCE)
         self.door.keeper = self.table
@@ -109,7 +112,6 @@ async def hosting(
     with socket_directory() as directory:
         host = Hosting(directory, parties, expected or [], is_open=is_open)
         async with CuttableNetwork(directory, HOST.onion) as network:
-            host.table.admit = network.admit
             await network.listen(host.door.serve)
             try:
                 yield host
@@ -350,6 +352,8 @@ def test_who_is_refused_leaves_a_dead_invite_and_a_new_one_is_told() -> None:
             new = host.invites[2]
             assert host.person.heard(InviteReady)[2].seat == 1
             assert new.secret not in {invite.secret for invite in host.invites[:2]}
+            # Who was refused does not even find the host any more.
+            assert host.admitted == [[seat_key(invite.psk()) for invite in (new, host.invites[1])]]
             assert host.person.heard(JoinerArrived) == host.person.heard(JoinerLeft) == []
             assert isinstance(await host.join(1, old.psk())[0], AuthenticationFailed)
             host.join(1, new.psk())
@@ -473,6 +477,61 @@ def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
             with pytest.raises(PeerUnreachable):
                 await ask_host(network, JOINERS[0], HOST.onion, NO_PSK, NONCE, person, 0.3)
             assert len(person.heard(DialRetry)) > 1
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("psk", "hint"),
+    [
+        (NO_PSK, "ask the host for an invite, or to expect this party's address (one that stays: --identity)"),
+        (PSK.encode()[:32], "this invite is spent, or its host was started anew: ask the host for another"),
+    ],
+    ids=["by address", "by invite"],
+)
+def test_a_host_that_expects_others_is_dialled_until_then_and_the_person_is_told_what_helps(
+    psk: bytes, hint: str
+) -> None:
+    async def main() -> None:
+        with socket_directory() as directory:
+            async with CuttableNetwork(directory, HOST.onion) as sealed:
+                await sealed.listen(lambda stream: stream.close(), [bytes(32)])
+                person = Person()
+                network = CuttableNetwork(directory, JOINERS[0].onion)
+                with pytest.raises(PeerUnreachable) as raised:
+                    await ask_host(network, JOINERS[0], HOST.onion, psk, NONCE, person, 0.3)
+            assert raised.value.message == (
+                "the host had no terms for us within 0.3 s: it can be found by those alone whom it expects, and this "
+                "party is not one of them"
+            )
+            assert raised.value.hint == hint
+            assert len(person.heard(DialRetry)) > 1
+            assert {event.hint for event in person.heard(DialRetry)} == {hint}
+
+    run(main())
+
+
+def test_the_keys_to_joiners_are_made_of_what_each_said_last_and_are_of_this_session() -> None:
+    async def main() -> None:
+        async with hosting(expected=[JOINERS[0].onion]) as host:
+            for number, psk in enumerate((NO_PSK, host.invites[0].psk())):
+                host.join(number, psk)
+            await host.table.fill()
+            assert host.table.keys_of_joiners() == {
+                joiner.onion: pair_key(joiner, HOST.onion, joiner.onion, NONCE) for joiner in JOINERS[:2]
+            }
+            assert host.table.keys() == [
+                pair_key(JOINERS[0], HOST.onion, HOST.onion),
+                seat_key(host.invites[0].psk()),
+            ]
+
+    run(main())
+
+
+def test_a_table_with_one_open_seat_is_found_by_everybody() -> None:
+    async def main() -> None:
+        async with hosting(expected=[JOINERS[0].onion], is_open=True) as host:
+            assert host.table.keys() == []
 
     run(main())
 
@@ -613,6 +672,14 @@ def test_a_host_cannot_make_a_joiner_meet_where_nobody_can(changes: dict[str, An
     with pytest.raises(OnionMPCError) as raised:
         party_of({})._check_roster(terms_for(**changes), HOST.onion)
     assert type(raised.value) is error
+
+
+def test_a_joiner_takes_the_keys_to_the_others_and_no_more() -> None:
+    common = terms_for()
+    terms = Terms(common, PSK, dict.fromkeys([*common.addresses, "no address", "x" * 56 + ".onion"], "d1" * 32))
+    assert party_of({})._keys_in(terms, HOST.onion) == {JOINERS[1].onion: bytes.fromhex("d1" * 32)}
+    with pytest.raises(AgreementError, match="lack the key to a party"):
+        party_of({})._keys_in(Terms(common, PSK, {HOST.onion: "d1" * 32}), HOST.onion)
 
 
 # -- what nobody named

@@ -16,19 +16,20 @@ PAIR_LABEL = b"onionmpc/1 discovery"
 SEAT_LABEL = b"onionmpc/1 seat discovery"
 
 
-def pair_key(identity: Identity, peer: Onion, service: Onion) -> bytes:
+def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b"") -> bytes:
     """Return the key with which one of two parties finds the other; both come to the same one.
 
     Args:
         identity: ours.
         service: whose service it opens, ours or the peer's.
+        nonce: makes it a key of one session; for one that others are told.
     Returns:
         An X25519 private key, 32 bytes.
     """
     own, other = X25519PrivateKey.from_private_bytes(identity.x25519_private), public_key_from_onion(peer)
     shared = own.exchange(X25519PublicKey.from_public_bytes(x25519_public_from_ed25519(other)))
     client = peer if service == identity.onion else identity.onion
-    return _derive(shared, PAIR_LABEL + public_key_from_onion(service) + public_key_from_onion(client))
+    return _derive(shared, PAIR_LABEL + public_key_from_onion(service) + public_key_from_onion(client) + nonce)
 
 
 def seat_key(psk: bytes) -> bytes:

@@ -59,6 +59,7 @@ class Seat:
         psk: what its invite comes down to; None for a seat that needs no invite.
         expected: the only address that may take it, None for any.
         holder: who sits there.
+        nonce: the holder's, 16 bytes; the same for as long as that party runs.
         confirmed: whether the person at the host has said yes.
         runner: the holder's link.
         has_terms: whether the holder has taken the terms.
@@ -68,6 +69,7 @@ class Seat:
     psk: bytes | None = None
     expected: Onion | None = None
     holder: Onion | None = None
+    nonce: bytes = b""
     confirmed: bool = False
     runner: LinkRunner | None = None
     has_terms: bool = False
@@ -126,6 +128,14 @@ class HostTable:
                 return []
         return keys
 
+    def keys_of_joiners(self) -> dict[Onion, bytes]:
+        """Return the keys by which those at the table are to be found, in this session."""
+        return {
+            seat.holder: pair_key(self._identity, seat.holder, seat.holder, seat.nonce)
+            for seat in self._seats
+            if seat.holder is not None
+        }
+
     async def fill(self) -> tuple[Onion, ...]:
         """Wait until every seat is taken and confirmed; return the roster, sorted."""
         await self._until(lambda: all(seat.confirmed for seat in self._seats))
@@ -181,7 +191,7 @@ class HostTable:
             # The same identity came back before we noticed that it was gone.
             seat.runner.close()
         runner = LinkRunner(lambda event: self._heed(seat, runner, event))
-        seat.holder, seat.runner = visitor.peer, runner
+        seat.holder, seat.nonce, seat.runner = visitor.peer, visitor.nonce, runner
         async with asyncio.TaskGroup() as tasks:
             confirming = tasks.create_task(self._confirm(seat, visitor.peer, runner))
             with contextlib.suppress(LinkExpired, RemoteProtocolError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, UsageError
@@ -85,7 +85,7 @@ class Party:
                         f"the seats were not all taken within {duration(self._plan.wait_s)}",
                         hint="--wait gives the others longer",
                     ) from error
-                keys = self._keys_of([onion for onion in roster if onion != self._identity.onion])
+                keys = table.keys_of_joiners()
                 _unlock(network, keys)
                 discovery = {str(onion): key.hex() for onion, key in keys.items()}
                 terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES), discovery)
@@ -101,14 +101,14 @@ class Party:
     async def join(self, network: Network, invite: Invite | Onion) -> Result:
         """Ask a host for the roster and compute with it."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
-        network.unlock(host, self._keys_of([host])[host] if psk == NO_PSK else seat_key(psk))
-        # The host has this key as well, and gives it to the others.
-        async with self._listening(network, [self._own_key(host)]):
+        network.unlock(host, pair_key(self._identity, host, host) if psk == NO_PSK else seat_key(psk))
+        # The host has this key as well, and gives it to the others: with our nonce in it, it opens nothing later on.
+        own_key = pair_key(self._identity, host, self._identity.onion, self._nonce)
+        async with self._listening(network, [own_key]):
             wait_s = self._plan.wait_s
             terms = await ask_host(network, self._identity, host, psk, self._nonce, self._person, wait_s)
             self._check_roster(terms.common, host)
-            others = {Onion(onion): bytes.fromhex(key) for onion, key in terms.discovery.items() if onion != host}
-            _unlock(network, others)
+            _unlock(network, self._keys_in(terms, host))
             session_psk = bytes.fromhex(terms.psk)
             try:
                 program, common = self._accept(terms.common, host)
@@ -125,17 +125,10 @@ class Party:
     async def join_listed(self, network: Network, common: Common) -> Result:
         """Compute with the parties of a full list, which all of them know."""
         others = [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
-        _unlock(network, self._keys_of(others))
-        async with self._listening(network, [self._own_key(onion) for onion in others]):
+        _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in others})
+        own_keys = [pair_key(self._identity, onion, self._identity.onion) for onion in others]
+        async with self._listening(network, own_keys):
             return await self._compute(network, self._program(), common, NO_PSK)
-
-    def _own_key(self, peer: Onion) -> bytes:
-        """Return the key with which a peer finds us."""
-        return pair_key(self._identity, peer, self._identity.onion)
-
-    def _keys_of(self, peers: Iterable[Onion]) -> dict[Onion, bytes]:
-        """Return the keys with which we find peers."""
-        return {peer: pair_key(self._identity, peer, peer) for peer in peers}
 
     def _program(self) -> Program:
         if self._plan.program is None:
@@ -168,6 +161,14 @@ class Party:
         if theirs.addresses != tuple(sorted([own, *check_roster([o for o in theirs.addresses if o != own], own)])):
             raise AgreementError("the host's roster is not in order")
         check_parties(len(theirs.addresses), theirs.threshold, allow_no_privacy=True)
+
+    def _keys_in(self, terms: Terms, host: Onion) -> dict[Onion, bytes]:
+        """Return the keys by which we find the other joiners of a roster that was checked, and nobody else's."""
+        others = [Onion(onion) for onion in terms.common.addresses if onion not in (self._identity.onion, host)]
+        try:
+            return {onion: bytes.fromhex(terms.discovery[onion]) for onion in others}
+        except KeyError as error:
+            raise AgreementError("the host's terms lack the key to a party of the roster") from error
 
     def _accept(self, theirs: Common, host: Onion) -> tuple[Program, Common]:
         """Check the host's terms against what this party has and wants; what it left open is as the host says.

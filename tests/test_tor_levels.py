@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from network_contract import KEY
-from test_tor_lives import SCENE_S, Peer, Retrying, a_peer, play
-from test_tor_network import DEADLINE_S, fresh
+from network_contract import KEY, LATER_KEY
+from test_tor_lives import SCENE_S, Peer, Retrying, a_peer, play, talk
+from test_tor_network import DEADLINE_S, fresh, party
 from tor_loop import kept
 
 from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
@@ -31,7 +31,7 @@ from onionmpc.tor.onion import VIRTUAL_PORT
 from onionmpc.tor.pinning import Pinning
 from onionmpc.tor.process import OwnTor, own_tor
 from onionmpc.tor.profile import free_profile
-from onionmpc.tor.single import KEY_FILE_NAME
+from onionmpc.tor.single import CLIENTS_NAME, KEY_FILE_NAME
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
@@ -69,6 +69,7 @@ class Ours:
 
     async def dials(self, peer: Peer) -> int:
         """Dial the peer; return how many relays we have on our side."""
+        self.network.unlock(peer.onion, KEY)
         dialled = await Retrying(self.network).dial(peer.onion, DEADLINE_S)
         assert dialled.path is not None
         await meet(dialled, peer.arrived)
@@ -162,6 +163,7 @@ def test_a_tor_that_stays_short_is_given_up_after_some_tries(
 
             monkeypatch.setattr(Pinning, "apply", not_at_all)
             await ours.control.command("RESETCONF HSLayer3Nodes")
+            ours.network.unlock(peer.onion, KEY)
             for _ in range(TOO_SHORT_LIMIT):
                 with pytest.raises(PeerUnreachable, match="built 3 relays, and long promises 4: closed"):
                     await ours.network.dial(peer.onion, DEADLINE_S)
@@ -207,6 +209,28 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
                 await restored
                 assert await ours.dials(peer) == 3
         assert set(MEMORY.glob("*")) == before
+
+    play(shared, scene)
+
+
+def test_short_admits_others_while_its_streams_go_on(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    async def scene(peer: Peer) -> None:
+        async with at_level(testnet_dir, Level.SHORT) as ours, party(testnet_dir, fresh()) as stranger:
+            peer.network.unlock(ours.onion, KEY)
+            dialled, accepted = await peer.network.dial(ours.onion, DEADLINE_S), await ours.arrived.get()
+            life = ours.network.life
+            assert life is not None
+            assert life.keys is not None
+            clients = life.keys / CLIENTS_NAME
+            before = {path: path.read_text() for path in clients.iterdir()}
+            assert {path.stat().st_mode & 0o777 for path in (clients, *before)} == {0o700, 0o600}
+            ours.network.admit([LATER_KEY])
+            stranger.unlock(ours.onion, LATER_KEY)
+            await meet(await Retrying(stranger).dial(ours.onion, DEADLINE_S), ours.arrived)
+            after = {path: path.read_text() for path in clients.iterdir()}
+            assert len(before) == len(after) == 1
+            assert before != after
+            await talk(dialled, accepted)
 
     play(shared, scene)
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from network_contract import KEY
 from test_tor_network import DEADLINE_S, Retrying, fresh, party
 from tor_loop import kept
 
@@ -42,9 +43,11 @@ class Peer:
 
     async def dials(self, identity: Identity, ours: asyncio.Queue[Stream]) -> None:
         """Dial a party until it is there, and see that it is."""
+        self.network.unlock(identity.onion, KEY)
         await talk(await self.network.dial(identity.onion, DEADLINE_S), await ours.get())
 
     async def is_dialled(self, network: TorNetwork) -> None:
+        network.unlock(self.onion, KEY)
         await talk(await Retrying(network).dial(self.onion, DEADLINE_S), await self.arrived.get())
 
 
@@ -62,7 +65,7 @@ async def a_peer(testnet: Path) -> AsyncIterator[Peer]:
     identity = fresh()
     async with party(testnet, identity) as network:
         peer = Peer(identity, network)
-        await network.listen(peer.arrived.put)
+        await network.listen(peer.arrived.put, [KEY])
         yield peer
 
 
@@ -100,7 +103,9 @@ async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause
     """Lose a party's tor, and see that all is there again under the same address."""
     identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
     async with party(testnet, identity, told) as network:
-        await network.listen(arrived.put)
+        await network.listen(arrived.put, [KEY])
+        network.unlock(peer.onion, KEY)
+        peer.network.unlock(identity.onion, KEY)
         first = network.life
         dialled = await Retrying(network).dial(peer.onion, DEADLINE_S), await peer.arrived.get()
         accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
@@ -351,7 +356,8 @@ def test_a_service_that_lost_its_introduction_points_gets_others_and_keeps_its_s
 
     async def scene(peer: Peer) -> None:
         async with party(testnet_dir, identity) as network:
-            await network.listen(arrived.put)
+            await network.listen(arrived.put, [KEY])
+            peer.network.unlock(identity.onion, KEY)
             stream, accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
             assert network.life is not None
             await lose_introductions(network.life.control, identity)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from network_contract import FACTS, Fact, Pair, strangers_do_not_find_the_listener_until_it_admits_them
+from network_contract import FACTS, KEY, Fact, Pair, strangers_do_not_find_the_listener_until_it_admits_them
 from stem.descriptor.hidden_service import HiddenServiceDescriptorV3
 from tor_loop import kept
 
@@ -187,17 +187,24 @@ def test_a_tor_that_runs_already_will_do(
             async with own_tor(profile, sockets, place.torrc) as running:
                 options = TorOptions(control=str(running.control), publish_timeout_s=60)
                 async with tor_network(identity, options, told.append) as network:
-                    await network.listen(pair.arrived.put)
+                    await network.listen(pair.arrived.put, [KEY])
+                    pair.dialler.unlock(identity.onion, KEY)
                     stream = await pair.dialler.dial(identity.onion, DEADLINE_S)
                     stream.writer.write(b"hello")
                     accepted = await pair.arrived.get()
                     assert await accepted.reader.readexactly(5) == b"hello"
                     await stream.close()
                     await accepted.close()
-                # Theirs goes on without us, and without our service.
+                    network.unlock(pair.onion, KEY)
+                    for end in (await Retrying(network).dial(pair.onion, DEADLINE_S), await pair.arrived.get()):
+                        await end.close()
+                    async with open_control(running.control) as control:
+                        assert "x25519:" in await control.command("ONION_CLIENT_AUTH_VIEW")
+                # Theirs goes on without us, without our service and without the keys to our peers.
                 assert not running.died.done()
                 async with open_control(running.control) as control:
                     assert await control.get_info("onions/detached") == ""
+                    assert "x25519:" not in await control.command("ONION_CLIENT_AUTH_VIEW")
 
     runner, pair = shared
     runner.run(main(pair))

@@ -176,8 +176,7 @@ class TorNetwork:
                 for task in filter(None, (self._refreshing, *self._resealing)):
                     task.cancel()
                 if self.life is not None and self.life.own is None:
-                    for onion in self._keys_of:
-                        await lock(self.life.control, onion)
+                    await lock(self.life.control, self._keys_of)
 
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """See `Network.listen`."""

@@ -33,6 +33,8 @@ SETTLE_S = 3.0
 FETCH_TIMEOUT_S = 30.0
 # For tor to take the question: it is put after a dial that has taken its time.
 LOOK_UP_TIMEOUT_S = 1.0
+# For a tor to forget all keys, a millisecond each: nobody is to wait at the end for one that hangs.
+LOCK_TIMEOUT_S = 3.0
 
 PublishProgress = Callable[[int, str], None]
 
@@ -120,18 +122,27 @@ def base32_public(key: bytes) -> str:
 
 
 async def unlock(control: Control, onion: Onion, key: bytes) -> None:
-    """Let tor read a peer's descriptor with this key, until `lock`.
+    """Let tor read a peer's descriptor with this key, until `lock` or its end.
 
     Raises:
         TorFailed: tor, or a filter before it, refused.
     """
-    await control.command(f"ONION_CLIENT_AUTH_ADD {service_id(onion)} x25519:{base64.b64encode(key).decode()}")
+    try:
+        await control.command(f"ONION_CLIENT_AUTH_ADD {service_id(onion)} x25519:{base64.b64encode(key).decode()}")
+    except CommandRefused as error:
+        # Without tor's own words, which may quote the key.
+        raise TorFailed(
+            f"tor does not take the key to a peer ({error.code})",
+            hint="a filter before the control port must let ONION_CLIENT_AUTH_ADD through",
+        ) from None
 
 
-async def lock(control: Control, onion: Onion) -> None:
-    """Have tor forget the key to a peer's descriptor."""
-    with contextlib.suppress(TorFailed):
-        await control.command(f"ONION_CLIENT_AUTH_REMOVE {service_id(onion)}")
+async def lock(control: Control, onions: Iterable[Onion]) -> None:
+    """Have a tor that goes on without us forget the keys to these peers; one that does not answer keeps them."""
+    with contextlib.suppress(TorFailed, TimeoutError):
+        async with asyncio.timeout(LOCK_TIMEOUT_S):
+            for onion in onions:
+                await control.command(f"ONION_CLIENT_AUTH_REMOVE {service_id(onion)}")
 
 
 @dataclass

@@ -6,10 +6,22 @@ import asyncio
 from typing import Any
 
 import pytest
-from kit import INVITE, Party, Stage, after, command_line, forged, keep_identity, same_sentence
+from kit import INVITE, Party, Stage, after, command_line, forged, keep_identity, new_identity, same_sentence
+from session_kit import Person
+
+from onionmpc.errors import AuthenticationFailed
+from onionmpc.files import private_directory
+from onionmpc.session.discovery import seat_key
+from onionmpc.session.gather import ask_host
+from onionmpc.session.invite import Invite, parse_invite
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.wire.handshake import NO_PSK
 
 pytestmark = pytest.mark.tor
 
+# No stranger comes near it: a refusal is believed after half a minute.
+WAIT_S = 100.0
 AVERAGE = "average salary of 3 parties: 4200\n"
 ADD = """
     from mpyc.runtime import mpc
@@ -30,25 +42,43 @@ def profiles(party: Party) -> set[str]:
 # --- A host and invites ------------------------------------------------------------------------------------------
 
 
+async def knock(stage: Stage, invite: Invite) -> list[str]:
+    """Dial a host from this process, as someone who has the key to its descriptor of an invite that nobody used yet,
+    and not what opens the door; return how each of two tries is answered."""
+    assert stage.testnet is not None
+    identity, person = new_identity(), Person()
+    with join_testnet(stage.testnet) as place:
+        options = TorOptions(extra_torrc=place.torrc, profiles=private_directory(stage.folder / "knocking"))
+        async with tor_network(identity, options, lambda progress: None) as network:
+            network.unlock(invite.host, seat_key(invite.psk()))
+            tries = (
+                ask_host(network, identity, invite.host, psk, bytes(16), person, WAIT_S) for psk in (NO_PSK, bytes(32))
+            )
+            endings = await asyncio.gather(*tries, return_exceptions=True)
+    assert [type(ending) for ending in endings] == [AuthenticationFailed] * 2
+    return [str(ending) for ending in endings]
+
+
 async def invited(stage: Stage) -> dict[str, Any]:
-    """Two join by invite and name no program; three strangers knock in between."""
+    """Two join by invite and name no program; in between strangers knock, and others do not find a door."""
     host = await stage.host("average-salary", private=["--demo"])
     first, second = await stage.invites(host, 2)
     early = await stage.start("early", "join", first, private=["--demo"])
     await host.hears("joiner_arrived", taken=2)
     address = host.heard("address_known")[0]["onion"]
     secret = host.heard("invite_ready")[1]["invite"]
-    strangers = await asyncio.gather(
+    used, *lost = await asyncio.gather(
         stage.start("used invite", "join", first),
-        stage.start("forged invite", "join", stage.write_invite(forged(secret))),
-        stage.start("no invite", "join", address),
+        stage.start("forged invite", "join", stage.write_invite(forged(secret)), "--wait", "20s"),
+        stage.start("no invite", "join", address, "--wait", "20s"),
+        stage.start("at a joiner", "join", early.heard("address_known")[0]["onion"], "--wait", "20s"),
     )
-    await stage.ended(strangers)
+    answers, _ = await asyncio.gather(knock(stage, parse_invite(secret)), stage.ended([used, *lost]))
     late = await stage.start("late", "join", second, private=["--demo"])
     await asyncio.gather(*(party.hears("roster_known") for party in (host, early, late)))
-    used = [profiles(party) for party in (host, early, late)]
+    tors = [profiles(party) for party in (host, early, late)]
     await stage.ended()
-    return {"parties": [host, early, late], "strangers": strangers, "profiles": used}
+    return {"parties": [host, early, late], "used": used, "answers": answers, "lost": lost, "profiles": tors}
 
 
 @after(invited)
@@ -60,15 +90,36 @@ def test_every_party_gets_the_result_and_nothing_else_on_stdout(outcome: dict[st
 
 
 @after(invited)
-def test_strangers_are_turned_away_with_a_hint_and_disturb_nobody(outcome: dict[str, Any]) -> None:
-    for stranger in outcome["strangers"]:
-        assert stranger.code == 6, stranger.last_words
-        assert stranger.failure.startswith("the host does not let us in: ")
-        assert stranger.hint == "an invite works once, for one party: ask the host for another, or to expect you"
+def test_strangers_at_the_door_are_turned_away_with_a_hint(outcome: dict[str, Any]) -> None:
+    stranger = outcome["used"]
+    assert stranger.code == 6, stranger.last_words
+    assert stranger.failure.startswith("the host does not let us in: ")
+    assert stranger.hint == "an invite works once, for one party: ask the host for another, or to expect you"
+    assert stranger.output == ""
+    assert {answer.split(":")[0] for answer in outcome["answers"]} == {"the host does not let us in"}
+
+
+@after(invited)
+def test_who_knows_no_more_than_an_address_finds_neither_the_host_nor_a_joiner(outcome: dict[str, Any]) -> None:
+    hints = []
+    for stranger in outcome["lost"]:
+        assert stranger.code == 4, stranger.last_words
+        assert stranger.failure.startswith(
+            "the host had no terms for us within 20 s: its descriptor is sealed for those whom it expects"
+        )
+        hints.append(stranger.hint.split(":")[0])
+        assert len(stranger.heard("dial_retry")) > 1
         assert stranger.output == ""
+    by_address = "ask the host for an invite, or to expect this party's address (one that stays"
+    assert hints == ["this invite is spent, or its host was started anew", by_address, by_address]
+
+
+@after(invited)
+def test_strangers_disturb_nobody(outcome: dict[str, Any]) -> None:
     host = outcome["parties"][0]
     assert len(host.heard("joiner_arrived")) == 2
     assert host.heard("joiner_left") == []
+    assert host.heard("published")[0]["to_all"] is False
 
 
 @after(invited)
@@ -163,6 +214,7 @@ def test_an_open_table_needs_no_invites_and_large_arrays_arrive(outcome: dict[st
     parties = outcome["parties"]
     assert [party.code for party in parties] == [0, 0, 0], [party.last_words for party in parties if party.code]
     assert parties[0].heard("invite_ready") == []
+    assert parties[0].heard("published")[0]["to_all"] is True
     assert len({party.output for party in parties}) == 1
     assert "x5" in parties[0].output
 
@@ -247,21 +299,24 @@ def test_the_agreement_on_the_screen_says_who_can_read_what(outcome: dict[str, A
 
 
 async def person_says_no(stage: Stage) -> dict[str, Any]:
-    """The person at the host refuses a joiner, takes two others, and then says no to the agreement."""
+    """The person at the host refuses a joiner, whose invite is spent, takes two others, and then says no to the
+    agreement."""
     host = await stage.host("average-salary", terminal=True, private=["--demo"])
     invites = await stage.invites(host, 2)
     refused = await stage.start("refused", "join", invites[0])
     await host.sees("Let this party take part?")
     host.types("n\n")
     invites = await stage.invites(host, 3)
+    spent = await stage.start("spent", "join", invites[0], "--wait", "30s")
     joiners = [await stage.start(invite, "join", invite, private=["--demo"]) for invite in invites[1:]]
     for times in (2, 3):
         await host.sees("Let this party take part?", times)
         host.types("y\n")
     await host.sees("Compute on these terms?")
+    await spent.ends()
     host.types("no\n")
     await stage.ended()
-    return {"host": host, "refused": refused, "joiners": joiners}
+    return {"host": host, "refused": refused, "spent": spent, "joiners": joiners}
 
 
 @after(person_says_no)
@@ -269,6 +324,14 @@ def test_a_refused_joiner_hears_it_and_the_host_gives_another_invite(outcome: di
     assert outcome["refused"].code == 5, outcome["refused"].last_words
     assert outcome["refused"].failure == "the host refused this party: the host does not want this party"
     assert len(set(INVITE.findall(outcome["host"].screen))) == 3
+
+
+@after(person_says_no)
+def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str, Any]) -> None:
+    assert outcome["spent"].code == 4, outcome["spent"].last_words
+    assert "its descriptor is sealed for those whom it expects" in outcome["spent"].failure
+    assert "this invite is spent" in outcome["spent"].hint
+    assert outcome["host"].screen.count("Let this party take part?") == 3
 
 
 @after(person_says_no)

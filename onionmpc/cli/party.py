@@ -64,7 +64,12 @@ What you dial stays anonymous to the others; what they gain is speed, about half
     metavar="ONION|@FILE",
     help="An address that needs no invite; @FILE holds one per line. Repeatable.",
 )
-@click.option("--open", "is_open", is_flag=True, help="Whoever knows the address may take a seat: no invites.")
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Whoever knows the address finds this party and may take a seat: no invites.",
+)
 @party_options
 @click.pass_obj
 def host(

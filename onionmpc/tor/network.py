@@ -231,7 +231,7 @@ class TorNetwork:
                 life.socks, onion, VIRTUAL_PORT, timeout_s, lambda username: has_joined(life.control, username)
             )
         except NotExpected:
-            raise  # tor looks it up anew by itself, having read nothing; a directory is asked once in 15 minutes only
+            raise  # having read nothing, tor looks it up at the next dial by itself
         except PeerUnreachable as error:
             self._in_doubt |= isinstance(error, NotIntroduced)
             await look_up(life.control, onion)

@@ -216,7 +216,8 @@ def test_who_is_not_expected_is_told_so_once_and_what_helps(capsys: pytest.Captu
     display.tell(DialRetry(1, "no answer", 2.0))
     told = [line for line in shown(capsys) if "cannot be found" in line]
     assert told == [
-        f"{who} cannot be found: it is sealed; trying on (ask the host for another)" for who in ("the host", "party 2")
+        f"{who} cannot be found: it is sealed; trying on. If it stays so: ask the host for another"
+        for who in ("the host", "party 2")
     ]
 
 

@@ -485,7 +485,7 @@ def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
     ("psk", "hint"),
     [
         (NO_PSK, "ask the host for an invite, or to expect this party's address (one that stays: --identity)"),
-        (PSK.encode()[:32], "this invite is spent, or its host was started anew: ask the host for another"),
+        (PSK.encode()[:32], "ask the host for another invite: this one is spent, or the host was started anew"),
     ],
     ids=["by address", "by invite"],
 )

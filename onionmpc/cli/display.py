@@ -118,7 +118,7 @@ class TextDisplay:
                 who = "the host" if party is None else f"party {party}"
                 if hint and party not in self._hinted:
                     self._hinted.add(party)
-                    self._status.line(f"{who} cannot be found: {printable(reason)}; trying on ({hint})")
+                    self._status.line(f"{who} cannot be found: {printable(reason)}; trying on. If it stays so: {hint}")
                 self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
             case RosterKnown(addresses, own_number):
                 self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")

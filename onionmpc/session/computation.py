@@ -391,7 +391,7 @@ class Computation:
 
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         """Show that a peer is not there yet."""
-        hint = "if it stays so, compare with them who takes part" if failure.not_expected else ""
+        hint = "compare with that party who takes part" if failure.not_expected else ""
         self._person.tell(DialRetry(party, failure.reason, failure.again_in_s, hint))
 
     def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onionmpc.errors import (
@@ -47,7 +47,7 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 # How long the last joiner may take to acknowledge the terms.
 TERMS_S = 30.0
 GOODBYE_S = 3.0
-INVITE_HINT = "this invite is spent, or its host was started anew: ask the host for another"
+INVITE_HINT = "ask the host for another invite: this one is spent, or the host was started anew"
 ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
 
 
@@ -66,7 +66,7 @@ class Seat:
     """
 
     number: int
-    psk: bytes | None = None
+    psk: bytes | None = field(default=None, repr=False)
     expected: Onion | None = None
     holder: Onion | None = None
     nonce: bytes = b""

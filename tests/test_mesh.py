@@ -445,7 +445,8 @@ async def test_a_peer_that_does_not_expect_us_yet_is_reached_once_it_does(direct
 @in_a_loop
 async def test_a_peer_that_never_comes_is_unreachable(directory: Path) -> None:
     async with Party(directory, 0, 2, timeout_s=0.1) as party:
-        assert "could not be reached within" in await party.watcher.until_down(1, PeerUnreachable)
+        told = await party.watcher.until_down(1, PeerUnreachable)
+        assert told == f"it could not be reached within 0.1 s: {party.watcher.failures[-1].reason}"
 
 
 @pytest.mark.parametrize(("psk", "count"), [(bytes([6]) * 32, 3), (PSK, 2)], ids=["another psk", "another roster"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
@@ -24,7 +24,7 @@ from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
-from onionmpc.mesh.redial import DIAL_TIMEOUT_S, dial_until_accepted
+from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.upkeep import SPARE_DIALS_AT_ONCE, Upkeep
@@ -197,17 +197,24 @@ class Mesh:
     # -- the dialler's side
 
     async def _dial_first(self, number: int, timeout_s: float) -> None:
+        why = ""
+
+        def failed(failure: DialFailed) -> None:
+            nonlocal why
+            why = f": {failure.reason}"
+            self._observer.dial_failed(number, failure)
+
         try:
             async with asyncio.timeout(timeout_s):
                 while number not in self._links:
-                    await self._dial_to_open(number)
+                    await self._dial_to_open(number, failed)
         except TimeoutError:
-            reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}")
+            reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}{why}")
             self._observer.link_down(number, reason)
         except OnionMPCError as error:
             self._observer.link_down(number, error)
 
-    async def _dial_to_open(self, number: int) -> None:
+    async def _dial_to_open(self, number: int, on_failure: Callable[[DialFailed], None]) -> None:
         purpose = Purpose.MESH_OR_DIAL_BACK if self._network.level is Level.SHORT else Purpose.MESH
         reply, secure = await dial_until_accepted(
             self._network,
@@ -215,7 +222,7 @@ class Mesh:
             self.roster[number],
             self._psk,
             Hello(self._identity.public_key, purpose, self._nonce),
-            on_failure=lambda failure: self._observer.dial_failed(number, failure),
+            on_failure=on_failure,
         )
         if reply.answer is Answer.DIAL_BACK:
             secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only

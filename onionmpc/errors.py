@@ -4,11 +4,12 @@ OnionMPCError
   UsageError               the person running this (exit 2)
     InvalidAddress           an onion address that cannot be an identity
     InvalidInvite            an invite that was cut short or altered
+    InvalidBridge            a bridge line that cannot be one
     InvalidIdentityFile      a key file that cannot be used
     InvalidReceipt           a file that is no receipt
     UnsafeSetting            a setting that would give up what the project promises
   TorError                 our tor (exit 3)
-    TorNotFound, TorTooOld, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
+    TorNotFound, TorTooOld, TransportNotFound, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
   PeerError                a party (exit 4)
     PeerUnreachable          it could not be dialled
       NotExpected              it can be found by those alone whom it expects
@@ -61,6 +62,10 @@ class InvalidInvite(UsageError):
     """An invite that was cut short, altered or is of another version."""
 
 
+class InvalidBridge(UsageError):
+    """A bridge line that cannot be one."""
+
+
 class InvalidIdentityFile(UsageError):
     """A key file that is missing, unreadable, too open or not ours."""
 
@@ -85,6 +90,10 @@ class TorNotFound(TorError):
 
 class TorTooOld(TorError):
     """A tor that lacks what we rest on."""
+
+
+class TransportNotFound(TorError):
+    """No program on this machine that carries a pluggable transport."""
 
 
 class TorFailed(TorError):

@@ -20,6 +20,7 @@ import pytest
 
 from onionmpc import identity as curve
 from onionmpc.cli import party as module
+from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.main import run
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, Onion, onion_from_public_key
@@ -546,6 +547,56 @@ def test_options_that_would_have_no_effect_are_refused(refused: Refused) -> None
     control = ("--control", "unix:/run/tor/control")
     assert "--control and --testnet exclude each other" in refused(*HOST, *control, "--testnet", "net")
     assert "--control and --profile exclude each other" in refused(*HOST, *control, "--profile", "work")
+
+
+BRIDGE = "192.0.2.7:443 0123456789ABCDEF0123456789ABCDEF01234567"
+BRIDGE_REFUSALS = {
+    "no bridge line": (("--bridge", "bridge.example:443"), "bridge.example:443 is no IP:PORT"),
+    "an empty one": (("--bridge", ""), "the line is empty"),
+    "an unknown transport": (("--bridge", f"obfs5 {BRIDGE}"), "the transport obfs5 is none that is known here"),
+    "on a foreign tor": (
+        ("--bridge", BRIDGE, "--control", "unix:/nowhere"),
+        "a tor that runs already has its own bridges, or none",
+    ),
+    "at short": (
+        ("--bridge", BRIDGE, "--circuit-length", "short", "--show-my-ip"),
+        "circuit length short goes past every bridge",
+    ),
+    "a file that is none": (("--bridge", "@no/such/file"), "cannot read no/such/file: No such file or directory"),
+    "a folder": (("--bridge", "@."), "cannot read .: Is a directory"),
+    "a file without any": (("--bridge", "@empty.txt"), "empty.txt holds no bridge"),
+    "a file with a wrong line": (("--bridge", "@wrong.txt"), "line 4 of wrong.txt: this is no bridge line: word is"),
+    "a file of another kind": (("--bridge", "@binary"), "line 1 of binary: this is no bridge line: the line holds"),
+    "a file too large": (("--bridge", "@large.txt"), "large.txt has more than 65536 bytes"),
+}
+
+
+@pytest.mark.parametrize(("options", "sentence"), BRIDGE_REFUSALS.values(), ids=BRIDGE_REFUSALS)
+def test_bridges_that_cannot_be_had_are_refused_and_nobody_goes_without(
+    refused: Refused, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    (tmp_path / "empty.txt").write_text("# none yet\n\n")
+    (tmp_path / "wrong.txt").write_text(f"# ours\r\n{BRIDGE}  # at home\r\n\r\n192.0.2.8:443 word\r\n")
+    (tmp_path / "binary").write_bytes(b"\x7fELF\0")
+    (tmp_path / "large.txt").write_text(f"{BRIDGE}\n" * 2000)
+    told = refused(*HOST, *options)
+    assert sentence in told
+    assert BRIDGE.split()[1] not in told
+
+
+def test_a_transport_without_a_program_is_told_before_any_invite(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = refused(*HOST, "--bridge", f"obfs4 {BRIDGE} cert=a", code=3)
+    assert told.startswith("no program here carries the transport obfs4, expected lyrebird or obfs4proxy on the path\n")
+    assert "install obfs4proxy" in told
+
+
+def test_bridges_come_from_lines_and_files_in_order_and_once(tmp_path: Path) -> None:
+    (tmp_path / "bridges.txt").write_text(f"Bridge {BRIDGE} # again\n\n# IPv6\n[2001:db8::7]:443\n")
+    bridges = read_bridges(["192.0.2.9:443", BRIDGE, "@bridges.txt"])
+    assert [str(bridge) for bridge in bridges] == ["192.0.2.9:443", BRIDGE, "[2001:db8::7]:443"]
 
 
 LEVEL_REFUSALS = {

@@ -315,6 +315,12 @@ def test_no_address_is_kept_of_what_tor_says() -> None:
     log.add(f"Nov 23 01:45:24.000 [warn] {onion}.onion at 192.0.2.7:9001 and [2001:db8::1]:9001 (${'A1' * 20}~guard)")
     said = str(log.failure("tor ended"))
     assert "[warn] Tor 0.4.9.11 is old" in said
+    log = TorLog()
+    key = "A1b2" * 10 + "xyz"
+    log.add(
+        f"Nov 23 01:45:24.000 [notice] new bridge descriptor 'home' (fresh): ${'A1' * 20}~home [{key}] at 192.0.2.7"
+    )
+    assert str(log.failure("tor ended")).splitlines()[1:] == ["  tor: [notice] [hidden]"]
     assert "[warn] [hidden] at [hidden]:9001 and [hidden]:9001 ([hidden])" in said
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions, party_options
@@ -43,6 +44,7 @@ from onionmpc.tor.binary import find_tor
 from onionmpc.tor.endpoint import parse_endpoint
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.transports import bridge_torrc
 
 SEED_BYTES = 32
 MAX_LIST_BYTES = 2**16
@@ -369,6 +371,7 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
     tor_options = TorOptions(
         control=options.control,
         profile=options.profile,
+        bridges=read_bridges(options.bridge),
         bootstrap_timeout_s=options.bootstrap_timeout,
         publish_timeout_s=options.publish_timeout,
         patience_s=options.patience,
@@ -378,6 +381,7 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
     )
     if options.control is None:
         find_tor()
+        bridge_torrc(tor_options.bridges)
     else:
         parse_endpoint(options.control)
     if options.testnet is None:

@@ -49,6 +49,6 @@ class Bootstrap:
         if self.skew_s:
             return f"set this machine's clock: it is {abs(self.skew_s)} s {'fast' if self.skew_s > 0 else 'slow'}"
         return (
-            "check the network and this machine's clock; where a firewall blocks tor, bridges help: "
+            "check the network and this machine's clock; where tor is blocked, --bridge helps: "
             "https://bridges.torproject.org"
         )

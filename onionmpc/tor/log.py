@@ -22,6 +22,7 @@ ADDRESSES = re.compile(
       | \$?\b[0-9A-F]{40}(~\w+)?\b            # a relay
       | \b(?<!Tor\ )\d{1,3}(\.\d{1,3}){3}\b   # IPv4, and not a version of tor
       | \[[0-9a-f:]*:[0-9a-f:.]*\]             # IPv6
+      | \bnew\ bridge\ descriptor\ .*          # a bridge: its name, two fingerprints and address
     """,
     re.VERBOSE,
 )

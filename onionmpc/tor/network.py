@@ -29,6 +29,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
+from onionmpc.tor.bridges import Bridge
 from onionmpc.tor.circuits import accepted_path
 from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.dial import NotIntroduced, dial
@@ -40,6 +41,7 @@ from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Service, is_lost,
 from onionmpc.tor.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.profile import free_profile, named_profile
 from onionmpc.tor.single import SingleOnionService
+from onionmpc.tor.transports import bridge_torrc
 
 # How often to look whether our service is lost, and how long a new one may take to have its descriptor at all
 # directories; it has introduction points long before. After an outage tor can leave it without these for minutes, and
@@ -61,6 +63,7 @@ class TorOptions:
         profiles: where these directories are, mode 0700; None for the state directory. A private network needs its
             own: a guard drawn there is none on the public network.
         extra_torrc: lines for our own tor.
+        bridges: by which our own tor enters its network, and by nothing else; none for a guard.
         bootstrap_timeout_s: from tor's start to a built circuit.
         publish_timeout_s: from then to a descriptor that a directory took.
         patience_s: how long tor may be away in one outage; the first start has no such patience.
@@ -72,7 +75,8 @@ class TorOptions:
     control: str | None = None
     profile: str | None = None
     profiles: Path | None = None
-    extra_torrc: str = field(default="", repr=False)  # it may name bridges
+    extra_torrc: str = field(default="", repr=False)
+    bridges: tuple[Bridge, ...] = ()
     bootstrap_timeout_s: float = 180.0
     publish_timeout_s: float = 120.0
     patience_s: float = 600.0
@@ -88,6 +92,17 @@ class TorOptions:
             raise UsageError("--change-foreign-tor needs --control and --circuit-length long", hint="leave it out")
         if self.level is Level.SHORT and self.control is not None:
             raise UsageError("circuit length short needs tors of onionmpc's own", hint="leave --control out")
+        if self.bridges and self.control is not None:
+            raise UsageError(
+                "a tor that runs already has its own bridges, or none",
+                hint="its torrc has them; leave out --bridge, or --control",
+            )
+        if self.bridges and self.level is Level.SHORT:
+            # Its second tor has no guard, hence no bridge in a guard's place.
+            raise UsageError(
+                "circuit length short goes past every bridge: the service connects straight to public relays",
+                hint="leave out --bridge, or --circuit-length short",
+            )
         if self.level is Level.LONG and self.control and not (self.change_foreign_tor or self.or_standard):
             raise UnsafeSetting(
                 "long changes the circuits of everyone who uses the tor at --control, and that was not allowed",
@@ -410,7 +425,8 @@ async def tor_network(identity: Identity, options: TorOptions, progress: OnProgr
                 profile = stack.enter_context(free_profile(base))
             layers = profile_store(profile)
             life = short_life if options.level is Level.SHORT else own_life
-            begin = functools.partial(life, profile, sockets, options.extra_torrc, progress)
+            torrc = f"{options.extra_torrc}\n{bridge_torrc(options.bridges)}"
+            begin = functools.partial(life, profile, sockets, torrc, progress)
         network = TorNetwork(identity, options, progress, sockets, begin, layers)
         await stack.enter_async_context(network.running())
         yield network

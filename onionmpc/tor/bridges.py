@@ -1,0 +1,114 @@
+"""Bridges: relays that are on no public list, and stand first in every circuit of a tor that is told to use them.
+
+Knows the words of a bridge line, and what of them may stand in a torrc. Does not know where a line came from, nor the
+programs that carry transports (transports.py). Source: tor's man page, "Bridge"; parse_bridge_line of tor 0.4.9.11.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from onionmpc.errors import InvalidBridge
+from onionmpc.text import printable
+
+FORM = "expected [TRANSPORT] IP:PORT [FINGERPRINT] [KEY=VALUE ...], as https://bridges.torproject.org writes it"
+MAX_LINE_CHARACTERS = 1024
+# tor hands all arguments to the transport as the user name and the password of a SOCKS request, ";" between them.
+MAX_ARGUMENTS_BYTES = 2 * 255
+TRANSPORT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+# All that is printable but what means something to the reader of a torrc: a double quote, # (a comment begins) and \
+# (the line goes on in the next one).
+ARGUMENT = re.compile(r"[A-Za-z0-9_-]{1,32}=[!$-\[\]-~]*")
+# Of a word that is refused; the rest of the line is right, and names somebody's bridge.
+SHOWN_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bridge:
+    """A bridge, and how to get to it. Who knows it can block it, so nothing shows it but `str`.
+
+    Attributes:
+        transport: the pluggable transport that leads to it, or the empty string.
+        host: its address; some transports have another way, and ignore it.
+        port: 1 to 65535.
+        fingerprint: 40 hex digits, or the empty string: then tor takes whoever answers there.
+        arguments: for the transport, each "KEY=VALUE".
+    """
+
+    transport: str
+    host: IPv4Address | IPv6Address
+    port: int
+    fingerprint: str = ""
+    arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could be no bridge, or another line of a torrc.
+
+        Raises:
+            InvalidBridge: it could.
+        """
+        if self.transport and not TRANSPORT.fullmatch(self.transport):
+            raise _invalid(f"{_shown(self.transport)} is no name of a transport")
+        if not 0 < self.port < 2**16:
+            raise _invalid(f"port {self.port} is none")
+        if self.fingerprint and not FINGERPRINT.fullmatch(self.fingerprint):
+            raise _invalid(f"{_shown(self.fingerprint)} is no fingerprint of 40 hex digits")
+        if self.arguments and not self.transport:
+            raise _invalid("arguments are given, and no transport to take them")
+        for argument in self.arguments:
+            if not ARGUMENT.fullmatch(argument):
+                raise _invalid(f"{_shown(argument)} is no KEY=VALUE")
+        if (length := len(";".join(self.arguments).replace(";", "\\;"))) > MAX_ARGUMENTS_BYTES:
+            raise _invalid(f"the arguments have {length} bytes, expected {MAX_ARGUMENTS_BYTES} or fewer")
+
+    def __str__(self) -> str:
+        """Return its line, which `parse_bridge` reads."""
+        host = f"[{self.host}]" if self.host.version == 6 else str(self.host)
+        return " ".join(filter(None, [self.transport, f"{host}:{self.port}", self.fingerprint, *self.arguments]))
+
+    def __repr__(self) -> str:
+        return f"Bridge(transport={self.transport!r})"
+
+
+def parse_bridge(line: str) -> Bridge:
+    """Read a bridge line, with or without the word "Bridge" that it begins with in a torrc.
+
+    Raises:
+        InvalidBridge: it is none. Of the line, the message shows the word that is wrong.
+    """
+    if len(line) > MAX_LINE_CHARACTERS:
+        raise _invalid(f"the line has {len(line)} characters, expected {MAX_LINE_CHARACTERS} or fewer")
+    if not (line.isascii() and line.isprintable()):
+        strange = next(character for character in line if not (character.isascii() and character.isprintable()))
+        raise _invalid(f"the line holds {strange!a}, expected plain characters and spaces")
+    words = line.split()
+    if words and words[0].lower() == "bridge":
+        del words[0]
+    transport = words.pop(0) if words and TRANSPORT.fullmatch(words[0]) else ""
+    if not words:
+        raise _invalid(f"no address follows {_shown(transport)}" if transport else "the line is empty")
+    host, port = _parse_place(words.pop(0))
+    fingerprint = words.pop(0) if words and "=" not in words[0] else ""
+    return Bridge(transport, host, port, fingerprint, tuple(words))
+
+
+def _parse_place(word: str) -> tuple[IPv4Address | IPv6Address, int]:
+    if match := PLACE.fullmatch(word):
+        try:
+            return IPv6Address(match[1]) if match[1] else IPv4Address(match[2]), int(match[3])
+        except AddressValueError:
+            pass
+    # No lookup of a name: it would tell a DNS server of the bridge.
+    raise _invalid(f"{_shown(word)} is no IP:PORT, such as 192.0.2.7:443 or [2001:db8::7]:443")
+
+
+def _shown(word: str) -> str:
+    return printable(word, SHOWN_CHARACTERS)
+
+
+def _invalid(message: str) -> InvalidBridge:
+    return InvalidBridge(f"this is no bridge line: {message}", hint=FORM)

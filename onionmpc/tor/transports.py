@@ -1,0 +1,75 @@
+"""Finds the programs that carry pluggable transports, and writes the lines by which a tor of ours uses bridges.
+
+Knows which program carries which transport. Does not know how it is run: tor starts it, and ends it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from onionmpc.errors import TransportNotFound, UsageError
+from onionmpc.tor.bridges import Bridge
+
+# By transport, the better known first; each tells tor itself what it carries. lyrebird is what became of obfs4proxy.
+PROGRAMS = {
+    "obfs4": ("lyrebird", "obfs4proxy"),
+    "meek_lite": ("lyrebird", "obfs4proxy"),
+    "webtunnel": ("lyrebird", "webtunnel-client"),
+    "snowflake": ("snowflake-client", "lyrebird"),
+}
+# Debian's packages.
+PACKAGES = {"obfs4": "obfs4proxy", "meek_lite": "obfs4proxy", "snowflake": "snowflake-client"}
+# tor splits the line that names a program at spaces, and knows no quotes there.
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@~,:-]+")
+
+
+def find_transport(transport: str) -> Path:
+    """Find the program that carries a transport.
+
+    Raises:
+        UsageError: no program is known to carry it, or tor could not start the one that was found.
+        TransportNotFound: there is none on the path.
+    """
+    if transport not in PROGRAMS:
+        raise UsageError(
+            f"the transport {transport} is none that is known here", hint=f"expected one of: {', '.join(PROGRAMS)}"
+        )
+    for name in PROGRAMS[transport]:
+        if found := shutil.which(name):
+            path = Path(found).absolute()
+            if not PLAIN_PATH.fullmatch(str(path)):
+                raise UsageError(f"tor cannot start {path}: there is a space or the like in its path")
+            return path
+    raise TransportNotFound(
+        f"no program here carries the transport {transport}, expected {' or '.join(PROGRAMS[transport])} on the path",
+        hint=install_hint(transport),
+    )
+
+
+def install_hint(transport: str) -> str:
+    """Return how the program that carries a transport gets onto this machine."""
+    package = PACKAGES.get(transport)
+    if package is None:
+        return f"{PROGRAMS[transport][0]} comes with Tor Browser: put it, or a link to it, on the path"
+    return f"sudo apt-get install {package}" if shutil.which("apt-get") else f"install {package} (Debian's name of it)"
+
+
+def bridge_torrc(bridges: Sequence[Bridge]) -> str:
+    """Return the torrc lines with which tor enters its network by these bridges and by nothing else; none without any.
+
+    Raises:
+        UsageError, TransportNotFound: see `find_transport`.
+    """
+    if not bridges:
+        return ""
+    transports = dict.fromkeys(bridge.transport for bridge in bridges if bridge.transport)
+    return "\n".join(
+        [
+            "UseBridges 1",
+            *(f"Bridge {bridge}" for bridge in bridges),
+            *(f"ClientTransportPlugin {transport} exec {find_transport(transport)}" for transport in transports),
+        ]
+    )

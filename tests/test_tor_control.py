@@ -48,12 +48,14 @@ class FakeControl:
         self.streams.append(stream)
         while line := (await stream.reader.readline()).decode().strip():
             self.heard.append(line)
-            known = [key for key in self.answers if line.startswith(key)]
-            answer = self.answers[max(known, key=len)] if known else '552 Unrecognized key "x"\r\n'
-            if not answer:
+            if not (answer := self.answer_to(line)):
                 break
             stream.writer.write(answer.encode())
         stream.writer.close()
+
+    def answer_to(self, line: str) -> str:
+        known = [key for key in self.answers if line.startswith(key)]
+        return self.answers[max(known, key=len)] if known else '552 Unrecognized key "x"\r\n'
 
     def tell(self, event: str) -> None:
         self.streams[-1].writer.write(f"650 {event}\r\n".encode())

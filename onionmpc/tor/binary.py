@@ -18,6 +18,9 @@ RECOMMENDED = Version("0.4.9.11")
 # 0.4.8 is the oldest series that is still maintained, and the oldest with vanguards-lite, congestion control and
 # proof of work together.
 OLDEST = Version("0.4.8.1")
+# Its keyword of ADD_ONION came with 0.4.9.2; until 0.4.9.9 an attacker could crash a service that has the defence
+# (TROVE-2026-020), which is worse than to go without.
+POW_SINCE = Version("0.4.9.9")
 VERSION_TIMEOUT_S = 20.0
 ENVIRONMENT_PREFIX = "ONIONMPC_"
 
@@ -79,6 +82,22 @@ def version_warning(version: Version) -> str:
         f"tor {version} is older than {RECOMMENDED}: a rendezvous point may impersonate an onion service to its client "
         "(tor bug 41297); onionmpc's own handshake still authenticates every party"
     )
+
+
+def may_have_pow(version: Version) -> bool:
+    """Tell whether a tor of this version is to defend our service by proof of work, if it was built with that."""
+    return bool(version >= POW_SINCE)
+
+
+def has_pow(binary: TorBinary) -> bool:
+    """Tell whether this tor will defend a service by proof of work: one built without takes the wish and forgets it."""
+    try:
+        modules = subprocess.run(
+            [binary.path, "--list-modules"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return may_have_pow(binary.version) and "pow: yes" in modules.splitlines()
 
 
 def _version_of(path: Path) -> Version:

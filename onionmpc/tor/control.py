@@ -57,12 +57,14 @@ class Control:
     Attributes:
         closed: done when the connection is gone.
         version: tor's version as it says it, e.g. "0.4.9.11".
+        refused: what this tor does not take, for whoever asks to note; it need not be asked for again.
     """
 
     def __init__(self, protocol: TorControlProtocol, closed: asyncio.Future[None]) -> None:
         self._protocol = protocol
         self.closed = closed
         self.version: str = protocol.version
+        self.refused: set[str] = set()
 
     def __repr__(self) -> str:
         # Commands wait in the protocol with their keys in them.

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from stem.version import Version
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
+from onionmpc.tor.binary import may_have_pow
 from onionmpc.tor.circuits import has_introductions, service_id
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.events import parse_event
@@ -94,8 +96,10 @@ class EphemeralService:
         flags = "DiscardPK,V3Auth" if self._clients else "DiscardPK"
         clients = "".join(f" ClientAuthV3={client}" for client in self._clients)
         try:
-            await self.control.command(
-                f"ADD_ONION ED25519-V3:{key} Flags={flags} Port={VIRTUAL_PORT},{target}{clients}"
+            await add_with_pow(
+                self.control,
+                f"ADD_ONION ED25519-V3:{key} Flags={flags} Port={VIRTUAL_PORT},{target}{clients}",
+                "PoWDefensesEnabled=1",
             )
         except CommandRefused as error:
             if "collision" in error.reason:
@@ -143,6 +147,31 @@ async def lock(control: Control, onions: Iterable[Onion]) -> None:
         async with asyncio.timeout(LOCK_TIMEOUT_S):
             for onion in onions:
                 await control.command(f"ONION_CLIENT_AUTH_REMOVE {service_id(onion)}")
+
+
+async def add_with_pow(control: Control, command: str, pow_words: str) -> None:
+    """Add a service, with tor's proof-of-work defence where this tor has it, else without.
+
+    Whoever floods the service then has to compute for it. While nobody does, no dialler computes anything: what the
+    descriptor asks for is 0.
+
+    Args:
+        command: adds it.
+        pow_words: ask for the defence, at the end of the command.
+    Raises:
+        TorFailed: tor refused either.
+    """
+    # GETINFO version may add " (git-...)".
+    if may_have_pow(Version(control.version.split()[0])) and pow_words not in control.refused:
+        # An unknown word is refused by tor with 512 or 553, by a filter before it (Tails, Whonix) with 510. Whatever
+        # else may be wrong, the command alone is refused for, too.
+        with contextlib.suppress(CommandRefused):
+            await control.command(f"{command} {pow_words}")
+            return
+        await control.command(command)
+        control.refused.add(pow_words)
+    else:
+        await control.command(command)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 from onionmpc.files import private_directory, write_private
 from onionmpc.identity import Identity
 from onionmpc.tor.control import CommandRefused, Control
-from onionmpc.tor.onion import VIRTUAL_PORT, base32_public
+from onionmpc.tor.onion import VIRTUAL_PORT, add_with_pow, base32_public
 
 # 32 bytes. Source: tor's crypto_format.c, crypto_write_tagged_contents_to_file, and hs_service.c.
 KEY_FILE_NAME = "hs_ed25519_secret_key"
@@ -44,8 +44,10 @@ class SingleOnionService:
             path.unlink()
         for number, client in enumerate(self._clients):
             write_private(clients / f"{number}.auth", f"descriptor:x25519:{client}\n".encode())
-        await self.control.command(
-            f'SETCONF HiddenServiceDir="{self._directory}" HiddenServicePort="{VIRTUAL_PORT} {target}"'
+        await add_with_pow(
+            self.control,
+            f'SETCONF HiddenServiceDir="{self._directory}" HiddenServicePort="{VIRTUAL_PORT} {target}"',
+            "HiddenServicePoWDefensesEnabled=1",
         )
 
     async def remove(self) -> None:

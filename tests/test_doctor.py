@@ -116,6 +116,30 @@ def test_a_tor_that_refuses_our_lines_fails_in_its_own_words(tmp_path: Path) -> 
     assert "Unknown option LongLivedPorts" in finding("torrc")["seen"]
 
 
+def test_what_bridges_could_be_used_is_told_and_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "--bridge takes plain ones only (for obfs4: install obfs4proxy" in finding("bridges")["seen"]
+    fake_tor(tmp_path / "obfs4proxy")
+    assert finding("bridges")["seen"] == f"--bridge takes obfs4, meek_lite by {tmp_path / 'obfs4proxy'}"
+    assert json.loads(run("--json").stdout)["usable"] is True
+
+
+@pytest.mark.parametrize(
+    ("version", "modules", "seen"),
+    [
+        ("0.4.9.11", "relay: yes\npow: yes", "with proof of work"),
+        ("0.4.9.11", "pow: no", "without proof of work"),
+        ("0.4.9.8", "pow: yes", "without proof of work"),
+        ("0.4.9.11", "", "without proof of work"),
+    ],
+)
+def test_whether_tor_defends_a_service_by_proof_of_work_is_told(
+    tmp_path: Path, version: str, modules: str, seen: str
+) -> None:
+    fake_tor(tmp_path / "tor", version, f'if [ "$1" = --list-modules ]; then echo "{modules}"; fi')
+    assert f"{seen} against floods" in finding("tor")["seen"]
+
+
 def test_a_state_directory_open_to_others_fails(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
     (tmp_path / "state").chmod(0o755)

@@ -26,10 +26,11 @@ from onionmpc.errors import OnionMPCError, TorError
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.program.launch import probe_walls
 from onionmpc.resources import shipped
-from onionmpc.tor.binary import find_tor, version_warning
+from onionmpc.tor.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.probe import Kind, Probe, probe
 from onionmpc.tor.process import verify_config
+from onionmpc.tor.transports import PROGRAMS, find_transport, install_hint
 
 # What usually listens where. Tor Browser's two ports are never used by us; they are told so that nobody is confused.
 SYSTEM_TOR, TOR_BROWSER = "a system tor", "Tor Browser"
@@ -99,6 +100,7 @@ def examine() -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
         _tor,
+        _transports,
         _state,
         _sockets,
         _walls,
@@ -136,7 +138,8 @@ def _tor() -> Iterator[Finding]:
     except TorError as error:
         yield Finding("tor", Level.FAIL, error.message, error.hint)
         return
-    seen = f"tor {binary.version} at {binary.path}"
+    without = "" if has_pow(binary) else "out"
+    seen = f"tor {binary.version} at {binary.path}, with{without} proof of work against floods"
     if warning := version_warning(binary.version):
         yield Finding("tor", Level.WARN, f"{seen}: {warning}", "update tor")
     else:
@@ -147,6 +150,17 @@ def _tor() -> Iterator[Finding]:
         yield Finding("torrc", Level.FAIL, error.message, error.hint)
     else:
         yield Finding("torrc", Level.OK, f"tor would start from {shipped('torrc.d') / 'party.torrc'}")
+
+
+def _transports() -> Iterator[Finding]:
+    """Say which bridges could be used. Most parties need none, so none of it can fail."""
+    found: dict[str, list[str]] = {}
+    for transport in PROGRAMS:
+        with contextlib.suppress(OnionMPCError):
+            found.setdefault(str(find_transport(transport)), []).append(transport)
+    carried = "; ".join(f"{', '.join(transports)} by {path}" for path, transports in found.items())
+    none = f"plain ones only (for obfs4: {install_hint('obfs4')})"
+    yield Finding("bridges", Level.OK, f"--bridge takes {carried or none}")
 
 
 def _state() -> Iterator[Finding]:

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
 
-.PHONY: help demo test check test-other-pythons bench soak fuzz tor clean
+.PHONY: help demo test check test-other-pythons bench soak fuzz tor obfs4proxy clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	@$(BIN)/onionmpc demo
 
 # Tests that need no tor run side by side; those that do are about time, and have the machine for themselves.
-test: check
+test: check obfs4proxy
 	$(BIN)/python -m pytest -q -m "not tor" --numprocesses 2
 	$(BIN)/python -m pytest -q -m tor --durations=15
 
@@ -64,6 +64,10 @@ fuzz: $(INSTALLED)
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:
 	@.ci/install-tor $(PYTHON)
+
+# For tests with a bridge; who runs a party needs it only for --bridge obfs4.
+obfs4proxy:
+	@.ci/install-tor $(PYTHON) $@
 
 $(INSTALLED): pyproject.toml constraints.txt | tor
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "onionmpc needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuits import service_id
-from onionmpc.tor.control import open_control
+from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.dial import dial
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
@@ -128,6 +129,27 @@ def test_each_side_counts_its_own_relays(shared: tuple[asyncio.Runner, Pair]) ->
         assert (ours.relays, theirs.relays) == (3, 4)
         await dialled.close()
         await accepted.close()
+
+    runner, pair = shared
+    runner.run(main(pair))
+
+
+async def proof_of_work(control: Control, onion: Onion) -> str:
+    """Return what the descriptor of our service says of proof of work, after the version and the seed: the effort."""
+    text = await control.get_info(f"hs/service/desc/id/{service_id(onion)}")
+    inner = HiddenServiceDescriptorV3.from_str(f"{text}\n").decrypt(service_id(onion))
+    asked = re.search(r"^pow-params v1 \S+ (\d+) ", str(inner), re.MULTILINE)
+    assert asked is not None
+    return asked[1]
+
+
+def test_a_service_has_the_proof_of_work_defence_and_asks_for_none_while_nobody_floods_it(
+    shared: tuple[asyncio.Runner, Pair],
+) -> None:
+    async def main(pair: Pair) -> None:
+        assert isinstance(pair.listener, TorNetwork)
+        assert pair.listener.life is not None
+        assert await proof_of_work(pair.listener.life.control, pair.onion) == "0"
 
     runner, pair = shared
     runner.run(main(pair))

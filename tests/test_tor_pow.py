@@ -64,8 +64,8 @@ def test_proof_of_work_is_asked_for(command: str, make: MakeService, tmp_path: P
     "refusal",
     [
         '512 Bad arguments to ADD_ONION: Unrecognized keyword argument "PoWDefensesEnabled"',
+        "552 Unrecognized option: Unknown option 'HiddenServicePoWDefensesEnabled'.  Failing.",
         "510 Command filtered",
-        "553 Unable to set option: Failed to configure rendezvous options.",
     ],
 )
 @pytest.mark.parametrize(("command", "make"), SERVICES.values(), ids=SERVICES)

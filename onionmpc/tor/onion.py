@@ -163,8 +163,8 @@ async def add_with_pow(control: Control, command: str, pow_words: str) -> None:
     """
     # GETINFO version may add " (git-...)".
     if may_have_pow(Version(control.version.split()[0])) and pow_words not in control.refused:
-        # An unknown word is refused by tor with 512 or 553, by a filter before it (Tails, Whonix) with 510. Whatever
-        # else may be wrong, the command alone is refused for, too.
+        # tor refuses words that it does not know with 512 or 552, a filter before it (Tails, Whonix) with 510. For
+        # whatever else may be wrong, the command alone is refused too.
         with contextlib.suppress(CommandRefused):
             await control.command(f"{command} {pow_words}")
             return

@@ -17,7 +17,7 @@ from test_tor_process import ended
 
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.levels import Level
-from onionmpc.testnet.party_tor import open_circuits
+from onionmpc.testnet.party_tor import _children, open_circuits
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.bridges import Bridge
 from onionmpc.tor.life import Progress
@@ -62,12 +62,12 @@ class Hidden(Ours):
         assert self.network.life is not None
         assert self.network.life.own is not None
         process = self.network.life.own.process.pid
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        assert len(children) == bool(self.bridge.transport)
-        command_lines = [Path(f"/proc/{each}/cmdline").read_text() for each in (process, *children)]
+        transports = _children(process)
+        assert len(transports) == bool(self.bridge.transport)
+        command_lines = [Path(f"/proc/{each}/cmdline").read_text() for each in (process, *transports)]
         said = " ".join([*command_lines, *(step.detail for step in self.told)])
         assert not any(secret in said for secret in str(self.bridge).split() if secret != self.bridge.transport)
-        return [int(child) for child in children]
+        return transports
 
 
 @contextlib.asynccontextmanager

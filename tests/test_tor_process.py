@@ -32,6 +32,8 @@ from onionmpc.errors import (
 from onionmpc.files import lock, private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
+from onionmpc.testnet.party_tor import _children
+from onionmpc.tor.bridges import parse_bridge
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.life import Progress
@@ -41,6 +43,7 @@ from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, is_lost, publish
 from onionmpc.tor.probe import Kind, probe
 from onionmpc.tor.process import OwnTor, own_tor
 from onionmpc.tor.profile import data_directory, free_profile, named_profile
+from onionmpc.tor.transports import bridge_torrc
 
 tor = pytest.mark.tor
 
@@ -181,6 +184,23 @@ def test_its_death_is_told(base: Path) -> None:
 
     error = asyncio.run(main())
     assert "tor was ended by signal 9" in str(error)
+
+
+@tor
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_transport_ends_with_its_tor_however_that_ends(base: Path, number: signal.Signals) -> None:
+    bridge = parse_bridge(f"obfs4 127.0.0.1:1 cert={'A' * 70} iat-mode=0")
+
+    async def main() -> int:
+        torrc = f"{NOWHERE}\n{bridge_torrc([bridge])}"
+        async with asyncio.timeout(20), running(base, torrc) as (started, _, process):
+            while not (transports := _children(process)):
+                await asyncio.wait({started.died}, timeout=0.02)
+            os.kill(process, number)
+            await asyncio.wait({started.died})
+        return transports[0]
+
+    assert ended(asyncio.run(main()))
 
 
 @tor

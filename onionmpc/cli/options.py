@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -92,7 +92,7 @@ class PartyOptions:
     change_foreign_tor: bool
     control: str | None
     profile: str | None
-    bridge: tuple[str, ...]
+    bridge: tuple[str, ...] = field(repr=False)
     bootstrap_timeout: float
     publish_timeout: float
     testnet: Path | None
@@ -128,7 +128,7 @@ def party_options(command: Command) -> Command:
         click.option("--change-foreign-tor", is_flag=True, help="With --control and long: change that tor's settings until this party leaves; all its users get such circuits meanwhile."),
         click.option("--control", metavar="unix:PATH|HOST:PORT", help="Use the tor that runs there, by its control port. Default: a tor of our own."),
         click.option("--profile", metavar="NAME", help="Which of our tor's kept directories to use (guards, consensus). Default: the first free one."),
-        click.option("--bridge", multiple=True, metavar="LINE|@FILE", help="Have our tor enter its network by this bridge alone: [TRANSPORT] IP:PORT [FINGERPRINT] [KEY=VALUE ...], one argument. Other users of this machine can see what stands on a command line, so @FILE is better: a bridge in each line. Repeatable."),
+        click.option("--bridge", multiple=True, metavar="LINE|@FILE", help="Have our tor enter its network by this bridge alone: [TRANSPORT] IP:PORT [FINGERPRINT] [KEY=VALUE ...], one argument. A TRANSPORT needs its program (see: onionmpc doctor). Other users of this machine can see what stands on a command line, so @FILE is better: a bridge in each line. Repeatable."),
         click.option("--bootstrap-timeout", type=Duration(), default="5m", show_default=True, help="How long tor may take to reach its network."),
         click.option("--publish-timeout", type=Duration(), default="3m", show_default=True, help="How long the onion service may take to be published."),
         click.option("--testnet", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Use the private Tor network in DIR (see: onionmpc testnet) instead of the public one."),

@@ -49,6 +49,6 @@ class Bootstrap:
         if self.skew_s:
             return f"set this machine's clock: it is {abs(self.skew_s)} s {'fast' if self.skew_s > 0 else 'slow'}"
         return (
-            "check the network and this machine's clock; where tor is blocked, --bridge helps: "
+            "check the network and this machine's clock; where tor is blocked, --bridge helps, or another one: "
             "https://bridges.torproject.org"
         )

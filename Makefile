@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
 
-.PHONY: help demo test check test-other-pythons bench soak fuzz tor obfs4proxy clean
+.PHONY: help demo test check test-other-pythons bench soak fuzz audit tor obfs4proxy clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench  the benchmarks in short, into benchmarks/results/, and what was aimed at"
 	@echo "make soak MINUTES=30   one session under faults of every kind, one each EVERY=12 seconds; also PARTIES=3, SEED=..."
 	@echo "make fuzz MINUTES=10   what every decoder does with bytes that nobody thought of; what is found goes into tests/fuzz/corpus"
+	@echo "make audit  the tests that hold each claim of docs/THREATS.md, and a line for each claim"
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
 
 demo: $(INSTALLED)
@@ -60,6 +61,9 @@ soak: $(INSTALLED)
 # Each time goes on from what those before have found. `make test` does so too, for two seconds a target.
 fuzz: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/long.py --minutes $(MINUTES)
+
+audit: $(INSTALLED)
+	$(BIN)/python tests/audit.py
 
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:

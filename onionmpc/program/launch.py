@@ -73,7 +73,7 @@ class ProgramProcess:
         process: asyncio.subprocess.Process,
         control: asyncio.StreamReader,
         sockets: dict[int, socket.socket],
-        tee: Tee | None,
+        tee: Tee | None = None,
     ) -> None:
         self.sockets = sockets
         self._tee = tee

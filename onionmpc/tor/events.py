@@ -11,6 +11,9 @@ from typing import Any
 from stem import ProtocolError
 from stem.response import ControlMessage
 
+# Of what it does not know, stem logs the whole line: relays, and the address of a peer.
+logging.getLogger("stem").disabled = True
+
 
 def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is untyped)
     """Return stem's event for a line of tor's, or None if stem cannot read it.
@@ -21,8 +24,6 @@ def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is un
         name: its kind, e.g. "CIRC".
         text: the rest of the line.
     """
-    # Of what it does not know, stem logs the whole line: relays, and the address of a peer.
-    logging.getLogger("stem").propagate = False
     try:
         return ControlMessage.from_str(f"650 {name} {text}\r\n", "EVENT", normalize=True)
     except (ProtocolError, ValueError):

@@ -42,6 +42,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.privacy_speed --repeats 1
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.overhead --repeats 5 --budget 60
+	$(BIN)/python -m benchmarks.attack --repeats 3
 	$(BIN)/python -m benchmarks.startup --parties 3 --repeats 1
 	$(BIN)/python -m benchmarks.bulk --networks 1 --repeats 1
 	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 3 --budget 240

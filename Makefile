@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
+TESTS :=
 
 .PHONY: help demo test check test-other-pythons bench soak fuzz audit tor obfs4proxy clean
 
@@ -33,7 +34,7 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 
 test-other-pythons: $(INSTALLED)
-	@PYTHONS="$(OTHER_PYTHONS)" .ci/other-pythons
+	@PYTHONS="$(OTHER_PYTHONS)" TESTS="$(TESTS)" .ci/other-pythons
 
 # The short set, with every figure of benchmarks/report.py, in less than 20 minutes; the defaults of each measure more.
 bench: $(INSTALLED)

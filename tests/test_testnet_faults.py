@@ -264,9 +264,11 @@ def test_closing_a_joined_circuit_ends_its_stream_and_no_other(shared: tuple[asy
     async def fact(world: World) -> None:
         async with world.service() as onion:
             first, second = await world.dial(onion), await world.dial(onion)
-            circuits = [circuit for circuit in await open_circuits(world.control) if circuit.dialled]
+            # tor may have begun others, where one was slow.
+            circuits = [
+                c for c in await open_circuits(world.control) if c.dialled and c.joined and c.joined.onion in onion
+            ]
             assert len(circuits) == 2
-            assert all(circuit.joined and circuit.joined.onion in onion for circuit in circuits)
             assert {circuit.relays[0] for circuit in circuits} <= set(world.relays)
             assert await close_circuits(world.control, [circuits[0], circuits[0]]) == 1
             assert await first.reader.read(-1) == b""

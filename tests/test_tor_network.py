@@ -24,7 +24,7 @@ from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.dial import dial
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
-from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, publish
 from onionmpc.tor.process import own_tor
 from onionmpc.tor.profile import free_profile
 
@@ -149,7 +149,11 @@ def test_a_service_has_the_proof_of_work_defence_and_asks_for_none_while_nobody_
     async def main(pair: Pair) -> None:
         assert isinstance(pair.listener, TorNetwork)
         assert pair.listener.life is not None
-        assert await proof_of_work(pair.listener.life.control, pair.onion) == "0"
+        # A service of its own, since stem does not open a sealed descriptor.
+        service = EphemeralService(pair.listener.life.control, fresh())
+        await publish(service, "127.0.0.1:1", lambda *_: None, DEADLINE_S)
+        assert await proof_of_work(service.control, service.onion) == "0"
+        await service.remove()
 
     runner, pair = shared
     runner.run(main(pair))

@@ -9,7 +9,7 @@ from stem.version import Version
 
 from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
 from onionmpc.tor import binary
-from onionmpc.tor.binary import find_tor, version_warning
+from onionmpc.tor.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.process import verify_config
 
 
@@ -61,8 +61,10 @@ def test_no_tor_sees_our_variables_whatever_it_is_started_for(monkeypatch: pytes
     path = fake_tor(tmp_path / "tor", f"(echo started; env) >> {told}; echo 'Tor version 0.4.9.11.'")
     monkeypatch.setenv("ONIONMPC_TOR", path)
     monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "of another tor")
-    verify_config(find_tor())
-    assert told.read_text().count("started\n") == 2
+    binary = find_tor()
+    verify_config(binary)
+    has_pow(binary)
+    assert told.read_text().count("started\n") == 3
     assert "ONIONMPC_" not in told.read_text()
 
 

@@ -92,9 +92,7 @@ def may_have_pow(version: Version) -> bool:
 def has_pow(binary: TorBinary) -> bool:
     """Tell whether this tor will defend a service by proof of work: one built without takes the wish and forgets it."""
     try:
-        modules = subprocess.run(
-            [binary.path, "--list-modules"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
-        ).stdout
+        modules = _answer(binary.path, "--list-modules", check=False)
     except (OSError, subprocess.SubprocessError):
         return False
     return may_have_pow(binary.version) and "pow: yes" in modules.splitlines()
@@ -102,15 +100,19 @@ def has_pow(binary: TorBinary) -> bool:
 
 def _version_of(path: Path) -> Version:
     try:
-        output = subprocess.run(
-            [path, "--version"],
-            env=environment_of_tor(),
-            capture_output=True,
-            text=True,
-            timeout=VERSION_TIMEOUT_S,
-            check=True,
-        ).stdout
+        output = _answer(path, "--version", check=True)
         # First line: "Tor version 0.4.9.11." or "Tor version 0.4.8.9 (git-...)."
         return Version(output.split()[2].rstrip("."))
     except (OSError, subprocess.SubprocessError, IndexError, ValueError) as error:
         raise TorFailed(f"{path} does not say its version ({type(error).__name__})", hint=install_hint()) from error
+
+
+def _answer(path: Path, question: str, *, check: bool) -> str:
+    return subprocess.run(
+        [path, question],
+        env=environment_of_tor(),
+        capture_output=True,
+        text=True,
+        timeout=VERSION_TIMEOUT_S,
+        check=check,
+    ).stdout

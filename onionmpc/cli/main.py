@@ -5,7 +5,6 @@ Exit codes: docs/PROTOCOL.md section 5.
 
 from __future__ import annotations
 
-import resource
 import signal
 import sys
 import traceback
@@ -56,14 +55,14 @@ for command in (demo, host, join, estimate, verify, levels, programs, identities
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    # What a crash leaves on the disk would hold keys and inputs: ours, and of tor and the program, which inherit this.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
-    keep_memory_private()  # keys come into it
+    # Keys and inputs come into it, and what a crash leaves on the disk would hold them: of tor and the program as well,
+    # which inherit this.
+    keep_memory_private()
     private: tuple[str, ...] = ()
     if "--" in arguments:
         # Before click sees them: these belong to the program, and no option of ours may swallow one.

@@ -200,8 +200,8 @@ def _ask_to_be_shown() -> None:
 def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], *, joins_host: bool = False) -> Plan:
     _check_tor_options(options)
     _check_consent(options)
-    if options.json_file is not None and not os.access(options.json_file.parent, os.W_OK):
-        raise UsageError(f"cannot write {options.json_file}", hint="--json needs a file in a directory of yours")
+    if options.json_file is not None:
+        _check_writable(options.json_file, "--json")
     if options.receipt is not None:
         _check_receipt(options.receipt)
     if options.padding and (options.circuits or 1) > 1:
@@ -247,10 +247,14 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     )
 
 
+def _check_writable(file: Path, option: str) -> None:
+    if not os.access(file.parent, os.W_OK):
+        raise UsageError(f"cannot write {file}", hint=f"{option} needs a file in a directory of yours")
+
+
 def _check_receipt(file: Path) -> None:
     """Check that a receipt can be kept there: found out in the end, it would be too late."""
-    if not os.access(file.parent, os.W_OK):
-        raise UsageError(f"cannot write {file}", hint="--receipt needs a file in a directory of yours")
+    _check_writable(file, "--receipt")
     if file.exists():
         raise UsageError(
             f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"

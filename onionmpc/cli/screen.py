@@ -38,14 +38,14 @@ def agreement_lines(
     parties, readers = len(common.addresses), common.threshold + 1
     files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
     count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
-    yield _line("program", f"{printable(common.program)} ({count}, SHA-256 {digest_of_files(files).hex()[:16]}…)")
+    yield line("program", f"{printable(common.program)} ({count}, SHA-256 {digest_of_files(files).hex()[:16]}…)")
     if common.public_arguments:
-        yield _line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
+        yield line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
     if private_arguments:
-        yield _line(
+        yield line(
             "yours alone", f"{private_arguments} argument{'s' if private_arguments > 1 else ''}, not sent to anyone"
         )
-    yield _line("parties", f"{parties}, in this order:")
+    yield line("parties", f"{parties}, in this order:")
     for number, (address, own) in enumerate(zip(common.addresses, agreement.own, strict=True)):
         you = " (you)" if number == own_number else ""
         words = f"{number}  {address}  circuits {own.circuit_length.value}"
@@ -55,29 +55,29 @@ def agreement_lines(
             words += f", {own.max_circuits} a link at most"
         if own.circuit_length is Level.SHORT:
             words += ", its IP address is SHOWN to all others"
-        yield _line("", words + you)
+        yield line("", words + you)
     versions = [f"MPyC {common.mpyc_version}", common.python]
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")
-    yield _line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
+    yield line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
     if common.allowed_types:
-        yield _line("may be sent", ", ".join(map(printable, common.allowed_types)))
-        yield _line("", "classes of the program: any party can have them made of whatever it likes")
+        yield line("may be sent", ", ".join(map(printable, common.allowed_types)))
+        yield line("", "classes of the program: any party can have them made of whatever it likes")
     if common.padding_rate:
         # What tor sends for them; a little more goes over the line.
         each_way = (parties - 1) * common.padding_rate * CELL_BYTES / 1000
         what = f"{common.padding_rate} records of {FILLED_RECORD_BYTES} bytes a second on each link, both ways"
-        yield _line("padding", f"{what}; {each_way:.1f} kB/s out and as much in")
+        yield line("padding", f"{what}; {each_way:.1f} kB/s out and as much in")
     elif common.circuits > 1:
         what = f"each link is raced over {common.circuits}, where both its parties allow that many"
-        yield _line("circuits", f"{what}; what is urgent goes over the fastest")
+        yield line("circuits", f"{what}; what is urgent goes over the fastest")
     if common.receipt:
-        yield _line("receipt", "when all are done, each one signs these terms and a salted digest of its output")
+        yield line("receipt", "when all are done, each one signs these terms and a salted digest of its output")
     if takes:
-        yield _line("takes", takes)
+        yield line("takes", takes)
     yield from _walls(walls, allow_subprocess=allow_subprocess)
-    yield _line("session", f"{session_id(agreement).hex()[:16]}…")
-    yield _line("roster", roster_fingerprint(common.addresses))
+    yield line("session", f"{session_id(agreement).hex()[:16]}…")
+    yield line("roster", roster_fingerprint(common.addresses))
     yield ""
     if common.threshold == 0:
         yield "This hides NOTHING: every single one of these parties can read your input."
@@ -92,10 +92,10 @@ def agreement_lines(
 
 def _walls(walls: Walls, *, allow_subprocess: bool) -> Iterator[str]:
     first, *others = walls.lines()
-    yield _line("your walls", first)
+    yield line("your walls", first)
     if allow_subprocess:
         others.append("processes: the program may start some, inside the same walls")
-    yield from (_line("", line) for line in others)
+    yield from (line("", other) for other in others)
 
 
 def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> str:
@@ -117,5 +117,6 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
     )
 
 
-def _line(name: str, value: str) -> str:
+def line(name: str, value: str) -> str:
+    """Return one line of such a screen: what it is about, and what is to be said of it."""
     return f"  {name:<{WIDTH}}{value}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from onionmpc.cli.screen import line
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import Common, roster_fingerprint
@@ -23,7 +24,6 @@ MEANING = """
 What a signature says: whoever held that address's key agreed to this computation with these parties, and says that its
 program ended well with one output, which it cannot change any more. Not that the output is right, or any input true;
 not who is behind an address, nor when it was. Those who hold all keys can have signed without computing anything."""
-WIDTH = 13
 
 
 @click.command()
@@ -77,13 +77,13 @@ def _lines(findings: Findings) -> Iterator[str]:
     common = findings.agreement.common
     yield f"A receipt of a computation of {len(common.addresses)} parties:"
     yield from _terms(common)
-    yield _line("session", findings.session.hex())
-    yield _line("roster", roster_fingerprint(common.addresses))
+    yield line("session", findings.session.hex())
+    yield line("roster", roster_fingerprint(common.addresses))
     for number, address in enumerate(common.addresses):
         words = "signed" if number in findings.signed else "did NOT sign"
         if number in findings.outputs:
             words += f", SHA-256 of its output {findings.outputs[number]}"
-        yield _line("" if number else "parties", f"{number}  {address}  {words}")
+        yield line("" if number else "parties", f"{number}  {address}  {words}")
     alike = findings.agreeing
     if len(alike) == 1 and len(alike[0]) > 1:
         yield f"{_parties(alike[0])} had the SAME output."
@@ -94,18 +94,14 @@ def _lines(findings: Findings) -> Iterator[str]:
 
 def _terms(common: Common) -> Iterator[str]:
     files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
-    yield _line("program", f"{printable(common.program)} (SHA-256 of its files {digest_of_files(files).hex()})")
+    yield line("program", f"{printable(common.program)} (SHA-256 of its files {digest_of_files(files).hex()})")
     for file in sorted(files):
-        yield _line("", f"{printable(file.path)}  {file.sha256.hex()}")
+        yield line("", f"{printable(file.path)}  {file.sha256.hex()}")
     if common.public_arguments:
-        yield _line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
-    yield _line("threshold", f"{common.threshold}: any {common.threshold + 1} of them together could read every input")
+        yield line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
+    yield line("threshold", f"{common.threshold}: any {common.threshold + 1} of them together could read every input")
     versions = (f"MPyC {common.mpyc_version}", common.python, *common.mpyc_options)
-    yield _line("ran on", ", ".join(map(printable, versions)))
-
-
-def _line(name: str, value: str) -> str:
-    return f"  {name:<{WIDTH}}{value}"
+    yield line("ran on", ", ".join(map(printable, versions)))
 
 
 def _parties(numbers: Sequence[int]) -> str:

@@ -80,7 +80,7 @@ def load(name: str, ask_passphrase: Ask, *, exposed: bool = False) -> Identity:
             f"the identity {name} is for circuit length short: whoever met it can know its IP address",
             hint="take part with --circuit-length short, or under another identity",
         )
-    return _decode(content, ask_passphrase)
+    return _decode(content, facts, ask_passphrase)
 
 
 def export_to(path: Path, name: str, ask_passphrase: Ask | None) -> KeyFileFacts:
@@ -130,7 +130,7 @@ def import_from(path: Path, name: str, ask_passphrase: Ask) -> KeyFileFacts:
             f"no passphrase seals {path}, and it is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
             hint="if nobody else had it: copy it to a directory of yours, chmod 600 it there, and import that",
         )
-    _decode(content, ask_passphrase)
+    _decode(content, facts, ask_passphrase)
     _keep(name, content)
     return facts
 
@@ -245,8 +245,8 @@ def _encode(identity: Identity, ask_passphrase: Ask | None, *, exposed: bool) ->
         wipe(passphrase)
 
 
-def _decode(content: bytes, ask_passphrase: Ask) -> Identity:
-    if not describe_key_file(content).sealed:
+def _decode(content: bytes, facts: KeyFileFacts, ask_passphrase: Ask) -> Identity:
+    if not facts.sealed:
         return decode_key_file(content, None)
     passphrase = ask_passphrase()
     try:

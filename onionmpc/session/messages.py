@@ -12,7 +12,7 @@ import msgspec
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.agreement import Common, Own
-from onionmpc.session.receipt import Digest, SignatureText
+from onionmpc.session.receipt import Hex32, SignatureText
 from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 
 LENGTH_BYTES = 4
@@ -24,8 +24,6 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 STEPS: tuple[Step, ...] = get_args(Step)
 
 ShortText = Annotated[str, msgspec.Meta(max_length=500)]
-# 32 bytes.
-HexKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 StreamNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 8 * STREAM_NUMBER_BYTES)]
 
 
@@ -50,8 +48,8 @@ class Terms(Message, frozen=True):
     """Host to joiner: who takes part in what, the session's pre-shared key, and by address the keys to find joiners."""
 
     common: Common
-    psk: HexKey
-    discovery: dict[str, HexKey]
+    psk: Hex32
+    discovery: dict[str, Hex32]
 
     def __repr__(self) -> str:
         return f"Terms(common={self.common!r}, psk=<hidden>, discovery=<hidden>)"
@@ -91,7 +89,7 @@ class Done(Message, frozen=True):
 class Signed(Message, frozen=True):
     """What the sender signed for the receipt, when all were Done; see `onionmpc.session.receipt.Signature`."""
 
-    commitment: Digest
+    commitment: Hex32
     signature: SignatureText
 
 

@@ -27,7 +27,7 @@ SALT_BYTES = 32
 MAX_FILE_BYTES = 2 * 2**20
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # of 32 bytes
 SignatureText = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
 
@@ -40,15 +40,15 @@ class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     party: Number
-    salt: Digest
-    output: Digest
+    salt: Hex32
+    output: Hex32
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a party signed of its output, and the signature; all in hex."""
 
     party: Number
-    commitment: Digest
+    commitment: Hex32
     signature: SignatureText
 
 

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from stem.version import Version
+
 from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed
 from onionmpc.tor.bootstrap import Bootstrap
 from onionmpc.tor.endpoint import Endpoint
@@ -65,6 +67,11 @@ class Control:
         self.closed = closed
         self.version: str = protocol.version
         self.refused: set[str] = set()
+
+    @property
+    def release(self) -> Version:
+        """The version alone: GETINFO may add " (git-...)"."""
+        return Version(self.version.split()[0])
 
     def __repr__(self) -> str:
         # Commands wait in the protocol with their keys in them.

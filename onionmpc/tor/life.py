@@ -180,8 +180,7 @@ async def foreign_life(endpoint: Endpoint, progress: OnProgress) -> AsyncIterato
     """
     progress(Progress("tor", 0, f"logging in at {endpoint}"))
     async with open_control(endpoint) as control:
-        # GETINFO version may add " (git-...)".
-        version = Version(control.version.split()[0])
+        version = control.release
         if version < OLDEST:
             raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=install_hint())
         progress(Progress("tor", DONE_PERCENT, _describe(version)))

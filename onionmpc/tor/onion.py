@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from stem.version import Version
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
@@ -161,8 +160,7 @@ async def add_with_pow(control: Control, command: str, pow_words: str) -> None:
     Raises:
         TorFailed: tor refused either.
     """
-    # GETINFO version may add " (git-...)".
-    if may_have_pow(Version(control.version.split()[0])) and pow_words not in control.refused:
+    if may_have_pow(control.release) and pow_words not in control.refused:
         # tor refuses words that it does not know with 512 or 552, a filter before it (Tails, Whonix) with 510. For
         # whatever else may be wrong, the command alone is refused too.
         with contextlib.suppress(CommandRefused):

@@ -175,17 +175,24 @@ def test_what_a_program_wrote_before_it_failed_arrives(tmp_path: Path, monkeypat
     asyncio.run(main())
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
-def test_an_output_that_cannot_be_written_is_a_failure_of_the_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def main() -> None:
-        ended = await ending(tmp_path, "print('a result')", full.fileno(), monkeypatch)
-        assert ended.status == EXIT_STOPPED
-        assert ended.describe() == "its standard output could not be written: No space left on device"
+NO_SPACE = "its standard output could not be written: No space left on device"
 
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ("import os; os.write(1, b'a result')", EXIT_STOPPED),
+        ("import os\nwhile True: os.write(1, b'a result')", 1),
+    ],
+    ids=["had ended before", "goes on"],
+)
+def test_an_output_that_cannot_be_written_is_a_failure_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, status: int
+) -> None:
     with FULL.open("wb") as full:
-        asyncio.run(main())
+        ended = asyncio.run(ending(tmp_path, script, full.fileno(), monkeypatch))
+    assert (ended.status, ended.describe()) == (status, NO_SPACE)
 
 
 def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a_pipe(

@@ -17,7 +17,7 @@ from onionmpc.files import socket_directory
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.bootstrap import Bootstrap
-from onionmpc.tor.control import CommandRefused, open_control
+from onionmpc.tor.control import FILTER_HINT, CommandRefused, open_control
 from onionmpc.tor.endpoint import Endpoint, parse_endpoint
 from onionmpc.tor.probe import Kind, Probe, parse_answer, probe
 
@@ -25,10 +25,7 @@ SECRET = "c2VjcmV0IGtleQ=="
 LOGIN = {
     "PROTOCOLINFO": '250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n',
     "AUTHENTICATE": "250 OK\r\n",
-    "GETINFO signal/names": "250-signal/names=RELOAD HALT\r\n250 OK\r\n",
     "GETINFO version": "250-version=0.4.9.11\r\n250 OK\r\n",
-    "GETINFO events/names": "250-events/names=STATUS_CLIENT STATUS_GENERAL HS_DESC CIRC\r\n250 OK\r\n",
-    "USEFEATURE": "250 OK\r\n",
     "SETEVENTS": "250 OK\r\n",
     "GETINFO status/bootstrap-phase": (
         '250-status/bootstrap-phase=NOTICE BOOTSTRAP PROGRESS=10 TAG=conn_done SUMMARY="Connected"\r\n250 OK\r\n'
@@ -172,12 +169,46 @@ def test_events_reach_their_listener_until_it_leaves() -> None:
             fake.tell("HS_DESC UPLOADED c UNKNOWN d")
             await control.get_info("version")
             assert heard.empty()
-            with pytest.raises(CommandRefused, match="unknown event NEW_THING"):
-                async with control.on_event("NEW_THING", heard.put_nowait):
-                    pass
 
     asyncio.run(main())
-    assert [line for line in fake.heard if line.startswith("SETEVENTS")] == ["SETEVENTS HS_DESC", "SETEVENTS"]
+    assert events_asked(fake) == ["HS_DESC", ""]
+
+
+def events_asked(fake: FakeControl) -> list[str]:
+    return [line.removeprefix("SETEVENTS").strip() for line in fake.heard if line.startswith("SETEVENTS")]
+
+
+def test_an_event_that_is_refused_is_not_asked_for_along_with_the_next() -> None:
+    fake = FakeControl({"SETEVENTS CIRC": "510 Command filtered\r\n"})
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            with pytest.raises(CommandRefused, match="510 Command filtered") as refused:
+                async with control.on_event("CIRC", print):
+                    pytest.fail("it was refused")
+            assert refused.value.hint == FILTER_HINT
+            async with control.on_event("HS_DESC", print):
+                pass
+
+    asyncio.run(main())
+    assert events_asked(fake) == ["CIRC", "", "HS_DESC", ""]
+
+
+def test_a_login_asks_tor_for_its_version_and_for_nothing_else() -> None:
+    fake = FakeControl()
+
+    async def main() -> None:
+        async with listening(fake) as endpoint, open_control(endpoint) as control:
+            assert control.version == "0.4.9.11"
+
+    asyncio.run(main())
+    assert [line.split()[0] for line in fake.heard] == ["PROTOCOLINFO", "PROTOCOLINFO", "AUTHENTICATE", "GETINFO"]
+
+
+def test_a_filter_that_does_not_know_us_is_told_apart() -> None:
+    error = refusal(FakeControl({"GETINFO version": "510 Command filtered\r\n"}))
+    assert "refused our login: 510 Command filtered" in str(error)
+    assert error.hint == FILTER_HINT
 
 
 def test_a_lost_connection_is_told_to_all_who_wait() -> None:

@@ -33,6 +33,9 @@ ANSWER_TIMEOUT_S = 60.0
 # For tor to take note that we listen no more.
 FAREWELL_S = 1.0
 DONE_PERCENT = 100
+# What a filter before a control port (Tails, Whonix) answers to what it does not let through.
+FILTERED = 510
+FILTER_HINT = "a filter stands before this control port; docs/OTHER_TORS.md says what it must let through"
 
 T = TypeVar("T")
 BootstrapProgress = Callable[[int, str], None]
@@ -48,7 +51,9 @@ class CommandRefused(TorFailed):
 
     def __init__(self, command: str, code: int, reason: str) -> None:
         # Only the command's first word: the rest of ADD_ONION is a private key.
-        super().__init__(f"tor refused {command.split(maxsplit=1)[0]}: {code} {reason}")
+        super().__init__(
+            f"tor refused {command.split(maxsplit=1)[0]}: {code} {reason}", hint=FILTER_HINT if code == FILTERED else ""
+        )
         self.code = code
         self.reason = reason
 
@@ -108,6 +113,8 @@ class Control:
     async def on_event(self, name: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
         """Call `callback` with the text of each event of this kind, its name left out.
 
+        Args:
+            name: one of protocol.EVENTS.
         Raises:
             CommandRefused: this tor has no such event, or may not tell us.
         """
@@ -117,12 +124,11 @@ class Control:
             # Later, from the loop: txtorcon would swallow what the callback raises into Twisted's log.
             loop.call_soon(callback, text)
 
-        if name not in self._protocol.valid_events:
-            raise CommandRefused("SETEVENTS", 552, f"unknown event {name}")
-        await self._ask("SETEVENTS", lambda: self._protocol.add_event_listener(name, listen))
         try:
+            await self._ask("SETEVENTS", lambda: self._protocol.add_event_listener(name, listen))
             yield
         finally:
+            # If it was refused, too: txtorcon names all its events each time, and with a refused one all are refused.
             # Nothing is heard any more whether tor answers or not, and one that hangs would hold up its successor.
             with contextlib.suppress(TorFailed, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
@@ -195,10 +201,10 @@ async def open_control(endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S) -
     Raises:
         ControlRefused: nothing is there, it is no control port, or it does not let us in.
     """
-    from txtorcon import TorControlProtocol
+    from onionmpc.tor.protocol import SparingProtocol
 
     password = _way_in(endpoint, await probe(endpoint, timeout_s))
-    protocol = TorControlProtocol(password_function=(lambda: password) if password else None)
+    protocol = SparingProtocol(password_function=(lambda: password) if password else None)
     wire = _Wire(protocol)
     try:
         await _log_in(endpoint, protocol, wire, timeout_s)
@@ -223,7 +229,8 @@ async def _log_in(endpoint: Endpoint, protocol: TorControlProtocol, wire: _Wire,
         raise _refused(endpoint, f"cannot be reached: {error.strerror or error}") from error
     # "from None": txtorcon's errors may quote what a login consists of.
     except TorProtocolError as error:
-        raise _refused(endpoint, f"refused our login: {error.code} {error.text}") from None
+        hint = FILTER_HINT if error.code == FILTERED else ""
+        raise _refused(endpoint, f"refused our login: {error.code} {error.text}", hint) from None
     except TorDisconnectError:
         raise _refused(endpoint, "hung up while we logged in") from None
     except (RuntimeError, ValueError, LookupError):

@@ -18,7 +18,7 @@ from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.bootstrap import Bootstrap
 from onionmpc.tor.control import FILTER_HINT, CommandRefused, open_control
-from onionmpc.tor.endpoint import Endpoint, parse_endpoint
+from onionmpc.tor.endpoint import Endpoint, parse_endpoint, parse_listener
 from onionmpc.tor.probe import Kind, Probe, parse_answer, probe
 
 SECRET = "c2VjcmV0IGtleQ=="
@@ -452,6 +452,14 @@ def test_what_is_no_place_is_refused(text: str) -> None:
 def test_another_machine_is_refused(text: str) -> None:
     with pytest.raises(UnsafeSetting, match="another machine"):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [(":9881", "127.0.0.1:9881"), ("10.152.152.11:9881", "10.152.152.11:9881"), ("[fd00::1]:9", "[fd00::1]:9")],
+)
+def test_a_place_to_listen_is_read(text: str, place: str) -> None:
+    assert str(parse_listener(text)) == place
 
 
 def test_a_probe_reads_what_tor_says() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -190,15 +191,22 @@ def test_progress_goes_through_all_phases_and_ends_whole(testnet_dir: Path) -> N
     )
 
 
-@pytest.mark.parametrize("same_user", [True, False])
+def free_place() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("same_user", "asked"), [(True, False), (False, False), (True, True)])
 def test_a_tor_that_runs_already_will_do(
     shared: tuple[asyncio.Runner, Pair],
     testnet_dir: Path,
     state: Path,
     monkeypatch: pytest.MonkeyPatch,
     same_user: bool,
+    asked: bool,
 ) -> None:
-    """A tor of another user cannot reach a socket of ours, and goes by 127.0.0.1."""
+    """A tor of another user cannot reach a socket of ours, and goes by 127.0.0.1; or goes where it is told to."""
+    listen = free_place() if asked else None
 
     async def another_user(control: object) -> bool:
         return False
@@ -211,7 +219,7 @@ def test_a_tor_that_runs_already_will_do(
     async def main(pair: Pair) -> None:
         with join_testnet(testnet_dir) as place, free_profile(state / "tor") as profile, socket_directory() as sockets:
             async with own_tor(profile, sockets, place.torrc) as running:
-                options = TorOptions(control=str(running.control), publish_timeout_s=60)
+                options = TorOptions(control=str(running.control), listen=listen, publish_timeout_s=60)
                 async with tor_network(identity, options, told.append) as network:
                     await network.listen(pair.arrived.put, [KEY])
                     pair.dialler.unlock(identity.onion, KEY)
@@ -234,4 +242,6 @@ def test_a_tor_that_runs_already_will_do(
 
     runner, pair = shared
     runner.run(main(pair))
-    assert any("other users" in step.detail for step in told) != same_user
+    (place,) = [step.detail for step in told if "other users" in step.detail] or [""]
+    assert bool(place) == (asked or not same_user)
+    assert (listen or "") in place

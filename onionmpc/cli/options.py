@@ -91,6 +91,7 @@ class PartyOptions:
     show_my_ip: bool
     change_foreign_tor: bool
     control: str | None
+    listen: str | None
     profile: str | None
     bridge: tuple[str, ...] = field(repr=False)
     bootstrap_timeout: float
@@ -127,6 +128,7 @@ def party_options(command: Command) -> Command:
         click.option("--show-my-ip", is_flag=True, help="Consent to what short means: every other party learns this machine's IP address."),
         click.option("--change-foreign-tor", is_flag=True, help="With --control and long: change that tor's settings until this party leaves; all its users get such circuits meanwhile."),
         click.option("--control", metavar="unix:PATH|HOST:PORT", help="Use the tor that runs there, by its control port. Default: a tor of our own."),
+        click.option("--listen", metavar="ADDRESS:PORT", help="With --control: where that tor is to bring this party its streams, at an address of loopback or of a private network; for a tor behind a filter (Tails) or on another machine (Whonix), see docs/OTHER_TORS.md. Default: a unix socket, or a free port of 127.0.0.1 if that tor runs as another user."),
         click.option("--profile", metavar="NAME", help="Which of our tor's kept directories to use (guards, consensus). Default: the first free one."),
         click.option("--bridge", multiple=True, metavar="LINE|@FILE", help="Have our tor enter its network by this bridge alone: [TRANSPORT] IP:PORT [FINGERPRINT] [KEY=VALUE ...], one argument. A TRANSPORT needs its program (see: onionmpc doctor). Other users of this machine can see what stands on a command line, so @FILE is better: a bridge in each line. Repeatable."),
         click.option("--bootstrap-timeout", type=Duration(), default="5m", show_default=True, help="How long tor may take to reach its network."),

@@ -41,7 +41,7 @@ from onionmpc.session.run import Party
 from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
 from onionmpc.tor.binary import find_tor
-from onionmpc.tor.endpoint import parse_endpoint
+from onionmpc.tor.endpoint import parse_endpoint, parse_listener
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorOptions, tor_network
 from onionmpc.tor.transports import bridge_torrc
@@ -374,6 +374,7 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
     """
     tor_options = TorOptions(
         control=options.control,
+        listen=options.listen,
         profile=options.profile,
         bridges=read_bridges(options.bridge),
         bootstrap_timeout_s=options.bootstrap_timeout,
@@ -388,6 +389,8 @@ def _place(options: PartyOptions) -> Iterator[TorOptions]:
         bridge_torrc(tor_options.bridges)
     else:
         parse_endpoint(options.control)
+    if options.listen is not None:
+        parse_listener(options.listen)
     if options.testnet is None:
         yield tor_options
         return

@@ -87,10 +87,16 @@ async def listening_unix(path: Path, on_stream: OnStream) -> AsyncIterator[None]
 
 
 @contextlib.asynccontextmanager
-async def listening_local(on_stream: OnStream) -> AsyncIterator[int]:
-    """Serve streams on a free port of 127.0.0.1, where a unix socket cannot be reached; yield the port."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+async def listening_local(on_stream: OnStream, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+    """Serve streams on a port, by default a free one of loopback; yield it. For where no unix socket can be reached.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        # The connections of the party that listened here before may linger.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
         async with _serving(listening, on_stream):
             yield listening.getsockname()[1]
 

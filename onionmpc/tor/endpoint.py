@@ -1,4 +1,4 @@
-"""Where a tor listens: a unix socket, or a port of this machine.
+"""Where a tor listens, and where we listen for it: a unix socket, or a port of this machine.
 
 Knows how to write, read and connect to such a place. Does not know what is spoken there.
 """
@@ -18,7 +18,7 @@ UNIX_PREFIX = "unix:"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A unix socket (`path`), or a TCP port on a loopback address (`host`, `port`)."""
+    """A unix socket (`path`), or a TCP port (`host`, `port`)."""
 
     path: str = ""
     host: str = LOCALHOST
@@ -61,20 +61,37 @@ def parse_endpoint(text: str) -> Endpoint:
         if not text.startswith(UNIX_PREFIX + "/"):
             raise UsageError(f"{text} is no place of a tor, expected unix:/PATH", hint="give the whole path")
         return Endpoint(path=text.removeprefix(UNIX_PREFIX))
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]") or LOCALHOST
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise UsageError(f"{text} is no place of a tor, expected unix:/PATH or 127.0.0.1:PORT")
-    # No lookup: a name sent to a DNS server would tell it that we are about to use tor.
-    if host == "localhost":
-        host = LOCALHOST
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise UsageError(f"{host} is a name, expected unix:/PATH or 127.0.0.1:PORT") from None
+    address, port = _parse_port(text, "unix:/PATH or 127.0.0.1:PORT")
     if address.is_unspecified:  # how tor writes a port that it opened to every interface
-        host = "::1" if address.version == 6 else LOCALHOST
-    elif not address.is_loopback:
+        return Endpoint(host="::1" if address.version == 6 else LOCALHOST, port=port)
+    if not address.is_loopback:
         # The control protocol and SOCKS are in the clear: whoever carries them sees keys and addresses.
-        raise UnsafeSetting(f"{host} is another machine, expected one of this machine's own addresses")
-    return Endpoint(host=host, port=int(port))
+        raise UnsafeSetting(f"{address} is another machine, expected one of this machine's own addresses")
+    return Endpoint(host=str(address), port=port)
+
+
+def parse_listener(text: str) -> Endpoint:
+    """Parse "ADDRESS:PORT" or ":PORT", where we are to listen for a tor's streams.
+
+    Raises:
+        UsageError: it is neither.
+        UnsafeSetting: the whole world could knock there.
+    """
+    address, port = _parse_port(text, "127.0.0.1:PORT, or this machine's address in the network of its tor")
+    if address.is_unspecified or not address.is_private:
+        raise UnsafeSetting(
+            f"anyone could knock at {address}, expected an address of loopback or of a private network",
+            hint="give the one that the tor's machine knows this one by",
+        )
+    return Endpoint(host=str(address), port=port)
+
+
+def _parse_port(text: str, expected: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise UsageError(f"{text} has no port, expected {expected}")
+    # No lookup: a name sent to a DNS server would tell it that we are about to use tor.
+    try:
+        return ipaddress.ip_address(LOCALHOST if host in ("", "localhost") else host.strip("[]")), int(port)
+    except ValueError:
+        raise UsageError(f"{host} is a name, expected {expected}") from None

@@ -33,7 +33,7 @@ from onionmpc.tor.bridges import Bridge
 from onionmpc.tor.circuits import accepted_path
 from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.dial import NotIntroduced, dial
-from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, parse_endpoint
+from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, Endpoint, parse_endpoint, parse_listener
 from onionmpc.tor.keeper import Keeper
 from onionmpc.tor.lengths import Lengths, circuits_of, has_joined
 from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life, short_life
@@ -59,6 +59,7 @@ class TorOptions:
 
     Attributes:
         control: "unix:PATH" or "127.0.0.1:PORT" of a tor that runs already; None for one of our own.
+        listen: "ADDRESS:PORT" where that tor is to bring us its streams; None to choose a place that it can reach.
         profile: name of the directory in which our own tor keeps its guards; None for the first free one.
         profiles: where these directories are, mode 0700; None for the state directory. A private network needs its
             own: a guard drawn there is none on the public network.
@@ -73,6 +74,7 @@ class TorOptions:
     """
 
     control: str | None = None
+    listen: str | None = None
     profile: str | None = None
     profiles: Path | None = None
     extra_torrc: str = field(default="", repr=False)
@@ -90,6 +92,8 @@ class TorOptions:
             raise UsageError("--or-standard needs --circuit-length long", hint="the others can always be had")
         if self.change_foreign_tor and (self.control is None or self.level is not Level.LONG):
             raise UsageError("--change-foreign-tor needs --control and --circuit-length long", hint="leave it out")
+        if self.listen is not None and self.control is None:
+            raise UsageError("--listen needs --control", hint="a tor of our own has a socket that nobody else reaches")
         if self.level is Level.SHORT and self.control is not None:
             raise UsageError("circuit length short needs tors of onionmpc's own", hint="leave --control out")
         if self.bridges and self.control is not None:
@@ -382,21 +386,22 @@ class TorNetwork:
     async def _listen_locally(self, on_stream: OnStream, *, reaches_files: bool) -> str:
         """Listen where tor can reach us, for as long as the network is there; return that place in tor's words."""
         try:
-            if reaches_files:
+            if reaches_files and self._options.listen is None:
                 path = self._sockets / "party"
                 await self._listening.enter_async_context(listening_unix(path, on_stream))
                 return f"{UNIX_PREFIX}{path}"
-            self._progress(
-                Progress(
-                    "publish",
-                    0,
-                    "this tor runs as another user: listening on 127.0.0.1, where other users of this machine can "
-                    "knock too (every party is still authenticated)",
-                )
-            )
-            return f"{LOCALHOST}:{await self._listening.enter_async_context(listening_local(on_stream))}"
+            asked = parse_listener(self._options.listen) if self._options.listen else Endpoint()
+            port = await self._listening.enter_async_context(listening_local(on_stream, asked.host, asked.port))
         except OSError as error:
-            raise TorFailed(f"cannot listen for tor's streams: {error.strerror or error}") from error
+            raise TorFailed(
+                f"cannot listen for tor's streams: {error.strerror or error}",
+                hint="with --listen, choose another address or port" if self._options.listen else "",
+            ) from error
+        place = replace(asked, port=port)
+        others = "other users of this machine" if place.host == LOCALHOST else "others who reach this address"
+        words = f"listening for tor's streams at {place}, where {others} can knock too (every party is authenticated)"
+        self._progress(Progress("publish", 0, words))
+        return str(place)
 
 
 @contextlib.asynccontextmanager

@@ -7,10 +7,13 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from onionmpc.cli import doctor as module
 from onionmpc.cli.main import cli
+from onionmpc.cli.neighbours import neighbours
 from onionmpc.errors import ProgramError
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
@@ -32,6 +36,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor"))
     monkeypatch.setattr(module, "KNOWN_PLACES", {})
+    monkeypatch.setattr(module, "neighbours", list)
     show_walls(monkeypatch, Walls(network=True, sockets=True, files=True))
 
 
@@ -204,12 +209,49 @@ def test_it_tells_what_else_runs_and_asks_only_what_it_is(monkeypatch: pytest.Mo
     assert b"".join(heard) == b"PROTOCOLINFO 1\r\n"
 
 
+def started_as(stack: contextlib.ExitStack, *words: str, parent: str | None = None) -> int:
+    """Run a process with this command line; its parent has the command line of `parent`, or is this test."""
+    asleep = "import time; print(flush=True); time.sleep(60)"
+    if parent is not None:
+        child = f"os.spawnv(os.P_NOWAIT, {sys.executable!r}, {[*words, '-c', asleep]!r})"
+        code = f"import os; print({child}, flush=True); {asleep}"
+        process = stack.enter_context(subprocess.Popen([parent, "-c", code], executable=sys.executable, stdout=PIPE))
+        number = int(process.stdout.readline())
+        stack.callback(os.kill, number, signal.SIGKILL)
+    else:
+        process = stack.enter_context(subprocess.Popen([*words, "-c", asleep], executable=sys.executable, stdout=PIPE))
+        number = process.pid
+    stack.callback(process.kill)
+    process.stdout.readline()
+    return number
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_programs_with_a_tor_are_named_by_who_started_them() -> None:
+    with contextlib.ExitStack() as stack:
+        running = {
+            started_as(stack, "/opt/tor-browser/Browser/TorBrowser/Tor/tor"): "tor of Tor Browser",
+            started_as(stack, "tor", parent="/opt/browser/firefox.real"): "tor of Tor Browser",
+            started_as(stack, "/usr/bin/tor", parent="/usr/bin/onionshare-cli"): "tor of OnionShare",
+            started_as(stack, "tor", parent="/venv/bin/onionmpc"): "tor of onionmpc",
+            started_as(stack, "tor"): "tor of someone else",
+            started_as(stack, "onionshare-cli"): "OnionShare",
+            started_as(stack, "torsocks"): None,
+        }
+        found = {process: each for each in neighbours() for process in each.processes}
+        assert {process: found[process].what if process in found else None for process in running} == running
+        (browsers,) = [str(each) for each in neighbours() if each.what == "tor of Tor Browser"]
+        first, second, *_ = running
+        assert re.fullmatch(rf"tor of Tor Browser \(processes .*\b{first}\b.*\b{second}\b.*\)", browsers)
+
+
 @pytest.mark.parametrize(
     ("usual", "found", "words"),
     [
         (module.SYSTEM_TOR, Probe(Kind.CONTROL, version="0.4.9.11"), "usable with --control 127.0.0.1:9051"),
         (module.SYSTEM_TOR, Probe(Kind.SOCKS), "is a SOCKS port of a running tor"),
         (module.TOR_BROWSER, Probe(Kind.CONTROL), "of Tor Browser; onionmpc leaves it alone"),
+        (module.TAILS, Probe(Kind.CONTROL), "a control port, as the filter of Tails is; usable with --control"),
         (module.SYSTEM_TOR, Probe(Kind.OTHER), "is something that is not tor"),
     ],
 )

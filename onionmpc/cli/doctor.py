@@ -22,6 +22,7 @@ from pathlib import Path
 
 import click
 
+from onionmpc.cli.neighbours import neighbours
 from onionmpc.errors import OnionMPCError, TorError
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.program.launch import probe_walls
@@ -33,9 +34,10 @@ from onionmpc.tor.process import verify_config
 from onionmpc.tor.transports import PROGRAMS, find_transport, install_hint
 
 # What usually listens where. Tor Browser's two ports are never used by us; they are told so that nobody is confused.
-SYSTEM_TOR, TOR_BROWSER = "a system tor", "Tor Browser"
+SYSTEM_TOR, TOR_BROWSER, TAILS = "a system tor", "Tor Browser", "the filter of Tails"
 KNOWN_PLACES = {
     Endpoint(path="/run/tor/control"): SYSTEM_TOR,
+    Endpoint(port=951): TAILS,
     Endpoint(port=9050): SYSTEM_TOR,
     Endpoint(port=9051): SYSTEM_TOR,
     Endpoint(port=9150): TOR_BROWSER,
@@ -247,6 +249,8 @@ def _other_tors() -> Iterator[Finding]:
     for (endpoint, usual), found in zip(KNOWN_PLACES.items(), asyncio.run(ask()), strict=True):
         if found.kind is not Kind.NOTHING:
             yield Finding("also here", Level.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}")
+    for neighbour in neighbours():
+        yield Finding("also here", Level.OK, str(neighbour))
 
 
 def _meaning(endpoint: Endpoint, usual: str, found: Probe) -> str:
@@ -254,6 +258,8 @@ def _meaning(endpoint: Endpoint, usual: str, found: Probe) -> str:
         return ""
     if usual == TOR_BROWSER:
         return " of Tor Browser; onionmpc leaves it alone"
+    if usual == TAILS:
+        return f", as {TAILS} is; usable with --control {endpoint}, see docs/OTHER_TORS.md"
     if found.kind is Kind.CONTROL:
         return f" of a running tor {found.version}; usable with --control {endpoint}"
     return " of a running tor"

@@ -1,0 +1,83 @@
+"""Which tors run on this machine, and which programs that use one: by their command lines.
+
+Knows Linux's /proc and how others start tor. Asks nobody and shows no command line. Without /proc nothing is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+# By the name of what was started, be it by an interpreter. A firefox that starts a tor is Tor Browser's.
+PROGRAMS = {
+    "firefox": "Tor Browser",
+    "firefox.real": "Tor Browser",
+    "onionmpc": "onionmpc",
+    "onionmpc.cli": "onionmpc",
+    "onionshare": "OnionShare",
+    "onionshare-cli": "OnionShare",
+}
+TOR_BROWSER_FOLDER = "TorBrowser"
+# Whom distributions let run it.
+SYSTEM_USERS = {"debian-tor", "tor", "_tor", "toranon"}
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Programs of one kind.
+
+    Attributes:
+        what: they are.
+        processes: their process ids, the oldest first as far as these tell.
+    """
+
+    what: str
+    processes: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.what} (process{'es' if len(self.processes) > 1 else ''} {', '.join(map(str, self.processes))})"
+
+
+def neighbours() -> list[Neighbours]:
+    """Look who is there; a process of someone else's that hides from us is not seen."""
+    found: dict[str, list[int]] = {}
+    for process in sorted(int(entry.name) for entry in PROC.glob("[0-9]*")):
+        with contextlib.suppress(OSError):  # it has just ended
+            if what := _what(process):
+                found.setdefault(what, []).append(process)
+    return [Neighbours(what, tuple(processes)) for what, processes in sorted(found.items())]
+
+
+def _what(process: int) -> str:
+    """Name a process, if it is one of those that we look for."""
+    words = _words(process)
+    if Path(words[0]).name == "tor":
+        return f"tor of {_owner(process, words)}"
+    program = _program(words)
+    if program == "onionmpc" and {"host", "join"} & set(words[:6]):
+        return "a party of onionmpc"
+    return program if program == "OnionShare" else ""
+
+
+def _owner(process: int, words: list[str]) -> str:
+    """Name whom a tor serves."""
+    parent = int((PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+    if program := _program(_words(parent)):
+        return program
+    if any(TOR_BROWSER_FOLDER in word for word in words):
+        return "Tor Browser"
+    with contextlib.suppress(KeyError):
+        if pwd.getpwuid((PROC / str(process)).stat().st_uid).pw_name in SYSTEM_USERS:
+            return "the system"
+    return "someone else"
+
+
+def _program(words: list[str]) -> str:
+    return next((PROGRAMS[name] for word in words[:4] if (name := Path(word).name) in PROGRAMS), "")
+
+
+def _words(process: int) -> list[str]:
+    return (PROC / str(process) / "cmdline").read_bytes().decode(errors="replace").split("\0")

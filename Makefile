@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
 TESTS :=
 
-.PHONY: help demo test check test-other-pythons bench soak fuzz audit tor obfs4proxy clean
+.PHONY: help demo test check test-other-pythons bench soak fuzz audit tor peers clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
@@ -23,7 +23,7 @@ demo: $(INSTALLED)
 	@$(BIN)/onionmpc demo
 
 # Tests that need no tor run side by side; those that do are about time, and have the machine for themselves.
-test: check obfs4proxy
+test: check peers
 	$(BIN)/python -m pytest -q -m "not tor" --numprocesses 2
 	$(BIN)/python -m pytest -q -m tor --durations=15
 
@@ -71,9 +71,9 @@ audit: $(INSTALLED)
 tor:
 	@.ci/install-tor $(PYTHON)
 
-# For tests with a bridge; who runs a party needs it only for --bridge obfs4.
-obfs4proxy:
-	@.ci/install-tor $(PYTHON) $@
+# Whom tests meet: a bridge's transport, which a party needs only for --bridge obfs4, and another user of tor.
+peers:
+	@.ci/install-tor $(PYTHON) obfs4proxy $(if $(filter Linux,$(shell uname -s)),onionshare-cli)
 
 $(INSTALLED): pyproject.toml constraints.txt | tor
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "onionmpc needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

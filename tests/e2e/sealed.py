@@ -38,10 +38,15 @@ def leave_network() -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
-def take_everything() -> None:
-    """Let loopback be up, and every address be ours."""
+def use_loopback() -> None:
+    """Let loopback be up."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         ask(kernel, RTM_NEWLINK, 0, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, LOOPBACK, UP, UP))
+
+
+def take_everything() -> None:
+    """Let every address be ours."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         take_family(kernel, socket.AF_INET)
         with contextlib.suppress(OSError):  # a machine that has no IPv6 sends none
             take_family(kernel, socket.AF_INET6)
@@ -65,6 +70,7 @@ def main(channel: str, *command: str) -> None:
     """Become the command."""
     leave_network()
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(EVERY_PROTOCOL)) as packets:
+        use_loopback()
         take_everything()
         with socket.socket(fileno=int(channel)) as out:
             socket.send_fds(out, [b"."], [packets.fileno()])

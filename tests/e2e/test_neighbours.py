@@ -1,0 +1,40 @@
+"""Beside Tor Browser, a system's tor, OnionShare and the filters of Tails and Whonix, on one machine at once.
+
+Others have ports that are always the same, and this machine may have a tor there: so all of it, with a private Tor
+network, is in a network namespace of its own, where neighbours.py is run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from leaks import can_seal
+
+HERE = Path(__file__).parent
+NEIGHBOURS_S = 400.0
+ALONE = "import os, sys, sealed; sealed.leave_network(); sealed.use_loopback(); os.execv(sys.executable, sys.argv[1:])"
+
+
+@pytest.mark.tor
+@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
+def test_nobody_is_disturbed_and_all_are_named(tmp_path: Path) -> None:
+    if not can_seal():
+        pytest.skip("nobody may make a network namespace on this machine")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", tmp_path / "beside"]
+    variables = {name: value for name, value in os.environ.items() if name != "ONIONMPC_TEST_TESTNET"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *command, HERE / "neighbours.py"],
+        env=variables | {"PYTHONPATH": str(HERE)},
+        cwd=HERE.parent.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=NEIGHBOURS_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout, done.stdout

@@ -60,7 +60,7 @@ SEED ?=
 soak: $(INSTALLED)
 	$(BIN)/python tests/e2e/soak.py --minutes $(MINUTES) --parties $(PARTIES) --every $(EVERY) $(if $(SEED),--seed $(SEED))
 
-# Each time goes on from what those before have found. `make test` does so too, for two seconds a target.
+# Each time goes on from what those before have found. `make test` does so too, for ten seconds a target.
 fuzz: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/long.py --minutes $(MINUTES)
 

@@ -1,4 +1,4 @@
-"""Every decoder: what the corpus keeps, and for two seconds what nobody thought of. `make fuzz` takes longer."""
+"""Every decoder: what the corpus keeps, and for ten seconds what nobody thought of. `make fuzz` takes longer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from fuzzing import CORPUS, TARGETS, corpus_of, ending_of, fuzz, invariant_of, name_of
 from hypothesis import strategies as st
 
-SECONDS = 2.0
+SECONDS = 10.0
 EACH = pytest.mark.parametrize("target", TARGETS, ids=name_of)
 
 

@@ -45,6 +45,7 @@ NICE = 19
 SIDES = ("quiet", "attacked")
 
 Kind = Callable[[Stream, int, Sequence[bytes]], Awaitable[None]]
+Knock = Callable[[int], Awaitable[Stream]]
 
 
 # -- strangers
@@ -82,8 +83,17 @@ async def replayed(stream: Stream, number: int, firsts: Sequence[bytes]) -> None
 KINDS: tuple[Kind, ...] = (silent, slow, garbage, cut, replayed)
 
 
+def at(door: Path) -> Knock:
+    """Return what opens a stream to a party over a local socket."""
+
+    async def knock(_number: int) -> Stream:
+        return Stream(*await asyncio.open_unix_connection(door))
+
+    return knock
+
+
 async def visit(
-    door: Path,
+    knock: Knock,
     streams: int,
     firsts: Sequence[bytes],
     *,
@@ -93,7 +103,7 @@ async def visit(
     """Open so many streams, of all kinds in turns, and hold each until the party ends it.
 
     Args:
-        door: the socket where a party listens.
+        knock: opens a stream to a party, given its number.
         firsts: first messages of parties' handshakes.
         every_s: how long to wait between two.
         on_all: called when all have come.
@@ -104,7 +114,7 @@ async def visit(
     async def one(kind: Kind, number: int) -> None:
         nonlocal left
         async with turn:
-            stream = Stream(*await asyncio.open_unix_connection(door))
+            stream = await knock(number)
         left -= 1
         if not left:
             on_all()
@@ -175,7 +185,9 @@ async def visit_when_running(streams: int, state: Path, sockets: Path) -> None:
     while not (told.exists() and '"agreed"' in told.read_text()):  # noqa: ASYNC110 (another process writes it)
         await asyncio.sleep(WAIT_S)
     door = sockets / f"{listener.onion[:NAME_CHARACTERS]}.sock"
-    await visit(door, streams, messages_to(VISITED, state), every_s=EVERY_S, on_all=lambda: print("all", flush=True))
+    await visit(
+        at(door), streams, messages_to(VISITED, state), every_s=EVERY_S, on_all=lambda: print("all", flush=True)
+    )
 
 
 def compare(rounds: int, streams: int, repeats: int, budget_s: float) -> dict[str, list[Run]]:

@@ -16,7 +16,7 @@ from flooded import RIGHT
 from session_kit import run
 from test_computation import Gate, with_our_path
 
-from benchmarks.attack import visit
+from benchmarks.attack import at, visit
 from onionmpc.files import socket_directory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and memory of another process are Linux's")
@@ -79,7 +79,7 @@ def test_a_thousand_strangers_change_no_result_and_fill_no_memory(
                 resource.prlimit(session.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
                 came = asyncio.Event()
                 recorded = [bytes.fromhex(first) for first in firsts]
-                strangers = asyncio.create_task(visit(Path(door), STREAMS, recorded, on_all=came.set))
+                strangers = asyncio.create_task(visit(at(Path(door)), STREAMS, recorded, on_all=came.set))
                 await came.wait()
                 await ask(AGAIN)  # a party that has lost its streams gets in past them
                 await gate.release()

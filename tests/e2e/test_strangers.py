@@ -1,0 +1,121 @@
+"""Who knows an open host's address comes a thousand times through tor, over few circuits: it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from kit import Party, Stage, keep_identity, new_identity
+from python_socks.async_.asyncio import Proxy
+
+from benchmarks.attack import Knock, visit
+from benchmarks.common import memory_of
+from onionmpc.files import private_directory, socket_directory
+from onionmpc.identity import Onion, public_key_from_onion
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.secure import EPHEMERAL_BYTES
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.control import open_control
+from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.process import own_tor
+from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose
+
+pytestmark = pytest.mark.tor
+
+STREAMS = 1000
+# tor puts streams of one SOCKS user on one circuit: a circuit costs the stranger as much as the host, a stream nothing.
+CIRCUITS = 8
+ADDED_BYTES = 20 * 10**6
+CONNECT_S = 60.0
+SCENE_S = 150.0
+ADD = """
+    import sys, time
+    from pathlib import Path
+    from mpyc.runtime import mpc
+    async def main():
+        async with mpc:
+            while not Path("go").exists():
+                time.sleep(0.1)
+            print("sum:", await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(int(sys.argv[1]))))))
+    mpc.run(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def enough_descriptors() -> Iterator[None]:
+    """Let this process, which plays the stranger, have as many as it needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def stranger(testnet: Path, folder: Path, onion: Onion) -> AsyncIterator[Knock]:
+    """A tor of somebody else's; yields what dials the host through it."""
+    profile = private_directory(folder / "stranger")
+    with join_testnet(testnet) as place, socket_directory() as sockets:
+        async with (
+            own_tor(profile, sockets, f"{place.torrc}\nSocksPort 127.0.0.1:auto") as tor,
+            open_control(tor.control) as control,
+        ):
+            await control.bootstrap(lambda percent, words: None, CONNECT_S)
+            listed = (await control.get_info("net/listeners/socks")).replace('"', "").split()
+            (place_of_socks,) = [each for each in listed if not each.startswith("unix:")]
+
+            async def knock(number: int) -> Stream:
+                proxy = Proxy.from_url(f"socks5://{number % CIRCUITS}:.@{place_of_socks}", rdns=True)
+                sock = await proxy.connect(onion, VIRTUAL_PORT, timeout=CONNECT_S)
+                return Stream(*await asyncio.open_connection(sock=sock))
+
+            yield knock
+
+
+def first_messages(onion: Onion) -> list[bytes]:
+    """Return what parties of no session of the host's would say to it first."""
+    messages = []
+    for purpose in Purpose:
+        identity, ephemeral = new_identity(), secrets.token_bytes(EPHEMERAL_BYTES)
+        hello = Hello(identity.public_key, purpose, secrets.token_bytes(16))
+        messages.append(DiallerHandshake(identity, public_key_from_onion(onion), NO_PSK, hello, ephemeral).message())
+    return messages
+
+
+def test_a_thousand_streams_through_tor_change_no_result_and_fill_no_memory(testnet_dir: Path, tmp_path: Path) -> None:
+    async def main() -> tuple[list[Party], int]:
+        stage = Stage(testnet_dir, private_directory(tmp_path / "stage"))
+        script = stage.script("add.py", ADD)
+        onion = Onion(keep_identity(stage, "host"))
+        try:
+            host = await stage.host(script, "--open", "--identity", "me", private=["1"], state="host")
+            await host.hears("published")
+            joiners = [await stage.start(f"joiner {n}", "join", onion, script, private=[f"{n}0"]) for n in (1, 2)]
+            parties = [host, *joiners]
+            await asyncio.gather(*(party.hears("agreed") for party in parties))
+            before = memory_of(host.process_id)
+            async with stranger(testnet_dir, tmp_path, onion) as knock:
+                came = asyncio.Event()
+                strangers = asyncio.create_task(visit(knock, STREAMS, first_messages(onion), on_all=came.set))
+                await asyncio.wait([strangers, asyncio.create_task(came.wait())], return_when=asyncio.FIRST_COMPLETED)
+                assert came.is_set(), strangers.exception()
+                after = memory_of(host.process_id)
+                (stage.folder / "go").touch()
+                assert await stage.ended(parties) == [0, 0, 0]
+                strangers.cancel()  # their tor hears late that the host's is gone
+                await asyncio.wait([strangers])
+            return parties, after["peak_bytes"] - before["rss_bytes"]
+        finally:
+            await stage.close()
+
+    async def bounded() -> tuple[list[Party], int]:
+        async with asyncio.timeout(SCENE_S):
+            return await main()
+
+    parties, added = asyncio.run(bounded())
+    assert [party.output for party in parties] == ["sum: 31\n"] * 3
+    assert added < ADDED_BYTES

@@ -7,7 +7,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from onionmpc.cli import doctor as module
 from onionmpc.cli.main import cli
-from onionmpc.cli.neighbours import neighbours
+from onionmpc.cli.neighbours import Neighbours, neighbours
 from onionmpc.errors import ProgramError
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
@@ -240,9 +239,12 @@ def test_programs_with_a_tor_are_named_by_who_started_them() -> None:
         }
         found = {process: each for each in neighbours() for process in each.processes}
         assert {process: found[process].what if process in found else None for process in running} == running
-        (browsers,) = [str(each) for each in neighbours() if each.what == "tor of Tor Browser"]
-        first, second, *_ = running
-        assert re.fullmatch(rf"tor of Tor Browser \(processes .*\b{first}\b.*\b{second}\b.*\)", browsers)
+
+
+def test_of_many_processes_the_count_is_shown() -> None:
+    assert str(Neighbours("tor of onionmpc", (7,))) == "tor of onionmpc (process 7)"
+    assert str(Neighbours("tor of onionmpc", (7, 9))) == "tor of onionmpc (processes 7, 9)"
+    assert str(Neighbours("tor of onionmpc", tuple(range(20)))) == "tor of onionmpc (20 processes)"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+SHOWN = 6  # a private network alone has some twenty
 # By the name of what was started, be it by an interpreter. A firefox that starts a tor is Tor Browser's.
 PROGRAMS = {
     "firefox": "Tor Browser",
@@ -38,7 +39,10 @@ class Neighbours:
     processes: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.what} (process{'es' if len(self.processes) > 1 else ''} {', '.join(map(str, self.processes))})"
+        count = len(self.processes)
+        if count > SHOWN:
+            return f"{self.what} ({count} processes)"
+        return f"{self.what} (process{'es' if count > 1 else ''} {', '.join(map(str, self.processes))})"
 
 
 def neighbours() -> list[Neighbours]:

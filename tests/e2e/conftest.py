@@ -19,6 +19,7 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         item.callspec.params["outcome"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.module is request.module and hasattr(item, "callspec")
+        if "outcome" in item.callspec.params
     ]
     return play(dict.fromkeys(chosen), testnet, tmp_path_factory.mktemp("stage"), SCENES_AT_ONCE)
 

@@ -38,8 +38,9 @@ def leave_network() -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
-def use_loopback() -> None:
-    """Let loopback be up."""
+def use_network() -> None:
+    """Let loopback be up, and each of its ports be had by whoever we are."""
+    Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         ask(kernel, RTM_NEWLINK, 0, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, LOOPBACK, UP, UP))
 
@@ -70,7 +71,7 @@ def main(channel: str, *command: str) -> None:
     """Become the command."""
     leave_network()
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(EVERY_PROTOCOL)) as packets:
-        use_loopback()
+        use_network()
         take_everything()
         with socket.socket(fileno=int(channel)) as out:
             socket.send_fds(out, [b"."], [packets.fileno()])

@@ -75,7 +75,7 @@ def test_cost_does_each_thing_with_and_without(tmp_path: Path) -> None:
 
 
 def test_attack_runs_the_same_session_with_strangers_and_without(tmp_path: Path) -> None:
-    printed, results = run_benchmark(tmp_path / "attack.json", "attack", "--rounds", "20", "--streams", "30")
+    printed, results = run_benchmark(tmp_path / "attack.json", "attack", "--rounds", "100", "--streams", "30")
     for side in ("quiet", "attacked"):
         assert is_spread(results["compute_s"][side])
         assert is_spread(results["supervisor_peak_mib"][side])

@@ -1196,7 +1196,7 @@ class AnyScheduleOfOneSize(AnySchedule):
 TestAnySchedule = AnySchedule.TestCase
 TestAnyScheduleOfOneSize = AnyScheduleOfOneSize.TestCase
 TestAnySchedule.settings = TestAnyScheduleOfOneSize.settings = settings(
-    max_examples=100, stateful_step_count=60, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=60, derandomize=True
 )
 
 

@@ -210,7 +210,7 @@ def mutations(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(mutations())
 def test_a_mutated_message_is_refused_or_gives_what_pickle_would_give(data: bytes) -> None:
     try:

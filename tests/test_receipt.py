@@ -153,7 +153,6 @@ def test_a_signature_over_anything_else_is_none(what: str) -> None:
             examine({"mine": altered})
 
 
-@settings(deadline=None)
 @given(st.integers(0, 64 * 8 - 1))
 def test_every_bit_of_a_signature_counts(bit: int) -> None:
     raw = bytearray.fromhex(signed(1).signature)
@@ -349,7 +348,7 @@ def places(data: Any, path: str = "") -> list[str]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from([place for place in places(as_data()) if "vote.py" not in place]), values)
 def test_whatever_is_altered_is_noticed_or_changes_nothing(path: str, value: Any) -> None:
     content = altered(path, value)
@@ -359,7 +358,6 @@ def test_whatever_is_altered_is_noticed_or_changes_nothing(path: str, value: Any
     assert read in (None, receipt()) or path in ("signatures", "opening")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 1000))
 def test_any_bytes_are_read_or_refused(noise: bytes, at: int) -> None:
     encoded = encode_receipt(receipt())

@@ -15,7 +15,7 @@ from onionmpc.program.spec import ProgramSpec
 
 DEADLINE_S = 60.0
 # Far apart, so that a busy machine does not count as a hop.
-DELAYS_S = (0.01, 0.16)
+DELAYS_S = (0.01, 0.31)
 CONNECT = """
     from mpyc.runtime import mpc
     mpc.run(mpc.start())

@@ -899,6 +899,18 @@ def test_last_words_go_over_every_stream() -> None:
     assert said(link) == said(link, stream=1) == [Close()]
 
 
+def test_a_link_that_is_closed_still_hears_the_peers_last_words_and_nothing_else() -> None:
+    link = attached()
+    link.close()
+    assert said(link) == [Close()]
+    assert hear(link, Data(Channel.CONTROL, 0, b"late"), Ping(1)) == []
+    assert link.receive(0, b"\xff no frame", T0) == []
+    assert not link.parted
+    assert hear(link, Close()) == []
+    assert link.parted
+    assert said(link) == []
+
+
 # --- All links together -------------------------------------------------------------------------------------
 
 

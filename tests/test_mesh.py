@@ -556,11 +556,15 @@ async def test_who_leaves_stays_until_the_other_has_heard_it(directory: Path, mo
         assert (1, LinkClosed()) in other.watcher.events
 
 
+@pytest.mark.parametrize("heard", [False, True])
 @in_a_loop
-async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(directory: Path) -> None:
+async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, heard: bool
+) -> None:
+    monkeypatch.setattr(runner, "LAST_WORDS_S", 2 * DEADLINE_S)  # neither waits for the other's end of the stream
     async with meshed(directory, 2) as parties:
         for party in parties:
-            party.watcher.up[1 - party.number].close()
+            party.watcher.up[1 - party.number].close(heard=heard)
         await parties[0].until_over(1)
         await parties[1].watcher.until(lambda: parties[1].served)
         assert parties[0].watcher.downs == parties[1].watcher.downs == []

@@ -92,6 +92,7 @@ class LinkRunner:
         self._over = asyncio.Event()
         self._content = asyncio.Event()
         self._measured = asyncio.Event()
+        self._parted = asyncio.Event()
         self._carriers: dict[int, _Carrier] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._sending: asyncio.Handle | None = None
@@ -240,8 +241,8 @@ class LinkRunner:
         """Close the link in good order.
 
         Args:
-            heard: keep its streams until the peer has heard it and ends them, or for LAST_WORDS_S. For who closes since
-                it leaves: its tor may end next, and would take along what has not left it.
+            heard: keep its streams until the peer ends them or closes the link too, or for LAST_WORDS_S. For who closes
+                since it leaves: its tor may end next, and would take along what has not left it.
         """
         self._stays = heard
         self.link.close()
@@ -253,7 +254,7 @@ class LinkRunner:
             async with asyncio.timeout(timeout_s):
                 while self.alive and not self.link.flushed():
                     await self._room.change()
-        self.close()
+        self.close(heard=True)
 
     async def last_words(self) -> None:
         """Wait until a link that is over has said so on all its streams, for at most LAST_WORDS_S."""
@@ -302,9 +303,13 @@ class LinkRunner:
                         self._send()
                         await secure.flush(LAST_WORDS_S)
                         if self._stays:
-                            await asyncio.wait(moving[:1])
+                            moving.append(tasks.create_task(self._note_parting()))
+                            await asyncio.wait([moving[0], moving[-1]], return_when=asyncio.FIRST_COMPLETED)
             for task in moving:
                 task.cancel()
+
+    async def _note_parting(self) -> None:
+        await self._parted.wait()
 
     async def _note_end(self, carrier: _Carrier) -> None:
         try:
@@ -323,6 +328,8 @@ class LinkRunner:
             # Raised by `run`, when the peer has been told.
             self.link.abort(AbortCode.FRAME)
             self.fail(error)
+        if self.link.parted:
+            self._parted.set()
         if self.wanting.is_set():
             self._assess()
         self._room.free()

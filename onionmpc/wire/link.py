@@ -8,6 +8,7 @@ docs/PROTOCOL.md section 3.
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import math
 import statistics
@@ -213,10 +214,14 @@ class Link:
     Args:
         window_bytes: how many unacknowledged bytes a channel may hold; the same at both ends.
         budget: what all links of this party may hold together.
+
+    Attributes:
+        parted: whether the peer has said CLOSE or ABORT, be it after we did.
     """
 
     def __init__(self, *, window_bytes: int = WINDOW_BYTES, budget: ReplayBudget | None = None) -> None:
         self.state = State.OPEN
+        self.parted = False
         self._window_bytes = window_bytes
         self._budget = budget or ReplayBudget()
         self._out = {channel: Outbox() for channel in Channel}
@@ -529,7 +534,11 @@ class Link:
             RemoteProtocolError: the peer broke the rules; the link is in ERROR and has queued an ABORT.
         """
         stream = self._streams.get(number)
-        if self.state is not State.OPEN or stream is None:
+        if stream is None:
+            return []
+        if self.state is not State.OPEN:
+            with contextlib.suppress(RemoteProtocolError):
+                self.parted |= any(isinstance(frame, Close | Abort) for frame in decode_frames(plaintext))
             return []
         self._heard_at = stream.heard_at = now
         if stream.late:
@@ -574,9 +583,11 @@ class Link:
                     self._ask(stream, now)
                 return [RoundTrip(seconds, number)]
             case Close():
+                self.parted = True
                 self._stop(State.CLOSED)
                 return [LinkClosed()]
             case Abort(code):
+                self.parted = True
                 self._stop(State.ERROR)
                 return [LinkAborted(code)]
         return []

@@ -19,8 +19,7 @@ from benchmarks.limit import best, direct_spec, run_direct
 from benchmarks.startup import over_plain
 
 ROOT = Path(__file__).resolve().parent.parent
-# Four sessions, and the last words of each may take a minute where they go down with a tor.
-DEADLINE_S = 400.0
+DEADLINE_S = 180.0
 
 
 def run_benchmark(output: Path, name: str, *options: str) -> tuple[str, dict[str, Any]]:

@@ -209,10 +209,11 @@ def test_a_killed_party_is_lost_and_all_others_say_so_in_time(outcome: dict[str,
     assert same_sentence(others).startswith(f"party {lost.number} is lost: no other party reaches it")
     assert "while the program ran: nothing came for 15 s" in others[0].failure
     assert others[0].failure.endswith("; some output may have been revealed before")
-    # The end of a stream is not always told by tor; whoever does not hear of it hears silence.
-    assert any(party.heard("link_broken", party=lost.number) for party in others)
     # Counted from when it was heard last, at most a heartbeat before.
     assert PATIENCE_S - PING_AFTER_S < outcome["after_s"] < PATIENCE_S + PROBE_S + ENDING_S
+    # Not whether they saw its streams end: a relay that lost a client sends one DESTROY over each connection, and keeps
+    # the others until another cell goes there (tor's circuitmux_append_destroy_cell), which takes a while where nobody
+    # else uses the network.
 
 
 async def tor_killed(stage: Stage) -> dict[str, Any]:

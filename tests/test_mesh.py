@@ -44,6 +44,7 @@ from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import backoff_s
+from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Frame, Ping
@@ -544,14 +545,21 @@ async def test_a_link_closed_by_one_side_is_down_for_neither(directory: Path) ->
         assert closer.watcher.downs == other.watcher.downs == []
 
 
+async def close_and_stay(link: LinkRunner) -> None:
+    link.close(heard=True)
+
+
+@pytest.mark.parametrize("leave", [close_and_stay, LinkRunner.close_when_flushed])
 @in_a_loop
-async def test_who_leaves_stays_until_the_other_has_heard_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_leaves_stays_until_the_other_has_heard_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[LinkRunner], Awaitable[None]]
+) -> None:
     monkeypatch.setattr(runner, "LAST_WORDS_S", 2 * DEADLINE_S)
     async with Party(directory, 0, 2) as other, Party(directory, 1, 2) as closer:
         other.network.delays_s = [0.1]
         await other.until_up(1)
         link = await closer.until_up(0)
-        link.close(heard=True)
+        await leave(link)
         await link.last_words()
         assert (1, LinkClosed()) in other.watcher.events
 

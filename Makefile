@@ -40,13 +40,14 @@ test-other-pythons: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.guard_discovery
-	$(BIN)/python -m benchmarks.privacy_speed --repeats 1
+	$(BIN)/python -m benchmarks.privacy_speed --repeats 1 \
+		--setting "no tor" --setting short --setting standard --setting long
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.overhead --repeats 5 --budget 60
 	$(BIN)/python -m benchmarks.attack --repeats 3
 	$(BIN)/python -m benchmarks.startup --parties 3 --repeats 1
 	$(BIN)/python -m benchmarks.bulk --networks 1 --repeats 1
-	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 3 --budget 240
+	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 2 --budget 100
 	$(BIN)/python -m benchmarks.recovery --repeats 1 \
 		--kind "circuit closed by the dialler" --kind "circuit closed by the listener" \
 		--kind "own tor killed (dialler)" --kind "own tor killed (listener)"

@@ -697,7 +697,7 @@ def test_a_full_disk_is_told(refused: Refused, full_disk: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
-        ("9051x", "9051x has no port, expected unix:/PATH or 127.0.0.1:PORT"),
+        ("9051x", "9051x names no port (1 to 65535), expected unix:/PATH or 127.0.0.1:PORT"),
         ("unix:control", "unix:control is no place of a tor, expected unix:/PATH"),
         ("tor.example:9051", "tor.example is a name, expected unix:/PATH or 127.0.0.1:PORT"),
         ("192.0.2.1:9051", "192.0.2.1 is another machine, expected one of this machine's own addresses"),
@@ -710,7 +710,7 @@ def test_a_place_of_a_tor_that_cannot_be(refused: Refused, place: str, sentence:
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
-        ("192.168.1.5", "192.168.1.5 has no port, expected 127.0.0.1:PORT, or this machine's address in the network"),
+        ("192.168.1.5", "192.168.1.5 names no port (1 to 65535), expected 127.0.0.1:PORT, or this machine's"),
         ("here.example:9881", "here.example is a name, expected 127.0.0.1:PORT, or this machine's address"),
         ("0.0.0.0:9881", "anyone could knock at 0.0.0.0, expected an address of loopback or of a private network"),
         ("[::]:9881", "anyone could knock at ::, expected an address of loopback or of a private network"),

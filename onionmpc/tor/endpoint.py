@@ -89,7 +89,7 @@ def parse_listener(text: str) -> Endpoint:
 def _parse_port(text: str, expected: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise UsageError(f"{text} has no port, expected {expected}")
+        raise UsageError(f"{text} names no port (1 to 65535), expected {expected}")
     # No lookup: a name sent to a DNS server would tell it that we are about to use tor.
     try:
         return ipaddress.ip_address(LOCALHOST if host in ("", "localhost") else host.strip("[]")), int(port)

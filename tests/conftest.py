@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,3 +36,12 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         directory = tmp_path_factory.mktemp("state") / "onionmpc"
         patch.setenv("ONIONMPC_STATE", str(directory))
         yield directory
+
+
+@pytest.fixture
+def enough_descriptors() -> Iterator[None]:
+    """Let this process, which plays strangers by the thousand, have as many as they need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

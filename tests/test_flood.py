@@ -7,7 +7,7 @@ import contextlib
 import json
 import resource
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from test_computation import Gate, with_our_path
 from benchmarks.attack import at, visit
 from onionmpc.files import socket_directory
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and memory of another process are Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="limits and memory of another process are Linux's"),
+    pytest.mark.usefixtures("enough_descriptors"),
+]
 
 STREAMS = 1000
 ADDED_BYTES = 20 * 10**6
@@ -28,15 +31,6 @@ DESCRIPTORS = 400
 AGAIN = b"\n"
 
 Ask = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture(autouse=True)
-def enough_descriptors() -> Iterator[None]:
-    """Let this process, which plays the strangers, have as many as they need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextlib.asynccontextmanager

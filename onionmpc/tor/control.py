@@ -51,9 +51,7 @@ class CommandRefused(TorFailed):
 
     def __init__(self, command: str, code: int, reason: str) -> None:
         # Only the command's first word: the rest of ADD_ONION is a private key.
-        super().__init__(
-            f"tor refused {command.split(maxsplit=1)[0]}: {code} {reason}", hint=FILTER_HINT if code == FILTERED else ""
-        )
+        super().__init__(f"tor refused {command.split(maxsplit=1)[0]}: {code} {reason}", hint=_filter_hint(code))
         self.code = code
         self.reason = reason
 
@@ -229,8 +227,8 @@ async def _log_in(endpoint: Endpoint, protocol: TorControlProtocol, wire: _Wire,
         raise _refused(endpoint, f"cannot be reached: {error.strerror or error}") from error
     # "from None": txtorcon's errors may quote what a login consists of.
     except TorProtocolError as error:
-        hint = FILTER_HINT if error.code == FILTERED else ""
-        raise _refused(endpoint, f"refused our login: {error.code} {error.text}", hint) from None
+        what = f"refused our login: {error.code} {error.text}"
+        raise _refused(endpoint, what, _filter_hint(error.code)) from None
     except TorDisconnectError:
         raise _refused(endpoint, "hung up while we logged in") from None
     except (RuntimeError, ValueError, LookupError):
@@ -271,6 +269,10 @@ def _cookie_problem(cookie: Path) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return ""
+
+
+def _filter_hint(code: int) -> str:
+    return FILTER_HINT if code == FILTERED else ""
 
 
 def _refused(endpoint: Endpoint, what: str, hint: str = "") -> ControlRefused:

@@ -37,6 +37,18 @@ REMAINS_S = 15.0
 # Handed down to every process that a party starts, by which they are found again. Not one of ours, which are not.
 MARK = "E2E_STAGE"
 LINE_LIMIT_BYTES = 2**20
+# Adds the number that each party is given, once `Stage.tell_to_go` was called.
+ADD_WHEN_TOLD = """
+    import sys, time
+    from pathlib import Path
+    from mpyc.runtime import mpc
+    async def main():
+        async with mpc:
+            while not Path("go").exists():
+                time.sleep(0.1)
+            print("sum:", await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(int(sys.argv[1]))))))
+    mpc.run(main())
+"""
 INVITE = re.compile(r"\bonionmpc1[a-z2-7]{84}\b")
 
 
@@ -348,6 +360,10 @@ class Stage:
         """Write a script and return its name."""
         (self.folder / name).write_text(textwrap.dedent(body))
         return name
+
+    def tell_to_go(self) -> None:
+        """Let programs that wait for it go on; see `ADD_WHEN_TOLD`."""
+        (self.folder / "go").touch()
 
     async def ended(self, parties: Iterable[Party] | None = None) -> list[int]:
         """Wait for parties, all unless told otherwise, to end; return their exit codes."""

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 from grater import Grater, grating
-from kit import Party, Stage
+from kit import ADD_WHEN_TOLD, Party, Stage
 from python_socks.async_.asyncio import Proxy
 
 from onionmpc.resources import shipped
@@ -50,17 +50,6 @@ CookieAuthFileGroupReadable 1
 DataDirectory {folder}/data
 Log notice stdout
 {user}
-"""
-ADD = """
-    import sys, time
-    from pathlib import Path
-    from mpyc.runtime import mpc
-    async def main():
-        async with mpc:
-            while not Path("go").exists():
-                time.sleep(0.1)
-            print("sum:", await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(int(sys.argv[1]))))))
-    mpc.run(main())
 """
 
 
@@ -258,7 +247,7 @@ async def doctor(stage: Stage) -> list[str]:
 
 async def add(stage: Stage, machine: Machine) -> tuple[list[Party], list[str]]:
     """Have four parties add four numbers; return them, and what doctor saw meanwhile."""
-    script = stage.script("add.py", ADD)
+    script = stage.script("add.py", ADD_WHEN_TOLD)
     host = await stage.host(script, parties=PARTIES, state="own", private=["1"])
     ways = [
         ["--control", f"127.0.0.1:{SYSTEM_CONTROL}"],
@@ -272,7 +261,7 @@ async def add(stage: Stage, machine: Machine) -> tuple[list[Party], list[str]]:
         parties.append(await stage.run(name, *options, state=name))
     await asyncio.gather(*(party.hears("agreed") for party in reversed(parties)))
     seen = await doctor(stage)
-    (stage.folder / "go").touch()
+    stage.tell_to_go()
     assert await stage.ended(parties) == [0] * PARTIES, [party.last_words for party in parties]
     return parties, seen
 

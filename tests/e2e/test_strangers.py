@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kit import Party, Stage, keep_identity, new_identity
+from kit import ADD_WHEN_TOLD, Party, Stage, keep_identity, new_identity
 from python_socks.async_.asyncio import Proxy
 
 from benchmarks.attack import Knock, visit
@@ -25,7 +24,7 @@ from onionmpc.tor.onion import VIRTUAL_PORT
 from onionmpc.tor.process import own_tor
 from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose
 
-pytestmark = pytest.mark.tor
+pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("enough_descriptors")]
 
 STREAMS = 1000
 # tor puts streams of one SOCKS user on one circuit: a circuit costs the stranger as much as the host, a stream nothing.
@@ -33,26 +32,6 @@ CIRCUITS = 8
 ADDED_BYTES = 20 * 10**6
 CONNECT_S = 60.0
 SCENE_S = 150.0
-ADD = """
-    import sys, time
-    from pathlib import Path
-    from mpyc.runtime import mpc
-    async def main():
-        async with mpc:
-            while not Path("go").exists():
-                time.sleep(0.1)
-            print("sum:", await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(int(sys.argv[1]))))))
-    mpc.run(main())
-"""
-
-
-@pytest.fixture(autouse=True)
-def enough_descriptors() -> Iterator[None]:
-    """Let this process, which plays the stranger, have as many as it needs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +68,7 @@ def first_messages(onion: Onion) -> list[bytes]:
 def test_a_thousand_streams_through_tor_change_no_result_and_fill_no_memory(testnet_dir: Path, tmp_path: Path) -> None:
     async def main() -> tuple[list[Party], int]:
         stage = Stage(testnet_dir, private_directory(tmp_path / "stage"))
-        script = stage.script("add.py", ADD)
+        script = stage.script("add.py", ADD_WHEN_TOLD)
         onion = Onion(keep_identity(stage, "host"))
         try:
             host = await stage.host(script, "--open", "--identity", "me", private=["1"], state="host")
@@ -104,7 +83,7 @@ def test_a_thousand_streams_through_tor_change_no_result_and_fill_no_memory(test
                 await asyncio.wait([strangers, asyncio.create_task(came.wait())], return_when=asyncio.FIRST_COMPLETED)
                 assert came.is_set(), strangers.exception()
                 after = memory_of(host.process_id)
-                (stage.folder / "go").touch()
+                stage.tell_to_go()
                 assert await stage.ended(parties) == [0, 0, 0]
                 strangers.cancel()  # their tor hears late that the host's is gone
                 await asyncio.wait([strangers])

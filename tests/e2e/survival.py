@@ -28,8 +28,9 @@ LEAST_ROUNDS = 300
 LATENCY_MS = 5.0
 MAX_SUPERVISOR_MIB = 150.0
 SAMPLE_S = 1.0
-# From the last fault to the end of all parties: the slowest recovery, the last block and the end of a session.
-SETTLE_S = 150.0
+# From the last fault to the end of all parties: the slowest recovery, which the parties have patience for, the last
+# block and the end of a session.
+SETTLE_S = 660.0
 # After the first party failed, for the others to say so too.
 LAST_WORDS_S = 30.0
 # A party that is asked to leave tells the others, for 8 s at the most (PROTOCOL 3), and ends its processes.
@@ -199,7 +200,7 @@ async def _until_over_or_one_ends(faults: Any, parties: Iterable[Party]) -> None
 
 
 async def _all_end(parties: Iterable[Party], timeout_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(AssertionError):  # the judge says which did not, and what all of them said
         await asyncio.gather(*(party.ends(timeout_s) for party in parties))
 
 

@@ -187,6 +187,17 @@ def test_its_death_is_told(base: Path) -> None:
 
 
 @tor
+def test_who_kills_it_need_not_wait_for_its_end(base: Path) -> None:
+    async def main() -> int | None:
+        async with running(base) as (started, _, process):
+            os.kill(process, signal.SIGSTOP)
+            await started.kill()
+            return started.process.returncode
+
+    assert asyncio.run(main()) == -signal.SIGKILL
+
+
+@tor
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_transport_ends_with_its_tor_however_that_ends(base: Path, number: signal.Signals) -> None:
     bridge = parse_bridge(f"obfs4 127.0.0.1:1 cert={'A' * 70} iat-mode=0")

@@ -97,7 +97,7 @@ class Life:
         if self.control.closed.done():
             return await self._last_words()
         if self.own is not None:
-            self.own.kill()
+            await self.own.kill()
         return TorFailed(f"tor does not answer: {UNANSWERED_QUESTIONS} questions in a row, {QUESTION_S:g} s each")
 
     @contextlib.asynccontextmanager

@@ -54,10 +54,12 @@ class OwnTor:
         """Where its SOCKS port is."""
         return Endpoint(path=str(self.directory / "socks"))
 
-    def kill(self) -> None:
-        """End a tor that does not answer: it would not hear us ask."""
+    async def kill(self) -> None:
+        """End a tor that does not answer: it would not hear us ask. It is gone when this returns."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
+        # Whoever signals a process that has just ended takes its exit code away from asyncio, which says so on stderr.
+        await self.process.wait()
 
 
 @contextlib.asynccontextmanager

@@ -43,6 +43,7 @@ from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.pace import DIALS_IN_A_ROW
+from onionmpc.mesh.redial import DIAL_TIMEOUT_S
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
@@ -982,7 +983,7 @@ async def comes_back_without_end(mesh: Mesh) -> None:
     link = mesh._links[1]
     while link.runner.alive:
         with contextlib.suppress(OnionMPCError):
-            _, secure = await mesh._dial_again(1, link.id, link.runner, 1)
+            _, secure = await mesh._dial_again(1, link.id, link.runner, 1, DIAL_TIMEOUT_S)
             secure.send([encode_frame(Ping(0))])
             await secure.flush(1.0)
             await secure.close()
@@ -1084,6 +1085,22 @@ def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: st
             assert {type(ending) for ending in endings} == {PeerLeft}
             sentence = same_sentence(endings, [0] if stage == "connect" else [0, 1])
             assert sentence.startswith(f"party 2 left {DURING[stage]}")
+
+    run(main())
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_a_bug_in_the_mesh_leaves_nobody_waiting(tmp_path: Path, meshes: dict[int, Mesh]) -> None:
+    async def fail() -> None:
+        raise RuntimeError("a bug")
+
+    async def main() -> None:
+        async with held_at("run", tmp_path, patience_s=1.0) as place, asyncio.timeout(10):
+            meshes[0]._running().create_task(fail())
+            with pytest.raises(RuntimeError, match="a bug"):
+                await place.tasks[0]
+            endings = await survivors(place, 0)
+            assert same_sentence(endings, [1, 2]).startswith("party 0 is lost")
 
     run(main())
 

@@ -177,7 +177,9 @@ class Computation:
         driving = asyncio.create_task(self._drive())
         failing = asyncio.create_task(self._peers.until(lambda: self._ending.begun))
         try:
-            await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([driving, failing, meshing], return_when=asyncio.FIRST_COMPLETED)
+            if meshing.done():
+                meshing.result()  # a bug of ours: it never ends by itself, and without it all would wait for ever
             if not self._ending.begun:
                 try:
                     result = driving.result()

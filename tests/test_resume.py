@@ -29,7 +29,7 @@ from mesh_kit import (  # noqa: F401 (fixtures)
     without_delay,
 )
 
-from onionmpc.errors import LinkExpired, RemoteProtocolError
+from onionmpc.errors import LinkExpired, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Onion
 from onionmpc.mesh import clock, mesh, pace, upkeep
 from onionmpc.mesh.clock import wakings
@@ -371,24 +371,28 @@ def test_a_dial_that_takes_twice_as_long_as_usual_gets_company() -> None:
 
 
 @in_a_loop
-async def test_a_dial_without_an_answer_does_not_hold_up_the_next(
+async def test_dials_without_an_answer_do_not_hold_up_the_next(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "NEXT_DIAL_S", (0.05, 0.1))
     async with meshed(directory, 2) as (low, high):
-        dial, silent = low.network.dial, 2
+        # More than there may be at once: those that began in vain must make room.
+        dial, silent = low.network.dial, 2 * upkeep.DIALS_AT_ONCE
 
         async def dial_with_silences(onion: Onion, timeout_s: float) -> Stream:
             nonlocal silent
             silent -= 1
-            return await (dial(onion, timeout_s) if silent < 0 else asyncio.Event().wait())  # type: ignore[return-value]
+            if silent < 0:
+                return await dial(onion, timeout_s)
+            await asyncio.sleep(timeout_s)
+            raise PeerUnreachable("no answer")
 
         monkeypatch.setattr(low.network, "dial", dial_with_silences)
         high.network.out = True
         await low.cut(1)
         await until_resumed(low, high)
         await still_flows(low, high)
-        assert low.watcher.failures == []
+        assert {failure.reason for failure in low.watcher.failures} == {"no answer"}
 
 
 def test_visits_are_counted_by_the_hour() -> None:

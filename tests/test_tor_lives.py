@@ -21,6 +21,7 @@ from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import PartyPlace, join_testnet
 from onionmpc.tor.binary import find_tor
 from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.dial import NotIntroduced
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.life import Progress
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
@@ -38,6 +39,7 @@ class Peer:
 
     def __init__(self, identity: Identity, network: TorNetwork) -> None:
         self.onion = identity.onion
+        self.own = network
         self.arrived: asyncio.Queue[Stream] = asyncio.Queue()
         self.network = Retrying(network)
 
@@ -413,6 +415,32 @@ def test_a_service_that_can_be_found_is_left_alone_and_looked_at_once_a_minute(
             await network.refresh()
             assert network._refreshing is first
             assert len(told) == before
+            await peer.dials(identity, arrived)
+
+    play(shared, scene)
+
+
+@pytest.mark.usefixtures("refreshes_at_once")
+def test_a_service_is_made_anew_when_a_peer_is_silent(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    identity, arrived = fresh(), asyncio.Queue[Stream]()
+
+    async def scene(peer: Peer) -> None:
+        async with party(testnet_dir, identity) as network, a_peer(testnet_dir) as silent:
+            await network.listen(arrived.put, [KEY])
+            await silent.is_dialled(network)
+            added_s = network._added_s
+            await refreshed(network)
+            assert network._added_s == added_s
+            process = await process_of(silent.own)
+            os.kill(process, signal.SIGSTOP)
+            try:
+                with pytest.raises(NotIntroduced, match="no answer within 3 s"):
+                    await network.dial(silent.onion, 3.0)
+            finally:
+                os.kill(process, signal.SIGCONT)
+            await refreshed(network)
+            assert network._added_s > added_s
+            await until_found(network, identity)
             await peer.dials(identity, arrived)
 
     play(shared, scene)

@@ -24,7 +24,7 @@ from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
-from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, dial_until_accepted
+from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.upkeep import SPARE_DIALS_AT_ONCE, Upkeep
@@ -236,14 +236,14 @@ class Mesh:
             self._carry_dialled(number, link.runner, secure)
 
     async def _dial_again(
-        self, number: int, id_: bytes, runner: LinkRunner, attempt: int
+        self, number: int, id_: bytes, runner: LinkRunner, attempt: int, timeout_s: float
     ) -> tuple[Reply, SecureStream]:
         if attempt > 1:
             # It may try to reach us as well, and not find us.
             await self._network.refresh()
         hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, id_, runner.link.offsets())
         peer = self.roster[number]
-        return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=DIAL_TIMEOUT_S)
+        return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=timeout_s)
 
     def _carry_dialled(
         self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
@@ -269,7 +269,7 @@ class Mesh:
             number,
             runner,
             self._observer,
-            lambda attempt: self._dial_again(number, id_, runner, attempt),
+            lambda attempt, timeout_s: self._dial_again(number, id_, runner, attempt, timeout_s),
             lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
             self._times,
             self._spare_dials,

@@ -205,13 +205,14 @@ async def dial(
     public_key = public_key_from_onion(peer)
     handshake = DiallerHandshake(identity, public_key, psk, hello, secrets.token_bytes(EPHEMERAL_BYTES))
     try:
-        async with asyncio.timeout(timeout_s):
-            stream = await network.dial(peer, timeout_s)
-            try:
+        # The network bounds its own part, and knows what to make of silence.
+        stream = await network.dial(peer, timeout_s)
+        try:
+            async with asyncio.timeout(began_s + timeout_s - time.monotonic()):
                 reply, records = await _exchange(stream, handshake)
-            except BaseException:
-                await stream.close()
-                raise
+        except BaseException:
+            await stream.close()
+            raise
     except TimeoutError as error:
         raise PeerUnreachable(f"no answer within {timeout_s:.0f} s") from error
     except OSError as error:

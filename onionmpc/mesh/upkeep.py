@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, TorError
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import DialTimes, Pace
-from onionmpc.mesh.redial import DialFailed, backoff_s
+from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, backoff_s
 from onionmpc.mesh.runner import EXTRA_STREAMS, LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.text import duration
@@ -38,7 +38,7 @@ LET_GO_AFTER_S = (10.0, 60.0)
 # Dials that a link keeps for when no stream brings anything.
 DIALS_LEFT = 15
 
-Redial = Callable[[int], Awaitable[tuple[Reply, SecureStream]]]
+Redial = Callable[[int, float], Awaitable[tuple[Reply, SecureStream]]]
 Carry = Callable[[SecureStream, tuple[int, int]], None]
 
 
@@ -48,7 +48,7 @@ class Upkeep:
     Args:
         party: the peer's number.
         observer: is told how the link fares.
-        redial: dials the peer to resume this link; told which attempt of this outage it is, from 1.
+        redial: dials the peer to resume this link; told which attempt of this outage it is, from 1, and its timeout.
         carry: takes a stream that the peer accepted, with how much of each channel has arrived there.
         times: of the dials of all links.
         spare_dials: room for those dials of all links that are for a further stream.
@@ -184,25 +184,27 @@ class Upkeep:
     async def _dial(self, after_s: float) -> None:
         """Dial again and again; a dial that says nothing for long goes on while the next one begins."""
         await asyncio.sleep(after_s)
-        places = asyncio.Semaphore(DIALS_AT_ONCE)
-        async with asyncio.TaskGroup() as dials:
+        async with asyncio.TaskGroup() as group:
+            dials: set[asyncio.Task[str]] = set()
             for attempt in itertools.count(1):
                 await asyncio.sleep(self._pace.step(time.monotonic()))
-                await places.acquire()
-                dial = dials.create_task(self._dial_once(attempt))
-                dial.add_done_callback(lambda _: places.release())
-                if (await asyncio.wait([dial], timeout=self._times.next_after_s()))[0]:
-                    reason = dial.result()
+                delay_s = backoff_s(attempt)
+                next_after_s = max(self._times.next_after_s(), delay_s)
+                # One that began before the way was back stays silent: it must not keep others from being tried.
+                timeout_s = min(DIAL_TIMEOUT_S, DIALS_AT_ONCE * next_after_s)
+                dials.add(group.create_task(self._dial_once(attempt, timeout_s)))
+                ended, dials = await asyncio.wait(dials, timeout=next_after_s, return_when=asyncio.FIRST_COMPLETED)
+                for reason in [dial.result() for dial in ended]:
                     if not reason:
                         return
-                    delay_s = backoff_s(attempt)
                     self._observer.dial_failed(self._party, DialFailed(reason, delay_s))
+                if ended:
                     await asyncio.sleep(delay_s)
 
-    async def _dial_once(self, attempt: int) -> str:
+    async def _dial_once(self, attempt: int, timeout_s: float = DIAL_TIMEOUT_S) -> str:
         """Dial; return why that failed, or the empty string if there is no more to do."""
         try:
-            reply, secure = await self._redial(attempt)
+            reply, secure = await self._redial(attempt, timeout_s)
         except (PeerUnreachable, AuthenticationFailed, TorError) as error:
             # A refusal too may mend itself, and nothing proves that it came from the peer.
             return error.message

@@ -59,7 +59,7 @@ EXTENDED = 0xF0
 
 
 class NotIntroduced(PeerUnreachable):
-    """A peer was found, and none of its introduction points passed us on."""
+    """A peer's introduction points did not pass us on, or nobody behind them answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ async def dial(
         timeout_s: for all of it. tor itself would wait two minutes for a service that cannot build its side.
         got_through: tells by a dial's user name whether tor has a circuit to the peer for it.
     Raises:
-        PeerUnreachable: tor reached nobody, or is not there at this moment.
+        PeerUnreachable: tor reached nobody (NotIntroduced: though it may be there), or is not there at this moment.
         TorFailed: this is no tor, or one that will never dial for us.
     """
     # tor puts streams with different user names on different circuits (IsolateSOCKSAuth, its default).
@@ -110,8 +110,8 @@ async def dial(
         try:
             (await proxy.connect(onion, port, timeout=timeout_s)).close()
         except ProxyTimeoutError:
-            raise PeerUnreachable(
-                f"no answer within {timeout_s:g} s",
+            raise NotIntroduced(
+                f"no answer within {timeout_s:.0f} s",
                 hint="a service that cannot build its circuit is silent: dial again",
             ) from None
         except ProxyError as error:

@@ -291,8 +291,9 @@ class TorNetwork:
         is_new = asyncio.get_running_loop().time() < self._added_s + self._new_s
         with contextlib.suppress(TorError, TimeoutError):
             service = self._service(life)
-            # A peer whose introduction points do not answer has most likely tried ours in vain, too: the network was
-            # away for both, and tor does not try again for two minutes what it has tried in vain.
+            # A peer whose introduction points lead nowhere has most likely tried ours in vain, too: the network was
+            # away for both, and tor does not try again for two minutes what it has tried in vain. Nor does it know of
+            # a circuit that is gone at a relay in between.
             in_doubt, self._in_doubt = self._in_doubt and not is_new and life.second is None, False
             if in_doubt:
                 self._new_s *= 2  # each time it draws introduction points: less and less often while a peer is away

@@ -523,9 +523,11 @@ def _parse_key_file(content: bytes) -> _KeyFile:
         raise _altered("its lines end in CR LF, expected LF")
     version = first_line.removeprefix(label)
     if version != KEY_FILE_VERSION and b"\n" in content:
+        # Not quoted unless it is one: where lines were lost, the key may stand here.
+        if not re.fullmatch(rb"[0-9]{1,3}", version):
+            raise _altered("its first line names no version")
         raise InvalidIdentityFile(
-            f"the key file is of version {version[:20].decode('ascii', 'replace')!a}, expected "
-            f"{KEY_FILE_VERSION.decode('ascii')!a}",
+            f"the key file is of version {version.decode('ascii')}, expected {KEY_FILE_VERSION.decode('ascii')}",
             hint="use the onionmpc that made it, or a newer one",
         )
     lines = content.split(b"\n")

@@ -498,7 +498,10 @@ def test_each_refusal_of_a_key_file_names_what_is_wrong() -> None:
         b"-----BEGIN OPENSSH PRIVATE KEY-----\n": "not a key file",
         OPEN_FILE[:5]: "cut short: 0 whole lines, expected 4",
         OPEN_FILE[:-1]: "cut short: 3 whole lines, expected 4",
-        OPEN_FILE.replace(b"identity 1", b"identity 2"): "of version '2', expected '1'",
+        OPEN_FILE.replace(b"identity 1", b"identity 2"): "of version 2, expected 1",
+        OPEN_FILE.replace(
+            b"identity 1", b"identity " + OPEN_FILE.splitlines()[3][4:]
+        ): "its first line names no version",
         OPEN_FILE.replace(b"\n", b"\r\n"): "lines end in CR LF",
         OPEN_FILE + b"\n": "altered: it goes on after its 4 lines",
         OPEN_FILE.replace(b"none", b"rot13"): "altered: its third line",

@@ -26,7 +26,8 @@ from onionmpc.wire.link import MAX_STRIPES
 # The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
 GRACE_S = 5.0
 QUIET_EVERY_S = 15.0
-# tor builds no more than 32 circuits of clients at once, for all links together.
+# A silent dial has so many times what the next one waited. tor builds no more than 32 circuits of clients at once, for
+# all links together.
 DIALS_AT_ONCE = 3
 # Of all links together, for streams that are not the only one: each takes a circuit to an introduction point and one to
 # a rendezvous point.

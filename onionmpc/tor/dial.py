@@ -111,7 +111,7 @@ async def dial(
             (await proxy.connect(onion, port, timeout=timeout_s)).close()
         except ProxyTimeoutError:
             raise NotIntroduced(
-                f"no answer within {timeout_s:.0f} s",
+                f"no answer within {timeout_s:.3g} s",
                 hint="a service that cannot build its circuit is silent: dial again",
             ) from None
         except ProxyError as error:

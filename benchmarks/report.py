@@ -146,6 +146,7 @@ AIMS = (
         at("cases", "secret_santa", "compute_ratio", "of_medians"),
         1.15,
     ),
+    *(Aim(f"onionmpc {words}", "commands", at("commands", words, "ms"), 300, "ms") for words in ("--help", "programs")),
     Aim("1,000 strangers: attacked / quiet", "attack", at("compute_ratio", "of_medians"), 1.1),
     Aim("memory added by 1,000 strangers", "attack", in_mb(at("added_mib")), 20, "MB"),
     Aim("memory of a supervisor of 25 parties", "scale", in_mb(at("parties", "25", "supervisor_mib")), 150, "MB"),

@@ -32,8 +32,9 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
-from onionmpc.testnet.network import Latency, PrivateNetwork
+from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.place import profiles_directory
+from onionmpc.testnet.regions import Latency
 from onionmpc.tor.circuits import service_id
 from onionmpc.tor.control import Control
 from onionmpc.tor.dial import dial

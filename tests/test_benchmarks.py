@@ -51,6 +51,14 @@ def test_a_process_that_has_ended_has_no_memory() -> None:
     process.stdout.close()
 
 
+def test_commands_are_compared_with_a_bare_python(tmp_path: Path) -> None:
+    printed, results = run_benchmark(tmp_path / "commands.json", "commands")
+    assert "| `onionmpc --help` |" in printed
+    for case in results["commands"].values():
+        assert is_spread(case["ms"])
+        assert is_spread(case["over_python"])
+
+
 def test_overhead_compares_the_same_work_on_both_sides(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "overhead.json", "overhead", "--parties", "3", "--case", "secret_santa")
     case = results["cases"]["secret_santa"]

@@ -37,7 +37,10 @@ def commands(
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        for name, below in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
             yield from commands(below, (*path, name))
 
 
@@ -47,6 +50,27 @@ COMMANDS = dict(commands())
 def test_all_commands_are_there() -> None:
     others = {"levels", "programs", "id", "doctor", "testnet"}
     assert set(cli.commands) == {"host", "join", "demo", "estimate", "verify"} | others
+
+
+# Issue 12.
+@pytest.mark.parametrize("name", module.COMMANDS)
+def test_the_list_of_commands_says_the_first_sentence_of_each_ones_own_help(name: str) -> None:
+    _, summary = module.COMMANDS[name]
+    assert summary == COMMANDS[(name,)].get_short_help_str(limit=200)
+    assert COMMANDS[(name,)].name == name
+
+
+# Issue 12.
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["programs"], ["levels"]])
+def test_what_needs_no_session_imports_none(arguments: list[str]) -> None:
+    script = f"""if True:
+        import sys
+        from onionmpc.cli.main import run
+        assert run({arguments}) == 0
+        print([name for name in ("asyncio", "cryptography", "rich", "stem", "onionmpc.session") if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

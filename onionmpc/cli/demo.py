@@ -28,7 +28,8 @@ from onionmpc.files import write_private
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import catalogue, find_program
 from onionmpc.session.local import check_parties, check_program_arguments, default_threshold
-from onionmpc.testnet.network import Latency, PrivateNetwork, Progress
+from onionmpc.testnet.network import PrivateNetwork, Progress
+from onionmpc.testnet.regions import Latency
 from onionmpc.text import duration, printable
 
 DEFAULT_PROGRAM = "average-salary"

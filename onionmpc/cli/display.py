@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import msgspec
-import segno
 
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
@@ -226,6 +225,8 @@ class TextDisplay:
         self._status.line(f"invite for seat {seat} (secret, works once, for one party):")
         click.echo(f"\n{text}\n", err=True)
         if self._status.is_terminal:
+            import segno  # brings urllib and XML, for one drawing
+
             segno.make(text.upper(), error="L", micro=False).terminal(out=sys.stderr, border=1, compact=True)
 
 

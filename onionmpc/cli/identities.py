@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 import click
-import segno
 
 from onionmpc.cli.passphrase import HELP as PASSPHRASE_HELP
 from onionmpc.cli.passphrase import passphrase_from
@@ -166,5 +165,7 @@ def _qr_code(onion: Onion) -> str:
     """Draw an address as a QR code for a terminal with a dark background."""
     drawing = io.StringIO()
     # In upper case it fits QR's alphanumeric mode, 29 instead of 33 modules wide; addresses are read in either case.
+    import segno  # brings urllib and XML, for one drawing
+
     segno.make_qr(onion.upper()).terminal(drawing, compact=True)
     return drawing.getvalue()

@@ -5,32 +5,60 @@ Exit codes: docs/PROTOCOL.md section 5.
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import click
 
 from onionmpc import __version__
-from onionmpc.cli.demo import demo
-from onionmpc.cli.doctor import doctor
-from onionmpc.cli.estimate import estimate
-from onionmpc.cli.identities import identities
-from onionmpc.cli.levels import levels
-from onionmpc.cli.output import print_error
-from onionmpc.cli.party import host, join
-from onionmpc.cli.programs import programs
-from onionmpc.cli.testnet import testnet
-from onionmpc.cli.verify import verify
 from onionmpc.errors import LocalProtocolError, OnionMPCError
 from onionmpc.program.walls import keep_memory_private
 
 INTERRUPTED = 128 + signal.SIGINT
 
+# Where each command is, and what --help says of it: the first sentence of its own help.
+COMMANDS = {
+    "demo": ("onionmpc.cli.demo:demo", "See a whole session on this machine: PROGRAM, over a private Tor network."),
+    "doctor": ("onionmpc.cli.doctor:doctor", "Look over this machine: can a party run here?"),
+    "estimate": ("onionmpc.cli.estimate:estimate", "Say how long PROGRAM will take."),
+    "host": ("onionmpc.cli.party:host", "Gather parties and compute PROGRAM with them."),
+    "id": ("onionmpc.cli.identities:identities", "Keep identities that outlive a session."),
+    "join": ("onionmpc.cli.party:join", "Join a host, or a list of parties, and compute with them."),
+    "levels": ("onionmpc.cli.levels:levels", "Explain the circuit lengths: short, standard, long."),
+    "programs": ("onionmpc.cli.programs:programs", "List the programs that come with onionmpc."),
+    "testnet": (
+        "onionmpc.cli.testnet:testnet",
+        "A private Tor network on this machine, to try, test and measure with.",
+    ),
+    "verify": ("onionmpc.cli.verify:verify", "Say who signed a receipt, and whose outputs are the same."),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called: all of them together take three times as long as Python's own start."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's words)
+        """Return the names of all commands."""
+        return sorted({*COMMANDS, *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, None if there is none of that name."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            self.add_command(cast(click.Command, getattr(importlib.import_module(module), attribute)), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write what each command does, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="onionmpc")
 def cli() -> None:
     """Compute together with people whom you need not trust or know, over Tor.
@@ -49,8 +77,13 @@ def cli() -> None:
     """
 
 
-for command in (demo, host, join, estimate, verify, levels, programs, identities, doctor, testnet):
-    cli.add_command(command)
+def print_error(message: str, hint: str = "") -> None:
+    """Print what went wrong and, if there is one, how to fix it."""
+    click.secho("onionmpc: error: ", fg="red", nl=False, err=True)
+    click.echo(message, err=True)
+    if hint:
+        click.secho("onionmpc: hint: ", fg="yellow", nl=False, err=True)
+        click.echo(hint, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -13,7 +13,7 @@ import click
 from onionmpc.cli.passphrase import HELP as PASSPHRASE_HELP
 from onionmpc.levels import Level
 from onionmpc.session.agreement import MAX_CIRCUITS, MAX_PADDING_RATE
-from onionmpc.testnet.network import Latency
+from onionmpc.testnet.regions import Latency
 
 ALLOW_TYPE_HELP = (
     "Let parties send each other instances of a class that the program's own files define (__main__.Class for the script), "

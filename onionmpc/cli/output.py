@@ -1,4 +1,4 @@
-"""How lines look on stderr: errors, facts with their time, and one line for what goes on. stdout belongs to results."""
+"""How lines look on stderr: facts with their time, and one line for what goes on. stdout belongs to results."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import click
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 # Where no spinner can show that we live, a line every so often does.
 SAME_LINE_S = 10.0
-
-
-def print_error(message: str, hint: str = "") -> None:
-    """Print what went wrong and, if there is one, how to mend it."""
-    click.secho("onionmpc: error: ", fg="red", nl=False, err=True)
-    click.echo(message, err=True)
-    if hint:
-        click.secho("onionmpc: hint: ", fg="yellow", nl=False, err=True)
-        click.echo(hint, err=True)
 
 
 class StatusLine:

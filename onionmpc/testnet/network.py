@@ -27,7 +27,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
@@ -39,6 +39,7 @@ from onionmpc.testnet.regions import (
     MAX_ONE_WAY_MS,
     SHIPPED_TABLE,
     TABLE_NAME,
+    Latency,
     Regions,
     load_regions,
     relay_address,
@@ -56,8 +57,6 @@ from onionmpc.testnet.state import (
 )
 from onionmpc.testnet.status import consensus_flags, read_text
 from onionmpc.tor.binary import environment_of_tor, find_tor, install_hint
-
-Latency = Literal["regions", "none"] | float
 
 AUTHORITIES = 3
 # With 5 relays beside 3 authorities, building circuits failed now and then for want of a hop; with 10 never in 20.

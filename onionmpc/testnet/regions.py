@@ -11,8 +11,12 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from onionmpc.errors import UsageError
+
+# How long a byte takes from one tor to another: by the table of regions, no time at all, or milliseconds one way.
+Latency = Literal["regions", "none"] | float
 
 TABLE_NAME = "regions.toml"
 SHIPPED_TABLE = Path(__file__).with_name(TABLE_NAME)

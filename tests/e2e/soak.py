@@ -1,7 +1,8 @@
 """`make soak`: one session under faults for as long as you like, and a report of what it survived.
 
 Shows each fault as it comes on stderr, and at the end a table and the same as JSON on stdout. Exit code 1 if anything
-was not as it should be. Ctrl-C ends everything that was started.
+was not as it should be. Ctrl-C ends everything that was started. The parties' tors write info logs; what they wrote
+during an outage of more than a minute is kept.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faults import plan_faults
-from survival import LATENCY_MS, Report, survive
+from survival import LATENCY_MS, Outage, Report, survive
+from torlog import keep_outage, logging_tor
 
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.testnet.network import PrivateNetwork
+
+# Longer than any recovery that was explained.
+LONG_OUTAGE_S = 60.0
 
 
 def table(report: Report) -> Iterator[str]:
@@ -66,8 +71,12 @@ def _teller() -> Callable[[str], None]:
     return tell
 
 
-async def soak(minutes: float, parties: int, seed: int, every_s: float) -> Report:
-    """Build a network, and run one session in it under faults."""
+async def soak(minutes: float, parties: int, seed: int, every_s: float, logs: Path) -> Report:
+    """Build a network, and run one session in it under faults.
+
+    Args:
+        logs: where the tors' logs of long outages are kept.
+    """
     tell = _teller()
     tell(f"seed {seed}: building a network")
     with tempfile.TemporaryDirectory(prefix="onionmpc-soak-") as name:
@@ -75,7 +84,24 @@ async def soak(minutes: float, parties: int, seed: int, every_s: float) -> Repor
         async with PrivateNetwork(folder / "net", latency=LATENCY_MS) as network:
             (folder / "parties").mkdir()
             plan = plan_faults(seed, minutes * 60, every_s)
-            return await survive(network, folder / "parties", plan, seed=seed, parties=parties, tell=tell)
+            environment = logging_tor(folder / "logs")
+            report = await survive(
+                network, folder / "parties", plan, seed=seed, parties=parties, environment=environment, tell=tell
+            )
+            for outage in report.outages:
+                _keep_if_long(outage, folder / "logs", logs, tell)
+            return report
+
+
+def _keep_if_long(outage: Outage, written: Path, logs: Path, tell: Callable[[str], None]) -> None:
+    now_s = time.monotonic()
+    back_s = now_s if outage.back_s is None else outage.back_s
+    if back_s - outage.lost_s <= LONG_OUTAGE_S:
+        return
+    to_clock_s = time.time() - now_s  # the times of an outage are those of the event loop, which is the monotonic clock
+    kept = logs / f"{round(outage.lost_s + to_clock_s)}-party-{outage.party}-without-{outage.peer}"
+    keep_outage(written, kept, outage.lost_s + to_clock_s, back_s + to_clock_s)
+    tell(f"party {outage.party} was without party {outage.peer} for {back_s - outage.lost_s:.0f} s: logs in {kept}")
 
 
 def main() -> int:
@@ -87,10 +113,13 @@ def main() -> int:
         "--seed", type=int, default=None, help="of the faults and the computation; default: another each time"
     )
     parser.add_argument("--every", type=float, default=12.0, metavar="S", help="seconds from one fault to the next")
+    parser.add_argument(
+        "--logs", type=Path, default=Path("soak-logs"), metavar="DIR", help="where tor's logs of long outages are kept"
+    )
     options = parser.parse_args()
     seed = random.randrange(2**32) if options.seed is None else options.seed
     try:
-        report = run_until_interrupted(soak(options.minutes, options.parties, seed, options.every))
+        report = run_until_interrupted(soak(options.minutes, options.parties, seed, options.every, options.logs))
     except KeyboardInterrupt:
         return 130
     print("\n".join(table(report)))  # noqa: T201

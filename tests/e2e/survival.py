@@ -12,13 +12,13 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faults import Fault, Injector, Planned
-from kit import Party, Stage
+from kit import Outfit, Party, Stage
 
 from onionmpc.testnet.network import PrivateNetwork
 
@@ -85,6 +85,7 @@ class Report:
 
     Attributes:
         unprovoked: outages that no fault explains.
+        outages: all of them, whatever explains them.
         missed: faults that did not come about.
         peak_mib: the most memory that any supervisor and any program took.
         problems: why it did not come through unharmed; empty if it did.
@@ -97,6 +98,7 @@ class Report:
     rounds: int = 0
     felt: list[Felt] = field(default_factory=list)
     unprovoked: int = 0
+    outages: list[Outage] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     peak_mib: dict[str, float] = field(default_factory=lambda: {"supervisor": 0.0, "program": 0.0})
     output_ok: bool = False
@@ -128,6 +130,7 @@ async def survive(
     seed: int,
     parties: int,
     options: Sequence[str] = ("--patience", "10m"),
+    environment: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Run a session, do to it what is planned, and judge what comes of it.
@@ -136,11 +139,13 @@ async def survive(
         folder: where the parties keep everything.
         seed: of the program's values.
         options: what each party is started with.
+        environment: further variables of each party.
         tell: is told each fault as it begins.
     """
     report = Report(seed, parties)
     loop = asyncio.get_running_loop()
     async with _stage(network, folder) as stage:
+        stage.outfit = lambda _name: Outfit(environment=environment or {})
         enough = folder / "enough"
         started = await _gather(stage, parties, seed, enough, options)
         await asyncio.gather(*(party.prints("running") for party in started))
@@ -248,8 +253,8 @@ async def _judge(report: Report, parties: Sequence[Party], injector: Injector, s
         if party.code != 0:
             report.problems.append(f"{party.name} " + (f"ended with {party.code}" if party.code else "did not end"))
     report.missed = injector.missed
-    lost = [outage for party in parties for outage in outages(party)]
-    report.felt, report.unprovoked = feel(injector.faults, lost, ended_well=not report.problems)
+    report.outages = [outage for party in parties for outage in outages(party)]
+    report.felt, report.unprovoked = feel(injector.faults, report.outages, ended_well=not report.problems)
     report.problems += [f"{felt.kind} was never over" for felt in report.felt if felt.held_s is None]
     report.problems += [f"{felt.kind} was not survived" for felt in report.felt if not felt.survived]
     if report.peak_mib["supervisor"] > MAX_SUPERVISOR_MIB:

@@ -16,11 +16,11 @@ OnionMPCError
     LinkExpired              it was there and is gone
     PeerLeft                 it said that it leaves
   AgreementError           the parties do not agree on what to run (exit 5)
+    VersionDiffers           they speak different versions of the protocol
   ProtocolError            the rules
     LocalProtocolError       our own bug (exit 70)
     RemoteProtocolError      a peer broke them (exit 6)
       AuthenticationFailed     a peer could not prove who it is, or does not accept us (exit 6)
-        VersionDiffers           it speaks another version, and will go on to
   ProgramError             the MPyC program (exit 1)
 
 Every error says what was seen and what was expected, in lower case and without a secret; `hint` says how to mend
@@ -30,6 +30,8 @@ it. Exit codes: docs/PROTOCOL.md section 5.
 from __future__ import annotations
 
 from typing import ClassVar
+
+from onionmpc import __version__
 
 
 class OnionMPCError(Exception):
@@ -140,6 +142,24 @@ class AgreementError(OnionMPCError):
     exit_code = 5
 
 
+class VersionDiffers(AgreementError):
+    """A peer speaks another version of the protocol; nobody is to blame for that.
+
+    Args:
+        theirs, ours: versions of the protocol.
+        there, here: what to call the two parties, such as "party 0" and "party 2".
+    """
+
+    def __init__(self, theirs: int, ours: int, *, there: str = "the peer", here: str = "this party") -> None:
+        super().__init__(
+            f"different versions of onionmpc: {there} speaks protocol {theirs}, "
+            f"{here} (onionmpc {__version__}) protocol {ours}",
+            hint="install the newer release at the party that has the older one, and start again",
+        )
+        self.theirs = theirs
+        self.ours = ours
+
+
 class ProtocolError(OnionMPCError):
     """The rules of docs/PROTOCOL.md were broken."""
 
@@ -158,10 +178,6 @@ class RemoteProtocolError(ProtocolError):
 
 class AuthenticationFailed(RemoteProtocolError):
     """A peer could not prove who it is, or does not accept us."""
-
-
-class VersionDiffers(AuthenticationFailed):
-    """A peer speaks another version of the protocol."""
 
 
 class ProgramError(OnionMPCError):

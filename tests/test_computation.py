@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
+import operator
 import os
 import random
 import re
@@ -15,6 +17,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -496,7 +499,7 @@ def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("protocol", 2, ("protocol version differs", "1 at", "2 at")),
+        ("protocol", 1, ("protocol version differs", "2 at", "1 at")),
         ("threshold", 0, ("threshold differs", "1 at", "0 at")),
         ("program", "other", ("program differs", "script at", "other at")),
         ("files", {"script.py": "ab" * 32}, ("program file script.py differs", "SHA-256 abababababababab… at")),
@@ -760,6 +763,17 @@ def ends_program_bytes(hostile: Hostile) -> None:
     hostile.on_up = on_up
 
 
+# Issue 12: a new field raises the version, so that a party of ours which sends one is none.
+def with_a_field_more(what: Callable[[Hostile], bytes], *path: str) -> Callable[[Hostile], bytes]:
+    def said(hostile: Hostile) -> bytes:
+        whole = json.loads(what(hostile)[4:])
+        reduce(operator.getitem, path, whole)["more"] = 1
+        body = json.dumps(whole).encode()
+        return len(body).to_bytes(4) + body
+
+    return said
+
+
 NONSENSE = b'{"type":"nonsense"}'
 
 
@@ -774,12 +788,17 @@ NONSENSE = b'{"type":"nonsense"}'
         (says(Hostile.offer, *[message(Commit("0" * 64))] * 2), "it sent Commit out of place"),
         (says(lambda _: b"\x00\x00\x00\x01{"), "a control message of 1 bytes is not of our language"),
         (says(lambda _: len(NONSENSE).to_bytes(4) + NONSENSE), "is not of our language"),
+        (says(with_a_field_more(Hostile.offer)), "is not of our language"),
+        (says(with_a_field_more(Hostile.offer, "common")), "is not of our language"),
+        (says(with_a_field_more(Hostile.offer, "own")), "is not of our language"),
+        (says(with_a_field_more(message(Report("", "", "lost", "agree")))), "is not of our language"),
         (says(lambda _: b"\x00\x10\x00\x01"), "a control message has 1048577 bytes, at most 1048576 are allowed"),
         (sends_program_bytes, "it sent bytes of the program before the agreement"),
         (ends_program_bytes, "it sent bytes of the program before the agreement"),
     ],
     ids=[
         "two offers", "commit before offer", "done before commit", "two commits", "no JSON", "no message",
+        "a field more", "a common field more", "an own field more", "a field more in a report",
         "too long", "program bytes", "end of program bytes",
     ],
 )  # fmt: skip

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from onionmpc.errors import AuthenticationFailed
+from onionmpc import __version__
+from onionmpc.errors import AuthenticationFailed, VersionDiffers
 from onionmpc.identity import Identity
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
@@ -63,7 +64,7 @@ def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, H
     return answer, dialler_records, heard, listener_records
 
 
-def raw_message(payload: bytes, prologue: bytes = b"onionmpc/1" + BOB.public_key) -> bytes:
+def raw_message(payload: bytes, prologue: bytes = b"onionmpc/2" + BOB.public_key) -> bytes:
     """Message 1 of a dialler that holds ALICE's key and says whatever it likes."""
     noise = Initiator(
         prologue=prologue,
@@ -149,11 +150,11 @@ def test_a_message_for_the_mirror_image_of_the_listener_is_refused() -> None:
     "prologue",
     [
         b"",
-        b"onionmpc/1",
+        b"onionmpc/2",
         BOB.public_key,
-        b"onionmpc/2" + BOB.public_key,
-        b"onionmpc/1" + ALICE.public_key,
-        b"onionmpc/1" + BOB.public_key + b"\x00",
+        b"onionmpc/1" + BOB.public_key,
+        b"onionmpc/2" + ALICE.public_key,
+        b"onionmpc/2" + BOB.public_key + b"\x00",
     ],
     ids=["none", "no key", "no label", "another version", "the dialler's key", "a tail"],
 )
@@ -229,9 +230,9 @@ def test_message_2_cut_anywhere_or_with_a_tail_is_refused() -> None:
 
 
 def test_message_2_altered_at_any_byte_is_refused() -> None:
-    for wrong in altered(answered()[1]):
+    for at, wrong in enumerate(altered(answered()[1])):
         dialling, _ = answered()
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailed if at else VersionDiffers):
             dialling.receive(wrong)
 
 
@@ -306,21 +307,27 @@ def test_a_record_of_an_earlier_handshake_opens_in_no_later_one() -> None:
         list(later.decode(recorded))
 
 
-@pytest.mark.parametrize("version", [0, 2, 255])
+@pytest.mark.parametrize("version", [0, 1, 3, 255])
 def test_a_message_1_of_another_version_is_refused(version: int) -> None:
     with pytest.raises(AuthenticationFailed, match="not a handshake of our version"):
         listener().read_static(bytes([version]) + dialler().message()[1:])
 
 
 @pytest.mark.parametrize("rest", [b"", bytes(81), bytes(200)])
-def test_a_dialler_that_sees_another_version_names_it(rest: bytes) -> None:
-    with pytest.raises(AuthenticationFailed, match="speaks version 2 of the protocol, expected 1") as raised:
-        dialler().receive(b"\x02" + rest)
-    assert "same version" in raised.value.hint
+def test_a_dialler_that_sees_another_version_names_both_and_accuses_nobody(rest: bytes) -> None:
+    for theirs in (0, 1, 3, 255):
+        with pytest.raises(VersionDiffers) as raised:
+            dialler().receive(bytes([theirs]) + rest)
+        assert raised.value.message == (
+            f"different versions of onionmpc: the peer speaks protocol {theirs}, this party (onionmpc {__version__}) "
+            "protocol 2"
+        )
+        assert raised.value.exit_code == 5
+        assert "newer release" in raised.value.hint
 
 
 def test_the_refusal_is_the_version_byte_and_says_so() -> None:
-    assert bytes([1]) == REFUSAL
+    assert bytes([2]) == REFUSAL
     with pytest.raises(AuthenticationFailed, match="refused the handshake"):
         dialler().receive(REFUSAL)
 

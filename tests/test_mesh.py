@@ -35,6 +35,7 @@ from onionmpc.errors import (
     LocalProtocolError,
     PeerUnreachable,
     RemoteProtocolError,
+    VersionDiffers,
 )
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
@@ -263,21 +264,22 @@ VALID = handshake_with(LISTENER).message()
 def claim(public_key: bytes) -> bytes:
     """Message 1 of party 0 under a public key that is not its own."""
     noise = Initiator(
-        prologue=b"onionmpc/1" + LISTENER.public_key,
+        prologue=b"onionmpc/2" + LISTENER.public_key,
         static_private=IDENTITIES[0].x25519_private,
         ephemeral_private=bytes([7]) * 32,
         remote_static=LISTENER.x25519_public,
     )
     payload = struct.pack(">32sB16s32sQQ", public_key, Purpose.MESH, bytes(16), bytes(32), 0, 0)
-    return b"\x01" + noise.write_first(payload, PSK)
+    return b"\x02" + noise.write_first(payload, PSK)
 
 
 STRANGERS = {
     "zeros": bytes(MESSAGE_1_BYTES),
-    "garbage": b"\x01" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
+    "garbage": b"\x02" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
     "more garbage than is read": random.Random(2).randbytes(1000),
     "a web browser": b"GET / HTTP/1.1\r\n" + b"User-Agent: a rather long one\r\n" * 10,
-    "another version": b"\x02" + VALID[1:],
+    "another version": b"\x01" + VALID[1:],
+    "another version, in a shorter message": b"\x03",
     "altered": VALID[:-1] + bytes([VALID[-1] ^ 1]),
     "not on the roster": handshake_with(LISTENER, STRANGER).message(),
     "another psk": handshake_with(LISTENER, psk=bytes([6]) * 32).message(),
@@ -291,7 +293,7 @@ STRANGERS = {
 @in_a_loop
 async def test_every_stranger_gets_the_same_reply(directory: Path, message: bytes) -> None:
     async with Party(directory, 1, 2) as party:
-        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x01"
+        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x02"
         assert party.watcher.up == {}
 
 
@@ -474,16 +476,16 @@ async def test_a_peer_that_refuses_us_for_long_is_given_up(
 async def test_a_listener_of_another_version_is_named(directory: Path) -> None:
     async def serve(stream: Stream) -> None:
         await stream.reader.readexactly(MESSAGE_1_BYTES)
-        stream.writer.write(b"\x02")
+        stream.writer.write(b"\x01")
         await stream.close()
 
     async with DirectNetwork(directory, LISTENER.onion) as network:
         await network.listen(serve)
-        with pytest.raises(AuthenticationFailed, match="version 2 of the protocol, expected 1"):
+        with pytest.raises(VersionDiffers, match="the peer speaks protocol 1, this party"):
             await knock(directory, LISTENER)
 
 
-@pytest.mark.parametrize("said", [b"", b"\x01" + bytes(40)], ids=["nothing", "half an answer"])
+@pytest.mark.parametrize("said", [b"", b"\x02" + bytes(40)], ids=["nothing", "half an answer"])
 @in_a_loop
 async def test_a_listener_that_hangs_up_is_told_from_one_that_refuses(directory: Path, said: bytes) -> None:
     async def serve(stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""Version 1 of the protocol, byte for byte, as another implementation made it from docs/PROTOCOL.md and Noise alone."""
+"""Version 2 of the protocol, byte for byte, as another implementation made it from docs/PROTOCOL.md and Noise alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onionmpc.wire.frames import Channel, Data, Padding, Ping, decode_frames
 from onionmpc.wire.handshake import Answer, DiallerHandshake, Hello, ListenerHandshake, Purpose, Reply, link_id
 from onionmpc.wire.records import FILLED_RECORD_BYTES, Records
 
-VECTOR: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "onionmpc-1.json").read_text())
+VECTOR: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "onionmpc-2.json").read_text())
 
 
 def value(name: str) -> bytes:

@@ -36,6 +36,7 @@ from onionmpc.session.events import (
     LinkMeasured,
     LinkResumed,
     LinkUp,
+    OtherVersion,
     PeerDone,
     PeerQuiet,
     ProgramEnded,
@@ -50,6 +51,7 @@ from onionmpc.session.events import (
 )
 from onionmpc.session.invite import format_invite
 from onionmpc.text import duration, printable
+from onionmpc.wire.handshake import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ class TextDisplay:
                     self._hinted.add(party)
                     self._status.line(f"{who} cannot be found: {printable(reason)}; trying on. If it stays so: {hint}")
                 self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
+            case OtherVersion(protocol):
+                self._status.line(
+                    f"somebody with another version of onionmpc (protocol {protocol}, here {VERSION}) tried to connect"
+                )
             case RosterKnown(addresses, own_number):
                 self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")
                 self._status.line(f"roster: {roster_fingerprint(addresses)}")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from onionmpc.errors import AuthenticationFailed, RemoteProtocolError
@@ -20,6 +20,7 @@ from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
     REFUSAL,
+    VERSION,
     Answer,
     Hello,
     ListenerHandshake,
@@ -32,7 +33,14 @@ STRANGER_TIMEOUT_S = 30.0
 # strangers do not keep a party out, unless so many come during one handshake. Each costs a descriptor and up to 80 kB.
 STRANGERS_AT_ONCE = 128
 
+# Text and TLS begin with a higher byte.
+VERSIONS = range(1, 16)
+
 log = logging.getLogger(__name__)
+
+
+def unheard(_version: int) -> None:
+    """Tell nobody."""
 
 
 class Keeper(Protocol):
@@ -60,11 +68,13 @@ class Door:
     Args:
         identity: ours.
         nonce: our contribution to the session id, 16 bytes.
+        on_version: called with another version of the protocol when somebody speaks that. Anybody can say one byte.
     """
 
-    def __init__(self, identity: Identity, nonce: bytes) -> None:
+    def __init__(self, identity: Identity, nonce: bytes, on_version: Callable[[int], None] = unheard) -> None:
         self._identity = identity
         self._nonce = nonce
+        self._on_version = on_version
         self._strangers: dict[Stream, None] = {}  # in the order in which they came
         self.keeper: Keeper | None = None
 
@@ -118,7 +128,13 @@ class Door:
         return (visitor, hello, psk, keeper) if await visitor.wait_for_first() else None
 
     async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Keeper]:
-        message = await stream.reader.readexactly(MESSAGE_1_BYTES)
+        # At once, since the rest of another version's message may be shorter (PROTOCOL 2).
+        version = await stream.reader.readexactly(1)
+        if version[0] != VERSION:
+            if version[0] in VERSIONS:
+                self._on_version(version[0])
+            raise AuthenticationFailed("a stranger speaks another version of the protocol, or something else")
+        message = version + await stream.reader.readexactly(MESSAGE_1_BYTES - 1)
         handshake = ListenerHandshake(self._identity, secrets.token_bytes(EPHEMERAL_BYTES))
         static_key = handshake.read_static(message)
         keeper = self.keeper

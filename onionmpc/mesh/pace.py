@@ -24,6 +24,8 @@ CATCH_UP_S = 1.0
 # takes twice as long as usual gets company, within these bounds.
 NEXT_DIAL_S = (3.0, 10.0)
 REMEMBERED_DIALS = 9
+# What strangers can cause to be told: once, a minute later at the soonest, and after twice as long each time.
+TOLD_AGAIN_AFTER_S = 60.0
 
 
 class Pace:
@@ -68,6 +70,21 @@ class Visits:
         self._times = [at for at in self._times if now - at < HOUR_S]
         self._times.append(now)
         return len(self._times) <= self._limit
+
+
+class Seldom:
+    """Keeps what strangers do from filling the screen."""
+
+    def __init__(self) -> None:
+        self._due_at = -math.inf
+        self._wait_s = TOLD_AGAIN_AFTER_S
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it may be told now; if so, the next time is later than that."""
+        if now < self._due_at:
+            return False
+        self._due_at, self._wait_s = now + self._wait_s, 2 * self._wait_s
+        return True
 
 
 class Ticks:

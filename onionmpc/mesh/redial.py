@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onionmpc.errors import AuthenticationFailed, NotExpected, PeerUnreachable, TorError, VersionDiffers
+from onionmpc.errors import AuthenticationFailed, NotExpected, PeerUnreachable, TorError
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.secure import SecureStream, dial
@@ -58,6 +58,7 @@ async def dial_until_accepted(
 
     Raises:
         AuthenticationFailed: it has refused us for REFUSED_FOR_S seconds, or will for ever.
+        VersionDiffers: it speaks another version. Tor vouches for who says so, and waiting does not mend it.
     """
     loop = asyncio.get_running_loop()
     refused_since: float | None = None
@@ -71,8 +72,6 @@ async def dial_until_accepted(
             # Our own tor may be on its way back; whether it is lost is for others to say. A peer that does not expect
             # us may be about to: what we read may be of its last session.
             reason, not_expected = error.message, isinstance(error, NotExpected)
-        except VersionDiffers:
-            raise
         except AuthenticationFailed as error:
             refused_since = refused_since or loop.time()
             if loop.time() - refused_since >= REFUSED_FOR_S:

@@ -200,6 +200,7 @@ async def dial(
     Raises:
         PeerUnreachable: nobody answered in time.
         AuthenticationFailed: the peer refused us, or is not who it should be.
+        VersionDiffers: it speaks another version of the protocol.
     """
     began_s = time.monotonic()
     public_key = public_key_from_onion(peer)

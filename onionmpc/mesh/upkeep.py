@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, TorError
+from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, TorError, VersionDiffers
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import DialTimes, Pace
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, backoff_s
@@ -206,8 +206,8 @@ class Upkeep:
         """Dial; return why that failed, or the empty string if there is no more to do."""
         try:
             reply, secure = await self._redial(attempt, timeout_s)
-        except (PeerUnreachable, AuthenticationFailed, TorError) as error:
-            # A refusal too may mend itself, and nothing proves that it came from the peer.
+        except (PeerUnreachable, AuthenticationFailed, VersionDiffers, TorError) as error:
+            # A refusal too may mend itself, and nothing proves that it came from the peer: it spoke our version before.
             return error.message
         if reply.answer is Answer.ACCEPTED:
             self._carry(secure, reply.offsets)

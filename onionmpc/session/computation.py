@@ -24,6 +24,7 @@ from onionmpc.errors import (
     PeerError,
     RemoteProtocolError,
     UsageError,
+    VersionDiffers,
 )
 from onionmpc.files import write_private
 from onionmpc.identity import Identity, Onion
@@ -468,7 +469,12 @@ class Computation:
         if self._is_through_with(self._peers[party]):
             self._peers.change()
             return
-        if isinstance(error, AuthenticationFailed) and not connected:
+        if isinstance(error, VersionDiffers):
+            there, here = f"party {party}", f"party {self._mesh.own_number}"
+            self._ending.report(
+                party, "agreement", VersionDiffers(error.theirs, error.ours, there=there, here=here).message
+            )
+        elif isinstance(error, AuthenticationFailed) and not connected:
             self._ending.report(party, "refused", error.message)
         elif isinstance(error, RemoteProtocolError):
             self._ending.report(party, "protocol", error.message)

@@ -85,6 +85,13 @@ class DialRetry:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherVersion:
+    """Somebody who speaks another version of the protocol tried to connect; told seldom, since anybody can say that."""
+
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
 class RosterKnown:
     """Who takes part, in party order, and which of them we are."""
 
@@ -201,6 +208,7 @@ Event = (
     | JoinerLeft
     | SeatsTaken
     | DialRetry
+    | OtherVersion
     | RosterKnown
     | LinkUp
     | LinkMeasured

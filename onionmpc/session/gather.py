@@ -22,6 +22,7 @@ from onionmpc.errors import (
     PeerLeft,
     PeerUnreachable,
     RemoteProtocolError,
+    VersionDiffers,
 )
 from onionmpc.identity import (
     Identity,
@@ -280,6 +281,7 @@ async def ask_host(
     Raises:
         AuthenticationFailed: the host does not let us in.
         AgreementError: the person at the host refused us.
+        VersionDiffers: the host speaks another version of the protocol.
         PeerLeft: the host ended the gathering.
         PeerUnreachable: the terms did not come within `wait_s` seconds.
     """
@@ -299,6 +301,8 @@ async def ask_host(
             while True:
                 try:
                     _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=retry)
+                except VersionDiffers as error:
+                    raise VersionDiffers(error.theirs, error.ours, there="the host") from error
                 except AuthenticationFailed as error:
                     raise AuthenticationFailed(
                         f"the host does not let us in: {error.message}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, Usag
 from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
+from onionmpc.mesh.pace import Seldom
 from onionmpc.program.catalogue import Program, find_shipped
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.discovery import pair_key, seat_key
-from onionmpc.session.events import Person, Published, Trouble
+from onionmpc.session.events import OtherVersion, Person, Published, Trouble
 from onionmpc.session.gather import HostTable, ask_host
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import (
@@ -52,7 +54,12 @@ class Party:
         self._plan = plan
         self._person = person
         self._nonce = secrets.token_bytes(NONCE_BYTES)
-        self._door = Door(identity, self._nonce)
+        self._door = Door(identity, self._nonce, self._note_version)
+        self._versions = Seldom()
+
+    def _note_version(self, protocol: int) -> None:
+        if self._versions.is_due(time.monotonic()):
+            self._person.tell(OtherVersion(protocol))
 
     def open_table(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> HostTable:
         """Lay the table for `host`: checks what there is to run, and tells the person the invites.

@@ -17,8 +17,8 @@ from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire.noise import Initiator, Responder
 from onionmpc.wire.records import Records
 
-VERSION = 1
-LABEL = b"onionmpc/1"
+VERSION = 2
+LABEL = b"onionmpc/%d" % VERSION
 LINK_LABEL = b"onionmpc/1 link"
 NO_PSK = bytes(32)
 NONCE_BYTES = 16
@@ -139,15 +139,13 @@ class DiallerHandshake:
         """Read message 2.
 
         Raises:
-            AuthenticationFailed: the peer refused, speaks another version, or is not who it should be.
+            AuthenticationFailed: the peer refused, or is not who it should be.
+            VersionDiffers: it speaks another version.
         """
         if not message:
             raise AuthenticationFailed("the peer ended the stream before it answered")
         if message[0] != VERSION:
-            raise VersionDiffers(
-                f"the peer speaks version {message[0]} of the protocol, expected {VERSION}",
-                hint="all parties need the same version of onionmpc",
-            )
+            raise VersionDiffers(message[0], VERSION)
         if len(message) != MESSAGE_2_BYTES:
             raise AuthenticationFailed("the peer refused the handshake")
         try:

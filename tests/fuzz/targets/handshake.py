@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 from mutations import steps
 
-from onionmpc.errors import AuthenticationFailed, RemoteProtocolError
+from onionmpc.errors import AuthenticationFailed, RemoteProtocolError, VersionDiffers
 from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire import handshake
 from onionmpc.wire.handshake import Answer, DiallerHandshake, Hello, ListenerHandshake, Purpose, Reply
@@ -121,7 +121,7 @@ class Network:
         dialling.over = True
         try:
             reply, records = dialling.handshake.receive(message)
-        except AuthenticationFailed:
+        except (AuthenticationFailed, VersionDiffers):
             self.reached.add("refused by the dialler")
             return
         (answer,) = (one for one in self.answers if one.message == message)

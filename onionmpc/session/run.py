@@ -34,6 +34,7 @@ from onionmpc.session.local import (
     default_threshold,
 )
 from onionmpc.session.messages import Terms
+from onionmpc.tasks import beside
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
 
@@ -233,13 +234,8 @@ class Party:
 
         It is not waited for: a party that nobody dials can go on at once, and the others redial.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                publishing = tasks.create_task(self._publish(network, keys))
-                yield
-                publishing.cancel()
-        except BaseExceptionGroup as group:
-            raise first_error(group) from None
+        async with beside(self._publish(network, keys)):
+            yield
 
     async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:
         await network.listen(self._door.serve, keys)
@@ -261,10 +257,3 @@ class _Objector:
 
     async def consents(self, _agreement: Agreement, _own_number: int) -> bool:
         raise AgreementError(self._objection.message)
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that a person should see of those that a task group collected: ours before any other."""
-    known, others = group.split(OnionMPCError)
-    chosen = (known or others or group).exceptions[0]
-    return first_error(chosen) if isinstance(chosen, BaseExceptionGroup) else chosen

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onionmpc.errors import OnionMPCError, PeerUnreachable, TorError, TorFailed, TorNotFound, UsageError
+from onionmpc.errors import PeerUnreachable, TorError, TorFailed, TorNotFound, UsageError
 from onionmpc.tor.control import CommandRefused
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.keeper import Keeper, waits_s
@@ -34,6 +34,7 @@ class Lives:
     def __init__(self, *failures: Exception | None, then: Exception | None = None) -> None:
         self.begun: list[ShortLife] = []
         self.tries = 0
+        self.bug_at_end: Exception | None = None
         self._failures = itertools.chain(failures, itertools.repeat(then))
 
     @contextlib.asynccontextmanager
@@ -47,6 +48,8 @@ class Lives:
             yield life
         finally:
             life.left = True
+        if self.bug_at_end is not None:
+            raise self.bug_at_end
 
 
 Scene = Callable[[Keeper, Lives, list[str]], Awaitable[None]]
@@ -192,7 +195,28 @@ def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
         with pytest.raises(ZeroDivisionError):
             keeper.died.result()
 
-    play(scene, Lives(None, ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        play(scene, Lives(None, ZeroDivisionError()))
+
+
+# Issue 12.
+
+
+def test_a_bug_after_the_tor_was_given_up_is_raised_in_the_end_and_nothing_is_told_twice() -> None:
+    unseen: list[dict[str, Any]] = []
+
+    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, what: unseen.append(what))
+        lives.bug_at_end = ZeroDivisionError()
+        keeper.give_up(TorFailed("its circuits are too short"))
+        lives.begun[0].end.set_result(TorFailed("gone"))
+        while not lives.begun[0].left:  # noqa: ASYNC110 (a turn of the loop away)
+            await asyncio.sleep(0)
+        assert keeper.died.result().message == "its circuits are too short"
+
+    with pytest.raises(ZeroDivisionError):
+        play(scene, Lives())
+    assert unseen == []
 
 
 # --- What a life notices ---------------------------------------------------------------------------------------
@@ -201,7 +225,7 @@ def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
 class Answers:
     """Stands in for a Control: answers each question as scripted, True for an answer, then stays silent."""
 
-    def __init__(self, *answers: bool | OnionMPCError) -> None:
+    def __init__(self, *answers: bool | Exception) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.asked = 0
         self._answers = list(answers)
@@ -209,7 +233,7 @@ class Answers:
     async def get_info(self, key: str) -> str:
         self.asked += 1
         answer = self._answers.pop(0) if self._answers else False
-        if isinstance(answer, OnionMPCError):
+        if isinstance(answer, Exception):
             raise answer
         if not answer:
             await asyncio.Event().wait()
@@ -229,6 +253,13 @@ def lost(script: Callable[[], Answers]) -> tuple[Answers, TorError]:
 @pytest.fixture
 def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.01)
+
+
+# Issue 12.
+@pytest.mark.usefixtures("quick_questions")
+def test_a_bug_in_asking_is_not_taken_for_a_tor_that_hangs() -> None:
+    with pytest.raises(ZeroDivisionError):
+        lost(lambda: Answers(True, ZeroDivisionError()))
 
 
 @pytest.mark.usefixtures("quick_questions")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.control import CommandRefused, Control, connection_gone
 from onionmpc.tor.lengths import TOO_SHORT_LIMIT, Lengths, has_joined
 
 OURS, OTHERS = Onion("a" * 56 + ".onion"), Onion("b" * 56 + ".onion")
@@ -27,7 +28,10 @@ class FakeControl:
     def __init__(self) -> None:
         self.circuits: dict[str, str] = {}
         self.hidden = False
-        self.closed: list[str] = []
+        self.unanswered = 0
+        self.cut: list[str] = []
+        self.gone = False
+        self.closed = SimpleNamespace(done=lambda: self.gone)
         self.listeners: list[Callable[[str], None]] = []
 
     def build(self, name: str, relays: int, purpose: str, onion: Onion = OURS, username: str = "") -> None:
@@ -40,6 +44,11 @@ class FakeControl:
 
     async def get_info(self, key: str) -> str:
         assert key == "circuit-status"
+        if self.gone:
+            raise connection_gone()
+        if self.unanswered:
+            self.unanswered -= 1
+            raise TorFailed("tor did not answer GETINFO in 60 s")
         if self.hidden:
             raise CommandRefused("GETINFO", 510, "filtered")
         return "\n".join(self.circuits.values())
@@ -49,7 +58,7 @@ class FakeControl:
         assert word == "CLOSECIRCUIT"
         if self.circuits.pop(name, None) is None:
             raise CommandRefused(line, 552, "no such circuit")
-        self.closed.append(name)
+        self.cut.append(name)
         return "OK"
 
     @contextlib.asynccontextmanager
@@ -69,13 +78,20 @@ class Held:
         self.control = cast(Control, self.tor)
         self.mended = 0
         self.given_up: list[TorFailed] = []
-        self.lengths = Lengths(level, self._mend, self.given_up.append)
+        self.failures: list[Exception] = []
+        self.told: list[str] = []
+        self.lengths = Lengths(level, self._mend, self.given_up.append, self.told.append)
 
     async def _mend(self) -> None:
         self.mended += 1
+        if self.failures:
+            raise self.failures.pop(0)
 
     async def until_closed(self, count: int) -> None:
-        while len(self.tor.closed) < count:  # noqa: ASYNC110 (the fake's own doing, a turn of the loop away)
+        await self.until(lambda: len(self.tor.cut) >= count)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 (the fake's own doing, a turn of the loop away)
             await asyncio.sleep(0)
 
 
@@ -93,7 +109,7 @@ def test_a_dialled_circuit_as_long_as_promised_is_kept(level: Level) -> None:
     held.tor.build("1", level.promise.dialled, DIALLED, OTHERS, "me")
     path = run(held.lengths.check_dialled(held.control, "me"))
     assert path == OwnPath(level.promise.dialled, "ABCDEF"[level.promise.dialled - 1] * 40)
-    assert held.tor.closed == []
+    assert held.tor.cut == []
 
 
 @pytest.mark.parametrize("level", Level)
@@ -102,9 +118,14 @@ def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_set_right(level: 
     held.tor.build("1", level.promise.dialled - 1, DIALLED, OTHERS, "me")
     with pytest.raises(PeerUnreachable, match=f"{level.value} promises {level.promise.dialled}: closed"):
         run(held.lengths.check_dialled(held.control, "me"))
-    assert held.tor.closed == ["1"]
-    assert held.mended == 1
+    assert held.tor.cut == ["1"]
     assert held.given_up == []
+
+    async def watched() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            await held.until(lambda: held.mended == 1)
+
+    run(watched())
 
 
 def test_a_dialled_circuit_that_is_gone_carries_nothing() -> None:
@@ -133,7 +154,7 @@ def test_an_accepted_circuit_that_is_too_short_is_closed_without_being_matched(l
             held.tor.build("3", 1, DIALLED, OTHERS, "someone else")
             held.tor.build("4", level.promise.accepted - 1, ACCEPTED)
             await held.until_closed(1)
-        assert held.tor.closed == ["4"]
+        assert held.tor.cut == ["4"]
         assert held.tor.listeners == []
 
     run(main())
@@ -148,7 +169,7 @@ def test_watching_where_tor_hides_its_circuits_hurts_nobody() -> None:
             held.tor.build("1", 1, ACCEPTED)
 
     run(main())
-    assert held.tor.closed == []
+    assert held.tor.cut == []
 
 
 def test_after_some_tries_the_run_is_given_up_once() -> None:
@@ -178,3 +199,98 @@ def test_a_dial_has_joined_when_tor_has_a_circuit_for_its_user() -> None:
     assert not run(has_joined(held.control, "waits"))
     held.tor.hidden = True
     assert not run(has_joined(held.control, "ours"))
+
+
+# Issue 12.
+
+
+@pytest.mark.parametrize("failure", [TorFailed("the consensus has too few relays"), UsageError("disk full")], ids=repr)
+def test_a_repair_that_fails_is_told_and_short_circuits_are_closed_as_before(failure: Exception) -> None:
+    held = Held(Level.LONG)
+    held.failures = [failure, failure]
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            for count in range(3):
+                held.tor.build(str(count), 4, ACCEPTED)
+                await held.until_closed(count + 1)
+                await held.until(lambda count=count: held.mended == count + 1)
+
+    run(main())
+    assert held.tor.cut == ["0", "1", "2"]
+    assert held.told == [f"tor could not be set right after a circuit that was too short: {failure}"] * 2
+
+
+@pytest.mark.parametrize("failure", [TorFailed("the consensus has too few relays"), UsageError("disk full")], ids=repr)
+def test_a_repair_that_fails_is_a_failed_dial_and_no_more(failure: Exception) -> None:
+    held = Held(Level.LONG)
+    held.failures = [failure]
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            held.tor.build("1", 3, DIALLED, OTHERS, "me")
+            with pytest.raises(PeerUnreachable, match="long promises 4: closed"):
+                await held.lengths.check_dialled(held.control, "me")
+            await held.until(lambda: bool(held.told))
+
+    run(main())
+
+
+def test_a_repair_outlives_the_dial_that_found_it_needed_and_holds_up_no_other_circuit() -> None:
+    held = Held(Level.LONG)
+    repaired = asyncio.Event()
+
+    async def mend() -> None:
+        await repaired.wait()
+        held.mended += 1
+
+    async def main() -> None:
+        held.lengths._mend = mend
+        async with held.lengths.watching(held.control, OURS):
+            held.tor.build("1", 3, DIALLED, OTHERS, "me")
+            with pytest.raises(PeerUnreachable):
+                await held.lengths.check_dialled(held.control, "me")
+            held.tor.build("2", 4, ACCEPTED)
+            await held.until_closed(2)
+            assert held.mended == 0
+            repaired.set()
+            await held.until(lambda: held.mended > 0)
+
+    run(main())
+
+
+def test_a_tor_that_did_not_answer_is_asked_again() -> None:
+    held = Held(Level.STANDARD)
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            held.tor.unanswered = 2
+            held.tor.build("1", 1, ACCEPTED)
+            await held.until_closed(1)
+
+    run(main())
+
+
+def test_the_watch_ends_with_the_connection_and_asks_no_more() -> None:
+    held = Held(Level.STANDARD)
+
+    async def main() -> None:
+        changes = asyncio.Event()
+        changes.set()
+        held.tor.gone = True
+        await held.lengths._watch(held.control, OURS, changes)
+
+    run(main())
+
+
+def test_a_bug_in_a_repair_ends_the_life_of_this_tor_and_is_seen() -> None:
+    held = Held(Level.STANDARD)
+    held.failures = [ZeroDivisionError()]
+
+    async def main() -> None:
+        async with held.lengths.watching(held.control, OURS):
+            held.tor.build("1", 1, ACCEPTED)
+            await asyncio.Event().wait()
+
+    with pytest.raises(ZeroDivisionError):
+        run(main())

@@ -14,6 +14,7 @@ from typing import Any
 
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.mesh.redial import backoff_s
+from onionmpc.tasks import cancel
 from onionmpc.tor.control import DONE_PERCENT
 from onionmpc.tor.life import Life
 
@@ -70,8 +71,7 @@ class Keeper:
             keeping.add_done_callback(self._ended)
             yield
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            await cancel(keeping)
 
     def give_up(self, error: TorError) -> None:
         """Offer no tor any more: this one does not do what it is to do."""
@@ -163,5 +163,6 @@ class Keeper:
 
     def _ended(self, keeping: asyncio.Task[None]) -> None:
         """See to it that a bug of ours does not leave all waiting for a tor that nobody keeps."""
-        if not keeping.cancelled() and (error := keeping.exception()) is not None:
+        if not self.died.done() and not keeping.cancelled() and (error := keeping.exception()) is not None:
             self.died.set_exception(error)
+            self.died.exception()  # seen: `running` raises it as well, where nobody asks

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
+from onionmpc.tasks import beside
 from onionmpc.tor.circuits import Circuit, dialled_circuit, is_service_circuit, parse_circuits
 from onionmpc.tor.control import CommandRefused, Control
 
@@ -26,15 +27,24 @@ class Lengths:
 
     Args:
         level: ours; may change before anything is dialled.
-        mend: sets tor right again; called after each circuit that was too short.
+        mend: sets tor right again; called after circuits that were too short.
         give_up: called once, when there were too many.
+        tell: called with words when tor could not be set right.
     """
 
-    def __init__(self, level: Level, mend: Callable[[], Awaitable[None]], give_up: Callable[[TorFailed], None]) -> None:
+    def __init__(
+        self,
+        level: Level,
+        mend: Callable[[], Awaitable[None]],
+        give_up: Callable[[TorFailed], None],
+        tell: Callable[[str], None],
+    ) -> None:
         self.level = level
         self._mend = mend
         self._give_up = give_up
+        self._tell = tell
         self._too_short = 0
+        self._wrong = asyncio.Event()
 
     async def require_measure(self, control: Control) -> None:
         """Check that this tor lets us see its circuits: what it was told to build is no measure.
@@ -81,18 +91,19 @@ class Lengths:
             with contextlib.suppress(CommandRefused):
                 for event in ("CIRC", "CIRC_MINOR"):
                     await held.enter_async_context(control.on_event(event, hear))
-            watching = asyncio.create_task(self._watch(control, onion, changes))
-            held.callback(watching.cancel)
+            await held.enter_async_context(beside(self._watch(control, onion, changes), self._set_right()))
             yield
 
     async def _watch(self, control: Control, onion: Onion, changes: asyncio.Event) -> None:
-        with contextlib.suppress(TorFailed):  # tor is gone, and so are its circuits
-            while True:
-                await changes.wait()
-                changes.clear()
+        while not control.closed.done():  # when tor is gone, so are its circuits
+            await changes.wait()
+            changes.clear()
+            try:
                 for circuit in await circuits_of(control) or ():
                     if circuit.accepted and circuit.is_of(onion):
                         await self._closes(control, circuit)
+            except TorFailed:
+                changes.set()  # unanswered: look again, unless that was the end of the connection
 
     async def _closes(self, control: Control, circuit: Circuit) -> bool:
         """Close a circuit that is too short; return whether it was."""
@@ -100,8 +111,8 @@ class Lengths:
         expected = promise.accepted if circuit.accepted else promise.dialled
         if len(circuit.relays) >= expected:
             return False
-        with contextlib.suppress(CommandRefused):  # it closed by itself
-            await control.command(f"CLOSECIRCUIT {circuit.id}")
+        # Counted first: whoever asks may be cancelled while tor answers.
+        self._wrong.set()
         self._too_short += 1
         if self._too_short == TOO_SHORT_LIMIT:
             self._give_up(
@@ -111,8 +122,23 @@ class Lengths:
                     hint="someone else may be changing this tor's settings: use a tor of onionmpc's own",
                 )
             )
-        await self._mend()
+        with contextlib.suppress(CommandRefused):  # it closed by itself
+            await control.command(f"CLOSECIRCUIT {circuit.id}")
         return True
+
+    async def _set_right(self) -> None:
+        """Set tor right again after each circuit that was too short.
+
+        Apart from who counted it: a dial may be cancelled meanwhile, and other circuits are to be closed. If it fails,
+        enough short circuits end the run.
+        """
+        while True:
+            await self._wrong.wait()
+            self._wrong.clear()
+            try:
+                await self._mend()
+            except (TorError, UsageError) as error:  # the consensus has too few relays, or the disk is full
+                self._tell(f"tor could not be set right after a circuit that was too short: {error.message}")
 
 
 async def circuits_of(control: Control) -> list[Circuit] | None:

@@ -19,6 +19,7 @@ from stem.version import Version
 
 from onionmpc.errors import TorError, TorFailed, TorTooOld, UsageError
 from onionmpc.files import memory_directory, private_directory
+from onionmpc.tasks import cancel
 from onionmpc.tor.binary import OLDEST, install_hint, version_warning
 from onionmpc.tor.control import DONE_PERCENT, CommandRefused, Control, connection_gone, open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
@@ -83,17 +84,14 @@ class Life:
             done, _ = await asyncio.wait(losses, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
         finally:
-            for loss in losses:
-                loss.cancel()
-            await asyncio.gather(*losses, return_exceptions=True)
+            await cancel(*losses)
 
     async def _lost(self) -> TorError:
         hanging = asyncio.create_task(self._hanging())
         try:
             await asyncio.wait({hanging, self.control.closed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            hanging.cancel()
-            await asyncio.gather(hanging, return_exceptions=True)
+            await cancel(hanging)
         if self.control.closed.done():
             return await self._last_words()
         if self.own is not None:

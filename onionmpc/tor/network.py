@@ -17,6 +17,7 @@ from pathlib import Path
 
 from onionmpc.errors import (
     NotExpected,
+    OnionMPCError,
     OnionNotPublished,
     PeerUnreachable,
     TorError,
@@ -29,6 +30,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
+from onionmpc.tasks import Tasks, Work, beside
 from onionmpc.tor.bridges import Bridge
 from onionmpc.tor.circuits import accepted_path
 from onionmpc.tor.control import DONE_PERCENT
@@ -148,15 +150,16 @@ class TorNetwork:
         self._keys_of: dict[Onion, bytes] = {}
         # Held while the service is added, or made anew: tor knows no address twice.
         self._adding = asyncio.Lock()
-        self._resealing: set[asyncio.Task[None]] = set()
         self._added_s = 0.0
         self._new_s = NEW_SERVICE_S
         self._in_doubt = False
         # When those dials began that have no answer yet.
         self._dialling: collections.defaultdict[Onion, list[float]] = collections.defaultdict(list)
+        # What is done behind the callers' backs, while the network is there.
+        self._tasks: Tasks | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again_s = 0.0
-        self._lengths = Lengths(options.level, self._mend, self._keeper.give_up)
+        self._lengths = Lengths(options.level, self._mend, self._keeper.give_up, self._warn)
 
     @property
     def level(self) -> Level:
@@ -190,10 +193,10 @@ class TorNetwork:
         """
         async with self._keeper.running(), self._listening:
             try:
-                yield
+                async with beside() as self._tasks:
+                    yield
             finally:
-                for task in filter(None, (self._refreshing, *self._resealing)):
-                    task.cancel()
+                self._tasks = None
                 if self.life is not None and self.life.own is None:
                     await lock(self.life.control, self._keys_of)
 
@@ -226,9 +229,7 @@ class TorNetwork:
         """See `Network.admit`."""
         if self._keys:
             self._keys = list(keys)
-            task = asyncio.create_task(self._reseal())
-            self._resealing.add(task)
-            task.add_done_callback(self._resealing.discard)
+            self._in_background(self._reseal())
 
     def unlock(self, onion: Onion, key: bytes) -> None:
         """See `Network.unlock`."""
@@ -285,11 +286,11 @@ class TorNetwork:
             return
         if self._refreshing is None or self._refreshing.done():
             self._refresh_again_s = now_s + REFRESH_EVERY_S
-            self._refreshing = asyncio.create_task(self._refresh(self.life, self._target))
+            self._refreshing = self._in_background(self._refresh(self.life, self._target))
 
     async def _refresh(self, life: Life, target: str) -> None:
         is_new = asyncio.get_running_loop().time() < self._added_s + self._new_s
-        with contextlib.suppress(TorError, TimeoutError):
+        try:
             service = self._service(life)
             # A peer whose introduction points lead nowhere has most likely tried ours in vain, too: the network was
             # away for both, and tor does not try again for two minutes what it has tried in vain. Nor does it know of
@@ -303,15 +304,36 @@ class TorNetwork:
                 async with self._adding:
                     await service.remove()
                     await self._add(self._service(life), target)
+        except TimeoutError:
+            pass  # the directory did not answer; another one is asked next time
+        except (TorError, UsageError) as error:
+            self._warn_while(life, error)
 
     async def _reseal(self) -> None:
         """Have the service found by the keys of now, whatever is being done to it with those of before."""
         async with self._adding:
-            with contextlib.suppress(TorError):  # a tor that is lost: the next one begins with these keys
+            life: Life | None = None
+            try:
                 life = await self._keeper.awaited()
                 if self._target is not None:
                     await self._service(life).reseal(self._target)
                     self._note_added()
+            except (TorError, UsageError) as error:
+                self._warn_while(life, error)
+
+    def _in_background(self, work: Work) -> asyncio.Task[None] | None:
+        if self._tasks is not None:
+            return self._tasks.start(work)
+        work.close()
+        return None
+
+    def _warn_while(self, life: Life | None, error: OnionMPCError) -> None:
+        """Tell why peers may not find our service, if this life goes on: the next one adds it with the keys of now."""
+        if life is not None and not life.gone:
+            self._warn(f"our onion service may not be found: {error.message}")
+
+    def _warn(self, words: str) -> None:
+        self._progress(Progress("tor", DONE_PERCENT, words))
 
     @contextlib.asynccontextmanager
     async def _one_life(self) -> AsyncIterator[Life]:
@@ -353,7 +375,7 @@ class TorNetwork:
             pinned_layers(
                 life.control,
                 self._store,
-                lambda words: self._progress(Progress("tor", DONE_PERCENT, words)),
+                self._warn,
                 foreign=life.own is None,
             )
         )

@@ -20,6 +20,7 @@ import msgspec
 
 from onionmpc.errors import TorError, TorFailed, UnsafeSetting, UsageError
 from onionmpc.files import lock, private_directory, write_private
+from onionmpc.tasks import beside
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.layers import STANDARD_HINT, Family, Layers, renewed
@@ -230,8 +231,7 @@ async def pinned_layers(
         if foreign:
             stack.push_async_callback(_put_back, control, before)
         await pinning.apply()
-        keeping = asyncio.create_task(pinning.keep(tell))
-        stack.push_async_callback(_cancel, keeping)
+        await stack.enter_async_context(beside(pinning.keep(tell)))
         yield pinning
 
 
@@ -252,13 +252,6 @@ async def _put_back(control: Control, before: dict[str, str]) -> None:
     with contextlib.suppress(TorFailed, TimeoutError):
         async with asyncio.timeout(UNDO_TIMEOUT_S):
             await control.command(f"RESETCONF {LAYER_2_NODES} {LAYER_3_NODES} {pinning}")
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
 
 
 def _settings(layers: Layers) -> str:

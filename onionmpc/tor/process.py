@@ -17,6 +17,7 @@ from pathlib import Path
 from onionmpc.errors import TorFailed
 from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.resources import shipped
+from onionmpc.tasks import beside
 from onionmpc.tor.binary import TorBinary, environment_of_tor, find_tor, install_hint
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.log import TorLog
@@ -25,6 +26,8 @@ from onionmpc.tor.profile import data_directory
 START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
 END_TIMEOUT_S = 5.0
+# From its end to the last line of its log.
+LAST_WORDS_S = 1.0
 POLL_S = 0.02
 
 
@@ -85,14 +88,14 @@ async def own_tor(
     process = await _spawn(binary, torrc)
     log = TorLog()
     tor = OwnTor(binary, sockets, process, asyncio.get_running_loop().create_future(), log)
-    reading = asyncio.create_task(log.read(process))
-    watching = asyncio.create_task(_watch(process, reading, tor))
-    try:
-        await _started(tor)
-        yield tor
-    finally:
-        watching.cancel()
-        await _end(process, reading)
+    read = asyncio.Event()
+    async with beside(_read(process, log, read)):
+        try:
+            async with beside(_watch(process, read, tor)):
+                await _started(tor)
+                yield tor
+        finally:
+            await _end(process, read)
 
 
 def verify_config(binary: TorBinary) -> None:
@@ -182,23 +185,29 @@ async def _started(tor: OwnTor) -> None:
     raise tor.died.result()
 
 
-async def _watch(process: asyncio.subprocess.Process, reading: asyncio.Task[None], tor: OwnTor) -> None:
+async def _read(process: asyncio.subprocess.Process, log: TorLog, read: asyncio.Event) -> None:
+    await log.read(process)
+    read.set()
+
+
+async def _watch(process: asyncio.subprocess.Process, read: asyncio.Event, tor: OwnTor) -> None:
     status = await process.wait()
-    await asyncio.wait({reading}, timeout=1)  # its last words
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS_S):
+            await read.wait()
     ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}"
     tor.died.set_result(tor.log.failure(f"tor {ended}"))
 
 
-async def _end(process: asyncio.subprocess.Process, reading: asyncio.Task[None]) -> None:
+async def _end(process: asyncio.subprocess.Process, read: asyncio.Event) -> None:
     try:
         if process.returncode is None:
             process.terminate()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_TIMEOUT_S):
                 await process.wait()
-                await reading
+                await read.wait()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-        reading.cancel()

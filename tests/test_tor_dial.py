@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from onionmpc.errors import PeerUnreachable, TorError, TorFailed
+from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.listener import listening_local, listening_unix
@@ -223,5 +223,67 @@ def test_only_beside_a_dial_that_waits_for_long_is_the_peer_looked_up(
             dialling.cancel()
         await asyncio.gather(*race, return_exceptions=True)
         assert network._dialling[ONION] == []
+
+    asyncio.run(main())
+
+
+# Issue 12. Whatever happens to a dial, its stream is not lost, and it takes no longer than it may.
+
+
+async def never(*_: object) -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+def a_network(monkeypatch: pytest.MonkeyPatch, directory: Path, control: object, socks: Endpoint) -> TorNetwork:
+    """A network whose tor is there: it dials by this SOCKS port, and answers as the control connection does."""
+    network = TorNetwork(Identity(bytes(32)), TorOptions(), lambda _: None, directory, contextlib.nullcontext, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(network._keeper, "here", lambda: SimpleNamespace(control=control, socks=socks))
+    return network
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), UsageError("the disk is full"), ZeroDivisionError()])
+def test_a_stream_is_closed_when_counting_its_circuit_does_not_end_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: BaseException
+) -> None:
+    ended = asyncio.Event()
+
+    async def serve(stream: Stream) -> None:
+        await FakeSocks(SUCCEEDED).serve(stream)
+        ended.set()
+
+    async def fail(*_: object) -> None:
+        await asyncio.sleep(0)
+        raise failure
+
+    async def main() -> None:
+        async with listening(serve) as socks:
+            network = a_network(monkeypatch, tmp_path, None, socks)
+            monkeypatch.setattr(network._lengths, "check_dialled", fail)
+            with pytest.raises(type(failure)):
+                await network.dial(ONION, 30)
+            async with asyncio.timeout(5):
+                await ended.wait()
+
+    asyncio.run(main())
+
+
+SILENT = SimpleNamespace(command=never, get_info=never)
+
+
+@pytest.mark.parametrize("answer", [SUCCEEDED, bytes([5, 0xF0, 0, 1, 0, 0, 0, 0, 0, 0]), b""], ids=["ok", "F0", "none"])
+@pytest.mark.parametrize("unlocks", [False, True])
+def test_a_dial_ends_in_time_though_tor_answers_no_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bytes, unlocks: bool
+) -> None:
+    async def main() -> None:
+        async with listening(FakeSocks(answer, stays=True).serve) as socks:
+            network = a_network(monkeypatch, tmp_path, SILENT, socks)
+            if unlocks:
+                network.unlock(ONION, bytes([1]) * 32)
+            async with asyncio.timeout(5):  # and not the minute that a command may take
+                with pytest.raises(PeerUnreachable):
+                    await network.dial(ONION, 0.2)
+            assert network._dialling[ONION] == []
 
     asyncio.run(main())

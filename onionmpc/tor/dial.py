@@ -95,7 +95,7 @@ async def dial(
     """
     # tor puts streams with different user names on different circuits (IsolateSOCKSAuth, its default).
     username, password = secrets.token_hex(ISOLATION_BYTES), secrets.token_hex(ISOLATION_BYTES)
-    way = _Way(socks)
+    way, until_s = _Way(socks), asyncio.get_running_loop().time() + timeout_s
     proxy = Proxy(
         ProxyType.SOCKS5,
         socks.host,
@@ -117,7 +117,7 @@ async def dial(
         except ProxyError as error:
             # tor 0.4.9 answers with what went wrong first, also when it got through in the end: a directory that did
             # not know the peer yet, say, before one that did (connection_ap_handshake_socks_reply in its source).
-            if (_code(error) or 0) < EXTENDED or not await got_through(username):
+            if (_code(error) or 0) < EXTENDED or not await _by(until_s, got_through(username)):
                 # "from None": python-socks' chain repeats what we say, in worse words.
                 raise _translate(socks, error) from None
             way.drop_answer()
@@ -127,6 +127,13 @@ async def dial(
         reader, writer = await asyncio.open_connection(sock=way.connection)
         failing.pop_all()
     return Dialled(Stream(reader, writer), username)
+
+
+async def _by(until_s: float, answer: Awaitable[bool]) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(until_s):
+            return await answer
+    return False
 
 
 class _Way:

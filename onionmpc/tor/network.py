@@ -237,30 +237,37 @@ class TorNetwork:
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """See `Network.dial`."""
-        life = self._keeper.here()
-        if onion in self._keys_of:
-            # Each time: another party may use the same tor, and take its key along when it leaves.
-            await unlock(life.control, onion, self._keys_of[onion])
-        waiting, began_s = self._dialling[onion], asyncio.get_running_loop().time()
-        if any(began_s - earlier_s >= SILENT_S for earlier_s in waiting):
-            # The one before has no answer: its descriptor may be of a service that was made anew since.
-            await look_up(life.control, onion)
+        life, loop = self._keeper.here(), asyncio.get_running_loop()
+        waiting, began_s = self._dialling[onion], loop.time()
+        until_s = began_s + timeout_s
+        async with _answering(until_s, timeout_s):
+            if onion in self._keys_of:
+                # Each time: another party may use the same tor, and take its key along when it leaves.
+                await unlock(life.control, onion, self._keys_of[onion])
+            if any(began_s - earlier_s >= SILENT_S for earlier_s in waiting):
+                # The one before has no answer: its descriptor may be of a service that was made anew since.
+                await look_up(life.control, onion)
         waiting.append(began_s)
         try:
             dialled = await dial(
-                life.socks, onion, VIRTUAL_PORT, timeout_s, lambda username: has_joined(life.control, username)
+                life.socks,
+                onion,
+                VIRTUAL_PORT,
+                until_s - loop.time(),
+                lambda username: has_joined(life.control, username),
             )
         except NotExpected:
             raise  # having read nothing, tor looks it up at the next dial by itself
         except PeerUnreachable as error:
             self._in_doubt |= isinstance(error, NotIntroduced)
-            await look_up(life.control, onion)
+            self._in_background(look_up(life.control, onion))
             raise
         finally:
             waiting.remove(began_s)
         try:
-            path = await self._lengths.check_dialled(life.control, dialled.username)
-        except (PeerUnreachable, TorFailed):
+            async with _answering(until_s, timeout_s):
+                path = await self._lengths.check_dialled(life.control, dialled.username)
+        except BaseException:  # cancelled, most often: another dial got through meanwhile
             await dialled.stream.close()
             raise
         self._new_s = NEW_SERVICE_S
@@ -425,6 +432,16 @@ class TorNetwork:
         words = f"listening for tor's streams at {place}, where {others} can knock too (every party is authenticated)"
         self._progress(Progress("publish", 0, words))
         return str(place)
+
+
+@contextlib.asynccontextmanager
+async def _answering(until_s: float, timeout_s: float) -> AsyncIterator[None]:
+    """Bound tor's answers to commands by the dial that they are part of: each alone may take a minute."""
+    try:
+        async with asyncio.timeout_at(until_s):
+            yield
+    except TimeoutError:
+        raise PeerUnreachable(f"our own tor did not answer within {timeout_s:.3g} s") from None
 
 
 @contextlib.asynccontextmanager

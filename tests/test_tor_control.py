@@ -298,13 +298,42 @@ def test_a_tor_that_does_not_know_its_own_cookie_is_refused(tmp_path: Path) -> N
     (tmp_path / "cookie").write_bytes(bytes(32))
     challenge = f"250 AUTHCHALLENGE SERVERHASH={'0' * 64} SERVERNONCE={'0' * 64}\r\n"
     error = refusal(FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie"), "AUTHCHALLENGE": challenge}))
-    assert "does not prove that it knows the cookie it names" in str(error)
+    assert f"has another cookie than the one in {tmp_path}/cookie" in str(error)
+    assert "restart that tor" in error.hint
 
 
 def test_a_cookie_of_a_wrong_length_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cookie").write_bytes(bytes(31))
     error = refusal(FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie")}))
-    assert "does not prove that it knows the cookie it names" in str(error)
+    assert f"has another cookie than the one in {tmp_path}/cookie" in str(error)
+
+
+# Issue 12.
+def test_a_cookie_that_tor_refuses_is_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "cookie").write_bytes(bytes(32))
+    answers = {
+        "PROTOCOLINFO": cookie_login(tmp_path / "cookie", "COOKIE,HASHEDPASSWORD"),
+        "AUTHENTICATE": "515 Authentication failed: Password did not match HashedControlPassword *or* cookie\r\n",
+    }
+    error = refusal(FakeControl(answers))
+    assert f"has another cookie than the one in {tmp_path}/cookie" in str(error)
+    assert "Password did not match" not in str(error)
+
+
+# Issue 12.
+def test_a_login_takes_no_longer_than_it_may_over_all_its_steps() -> None:
+    class Slow(FakeControl):
+        async def serve(self, stream: Stream) -> None:
+            await asyncio.sleep(1.2)  # what a busy machine takes: once for the question, once for the login
+            await super().serve(stream)
+
+    async def main() -> None:
+        async with listening(Slow()) as endpoint, asyncio.timeout(2.3):
+            with pytest.raises(ControlRefused, match=r"did not let us in within 1\.5 s"):
+                async with open_control(endpoint, 1.5):
+                    pass
+
+    asyncio.run(main())
 
 
 PASSWORD_LOGIN = "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=HASHEDPASSWORD\r\n250 OK\r\n"
@@ -323,7 +352,8 @@ def test_a_wrong_password_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch)
         {"PROTOCOLINFO": PASSWORD_LOGIN, "AUTHENTICATE": "515 Authentication failed: Password did not match\r\n"}
     )
     error = refusal(fake)
-    assert "refused our login: 515" in str(error)
+    assert "does not take the password in ONIONMPC_CONTROL_PASSWORD" in str(error)
+    assert "tor --hash-password" in error.hint
     assert SECRET not in "".join(traceback.format_exception(error))
 
 

@@ -27,6 +27,7 @@ from onionmpc.errors import (
     TorFailed,
     TorNotFound,
     TorTooOld,
+    UnsafeSetting,
     UsageError,
 )
 from onionmpc.files import lock, private_directory, socket_directory
@@ -36,7 +37,7 @@ from onionmpc.testnet.party_tor import _children
 from onionmpc.tor.bridges import parse_bridge
 from onionmpc.tor.control import Control, open_control
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.life import Progress
+from onionmpc.tor.life import Progress, foreign_life
 from onionmpc.tor.log import TorLog
 from onionmpc.tor.network import TorOptions, tor_network
 from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, is_lost, publish
@@ -459,12 +460,29 @@ def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pyte
                     async with open_control(started.control):
                         pass
                 monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "wrong")
-                with pytest.raises(ControlRefused, match="refused our login: 515"):
+                with pytest.raises(ControlRefused, match="does not take the password in ONIONMPC_CONTROL_PASSWORD"):
                     async with open_control(started.control):
                         pass
                 monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "sesame")
                 async with open_control(started.control) as control:
                     assert await control.get_info("version")
+
+    asyncio.run(main())
+
+
+# Issue 12.
+@tor
+def test_a_tor_that_serves_without_anonymity_is_named_and_so_is_a_cookie_of_another_tor(base: Path) -> None:
+    async def main() -> None:
+        with free_profile(base) as profile, socket_directory() as sockets:
+            async with own_tor(profile, sockets, OFFLINE, exposed=True) as started:
+                with pytest.raises(UnsafeSetting, match="this tor is in HiddenServiceNonAnonymousMode"):
+                    async with foreign_life(started.control, lambda _: None):
+                        pass
+                Path((await probe(started.control)).cookie_file).write_bytes(bytes(32))  # noqa: ASYNC240
+                with pytest.raises(ControlRefused, match="has another cookie than the one in "):
+                    async with open_control(started.control):
+                        pass
 
     asyncio.run(main())
 

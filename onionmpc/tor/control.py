@@ -33,6 +33,8 @@ ANSWER_TIMEOUT_S = 60.0
 # For tor to take note that we listen no more.
 FAREWELL_S = 1.0
 DONE_PERCENT = 100
+# Source: control-spec, "Replies".
+BAD_AUTHENTICATION = 515
 # What a filter before a control port (Tails, Whonix) answers to what it does not let through.
 FILTERED = 510
 FILTER_HINT = "a filter stands before this control port; docs/OTHER_TORS.md says what it must let through"
@@ -196,43 +198,66 @@ class Control:
 async def open_control(endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S) -> AsyncIterator[Control]:
     """Connect and log in: by cookie if its file can be read, else by $ONIONMPC_CONTROL_PASSWORD, else without.
 
+    Args:
+        timeout_s: for all of it.
     Raises:
         ControlRefused: nothing is there, it is no control port, or it does not let us in.
     """
     from onionmpc.tor.protocol import SparingProtocol
 
-    password = _way_in(endpoint, await probe(endpoint, timeout_s))
+    until_s = asyncio.get_running_loop().time() + timeout_s
+    found = await probe(endpoint, timeout_s)
+    password = _way_in(endpoint, found)
     protocol = SparingProtocol(password_function=(lambda: password) if password else None)
     wire = _Wire(protocol)
     try:
-        await _log_in(endpoint, protocol, wire, timeout_s)
+        try:
+            async with asyncio.timeout_at(until_s):
+                await _log_in(endpoint, protocol, wire, "" if password else found.cookie_file)
+        except TimeoutError:
+            raise _refused(endpoint, f"did not let us in within {timeout_s:g} s") from None
         yield Control(protocol, wire.closed)
     finally:
         wire.loseConnection()
 
 
-async def _log_in(endpoint: Endpoint, protocol: TorControlProtocol, wire: _Wire, timeout_s: float) -> None:
+async def _log_in(endpoint: Endpoint, protocol: TorControlProtocol, wire: _Wire, cookie: str) -> None:
+    """Log in by what the protocol was given: a password, or this cookie if there is one."""
     from txtorcon import TorProtocolError
     from txtorcon.torcontrolprotocol import TorDisconnectError
 
     loop = asyncio.get_running_loop()
     ready = protocol.post_bootstrap.asFuture(loop)
     try:
-        async with asyncio.timeout(timeout_s):
-            await loop.create_connection(lambda: wire, sock=await endpoint.connect())
-            await ready
-    except TimeoutError:
-        raise _refused(endpoint, f"did not let us in within {timeout_s:g} s") from None
+        await loop.create_connection(lambda: wire, sock=await endpoint.connect())
+        await ready
     except OSError as error:
         raise _refused(endpoint, f"cannot be reached: {error.strerror or error}") from error
     # "from None": txtorcon's errors may quote what a login consists of.
     except TorProtocolError as error:
+        if error.code == BAD_AUTHENTICATION:
+            # Not in tor's words: it lists every way in, or says that a password has to be quoted, which ours was.
+            raise _wrong(endpoint, cookie) from None
         what = f"refused our login: {error.code} {error.text}"
         raise _refused(endpoint, what, _filter_hint(error.code)) from None
     except TorDisconnectError:
         raise _refused(endpoint, "hung up while we logged in") from None
     except (RuntimeError, ValueError, LookupError):
-        raise _refused(endpoint, "does not prove that it knows the cookie it names") from None
+        raise _wrong(endpoint, cookie) from None
+
+
+def _wrong(endpoint: Endpoint, cookie: str) -> ControlRefused:
+    if cookie:
+        return _refused(
+            endpoint,
+            f"has another cookie than the one in {cookie}: another tor wrote that file, or an earlier run of this one",
+            "restart that tor, which writes the file anew; two tors need a CookieAuthFile each",
+        )
+    return _refused(
+        endpoint,
+        f"does not take the password in {PASSWORD_VARIABLE}",
+        "set it to the password itself; HashedControlPassword in its torrc is what tor --hash-password makes of that",
+    )
 
 
 def _way_in(endpoint: Endpoint, found: Probe) -> str:

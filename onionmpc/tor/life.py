@@ -17,7 +17,7 @@ from typing import Literal
 
 from stem.version import Version
 
-from onionmpc.errors import TorError, TorFailed, TorTooOld, UsageError
+from onionmpc.errors import TorError, TorFailed, TorTooOld, UnsafeSetting, UsageError
 from onionmpc.files import memory_directory, private_directory
 from onionmpc.tasks import cancel
 from onionmpc.tor.binary import OLDEST, install_hint, version_warning
@@ -33,6 +33,8 @@ QUESTION_S = 10.0
 # In a row, each with a time of its own: when we and tor were stopped together, the one under way is overdue as soon as
 # we go on, and tor answers the next.
 UNANSWERED_QUESTIONS = 2
+# Such a tor has no SOCKS port: tor refuses to start with both.
+NON_ANONYMOUS = "HiddenServiceNonAnonymousMode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ async def foreign_life(endpoint: Endpoint, progress: OnProgress) -> AsyncIterato
 
     Raises:
         TorError: it does not let us in, is too old or has no SOCKS port for us.
+        UnsafeSetting: it is there to serve without anonymity.
     """
     progress(Progress("tor", 0, f"logging in at {endpoint}"))
     async with open_control(endpoint) as control:
@@ -193,6 +196,12 @@ async def _foreign_socks(control: Control) -> Endpoint:
             endpoint = parse_endpoint(text)
             (await endpoint.connect()).close()
             return endpoint
+    with contextlib.suppress(CommandRefused):  # by a filter before the control port
+        if (await control.command(f"GETCONF {NON_ANONYMOUS}")).strip() == f"{NON_ANONYMOUS}=1":
+            raise UnsafeSetting(
+                f"this tor is in {NON_ANONYMOUS}: its onion services show its IP address, and it cannot dial",
+                hint="leave --control out; for a service of that kind, also say --circuit-length short",
+            )
     raise TorFailed(
         f"this tor has {len(listed)} SOCKS ports, and none that we can reach",
         hint="torrc.d/system-service.torrc has a line for one",

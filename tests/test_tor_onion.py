@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from test_tor_control import FakeControl, listening
 
-from onionmpc.errors import TorFailed
+from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity
 from onionmpc.tor import onion
 from onionmpc.tor.control import Control, open_control
-from onionmpc.tor.onion import EphemeralService, lock, unlock
+from onionmpc.tor.onion import EphemeralService, lock, publish, unlock
 
 OURS, PEER = (Identity(bytes([number] * 32)) for number in (1, 2))
 KEYS = [bytes([number] * 32) for number in (3, 4)]
@@ -74,3 +74,45 @@ def test_a_tor_that_hangs_keeps_nobody_at_the_end(monkeypatch: pytest.MonkeyPatc
     peers = [PEER.onion, OURS.onion]
     assert len(told({"ONION_CLIENT_AUTH_REMOVE": "250-"}, lambda control: lock(control, peers))) == 1
     assert len(told({"ONION_CLIENT_AUTH_REMOVE": "250 OK\r\n"}, lambda control: lock(control, peers))) == 2
+
+
+# Issue 12.
+@pytest.mark.parametrize("silent", ["SETEVENTS HS_DESC", "ADD_ONION"])
+def test_publishing_ends_in_time_though_tor_answers_no_command(silent: str) -> None:
+    async def publishes(control: Control) -> None:
+        with pytest.raises(OnionNotPublished, match=r"taken by 0 of 0 directories in 0\.2 s"):
+            await publish(EphemeralService(control, OURS), TARGET, lambda *_: None, 0.2)
+
+    async def main() -> None:
+        async with asyncio.timeout(10):  # and not the minute that a command may take
+            async with (
+                listening(FakeControl({silent: "250-so far\r\n"})) as endpoint,
+                open_control(endpoint) as control,
+            ):
+                await publishes(control)
+
+    asyncio.run(main())
+
+
+# Issue 12.
+def test_publishing_waits_for_the_first_upload_and_then_a_little_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onion, "SETTLE_S", 0.1)
+    words: list[str] = []
+    address = OURS.onion.removesuffix(".onion")
+
+    async def main() -> None:
+        fake = FakeControl({"ADD_ONION": "250 OK\r\n"})
+
+        def hear(_percent: int, heard: str) -> None:
+            if not words:
+                for number, action in enumerate(["UPLOAD", "UPLOAD", "UPLOADED"]):
+                    fake.tell(f"HS_DESC {action} {address} UNKNOWN ${str(number % 2) * 40}~r descriptor")
+            words.append(heard)
+
+        async with asyncio.timeout(10), listening(fake) as endpoint, open_control(endpoint) as control:
+            await publish(EphemeralService(control, OURS), TARGET, hear, 60)
+
+    asyncio.run(main())
+    assert words[-1] == "taken by 1 of 2 directories"

@@ -127,19 +127,18 @@ async def descriptor_holders(
     waiting = {relay.upper() for relay in relays}
     holders: set[str] = set()
     heard: asyncio.Queue[str] = asyncio.Queue()
-    async with control.on_event("HS_DESC", heard.put_nowait):
-        for relay in waiting:
-            await control.command(f"HSFETCH {address} SERVER={relay}")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while waiting:
-                    # "RECEIVED ADDRESS AUTH $FINGERPRINT~NAME ...", control-spec, "HS_DESC".
-                    action, about, _, directory, *_ = (await heard.get()).split()
-                    relay = directory.lstrip("$").partition("~")[0].upper()
-                    if about == address and action in {"RECEIVED", "FAILED"} and relay in waiting:
-                        waiting.remove(relay)
-                        if action == "RECEIVED":
-                            holders.add(relay)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s), control.on_event("HS_DESC", heard.put_nowait):
+            for relay in waiting:
+                await control.command(f"HSFETCH {address} SERVER={relay}")
+            while waiting:
+                # "RECEIVED ADDRESS AUTH $FINGERPRINT~NAME ...", control-spec, "HS_DESC".
+                action, about, _, directory, *_ = (await heard.get()).split()
+                relay = directory.lstrip("$").partition("~")[0].upper()
+                if about == address and action in {"RECEIVED", "FAILED"} and relay in waiting:
+                    waiting.remove(relay)
+                    if action == "RECEIVED":
+                        holders.add(relay)
     return holders
 
 

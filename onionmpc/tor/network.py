@@ -30,7 +30,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
-from onionmpc.tasks import Tasks, Work, beside
+from onionmpc.tasks import Tasks, Work, beside, together
 from onionmpc.tor.bridges import Bridge
 from onionmpc.tor.circuits import accepted_path
 from onionmpc.tor.control import DONE_PERCENT
@@ -345,13 +345,13 @@ class TorNetwork:
     @contextlib.asynccontextmanager
     async def _one_life(self) -> AsyncIterator[Life]:
         """Begin a life and set it up: the first and each later one alike."""
+
+        def show(percent: int, summary: str) -> None:
+            self._progress(Progress("bootstrap", percent, summary))
+
         async with self._begin() as life, contextlib.AsyncExitStack() as held:
             async with life.telling_why():
-                for tor in life.tors:  # side by side: both have started
-                    await tor.control.bootstrap(
-                        lambda percent, summary: self._progress(Progress("bootstrap", percent, summary)),
-                        self._options.bootstrap_timeout_s,
-                    )
+                await together(*(tor.control.bootstrap(show, self._options.bootstrap_timeout_s) for tor in life.tors))
                 await self._set_length(life, held)
                 if self._target is not None:
                     # Its upload is not waited for: whose tor was lost, dials.

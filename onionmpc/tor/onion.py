@@ -217,19 +217,18 @@ async def publish(service: Service, target: str, progress: PublishProgress, time
     uploads = Uploads()
     heard: asyncio.Queue[str] = asyncio.Queue()
     try:
-        async with control.on_event("HS_DESC", heard.put_nowait):
-            async with asyncio.timeout(timeout_s):
-                await service.add(target)
-                progress(0, "tor builds circuits to its introduction points")
-                while not uploads.taken:
-                    if uploads.hear(address, await control.unless_closed(heard.get())):
-                        progress(100 if uploads.taken else 50, str(uploads))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SETTLE_S):
-                    while uploads.open:
-                        if uploads.hear(address, await control.unless_closed(heard.get())):
-                            progress(100, str(uploads))
+        async with asyncio.timeout(timeout_s) as deadline, control.on_event("HS_DESC", heard.put_nowait):
+            await service.add(target)
+            progress(0, "tor builds circuits to its introduction points")
+            while uploads.open or not uploads.taken:
+                taken_before = bool(uploads.taken)
+                if uploads.hear(address, await control.unless_closed(heard.get())):
+                    progress(100 if uploads.taken else 50, str(uploads))
+                if uploads.taken and not taken_before:
+                    deadline.reschedule(asyncio.get_running_loop().time() + SETTLE_S)
     except TimeoutError:
+        if uploads.taken:
+            return
         raise OnionNotPublished(
             f"the onion service's descriptor was {uploads} in {timeout_s:g} s",
             hint="try again; if it stays so, check this machine's clock",

@@ -46,8 +46,9 @@ class Probe:
 
 async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
     """Ask `endpoint` what it is; never raises for what it finds."""
+    until_s = asyncio.get_running_loop().time() + timeout_s
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout_at(until_s):
             connection = await endpoint.connect()
     except PermissionError:
         return Probe(Kind.FORBIDDEN)
@@ -58,7 +59,7 @@ async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe
     try:
         # Something that waits for more of the question tells us as much by its silence.
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(until_s):
                 writer.write(b"PROTOCOLINFO 1\r\n")
                 while not answer.endswith(b"250 OK\r\n") and len(answer) < ANSWER_LIMIT_BYTES:
                     if not (more := await reader.read(ANSWER_LIMIT_BYTES)):

@@ -289,9 +289,17 @@ def test_without_a_dry_run_nothing_is_said_of_it(
 @pytest.mark.parametrize(
     ("walls", "said"),
     [
-        (Walls(network=True, sockets=True, secrets=True, files=True), []),
+        (Walls(network=True, sockets=True, secrets=True, files=True, frozen=True), []),
         (Walls(sockets=True, secrets=True, files=True), []),
-        (Walls(network=True, secrets=True, files=True), ["sockets: OPEN"]),
+        (Walls(network=True, secrets=True, files=True, frozen=True), ["sockets: OPEN"]),
+        (
+            Walls(secrets=True, files=True),
+            [
+                "network: OPEN",
+                "sockets: OPEN",
+                "files: its own, and what you name (Landlock); modes, times and owners of all: OPEN",
+            ],
+        ),
         (Walls(sockets=True), ["files: OPEN, all that you can read and write"]),
         (
             Walls(network=True, sockets=True, secrets=True),
@@ -313,5 +321,5 @@ def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys
     assert "processes: the program may start some, inside the same walls" in capsys.readouterr().err
     assert asyncio.run(JsonDisplay(answers).consents(PADDED, 0))
     told = json.loads(capsys.readouterr().err)
-    assert told["walls"] == {"network": False, "sockets": True, "secrets": False, "files": False}
+    assert told["walls"] == dict.fromkeys(("network", "secrets", "files", "frozen"), False) | {"sockets": True}
     assert told["allow_subprocess"] is True

@@ -22,7 +22,7 @@ from tries import TRIES
 
 from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
-from onionmpc.program import linux
+from onionmpc.program import landlock, seccomp
 from onionmpc.program.launch import ProgramExit, probe_walls, start_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
@@ -30,7 +30,7 @@ from onionmpc.program.walls import readable, writable
 from onionmpc.session.computation import Result
 
 DEADLINE_S = 60.0
-ALL_WALLS = Walls(network=True, sockets=True, secrets=True, files=True)
+ALL_WALLS = Walls(network=True, sockets=True, secrets=True, files=True, frozen=True)
 NOBODY = 65534
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 
@@ -133,9 +133,10 @@ def run_program(spec: ProgramSpec) -> ProgramExit:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: str) -> None:
-    """Let the programs of this test find that these of `linux` have no effect."""
+    """Let the programs of this test find that these functions have no effect."""
     folder.mkdir(exist_ok=True)
-    lines = ["from onionmpc.program import linux", *(f"linux.{name} = lambda *_, **__: False" for name in functions)]
+    modules = "from onionmpc.program import landlock, namespaces, seccomp"
+    lines = [modules, *(f"{name} = lambda *_, **__: False" for name in functions)]
     (folder / "sitecustomize.py").write_text("\n".join(lines))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
 
@@ -165,11 +166,15 @@ def test_a_program_reaches_nothing_past_the_walls_that_are_shown(stage: Stage) -
 @pytest.mark.parametrize(
     ("functions", "missing"),
     [
-        (["leave_network"], ["network"]),
-        (["refuse_sockets"], ["sockets"]),
-        (["restrict_files", "landlock_version"], ["files"]),
-        (["restrict_files", "landlock_version", "leave_network"], ["files", "secrets", "network"]),
-        (["restrict_files", "landlock_version", "cover"], ["files", "secrets"]),
+        (["namespaces.leave_network"], ["network", "frozen"]),
+        (["namespaces.freeze_all_but"], ["frozen"]),
+        (["seccomp.refuse_calls"], ["sockets"]),
+        (["landlock.restrict_files", "landlock.version"], ["files"]),
+        (
+            ["landlock.restrict_files", "landlock.version", "namespaces.leave_network"],
+            ["files", "secrets", "network", "frozen"],
+        ),
+        (["landlock.restrict_files", "landlock.version", "namespaces.cover"], ["files", "secrets"]),
     ],
 )
 def test_with_walls_missing_what_is_shown_says_so_and_the_others_stand(
@@ -194,10 +199,10 @@ def test_a_machine_that_refuses_half_way_into_a_namespace_leaves_the_other_walls
 ) -> None:
     without(monkeypatch, tmp_path / "less")
     with (tmp_path / "less" / "sitecustomize.py").open("a") as file:
-        file.write("\ndef refuse(*_):\n    raise PermissionError\nlinux._mount = refuse\n")
+        file.write("\ndef refuse(*_):\n    raise PermissionError\nnamespaces._mount = refuse\n")
     walls = machine_walls()
     assert not walls.network
-    assert (walls.sockets, walls.files) == (linux.machine() is not None, linux.landlock_version() > 0)
+    assert (walls.sockets, walls.files) == (seccomp.machine() is not None, landlock.version() > 0)
     assert run_program(stage.spec(walls=walls)).status == 0
     assert stage.reached() <= may_reach(walls)
 
@@ -209,7 +214,9 @@ def test_with_walls_weaker_than_shown_a_script_is_not_started(
     shown = machine_walls()
     if shown == NO_WALLS:
         shown = ALL_WALLS
-    without(monkeypatch, tmp_path / "less", "leave_network", "refuse_sockets", "restrict_files")
+    without(
+        monkeypatch, tmp_path / "less", "namespaces.leave_network", "seccomp.refuse_calls", "landlock.restrict_files"
+    )
     ended = run_program(stage.spec(walls=shown))
     assert ended.status != 0
     assert ended.notice is not None
@@ -224,7 +231,7 @@ def test_a_process_that_a_program_may_start_is_inside_the_same_walls(stage: Stag
     assert (ended.status, ended.notice) == (0, None)
     processes = {"fork", "c_fork_and_exec"}
     # To its own group, in which its own processes are; to others where Landlock does not know signals yet.
-    signals = {"signal_to_group", *([] if linux.landlock_version() >= linux.SCOPES_FROM else ["signal_to_supervisor"])}
+    signals = {"signal_to_group", *([] if landlock.version() >= landlock.SCOPES_FROM else ["signal_to_supervisor"])}
     fetches = set() if walls.sockets or walls.network else {"subprocess_fetches"}
     assert processes <= stage.reached() <= may_reach(walls) | processes | signals | fetches
 
@@ -241,7 +248,7 @@ def test_for_a_user_without_rights_there_are_the_same_walls() -> None:
         walls.main()"""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=DEADLINE_S, check=True)
     walls = msgspec.json.decode(ran.stdout, type=Walls)
-    assert (walls.sockets, walls.files) == (linux.machine() is not None, linux.landlock_version() > 0)
+    assert (walls.sockets, walls.files) == (seccomp.machine() is not None, landlock.version() > 0)
 
 
 def test_a_session_is_walled_in_and_shares_no_walls_with_its_peers(tmp_path: Path) -> None:
@@ -304,7 +311,9 @@ def test_a_path_that_the_host_names_is_not_opened_to_a_joiners_program(
 
 @ON_LINUX
 def test_a_session_whose_walls_are_weaker_than_shown_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, tmp_path / "less", "leave_network", "refuse_sockets", "restrict_files")
+    without(
+        monkeypatch, tmp_path / "less", "namespaces.leave_network", "seccomp.refuse_calls", "landlock.restrict_files"
+    )
     plan = listed_plan(write_script(tmp_path / "script.py", "answer('ran')"))
     plans = give_answer_files(plan, tmp_path, 3)
     plans[1] = replace(plans[1], walls=ALL_WALLS)
@@ -362,7 +371,7 @@ def test_a_folder_with_secrets_and_libraries_in_it_is_opened_without_these(
     (library / "module.py").write_text("kept")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(library), *sys.path]))
     if not mounts:
-        without(monkeypatch, library, "leave_network")
+        without(monkeypatch, library, "namespaces.leave_network")
     walls = machine_walls()
     stage.script.write_text(WRITES)
     assert run_program(stage.spec(walls=walls)).status == 0
@@ -443,7 +452,7 @@ def test_what_is_hidden_stays_hidden_where_a_program_stands(tmp_path: Path, monk
 
 
 def test_python_and_onionmpc_cannot_be_written_wherever_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = Path(linux.__file__).parents[1]
+    package = Path(seccomp.__file__).parents[1]
     for place in (package, package.parent, Path(sys.prefix)):
         monkeypatch.chdir(place)
         spec = spec_of(Path.cwd(), str(place), str(package / "cli"))

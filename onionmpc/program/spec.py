@@ -20,12 +20,15 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sockets: it can make and connect none, those with a path among them (seccomp).
         secrets: it opens none of our keys and none of our tor's files.
         files: it opens only what it is to have (Landlock).
+        frozen: it changes nothing but what it may write, not a mode or a time either (mounts). Where that is missing,
+            seccomp refuses it such changes anywhere.
     """
 
     network: bool = False
     sockets: bool = False
     secrets: bool = False
     files: bool = False
+    frozen: bool = False
 
     def hold(self, shown: Walls) -> bool:
         """Tell whether these keep all that others, which were shown, would keep."""
@@ -37,8 +40,14 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
         sockets = "none can be made or connected (seccomp)" if self.sockets else "OPEN"
         opens = "OPEN, all that you can read and write" + ", save for onionmpc's keys (mounts)" * self.secrets
-        files = "its own, and what you name (Landlock)" if self.files else opens
+        files = f"its own, and what you name (Landlock); {self._changes()}" if self.files else opens
         return f"network: {network}", f"sockets: {sockets}", f"files: {files}", "Python: a guard against mistakes"
+
+    def _changes(self) -> str:
+        """Say what of other files it can change, of which Landlock knows nothing."""
+        if self.frozen:
+            return "all else is read-only (mounts)"
+        return "no modes, times or owners (seccomp)" if self.sockets else "modes, times and owners of all: OPEN"
 
     def describe(self) -> str:
         """Say it in one line."""

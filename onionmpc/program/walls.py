@@ -1,8 +1,9 @@
 """The walls around the program process: what a script can reach, whatever it does.
 
 Knows what a program needs (Python, its own folder, what its person names) and what it must not get (other sockets than
-those that it was given, key files, tor's directories, other processes). How a wall is built is onionmpc.program.linux's
-to know. What is not said to be reachable is not: a list of what is forbidden would have gaps. Rules: docs/THREATS.md.
+those that it was given, key files, tor's directories, other processes). How a wall is built is known to namespaces,
+landlock, seccomp and linux beside it. What is not said to be reachable is not: a list of what is forbidden would have
+gaps. Rules: docs/THREATS.md.
 
 Run as `python -m onionmpc.program.walls`, it walls itself in and says how far it got.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from onionmpc.errors import LocalProtocolError
-from onionmpc.program import linux
+from onionmpc.program import landlock, linux, namespaces, seccomp
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls, encode
 
 # What libraries read. Of /etc only this: what else is there tells which machine it is, or is root's alone.
@@ -44,15 +45,17 @@ def build_walls(spec: ProgramSpec) -> Walls:
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         raise LocalProtocolError("a thread was started before the walls, and would be outside of them")
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    network = linux.leave_network()
+    network = namespaces.leave_network()
     mounted = list(_mount(spec)) if network else []  # before the rules, which are about what is seen then
-    files = linux.restrict_files(_rules(spec, mounted, network=network))
+    frozen = network and _freeze(spec, mounted)
+    shared = network and namespaces.own_shared_memory()
+    files = landlock.restrict_files(_rules(spec, mounted, network=network, shared=shared))
     linux.drop_capabilities()
-    sockets = linux.refuse_sockets(alone=not spec.allow_subprocess)
+    sockets = seccomp.refuse_calls(seccomp.Reach(alone=not spec.allow_subprocess, apart=network, frozen=frozen))
     keep_memory_private()
     hidden = [place for place in map(Path, spec.hidden) if place.is_dir()]
     secrets = files or (network and all(_resolved(place) in mounted for place in hidden))
-    return Walls(network=network, sockets=sockets, secrets=secrets, files=files)
+    return Walls(network=network, sockets=sockets, secrets=secrets, files=files, frozen=frozen)
 
 
 def keep_memory_private() -> None:
@@ -65,17 +68,25 @@ def keep_memory_private() -> None:
 def _mount(spec: ProgramSpec) -> Iterator[Path]:
     """Take what it must not get out of the folders that it gets; yield those places."""
     wanted = list(_wanted(spec))
-    opens_all = not linux.landlock_version()
+    opens_all = not landlock.version()
     for place in map(_resolved, map(Path, spec.hidden)):
-        if (opens_all or any(place.is_relative_to(path) for path in wanted)) and linux.cover(place):
+        if (opens_all or any(place.is_relative_to(path) for path in wanted)) and namespaces.cover(place):
             yield place
     for place in _secrets() if opens_all else ():
         if not any(path.is_relative_to(place) for path in [*wanted, Path(spec.scratch)]):
-            linux.cover(place)
+            namespaces.cover(place)
     for place in _python():
         inside = any(place.is_relative_to(path) and place != path for path in wanted)
-        if (opens_all or inside) and linux.freeze(place):
+        if (opens_all or inside) and namespaces.freeze(place):
             yield place
+
+
+def _freeze(spec: ProgramSpec, mounted: Sequence[Path]) -> bool:
+    """Make all read-only but what it may write: Landlock sees no change of a mode, an owner or a time."""
+    namespaces.reopen_streams()
+    places = {path for path in writable(spec, mounted) if path.exists()}
+    outermost = [path for path in places if not any(parent in places for parent in path.parents)]
+    return namespaces.freeze_all_but(sorted(outermost))
 
 
 def _secrets() -> list[Path]:
@@ -84,20 +95,22 @@ def _secrets() -> list[Path]:
     return [*map(Path, SECRETS), *Path(directory).glob(pattern)]
 
 
-def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool) -> Iterator[tuple[Path, int]]:
+def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared: bool) -> Iterator[tuple[Path, int]]:
     """Yield what the program may open, and how."""
     # Who may start nothing may execute nothing; and what may be started is walled in as we are.
-    read = linux.READ | linux.EXECUTE if spec.allow_subprocess else linux.READ
+    read = landlock.READ | landlock.EXECUTE if spec.allow_subprocess else landlock.READ
     for path in readable(spec, mounted):
         yield path, read
     for path in writable(spec, mounted):
-        yield path, linux.READ | linux.WRITE
+        yield path, landlock.READ | landlock.WRITE
     for name in DEVICES:
-        yield Path(name), linux.READ_FILE | linux.WRITE_FILE | linux.IOCTL_DEV
+        yield Path(name), landlock.READ_FILE | landlock.WRITE_FILE | landlock.IOCTL_DEV
     for name in KERNEL_SAYS:
-        yield Path(name), linux.READ
+        yield Path(name), landlock.READ
+    if shared:
+        yield namespaces.SHARED_MEMORY, landlock.READ | landlock.WRITE
     if network:  # otherwise our own /proc/self/net would have this machine's addresses
-        yield Path("/proc/self").resolve(), linux.READ
+        yield Path("/proc/self").resolve(), landlock.READ
 
 
 def readable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """`onionmpc demo`: a whole session on this machine, over a private Tor network.
 
-Starts the very commands that people type, one process per party, and follows what they say. Knows nothing of a session
-that their JSON lines do not tell.
+Starts the very commands that people type, one process per party. Knows nothing of a session that their events do not
+tell; onionmpc.cli.followed listens to each of them.
 """
 
 from __future__ import annotations
@@ -12,135 +12,150 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
+from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.cli.options import LatencyType, LevelType
+from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
+from onionmpc.cli.party import check_receipt, check_writable
 from onionmpc.cli.summary import describe_link
-from onionmpc.errors import OnionMPCError, ProgramError
+from onionmpc.errors import OnionMPCError, ProgramError, UsageError
 from onionmpc.files import write_private
 from onionmpc.levels import Level
-from onionmpc.program.catalogue import catalogue, find_program
-from onionmpc.session.local import check_parties, check_program_arguments, default_threshold
+from onionmpc.program.catalogue import catalogue, find_program, program_files
+from onionmpc.session.local import (
+    check_allowed_types,
+    check_mpyc_options,
+    check_parties,
+    check_program_arguments,
+    default_threshold,
+)
 from onionmpc.testnet.network import PrivateNetwork, Progress
 from onionmpc.testnet.regions import Latency
+from onionmpc.testnet.state import read_state
 from onionmpc.text import duration, printable
 
 DEFAULT_PROGRAM = "average-salary"
+# The very command that people type.
+COMMAND = (sys.executable, "-P", "-m", "onionmpc.cli")
 # What a party may take to say goodbye before it is killed.
 GOODBYE_S = 10.0
-LINE_LIMIT_BYTES = 2**20
 
 
-@dataclass(slots=True)
-class DemoParty:
-    """One party's process and what it said.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What is to be shown.
 
     Attributes:
-        name: "host", or "joiner 1" and so on, until the party has a number.
-        summary: the fields of its last event, "ended" or "failed".
+        options: of each party.
+        private: what goes to each party's program.
+        receipt: where the parties' receipts go, each with its party's number in its name; None: there are none.
+        keep: whether the programs' output is kept.
+        testnet: the directory of a network that runs already, None to start one.
     """
 
-    name: str
-    process: asyncio.subprocess.Process
-    number: int | None = None
-    address: str = ""
-    output: list[str] = field(default_factory=list)
-    times_s: dict[str, float] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
-    last_words: list[str] = field(default_factory=list)
+    program: str
+    parties: int
+    options: Sequence[str]
+    private: Sequence[str]
+    receipt: Path | None = None
+    keep: bool = False
+    latency: Latency = "regions"
+    testnet: Path | None = None
+
+    def receipt_of(self, number: int) -> Path | None:
+        """Return where the receipt of a party goes."""
+        return self.receipt and self.receipt.with_stem(f"{self.receipt.stem}-{number}")
 
 
 class Demo:
     """The parties of one demonstration.
 
     Args:
-        directory: private, for the network, the invites and what the parties keep.
+        directory: private, for what the programs read, the invites and the receipts.
         status: where to show what goes on.
+        command: what starts a party, before its options.
     """
 
-    def __init__(self, directory: Path, status: StatusLine) -> None:
+    def __init__(self, directory: Path, status: StatusLine, command: Sequence[str] = COMMAND) -> None:
         self._directory = directory
         self._status = status
-        self.parties: list[DemoParty] = []
+        self._command = command
+        self.parties: list[Followed] = []
 
-    async def run(self, program: str, parties: int, options: list[str], private: list[str]) -> None:
+    async def run(self, rehearsal: Rehearsal, testnet: Path, stdin: bytes = b"") -> None:
         """Run one host and its joiners to their end.
+
+        Args:
+            testnet: the directory of the network.
+            stdin: what each program reads.
 
         Raises:
             ProgramError: a party did not end well.
         """
+        write_private(self._directory / "stdin", stdin)
         async with asyncio.TaskGroup() as tasks, self._ended_with_us():
             invites: asyncio.Queue[str] = asyncio.Queue()
-            arguments = [*options, "--", *private]
-            host = await self._start("host", ["host", program, "--parties", str(parties), *arguments])
-            following = [tasks.create_task(self._follow(host, invites))]
-            for number in range(1, parties):
+
+            async def begin(name: str, *words: str) -> asyncio.Task[None]:
+                party = await self._start(name, words, rehearsal, testnet)
+
+                def heed(event: Event) -> None:
+                    if event["event"] == "invite_ready":
+                        invites.put_nowait(event["invite"])
+                    self._show(party, event)
+
+                return tasks.create_task(follow(party, self._status, heed, keep=rehearsal.keep))
+
+            following = {await begin("host", "host", rehearsal.program, "--parties", str(rehearsal.parties))}
+            for number in range(1, rehearsal.parties):
                 invite = asyncio.ensure_future(invites.get())
-                waiting: set[asyncio.Future[Any]] = {invite, following[0]}
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({invite, *following}, return_when=asyncio.FIRST_COMPLETED)
                 if not invite.done():
                     invite.cancel()
                     break
                 path = self._directory / f"invite-{number}.txt"
                 write_private(path, invite.result().encode())
-                joiner = await self._start(f"joiner {number}", ["join", f"@{path}", program, *arguments])
-                following.append(tasks.create_task(self._follow(joiner, invites)))
-            await asyncio.wait(following)
-        failed = [party for party in self.parties if party.process.returncode != 0]
+                following.add(await begin(f"joiner {number}", "join", f"@{path}", rehearsal.program))
+            # Who fails before all have met would be waited for, and for long. From then on they tell each other.
+            while following and not any(party.failed and party.number is None for party in self.parties):
+                _, following = await asyncio.wait(following, return_when=asyncio.FIRST_COMPLETED)
+        failed = [party for party in self.parties if party.failed]
         if failed:
             raise _error(failed)
 
-    async def _start(self, name: str, arguments: list[str]) -> DemoParty:
-        cut = arguments.index("--")
-        testnet = ["--testnet", str(self._directory), "--yes", "--log-format", "json"]
-        typed = [word.replace(f"{self._directory}/", "") for word in arguments[: None if arguments[cut + 1 :] else cut]]
-        self._status.line(f"$ onionmpc {' '.join(map(printable, typed))}")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "onionmpc.cli", *arguments[:cut], *testnet, *arguments[cut:]),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LINE_LIMIT_BYTES,
-            start_new_session=True,  # Ctrl-C is ours to pass on, once
-        )
-        party = DemoParty(name, process)
+    async def _start(self, name: str, words: Sequence[str], rehearsal: Rehearsal, testnet: Path) -> Followed:
+        receipt = [] if rehearsal.receipt is None else ["--receipt", str(self._receipt(name))]
+        typed = [*words, *rehearsal.options, *receipt, *(["--", *rehearsal.private] if rehearsal.private else [])]
+        shown = " ".join(printable(word.replace(f"{self._directory}/", "")) for word in typed)
+        self._status.line(f"$ onionmpc {shown}")
+        options = [*words, *rehearsal.options, *receipt, "--testnet", str(testnet)]
+        party = await start(name, self._command, options, rehearsal.private, self._directory / "stdin")
         self.parties.append(party)
         return party
 
-    async def _follow(self, party: DemoParty, invites: asyncio.Queue[str]) -> None:
-        """Show what a party does until it ends."""
+    def _receipt(self, name: str) -> Path:
+        """Where a party writes its receipt: it has no number yet."""
+        return self._directory / f"receipt-{name.replace(' ', '-')}.json"
 
-        async def outputs() -> None:
-            async for line in _lines(party.process.stdout):
-                party.output.append(line)
-                self._status.line(f"{party.name} | {printable(line, 500)}")
+    def keep_receipts(self, rehearsal: Rehearsal) -> list[Path]:
+        """Put the receipts that there are where they belong; return these places."""
+        kept = []
+        for party in self.parties:
+            if party.number is not None and (place := rehearsal.receipt_of(party.number)):
+                with contextlib.suppress(FileNotFoundError):
+                    write_private(place, self._receipt(party.started_as).read_bytes())
+                    kept.append(place)
+        return sorted(kept)
 
-        async def events() -> None:
-            async for line in _lines(party.process.stderr):
-                try:
-                    event = json.loads(line)
-                    name = event["event"]
-                except (ValueError, KeyError, TypeError):
-                    party.last_words.append(line)  # of the program, or a traceback of ours
-                    continue
-                party.times_s.setdefault(name, event["at_s"])
-                if name == "invite_ready":
-                    invites.put_nowait(event["invite"])
-                self._show(party, event)
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(outputs())
-            tasks.create_task(events())
-            await party.process.wait()
-
-    def _show(self, party: DemoParty, event: dict[str, Any]) -> None:
+    def _show(self, party: Followed, event: Event) -> None:
         match event:
             case {"event": "address_known", "onion": onion}:
                 party.address = onion
@@ -152,7 +167,7 @@ class Demo:
             case {"event": "joiner_arrived", "taken": taken, "parties": parties}:
                 self._status.line(f"{taken} of {parties} parties are at the host")
             case {"event": "roster_known", "own_number": number}:
-                party.number, party.name = number, f"party {number}"
+                party.number = number
                 self._status.going_on("connecting each party to every other")
             case {"event": "dial_retry", "reason": reason}:
                 self._status.going_on(f"{party.name} is dialling", printable(reason))
@@ -171,74 +186,89 @@ class Demo:
         try:
             yield
         finally:
-            running = [party.process for party in self.parties if party.process.returncode is None]
-            for process in running:
+            running = [party for party in self.parties if party.process.returncode is None]
+            for party in running:
+                party.was_ended = True
                 with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
-            ends = [asyncio.ensure_future(process.wait()) for process in running]
+                    party.process.send_signal(signal.SIGINT)
+            ends = [asyncio.ensure_future(party.process.wait()) for party in running]
             if ends:
                 await asyncio.wait(ends, timeout=GOODBYE_S)
-            for process in running:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            for party in running:
+                if party.process.returncode is None:
+                    party.process.kill()
+                    await party.process.wait()
 
 
-async def _lines(stream: asyncio.StreamReader | None) -> AsyncIterator[str]:
-    while stream is not None and (line := await stream.readline()):
-        yield line.decode(errors="replace").rstrip("\n")
-
-
-def _error(failed: list[DemoParty]) -> OnionMPCError:
+def _error(failed: Sequence[Followed]) -> OnionMPCError:
     """What to say of parties that did not end well: the first sentence that one of them had."""
-    for party in failed:
+    at_fault = [party for party in failed if not party.was_ended] or failed
+    for party in at_fault:
         if party.summary.get("event") == "failed":
             # "this party" is another one for whoever reads it here.
             told = party.summary["error"].replace(f"this party ({party.name})", party.name)
             error = ProgramError(told if "party " in told else f"{party.name}: {told}", hint=party.summary["hint"])
             break
     else:
-        error = ProgramError(f"{failed[0].name} ended with status {failed[0].process.returncode}")
-    words = [line for party in failed for line in party.last_words]
+        error = ProgramError(f"{at_fault[0].name} ended with status {at_fault[0].process.returncode}")
+    words = [line for party in at_fault for line in party.last_words][-LAST_WORDS:]
     if words:
-        error.message += "; it said:\n" + "\n".join(printable(line, 500) for line in words[-20:])
+        error.message += "; it said:\n" + "\n".join(printable(line, 500) for line in words)
+    if not error.hint and any("EOFError" in line for line in words):
+        error.hint = "the program asked and nobody could answer: --stdin FILE gives each party's program that to read"
     return error
 
 
-async def _run(
-    program: str, parties: int, latency: Latency, options: list[str], private: list[str], status: StatusLine
-) -> dict[str, Any]:
-    """Run the whole demonstration; return what happened, as data."""
+@contextlib.asynccontextmanager
+async def _network(rehearsal: Rehearsal, directory: Path, status: StatusLine) -> AsyncIterator[Path]:
+    """The directory of a network that is ready."""
 
     def show(progress: Progress) -> None:
         status.going_on(f"private Tor network: {progress.phase.words}", f"{progress.phase.percent} %")
 
+    if rehearsal.testnet is not None:
+        status.line(f"{rehearsal.parties} parties, each with a tor of its own, in the network of {rehearsal.testnet}")
+        yield rehearsal.testnet
+        return
+    status.line("starting a private Tor network on this machine")
+    async with PrivateNetwork(directory, latency=rehearsal.latency, progress=show):
+        status.line(
+            f"the network is ready after {duration(status.elapsed_s())}; now {rehearsal.parties} parties, "
+            "each with a tor of its own"
+        )
+        yield directory
+
+
+async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[str, Any]:
+    """Run the whole demonstration; return what happened, as data."""
     with tempfile.TemporaryDirectory(prefix="onionmpc-demo-") as name:
         directory = Path(name)
-        if about := dict(catalogue()).get(program.replace("-", "_")):
+        if about := dict(catalogue()).get(rehearsal.program.replace("-", "_")):
             status.line(f"to compute: {about[0].lower()}{about[1:].rstrip('.')}; each party's input stays its own")
-        status.line("starting a private Tor network on this machine")
-        async with PrivateNetwork(directory, latency=latency, progress=show):
+        async with _network(rehearsal, directory, status) as testnet:
             network_s = status.elapsed_s()
-            status.line(
-                f"the network is ready after {duration(network_s)}; now {parties} parties, each with a tor of its own"
-            )
             demonstration = Demo(directory, status)
-            await demonstration.run(program, parties, options, private)
+            try:
+                await demonstration.run(rehearsal, testnet, stdin)
+            finally:
+                receipts = demonstration.keep_receipts(rehearsal)
             total_s = status.elapsed_s()
             status.close()
             _summarise(demonstration.parties, status)
-            status.line(f"done after {duration(total_s)}; stopping the network")
+            if receipts:
+                status.line(f"receipts: {', '.join(map(str, receipts))} (see: onionmpc verify --help)")
+            stopping = "" if rehearsal.testnet else "; stopping the network"
+            status.line(f"done after {duration(total_s)}{stopping}")
     return {
-        "program": program,
+        "program": rehearsal.program,
         "parties": [_as_data(party) for party in demonstration.parties],
-        "latency": latency,
+        "latency": rehearsal.latency,
         "network_s": network_s,
         "total_s": total_s,
     }
 
 
-def _summarise(parties: list[DemoParty], status: StatusLine) -> None:
+def _summarise(parties: list[Followed], status: StatusLine) -> None:
     for party in sorted(parties, key=lambda party: party.number or 0):
         summary = party.summary
         status.line(
@@ -252,27 +282,55 @@ def _summarise(parties: list[DemoParty], status: StatusLine) -> None:
             status.line(f"  link to party {other}: {words}")
 
 
-def _as_data(party: DemoParty) -> dict[str, Any]:
+def _as_data(party: Followed) -> dict[str, Any]:
     facts = {key: value for key, value in party.summary.items() if key not in ("event", "at_s")}
     return {"address": party.address, "output": party.output, "times_s": party.times_s, **facts}
+
+
+def _rehearsed(
+    program: str,
+    parties: int,
+    private: tuple[str, ...],
+    receipt: Path | None,
+    circuit_length: Level,
+    *,
+    keep: bool,
+    testnet: Path | None,
+    latency: Latency,
+) -> Rehearsal:
+    """Check what can be checked before a network is started, and return what is to be shown."""
+    given = click.get_current_context()
+    options = given.params
+    threshold = default_threshold(parties) if options["threshold"] is None else options["threshold"]
+    check_parties(parties, threshold, allow_no_privacy=options["allow_no_privacy"])
+    check_program_arguments([*private, *options["public"]])
+    check_mpyc_options(options["mpyc"])
+    found = find_program(program)
+    check_allowed_types(options["allow_type"], found)
+    program_files(found, options["with_files"])
+    words = typed_options(given, REHEARSED)
+    if circuit_length is not Level.STANDARD:
+        words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
+    if circuit_length is Level.SHORT:
+        words += ["--show-my-ip"]  # an address of this machine's loopback
+    if testnet is not None:
+        if given.get_parameter_source("latency") is ParameterSource.COMMANDLINE:
+            raise UsageError("--latency and --testnet exclude each other", hint="a network that runs has its delays")
+        read_state(testnet)
+    arguments = private if private or not found.shipped else ("--demo",)
+    rehearsal = Rehearsal(program, parties, words, arguments, receipt, keep=keep, latency=latency, testnet=testnet)
+    if options["json_file"] is not None:
+        check_writable(options["json_file"], "--json")
+    for place in (rehearsal.receipt_of(number) for number in range(parties)):
+        if place is not None:
+            check_receipt(place)
+    return rehearsal
 
 
 @click.command()
 @click.argument("program", default=DEFAULT_PROGRAM)
 @click.option("--parties", "-m", default=3, show_default=True, help="How many take part.")
-@click.option(
-    "--latency",
-    type=LatencyType(),
-    default="regions",
-    show_default=True,
-    help="Delay in the private network, MS being one way.",
-)
-@click.option(
-    "--public",
-    multiple=True,
-    metavar="ARG",
-    help="An argument that is the same at all parties; comes first. Repeatable.",
-)
+@shared_options(*REHEARSED)
 @click.option(
     "--circuit-length",
     type=LevelType(),
@@ -281,10 +339,39 @@ def _as_data(party: DemoParty) -> dict[str, Any]:
     help="That of each party; see: onionmpc levels.",
 )
 @click.option(
+    "--receipt",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Have all parties sign a receipt, as with host. Each one's goes to FILE with its number before the suffix: "
+    "r.json makes r-0.json, r-1.json and r-2.json.",
+)
+@click.option(
+    "--stdin",
+    "stdin_file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="What each party's program reads from standard input, the same at all; - is the standard input of demo. "
+    "Default: nothing.",
+)
+@click.option(
+    "--testnet",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Use the private Tor network that runs in DIR (see: onionmpc testnet), and leave it running. "
+    "Default: start one, and stop it at the end.",
+)
+@click.option(
+    "--latency",
+    type=LatencyType(),
+    default="regions",
+    show_default=True,
+    help="Delay in the private network, MS being one way.",
+)
+@click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write what was shown to a file, as data.",
+    help="Write what was shown to a file, as data; there each line of a program's output is whole.",
 )
 @click.pass_obj
 def demo(
@@ -292,17 +379,22 @@ def demo(
     /,
     program: str,
     parties: int,
-    latency: Latency,
-    public: tuple[str, ...],
     circuit_length: Level,
+    receipt: Path | None,
+    stdin_file: BinaryIO | None,
+    testnet: Path | None,
+    latency: Latency,
     json_file: Path | None,
+    **_passed_on: Any,  # noqa: ANN401 (click passes options by name)
 ) -> None:
-    """See a whole session on this machine: PROGRAM, over a private Tor network.
+    """Rehearse a whole session on this machine: PROGRAM, over a private Tor network.
 
     Starts a Tor network of real tor processes on loopback, with the delays of a world of regions, then one host and
-    its joiners as processes of their own, each behind its own tor and onion service. Everything is stopped at the end,
-    on Ctrl-C and on failure. What follows a lone -- goes to each party's program; without it, the programs that come
-    along make up an input for each party.
+    its joiners as processes of their own, each behind its own tor and onion service. Options that host takes go to
+    each of them. Everything is stopped at the end, on Ctrl-C and on failure.
+
+    What follows a lone -- goes to each party's program; without it, the programs that come along make up an input for
+    each party. What a program prints is shown as it is written, with its party's number before it.
 
     \b
     onionmpc demo
@@ -310,19 +402,22 @@ def demo(
     onionmpc demo vote --public tea,coffee
     onionmpc demo --circuit-length long
     onionmpc demo my.py -- --input data.txt
+    onionmpc demo my.py --stdin answers.txt      for a program that asks
+
+    A network that stays makes each further rehearsal some 15 seconds faster:
+
+    \b
+    onionmpc testnet up --detach net
+    onionmpc demo my.py --testnet net
     """
-    check_parties(parties, default_threshold(parties), allow_no_privacy=False)
-    check_program_arguments([*private, *public])
-    found = find_program(program)
-    arguments = list(private) if private or not found.shipped else ["--demo"]
-    options = [word for argument in public for word in ("--public", argument)]
-    if circuit_length is not Level.STANDARD:
-        options += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
-    if circuit_length is Level.SHORT:
-        options += ["--show-my-ip"]  # an address of this machine's loopback
+    keep = json_file is not None
+    rehearsal = _rehearsed(
+        program, parties, private, receipt, circuit_length, keep=keep, testnet=testnet, latency=latency
+    )
+    stdin = b"" if stdin_file is None else stdin_file.read()
     status = StatusLine()
     try:
-        report = run_until_interrupted(_run(program, parties, latency, options, arguments, status))
+        report = run_until_interrupted(_run(rehearsal, stdin, status))
     finally:
         status.close()
     if json_file is not None:

@@ -1,4 +1,4 @@
-"""Shows a session's events: to a person as text, to a machine as JSON lines. All of it on stderr.
+"""Shows a session's events: to a person as text on stderr, to a machine as JSON lines.
 
 Knows words and terminals. Does not know what comes next: it is told.
 """
@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import msgspec
@@ -237,10 +237,15 @@ class TextDisplay:
 
 
 class JsonDisplay:
-    """One JSON object per line: "event", "at_s" since the start, and the event's fields."""
+    """One JSON object per line: "event", "at_s" since the start, and the event's fields.
 
-    def __init__(self, answers: Answers) -> None:
+    Args:
+        out: where they go; None: stderr, which the program writes to as well.
+    """
+
+    def __init__(self, answers: Answers, out: TextIO | None = None) -> None:
         self._answers = answers
+        self._out = out
         self._started = time.monotonic()
 
     def close(self) -> None:
@@ -291,7 +296,7 @@ class JsonDisplay:
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
         line = {"event": name, "at_s": round(time.monotonic() - self._started, 3), **values}
-        click.echo(json.dumps(line, default=lambda value: value.hex()), err=True)
+        click.echo(json.dumps(line, default=lambda value: value.hex()), self._out, err=True)
 
 
 Display = TextDisplay | JsonDisplay

@@ -9,7 +9,7 @@ SHOWN_BYTES = 4096
 
 
 class Lines:
-    """One stream of bytes, cut into lines; a line that is overwritten (by \\r, as for progress) counts by its last state.
+    """One stream of bytes, cut into lines. Of a line that \\r overwrites, as for progress, the last state counts.
 
     Args:
         whole: keep lines of any length. Otherwise their ends are cut off, so that an endless line fills no memory.

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -201,9 +201,9 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     _check_tor_options(options)
     _check_consent(options)
     if options.json_file is not None:
-        _check_writable(options.json_file, "--json")
+        check_writable(options.json_file, "--json")
     if options.receipt is not None:
-        _check_receipt(options.receipt)
+        check_receipt(options.receipt)
     if options.padding and (options.circuits or 1) > 1:
         raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
     check_program_arguments(private)
@@ -247,14 +247,15 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     )
 
 
-def _check_writable(file: Path, option: str) -> None:
+def check_writable(file: Path, option: str) -> None:
+    """Check that a file can be made there, as far as that can be told beforehand."""
     if not os.access(file.parent, os.W_OK):
         raise UsageError(f"cannot write {file}", hint=f"{option} needs a file in a directory of yours")
 
 
-def _check_receipt(file: Path) -> None:
+def check_receipt(file: Path) -> None:
     """Check that a receipt can be kept there: found out in the end, it would be too late."""
-    _check_writable(file, "--receipt")
+    check_writable(file, "--receipt")
     if file.exists():
         raise UsageError(
             f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
@@ -303,8 +304,20 @@ def _identity(options: PartyOptions) -> Iterator[Identity]:
         yield identity
 
 
+def _events(options: PartyOptions) -> TextIO | None:
+    """Return where events go that are kept apart from stderr, None if nobody asked for that."""
+    if options.events is None:
+        return None
+    try:
+        os.set_inheritable(options.events, False)
+        return os.fdopen(options.events, "w", encoding="utf-8", closefd=False)
+    except OSError as error:
+        raise UsageError(f"--events {options.events} cannot be written: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def _display(options: PartyOptions, plan: Plan, *, by_invite: bool) -> Iterator[Display]:
+    events = _events(options)
     answers = Answers(
         yes=options.yes,
         private_arguments=len(plan.private),
@@ -312,7 +325,7 @@ def _display(options: PartyOptions, plan: Plan, *, by_invite: bool) -> Iterator[
         walls=plan.walls,
         allow_subprocess=plan.allow_subprocess,
     )
-    display: Display = JsonDisplay(answers) if options.log_format == "json" else TextDisplay(answers)
+    display: Display = JsonDisplay(answers, events) if options.log_format == "json" else TextDisplay(answers)
     try:
         yield display
     except OnionMPCError as error:

@@ -1,0 +1,160 @@
+"""A party of a demonstration, followed: what its program writes, and what the party itself tells.
+
+Knows three pipes. stdout and stderr are the program's; the party's events come by a pipe of their own, so that nothing
+that a program writes passes for one. Does not know who else there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onionmpc.cli.lines import Lines
+from onionmpc.cli.output import StatusLine
+from onionmpc.text import printable
+
+SHOWN_CHARACTERS = 500
+CHUNK_BYTES = 2**16
+LAST_WORDS = 20
+# All that a party wrote is in its pipes when it has ended; a process that its program left behind may hold them open.
+LAST_OUTPUT_S = 2.0
+
+Event = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Followed:
+    """One party's process and what it said.
+
+    Attributes:
+        started_as: "host", or "joiner 1" and so on.
+        out, err, events: our ends of the pipes by which its output, its other words and its events come.
+        output: the lines of its program's stdout, if they are to be kept.
+        summary: the fields of its last event, "ended" or "failed".
+        last_words: the last lines on its stderr.
+        was_ended: whether it was we who ended it.
+    """
+
+    started_as: str
+    process: asyncio.subprocess.Process
+    out: int
+    err: int
+    events: int
+    number: int | None = None
+    address: str = ""
+    output: list[str] = field(default_factory=list)
+    times_s: dict[str, float] = field(default_factory=dict)
+    summary: Event = field(default_factory=dict)
+    last_words: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LAST_WORDS))
+    was_ended: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called: "party 0" and so on, as soon as it has a number."""
+        return self.started_as if self.number is None else f"party {self.number}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended, and not well."""
+        return self.process.returncode not in (None, 0)
+
+
+async def start(
+    name: str, command: Sequence[str], options: Sequence[str], private: Sequence[str], stdin: Path
+) -> Followed:
+    """Start a party.
+
+    Args:
+        command: what comes before its options.
+        private: what goes to its program alone.
+        stdin: what its program reads.
+    """
+    # Not asyncio's own pipes: with these it waits for all who hold them, when the process has ended.
+    (out, its_out), (err, its_err), (events, its_events) = pipes = [os.pipe() for _ in range(3)]
+    try:
+        with stdin.open("rb") as read:
+            process = await asyncio.create_subprocess_exec(
+                *(*command, *options, "--yes", "--log-format", "json", "--events", str(its_events), "--", *private),
+                stdin=read,
+                stdout=its_out,
+                stderr=its_err,
+                pass_fds=[its_events],
+                # Programs inherit it: what they print is seen at once, though it goes into a pipe.
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # Ctrl-C is ours to pass on, once
+            )
+    except BaseException:
+        for near, _ in pipes:
+            os.close(near)
+        raise
+    finally:
+        for _, far in pipes:
+            os.close(far)
+    return Followed(name, process, out, err, events)
+
+
+async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], None], *, keep: bool) -> None:
+    """Show what a party's program writes, until the party has ended.
+
+    Args:
+        heed: called with each event.
+        keep: whether the program's output is kept, every line whole.
+    """
+
+    async def show(pipe: int, mark: str, take: Callable[[str], None], *, whole: bool) -> None:
+        async for line in _lines(pipe, lambda state: status.going_on(f"{party.name}{mark}", state), whole=whole):
+            take(line)
+            status.line(f"{party.name}{mark} | {printable(line, SHOWN_CHARACTERS)}")
+
+    async def listen() -> None:
+        async for line in _lines(party.events, None, whole=True):
+            with contextlib.suppress(ValueError):  # the half of one that a killed party wrote
+                event = json.loads(line)
+                party.times_s.setdefault(event["event"], event["at_s"])
+                heed(event)
+
+    def forget(_line: str) -> None:
+        pass
+
+    async with asyncio.TaskGroup() as tasks:
+        reading = [
+            tasks.create_task(show(party.out, "", party.output.append if keep else forget, whole=keep)),
+            tasks.create_task(show(party.err, " stderr", party.last_words.append, whole=False)),
+            tasks.create_task(listen()),
+        ]
+        await party.process.wait()
+        await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
+        for task in reading:
+            task.cancel()
+
+
+async def _lines(pipe: int, show_state: Callable[[str], None] | None, *, whole: bool) -> AsyncIterator[str]:
+    """Yield lines as they are completed; show what is overwritten meanwhile, such as progress."""
+    lines = Lines(whole=whole)
+    async with _reader(pipe) as reader:
+        while chunk := await reader.read(CHUNK_BYTES):
+            for line in lines.feed(chunk):
+                yield line
+            if show_state is not None and lines.overwritten:
+                show_state(printable(lines.state, SHOWN_CHARACTERS))
+    for line in lines.end():
+        yield line
+
+
+@contextlib.asynccontextmanager
+async def _reader(descriptor: int) -> AsyncIterator[asyncio.StreamReader]:
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        yield reader
+    finally:
+        transport.close()

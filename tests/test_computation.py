@@ -48,6 +48,7 @@ from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.pace import DIALS_IN_A_ROW
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S
 from onionmpc.mesh.runner import LinkRunner
+from onionmpc.program import launch
 from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
 from onionmpc.session import ending as ending_module
@@ -228,6 +229,51 @@ def test_a_program_can_ask_its_person(tmp_path: Path) -> None:
     assert ended.stdout.replace("what? ", "") == "[None, 'forty-two', None]\n" * 3
 
 
+PRINTS = """
+from mpyc.runtime import mpc
+async def main():
+    async with mpc:
+        print("the first result", flush=True)
+        print(await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(1)))), flush=True)
+    print("afterwards")
+mpc.run(main())
+"""
+
+
+# Issue 12. At whoever's reader had gone the program failed, and with it the session of all.
+@pytest.mark.parametrize(
+    ("place", "flaw"),
+    [
+        ("a pipe that nobody reads", "None"),
+        pytest.param(
+            "/dev/full",
+            "the program's standard output could not be written: No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full"),
+        ),
+    ],
+)
+def test_an_output_that_nobody_takes_spoils_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, flaw: str
+) -> None:
+    if place.startswith("/"):
+        out = os.open(place, os.O_WRONLY)
+    else:
+        near, out = os.pipe()
+        os.close(near)
+    monkeypatch.setattr(launch, "STDOUT", out)
+    plan = listed_plan(write_script(tmp_path / "well.py", PRINTS))
+
+    async def main() -> None:
+        async with room(3, plan) as stage:
+            stage.start_listed()
+            for ending in await stage.endings():
+                assert isinstance(ending, Result)
+                assert str(ending.output_flaw) == flaw
+
+    run(main())
+    os.close(out)
+
+
 # -- programs that fail
 
 # All parties compute for ever, until one does what its private argument says, in the middle of it.
@@ -274,7 +320,7 @@ async def misfortune(tmp_path: Path, what: str, number: int, parties: int = 3) -
     ("what", "said"),
     [
         ("raises-early", "it exited with status 1"),
-        ("exits-0-early", "it ended while another party still waited for it"),
+        ("exits-0-early", "it ended without starting MPyC"),
         ("raises", "it exited with status 1"),
         ("exits-0", "it ended while another party still waited for it"),
         ("exits-3", "it exited with status 3"),

@@ -72,3 +72,15 @@ def test_the_last_notice_is_heard() -> None:
 def test_what_is_no_notice_is_called_so(said: bytes) -> None:
     with pytest.raises(LocalProtocolError, match="said what is not a notice"):
         asyncio.run(heard(said))
+
+
+# Issue 12.
+@pytest.mark.parametrize(("script", "said"), [("pass", "it ended without starting MPyC"), ("exit(3)", "status 3")])
+def test_a_program_that_never_starts_mpyc_has_not_ended_well(tmp_path: Path, script: str, said: str) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE_S), start_program(write_spec(tmp_path, script), [1, 2]) as program:
+            ended = await program.wait()
+            assert ended.status
+            assert said in ended.describe()
+
+    asyncio.run(main())

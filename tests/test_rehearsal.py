@@ -41,7 +41,23 @@ def test_an_estimate_is_half_a_round_trip_for_each_hop_and_what_is_computed() ->
 
 
 def test_a_script_that_connects_nobody_is_refused(tmp_path: Path) -> None:
-    assert "ended without connecting its parties" in failure_of(write_spec(tmp_path, "pass")).message
+    error = failure_of(write_spec(tmp_path, "pass"))
+    assert "failed in the dry run: it ended without starting MPyC" in error.message
+
+
+# Issue 12. The others waited for it until --timeout.
+@pytest.mark.parametrize("end", ["sys.exit()", "os._exit(0)", "raise SystemExit(3)"])
+def test_a_party_that_exits_at_once_ends_the_dry_run(tmp_path: Path, end: str) -> None:
+    script = f"""
+    import os, sys
+    from mpyc.runtime import mpc
+    if mpc.pid == 1:
+        {end}
+    mpc.run(mpc.start())
+    """
+    error = failure_of(write_spec(tmp_path, script))
+    why = "it exited with status 3" if "3" in end else "it ended without starting MPyC"
+    assert f"the program of party 1 failed in the dry run: {why}" in error.message
 
 
 def test_each_two_parties_have_a_delay_of_their_own(tmp_path: Path) -> None:

@@ -109,12 +109,17 @@ async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], No
     """
 
     async def show(pipe: int, mark: str, take: Callable[[str], None], *, whole: bool) -> None:
-        async for line in _lines(pipe, lambda state: status.going_on(f"{party.name}{mark}", state), whole=whole):
+        def show_state(lines: Lines) -> None:
+            # Where it is not overwritten on the screen either, half a line would be shown twice.
+            if lines.overwritten or (lines.state and status.is_terminal):
+                status.going_on(f"{party.name}{mark}", printable(lines.state, SHOWN_CHARACTERS))
+
+        async for line in _lines(pipe, show_state, whole=whole):
             take(line)
             status.line(f"{party.name}{mark} | {printable(line, SHOWN_CHARACTERS)}")
 
     async def listen() -> None:
-        async for line in _lines(party.events, None, whole=True):
+        async for line in _lines(party.events, lambda _: None, whole=True):
             with contextlib.suppress(ValueError):  # the half of one that a killed party wrote
                 event = json.loads(line)
                 party.times_s.setdefault(event["event"], event["at_s"])
@@ -135,15 +140,14 @@ async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], No
             task.cancel()
 
 
-async def _lines(pipe: int, show_state: Callable[[str], None] | None, *, whole: bool) -> AsyncIterator[str]:
-    """Yield lines as they are completed; show what is overwritten meanwhile, such as progress."""
+async def _lines(pipe: int, show_state: Callable[[Lines], None], *, whole: bool) -> AsyncIterator[str]:
+    """Yield lines as they are completed; show meanwhile what is not a line yet, such as progress."""
     lines = Lines(whole=whole)
     async with _reader(pipe) as reader:
         while chunk := await reader.read(CHUNK_BYTES):
             for line in lines.feed(chunk):
                 yield line
-            if show_state is not None and lines.overwritten:
-                show_state(printable(lines.state, SHOWN_CHARACTERS))
+            show_state(lines)
     for line in lines.end():
         yield line
 

@@ -352,8 +352,8 @@ def _run(
     display.ended(result)
     if json_file is not None:
         write_private(json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
-    if result.receipt_flaw is not None:
-        raise result.receipt_flaw
+    if flaw := result.output_flaw or result.receipt_flaw:
+        raise flaw
 
 
 async def _over_tor(

@@ -32,6 +32,11 @@ STDOUT = 1
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 PROBE_TIMEOUT_S = 30.0
+NEVER_STARTED = Notice(
+    "setup",
+    None,
+    "it ended without starting MPyC, as a program of several parties does by mpc.start() or: async with mpc",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,15 @@ class ProgramExit:
     Attributes:
         status: its exit status; negative is the signal that killed it.
         notice: what it said before it stopped itself.
-        output: the SHA-256 of its standard output, if that was asked for.
+        output: the SHA-256 of its standard output, if that went through us.
+        lost: why some of that could not be written where it should go; empty if it could, or if its reader, such as
+            `head`, wanted no more.
     """
 
     status: int
     notice: Notice | None
     output: bytes | None = None
+    lost: str = ""
 
     def describe(self) -> str:
         """Say it in words."""
@@ -89,7 +97,13 @@ class ProgramProcess:
             on_revealed: called when the script begins to open an output.
             on_started: called when the script begins to connect.
         """
-        listening = asyncio.create_task(self._listen({"revealed": on_revealed, "started": on_started}))
+        started = asyncio.Event()
+
+        def note_start() -> None:
+            started.set()
+            on_started()
+
+        listening = asyncio.create_task(self._listen({"revealed": on_revealed, "started": note_start}))
         try:
             status = await self._process.wait()
             # All that it said is here already; a process that it left behind may hold the other end for ever.
@@ -97,14 +111,14 @@ class ProgramProcess:
         finally:
             listening.cancel()
         notice = listening.result() if listening.done() else None
+        if status == 0 and self.sockets and not started.is_set():
+            # Not by its own lights, but nothing was computed with anyone, and peers may wait for it to start.
+            status, notice = EXIT_STOPPED, notice or NEVER_STARTED
         if self._tee is None:
             return ProgramExit(status, notice)
-        try:
-            return ProgramExit(status, notice, await self._tee.finish())
-        except OSError as error:
-            # Without us in between, the program would have seen it, and failed.
-            lost = Notice("output", None, f"its standard output could not be written: {error.strerror}")
-            return ProgramExit(status or EXIT_STOPPED, notice or lost)
+        output, loss = await self._tee.finish(), self._tee.loss
+        lost = "" if loss is None or isinstance(loss, BrokenPipeError) else loss.strerror or str(loss)
+        return ProgramExit(status, notice, output, lost)
 
     async def _listen(self, heed: Mapping[str, Callable[[], None]]) -> Notice | None:
         last: Notice | None = None
@@ -134,7 +148,7 @@ class ProgramProcess:
                         await self._process.wait()
         await self._process.wait()
         if self._tee is not None:
-            with contextlib.suppress(TimeoutError, OSError):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_OUTPUT_S):
                     await self._tee.finish()
 
@@ -150,7 +164,8 @@ async def start_program(
         peers: the numbers of the other parties.
         unattended: where the program's stderr goes if nobody watches it: it has no terminal to ask at then, an empty
             stdin, and its stdout goes nowhere. None: it has our own terminal.
-        hash_output: whether its standard output goes through us, and its exit comes with the hash of that.
+        hash_output: whether its standard output goes through us wherever that leads, and its exit comes with its hash.
+            Otherwise it has a terminal of ours for itself.
     """
     keep_memory_private()
     with scratch_directory() as scratch:
@@ -204,7 +219,9 @@ async def _started(
     environment = _environment() | {"TMPDIR": spec.scratch}
     out = None if unattended is None else asyncio.subprocess.DEVNULL
     tee: Tee | None = None
-    if hash_output:
+    if unattended is None and (hash_output or not os.isatty(STDOUT)):
+        # What a program writes may depend on whether that is a terminal: where it is hashed, parties are to put out the
+        # same. And a reader that goes away, or a full disk, is not to end it while others compute with it.
         tee = Tee(STDOUT)
         out = tee.end.fileno()
         if os.isatty(STDOUT):

@@ -1,6 +1,7 @@
 """Passes a program's standard output on, and hashes it on its way.
 
-Knows a pipe and where it leads. Does not know what is written, or why anyone wants to know its hash.
+Knows a pipe and where it leads. Does not know what is written, or why anyone wants to know its hash. When nobody takes
+the output any more, the program does not hear of it: others compute with it, and need it to go on to its end.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ READ_BYTES = 2**16
 class Tee:
     """One program's standard output.
 
-    A pipe for the program, wherever its output goes in the end: what a program writes may depend on whether that is a
-    terminal, and parties are to put out the same.
-
     Args:
         out: the descriptor that everything goes to.
 
     Attributes:
         end: what the program writes into; whoever starts it closes this one when it has its own.
+        loss: why some of it could not be written there, if so.
     """
 
     def __init__(self, out: int) -> None:
         self._near, far = os.pipe()
         os.set_blocking(self._near, False)
         self.end = os.fdopen(far, "wb", buffering=0)
+        self.loss: OSError | None = None
         self._out = out
         self._hash = hashlib.sha256()
         self._changed = asyncio.Event()
@@ -44,9 +44,6 @@ class Tee:
         """Wait until all that the program has written is passed on; return its SHA-256.
 
         The program has ended. What another process writes, that it left behind, is not waited for.
-
-        Raises:
-            OSError: it cannot be written where it should go.
         """
         if not self._copying.done():
             self._left = int.from_bytes(fcntl.ioctl(self._near, termios.FIONREAD, bytes(4)), sys.byteorder)
@@ -64,9 +61,12 @@ class Tee:
         try:
             while chunk := await self._read():
                 self._hash.update(chunk)
-                await self._write(chunk)
+                if self.loss is None:
+                    try:
+                        await self._write(chunk)
+                    except OSError as error:
+                        self.loss = error
         finally:
-            # Where nobody takes it any more, the program hears of it as it would without us.
             os.close(self._near)
 
     async def _read(self) -> bytes:

@@ -22,6 +22,7 @@ from onionmpc.errors import (
     AuthenticationFailed,
     OnionMPCError,
     PeerError,
+    ProgramError,
     RemoteProtocolError,
     UsageError,
     VersionDiffers,
@@ -36,7 +37,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.catalogue import Program
 from onionmpc.program.hello import HelloGate, hello_bytes
-from onionmpc.program.launch import start_program
+from onionmpc.program.launch import ProgramExit, start_program
 from onionmpc.program.pump import Pump
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.agreement import (
@@ -111,6 +112,7 @@ class Result:
         connect_s, agree_s, run_s: seconds that the steps took.
         receipt: what was signed in the end, if that was agreed.
         receipt_flaw: what is wrong with it: a signature that it lacks, or that it could not be written.
+        output_flaw: what is wrong with the program's output at this party alone.
     """
 
     session: bytes
@@ -122,6 +124,7 @@ class Result:
     run_s: float
     receipt: Receipt | None = None
     receipt_flaw: OnionMPCError | None = None
+    output_flaw: OnionMPCError | None = None
 
 
 class Computation:
@@ -225,7 +228,7 @@ class Computation:
         agreed = self._agreed_at = time.monotonic()
         self._ending.step = "run"
         self._person.tell(Agreed(session))
-        output = await self._run_program()
+        program = await self._run_program()
         ended = time.monotonic()
         self._person.tell(ProgramEnded(ended - agreed))
         self._ending.step = "finish"
@@ -240,7 +243,8 @@ class Computation:
             connect_s=connected - started,
             agree_s=agreed - connected,
             run_s=ended - agreed,
-            receipt=None if output is None else self._sign(agreement, output),
+            receipt=self._sign(agreement, program.output) if self._common.receipt and program.output else None,
+            output_flaw=_not_written(program.lost) if program.lost else None,
         )
 
     async def _agree(self) -> Agreement:
@@ -272,8 +276,8 @@ class Computation:
         await self._unless_failed()
         return agreement
 
-    async def _run_program(self) -> bytes | None:
-        """Run it to its good end; return the SHA-256 of what it put out, where that is to be signed."""
+    async def _run_program(self) -> ProgramExit:
+        """Run it to its good end, and return that."""
         spec = ProgramSpec(
             script=str(self._program.path),
             folder=str(self._program.folder),
@@ -306,7 +310,7 @@ class Computation:
         for peer in self._peers:
             if peer.pump is not None:
                 peer.pump.discard()
-        return ended.output
+        return ended
 
     def _sign(self, agreement: Agreement, output: bytes) -> Receipt:
         # Not before all are done: a session that fails leaves nothing signed.
@@ -588,6 +592,11 @@ def _not_by_all(missing: Mapping[int, OnionMPCError]) -> OnionMPCError:
     kind = type(max(missing.values(), key=lambda error: error.exit_code))
     words = "; ".join(f"party {number}: {error.message}" for number, error in missing.items())
     return kind(f"the receipt is not signed by all ({words})", hint="the program ended well, and its output stands")
+
+
+def _not_written(why: str) -> OnionMPCError:
+    hint = "the session ended well, and the other parties have theirs; what is missing here cannot be had again"
+    return ProgramError(f"the program's standard output could not be written: {why}", hint=hint)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

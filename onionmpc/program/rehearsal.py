@@ -114,7 +114,7 @@ async def rehearse(spec: ProgramSpec, delay_s: Callable[[int, int], float]) -> R
                 tasks.create_task(way.carry(streams[one, other][0], streams[other, one][1]))
                 for (one, other), way in ways.items()
             ]
-            failure = await _failure(ends, logs, start)
+            failure = await _failure(ends, logs)
             if failure is not None:
                 for task in (*ends, *carrying):
                     task.cancel()
@@ -199,13 +199,13 @@ class Way:
                     writer.write_eof()
 
 
-async def _failure(ends: list[asyncio.Task[ProgramExit]], logs: list[BinaryIO], start: Start) -> ProgramError | None:
+async def _failure(ends: list[asyncio.Task[ProgramExit]], logs: list[BinaryIO]) -> ProgramError | None:
     """Wait for the end of all programs, or for one that fails; return what to say of that."""
     waiting = set(ends)
     while waiting:
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if any(end.result().status for end in done):
-            if waiting and start.given_s:  # before it they wait for this one, and do not notice
+            if waiting:
                 await asyncio.wait(waiting, timeout=STOP_S)
             return _describe({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
     return None

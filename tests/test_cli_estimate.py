@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ProgramSpec]:
     """Dry runs that are only noted, and find 57 hops."""
     specs: list[ProgramSpec] = []
 
-    async def note(spec: ProgramSpec, _timeout_s: float) -> Hops:
+    async def note(spec: ProgramSpec, _timeout_s: float, **_options: object) -> Hops:
         specs.append(spec)
         return Hops(57, 0.4)
 

@@ -25,6 +25,7 @@ from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.party import check_receipt, check_writable
+from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
 from onionmpc.files import write_private
@@ -178,6 +179,9 @@ class Demo:
                 self._status.going_on("computing")
             case {"event": "program_ended"}:
                 self._status.going_on("waiting for all to end")
+            case {"event": "out_of_reach", "at_s": _, **beyond}:
+                for line in reach_lines(**beyond):
+                    self._status.line(f"{party.name}: {line}")
             case {"event": "ended" | "failed"}:
                 party.summary = event
 

@@ -5,6 +5,7 @@ Knows words and terminals. Does not know what comes next: it is told.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -16,10 +17,12 @@ import msgspec
 
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
+from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.screen import agreement_lines, how_long
 from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
+from onionmpc.program.asked import OutOfReach
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.session.computation import Result
@@ -169,6 +172,9 @@ class TextDisplay:
                     f"all parties are done; links stay busy for {duration(seconds)} more, so that the session's length "
                     "tells less (Ctrl-C ends it now)"
                 )
+            case OutOfReach():
+                for line in reach_lines(**dataclasses.asdict(event)):
+                    self._status.line(line)
             case PeerDone() | LinkMeasured():
                 pass
             case Trouble(what):

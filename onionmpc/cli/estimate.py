@@ -5,6 +5,7 @@ Knows what is assumed of links, and how to say it. How hops are counted is onion
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 
@@ -13,7 +14,9 @@ import click
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import Duration
 from onionmpc.cli.output import StatusLine
+from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
+from onionmpc.program.asked import OutOfReach
 from onionmpc.program.catalogue import find_program, program_files
 from onionmpc.program.launch import probe_walls
 from onionmpc.program.rehearsal import Hops, count_hops
@@ -101,13 +104,17 @@ def estimate(
         allow_subprocess=allow_subprocess,
         walls=walls,
     )
+    beyond: list[OutOfReach] = []
     status = StatusLine()
     status.line(f"around the program: {walls.describe()}")
     status.going_on("dry run", f"{parties} parties on this machine, at most {duration(timeout)}")
     try:
-        hops = run_until_interrupted(count_hops(spec, timeout))
+        hops = run_until_interrupted(count_hops(spec, timeout, tell=beyond.append))
     finally:
         status.close()
+        # Every party asks for the same, as a rule.
+        for line in dict.fromkeys(line for one in beyond for line in reach_lines(**dataclasses.asdict(one))):
+            status.line(line)
     Case(files, parties, threshold, public, options).remember(hops)
     if as_json:
         click.echo(json.dumps(_as_data(found.name, parties, hops, round_trips_s), indent=2))

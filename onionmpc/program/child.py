@@ -29,6 +29,7 @@ import msgspec
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program import linux
 from onionmpc.program.guard import set_guard
+from onionmpc.program.refusals import Refusals, reach_hint
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
 from onionmpc.program.walls import build_walls
 
@@ -40,10 +41,6 @@ READ_BYTES = 2**16
 AT_ONCE_BYTES = 2**14
 # MPyC 0.11's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
-REACH = (
-    "onionmpc: hint: a program reads its own folder, the folder that you stand in and the paths among its arguments; "
-    "it writes in the latter two, never in a home or /tmp as such, and has no network"
-)
 PLACEHOLDER_PORT = 1  # never used: nothing connects by port here
 
 
@@ -88,7 +85,7 @@ def main() -> None:
     """Run the script that the supervisor names."""
     supervisor = Supervisor(int(sys.argv[1]))
     spec = supervisor.read_spec()
-    walls = build_walls(spec)  # before there is a second thread, or anything of the script
+    walls, rules = build_walls(spec)  # before there is a second thread, or anything of the script
     if not walls.hold(spec.walls):
         weaker = f"the walls around the program came out weaker than was shown ({walls.describe()})"
         supervisor.stop(Notice("setup", None, weaker))
@@ -101,7 +98,7 @@ def main() -> None:
     runtime = _set_up_mpyc(spec)
     _connect_by_inheritance(runtime, spec, supervisor)
     _watch_outputs(runtime, supervisor)
-    set_guard(allow_subprocess=spec.allow_subprocess)
+    set_guard(allow_subprocess=spec.allow_subprocess, watchers=Refusals(rules, supervisor.tell).watchers())
     sys.argv = [spec.script, *spec.arguments]
     # run_path does not do this: scripts import their neighbours.
     sys.path[0:0] = [spec.folder]
@@ -112,8 +109,8 @@ def main() -> None:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:  # noqa: BLE001 (whatever a script may raise)
         _print_traceback_of_script()
-        if isinstance(error, PermissionError):
-            print(REACH, file=sys.stderr)  # noqa: T201
+        if isinstance(error, PermissionError) and (hint := reach_hint(rules)):
+            print(f"onionmpc: hint: {hint}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     finally:
         # Nobody is asked anything from here on, and Python would print a traceback of its own ending.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 INHERITED = -1  # the family that socket.socket(fileno=...) is called with
@@ -19,9 +19,16 @@ ADDRESSES = ("connect", "bind", "sendto")
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen")
 
 
-def set_guard(*, allow_subprocess: bool) -> None:
-    """Refuse these from now on, with a PermissionError; no program can take the guard away again."""
-    refused: dict[str, Callable[[tuple[Any, ...]], str]] = {}
+Judge = Callable[[tuple[Any, ...]], str]  # takes an event's arguments; says what is refused, nothing if it is not
+
+
+def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = None) -> None:
+    """Refuse these from now on, with a PermissionError; no program can take the guard away again.
+
+    Args:
+        watchers: what looks at further events.
+    """
+    refused = dict(watchers or {})
     for name in LOOK_UPS:
         refused[f"socket.{name}"] = lambda _: "look up an address"
     for name in ADDRESSES:

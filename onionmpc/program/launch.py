@@ -19,6 +19,7 @@ import msgspec
 
 from onionmpc.errors import LocalProtocolError, ProgramError
 from onionmpc.files import scratch_directory, state_directory
+from onionmpc.program.asked import Asked, OutOfReach
 from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Walls, encode
 from onionmpc.program.tee import Tee
 from onionmpc.program.walls import keep_memory_private
@@ -82,8 +83,10 @@ class ProgramProcess:
         control: asyncio.StreamReader,
         sockets: dict[int, socket.socket],
         tee: Tee | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self.sockets = sockets
+        self._asked = asked or Asked()
         self._tee = tee
         self._process = process
         self._control = control
@@ -120,10 +123,16 @@ class ProgramProcess:
         lost = "" if loss is None or isinstance(loss, BrokenPipeError) else loss.strerror or str(loss)
         return ProgramExit(status, notice, output, lost)
 
+    def out_of_reach(self) -> OutOfReach | None:
+        """Return what the program has asked for so far and may not have, as far as that may be told."""
+        return self._asked.told()
+
     async def _listen(self, heed: Mapping[str, Callable[[], None]]) -> Notice | None:
         last: Notice | None = None
         while notice := await self._notice():
-            if notice.kind in heed:
+            if notice.kind == "refused":
+                self._asked.note(notice.detail)
+            elif notice.kind in heed:
                 heed[notice.kind]()
             else:
                 last = notice
@@ -218,6 +227,7 @@ async def _started(
     process: ProgramProcess | None = None
     environment = _environment() | {"TMPDIR": spec.scratch}
     out = None if unattended is None else asyncio.subprocess.DEVNULL
+    asked = Asked(spec)
     tee: Tee | None = None
     if unattended is None and (hash_output or not os.isatty(STDOUT)):
         # What a program writes may depend on whether that is a terminal: where it is hashed, parties are to put out the
@@ -247,6 +257,7 @@ async def _started(
             control,
             {peer: near for peer, (near, _) in pairs.items()},
             tee,
+            asked,
         )
         filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
         control_writer.write(encode(filled))

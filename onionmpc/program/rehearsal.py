@@ -18,7 +18,8 @@ from typing import BinaryIO
 import msgspec
 
 from onionmpc.errors import ProgramError
-from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.program.asked import OutOfReach
+from onionmpc.program.launch import ProgramExit, ProgramProcess, start_program
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.text import duration, printable
 
@@ -61,7 +62,16 @@ class Rehearsed:
     held_s: float
 
 
-async def count_hops(spec: ProgramSpec, timeout_s: float, delays_s: tuple[float, float] = DELAYS_S) -> Hops:
+def untold(_beyond: OutOfReach) -> None:
+    """Tell nobody."""
+
+
+async def count_hops(
+    spec: ProgramSpec,
+    timeout_s: float,
+    delays_s: tuple[float, float] = DELAYS_S,
+    tell: Callable[[OutOfReach], None] = untold,
+) -> Hops:
     """Run a program twice, with different delays; see `rehearse`.
 
     Args:
@@ -71,7 +81,7 @@ async def count_hops(spec: ProgramSpec, timeout_s: float, delays_s: tuple[float,
     """
     try:
         async with asyncio.timeout(timeout_s):
-            short, long = [await rehearse(spec, evenly(delay_s)) for delay_s in delays_s]
+            short, long = [await rehearse(spec, evenly(delay_s), tell) for delay_s in delays_s]
     except TimeoutError:
         raise ProgramError(
             f"the dry run did not end within {duration(timeout_s)}",
@@ -87,12 +97,15 @@ def evenly(delay_s: float) -> Callable[[int, int], float]:
     return lambda _sender, _receiver: delay_s
 
 
-async def rehearse(spec: ProgramSpec, delay_s: Callable[[int, int], float]) -> Rehearsed:
+async def rehearse(
+    spec: ProgramSpec, delay_s: Callable[[int, int], float], tell: Callable[[OutOfReach], None] = untold
+) -> Rehearsed:
     """Run all parties of a program, each with the same arguments and nobody to ask.
 
     Args:
         spec: what to run; its number and sockets are filled in here.
         delay_s: how long bytes take from one party to another, by their numbers.
+        tell: called with what each of them asked for in vain, however it ends.
     Raises:
         ProgramError: one of them did not end well.
     """
@@ -104,7 +117,9 @@ async def rehearse(spec: ProgramSpec, delay_s: Callable[[int, int], float]) -> R
         programs = []
         for number, log in enumerate(logs):
             own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
-            programs.append(await stack.enter_async_context(start_program(own, peers, unattended=log)))
+            program = await stack.enter_async_context(start_program(own, peers, unattended=log))
+            programs.append(program)
+            stack.callback(_tell, program, tell)
         streams = {way: await asyncio.open_unix_connection(sock=programs[way[0]].sockets[way[1]]) for way in ways}
         for _, writer in streams.values():
             stack.callback(writer.transport.abort)
@@ -122,6 +137,11 @@ async def rehearse(spec: ProgramSpec, delay_s: Callable[[int, int], float]) -> R
         raise failure
     held_s = sum(way.held_s / way.chunks for way in ways.values()) / len(ways)
     return Rehearsed(max(way.ended_s for way in ways.values()) - start.given_s, held_s)
+
+
+def _tell(program: ProgramProcess, tell: Callable[[OutOfReach], None]) -> None:
+    if (beyond := program.out_of_reach()) is not None:
+        tell(beyond)
 
 
 class Start:

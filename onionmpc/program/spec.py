@@ -94,7 +94,8 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Program process to supervisor: how far it is, or, before it stops, why it cannot go on.
 
     Attributes:
-        kind: "started" (the script begins to connect) and "revealed" (it opens an output), each told once; "pickle" (a
+        kind: "started" (the script begins to connect) and "revealed" (it opens an output), each told once; "refused"
+            (it asked for a file out of its reach; see onionmpc.program.asked), once for each file; "pickle" (a
             peer's pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it)
             or "setup" (the script wants other parameters than those agreed, or the walls are weaker than was shown).
         party: the peer's number, None if it is not known or there is none.

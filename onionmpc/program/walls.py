@@ -16,6 +16,7 @@ import resource
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from onionmpc.errors import LocalProtocolError
 from onionmpc.program import landlock, linux, namespaces, seccomp
@@ -37,11 +38,17 @@ SHARED = ("/tmp", "/var/tmp", "/home", "/root")  # noqa: S108
 SECRETS = ("/run", "/dev/shm", "/var/lib/tor")  # noqa: S108
 OUR_SOCKETS = ("/tmp", "onionmpc.*")  # noqa: S108
 
+Rules = Sequence[tuple[Path, int]]  # a file, or a folder with all that is below it, and Landlock's rights there
 
-def build_walls(spec: ProgramSpec) -> Walls:
-    """Wall this process in as far as this machine can; it must have no second thread yet."""
+
+def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
+    """Wall this process in as far as this machine can; it must have no second thread yet.
+
+    Returns:
+        What stands, and what the program may open; no rules where it may open everything.
+    """
     if sys.platform != "linux":
-        return NO_WALLS
+        return NO_WALLS, ()
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         raise LocalProtocolError("a thread was started before the walls, and would be outside of them")
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
@@ -49,13 +56,15 @@ def build_walls(spec: ProgramSpec) -> Walls:
     mounted = list(_mount(spec)) if network else []  # before the rules, which are about what is seen then
     frozen = network and _freeze(spec, mounted)
     shared = network and namespaces.own_shared_memory()
-    files = landlock.restrict_files(_rules(spec, mounted, network=network, shared=shared))
+    rules = tuple(_rules(spec, mounted, network=network, shared=shared))
+    files = landlock.restrict_files(rules)
     linux.drop_capabilities()
     sockets = seccomp.refuse_calls(seccomp.Reach(alone=not spec.allow_subprocess, apart=network, frozen=frozen))
     keep_memory_private()
     hidden = [place for place in map(Path, spec.hidden) if place.is_dir()]
     secrets = files or (network and all(_resolved(place) in mounted for place in hidden))
-    return Walls(network=network, sockets=sockets, secrets=secrets, files=files, frozen=frozen)
+    walls = Walls(network=network, sockets=sockets, secrets=secrets, files=files, frozen=frozen)
+    return walls, rules if files else ()
 
 
 def keep_memory_private() -> None:
@@ -135,9 +144,36 @@ def writable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
     Args:
         mounted: what was taken out of it already.
     """
-    kept = [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python()]
+    kept = _kept(spec)
     for path in [*_wanted(spec), *([Path(spec.scratch)] if spec.scratch else [])]:
         yield from _without(path, kept, mounted)
+
+
+class Places(NamedTuple):
+    """Where a program stands to the folders of this machine; each with all that is below it.
+
+    Attributes:
+        own: where it may have made files, whose names are its own then.
+        read: what it may read beside that.
+        kept: where it never writes, whatever it is given.
+        hidden: what it is never given.
+    """
+
+    own: list[Path]
+    read: list[Path]
+    kept: list[Path]
+    hidden: list[Path]
+
+
+def places(spec: ProgramSpec) -> Places:
+    """Say it for one program, before it has started."""
+    hidden = _hidden(spec)
+    own = [*_wanted(spec), *([Path(spec.scratch)] if spec.scratch else [])]
+    return Places(own, list(readable(spec, hidden)), _kept(spec), hidden)
+
+
+def _kept(spec: ProgramSpec) -> list[Path]:
+    return [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python()]
 
 
 def _python() -> list[Path]:
@@ -161,13 +197,13 @@ def _wanted(spec: ProgramSpec) -> Iterator[Path]:
 
 
 def _folders(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths without the folders that hold much that was not meant: a home, and what has homes in it."""
+    return [path for path in paths if not os.path.isdir(path) or is_opened_whole(path)]  # noqa: PTH112 (may be closed)
+
+
+def is_opened_whole(folder: Path) -> bool:
+    """Tell whether a folder may be opened: it is no home, and nothing else that holds much that was not meant."""
     home = _resolved(Path(os.path.expanduser("~")))  # noqa: PTH111 (which fails where there is none)
-
-    def holds_much(path: Path) -> bool:
-        return home.is_relative_to(path) or path.parent in (path, Path("/home")) or str(path) in SHARED
-
-    return [path for path in paths if not (os.path.isdir(path) and holds_much(path))]  # noqa: PTH112 (may be closed)
+    return not (home.is_relative_to(folder) or folder.parent in (folder, Path("/home")) or str(folder) in SHARED)
 
 
 def _hidden(spec: ProgramSpec) -> list[Path]:
@@ -197,7 +233,7 @@ def main() -> None:
     """Wall this process in as the program process is, and write how far that got."""
     here = str(Path.cwd())
     spec = ProgramSpec("", here, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={}, hidden=("/run",))
-    sys.stdout.buffer.write(encode(build_walls(spec)))
+    sys.stdout.buffer.write(encode(build_walls(spec)[0]))
 
 
 if __name__ == "__main__":

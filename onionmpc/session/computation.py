@@ -299,7 +299,11 @@ class Computation:
         starting = start_program(spec, self._mesh.peers, hash_output=self._common.receipt)
         async with starting as process, asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
-            ended = await process.wait(self._note_opening)
+            try:
+                ended = await process.wait(self._note_opening)
+            finally:  # also if others fail, or their person leaves: it may be why all waited
+                if (beyond := process.out_of_reach()) is not None:
+                    self._person.tell(beyond)
             if ended.status != 0:
                 self._ending.report_program(ended)
                 await self._unless_failed()

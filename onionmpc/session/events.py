@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onionmpc.identity import Onion
+from onionmpc.program.asked import OutOfReach
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.invite import Invite
 
@@ -199,6 +200,7 @@ class Trouble:
     what: str
 
 
+# A program's person alone is told what it asked for in vain.
 Event = (
     TorProgress
     | AddressKnown
@@ -221,6 +223,7 @@ Event = (
     | Signing
     | ReceiptWritten
     | Rounding
+    | OutOfReach
     | Trouble
 )
 

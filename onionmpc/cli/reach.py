@@ -1,0 +1,45 @@
+"""Says which files a program asked for in vain, and what would open them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from onionmpc.text import printable
+
+LONGEST_PATH = 500
+
+
+def reach_lines(
+    *, reads: Iterable[str], writes: Iterable[str], imports: Iterable[str], more: int, not_whole: bool
+) -> list[str]:
+    """Return the lines for what an `OutOfReach` holds."""
+    lines = [f"the program asked for {_shown(path)}, which it may not read" for path in reads]
+    lines += [f"the program asked to write {_place(path)}, which it may not" for path in writes]
+    lines += [f"the program looked for modules in {_shown(path)}, which it may not read" for path in imports]
+    if more:
+        lines.append(f"and for at least {more} more")
+    if not (reads or writes or imports):
+        lines.append("the program asked for files in a folder that is never opened as a whole")
+    if reads or writes:
+        lines.append(
+            "  to let it have one of these: give the path to it after --, or start onionmpc in that folder; "
+            "it can then read and write that file, or all that is in the folder"
+        )
+    if reads or imports:
+        lines.append("  for modules, and for files that are the same at all parties: --with FILE lets it read them")
+    if not_whole:
+        lines.append(
+            "  a home folder is never opened as a whole, because it holds keys and passwords, and neither is /tmp: "
+            "start onionmpc in a folder made for this"
+        )
+    return lines
+
+
+def _place(path: str) -> str:
+    return f"in {_shown(path)}" if path.endswith("/") else _shown(path)
+
+
+def _shown(path: str) -> str:
+    # Quoted: a file may be named so that the shell runs something if the path is pasted.
+    return shlex.quote(printable(path, LONGEST_PATH))

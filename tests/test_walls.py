@@ -19,17 +19,17 @@ import pytest
 from rehearsal_kit import CHAIN, write_spec
 from session_kit import answers, give_answer_files, listed_plan, room, run, write_script
 from tries import TRIES
+from walls_kit import DEADLINE_S, machine_walls, run_program, without
 
 from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.program import landlock, seccomp
-from onionmpc.program.launch import ProgramExit, probe_walls, start_program
+from onionmpc.program.launch import ProgramExit, start_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls import readable, writable
 from onionmpc.session.computation import Result
 
-DEADLINE_S = 60.0
 ALL_WALLS = Walls(network=True, sockets=True, secrets=True, files=True, frozen=True)
 NOBODY = 65534
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
@@ -122,27 +122,6 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
             "output": str(here / "out" / "result.txt"),
         }
         yield Stage(here, Path(script), targets)
-
-
-def run_program(spec: ProgramSpec) -> ProgramExit:
-    async def main() -> ProgramExit:
-        async with asyncio.timeout(DEADLINE_S), start_program(spec, []) as program:
-            return await program.wait()
-
-    return asyncio.run(main())
-
-
-def without(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: str) -> None:
-    """Let the programs of this test find that these functions have no effect."""
-    folder.mkdir(exist_ok=True)
-    modules = "from onionmpc.program import landlock, namespaces, seccomp"
-    lines = [modules, *(f"{name} = lambda *_, **__: False" for name in functions)]
-    (folder / "sitecustomize.py").write_text("\n".join(lines))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
-
-
-def machine_walls() -> Walls:
-    return asyncio.run(probe_walls())
 
 
 # -- what is reached

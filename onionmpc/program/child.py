@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program import linux
+from onionmpc.program import linux, stand_ins
 from onionmpc.program.guard import set_guard
 from onionmpc.program.refusals import Refusals, reach_hint
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
@@ -98,6 +98,7 @@ def main() -> None:
     runtime = _set_up_mpyc(spec)
     _connect_by_inheritance(runtime, spec, supervisor)
     _watch_outputs(runtime, supervisor)
+    stand_ins.install(walls, allow_subprocess=spec.allow_subprocess)
     set_guard(allow_subprocess=spec.allow_subprocess, watchers=Refusals(rules, supervisor.tell).watchers())
     sys.argv = [spec.script, *spec.arguments]
     # run_path does not do this: scripts import their neighbours.

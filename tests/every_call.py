@@ -178,6 +178,7 @@ def on_descriptor(number: int, user: int) -> dict[str, Try]:
         "fremovexattr": lambda: call("fremovexattr", number, b"user.old"),
         "FS_IOC_SETFLAGS": lambda: call("ioctl", number, 0x40086602, struct.pack("=q", 0x80)),
         "FS_IOC_FSSETXATTR": lambda: call("ioctl", number, 0x401C5820, bytes(28)),
+        "O_ASYNC": lambda: call("fcntl", number, fcntl.F_SETFL, os.O_RDONLY | seccomp.O_ASYNC),
         "F_SETLEASE": lambda: [call("fcntl", number, 1024, kind) for kind in (fcntl.F_RDLCK, fcntl.F_UNLCK)],
     }
 
@@ -283,6 +284,7 @@ def main() -> None:
         "O_PATH": on_path(f"/proc/self/fd/{pathless}", user),
         "opened": on_descriptor(given, user),
         "stdin": on_descriptor(0, user),
+        "terminal": on_descriptor(2, user),
         "open": {
             "O_TRUNC": lambda: opened(readable, flags=os.O_RDONLY | os.O_TRUNC),
             "O_TRUNC and neither": lambda: opened(readable, flags=3 | os.O_TRUNC),

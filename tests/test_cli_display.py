@@ -286,6 +286,9 @@ def test_without_a_dry_run_nothing_is_said_of_it(
     assert "  takes  " not in capsys.readouterr().err
 
 
+ONLY_ITS_OWN = "it writes only its own, and what you name (mounts)"
+
+
 @pytest.mark.parametrize(
     ("walls", "said"),
     [
@@ -304,6 +307,10 @@ def test_without_a_dry_run_nothing_is_said_of_it(
         (
             Walls(network=True, sockets=True, secrets=True),
             ["files: OPEN, all that you can read and write, save for onionmpc's keys (mounts)"],
+        ),
+        (
+            Walls(network=True, sockets=True, secrets=True, frozen=True),
+            [f"files: OPEN, all that you can read, save for onionmpc's keys (mounts); {ONLY_ITS_OWN}"],
         ),
         (NO_WALLS, ["network: OPEN", "sockets: OPEN", "files: OPEN, all that you can read and write"]),
     ],

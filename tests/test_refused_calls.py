@@ -41,7 +41,14 @@ KNOWN_WAYS = {
     *(f"{place}: {name}" for place in ("outside", "O_PATH") for name in ("fchmodat", "utimensat", "fchownat")),
     *("outside: truncate", "outside: inotify", "folder outside: fchmodat", "folder outside: inotify"),
     *(f"{file}: {name}" for file in ("opened", "stdin") for name in ("fchmod", "futimens", "fchown", "F_SETLEASE")),
-    *("stdin: fchmodat by link", "stdin: utimensat by link", "open: O_TRUNC", "open: O_TRUNC and neither"),
+    *(
+        "terminal: fchmod",
+        "terminal: O_ASYNC",
+        "stdin: fchmodat by link",
+        "stdin: utimensat by link",
+        "open: O_TRUNC",
+        "open: O_TRUNC and neither",
+    ),
 }
 # Root's victim has capabilities, and its program none.
 WAYS_OF_USERS = {f"process: {name}" for name in ("prlimit64", "setpriority", "sched_setaffinity", "ioprio_set")}
@@ -57,6 +64,8 @@ class Others:
     outside: Path
     stdin: Path
     victim: subprocess.Popen[bytes]
+    master: int
+    terminal: int
 
     def state(self) -> object:
         """What would differ if any of it had been touched."""
@@ -71,7 +80,8 @@ class Others:
             labels = {name: os.getxattr(path, name) for name in os.listxattr(path)}
             content = path.read_bytes() if path.is_file() else b""
             files.append((status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, labels, content))
-        return process, files
+        status = os.fstat(self.terminal)
+        return process, files, (status.st_mode, status.st_uid, status.st_gid)
 
 
 @pytest.fixture(params=USERS)
@@ -102,10 +112,14 @@ def others(user: int) -> Iterator[Others]:
         with subprocess.Popen(stubborn, stdout=subprocess.PIPE, **as_user) as victim:
             assert victim.stdout is not None
             victim.stdout.readline()
+            master, terminal = os.openpty()
+            os.fchown(terminal, user, -1)
             try:
-                yield Others(base / "folder", base / "here", outside, stdin, victim)
+                yield Others(base / "folder", base / "here", outside, stdin, victim, master, terminal)
             finally:
                 victim.kill()
+                os.close(master)
+                os.close(terminal)
 
 
 def told(others: Others, user: int, missing: dict[str, object]) -> dict[str, object]:
@@ -118,9 +132,13 @@ def told(others: Others, user: int, missing: dict[str, object]) -> dict[str, obj
     program = str(Path(__file__).with_name("every_call.py"))
     with others.stdin.open("rb") as stdin:
         ran = subprocess.run(
-            [sys.executable, program, json.dumps(targets)], stdin=stdin, capture_output=True, timeout=DEADLINE_S
+            [sys.executable, program, json.dumps(targets)],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=others.terminal,
+            timeout=DEADLINE_S,
         )
-    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.returncode == 0, os.read(others.master, 2**16).decode()
     return json.loads(ran.stdout)  # type: ignore[no-any-return]
 
 
@@ -146,4 +164,5 @@ def test_without_walls_these_ways_do_get_through(others: Others, user: int) -> N
     assert (KNOWN_WAYS | (WAYS_OF_USERS if user else set())) <= set(found["through"])
     assert others.victim.wait(DEADLINE_S) == -signal.SIGKILL  # by O_ASYNC
     assert others.outside.read_bytes() == b""
+    assert os.fstat(others.terminal).st_mode & 0o777 == 0o777
     assert others.outside.stat().st_mode & 0o777 == others.stdin.stat().st_mode & 0o777 == 0o777

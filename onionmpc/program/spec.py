@@ -39,7 +39,9 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         # Without a namespace, but with no socket to be had, there is no way out either.
         network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
         sockets = "none can be made or connected (seccomp)" if self.sockets else "OPEN"
-        opens = "OPEN, all that you can read and write" + ", save for onionmpc's keys (mounts)" * self.secrets
+        opens = "OPEN, all that you can read" + (" and write" if not self.frozen else "")
+        opens += ", save for onionmpc's keys (mounts)" * self.secrets
+        opens += "; it writes only its own, and what you name (mounts)" * self.frozen
         files = f"its own, and what you name (Landlock); {self._changes()}" if self.files else opens
         return f"network: {network}", f"sockets: {sockets}", f"files: {files}", "Python: a guard against mistakes"
 

@@ -1,60 +1,112 @@
 """Tasks beside what their owner does: none of them ends unseen.
 
-Knows who hears of a task that fails. Does not know what tasks do. Rule: docs/ARCHITECTURE.md, "Decisions".
+Knows who hears of a task or a callback that fails. Does not know what they do. Rule: docs/ARCHITECTURE.md, "Decisions".
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
 
 from onionmpc.errors import OnionMPCError
 
 Work = Coroutine[Any, Any, Any]
 
 
-class Tasks:
-    """Tasks that last no longer than a block; made by `beside`."""
+class Beside:
+    """Runs coroutines beside a block, and cancels at its end those that are left.
 
-    def __init__(self, group: asyncio.TaskGroup) -> None:
-        self._group = group
+    If one fails, the block is cancelled, and that error is raised at its end: itself, not a group, nor is one of the
+    block's own. Unlike in a TaskGroup the others go on until then: over them the block can still say that it ends.
+    """
+
+    def __init__(self, *works: Work) -> None:
+        self._works = works
         self._running: set[asyncio.Task[Any]] = set()
+        self._failures: list[BaseException] = []
+        self._ending = False
+        self._cancelled_owner = False
+
+    async def __aenter__(self) -> Self:
+        """Start them; the task that enters owns them."""
+        owner = asyncio.current_task()
+        assert owner is not None  # noqa: S101 (a coroutine runs in a task)
+        self._owner = owner
+        self._cancelling = owner.cancelling()
+        for work in self._works:
+            self.start(work)
+        return self
 
     def start(self, work: Work) -> asyncio.Task[Any] | None:
-        """Run `work`, unless the block is ending."""
-        try:
-            task = self._group.create_task(work)
-        except RuntimeError:  # another one has failed, and all are being cancelled
+        """Run one more, unless the block has ended."""
+        if self._ending:
             work.close()
             return None
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return task
 
-    def cancel(self) -> None:
-        """Cancel those that still run."""
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._failures.append(error)
+        if not self._ending and not self._cancelled_owner:
+            self._cancelled_owner = True
+            self._owner.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel what is left, wait for it, and raise what failed."""
+        self._ending = True
+        interrupted = await self._cancel_all()
+        if self._cancelled_owner:
+            # Ours may not have been delivered yet; then it is now, and nowhere else.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            interrupted = self._owner.uncancel() > self._cancelling
+        if self._failures or isinstance(error, BaseExceptionGroup):
+            by_block = [] if error is None or isinstance(error, asyncio.CancelledError) else [error]
+            first = first_error(BaseExceptionGroup("", [*by_block, *self._failures]))
+            raise first from first.__cause__
+        if interrupted and error is None:
+            raise asyncio.CancelledError
+
+    async def _cancel_all(self) -> bool:
+        """Return whether the owner was cancelled meanwhile: all are waited for all the same."""
+        interrupted = False
         for task in self._running:
             task.cancel()
+        while self._running:
+            try:
+                await asyncio.wait(self._running)
+            except asyncio.CancelledError:
+                interrupted = True
+        return interrupted
 
 
-@contextlib.asynccontextmanager
-async def beside(*works: Work) -> AsyncIterator[Tasks]:
-    """Run coroutines beside a block, and cancel at its end what is left of them.
+class Heard:
+    """Gives what a block raises to somebody: for what the loop calls back, which nobody awaits."""
 
-    If one fails, the block is cancelled and that error is raised: itself, not a group.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = Tasks(group)
-            for work in works:
-                tasks.start(work)
-            yield tasks
-            tasks.cancel()
-    except BaseExceptionGroup as errors:
-        error = first_error(errors)
-        raise error from error.__cause__
+    def __init__(self, hear: Callable[[BaseException], None]) -> None:
+        self._hear = hear
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Hand it on."""
+        if isinstance(error, Exception):
+            self._hear(error)
+            return True
+        return False
 
 
 async def together(*works: Work) -> None:

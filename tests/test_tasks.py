@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from onionmpc.errors import LinkExpired, TorFailed
-from onionmpc.tasks import beside, cancel, together
+from onionmpc.tasks import Beside, Heard, cancel, together
 
 DEADLINE_S = 10.0
 
@@ -40,7 +41,7 @@ async def fail(error: Exception, cause: Exception | None = None) -> None:
 
 def test_what_runs_beside_a_block_is_cancelled_at_its_end() -> None:
     async def main() -> None:
-        async with beside(for_ever()) as tasks:
+        async with Beside(for_ever()) as tasks:
             tasks.start(for_ever())
             tasks.start(asyncio.sleep(0))
             await asyncio.sleep(0)
@@ -53,7 +54,7 @@ def test_what_fails_beside_a_block_ends_it_with_that_error_and_its_cause(error: 
     cause = OSError("why")
 
     async def main() -> None:
-        async with beside(for_ever(), fail(error, cause)):
+        async with Beside(for_ever(), fail(error, cause)):
             await for_ever()
 
     with pytest.raises(type(error)) as raised:
@@ -62,16 +63,17 @@ def test_what_fails_beside_a_block_ends_it_with_that_error_and_its_cause(error: 
     assert error.__cause__ is cause
 
 
-def test_a_task_that_was_started_later_ends_the_block_too_and_none_is_started_then() -> None:
+def test_a_task_that_was_started_later_ends_the_block_too_and_none_is_started_after_it() -> None:
     refused: list[object] = []
 
     async def main() -> None:
-        async with beside() as tasks:
-            tasks.start(fail(ZeroDivisionError()))
-            try:
+        tasks = Beside()
+        try:
+            async with tasks:
+                tasks.start(fail(ZeroDivisionError()))
                 await for_ever()
-            finally:
-                refused.append(tasks.start(for_ever()))
+        finally:
+            refused.append(tasks.start(for_ever()))
 
     with pytest.raises(ZeroDivisionError):
         run(main())
@@ -82,7 +84,7 @@ def test_an_error_of_the_block_passes_as_it_is() -> None:
     error = TorFailed("gone")
 
     async def main() -> None:
-        async with beside(for_ever()):
+        async with Beside(for_ever()):
             raise error from OSError("why")
 
     with pytest.raises(TorFailed) as raised:
@@ -93,7 +95,7 @@ def test_an_error_of_the_block_passes_as_it_is() -> None:
 
 def test_a_block_that_is_cancelled_is_cancelled_and_no_more() -> None:
     async def block() -> None:
-        async with beside(for_ever()):
+        async with Beside(for_ever()):
             await for_ever()
 
     async def main() -> None:
@@ -104,6 +106,104 @@ def test_a_block_that_is_cancelled_is_cancelled_and_no_more() -> None:
         assert task.cancelled()
 
     run(main())
+
+
+def test_what_goes_on_beside_a_block_does_so_until_it_has_said_why_it_ends() -> None:
+    said: list[str] = []
+
+    async def carries() -> None:
+        try:
+            await for_ever()
+        finally:
+            said.append("carried")
+
+    async def main() -> None:
+        async with Beside(carries(), fail(TorFailed("gone"))):
+            try:
+                await for_ever()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.01)
+                said.append("goodbye")
+                raise
+
+    with pytest.raises(TorFailed, match="gone"):
+        run(main())
+    assert said == ["goodbye", "carried"]
+
+
+def test_a_block_that_does_not_wait_hears_of_a_failure_at_its_end_and_nobody_is_cancelled_later() -> None:
+    async def main() -> None:
+        failed = asyncio.Event()
+        block = Beside()
+        await block.__aenter__()
+        task = block.start(fail(ZeroDivisionError()))
+        assert task is not None
+        task.add_done_callback(lambda _: failed.set())
+        with contextlib.suppress(asyncio.CancelledError):
+            await failed.wait()
+        with pytest.raises(ZeroDivisionError):
+            await block.__aexit__(None, None, None)
+        await asyncio.sleep(0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("failure", [None, ZeroDivisionError()], ids=repr)
+def test_a_block_that_is_cancelled_while_it_ends_waits_for_all_and_is_cancelled(failure: Exception | None) -> None:
+    ended: list[str] = []
+
+    async def stays() -> None:
+        try:
+            await for_ever()
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("it")
+            if failure is not None:
+                raise failure
+
+    async def block() -> None:
+        async with Beside(stays()):
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        task = asyncio.create_task(block())
+        for _ in range(4):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert ended == ["it"]
+        assert task.cancelled() if failure is None else task.exception() is failure
+
+    run(main())
+
+
+def test_a_group_that_the_block_raises_is_opened() -> None:
+    error = TorFailed("gone")
+
+    async def main() -> None:
+        async with Beside():
+            raise ExceptionGroup("several", [ExceptionGroup("more", [error])])
+
+    with pytest.raises(TorFailed) as raised:
+        run(main())
+    assert raised.value is error
+
+
+def test_what_a_callback_raises_is_handed_on() -> None:
+    heard: list[BaseException] = []
+
+    async def main() -> None:
+        def call_back() -> None:
+            with Heard(heard.append):
+                raise ZeroDivisionError
+
+        asyncio.get_running_loop().call_soon(call_back)
+        await asyncio.sleep(0)
+
+    run(main())
+    assert [type(error) for error in heard] == [ZeroDivisionError]
+    with pytest.raises(KeyboardInterrupt), Heard(heard.append):
+        raise KeyboardInterrupt
 
 
 def test_of_several_that_run_together_one_that_fails_ends_the_others() -> None:

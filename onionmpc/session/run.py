@@ -34,7 +34,7 @@ from onionmpc.session.local import (
     default_threshold,
 )
 from onionmpc.session.messages import Terms
-from onionmpc.tasks import beside
+from onionmpc.tasks import Beside
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
 
@@ -234,7 +234,7 @@ class Party:
 
         It is not waited for: a party that nobody dials can go on at once, and the others redial.
         """
-        async with beside(self._publish(network, keys)):
+        async with Beside(self._publish(network, keys)):
             yield
 
     async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:

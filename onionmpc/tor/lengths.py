@@ -14,7 +14,7 @@ from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tasks import beside
+from onionmpc.tasks import Beside
 from onionmpc.tor.circuits import Circuit, dialled_circuit, is_service_circuit, parse_circuits
 from onionmpc.tor.control import CommandRefused, Control
 
@@ -91,7 +91,7 @@ class Lengths:
             with contextlib.suppress(CommandRefused):
                 for event in ("CIRC", "CIRC_MINOR"):
                     await held.enter_async_context(control.on_event(event, hear))
-            await held.enter_async_context(beside(self._watch(control, onion, changes), self._set_right()))
+            await held.enter_async_context(Beside(self._watch(control, onion, changes), self._set_right()))
             yield
 
     async def _watch(self, control: Control, onion: Onion, changes: asyncio.Event) -> None:

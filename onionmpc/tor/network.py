@@ -30,7 +30,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
-from onionmpc.tasks import Tasks, Work, beside, together
+from onionmpc.tasks import Beside, Work, together
 from onionmpc.tor.bridges import Bridge
 from onionmpc.tor.circuits import accepted_path
 from onionmpc.tor.control import DONE_PERCENT
@@ -156,7 +156,7 @@ class TorNetwork:
         # When those dials began that have no answer yet.
         self._dialling: collections.defaultdict[Onion, list[float]] = collections.defaultdict(list)
         # What is done behind the callers' backs, while the network is there.
-        self._tasks: Tasks | None = None
+        self._tasks: Beside | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again_s = 0.0
         self._lengths = Lengths(options.level, self._mend, self._keeper.give_up, self._warn)
@@ -193,7 +193,7 @@ class TorNetwork:
         """
         async with self._keeper.running(), self._listening:
             try:
-                async with beside() as self._tasks:
+                async with Beside() as self._tasks:
                     yield
             finally:
                 self._tasks = None

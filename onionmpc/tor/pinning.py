@@ -20,7 +20,7 @@ import msgspec
 
 from onionmpc.errors import TorError, TorFailed, UnsafeSetting, UsageError
 from onionmpc.files import lock, private_directory, write_private
-from onionmpc.tasks import beside
+from onionmpc.tasks import Beside
 from onionmpc.tor.control import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.layers import STANDARD_HINT, Family, Layers, renewed
@@ -231,7 +231,7 @@ async def pinned_layers(
         if foreign:
             stack.push_async_callback(_put_back, control, before)
         await pinning.apply()
-        await stack.enter_async_context(beside(pinning.keep(tell)))
+        await stack.enter_async_context(Beside(pinning.keep(tell)))
         yield pinning
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from onionmpc.errors import TorFailed
 from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.resources import shipped
-from onionmpc.tasks import beside
+from onionmpc.tasks import Beside
 from onionmpc.tor.binary import TorBinary, environment_of_tor, find_tor, install_hint
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.log import TorLog
@@ -89,9 +89,9 @@ async def own_tor(
     log = TorLog()
     tor = OwnTor(binary, sockets, process, asyncio.get_running_loop().create_future(), log)
     read = asyncio.Event()
-    async with beside(_read(process, log, read)):
+    async with Beside(_read(process, log, read)):
         try:
-            async with beside(_watch(process, read, tor)):
+            async with Beside(_watch(process, read, tor)):
                 await _started(tor)
                 yield tor
         finally:

@@ -22,6 +22,7 @@ from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.tasks import Beside
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.network import TorOptions, tor_network
 from onionmpc.wire.handshake import NO_PSK
@@ -118,31 +119,25 @@ async def run(directory: Path, region: str) -> None:
     ticks = Ticks()
     with join_testnet(directory, region) as place:
         options = TorOptions(extra_torrc=place.torrc, profiles=place.profiles, profile=identity.onion[:16])
-        async with tor_network(identity, options, lambda _progress: None) as network, asyncio.TaskGroup() as tasks:
+        async with tor_network(identity, options, lambda _progress: None) as network:
             mesh = Mesh(network, identity, sorted([identity.onion, peer]), NO_PSK, nonce, ticks, PATIENCE_S)
             door = Door(identity, nonce)
             door.keeper = mesh
-            running = [
-                tasks.create_task(mesh.run(PATIENCE_S)),
-                tasks.create_task(network.listen(door.serve)),
-                tasks.create_task(tick(ticks)),
-            ]
-            say(address=place.address)
-            while line := await reader.readline():
-                question = json.loads(line)
-                if question["ask"] == "dial":
-                    before_s = time.monotonic()
-                    try:
-                        stream = await network.dial(peer, DIAL_TIMEOUT_S)
-                    except OnionMPCError as error:
-                        say(failed=error.message)
+            async with mesh.running(PATIENCE_S), Beside(network.listen(door.serve), tick(ticks)):
+                say(address=place.address)
+                while line := await reader.readline():
+                    question = json.loads(line)
+                    if question["ask"] == "dial":
+                        before_s = time.monotonic()
+                        try:
+                            stream = await network.dial(peer, DIAL_TIMEOUT_S)
+                        except OnionMPCError as error:
+                            say(failed=error.message)
+                        else:
+                            say(seconds=time.monotonic() - before_s)
+                            await stream.close()
                     else:
-                        say(seconds=time.monotonic() - before_s)
-                        await stream.close()
-                else:
-                    say(arrived_s=await ticks.first_after(question["after"]))
-            for task in running:
-                task.cancel()
+                        say(arrived_s=await ticks.first_after(question["after"]))
 
 
 if __name__ == "__main__":

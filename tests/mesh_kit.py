@@ -279,16 +279,17 @@ class Party:
 
     async def __aenter__(self) -> Self:
         await self.network.listen(self._serve)
-        self.meshing = asyncio.create_task(self.mesh.run(self._timeout_s))
+        self._running = self.mesh.running(self._timeout_s)
+        await self._running.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.meshing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.meshing
-        await self.network.__aexit__(kind, error, traceback)
+        try:
+            await self._running.__aexit__(kind, error, traceback)
+        finally:
+            await self.network.__aexit__(kind, error, traceback)
 
     async def _serve(self, stream: Stream) -> None:
         self.arrived.append(stream)

@@ -318,12 +318,8 @@ class Hostile:
     async def there(self) -> AsyncIterator[None]:
         async with self._network:
             await self._network.listen(self._door.serve)
-            meshing = asyncio.create_task(self.mesh.run(DEADLINE_S))
-            try:
+            async with self.mesh.running(DEADLINE_S):
                 yield
-            finally:
-                meshing.cancel()
-                await asyncio.gather(meshing, return_exceptions=True)
 
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         pass

@@ -37,7 +37,15 @@ from session_kit import (
     write_script,
 )
 
-from onionmpc.errors import AgreementError, LinkExpired, OnionMPCError, PeerLeft, ProgramError, RemoteProtocolError
+from onionmpc.errors import (
+    AgreementError,
+    LinkExpired,
+    OnionMPCError,
+    PeerLeft,
+    ProgramError,
+    RemoteProtocolError,
+    UsageError,
+)
 from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
@@ -53,7 +61,7 @@ from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
 from onionmpc.session import ending as ending_module
 from onionmpc.session.agreement import Agreement, Common
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import Computation, Result
 from onionmpc.session.events import Agreed, LinkResumed, LinkUp, ProgramEnded, Rounding
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
@@ -1154,18 +1162,80 @@ def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: st
     run(main())
 
 
-@pytest.mark.usefixtures("short_waits")
-def test_a_bug_in_the_mesh_leaves_nobody_waiting(tmp_path: Path, meshes: dict[int, Mesh]) -> None:
-    async def fail() -> None:
+# Issue 12. Whatever fails beside the steps of a session ends it with that error, and the others hear of it.
+
+
+async def fail(*_: object) -> None:
+    raise RuntimeError("a bug")
+
+
+async def a_task_of_the_mesh(place: Room, mesh: Mesh) -> None:
+    mesh._start(fail())
+
+
+async def a_dial_in_the_wrong_words(place: Room, mesh: Mesh) -> None:
+    async def dial(*_: object) -> Stream:
+        raise UsageError("cannot write layers.json: No space left on device")
+
+    place.networks[0].dial = dial  # type: ignore[method-assign]
+    await place.networks[0].cut(place.onions[2])
+
+
+async def sending(place: Room, mesh: Mesh) -> None:
+    def transmit(*_: object) -> bytes:
         raise RuntimeError("a bug")
 
+    runner = mesh._links[2].runner
+    runner.link.transmit = transmit  # type: ignore[method-assign]
+    runner.ping()
+
+
+async def an_alarm(place: Room, mesh: Mesh) -> None:
+    def stale(*_: object) -> list[int]:
+        raise RuntimeError("a bug")
+
+    runner = mesh._links[2].runner
+    runner.link.stale = stale  # type: ignore[method-assign]
+    runner._drop_alarm()
+    runner._set_alarm(time.monotonic())
+
+
+async def upkeep(place: Room, mesh: Mesh) -> None:
+    mesh._links[2].upkeep._until_back = fail  # type: ignore[assignment, method-assign]
+    await place.networks[0].cut(place.onions[2])
+
+
+async def counting_a_circuit(place: Room, mesh: Mesh) -> None:
+    place.networks[0].accepted_path = fail  # type: ignore[assignment, method-assign]
+    party = mesh._observer
+    assert isinstance(party, Computation)
+    assert party._background is not None
+    peer = party._peers[1]
+    party._background.start(party._match_rendezvous(peer, 0, peer.circuit, "F" * 40))
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize(
+    "what",
+    [
+        a_task_of_the_mesh,
+        a_dial_in_the_wrong_words,
+        sending,
+        an_alarm,
+        upkeep,
+        counting_a_circuit,
+    ],
+)
+def test_what_fails_beside_a_session_ends_it_and_the_others_hear_of_it(
+    tmp_path: Path, meshes: dict[int, Mesh], what: Callable[[Room, Mesh], Awaitable[None]]
+) -> None:
     async def main() -> None:
-        async with held_at("run", tmp_path, patience_s=1.0) as place, asyncio.timeout(10):
-            meshes[0]._running().create_task(fail())
-            with pytest.raises(RuntimeError, match="a bug"):
-                await place.tasks[0]
+        async with held_at("run", tmp_path) as place, asyncio.timeout(10):
+            await what(place, meshes[0])
+            (ending,) = await asyncio.gather(place.tasks[0], return_exceptions=True)
+            assert str(ending) in ("a bug", "cannot write layers.json: No space left on device")
             endings = await survivors(place, 0)
-            assert same_sentence(endings, [1, 2]).startswith("party 0 is lost")
+            assert same_sentence(endings, [1, 2]).startswith("party 0 left while the program ran")
 
     run(main())
 

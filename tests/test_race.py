@@ -50,8 +50,9 @@ async def until_raced(*parties: Party) -> None:
 @contextlib.asynccontextmanager
 async def raced(directory: Path, circuits: int, delays_s: list[float]) -> AsyncIterator[tuple[Party, Party]]:
     """Two parties whose link was raced; `delays_s` are the round trips of its streams, see `mesh_kit.Network`."""
-    async with Party(directory, 0, 2) as low, Party(directory, 1, 2) as high:
-        low.network.delays_s = delays_s
+    low, high = Party(directory, 0, 2), Party(directory, 1, 2)
+    low.network.delays_s = delays_s
+    async with low, high:
         await low.until_up(1)
         await high.until_up(0)
         widen((low, high), circuits)

@@ -7,8 +7,9 @@ Rules: docs/PROTOCOL.md sections 2 to 4.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
@@ -28,6 +29,7 @@ from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.upkeep import SPARE_DIALS_AT_ONCE, Upkeep
+from onionmpc.tasks import Beside, Work
 from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode, Ping, encode_frame
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
@@ -84,7 +86,7 @@ class Mesh:
         self._spare_dials = asyncio.Semaphore(SPARE_DIALS_AT_ONCE)
         self._patience_s = patience_s
         self._padding_rate = padding_rate
-        self._tasks: asyncio.TaskGroup | None = None
+        self._tasks: Beside | None = None
         self._dialling_back: set[int] = set()
         self._timeout_s = 0.0
         self._network = network
@@ -107,20 +109,19 @@ class Mesh:
         """Race a party's link over so many circuits, more than 1; once, when both have said how many they allow."""
         self._links[number].upkeep.widen(circuits)
 
-    async def run(self, timeout_s: float) -> None:
-        """Dial every higher party, side by side, and keep all links up; never ends by itself.
+    @contextlib.asynccontextmanager
+    async def running(self, timeout_s: float) -> AsyncIterator[None]:
+        """Dial every higher party, side by side, and keep all links up for as long as the block lasts.
+
+        Whatever fails here that is no matter of one link cancels the block, in which the other links can still tell.
 
         Args:
             timeout_s: how long a party may take to be reached for the first time.
         """
         self._timeout_s = timeout_s
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            tasks.create_task(self._hurry_after_outages())
-            tasks.create_task(self._hurry_after_sleep())
-            for number in self.peers:
-                if number > self.own_number:
-                    tasks.create_task(self._dial_first(number, timeout_s))
+        higher = [self._dial_first(number, timeout_s) for number in self.peers if number > self.own_number]
+        async with Beside(self._hurry_after_outages(), self._hurry_after_sleep(), *higher) as self._tasks:
+            yield
 
     async def _hurry_after_outages(self) -> None:
         while True:
@@ -169,7 +170,7 @@ class Mesh:
         answer = self.judge(hello, self._psk)
         if answer is Answer.DIAL_BACK and number not in self._dialling_back:
             self._dialling_back.add(number)
-            self._running().create_task(self._dial_first(number, self._timeout_s))
+            self._start(self._dial_first(number, self._timeout_s))
         if answer is not Answer.ACCEPTED:
             return  # another stream of this party came first
         link = self._links.get(number)
@@ -225,9 +226,11 @@ class Mesh:
             on_failure=on_failure,
         )
         if reply.answer is Answer.DIAL_BACK:
-            secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
-            await secure.flush(LAST_WORDS_S)
-            await secure.close()
+            try:
+                secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
+                await secure.flush(LAST_WORDS_S)
+            finally:
+                secure.abort()
             await asyncio.sleep(DIAL_BACK_S)
         elif number in self._links:  # by a stream of the peer's, meanwhile
             await secure.close()
@@ -249,7 +252,11 @@ class Mesh:
         self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
     ) -> None:
         self._times.add(secure.dialled_in_s)
-        self._running().create_task(self._carry(number, runner, secure, peer_offsets, dialled=True))
+        carrying = self._start(self._carry(number, runner, secure, peer_offsets, dialled=True))
+        if carrying is None:
+            secure.abort()
+        else:  # also if it is cancelled before it has begun
+            carrying.add_done_callback(lambda _: secure.abort())
 
     # -- links
 
@@ -278,20 +285,17 @@ class Mesh:
         )
         link = self._links[number] = MeshLink(id_, runner, upkeep)
         self._observer.link_up(number, runner, nonce)
-        self._running().create_task(self._keep(number, link))
+        self._start(self._keep(number, link))
         return link
 
     async def _keep(self, number: int, link: MeshLink) -> None:
         """Keep a link up to its end, and tell of one that is bad."""
-        async with asyncio.TaskGroup() as tasks:
-            upkeep = tasks.create_task(link.upkeep.run())
+        async with Beside(link.upkeep.run()):
             try:
                 await link.runner.run()
             except OnionMPCError as error:
                 self._observer.link_down(number, error)
-            finally:
-                upkeep.cancel()
 
-    def _running(self) -> asyncio.TaskGroup:
-        assert self._tasks is not None  # noqa: S101 (nobody dials or is let in before `run`)
-        return self._tasks
+    def _start(self, work: Work) -> asyncio.Task[None] | None:
+        assert self._tasks is not None  # noqa: S101 (nobody dials or is let in before `running`)
+        return self._tasks.start(work)

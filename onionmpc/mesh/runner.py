@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from onionmpc.errors import LinkExpired, OnionMPCError, RemoteProtocolError
 from onionmpc.mesh.pace import Ticks
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.tasks import Heard
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import PING_AFTER_S, SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
 from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
@@ -89,6 +90,8 @@ class LinkRunner:
         self._alone = False
         self._stays = False
         self._failure: OnionMPCError | None = None
+        self._bug: BaseException | None = None
+        self._heard = Heard(self._note_bug)
         self._over = asyncio.Event()
         self._content = asyncio.Event()
         self._measured = asyncio.Event()
@@ -161,8 +164,15 @@ class LinkRunner:
             await self._over.wait()
         finally:
             self._end()
+        if self._bug is not None:
+            raise self._bug
         if self._failure is not None:
             raise self._failure
+
+    def _note_bug(self, error: BaseException) -> None:
+        """Take what the loop's calls of us raised: it would be written down, and the link would wait for ever."""
+        self._bug = error
+        self._over.set()
 
     async def contentment(self) -> None:
         """Wait until a stream brings something, or the link is over."""
@@ -351,7 +361,11 @@ class LinkRunner:
 
     def _send_soon(self) -> None:
         if self._sending is None and not self._rate:
-            self._sending = asyncio.get_running_loop().call_soon(self._send)
+            self._sending = asyncio.get_running_loop().call_soon(self._send_now)
+
+    def _send_now(self) -> None:
+        with self._heard:
+            self._send()
 
     def _send(self) -> None:
         """Send all that there is to say, each stream as much as it takes."""
@@ -400,13 +414,14 @@ class LinkRunner:
     def _ring(self) -> None:
         # At the latest then again: a stream that takes no bytes and brings nothing has to be doubted all the same.
         self._set_alarm(time.monotonic() + PING_AFTER_S)
-        self._heed_time()
-        stale = self.link.stale(time.monotonic())
-        # The last one is kept: what it lost may only be late, and the next may be long in coming.
-        if self._alone or len(stale) < len(self._carriers):
-            for number in stale:
-                self.break_reason = f"nothing came for {SILENCE_LIMIT_S:.0f} s"
-                self._carriers[number].ended.set()
+        with self._heard:
+            self._heed_time()
+            stale = self.link.stale(time.monotonic())
+            # The last one is kept: what it lost may only be late, and the next may be long in coming.
+            if self._alone or len(stale) < len(self._carriers):
+                for number in stale:
+                    self.break_reason = f"nothing came for {SILENCE_LIMIT_S:.0f} s"
+                    self._carriers[number].ended.set()
 
     def _heed_time(self) -> None:
         """Let the link do what has fallen due, also where no stream takes bytes."""

@@ -130,6 +130,10 @@ class SecureStream(asyncio.BufferedProtocol):
         """Close the stream."""
         await self.stream.close()
 
+    def abort(self) -> None:
+        """Close the stream, where nothing can be awaited."""
+        self.stream.writer.transport.abort()
+
     async def _read_on(self) -> None:
         """Take what came before we were the protocol, then read."""
         try:

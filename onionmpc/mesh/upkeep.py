@@ -19,6 +19,7 @@ from onionmpc.mesh.pace import DialTimes, Pace
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, backoff_s
 from onionmpc.mesh.runner import EXTRA_STREAMS, LinkRunner
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.tasks import together
 from onionmpc.text import duration
 from onionmpc.wire.handshake import Answer, Reply
 from onionmpc.wire.link import MAX_STRIPES
@@ -131,7 +132,7 @@ class Upkeep:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RACE_S):
                 if self._goes_first:
-                    await asyncio.gather(*(self._dial_spare() for _ in range(self._circuits - 1)))
+                    await together(*(self._dial_spare() for _ in range(self._circuits - 1)))
                 await self._runner.compare(self._circuits)
         self._observer.link_raced(self._party, self._runner.link.compared())
         if self._goes_first:

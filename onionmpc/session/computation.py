@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,6 +82,7 @@ from onionmpc.session.messages import (
 )
 from onionmpc.session.peers import Circuit, Peer, Peers
 from onionmpc.session.receipt import SALT_BYTES, Opening, Receipt, Signature, check_signed, encode_receipt, sign
+from onionmpc.tasks import Beside, cancel
 from onionmpc.text import duration
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
@@ -164,7 +165,7 @@ class Computation:
         self._ending = Ending(self._mesh.roster, self._mesh.own_number, self._peers, person)
         self._committed = False
         self._agreed_at = 0.0
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: Beside | None = None
 
     async def run(self, door: Door) -> Result:
         """Connect, agree, run the program and end together with the others.
@@ -177,39 +178,46 @@ class Computation:
         """
         self._person.tell(RosterKnown(self._mesh.roster, self._mesh.own_number))
         door.keeper = self._mesh
-        meshing = asyncio.create_task(self._mesh.run(self._plan.wait_s))
+        async with self._mesh.running(self._plan.wait_s), Beside() as self._background:
+            return await self._run()
+
+    async def _run(self) -> Result:
         driving = asyncio.create_task(self._drive())
         failing = asyncio.create_task(self._peers.until(lambda: self._ending.begun))
         try:
-            await asyncio.wait([driving, failing, meshing], return_when=asyncio.FIRST_COMPLETED)
-            if meshing.done():
-                meshing.result()  # a bug of ours: it never ends by itself, and without it all would wait for ever
-            if not self._ending.begun:
-                try:
-                    result = driving.result()
-                except OnionMPCError as error:
-                    self._ending.report_own(error)
-                else:
-                    if result.receipt is not None:
-                        result = await self._exchange_signatures(result, result.receipt)
-                    await self._fill_bucket()
-                    # A link may have lost its stream in the last moment: stay until all know that we are done.
-                    await self._peers.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
-                    return result
-            await self._ending.hear_out_programs()
-            await _cancel(driving)
-            await self._ending.end_together()
-            raise self._ending.error()
-        except asyncio.CancelledError:
-            await _cancel(driving)
+            await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
+            return await self._end(driving)
+        except OnionMPCError:
+            raise
+        except BaseException:  # Ctrl-C, or something of ours failed beside us: the others are to hear of it
+            await _stop(driving)
             # Where all are done nobody can miss us, and most of them have their result and are about to end as well.
             if not all(map(self._is_through_with, self._peers)):
                 await self._ending.say_goodbye()
             raise
         finally:
-            await _cancel(driving, failing)
-            await self._peers.close_when_flushed(GOODBYE_S)
-            await _cancel(meshing, *self._background)
+            try:
+                await cancel(driving, failing)
+            finally:
+                await self._peers.close_when_flushed(GOODBYE_S)
+
+    async def _end(self, driving: asyncio.Task[Result]) -> Result:
+        if not self._ending.begun:
+            try:
+                result = driving.result()
+            except OnionMPCError as error:
+                self._ending.report_own(error)
+            else:
+                if result.receipt is not None:
+                    result = await self._exchange_signatures(result, result.receipt)
+                await self._fill_bucket()
+                # A link may have lost its stream in the last moment: stay until all know that we are done.
+                await self._peers.close_when_flushed(min(FAREWELL_S, self._plan.patience_s))
+                return result
+        await self._ending.hear_out_programs()
+        await _stop(driving)
+        await self._ending.end_together()
+        raise self._ending.error()
 
     # -- the steps of a session that goes well
 
@@ -541,7 +549,8 @@ class Computation:
                 circuit = peer.circuits.get(stream)
                 if circuit is not None and not circuit.named:
                     circuit.named = True
-                    self._in_background(self._match_rendezvous(peer, stream, circuit, fingerprint))
+                    assert self._background is not None  # noqa: S101 (there are no links before `run`)
+                    self._background.start(self._match_rendezvous(peer, stream, circuit, fingerprint))
             case OwnSide(stream, relays):
                 circuit = peer.circuits.get(stream)
                 if circuit is not None and circuit.claimed_relays is None:
@@ -572,11 +581,6 @@ class Computation:
                 peer.racing = True
                 self._mesh.widen(peer.number, circuits)
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
     def _summary(self, peer: Peer) -> LinkSummary:
         path = peer.circuit.path
         # A short session may end while one of many circuits is still awaited.
@@ -603,8 +607,7 @@ def _not_written(why: str) -> OnionMPCError:
     return ProgramError(f"the program's standard output could not be written: {why}", hint=hint)
 
 
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait for their end; what they raised was seen before, or is moot now."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _stop(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end; a bug in it is raised when the others have been told."""
+    task.cancel()
+    await asyncio.wait({task})

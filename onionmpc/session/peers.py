@@ -13,6 +13,7 @@ from onionmpc.mesh.network import OwnPath
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.pump import Pump
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, Signed, encode_message
+from onionmpc.tasks import together
 
 
 @dataclass(slots=True)
@@ -124,6 +125,6 @@ class Peers:
     async def close_when_flushed(self, timeout_s: float) -> None:
         """Close each link once its peer has acknowledged all that was said, or after `timeout_s` seconds."""
         runners = [peer.runner for peer in self if peer.runner is not None]
-        await asyncio.gather(*(runner.close_when_flushed(timeout_s) for runner in runners))
+        await together(*(runner.close_when_flushed(timeout_s) for runner in runners))
         # A peer that does not hear the CLOSE would wait for us to come back.
-        await asyncio.gather(*(runner.last_words() for runner in runners))
+        await together(*(runner.last_words() for runner in runners))

@@ -32,7 +32,7 @@ Verdicts = dict[str, list[str]]
 def reckon(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> Reckoning:
     reckoning = Reckoning(ROSTER, own)
     for report in reports:
-        reckoning.add(report)
+        reckoning.add(report, report.reporter)
     for party, reaches in (verdicts or {}).items():
         reckoning.add_verdict(party, Verdict(tuple(reaches)))
     return reckoning
@@ -254,24 +254,58 @@ def test_details_of_a_peer_do_not_speak_to_the_terminal() -> None:
 
 def test_what_names_a_stranger_is_not_taken() -> None:
     reckoning = Reckoning(ROSTER, A)
-    assert not reckoning.add(Report(STRANGER, A, "lost", "run"))
-    assert not reckoning.add(Report(A, STRANGER, "lost", "run"))
+    assert not reckoning.add(Report(STRANGER, A, "lost", "run"), B)
+    assert not reckoning.add(Report(STRANGER, A, "lost", "run"), STRANGER)
+    assert not reckoning.add(Report(A, STRANGER, "lost", "run"), A)
     assert not reckoning.failed
 
 
 def test_a_report_is_new_once() -> None:
     reckoning = Reckoning(ROSTER, A)
-    assert reckoning.add(LOST[0])
-    assert not reckoning.add(Report(A, C, "lost", "run", "the stream ended"))
+    assert reckoning.add(LOST[0], A)
+    assert not reckoning.add(Report(A, C, "lost", "run", "the stream ended"), A)
     assert reckoning.reports == (LOST[0],)
     assert reckoning.failed
 
 
 def test_reports_are_bounded_by_reporter() -> None:
     reckoning = Reckoning(ROSTER, A)
-    taken = [reckoning.add(Report(B, C, "lost", "run", str(number))) for number in range(10)]
+    taken = [reckoning.add(Report(B, C, "lost", "run", str(number)), B) for number in range(10)]
     assert taken == [True] * MAX_REPORTS_PER_PARTY + [False] * (10 - MAX_REPORTS_PER_PARTY)
-    assert reckoning.add(Report(C, C, "left", "run"))
+    assert reckoning.add(Report(C, C, "left", "run"), C)
+
+
+# Issue 12. What others say in a party's name takes nothing away from its own word.
+
+
+def test_what_comes_from_its_reporter_is_taken_whatever_others_said_in_its_name() -> None:
+    reckoning = Reckoning(ROSTER, A)
+    forged = [
+        reckoning.add(Report(B, B, "left", "run", str(number)), teller) for number in range(5) for teller in (C, D)
+    ]
+    assert forged.count(True) == MAX_REPORTS_PER_PARTY
+    true = [reckoning.add(Report(B, C, "protocol", "run", str(number)), B) for number in range(5)]
+    assert true == [True] * MAX_REPORTS_PER_PARTY + [False] * (5 - MAX_REPORTS_PER_PARTY)
+    assert len(reckoning.reports) == 2 * MAX_REPORTS_PER_PARTY
+
+
+def test_who_is_said_to_have_left_has_said_so_itself_or_cannot() -> None:
+    reckoning = Reckoning(ROSTER, A)
+    reckoning.add(Report(B, B, "left", "run"), C)
+    assert not reckoning.has_left(B, itself=True)
+    assert reckoning.has_left(B, itself=False)
+    assert not reckoning.add(Report(B, B, "left", "run"), B)  # nothing new to tell others
+    assert reckoning.has_left(B, itself=True)
+    reckoning.add(Report(C, D, "left", "run"), C)
+    assert not reckoning.has_left(D, itself=False)
+
+
+def test_a_program_is_heard_out_though_others_spoke_for_its_party() -> None:
+    reckoning = reckon([Report(A, B, "program", "run", CLOSED)])
+    reckoning.add(Report(B, C, "lost", "run"), D)
+    assert reckoning.awaits_word
+    reckoning.add(Report(B, B, "program", "run", "it exited with status 1"), B)
+    assert not reckoning.awaits_word
 
 
 def test_a_verdict_replaces_the_one_before() -> None:

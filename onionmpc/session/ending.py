@@ -65,7 +65,7 @@ class Ending:
         # A link that ends after something else has failed most likely ends because of that. After our Verdict, peers
         # may have ended that would never hear of a new report.
         moot = self._has_spoken or (self.begun and cause == "lost")
-        if not moot and self._reckoning.add(report):
+        if not moot and self._reckoning.add(report, report.reporter):
             self._peers.broadcast(report)
         self._peers.change()
 
@@ -95,7 +95,7 @@ class Ending:
             peer.answered = True
             self._reckoning.add_verdict(self._roster[peer.number], message)
         # What we saw is known to us: under our name, others can only repeat or invent.
-        elif message.reporter != self._roster[self._own] and self._reckoning.add(message):
+        elif message.reporter != self._roster[self._own] and self._reckoning.add(message, self._roster[peer.number]):
             self._peers.broadcast(message, besides=peer)
 
     def said_so_far(self) -> list[AnyMessage]:
@@ -139,10 +139,11 @@ class Ending:
         await self._peers.close_when_flushed(GOODBYE_S)
 
     def _counting(self) -> list[Peer]:
-        # Who says of itself that it leaves has no more to say, even if its CLOSE was lost.
-        said = self._reckoning.reports
-        left = {report.about for report in said if report.cause == "left" and report.reporter == report.about}
-        return [peer for peer in self._peers if peer.counts and self._roster[peer.number] not in left]
+        return [peer for peer in self._peers if peer.counts and not self._has_left(peer)]
+
+    def _has_left(self, peer: Peer) -> bool:
+        """Whether it has no more to say, even if its CLOSE was lost. Others say so for it where it could not itself."""
+        return self._reckoning.has_left(self._roster[peer.number], itself=peer.has_stream)
 
     def _verdict(self) -> Verdict:
         reached = (self._roster[peer.number] for peer in self._counting() if peer.heard)

@@ -74,6 +74,11 @@ class Peer:
         return self.runner is not None and self.runner.alive
 
     @property
+    def has_stream(self) -> bool:
+        """Whether its link has a stream now."""
+        return self.runner is not None and self.runner.streams > 0
+
+    @property
     def circuit(self) -> Circuit:
         """The one that what is urgent goes over; the last one while there is none."""
         best = self.runner.link.best if self.runner is not None else None

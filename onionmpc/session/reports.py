@@ -26,8 +26,9 @@ DURING: dict[Step, str] = {
     "run": "while the program ran",
     "finish": "after the program had ended here",
 }
-# The reports of a session are few; a peer that invents more is not listened to. Those of 256 parties fit into a
-# link's window.
+# The reports of a session are few; a peer that invents more is not listened to. So many of each reporter are taken over
+# its own link, and so many in its name from others: what these invent takes up no room of its own words. Those of 256
+# parties fit into a link's window.
 MAX_REPORTS_PER_PARTY = 2
 
 _ERRORS: dict[Cause, type[OnionMPCError]] = {
@@ -64,18 +65,35 @@ class Reckoning:
     def __init__(self, roster: Sequence[str], own: str) -> None:
         self._roster = tuple(roster)
         self._own = own
-        self._reports: list[Report] = []
+        # In the order of arrival, and whether each has come from its reporter itself.
+        self._reports: dict[Report, bool] = {}
         self._verdicts: dict[str, frozenset[str]] = {}
         self._revealed = False
 
-    def add(self, report: Report) -> bool:
-        """Take a report; return whether it is new and well formed, and so is to be passed on."""
-        if report in self._reports or report.reporter not in self._roster or report.about not in self._roster:
+    def add(self, report: Report, teller: str) -> bool:
+        """Take a report; return whether it is new and well formed, and so is to be passed on.
+
+        Args:
+            teller: who told us: the reporter itself, or another party in its name.
+        """
+        itself = teller == report.reporter
+        if report in self._reports:
+            self._reports[report] |= itself
             return False
-        if sum(known.reporter == report.reporter for known in self._reports) >= MAX_REPORTS_PER_PARTY:
+        if report.reporter not in self._roster or report.about not in self._roster:
             return False
-        self._reports.append(report)
+        alike = ((known.reporter, by_itself) for known, by_itself in self._reports.items())
+        if sum(one == (report.reporter, itself) for one in alike) >= MAX_REPORTS_PER_PARTY:
+            return False
+        self._reports[report] = itself
         return True
+
+    def has_left(self, party: str, *, itself: bool) -> bool:
+        """Return whether a party has said that it leaves; to us, if `itself`, else to anyone who says so."""
+        return any(
+            report.cause == "left" and report.about == report.reporter == party and (by_itself or not itself)
+            for report, by_itself in self._reports.items()
+        )
 
     def add_verdict(self, party: str, verdict: Verdict) -> None:
         """Take a party's verdict, ours included."""
@@ -98,8 +116,8 @@ class Reckoning:
 
     @property
     def awaits_word(self) -> bool:
-        """Whether a program was seen to end at a party that has not reported anything itself."""
-        spoke = {report.reporter for report in self._reports}
+        """Whether a program was seen to end at a party that has not reported anything to us itself."""
+        spoke = {report.reporter for report, by_itself in self._reports.items() if by_itself}
         return any(_is_hearsay(report) and report.about not in spoke for report in self._reports)
 
     def conclude(self) -> Conclusion:

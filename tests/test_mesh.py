@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ from onionmpc.levels import Level
 from onionmpc.mesh import door, redial, runner
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
+from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import backoff_s
@@ -349,6 +351,59 @@ async def test_who_has_been_a_stranger_for_longest_is_cut_without_a_word_for_one
             assert len(await stream.reader.readexactly(MESSAGE_2_BYTES)) == MESSAGE_2_BYTES
         for stream in (first, second, third):
             await stream.close()
+
+
+# Issue 12.
+@in_a_loop
+async def test_a_refusal_arrives_at_who_still_sends_over_tcp(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party, listening_local(party.door.serve) as port:
+        for message in (bytes([99]) + bytes(40_000), VALID[:-1] + b"x" + bytes(40_000)):
+            connection = socket.socket()
+            # What does not fit is still to be sent when the refusal comes.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+            stream = Stream(*await asyncio.open_connection(sock=connection))
+            stream.writer.write(message)
+            assert await stream.reader.read() == REFUSAL
+            await stream.close()
+
+
+# Issue 12.
+@in_a_loop
+async def test_who_was_turned_away_and_stays_goes_first_and_soon(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "STRANGERS_AT_ONCE", 2)
+    monkeypatch.setattr(door, "PARTING_S", DEADLINE_S)
+    async with Party(directory, 1, 2) as party:
+        onion = party.identity.onion
+        silent, turned_away = await raw_dial(directory, onion), await raw_dial(directory, onion)
+        turned_away.writer.write(b"x" * MESSAGE_1_BYTES)
+        assert await turned_away.reader.read() == REFUSAL
+        third = await raw_dial(directory, onion)
+        # Its end of ours is half open for as long as it is heard; nobody hears it any more when there is no room.
+        await party.watcher.until(lambda: party.served)
+        for stream in (silent, third):
+            stream.writer.write(VALID)
+            assert len(await stream.reader.readexactly(MESSAGE_2_BYTES)) == MESSAGE_2_BYTES
+        monkeypatch.setattr(door, "PARTING_S", 0.05)
+        late = await raw_dial(directory, onion)
+        late.writer.write(b"x" * MESSAGE_1_BYTES)
+        await party.watcher.until(lambda: len(party.served) >= 2)
+        for stream in (silent, turned_away, third, late):
+            await stream.close()
+
+
+# Issue 12.
+@in_a_loop
+async def test_who_was_turned_away_is_not_heard_without_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "PARTING_S", DEADLINE_S)
+    async with Party(directory, 1, 2) as party:
+        stream = await raw_dial(directory, party.identity.onion)
+        stream.writer.write(b"x" * (MESSAGE_1_BYTES + door.PARTING_BYTES))
+        await party.watcher.until(lambda: party.served)
+        await stream.close()
 
 
 @in_a_loop

@@ -7,6 +7,7 @@ as the session goes on. Rules: docs/PROTOCOL.md section 2.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
 import secrets
@@ -32,6 +33,10 @@ STRANGER_TIMEOUT_S = 30.0
 # Nobody waits: whoever comes is heard at once, and whoever has been here longest goes when there are too many. So
 # strangers do not keep a party out, unless so many come during one handshake. Each costs a descriptor and up to 80 kB.
 STRANGERS_AT_ONCE = 128
+# A socket that is closed with bytes unread is reset, which may take along what was said last. So a stranger that is
+# turned away is heard, and not heeded, for so much and so long: more than any message 1, and a round trip through tor.
+PARTING_BYTES = 2**16
+PARTING_S = 2.0
 
 # Text and TLS begin with a higher byte.
 VERSIONS = range(1, 16)
@@ -75,14 +80,20 @@ class Door:
         self._identity = identity
         self._nonce = nonce
         self._on_version = on_version
-        self._strangers: dict[Stream, None] = {}  # in the order in which they came
+        # In the order in which they go if there are too many: those that were turned away, then as they came.
+        self._strangers: collections.OrderedDict[Stream, None] = collections.OrderedDict()
         self.keeper: Keeper | None = None
 
     async def serve(self, stream: Stream) -> None:
         """Serve one stream to its end; never raises for what a stranger did."""
         try:
-            async with self._as_stranger(stream), asyncio.timeout(STRANGER_TIMEOUT_S):
-                arrival = await self._authenticate(stream)
+            async with self._as_stranger(stream):
+                try:
+                    async with asyncio.timeout(STRANGER_TIMEOUT_S):
+                        arrival = await self._authenticate(stream)
+                except (OSError, asyncio.IncompleteReadError, RemoteProtocolError):
+                    await self._part(stream)
+                    raise
         except (OSError, asyncio.IncompleteReadError):
             log.debug("a stranger's stream ended before its handshake did")
         except RemoteProtocolError as error:
@@ -121,11 +132,23 @@ class Door:
         stream.writer.write(reply)
         await stream.writer.drain()
         if answer not in (Answer.ACCEPTED, Answer.DIAL_BACK):
+            await self._part(stream)
             return None
         peer = onion_from_public_key(hello.public_key)
         visitor = SecureStream(stream, records, peer, hello.nonce, handshake.stream)
         # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
         return (visitor, hello, psk, keeper) if await visitor.wait_for_first() else None
+
+    async def _part(self, stream: Stream) -> None:
+        """Let the last word arrive at one that is turned away. It is the first to go if there are too many."""
+        if stream in self._strangers:
+            self._strangers.move_to_end(stream, last=False)
+        left = PARTING_BYTES
+        with contextlib.suppress(OSError):  # it is gone, or time is over
+            async with asyncio.timeout(PARTING_S):
+                stream.writer.write_eof()
+                while left > 0 and (heard := await stream.reader.read(left)):
+                    left -= len(heard)
 
     async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Keeper]:
         # At once, since the rest of another version's message may be shorter (PROTOCOL 2).

@@ -128,6 +128,11 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """
     for task in tasks:
         task.cancel()
+    await ended(*tasks)
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Wait for the end of tasks; raises as `cancel` does."""
     if tasks:
         await asyncio.wait(tasks)
     errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
@@ -135,6 +140,14 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
         bug = first_error(error) if isinstance(error, BaseExceptionGroup) else error
         if not isinstance(bug, OnionMPCError):
             raise bug
+
+
+def show_failure(task: asyncio.Task[Any]) -> None:
+    """Have the loop show what ended a task, where that is nobody else's business: a callback for when it is done."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "a task failed that nobody waits for", "exception": error, "task": task}
+        )
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

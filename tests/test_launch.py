@@ -84,3 +84,19 @@ def test_a_program_that_never_starts_mpyc_has_not_ended_well(tmp_path: Path, scr
             assert said in ended.describe()
 
     asyncio.run(main())
+
+
+# Issue 12.
+def test_what_is_no_notice_is_called_so_while_the_program_runs() -> None:
+    class Runs:
+        async def wait(self) -> int:
+            return await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        control = asyncio.StreamReader()
+        control.feed_data(b"{}\n")
+        async with asyncio.timeout(DEADLINE_S):
+            await ProgramProcess(Runs(), control, {}).wait()  # type: ignore[arg-type]
+
+    with pytest.raises(LocalProtocolError, match="said what is not a notice"):
+        asyncio.run(main())

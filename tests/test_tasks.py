@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onionmpc.errors import LinkExpired, TorFailed
-from onionmpc.tasks import Beside, Heard, cancel, together
+from onionmpc.tasks import Beside, Heard, cancel, show_failure, together
 
 DEADLINE_S = 10.0
 
@@ -238,3 +238,20 @@ def test_a_bug_of_a_task_that_is_cancelled_is_raised_and_what_users_are_told_is_
         run(main(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         run(main(ExceptionGroup("several", [ZeroDivisionError()])))
+
+
+def test_what_ends_a_task_that_nobody_waits_for_is_shown_by_the_loop() -> None:
+    shown: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, what: shown.append(what["exception"]))
+        bug = ZeroDivisionError()
+        for work in (fail(bug), asyncio.sleep(0)):
+            task = loop.create_task(work)
+            task.add_done_callback(show_failure)
+            await asyncio.wait({task})
+        await asyncio.sleep(0)
+        assert shown == [bug]
+
+    asyncio.run(main())

@@ -38,6 +38,7 @@ from onionmpc.session.events import AddressKnown, TorProgress
 from onionmpc.session.invite import looks_like_invite, parse_invite
 from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_program_arguments
 from onionmpc.session.run import Party
+from onionmpc.tasks import cancel
 from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
 from onionmpc.tor.binary import find_tor
@@ -375,8 +376,7 @@ async def _over_tor(
                 raise failure
             return computing.result()
         finally:
-            computing.cancel()
-            await asyncio.gather(computing, return_exceptions=True)
+            await cancel(computing)
 
 
 @contextlib.contextmanager

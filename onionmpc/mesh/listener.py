@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from onionmpc.mesh.network import OnStream, Stream
+from onionmpc.tasks import show_failure
 
 # How many may wait in the kernel, and how many asyncio takes from there in one turn of its loop. Each has a descriptor
 # before anybody can look at it, some turns later.
@@ -39,7 +40,9 @@ class Listener:
         self._streams = {known for known in self._streams if not known.writer.is_closing()} | {stream}
         task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._serving.add(task)
-        task.add_done_callback(self._served)
+        task.add_done_callback(self._serving.discard)
+        # One bad stream must not end the service for the others, but the bug behind it must not pass unseen.
+        task.add_done_callback(show_failure)
 
     async def close(self) -> None:
         """End every task and cut every stream that is still open."""
@@ -56,14 +59,6 @@ class Listener:
         except BaseException:
             await stream.close()
             raise
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._serving.discard(task)
-        # One bad stream must not end the service for the others, but the bug behind it must not pass unseen.
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "serving a stream failed", "exception": error, "task": task}
-            )
 
 
 @contextlib.asynccontextmanager

@@ -23,6 +23,7 @@ from onionmpc.program.asked import Asked, OutOfReach
 from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Walls, encode
 from onionmpc.program.tee import Tee
 from onionmpc.program.walls import keep_memory_private
+from onionmpc.tasks import Beside
 
 # How long a program may take to put its terminal in order before it is killed.
 TERMINATE_S = 2.0
@@ -106,14 +107,13 @@ class ProgramProcess:
             started.set()
             on_started()
 
-        listening = asyncio.create_task(self._listen({"revealed": on_revealed, "started": note_start}))
-        try:
+        async with Beside() as tasks:
+            listening = tasks.start(self._listen({"revealed": on_revealed, "started": note_start}))
+            assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()
             # All that it said is here already; a process that it left behind may hold the other end for ever.
             await asyncio.wait([listening], timeout=LAST_NOTICE_S)
-        finally:
-            listening.cancel()
-        notice = listening.result() if listening.done() else None
+        notice = None if listening.cancelled() else listening.result()
         if status == 0 and self.sockets and not started.is_set():
             # Not by its own lights, but nothing was computed with anyone, and peers may wait for it to start.
             status, notice = EXIT_STOPPED, notice or NEVER_STARTED

@@ -40,6 +40,7 @@ from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, Person, SeatsTaken
 from onionmpc.session.invite import SECRET_BYTES, Invite
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms, encode_message
+from onionmpc.tasks import ended
 from onionmpc.text import duration, printable
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
@@ -343,9 +344,7 @@ async def _sit_at(secure: SecureStream, person: Person) -> Terms:
         raise LinkExpired("the host closed the link")
     finally:
         runner.close(heard=not answer.done())  # else the host has said its last word
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()  # it was raised above, or an answer made it moot
+        await ended(running)
 
 
 def _heed(message: AnyMessage, answer: asyncio.Future[Terms], person: Person) -> None:

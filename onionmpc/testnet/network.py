@@ -33,6 +33,7 @@ import msgspec
 
 from onionmpc.errors import TorFailed, TorNotFound, UsageError
 from onionmpc.files import is_held, private_directory, write_private
+from onionmpc.tasks import Beside
 from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
 from onionmpc.testnet.proxy import Endpoint, Gateway
 from onionmpc.testnet.regions import (
@@ -191,8 +192,7 @@ class PrivateNetwork:
             self._start(relays)
             await self._wait(Phase.FETCH, relays, self._is_ready)
             self.state = self._write_state(regions, slots)
-            watch = asyncio.create_task(self._watch())
-            stack.push_async_callback(_cancel, watch)
+            await stack.enter_async_context(Beside(self._watch()))
             self._report(Phase.READY)
             self._stack = stack.pop_all()
         return self
@@ -554,8 +554,3 @@ def _run(arguments: list[str | Path], text: str) -> str:
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise TorFailed(f"{name} made no keys ({type(error).__name__})") from error
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from onionmpc.tasks import show_failure
+
 # What one direction of one connection may hold: 1 MiB is 8 MB/s at the 128 ms of the widest ocean, above what
 # the whole network carries.
 HELD_LIMIT_BYTES = 2**20
@@ -332,6 +334,7 @@ class Gateway:
         task = asyncio.create_task(self._connect(dialler, target, back))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
+        task.add_done_callback(show_failure)
 
     async def _connect(self, dialler: _Side, target: Endpoint, back: DelayLine) -> None:
         loop = asyncio.get_running_loop()

@@ -28,6 +28,7 @@ from mesh_kit import (  # noqa: F401 (fixtures)
     raw_dial,
     say,
     stall,
+    still_flows,
     without_delay,
 )
 
@@ -124,6 +125,62 @@ async def test_where_exactly_one_of_two_is_short_the_other_dials(
         await first.watcher.until(lambda: len(first.watcher.dialled[1]) == 2)
         assert first.watcher.dialled[1] == [first_dials] * 2
         assert first.watcher.downs == second.watcher.downs == []
+
+
+# Issue 12.
+@in_a_loop
+async def test_who_was_dialled_back_is_not_called_unreachable_when_its_time_is_over(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = asyncio.Event()
+    dial_first = Mesh._dial_first
+
+    async def note_end(mesh: Mesh, number: int, timeout_s: float) -> None:
+        await dial_first(mesh, number, timeout_s)
+        if mesh.own_number == 0:
+            over.set()
+
+    monkeypatch.setattr(Mesh, "_dial_first", note_end)
+    async with (
+        Party(directory, 0, 2, level=Level.SHORT, timeout_s=2.0) as first,
+        Party(directory, 1, 2) as second,
+    ):
+        await first.until_up(1)
+        await over.wait()
+        await still_flows(first, second)
+
+
+# Issue 12.
+@in_a_loop
+async def test_a_wish_to_be_dialled_back_that_is_cancelled_leaves_no_stream(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[SecureStream] = []
+
+    async def never(secure: SecureStream, _timeout_s: float) -> None:
+        kept.append(secure)
+        await asyncio.Event().wait()
+
+    async with Party(directory, 1, 2):
+        async with Party(directory, 0, 2, level=Level.SHORT) as short:
+            monkeypatch.setattr(SecureStream, "flush", never)
+            await short.watcher.until(lambda: short.watcher.up)
+        assert kept[0].stream.writer.transport.is_closing()
+
+
+# Issue 12.
+@in_a_loop
+async def test_a_stream_that_was_dialled_is_closed_though_nobody_has_begun_to_carry_it(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, _):
+        mesh, link = low.mesh, low.mesh._links[1]
+        _, secure = await mesh._dial_again(1, link.id, link.runner, 1, DEADLINE_S)
+        assert mesh._tasks is not None
+        before = set(mesh._tasks._running)
+        mesh._carry_dialled(1, link.runner, secure)
+        (carrying,) = mesh._tasks._running - before
+        carrying.cancel()  # in the same turn
+        await asyncio.wait({carrying})
+        assert secure.stream.writer.transport.is_closing()
 
 
 @in_a_loop

@@ -210,8 +210,9 @@ class Mesh:
                 while number not in self._links:
                     await self._dial_to_open(number, failed)
         except TimeoutError:
-            reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}{why}")
-            self._observer.link_down(number, reason)
+            if number not in self._links:  # it may have dialled us back, as it was asked to
+                reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}{why}")
+                self._observer.link_down(number, reason)
         except OnionMPCError as error:
             self._observer.link_down(number, error)
 

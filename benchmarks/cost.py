@@ -33,7 +33,7 @@ from benchmarks.overhead import Case, Failed, compare, summarise
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.catalogue import code_of, find_program
 from onionmpc.program.launch import start_program
 from onionmpc.program.rehearsal import evenly, rehearse
 from onionmpc.program.spec import ProgramSpec
@@ -362,13 +362,17 @@ def walls_prices(repeats: int) -> list[Price]:
     found = find_program(WALLED)
     runs = ProgramSpec(
         *(str(found.path), str(found.folder), WALLED_ARGUMENTS, 0, PARTIES, default_threshold(PARTIES), (), {}),
+        code=code_of(found),
     )
     measured: dict[tuple[str, bool], list[float]] = {}
     usual = os.environ.get("PYTHONPATH")
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "sitecustomize.py").write_text(NO_WALLS_AT_START)
         (Path(name) / "script.py").write_text(STARTED_AND_ENDED)
-        ends_at_once = msgspec.structs.replace(runs, script=f"{name}/script.py", folder=name, parties=1, threshold=0)
+        ends = find_program(f"{name}/script.py")
+        ends_at_once = msgspec.structs.replace(
+            runs, script=str(ends.path), folder=str(ends.folder), parties=1, threshold=0, code=code_of(ends)
+        )
         for _ in range(repeats):
             for walled in (True, False):
                 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, ["" if walled else name, usual]))

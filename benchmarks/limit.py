@@ -19,6 +19,7 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
+from onionmpc.program.catalogue import code_of, find_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.local import default_threshold
@@ -97,9 +98,10 @@ def best(drawn: Mapping[tuple[int, int], Sequence[float]], circuits: int) -> Rou
 
 def direct_spec(script: Path, arguments: Sequence[str], parties: int) -> ProgramSpec:
     """Return what runs a script without a network."""
+    program = find_program(str(script))
     return ProgramSpec(
-        script=str(script),
-        folder=str(script.parent),
+        script=str(program.path),
+        folder=str(program.folder),
         arguments=tuple(arguments),
         number=0,
         parties=parties,
@@ -107,6 +109,7 @@ def direct_spec(script: Path, arguments: Sequence[str], parties: int) -> Program
         mpyc_options=(),
         sockets={},
         named=tuple(arguments),
+        code=code_of(program),
     )
 
 

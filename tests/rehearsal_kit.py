@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.catalogue import code_of, find_program
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.local import default_threshold
 
@@ -54,6 +54,7 @@ def write_spec(folder: Path, script: str, *arguments: str, parties: int = 3) -> 
         mpyc_options=(),
         sockets={},
         named=arguments,
+        code=code_of(program),
     )
 
 

@@ -131,9 +131,10 @@ def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
             {"nonces": AGREEMENT.nonces[::-1]},
             {"own": (Own(Level.LONG), Own(), Own())},
             {"own": (Own(), Own(Level.STANDARD, Level.LONG), Own())},
+            {"own": (Own(distributions={"numpy": "2.1"}), Own(Level.LONG), Own())},
         )
     }
-    assert len(ids) == 5
+    assert len(ids) == 6
 
 
 def test_the_order_in_which_files_were_found_is_no_difference() -> None:
@@ -199,6 +200,66 @@ def test_a_missing_file_is_named() -> None:
         "program file private_input.py differs: SHA-256 0b0b0b0b0b0b0b0b… at party 0, missing at party 2"
     )
     assert "missing at party 0, SHA-256 0b" in difference(fewer, COMMON)
+
+
+def test_a_file_of_another_name_is_told_apart_from_another_file() -> None:
+    # Issue 12.
+    renamed = change(COMMON, program="vote (1)", files={"vote (1).py": "0a" * 32, "private_input.py": "0b" * 32})
+    assert difference(COMMON, renamed) == (
+        "a file of the program has two names: vote.py at party 0, vote (1).py at party 2"
+    )
+    assert "vote (1).py at party 0, vote.py at party 2" in difference(renamed, COMMON)
+    data = change(COMMON, files={**COMMON.files, "with/a.csv": "0d" * 32})
+    assert "with/a.csv at party 0, with/b.csv at party 2" in difference(
+        data, change(COMMON, files={**COMMON.files, "with/b.csv": "0d" * 32})
+    )
+    # Two programs that share a module are two programs.
+    other = change(COMMON, program="auction", files={"auction.py": "0c" * 32, "private_input.py": "0b" * 32})
+    assert difference(COMMON, other) == "program differs: vote at party 0, auction at party 2"
+
+
+def test_what_is_known_of_a_difference_is_told() -> None:
+    # Issue 12.
+    def explain(path: str, sha256: str) -> str:
+        assert (path, sha256) == ("vote.py", "0c" * 32)
+        return "in line endings only"
+
+    theirs = change(COMMON, files=OTHERS["files"])
+    with pytest.raises(
+        AgreementError, match=r"program file vote\.py differs in line endings only: SHA-256 0a0a"
+    ) as raised:
+        check_equal(COMMON, theirs, here="party 0", there="party 2", explain=explain)
+    assert "git, mail and editors" in raised.value.hint
+
+
+def test_an_own_without_distributions_is_encoded_as_before_there_were_any() -> None:
+    # PROTOCOL 4: the session id of an older receipt stays.
+    old = {"circuit_length": "standard", "min_circuit_length": "standard", "max_circuits": 3}
+    assert msgspec.json.decode(msgspec.json.encode(Own())) == old
+    own = msgspec.json.decode(msgspec.json.encode(old), type=Own)
+    assert own == Own()
+    assert own.version_of("numpy") is None
+
+
+@pytest.mark.parametrize(
+    "distributions",
+    [
+        {str(n): "1" for n in range(33)},
+        {"n" * 61: "1"},
+        {"n": "1" * 41},
+        {"": "1"},
+        {"n": ""},
+        {"\x1b": "1"},
+        {"n": "é"},
+        {"n": "1\n"},
+        {"n": 1},
+        ["n"],
+        None,
+    ],
+)
+def test_no_party_says_more_of_its_distributions_than_a_screen_can_take(distributions: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"distributions": distributions}, type=Own)
 
 
 @given(st.text(max_size=400))

@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import UsageError
+from onionmpc.program import catalogue as module
+from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import (
     ProgramFile,
     catalogue,
+    code_of,
     digest,
     digest_of_files,
+    distributions,
+    explain_difference,
     find_program,
     program_classes,
     program_files,
@@ -28,7 +33,7 @@ def write(folder: Path, contents: dict[str, str]) -> None:
 
 
 def paths_of(script: Path, *extra_files: Path) -> list[str]:
-    return [file.path for file in program_files(find_program(str(script)), extra_files)]
+    return [file.path for file in program_files(find_program(str(script)), attach(extra_files))]
 
 
 def test_each_shipped_program_has_a_name_and_a_first_line() -> None:
@@ -102,7 +107,7 @@ def test_an_unreadable_script_is_refused(tmp_path: Path) -> None:
 def test_a_missing_further_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"script.py": ""})
     with pytest.raises(UsageError, match="cannot read"):
-        digest(find_program(str(tmp_path / "script.py")), [tmp_path / "absent.csv"])
+        digest(find_program(str(tmp_path / "script.py")), attach([tmp_path / "absent.csv"]))
 
 
 def test_modules_are_followed_through_packages_and_one_another(tmp_path: Path) -> None:
@@ -167,7 +172,7 @@ def test_the_digest_is_the_same_in_another_folder(tmp_path: Path) -> None:
         write(tmp_path / folder, {"script.py": "import a, b", "a.py": "1", "b.py": "2"})
         (tmp_path / folder / "data.csv").write_text("3")
     one, two = (
-        digest(find_program(str(tmp_path / folder / "script.py")), [tmp_path / folder / "data.csv"])
+        digest(find_program(str(tmp_path / folder / "script.py")), attach([tmp_path / folder / "data.csv"]))
         for folder in ("one", "two")
     )
     assert one == two
@@ -178,11 +183,10 @@ def test_a_changed_file_changes_the_digest_and_is_named(tmp_path: Path, changed:
     write(tmp_path, {"script.py": "import module", "module.py": "pass"})
     data = tmp_path / "data.csv"
     data.write_text("1,2\n")
-    program = find_program(str(tmp_path / "script.py"))
-    before = program_files(program, [data])
+    before = program_files(find_program(str(tmp_path / "script.py")), attach([data]))
     with (tmp_path / changed).open("a") as file:
         file.write("\n")
-    after = program_files(program, [data])
+    after = program_files(find_program(str(tmp_path / "script.py")), attach([data]))
     assert digest_of_files(before) != digest_of_files(after)
     assert [file.path.removeprefix("with/") for file in after if file not in before] == [changed]
 
@@ -197,7 +201,7 @@ def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
     write(tmp_path, {"script.py": "", "a.py": "1", "b.py": "2"})
     program = find_program(str(tmp_path / "script.py"))
     a, b = tmp_path / "a.py", tmp_path / "b.py"
-    assert digest(program, [a, b]) == digest(program, [b, a])
+    assert digest(program, attach([a, b])) == digest(program, attach([b, a]))
 
 
 def test_the_digest_is_computed_as_documented() -> None:
@@ -231,3 +235,78 @@ def test_classes_of_a_program_are_those_that_its_files_define(tmp_path: Path) ->
         "urns.Urn",
         "urns.wood.Wood",
     ]
+
+
+def test_a_script_may_name_another_encoding(tmp_path: Path) -> None:
+    # Issue 12.
+    text = "# -*- coding: latin-1 -*-\nimport beside\nprint('Grüße')\nclass Vote: ...\n"
+    (tmp_path / "script.py").write_bytes(text.encode("latin-1"))
+    (tmp_path / "beside.py").write_bytes(b"\xef\xbb\xbfclass Paper: ...\r\n")
+    program = find_program(str(tmp_path / "script.py"))
+    assert program_classes(program) == ["__main__.Vote", "beside.Paper"]
+    assert program_files(program)[1].sha256 == hashlib.sha256(text.encode("latin-1")).digest()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"x = 1\n\n\ny = '\xff'\n", r"script\.py is not UTF-8 \(byte 13\)"),
+        (b"# coding: ascii\nx = '\xff'\n", r"script\.py is not ASCII \(byte 21\)"),
+        (b"# coding: klingon\n", r"script\.py is not Python: unknown encoding: klingon"),
+        (b"# coding: rot13\n", r"script\.py is not Python: .*rot13.* is not a text encoding"),
+        (b"\xef\xbb\xbf# coding: latin-1\n", r"script\.py is not Python: encoding problem"),
+    ],
+)
+def test_an_encoding_that_does_not_fit_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "script.py").write_bytes(content)
+    with pytest.raises(UsageError, match=words):
+        find_program(str(tmp_path / "script.py"))
+
+
+def test_a_file_that_is_saved_after_it_was_found_changes_nothing(tmp_path: Path) -> None:
+    # Issue 12.
+    write(tmp_path, {"script.py": "import module", "module.py": "old = 1"})
+    program = find_program(str(tmp_path / "script.py"))
+    before = program_files(program), code_of(program), program_classes(program)
+    write(tmp_path, {"script.py": "class New: ...", "module.py": "new = 1"})
+    assert (program_files(program), code_of(program), program_classes(program)) == before
+
+
+def test_more_than_an_offer_has_room_for_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"script.py": "x = 1", "data/" + "é" * 99: ""})
+    program = find_program(str(tmp_path / "script.py"))
+    monkeypatch.setattr(module, "MAX_PATHS_BYTES", 600)
+    program_files(program)
+    with pytest.raises(UsageError, match="2 files have longer paths than an offer has room for"):
+        program_files(program, attach([tmp_path / "data"]))
+    monkeypatch.setattr(module, "MAX_CODE_BYTES", 4)
+    with pytest.raises(UsageError, match="the program has more than 0 MiB of Python"):
+        program_files(program)
+
+
+def test_a_name_that_no_message_can_carry_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"script.py": ""})
+    (tmp_path / os.fsdecode(b"data\xff.csv")).touch()
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        program_files(find_program(str(tmp_path / "script.py")), attach([tmp_path / os.fsdecode(b"data\xff.csv")]))
+
+
+def test_what_a_program_imports_by_statement_is_told_with_its_version(tmp_path: Path) -> None:
+    write(tmp_path, {"script.py": "import own, numpy.linalg, os\nfrom . import attr", "own.py": "", "yaml.py": ""})
+    write(tmp_path, {"plug.py": "def f():\n    from mpyc.runtime import mpc\n    import own, yaml", "broken.py": "def"})
+    program = find_program(str(tmp_path / "script.py"))
+    assert list(distributions(program)) == ["numpy"]
+    assert list(distributions(program, attach([tmp_path / "plug.py"]))) == ["PyYAML", "mpyc", "numpy"]
+    assert list(distributions(program, attach([tmp_path / "broken.py"]))) == ["numpy"]
+
+
+def test_in_what_alone_a_file_differs_is_known_of_each_kind_of_file(tmp_path: Path) -> None:
+    write(tmp_path, {"script.py": "import own\n", "own.py": "x\n", "plug.py": "y\n", "data.csv": "z\n"})
+    program, attached = find_program(str(tmp_path / "script.py")), attach([tmp_path / "plug.py", tmp_path / "data.csv"])
+    for name, content in {"own.py": b"x\r\n", "with/plug.py": b"y\r\n", "with/data.csv": b"z\r\n"}.items():
+        words = explain_difference(program, attached, name, hashlib.sha256(content).hexdigest())
+        assert words == "in line endings only (LF or CRLF)"
+    assert explain_difference(program, attached, "own.py", "00" * 32) == ""
+    (tmp_path / "data.csv").unlink()
+    assert explain_difference(program, attached, "with/data.csv", "00" * 32) == ""
+    assert explain_difference(program, attached, "with/nothing", "00" * 32) == ""

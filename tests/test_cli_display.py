@@ -107,6 +107,29 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
     assert f"2  {addresses[2]}  circuits standard (you)" in lines
 
 
+def test_the_agreement_shows_where_parties_have_other_versions_of_what_the_program_imports() -> None:
+    # Issue 12.
+    owns = tuple(Own(distributions={"numpy": version, "mpyc": "0.11"}) for version in ("2.1", "2.2", "2.1"))
+    lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
+    assert "  libraries    numpy differs, by party: 2.1 at 0, 2; 2.2 at 1" in lines
+    assert not any("mpyc differs" in line for line in lines)
+    owns = (Own(distributions={"numpy": "2.1"}), Own(distributions={}), Own())
+    lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
+    assert "  libraries    numpy differs, by party: 2.1 at 0; none at 1, 2" in lines
+    assert not any("libraries" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
+
+
+def test_what_parties_say_of_their_distributions_does_not_push_the_rest_off_the_screen() -> None:
+    owns = tuple(
+        Own(distributions={f"{number}-{place}".rjust(60, "x"): "1" * 40 for place in range(32)}) for number in range(3)
+    )
+    usual = list(agreement_lines(PADDED, 0, 0, by_invite=False))
+    lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
+    assert len(lines) == len(usual) + 9
+    assert any(line.strip() == "and 88 more" for line in lines)
+    assert all(line.isprintable() and len(line) < 400 for line in lines)
+
+
 def test_the_agreement_names_each_class_that_parties_may_send() -> None:
     common = replace(PADDED.common, allowed_types=("__main__.Ballot", "urns.Urn\x1b"))
     lines = list(agreement_lines(replace(PADDED, common=common), 0, 0, by_invite=False))

@@ -57,6 +57,7 @@ from onionmpc.mesh.pace import DIALS_IN_A_ROW
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program import launch
+from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import find_program
 from onionmpc.session import computation
 from onionmpc.session import ending as ending_module
@@ -592,7 +593,7 @@ def test_a_difference_is_named_with_both_values_at_every_party(
 OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
     "script": lambda folder, plan: replace(plan, program=write_script(folder / "script.py", "import helper, os")),
     "helper": lambda folder, plan: replace(plan, program=find_program(str(folder / "script.py"))),
-    "with": lambda folder, plan: replace(plan, extra_files=(folder / "data.csv",)),
+    "with": lambda folder, plan: replace(plan, attached=attach([folder / "data.csv"])),
     "public": lambda _folder, plan: replace(plan, public=("3",)),
     "name": lambda _folder, plan: replace(plan, program=find_program("vote")),
     "catalogue": lambda _folder, plan: replace(plan, program=None),
@@ -628,7 +629,7 @@ def test_a_joiner_that_does_not_agree_with_the_host_tells_all(
         (folder / "helper.py").write_text(f"number = {helper}")
         (folder / "data.csv").write_text(helper)
         program = write_script(folder / "script.py", "import helper")
-    plan = listed_plan(program, public=("2",), extra_files=(tmp_path / "other" / "data.csv",))
+    plan = listed_plan(program, public=("2",), attached=attach([tmp_path / "other" / "data.csv"]))
     if own == "script":
         (tmp_path / "helper.py").write_text("number = 2")
 

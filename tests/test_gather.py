@@ -31,6 +31,7 @@ from onionmpc.mesh import redial
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import dial
+from onionmpc.program.attached import NOTHING
 from onionmpc.program.catalogue import find_program
 from onionmpc.session.agreement import Common
 from onionmpc.session.discovery import pair_key, seat_key
@@ -102,7 +103,7 @@ class Hosting:
     def terms(self) -> Terms:
         program = find_program("vote")
         holders = sorted(seat.holder for seat in self.table._seats if seat.holder is not None)
-        return Terms(common_fields(program, (), [HOST.onion, *holders], 1, (), ()), PSK, {})
+        return Terms(common_fields(program, NOTHING, [HOST.onion, *holders], 1, (), ()), PSK, {})
 
 
 @contextlib.asynccontextmanager
@@ -560,7 +561,7 @@ def party_of(wishes: dict[str, Any]) -> Party:
 
 def terms_for(parties: int = 3, **changes: Any) -> Common:
     roster = sorted(identity.onion for identity in [HOST, *JOINERS][:parties])
-    common = common_fields(find_program("vote"), (), roster, (parties - 1) // 2, ("tea", "coffee"), ("-L64",))
+    common = common_fields(find_program("vote"), NOTHING, roster, (parties - 1) // 2, ("tea", "coffee"), ("-L64",))
     return msgspec.structs.replace(common, **changes)
 
 
@@ -640,7 +641,13 @@ def test_a_joiner_takes_the_hosts_types_unless_it_names_its_own(tmp_path: Path) 
     (tmp_path / "script.py").write_text("class Ballot: ...\nclass Urn: ...\n")
     program = find_program(str(tmp_path / "script.py"))
     terms = common_fields(
-        program, (), [Onion(onion) for onion in terms_for().addresses], 1, (), (), allowed_types=["__main__.Ballot"]
+        program,
+        NOTHING,
+        [Onion(onion) for onion in terms_for().addresses],
+        1,
+        (),
+        (),
+        allowed_types=["__main__.Ballot"],
     )
     _, common = party_of({"program": program})._accept(terms, HOST.onion)
     assert common.allowed_types == ("__main__.Ballot",)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Identity
+from onionmpc.program.attached import NOTHING, attach
 from onionmpc.program.catalogue import Program, find_program
 from onionmpc.session import local
 from onionmpc.session.local import (
@@ -141,7 +142,7 @@ def test_allowed_types_are_sorted_and_named_once(program: Program) -> None:
     names = ["ballots.Ballot", "__main__.Vote", "ballots.Ballot"]
     assert check_allowed_types(names, program) == ("__main__.Vote", "ballots.Ballot")
     assert check_allowed_types((), program) == ()
-    common = common_fields(program, (), ADDRESSES, 1, (), (), allowed_types=names)
+    common = common_fields(program, NOTHING, ADDRESSES, 1, (), (), allowed_types=names)
     assert common.allowed_types == ("__main__.Vote", "ballots.Ballot")
 
 
@@ -182,7 +183,7 @@ def test_many_parties_do_without_the_keys_of_prss(parties: int, options: tuple[s
 def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
     data = tmp_path / "data.csv"
     data.write_text("1")
-    common = common_fields(find_program("vote"), (data,), ADDRESSES, 1, ("tea,coffee",), ("-L64",))
+    common = common_fields(find_program("vote"), attach([data]), ADDRESSES, 1, ("tea,coffee",), ("-L64",))
     assert common.protocol == 1
     assert common.addresses == tuple(ADDRESSES)
     assert common.program == "vote"
@@ -193,11 +194,11 @@ def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
     assert common.python == f"{platform.python_implementation()} {64 if sys.maxsize > 2**32 else 32}-bit"
     assert common.numpy == int(importlib.metadata.version("numpy").split(".")[0])
     assert common.padding_rate == 0
-    assert common_fields(find_program("vote"), (), ADDRESSES, 1, (), (), 10).padding_rate == 10
+    assert common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), (), 10).padding_rate == 10
 
 
 def test_the_word_size_is_left_free_where_mpyc_bridges_it() -> None:
-    common = common_fields(find_program("vote"), (), ADDRESSES, 1, (), ("--mix32-64bit",))
+    common = common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), ("--mix32-64bit",))
     assert common.python == f"{platform.python_implementation()} any word size"
 
 
@@ -208,4 +209,4 @@ def test_no_numpy_is_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
         return "0.11"
 
     monkeypatch.setattr(local.importlib.metadata, "version", version)
-    assert common_fields(find_program("vote"), (), ADDRESSES, 1, (), ()).numpy is None
+    assert common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), ()).numpy is None

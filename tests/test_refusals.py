@@ -25,6 +25,7 @@ from onionmpc.cli.output import StatusLine
 from onionmpc.cli.reach import reach_lines
 from onionmpc.files import scratch_directory
 from onionmpc.program.asked import MOST_ENTRIES, MOST_HEARD, MOST_TOLD, Asked, OutOfReach
+from onionmpc.program.catalogue import code_of, find_program
 from onionmpc.program.launch import ProgramExit, probe_walls, start_program
 from onionmpc.program.naming import has_private_name
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
@@ -56,14 +57,15 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def spec_of(folder: Path, *named: str, walls: Walls = WALLS, **changes: object) -> ProgramSpec:
     script = folder / "script.py"
-    spec = ProgramSpec(str(script), str(folder), named, 0, 1, 0, (), {}, named=named, walls=walls)
+    code = code_of(find_program(str(script))) if script.exists() else {}
+    spec = ProgramSpec(str(script), str(folder), named, 0, 1, 0, (), {}, named=named, walls=walls, code=code)
     return msgspec.structs.replace(spec, **changes)
 
 
 def ran(ground: Path, script: str, *named: str, **changes: object) -> tuple[ProgramExit, OutOfReach | None]:
     """Run a script that stands in `program`; return how it ended, and what is told."""
+    (ground / "program" / "script.py").write_text(textwrap.dedent(script))
     spec = spec_of(ground / "program", *named, **changes)
-    Path(spec.script).write_text(textwrap.dedent(script))
 
     async def main() -> tuple[ProgramExit, OutOfReach | None]:
         async with asyncio.timeout(DEADLINE_S), start_program(spec, []) as program:

@@ -75,6 +75,7 @@ class Stage:
             mpyc_options=(),
             sockets={},
             named=(str(output), str(self.targets["input"]), *named),
+            code={str(self.script): self.script.read_bytes()},
         )
         return msgspec.structs.replace(spec, **changes)
 

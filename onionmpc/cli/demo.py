@@ -24,12 +24,13 @@ from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.party import check_receipt, check_writable
+from onionmpc.cli.party import check_receipt, check_writable, note_skipped
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
 from onionmpc.files import write_private
 from onionmpc.levels import Level
+from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import catalogue, find_program, program_files
 from onionmpc.session.local import (
     check_allowed_types,
@@ -311,7 +312,9 @@ def _rehearsed(
     check_mpyc_options(options["mpyc"])
     found = find_program(program)
     check_allowed_types(options["allow_type"], found)
-    program_files(found, options["with_files"])
+    attached = attach(options["with_files"])
+    program_files(found, attached)
+    note_skipped(attached)
     words = typed_options(given, REHEARSED)
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]

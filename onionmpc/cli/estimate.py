@@ -8,16 +8,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.cli.options import Duration
+from onionmpc.cli.options import Duration, shared_options
 from onionmpc.cli.output import StatusLine
+from onionmpc.cli.party import note_skipped
 from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
 from onionmpc.program.asked import OutOfReach
-from onionmpc.program.catalogue import find_program, program_files
+from onionmpc.program.attached import attach
+from onionmpc.program.catalogue import code_of, find_program, program_files
 from onionmpc.program.launch import probe_walls
 from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
@@ -39,6 +42,7 @@ from onionmpc.text import duration
 @click.option("--threshold", "-t", type=int, metavar="T", help="As for host. Default: the largest T below M/2.")
 @click.option("--public", multiple=True, metavar="ARG", help="An argument that is the same at all parties. Repeatable.")
 @click.option("--mpyc", multiple=True, metavar="OPTION", help="As for host: --mpyc=-L64, for example. Repeatable.")
+@shared_options("with_files")
 @click.option("--allow-type", multiple=True, metavar="MODULE.CLASS", help="As for host. Repeatable.")
 @click.option(
     "--round-trip",
@@ -59,6 +63,7 @@ def estimate(
     threshold: int | None,
     public: tuple[str, ...],
     mpyc: tuple[str, ...],
+    with_files: tuple[Path, ...],
     allow_type: tuple[str, ...],
     round_trips_s: tuple[float, ...],
     timeout: float,
@@ -87,7 +92,9 @@ def estimate(
     check_program_arguments([*private, *public])
     options = check_mpyc_options(mpyc) or default_mpyc_options(parties)
     found = find_program(program)
-    files = {file.path: file.sha256.hex() for file in program_files(found)}
+    attached = attach(with_files)
+    files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
+    note_skipped(attached)
     made_up = () if private or not found.shipped else ("--demo",)
     walls = run_until_interrupted(probe_walls())
     spec = ProgramSpec(
@@ -101,6 +108,9 @@ def estimate(
         allowed_types=check_allowed_types(allow_type, found),
         sockets={},
         named=(*public, *private),
+        code=code_of(found, attached),
+        on_disk=attached.on_disk(),
+        reads=tuple(map(str, attached.places)),
         allow_subprocess=allow_subprocess,
         walls=walls,
     )

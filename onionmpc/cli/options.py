@@ -21,6 +21,12 @@ ALLOW_TYPE_HELP = (
     "by mpc.transfer. By exact name; repeatable. Whoever is a party can then have one made of whatever arguments and "
     "contents: read the class with that in mind. Numbers, texts, arrays and lists of them need none of this."
 )
+WITH_HELP = (
+    "A further file that must be the same at all parties, or a folder with all files below it (except .git and __pycache__). "
+    "Data is read-only for the program. A module needs this if the program finds it by other means than an import statement "
+    "for its own folder: by importlib, sys.path or a plug-in system, in a zip, or compiled. It must still be where Python "
+    "looks for it. Repeatable."
+)
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -112,7 +118,7 @@ OPTIONS: dict[str, Decorator] = {
     "passphrase_file": click.option("--passphrase-file", type=click.Path(path_type=Path), metavar="FILE", help=f"With an --identity that is sealed. {PASSPHRASE_HELP}"),
     "threshold": click.option("--threshold", "-t", type=int, metavar="T", help="Any T+1 parties together can read every input. Default: the largest T below M/2."),
     "public": click.option("--public", multiple=True, metavar="ARG", help="An argument of the program that is the same at all parties; comes first. Repeatable."),
-    "with_files": click.option("--with", "with_files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A further file that must be the same at all parties. Repeatable."),
+    "with_files": click.option("--with", "with_files", multiple=True, type=click.Path(exists=True, path_type=Path), metavar="FILE|FOLDER", help=WITH_HELP),
     "mpyc": click.option("--mpyc", multiple=True, metavar="OPTION", help="An option of MPyC that all must agree on: -L64, -K40, --no-prss, --mix32-64bit. Repeatable, as --mpyc=-L64. Default: as the host says, else --no-prss from 15 parties on (the keys of MPyC's pseudorandom secret sharing have 27 kB per peer there and 22 MB at 25; -L32, which is MPyC's own default, keeps them)."),
     "allow_type": click.option("--allow-type", multiple=True, metavar="MODULE.CLASS", help=f"{ALLOW_TYPE_HELP} All must agree. Default: none, or as the host says."),
     "padding": click.option("--padding", type=click.IntRange(0, MAX_PADDING_RATE), metavar="RATE", help="Send RATE records a second (1 to 200) on each link, both ways, whatever there is to say, so that when and how much the program says does not show to whoever watches the line. All must agree. A record has 498 bytes and room for 449 to 468 of the program's; what it says waits for the next one. Default: 0, none, or as the host says."),

@@ -30,6 +30,7 @@ from onionmpc.files import write_private
 from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import Network
+from onionmpc.program.attached import SKIPPED, Attachments, attach
 from onionmpc.program.catalogue import Program, find_program, program_files
 from onionmpc.program.launch import probe_walls
 from onionmpc.session import keystore
@@ -210,9 +211,12 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     check_program_arguments(private)
     check_program_arguments(options.public)
     found: Program | None = None if program is None else find_program(program)
+    attached = attach(options.with_files)
     if found is not None:
         check_allowed_types(options.allow_type, found)
-        program_files(found, options.with_files)  # a file that cannot be read is told now, not at the host's table
+        program_files(found, attached)  # too many of them are told now, not at the host's table
+    if options.log_format == "text":
+        note_skipped(attached)
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
     if not options.yes and not is_interactive():
@@ -233,7 +237,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         private=private,
         mpyc_options=None if joins_host and not options.mpyc else check_mpyc_options(options.mpyc),
         allowed_types=None if joins_host and not options.allow_type else options.allow_type,
-        extra_files=options.with_files,
+        attached=attached,
         allow_no_privacy=options.allow_no_privacy,
         wait_s=options.wait,
         patience_s=options.patience,
@@ -246,6 +250,18 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         allow_subprocess=options.allow_subprocess,
         walls=run_until_interrupted(probe_walls()),
     )
+
+
+def note_skipped(attached: Attachments) -> None:
+    """Say what of the folders after --with is not compared."""
+    if attached.skipped:
+        first, *others = attached.skipped
+        more = f" and {len(others)} more" if others else ""
+        names = " and ".join(SKIPPED)
+        click.echo(
+            f"onionmpc: note: --with skips {names}: {printable(str(first))}{more} may differ between the parties",
+            err=True,
+        )
 
 
 def check_writable(file: Path, option: str) -> None:

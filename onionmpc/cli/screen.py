@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from onionmpc.levels import Level
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
-from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
+from onionmpc.session.agreement import Agreement, Own, roster_fingerprint, session_id
 from onionmpc.text import duration, printable
 from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
 
 WIDTH = 13
+# What parties say of themselves must not push the rest off the screen.
+MAX_DIFFERENCES = 8
+MAX_DIFFERENCE = 300
 
 
 def agreement_lines(
@@ -60,6 +65,7 @@ def agreement_lines(
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")
     yield line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
+    yield from _distributions(agreement.own)
     if common.allowed_types:
         yield line("may be sent", ", ".join(map(printable, common.allowed_types)))
         yield line("", "classes of the program: any party can have them made of whatever it likes")
@@ -88,6 +94,22 @@ def agreement_lines(
         yield "The receipt proves to ANYONE, for ever, that your address took part: you cannot deny it afterwards."
     if by_invite:
         yield "You rely on the host for who the others are: compare the roster line with them by another way."
+
+
+def _distributions(owns: Sequence[Own]) -> Iterator[str]:
+    """Yield where parties have other versions of what the program imports."""
+    names = sorted({name for own in owns if own.distributions is not msgspec.UNSET for name in own.distributions})
+    differing = []
+    for name in names:
+        parties: dict[str, list[int]] = {}
+        for number, own in enumerate(owns):
+            parties.setdefault(own.version_of(name) or "none", []).append(number)
+        if len(parties) > 1:
+            words = (f"{printable(version, 60)} at {', '.join(map(str, them))}" for version, them in parties.items())
+            differing.append(f"{printable(name, 60)} differs, by party: {'; '.join(words)}"[:MAX_DIFFERENCE])
+    yield from (line("" if place else "libraries", words) for place, words in enumerate(differing[:MAX_DIFFERENCES]))
+    if len(differing) > MAX_DIFFERENCES:
+        yield line("", f"and {len(differing) - MAX_DIFFERENCES} more")
 
 
 def _walls(walls: Walls, *, allow_subprocess: bool) -> Iterator[str]:

@@ -1,32 +1,49 @@
 """Finds a program and says what exactly it consists of.
 
-Knows the shipped examples, the imports of a script and the program digest. Does not run or import a program:
-it is text here. Rules: docs/PROTOCOL.md section 4.
+Knows the shipped examples, what all parties call a file, and the program digest. Does not run or import a program.
+Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onionmpc.errors import UsageError
+from onionmpc.program.attached import BOUNDS_HINT, NOTHING, Attachments
+from onionmpc.program.installed import distributions_of
+from onionmpc.program.likeness import only_difference
+from onionmpc.program.sources import classes, imported_names, parse, read, read_sources
 from onionmpc.resources import shipped
+from onionmpc.text import printable
 
 DIGEST_LABEL = b"onionmpc/program/1"
+# An Offer has at most 1 MiB. With each path go a digest in hex and what JSON puts around both.
+MAX_PATHS_BYTES = 2**19
+DIGEST_BYTES = 70
+MAX_CODE_BYTES = 2**26
+MAX_EXPLAINED_BYTES = 2**24
 _HELPERS = frozenset({"private_input"})  # imported by the examples, not a program
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An MPyC program: what the parties call it, its script, and the folder of the modules beside it."""
+    """An MPyC program: what the parties call it, its script, and the folder of the modules beside it.
+
+    Attributes:
+        sources: its Python files as they were read when it was found. They are what is compared, and what runs.
+    """
 
     name: str
     path: Path
     folder: Path
+    sources: Mapping[Path, bytes] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def shipped(self) -> bool:
@@ -51,7 +68,7 @@ def find_shipped(name: str) -> Program | None:
     """Return the shipped program of exactly that name, None if there is none."""
     for path in _shipped_programs():
         if path.stem == name:
-            return Program(name, path, path.parent)
+            return _read_program(name, path)
     return None
 
 
@@ -59,7 +76,7 @@ def find_program(name_or_path: str) -> Program:
     """Return the shipped program of that name ("-" and "_" are the same), or else the script at that path.
 
     Raises:
-        UsageError: there is no such program, or it cannot be read.
+        UsageError: there is no such program, or a file of it cannot be read or is not Python.
     """
     name = name_or_path.replace("-", "_")
     if program := find_shipped(name):
@@ -72,19 +89,16 @@ def find_program(name_or_path: str) -> Program:
             raise UsageError(f"there is no program {name_or_path}", hint=_suggestion(name))
     except (OSError, ValueError, RuntimeError) as error:  # no permission, a null byte, links in a circle
         raise UsageError(f"cannot read {name_or_path}: {error}") from error
-    return Program(path.stem, path, path.parent)
+    return _read_program(path.stem, path)
 
 
-def digest(program: Program, extra_files: Iterable[Path] = ()) -> bytes:
-    """Return what the parties compare: SHA-256 over each file's path and content, 32 bytes.
+def _read_program(name: str, path: Path) -> Program:
+    return Program(name, path, path.parent, read_sources(path, path.parent))
 
-    Args:
-        program: the script; the modules that it imports from its own folder belong to it.
-        extra_files: what else has to be the same everywhere, such as data (`--with FILE`).
-    Raises:
-        UsageError: a file cannot be read or is not Python.
-    """
-    return digest_of_files(program_files(program, extra_files))
+
+def digest(program: Program, attached: Attachments = NOTHING) -> bytes:
+    """Return what people compare: SHA-256 over each file's path and content, 32 bytes."""
+    return digest_of_files(program_files(program, attached))
 
 
 def digest_of_files(files: Iterable[ProgramFile]) -> bytes:
@@ -102,99 +116,75 @@ def _field(value: bytes) -> bytes:
     return len(value).to_bytes(4, "big") + value
 
 
-def program_files(program: Program, extra_files: Iterable[Path] = ()) -> list[ProgramFile]:
+def program_files(program: Program, attached: Attachments = NOTHING) -> list[ProgramFile]:
     """Return every file that belongs to the program, in order of its path, so that a difference can be named.
 
-    The script goes by its file name, a module by its path below the script's folder, a further file by
-    "with/" and its file name ("with" cannot name a module). Where they lie on this machine differs between
-    parties, and is nobody's business.
+    The script goes by its file name, a module by its path below the script's folder, what `--with` names by "with/" and
+    its name ("with" cannot name a module). Where they lie on this machine differs between parties, and is nobody's
+    business.
+
+    Raises:
+        UsageError: they are more than parties can compare.
     """
-    contents = {path.relative_to(program.folder).as_posix(): content for path, content in _sources(program)}
-    for file in extra_files:
-        name = f"with/{file.name}"
-        if name in contents:
-            raise UsageError(f"two files are called {file.name}", hint="rename one of them")
-        contents[name] = _read(file)
-    return [ProgramFile(path, hashlib.sha256(content).digest()) for path, content in sorted(contents.items())]
+    files = [ProgramFile(path, hashlib.sha256(content).digest()) for path, content in _named_sources(program)]
+    files += [ProgramFile(file.name, file.sha256) for file in attached.files]
+    _check_bounds(files, code_of(program, attached))
+    return sorted(files)
+
+
+def code_of(program: Program, attached: Attachments = NOTHING) -> dict[str, bytes]:
+    """Return what the program process may run from memory, by where it lies on this machine."""
+    code = {str(file.path): file.source for file in attached.files if file.source is not None}
+    return code | {str(path): content for path, content in program.sources.items()}
 
 
 def program_classes(program: Program) -> list[str]:
-    """Return the full names of what could be a class of the program: what its files define at their outermost level.
+    """Return the full names of what could be a class of the program; see `classes`."""
+    return classes(program.sources, program.path, program.folder)
 
-    As Python calls them: "module.Class", the script being "__main__".
+
+def distributions(program: Program, attached: Attachments = NOTHING) -> dict[str, str]:
+    """Return the version of each installed distribution that the Python files import by statement, by its name."""
+    attached_sources = {file.path: file.source for file in attached.files if file.source is not None}
+    own = {path.partition("/")[0].removesuffix(".py") for path, _ in _named_sources(program)}
+    try:
+        return distributions_of(imported_names({**program.sources, **attached_sources}) - own)
+    except UsageError:  # what --with names may be no Python of this version; whoever imports it will hear
+        return distributions_of(imported_names(program.sources) - own)
+
+
+def explain_difference(program: Program, attached: Attachments, name: str, other_sha256: str) -> str:
+    """Return in what alone another party's file of that name differs from ours, or the empty string.
+
+    Args:
+        other_sha256: of the other party's, in hex.
     """
-    names = set()
-    for path, content in _sources(program):
-        words = path.relative_to(program.folder).with_suffix("").parts
-        module = "__main__" if path == program.path else ".".join(words[:-1] if words[-1] == "__init__" else words)
-        for node in _parse(path, content).body:
-            if isinstance(node, ast.ClassDef):
-                names.add(f"{module}.{node.name}")
-            elif isinstance(node, ast.Assign):  # such as a namedtuple
-                names |= {f"{module}.{target.id}" for target in node.targets if isinstance(target, ast.Name)}
-    return sorted(names)
+    contents = dict(_named_sources(program))
+    for file in attached.files:
+        with contextlib.suppress(UsageError, OSError):  # gone meanwhile
+            if file.name == name and (file.source is not None or file.path.stat().st_size <= MAX_EXPLAINED_BYTES):
+                contents[name] = read(file.path) if file.source is None else file.source
+    return only_difference(contents[name], other_sha256) if name in contents else ""
 
 
-def _sources(program: Program) -> Iterator[tuple[Path, bytes]]:
-    """The script and the modules of its own folder that it imports, directly or through one another."""
-    waiting, seen = [program.path], {program.path}
-    while waiting:
-        path = waiting.pop()
-        content = _read(path)
-        yield path, content
-        for found in _imported(_parse(path, content), path, program.folder):
-            if found not in seen:
-                seen.add(found)
-                waiting.append(found)
+def _named_sources(program: Program) -> Iterator[tuple[str, bytes]]:
+    for path, content in program.sources.items():
+        yield path.relative_to(program.folder).as_posix(), content
 
 
-def _imported(tree: ast.Module, path: Path, folder: Path) -> Iterator[Path]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _module_files(folder, folder, alias.name.split("."))
-        elif isinstance(node, ast.ImportFrom):
-            start = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else folder
-            if start.is_relative_to(folder):
-                words = node.module.split(".") if node.module else []
-                for alias in node.names:  # `from package import name`: the name may be a module
-                    yield from _module_files(folder, start, [*words, alias.name])
-
-
-def _module_files(folder: Path, start: Path, words: list[str]) -> Iterator[Path]:
-    """Each file that importing the module `words` below `start` runs: packages on the way, then itself."""
-    place = start
-    if place != folder and (place / "__init__.py").is_file():
-        yield place / "__init__.py"
-    for word in words:
-        if word == "*":
-            yield from sorted(place.glob("*.py"))  # __all__ may name any of them
-            return
-        place /= word
-        package, module = place / "__init__.py", place.with_name(f"{word}.py")
-        if package.is_file():  # wins over a module of the same name, which wins over a folder without __init__
-            yield package
-        elif module.is_file():
-            yield module
-            return
-
-
-def _parse(path: Path, content: bytes) -> ast.Module:
-    try:
-        return ast.parse(content.decode("utf-8-sig"), filename=path.name)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path.name} is not UTF-8 (byte {error.start})") from error
-    except SyntaxError as error:
-        raise UsageError(f"{path.name} is not Python: line {error.lineno}: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"{path.name} is not Python: {error}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+def _check_bounds(files: Sequence[ProgramFile], code: Mapping[str, bytes]) -> None:
+    for file in files:
+        try:
+            file.path.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the name {printable(file.path)} is not UTF-8", hint="rename the file") from None
+    if sum(len(json.dumps(file.path)) + DIGEST_BYTES for file in files) > MAX_PATHS_BYTES:
+        raise UsageError(f"{len(files)} files have longer paths than an offer has room for", hint=BOUNDS_HINT)
+    if sum(map(len, code.values())) > MAX_CODE_BYTES:
+        raise UsageError(
+            f"the program has more than {MAX_CODE_BYTES // 2**20} MiB of Python",
+            hint="keep data in files that are not Python, and name them with --with",
+        )
 
 
 def _shipped_programs() -> list[Path]:
@@ -202,7 +192,7 @@ def _shipped_programs() -> list[Path]:
 
 
 def _first_line(path: Path) -> str:
-    return (ast.get_docstring(_parse(path, _read(path))) or "").partition("\n")[0]
+    return (ast.get_docstring(parse(path, read(path))) or "").partition("\n")[0]
 
 
 def _suggestion(name: str) -> str:

@@ -13,7 +13,6 @@ import collections
 import contextlib
 import logging
 import os
-import runpy
 import signal
 import socket
 import sys
@@ -27,7 +26,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program import linux, stand_ins
+from onionmpc.program import agreed, linux, stand_ins
+from onionmpc.program.agreed import AgreedFiles, NotAgreed
 from onionmpc.program.guard import set_guard
 from onionmpc.program.refusals import Refusals, reach_hint
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
@@ -41,6 +41,7 @@ READ_BYTES = 2**16
 AT_ONCE_BYTES = 2**14
 # MPyC 0.11's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
+IMPORT = ("importlib._bootstrap", "importlib._bootstrap_external", "zipimport")
 PLACEHOLDER_PORT = 1  # never used: nothing connects by port here
 
 
@@ -95,16 +96,20 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO if spec.verbose else logging.WARNING, format="mpyc: %(message)s"
     )
-    runtime = _set_up_mpyc(spec)
-    _connect_by_inheritance(runtime, spec, supervisor)
+    files = AgreedFiles(spec.code, spec.on_disk)
+    try:
+        files.guard_imports()  # MPyC and numpy are not to come from elsewhere either
+        runtime = _set_up_mpyc(spec)
+        _connect_by_inheritance(runtime, spec, supervisor)
+    except NotAgreed as error:
+        sys.exit(f"onionmpc: error: {error}")
     _watch_outputs(runtime, supervisor)
     stand_ins.install(walls, allow_subprocess=spec.allow_subprocess)
     set_guard(allow_subprocess=spec.allow_subprocess, watchers=Refusals(rules, supervisor.tell).watchers())
     sys.argv = [spec.script, *spec.arguments]
-    # run_path does not do this: scripts import their neighbours.
-    sys.path[0:0] = [spec.folder]
+    sys.path[0:0] = [spec.folder]  # scripts import their neighbours
     try:
-        runpy.run_path(spec.script, run_name="__main__")
+        files.run(spec.script)
     except KeyboardInterrupt:
         # The supervisor got the same Ctrl-C, and says what there is to say.
         sys.exit(128 + signal.SIGINT)
@@ -345,11 +350,13 @@ def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _print_traceback_of_script() -> None:
-    """Print the traceback without our own frames and runpy's."""
+    """Print the traceback without our own frames, and those of Python's import where our own are among them."""
     error = sys.exception() if sys.version_info >= (3, 11) else None
     summary = traceback.TracebackException.from_exception(error) if error else None
     if summary is not None:
-        ours: Sequence[str] = (__file__, runpy.__file__, "<frozen runpy>")
+        ours = {__file__, agreed.__file__}
+        if isinstance(error, NotAgreed):
+            ours |= {f"<frozen {name}>" for name in IMPORT}
         kept = [frame for frame in summary.stack if frame.filename not in ours]
         summary.stack = traceback.StackSummary.from_list(kept)
         print("".join(summary.format()), file=sys.stderr, end="")  # noqa: T201

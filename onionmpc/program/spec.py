@@ -67,7 +67,9 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sockets: the inherited descriptor for each peer's number.
         allowed_types: classes of the program that peers may send.
         named: words of this party's own choice; the paths among them may be read and written.
-        reads: further paths that may be read.
+        code: the Python files that were agreed on, by their paths on this machine; the script is one.
+        on_disk: the SHA-256 in hex of the agreed files that are not Python, by path.
+        reads: further paths that may be read, and not be written whatever else may be.
         hidden: paths that are kept from it, wherever they lie.
         scratch: a directory for its temporary files.
         allow_subprocess: whether it may start processes, which are walled in as it is.
@@ -85,6 +87,8 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_types: tuple[str, ...] = ()
     verbose: bool = False
     named: tuple[str, ...] = ()
+    code: dict[str, bytes] = {}
+    on_disk: dict[str, str] = {}
     reads: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     scratch: str = ""

@@ -84,7 +84,7 @@ def _mount(spec: ProgramSpec) -> Iterator[Path]:
     for place in _secrets() if opens_all else ():
         if not any(path.is_relative_to(place) for path in [*wanted, Path(spec.scratch)]):
             namespaces.cover(place)
-    for place in _python():
+    for place in [*_python(), *_read_only(spec)]:
         inside = any(place.is_relative_to(path) and place != path for path in wanted)
         if (opens_all or inside) and namespaces.freeze(place):
             yield place
@@ -139,7 +139,8 @@ def readable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
 
 
 def writable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
-    """Yield where the program may write: where it stands, and what was named to it; but not in Python.
+    """Yield where the program may write: where it stands, and what was named to it; but not in Python
+    or what was agreed.
 
     Args:
         mounted: what was taken out of it already.
@@ -173,7 +174,7 @@ def places(spec: ProgramSpec) -> Places:
 
 
 def _kept(spec: ProgramSpec) -> list[Path]:
-    return [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python()]
+    return [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python(), *_read_only(spec)]
 
 
 def _python() -> list[Path]:
@@ -181,6 +182,11 @@ def _python() -> list[Path]:
     package = Path(__file__).resolve().parents[1]
     names = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
     return [package, *_folders({_resolved(Path(name)) for name in names if name})]
+
+
+def _read_only(spec: ProgramSpec) -> list[Path]:
+    """Files and folders of the agreement: what was compared is to stay so, wherever it lies."""
+    return [_resolved(Path(name)) for name in spec.reads]
 
 
 def _wanted(spec: ProgramSpec) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -79,6 +79,12 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipt: bool = False
 
 
+# With the 870 kB at most that 256 parties say by these, a receipt keeps within its 2 MiB.
+DistributionName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,60}\Z")]
+DistributionVersion = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.!+_-]{1,40}\Z")]
+Distributions = Annotated[dict[DistributionName, DistributionVersion], msgspec.Meta(max_length=32)]
+
+
 class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What each party says of itself, and all are shown.
 
@@ -86,11 +92,18 @@ class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         circuit_length: its level.
         min_circuit_length: its floor: the lowest level that it accepts of others.
         max_circuits: the most that it dials, or accepts, for one link.
+        distributions: the version of each installed distribution that its program imports, by name; not there in
+            receipts of version 1, whose session ids must stay.
     """
 
     circuit_length: Level = Level.STANDARD
     min_circuit_length: Level = Level.STANDARD
     max_circuits: Circuits = DEFAULT_CIRCUITS
+    distributions: Distributions | msgspec.UnsetType = msgspec.UNSET
+
+    def version_of(self, distribution: str) -> str | None:
+        """Return the version of a distribution that the party has, None if it named none."""
+        return None if self.distributions is msgspec.UNSET else self.distributions.get(distribution)
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,11 +139,19 @@ def circuits_of_link(common: Common, one: Own, other: Own) -> int:
     return min(common.circuits, one.max_circuits, other.max_circuits)
 
 
-def check_equal(ours: Common, theirs: Common, *, here: str, there: str) -> None:
+def unexplained(_path: str, _sha256: str) -> str:
+    """Explain no difference."""
+    return ""
+
+
+def check_equal(
+    ours: Common, theirs: Common, *, here: str, there: str, explain: Callable[[str, str], str] = unexplained
+) -> None:
     """Compare two parties' common fields.
 
     Args:
         here, there: what to call the two, such as "party 0" and "party 2".
+        explain: says in what alone our file of a path differs from theirs, given the SHA-256 in hex of theirs.
 
     Raises:
         AgreementError: a field differs; it is named with both values.
@@ -138,8 +159,21 @@ def check_equal(ours: Common, theirs: Common, *, here: str, there: str) -> None:
     for field, name in FIELD_NAMES.items():
         mine, other = getattr(ours, field), getattr(theirs, field)
         if mine != other:
+            if field in ("program", "files") and (renamed := _renamed(ours.files, theirs.files)):
+                raise AgreementError(
+                    f"a file of the program has two names: {renamed[0]} at {here}, {renamed[1]} at {there}",
+                    hint="its content is the same: rename it at one of them, and start again",
+                )
             if field == "files":
-                name, mine, other = _first_difference(mine, other)
+                path = _first_difference(mine, other)
+                how = explain(path, other[path]) if path in mine and path in other else ""
+                name = f"program file {printable(path)}"
+                mine, other = (f"SHA-256 {f[path][:16]}…" if path in f else "missing" for f in (mine, other))
+                if how:
+                    raise AgreementError(
+                        f"{name} differs {how}: {_show(mine)} at {here}, {_show(other)} at {there}",
+                        hint="git, mail and editors change these: send the file in an archive",
+                    )
             raise AgreementError(
                 f"{name} differs: {_show(mine)} at {here}, {_show(other)} at {there}",
                 hint="agree with the others on one, and start again",
@@ -163,10 +197,17 @@ def check_floors(ours: Own, theirs: Own, *, here: str, there: str) -> None:
             )
 
 
-def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str, str, str]:
-    path = min(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
-    mine, other = (f"SHA-256 {files[path][:16]}…" if path in files else "missing" for files in (ours, theirs))
-    return f"program file {printable(path)}", mine, other
+def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    return min(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
+
+
+def _renamed(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str, str] | None:
+    """Return what the two call a file that is the same but for its path, if there is one."""
+    others = {digest: path for path, digest in theirs.items() if path not in ours}
+    for path, digest in sorted(ours.items()):
+        if path not in theirs and digest in others:
+            return printable(path), printable(others[digest])
+    return None
 
 
 def _show(value: object) -> str:

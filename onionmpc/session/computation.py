@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from onionmpc.mesh.network import Network, OwnPath
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.program.catalogue import Program
+from onionmpc.program.catalogue import Program, code_of, distributions, explain_difference
 from onionmpc.program.hello import HelloGate, hello_bytes
 from onionmpc.program.launch import ProgramExit, start_program
 from onionmpc.program.pump import Pump
@@ -155,7 +156,12 @@ class Computation:
         self._identity = identity
         self._nonce = nonce
         self._common = common
-        self._own = Own(network.level, plan.min_circuit_length, max_circuits(plan, network.level))
+        self._own = Own(
+            network.level,
+            plan.min_circuit_length,
+            max_circuits(plan, network.level),
+            distributions(program, plan.attached),
+        )
         self._program = program
         self._plan = plan
         self._person = person
@@ -235,6 +241,7 @@ class Computation:
         session = session_id(agreement)
         agreed = self._agreed_at = time.monotonic()
         self._ending.step = "run"
+        await asyncio.to_thread(self._plan.attached.check_unchanged)
         self._person.tell(Agreed(session))
         program = await self._run_program()
         ended = time.monotonic()
@@ -299,7 +306,9 @@ class Computation:
             verbose=self._plan.verbose,
             # Of our own choice: the public arguments may be the host's, who would have our files named for the program.
             named=(*(self._plan.public or ()), *self._plan.private),
-            reads=tuple(str(path.absolute()) for path in self._plan.extra_files),
+            code=code_of(self._program, self._plan.attached),
+            on_disk=self._plan.attached.on_disk(),
+            reads=tuple(map(str, self._plan.attached.places)),
             hidden=tuple(str(path.absolute()) for path in self._plan.hidden),
             allow_subprocess=self._plan.allow_subprocess,
             walls=self._plan.walls,
@@ -571,7 +580,8 @@ class Computation:
     def _compare(self, peer: Peer, offer: Offer) -> None:
         try:
             names = (f"party {self._mesh.own_number}", f"party {peer.number}")
-            check_equal(self._common, offer.common, here=names[0], there=names[1])
+            explain = partial(explain_difference, self._program, self._plan.attached)
+            check_equal(self._common, offer.common, here=names[0], there=names[1], explain=explain)
             check_floors(self._own, offer.own, here=names[0], there=names[1])
         except AgreementError as error:
             self._ending.report(peer.number, "agreement", error.message)

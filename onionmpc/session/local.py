@@ -16,6 +16,7 @@ from pathlib import Path
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
+from onionmpc.program.attached import NOTHING, Attachments
 from onionmpc.program.catalogue import Program, program_classes, program_files
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
@@ -42,7 +43,7 @@ class Plan:
 
     Attributes:
         private: arguments that stay here.
-        extra_files: further files that must be the same everywhere.
+        attached: further files that must be the same everywhere.
         allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
         wait_s: how long to wait for the others, in seconds, at each step.
         patience_s: how long a party may be away once it was there, in seconds.
@@ -62,7 +63,7 @@ class Plan:
     public: tuple[str, ...] | None
     private: tuple[str, ...]
     mpyc_options: tuple[str, ...] | None
-    extra_files: tuple[Path, ...] = ()
+    attached: Attachments = NOTHING
     allow_no_privacy: bool = False
     wait_s: float = 3600.0
     patience_s: float = 600.0
@@ -188,7 +189,7 @@ def check_allowed_types(names: Sequence[str], program: Program) -> tuple[str, ..
 
 def common_fields(
     program: Program,
-    extra_files: Sequence[Path],
+    attached: Attachments,
     addresses: Sequence[Onion],
     threshold: int,
     public: Sequence[str],
@@ -210,7 +211,7 @@ def common_fields(
         addresses=tuple(addresses),
         threshold=threshold,
         program=program.name,
-        files={file.path: file.sha256.hex() for file in program_files(program, extra_files)},
+        files={file.path: file.sha256.hex() for file in program_files(program, attached)},
         public_arguments=tuple(public),
         mpyc_version=importlib.metadata.version("mpyc"),
         mpyc_options=tuple(mpyc_options),

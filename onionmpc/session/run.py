@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, UsageError
@@ -18,7 +19,7 @@ from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Seldom
-from onionmpc.program.catalogue import Program, find_shipped
+from onionmpc.program.catalogue import Program, explain_difference, find_shipped
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.discovery import pair_key, seat_key
@@ -150,7 +151,7 @@ class Party:
         check_parties(parties, threshold, allow_no_privacy=plan.allow_no_privacy)
         return common_fields(
             self._program(),
-            plan.extra_files,
+            plan.attached,
             roster,
             threshold,
             plan.public or (),
@@ -199,7 +200,7 @@ class Party:
             check_mpyc_options(theirs.mpyc_options)
         common = common_fields(
             program,
-            plan.extra_files,
+            plan.attached,
             [Onion(address) for address in theirs.addresses],
             theirs.threshold if plan.threshold is None else plan.threshold,
             theirs.public_arguments if plan.public is None else plan.public,
@@ -210,7 +211,8 @@ class Party:
             receipt=plan.receipt is not None,
         )
         here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
-        check_equal(common, theirs, here=here, there=there)
+        explain = partial(explain_difference, program, plan.attached)
+        check_equal(common, theirs, here=here, there=there, explain=explain)
         check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
         return program, common
 

@@ -30,7 +30,7 @@ from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.mesh import redial
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.mesh.secure import dial
+from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.program.attached import NOTHING
 from onionmpc.program.catalogue import find_program
 from onionmpc.session.agreement import Common
@@ -41,6 +41,7 @@ from onionmpc.session.invite import Invite
 from onionmpc.session.local import common_fields
 from onionmpc.session.messages import Done, Terms, encode_message
 from onionmpc.session.run import Party
+from onionmpc.wire.frames import Ping, encode_frame
 from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
 
 HOST, *JOINERS = (Identity(bytes([number]) * 32) for number in range(5))
@@ -57,7 +58,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Hosting:
-    """A host whose door is open, and joiners that come to it."""
+    """A host whose door is open, and joiners that come to it.
+
+    Attributes:
+        filling: its waiting for all seats to be taken.
+    """
+
+    filling: asyncio.Task[tuple[Onion, ...]]
 
     def __init__(self, directory: Path, parties: int, expected: list[Onion], *, is_open: bool) -> None:
         self.person = Person()
@@ -114,12 +121,22 @@ async def hosting(
         host = Hosting(directory, parties, expected or [], is_open=is_open)
         async with CuttableNetwork(directory, HOST.onion) as network:
             await network.listen(host.door.serve)
+            host.filling = asyncio.create_task(host.table.fill())
             try:
                 yield host
             finally:
-                for task in host.joining:
+                for task in (*host.joining, host.filling):
                     task.cancel()
-                await asyncio.gather(*host.joining, return_exceptions=True)
+                await asyncio.gather(*host.joining, host.filling, return_exceptions=True)
+
+
+async def sit_down(network: CuttableNetwork, identity: Identity, psk: bytes) -> SecureStream:
+    """Take a seat, and say no more."""
+    hello = Hello(identity.public_key, Purpose.GATHER, NONCE)
+    reply, secure = await dial(network, identity, HOST.onion, psk, hello, timeout_s=5)
+    assert reply.answer is Answer.ACCEPTED
+    secure.send([encode_frame(Ping(0))])
+    return secure
 
 
 def seats_of(host: Hosting) -> dict[int, Onion]:
@@ -133,7 +150,7 @@ def test_all_who_were_invited_get_the_same_terms() -> None:
     async def main() -> None:
         async with hosting() as host:
             tasks = [host.join(number, host.invites[number].psk())[0] for number in range(2)]
-            roster = await host.table.fill()
+            roster = await host.filling
             assert roster == tuple(sorted([HOST.onion, JOINERS[0].onion, JOINERS[1].onion]))
             assert seats_of(host) == {1: JOINERS[0].onion, 2: JOINERS[1].onion}
             terms = host.terms()
@@ -195,7 +212,7 @@ def test_an_open_host_seats_whoever_comes() -> None:
             assert host.invites == []
             for number in range(2):
                 host.join(number, NO_PSK)
-            assert len(await host.table.fill()) == 3
+            assert len(await host.filling) == 3
 
     run(main())
 
@@ -209,7 +226,7 @@ def test_expected_addresses_need_no_invite_and_leave_the_others_theirs() -> None
             await host.person.hears(JoinerArrived)
             host.join(0, NO_PSK)
             host.join(2, host.invites[0].psk())
-            await host.table.fill()
+            await host.filling
             assert seats_of(host) == {number + 1: JOINERS[number].onion for number in range(3)}
 
     run(main())
@@ -221,7 +238,7 @@ def test_an_expected_party_takes_its_own_seat_at_an_open_host() -> None:
             host.join(1, NO_PSK)
             await host.person.hears(JoinerArrived)
             host.join(0, NO_PSK)
-            await host.table.fill()
+            await host.filling
             assert seats_of(host) == {1: JOINERS[0].onion, 2: JOINERS[1].onion}
 
     run(main())
@@ -237,7 +254,7 @@ def test_the_same_identity_comes_back_to_its_seat() -> None:
             assert (await joiner.hears(DialRetry)).again_in_s == 0
             await joiner.hears(SeatsTaken, 2)
             host.join(1, host.invites[1].psk())
-            await host.table.fill()
+            await host.filling
             assert seats_of(host) == {1: JOINERS[0].onion, 2: JOINERS[1].onion}
 
     run(main())
@@ -400,28 +417,147 @@ def test_the_person_is_asked_about_one_at_a_time_and_seats_wait_for_the_answer()
             await host.person.hears(JoinerArrived)
             _, second = await asked.get()
             second.set_result(True)
-            await host.table.fill()
+            await host.filling
 
     run(main())
 
 
-def test_who_leaves_while_the_person_thinks_is_forgotten() -> None:
+class Asked:
+    """A person who answers when the test says so."""
+
+    def __init__(self, person: Person) -> None:
+        self.questions: asyncio.Queue[tuple[Onion, asyncio.Future[bool]]] = asyncio.Queue()
+        person.admit = self._admit
+
+    async def _admit(self, onion: Onion) -> bool:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.questions.put_nowait((onion, answer))
+        return await answer
+
+    async def about(self, identity: Identity) -> asyncio.Future[bool]:
+        """Wait for the next question; it is about this one."""
+        onion, answer = await self.questions.get()
+        assert onion == identity.onion
+        return answer
+
+
+# Issue 12.
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_answer_about_who_left_is_none_about_who_came_next(answered: bool) -> None:
     async def main() -> None:
         async with hosting() as host:
-            asked = asyncio.Event()
-
-            async def admit(_onion: Onion) -> bool:
-                asked.set()
-                return await asyncio.get_running_loop().create_future()
-
-            host.person.admit = admit
-            task, _ = host.join(0, host.invites[0].psk())
-            await asked.wait()
+            asked, old = Asked(host.person), host.invites[0]
+            task, _ = host.join(0, old.psk())
+            first = await asked.about(JOINERS[0])
             task.cancel()
-            host.person.admit = None
-            host.join(1, host.invites[0].psk())
+            # Told while it is asked about, and its seat is free for the next with the same invite.
+            assert await host.person.hears(JoinerLeft) == JoinerLeft(1, JOINERS[0].onion)
+            host.join(1, old.psk())
+            await host.table._until(lambda: host.table._seats[0].holder == JOINERS[1].onion)
+            first.set_result(answered)
+            second = await asked.about(JOINERS[1])
+            assert host.person.heard(JoinerArrived) == []
+            second.set_result(True)
             assert (await host.person.hears(JoinerArrived)).onion == JOINERS[1].onion
-            assert host.person.heard(JoinerLeft) == []
+            # Who was refused comes in with that invite no more, and its seat's holder stays.
+            assert host.person.invites[0] is old
+            assert host.table._seat_for(JOINERS[0].onion, old.psk()) is None
+            assert len(host.invites) == 2
+
+    run(main())
+
+
+# Issue 12.
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_answer_counts_for_who_lost_its_stream_and_came_back_meanwhile(answered: bool) -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            asked, network = Asked(host.person), host.network(JOINERS[0])
+            task, joiner = host.join(0, host.invites[0].psk(), network=network)
+            answer = await asked.about(JOINERS[0])
+            for times in (1, 2, 3):
+                await network.cut(HOST.onion)
+                await joiner.hears(DialRetry, times)
+                await host.table._until(lambda: host.table._seats[0].runner is not None)
+            answer.set_result(answered)
+            if answered:
+                await host.person.hears(JoinerArrived)
+                await joiner.hears(SeatsTaken)
+            else:
+                assert isinstance(await task, AgreementError)
+            assert asked.questions.empty()
+            assert len(host.person.heard(JoinerLeft)) == 1  # however often it came and went
+
+    run(main())
+
+
+LAST_TURN = 12  # of the loop: by then all that comes of an answer has been done
+
+
+# Issue 12.
+@pytest.mark.parametrize("turns", range(-LAST_TURN, LAST_TURN))
+def test_a_refusal_makes_a_new_invite_whenever_the_refused_leaves(turns: int) -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            asked, network, old = Asked(host.person), host.network(JOINERS[0]), host.invites[0]
+            secure = await sit_down(network, JOINERS[0], old.psk())
+            answer = await asked.about(JOINERS[0])
+            steps = [lambda: answer.set_result(False), secure.stream.writer.transport.abort]
+            for step in steps if turns >= 0 else reversed(steps):
+                step()
+                for _ in range(abs(turns)):
+                    await asyncio.sleep(0)
+            new = (await host.person.hears(InviteReady, 3)).invite
+            assert host.admitted == [[seat_key(invite.psk()) for invite in (new, host.invites[1])]]
+            host.join(1, new.psk())
+            (await asked.about(JOINERS[1])).set_result(True)
+            assert (await host.person.hears(JoinerArrived)).seat == 1
+            assert len(host.invites) == 3
+
+    run(main())
+
+
+# Issue 12.
+def test_a_refused_joiner_that_stays_keeps_nobody_from_its_seat() -> None:
+    async def main() -> None:
+        async with hosting(2) as host:
+            asked = Asked(host.person)
+            secure = await sit_down(host.network(JOINERS[0]), JOINERS[0], host.invites[0].psk())
+            (await asked.about(JOINERS[0])).set_result(False)
+            new = (await host.person.hears(InviteReady, 2)).invite
+            host.join(1, new.psk())
+            (await asked.about(JOINERS[1])).set_result(True)
+            assert (await host.person.hears(JoinerArrived)).onion == JOINERS[1].onion
+            await secure.close()
+            await host.filling
+
+    run(main())
+
+
+# Issue 12.
+@pytest.mark.parametrize("turns", range(-LAST_TURN, LAST_TURN))
+def test_a_yes_seats_nobody_who_has_left_whenever_that_was(turns: int) -> None:
+    async def main() -> None:
+        async with hosting(2) as host:
+            asked, psk = Asked(host.person), host.invites[0].psk()
+            secure = await sit_down(host.network(JOINERS[0]), JOINERS[0], psk)
+            answer = await asked.about(JOINERS[0])
+            steps = [lambda: answer.set_result(True), secure.stream.writer.transport.abort]
+            for step in steps if turns >= 0 else reversed(steps):
+                step()
+                for _ in range(abs(turns)):
+                    await asyncio.sleep(0)
+            host.join(1, psk)
+            next_one = asyncio.create_task(asked.about(JOINERS[1]))
+            await asyncio.wait([host.filling, next_one], return_when=asyncio.FIRST_COMPLETED)
+            if host.filling.done():  # it left when the roster was full: the mesh misses it
+                seated = JOINERS[0]
+                next_one.cancel()
+            else:
+                seated = JOINERS[1]
+                (await next_one).set_result(True)
+            assert await host.filling == tuple(sorted([HOST.onion, seated.onion]))
+            assert seats_of(host) == {1: seated.onion}
 
     run(main())
 
@@ -517,7 +653,7 @@ def test_the_keys_to_joiners_are_made_of_what_each_said_last_and_are_of_this_ses
         async with hosting(expected=[JOINERS[0].onion]) as host:
             for number, psk in enumerate((NO_PSK, host.invites[0].psk())):
                 host.join(number, psk)
-            await host.table.fill()
+            await host.filling
             assert host.table.keys_of_joiners() == {
                 joiner.onion: pair_key(joiner, HOST.onion, joiner.onion, NONCE) for joiner in JOINERS[:2]
             }
@@ -542,7 +678,7 @@ def test_a_joiner_whose_stream_breaks_as_the_terms_go_out_gets_them_when_it_is_b
         async with hosting(2) as host:
             network = host.network(JOINERS[0])
             task, _ = host.join(0, host.invites[0].psk(), network=network)
-            await host.table.fill()
+            await host.filling
             sending = asyncio.create_task(host.table.send_terms(host.terms()))
             await network.cut(HOST.onion)
             await sending

@@ -85,6 +85,7 @@ class TextDisplay:
         self._quiet_s: dict[int, float] = {}
         self._round_trips_s: dict[int, float] = {}
         self._padded = False
+        self._asked_about: Onion | None = None
         self._hinted: set[int | None] = set()
 
     def close(self) -> None:
@@ -114,6 +115,10 @@ class TextDisplay:
             case JoinerArrived(seat, onion, taken, parties):
                 self._status.line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
                 self._status.going_on("waiting for the others", f"{taken} of {parties} are here")
+            case JoinerLeft(_, onion) if onion == self._asked_about:
+                self._status.beside_a_question(
+                    "It has left meanwhile; your answer counts if it is back by then. Answer?"
+                )
             case JoinerLeft(seat, onion):
                 self._status.line(f"{onion} gave up seat {seat}; its invite works again")
             case SeatsTaken(taken, parties):
@@ -203,7 +208,11 @@ class TextDisplay:
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may stay."""
         self._status.line(f"{onion} wants seat {seat}")
-        return await self._ask("Let this party take part?", default=True)
+        self._asked_about = onion
+        try:
+            return await self._ask("Let this party take part?", default=True)
+        finally:
+            self._asked_about = None
 
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
         """Show the agreement and ask."""

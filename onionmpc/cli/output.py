@@ -43,6 +43,10 @@ class StatusLine:
         else:
             self._held.append(line)
 
+    def beside_a_question(self, text: str) -> None:
+        """Print a fact that who is being asked has to know before they answer."""
+        click.echo(f"\n{text} ", nl=False, err=True)
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Leave the terminal to a question and its answer, and print afterwards what happened meanwhile."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import termios
 
 import click
 
@@ -30,10 +31,14 @@ def has_terminal() -> bool:
 async def confirm(question: str, *, default: bool) -> bool:
     """Ask a yes-or-no question on stderr; links keep beating meanwhile.
 
+    What was typed before it was asked is no answer to it.
+
     Returns:
         The answer; `default` for an empty line, False at the end of input.
     """
     choices = "Y/n" if default else "y/N"
+    with contextlib.suppress(termios.error):  # no terminal: a test's pipe
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
     while True:
         click.echo(f"{question} [{choices}] ", nl=False, err=True)
         line = await _read_line()

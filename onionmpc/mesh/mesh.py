@@ -121,7 +121,10 @@ class Mesh:
         self._timeout_s = timeout_s
         higher = [self._dial_first(number, timeout_s) for number in self.peers if number > self.own_number]
         async with Beside(self._hurry_after_outages(), self._hurry_after_sleep(), *higher) as self._tasks:
-            yield
+            try:
+                yield
+            finally:
+                self._tasks = None  # from now on nobody is let in: what a peer begins would have no task to run in
 
     async def _hurry_after_outages(self) -> None:
         while True:
@@ -254,7 +257,7 @@ class Mesh:
     ) -> None:
         self._times.add(secure.dialled_in_s)
         carrying = self._start(self._carry(number, runner, secure, peer_offsets, dialled=True))
-        if carrying is None:
+        if carrying is None:  # the mesh is ending, and the dial was not cancelled yet
             secure.abort()
         else:  # also if it is cancelled before it has begun
             carrying.add_done_callback(lambda _: secure.abort())
@@ -298,5 +301,7 @@ class Mesh:
                 self._observer.link_down(number, error)
 
     def _start(self, work: Work) -> asyncio.Task[None] | None:
-        assert self._tasks is not None  # noqa: S101 (nobody dials or is let in before `running`)
+        if self._tasks is None:
+            work.close()
+            return None
         return self._tasks.start(work)

@@ -103,8 +103,10 @@ class Upkeep:
                 if not self._runner.streams:
                     self._observer.link_broken(self._party, self._runner.break_reason)
                 self._begin_to_dial()
-                await self._until_back(lost_at)
-                self._stop_dialling()
+                try:
+                    await self._until_back(lost_at)
+                finally:
+                    self._stop_dialling()  # or `hurry` would begin anew where nothing runs any more
                 self._hurried = False
                 if self._runner.alive:
                     self._observer.link_resumed(self._party, time.monotonic() - lost_at)

@@ -108,9 +108,9 @@ class HostTable:
         self._identity = identity
         self._person = person
         self._changed = asyncio.Event()
-        self._asking = asyncio.Lock()
+        self._asked_about: Onion | None = None
         self._terms: Terms | None = None
-        self._refused: set[Onion] = set()
+        self._refused: set[tuple[Onion, bytes]] = set()
         self._seats = [Seat(number) for number in range(1, parties)]
         for seat, onion in zip(self._seats, expected, strict=False):
             seat.expected = onion
@@ -139,8 +139,16 @@ class HostTable:
         }
 
     async def fill(self) -> tuple[Onion, ...]:
-        """Wait until every seat is taken and confirmed; return the roster, sorted."""
-        await self._until(lambda: all(seat.confirmed for seat in self._seats))
+        """Ask the person about those who come, until every seat is taken and confirmed; return the roster, sorted.
+
+        No joiner's leaving ends this: an answer takes effect whatever became of whom it is about.
+        """
+        while not self._is_full():
+            async with asyncio.TaskGroup() as goodbyes:
+                while not self._is_full():
+                    await self._until(lambda: self._is_full() or self._to_ask_about() is not None)
+                    if (seat := self._to_ask_about()) is not None and not self._is_full():
+                        await self._ask_about(seat, goodbyes)
         return tuple(sorted([self._identity.onion, *(seat.holder for seat in self._seats if seat.holder)]))
 
     async def send_terms(self, terms: Terms) -> None:
@@ -194,11 +202,11 @@ class HostTable:
             seat.runner.close()
         runner = LinkRunner(lambda event: self._heed(seat, runner, event))
         seat.holder, seat.nonce, seat.runner = visitor.peer, visitor.nonce, runner
-        async with asyncio.TaskGroup() as tasks:
-            confirming = tasks.create_task(self._confirm(seat, visitor.peer, runner))
-            with contextlib.suppress(LinkExpired, RemoteProtocolError):
-                await runner.carry_alone(visitor)
-            confirming.cancel()
+        if self._terms is not None:
+            runner.send_control(encode_message(self._terms))  # it lost its stream before they arrived
+        self._tell_seats()
+        with contextlib.suppress(LinkExpired, RemoteProtocolError):
+            await runner.carry_alone(visitor)
         if seat.runner is runner:
             seat.has_terms |= self._terms is not None and runner.link.flushed()
             self._vacate(seat)
@@ -207,11 +215,11 @@ class HostTable:
         match event:
             case ControlBytes():
                 runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner has nothing to say before the terms
-            case LinkClosed():
+            case LinkClosed() if seat.runner is runner:
                 seat.has_terms = self._terms is not None
 
     def _seat_for(self, onion: Onion, psk: bytes) -> Seat | None:
-        if psk == NO_PSK and onion in self._refused:
+        if (onion, psk) in self._refused:
             return None
         others = [seat.holder for seat in self._seats if seat.holder is not None and seat.holder != onion]
         try:
@@ -224,29 +232,56 @@ class HostTable:
         # An expected party gets its own before an open one.
         return min(fitting, key=lambda seat: seat.expected is None, default=None)
 
-    async def _confirm(self, seat: Seat, joiner: Onion, runner: LinkRunner) -> None:
-        if not seat.confirmed:
-            async with self._asking:
-                admitted = await self._person.admits(joiner, seat.number)
-            if not admitted:
-                self._refused.add(joiner)
-                runner.send_control(encode_message(Refused("the host does not want this party")))
-                await runner.close_when_flushed(TERMS_S)
-                if seat.psk is not None:
-                    self._invite_to(seat)  # the old invite is spent on who was refused
-                    self.admit(self.keys())
-                return
-            seat.confirmed = True
-            self._person.tell(JoinerArrived(seat.number, joiner, self._taken(), 1 + len(self._seats)))
-        if self._terms is not None:
-            runner.send_control(encode_message(self._terms))  # it lost its stream before they arrived
+    def _is_full(self) -> bool:
+        return all(seat.confirmed for seat in self._seats)
+
+    def _to_ask_about(self) -> Seat | None:
+        return next((seat for seat in self._seats if seat.runner is not None and not seat.confirmed), None)
+
+    async def _ask_about(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
+        """Ask the person about who sits there, and do as they say."""
+        joiner, spent = seat.holder, seat.psk
+        assert joiner is not None  # noqa: S101 (a seat with a runner has a holder)
+        self._asked_about = joiner
+        # Also when it leaves meanwhile: the next question comes after the answer to this one, or that answer would be
+        # taken for one about the next. From the answer on nothing is waited for.
+        admitted = await self._person.admits(joiner, seat.number)
+        self._asked_about = None
+        own = next((other for other in self._seats if other.holder == joiner), None)  # it may have left and come back
+        if not admitted:
+            self._refused.add((joiner, spent or NO_PSK))
+            if own is not None:
+                self._turn_away(own, goodbyes)
+            if spent is not None and seat.psk == spent and seat.holder is None:
+                self._replace_invite(seat)
+        elif own is not None:
+            own.confirmed = True
+            self._person.tell(JoinerArrived(own.number, joiner, self._taken(), 1 + len(self._seats)))
         self._tell_seats()
+
+    def _turn_away(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
+        """Free a seat at once, however long who sits there takes to go."""
+        if seat.holder is not None:
+            self._refused.add((seat.holder, seat.psk or NO_PSK))
+        if seat.runner is not None:
+            seat.runner.send_control(encode_message(Refused("the host does not want this party")))
+            goodbyes.create_task(seat.runner.close_when_flushed(GOODBYE_S))
+        seat.holder = seat.runner = None
+        if seat.psk is not None:
+            self._replace_invite(seat)
+
+    def _replace_invite(self, seat: Seat) -> None:
+        """Make a seat another invite: the old one is spent on who was refused."""
+        self._invite_to(seat)
+        self.admit(self.keys())
 
     def _vacate(self, seat: Seat) -> None:
         seat.runner = None
         if self._terms is None:
-            if seat.confirmed and seat.holder is not None:
+            if seat.holder is not None and (seat.confirmed or seat.holder == self._asked_about):
                 self._person.tell(JoinerLeft(seat.number, seat.holder))
+            if seat.holder == self._asked_about:
+                self._asked_about = None  # told once: it may come and go as often as it likes
             seat.holder, seat.confirmed = None, False
         self._tell_seats()
 

@@ -41,7 +41,6 @@ async def test_a_network_that_is_back_brings_no_link_back_that_was_given_up(dire
         low.network.out = False
         low.network.back.set()
         await turns(TURNS)
-        assert not low.meshing.done()
         assert await low.watcher.until_down(1, LinkExpired) == "it stays away"
         low.watcher.downs.clear()
         await still_flows(low, high)
@@ -51,13 +50,23 @@ async def test_a_network_that_is_back_brings_no_link_back_that_was_given_up(dire
 @pytest.mark.parametrize("after", range(-TURNS, TURNS))
 @in_a_loop
 async def test_a_peer_that_comes_as_the_session_ends_is_no_bug(directory: Path, after: int) -> None:
-    async with Party(directory, 1, 2) as party:
+    async def lasts() -> None:
+        async with party.mesh.running(60):
+            await asyncio.Event().wait()
+
+    party = Party(directory, 1, 2)
+    await party.network.listen(party._serve)
+    meshing = asyncio.create_task(lasts())
+    try:
         _, secure = await knock(directory, party.identity)
-        steps: list[Callable[[], object]] = [party.meshing.cancel, lambda: secure.send([encode_frame(Ping(0))])]
+        steps: list[Callable[[], object]] = [meshing.cancel, lambda: secure.send([encode_frame(Ping(0))])]
         for step in steps if after >= 0 else reversed(steps):
             step()
             await turns(abs(after))
-        await asyncio.wait([party.meshing])
-        assert party.meshing.cancelled()
+        await asyncio.wait([meshing])
+        assert meshing.cancelled()
         await secure.close()
         await party.watcher.until(lambda: party.served)
+    finally:
+        meshing.cancel()
+        await party.network.__aexit__(None, None, None)

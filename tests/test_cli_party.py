@@ -37,6 +37,7 @@ HINT = "onionmpc: hint: "
 V2_ADDRESS = "expyuzz4wqqyqhjn.onion"
 A, B, C = (Identity(bytes([number]) * 32).onion for number in range(3))
 INVITE = format_invite(Invite(A, bytes(16)))
+OTHER_INVITE = format_invite(Invite(A, bytes([1]) * 16))
 HOST = ("host", "average-salary", "--parties", "3", "--yes")
 
 # A point of order 8 (RFC 8032's curve): added to a key, it gives another address with the same shared secrets.
@@ -173,7 +174,8 @@ def test_two_addresses_of_one_key_are_refused(refused: Refused) -> None:
 
 BAD_INVITES = {
     "cut short": (INVITE[:-1], "the invite has 92 characters, expected 93"),
-    "too long": (INVITE + "a", "the invite has 94 characters, expected 93"),
+    "too long": (INVITE[:50] + "a" + INVITE[50:], "a character was changed"),
+    "beside another": (f"{INVITE} {OTHER_INVITE}", "this holds 2 different invites, expected one"),
     "altered": (INVITE[:20] + ("b" if INVITE[20] == "a" else "a") + INVITE[21:], "a character was changed"),
     "a digit that is none": (INVITE[:20] + "1" + INVITE[21:], "the invite has a character that no invite has"),
 }
@@ -183,7 +185,7 @@ BAD_INVITES = {
 def test_an_invite_that_is_none_is_refused_and_not_repeated(refused: Refused, invite: str, sentence: str) -> None:
     told = refused("join", invite, "--yes")
     assert sentence in told
-    assert "paste the whole line" in told
+    assert "paste the whole line" in told or "the one meant for you" in told
     assert invite[20:40] not in told
 
 
@@ -214,12 +216,14 @@ def test_a_file_that_cannot_be_read_is_named(refused: Refused, tmp_path: Path) -
 
 def test_a_binary_file_is_no_list(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "invite.png").write_bytes(bytes(range(256)))
-    assert "@invite.png holds no addresses or invites" in refused("join", "@invite.png", "--yes")
+    told = refused("join", "@invite.png", "--yes")
+    assert "@invite.png holds no address and no invite" in told
 
 
 def test_an_empty_file_is_no_list(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing yet\n")
-    assert "0 invites and 0 addresses given" in refused("join", "@empty.txt", "--yes")
+    assert refused("join", "@empty.txt", "--yes").startswith("@empty.txt holds no address and no invite\n")
+    assert refused(*HOST, "--expect", "@empty.txt").startswith("@empty.txt holds no address and no invite\n")
 
 
 def test_standard_input_is_read_like_a_file() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status

@@ -10,8 +10,7 @@ import contextlib
 import json
 import os
 import secrets
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +19,7 @@ import click
 
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
+from onionmpc.cli.lists import expand
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions, party_options
 from onionmpc.cli.passphrase import passphrase_from
@@ -49,7 +49,6 @@ from onionmpc.tor.network import TorOptions, tor_network
 from onionmpc.tor.transports import bridge_torrc
 
 SEED_BYTES = 32
-MAX_LIST_BYTES = 2**16
 
 CONSENT = "show my ip"
 EXPOSURE = """
@@ -97,8 +96,8 @@ def host(
     onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
     """
     options = PartyOptions(**shared)
+    expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read what is piped in
     plan = _plan(options, program, private)
-    expected = [parse_onion(text) for text in _expand(expect)]
     with (
         _identity(options) as identity,
         _display(options, plan, by_invite=False) as display,
@@ -111,7 +110,7 @@ def host(
 
 
 @click.command()
-@click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|@FILE... [PROGRAM]")
+@click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|FILE... [PROGRAM]")
 @party_options
 @click.pass_obj
 def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
@@ -119,19 +118,20 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
 
     With one invite or one address, that host is asked who takes part and in what; PROGRAM may be left out if it comes
     with onionmpc. With the addresses of all other parties no host is needed; their order does not matter, and PROGRAM
-    must be named. An invite on the command line can be seen by other users of this machine: @FILE, or - for standard
-    input, is better.
+    must be named. An invite on the command line can be seen by other users of this machine: a file, or - for standard
+    input, is better. A word that is the name of a file is read as one, like @FILE, unless it is a program. Whatever
+    stands around an invite, quotes or a whole mail, does not matter.
 
     \b
-    onionmpc join @invite.txt
-    onionmpc join @invite.txt their_script.py
+    onionmpc join invite.txt
+    onionmpc join invite.txt their_script.py
     onionmpc join @all_the_others.txt my.py --identity work
     """
     options = PartyOptions(**shared)
-    words = _expand(targets)
-    invites = [parse_invite(word) for word in words if looks_like_invite(word)]
+    words = expand(targets)
+    invites = [parse_invite(word) for word in words if _is_invite(word)]
     onions = [parse_onion(word) for word in words if looks_like_onion(word)]
-    programs = [word for word in words if not looks_like_invite(word) and not looks_like_onion(word)]
+    programs = [word for word in words if not _is_invite(word) and not looks_like_onion(word)]
     if len(programs) > 1:
         shown = ", ".join(printable(name, 60) for name in programs)
         raise UsageError(
@@ -163,6 +163,10 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
             target = invites[0] if invites else onions[0]
             party.check_host(target)
             _run(identity, tor_options, display, lambda network: party.join(network, target), options.json_file)
+
+
+def _is_invite(word: str) -> bool:
+    return looks_like_invite(word) and not word.endswith(".py") and "/" not in word
 
 
 def _check_tor_options(options: PartyOptions) -> None:
@@ -277,34 +281,6 @@ def check_receipt(file: Path) -> None:
         raise UsageError(
             f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
         )
-
-
-def _expand(words: Sequence[str]) -> list[str]:
-    """Replace @FILE and - by the words they hold; # starts a comment."""
-    expanded: list[str] = []
-    for word in words:
-        if word == "-" or word.startswith("@"):
-            lines = _read_list(word).splitlines()
-            expanded += [part for line in lines for part in line.partition("#")[0].split()]
-        else:
-            expanded.append(word)
-    return expanded
-
-
-def _read_list(word: str) -> str:
-    try:
-        if word == "-":
-            content = sys.stdin.buffer.read(MAX_LIST_BYTES)
-        else:
-            with Path(word[1:]).open("rb") as file:
-                content = file.read(MAX_LIST_BYTES)
-        return content.decode("ascii")
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(word)}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{printable(word)} holds no addresses or invites: they are plain letters and digits"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import termios
 import click
 
 LINE_BYTES = 4096
+STDIN = 0
 
 
 def is_interactive() -> bool:
@@ -26,6 +27,15 @@ def has_terminal() -> bool:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
         return True
     return False
+
+
+def take_terminal() -> None:
+    """Let this process, and the program that it starts, read from its terminal: what was piped in has been read."""
+    with contextlib.suppress(OSError):  # there is none
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(terminal, STDIN)
+        os.close(terminal)
+        sys.stdin = os.fdopen(STDIN, closefd=False)
 
 
 async def confirm(question: str, *, default: bool) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import string
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -14,13 +15,17 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from onionmpc.errors import InvalidInvite
 from onionmpc.identity import Onion, onion_from_public_key, parse_onion, public_key_from_onion
+from onionmpc.session.paste import squeeze
 
 PREFIX = "onionmpc1"
 SECRET_BYTES = 16
 CHECK_BYTES = 4
-INVITE_CHARACTERS = len(PREFIX) + 84  # 52 bytes in base32, without padding
+CONTENT_CHARACTERS = 84  # 52 bytes in base32, without padding
+INVITE_CHARACTERS = len(PREFIX) + CONTENT_CHARACTERS
 CHECK_LABEL = b"onionmpc/1 invite"
 SEAT_LABEL = b"onionmpc/1 seat"
+# Of ASCII alone: there are other letters whose lower case is one of ours.
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 PASTE_HINT = "paste the whole line that the host sent you, or ask for a new invite"
 
 
@@ -38,8 +43,8 @@ class Invite:
 
 
 def looks_like_invite(text: str) -> bool:
-    """Return whether `text` is meant as an invite, be it whole or not."""
-    return text.strip().lower().startswith(PREFIX)
+    """Return whether `text` is meant to hold an invite, be it whole or not."""
+    return PREFIX in _plain(text)
 
 
 def format_invite(invite: Invite) -> str:
@@ -49,25 +54,46 @@ def format_invite(invite: Invite) -> str:
 
 
 def parse_invite(text: str) -> Invite:
-    """Read an invite.
+    """Read the invite that a text holds, whatever is around it and however it was broken or quoted (PROTOCOL 4).
 
     Raises:
-        InvalidInvite: it was cut short or altered. The message holds none of it.
+        InvalidInvite: it was cut short or altered, or there are several. The message holds none of it.
     """
-    text = text.strip().lower()
-    if not text.startswith(PREFIX):
+    candidates = [part[:CONTENT_CHARACTERS] for part in _plain(text).split(PREFIX)[1:]]
+    if not candidates:
         raise InvalidInvite(f"an invite starts with {PREFIX}, this does not", hint=PASTE_HINT)
-    if len(text) != INVITE_CHARACTERS:
-        raise InvalidInvite(f"the invite has {len(text)} characters, expected {INVITE_CHARACTERS}", hint=PASTE_HINT)
+    invites, failures = set[Invite](), list[InvalidInvite]()
+    for candidate in candidates:
+        try:
+            invites.add(_parse(candidate))
+        except InvalidInvite as error:
+            failures.append(error)
+    if not invites:
+        raise failures[0]
+    if len(invites) > 1:
+        raise InvalidInvite(
+            f"this holds {len(invites)} different invites, expected one", hint="give the one meant for you"
+        )
+    return invites.pop()
+
+
+def _parse(characters: str) -> Invite:
+    if len(characters) < CONTENT_CHARACTERS:
+        seen = len(PREFIX) + len(characters)
+        raise InvalidInvite(f"the invite has {seen} characters, expected {INVITE_CHARACTERS}", hint=PASTE_HINT)
     try:
-        content = base64.b32decode(text[len(PREFIX) :].upper() + "====")
+        content = base64.b32decode(characters.upper() + "====")
     except ValueError as error:  # binascii.Error is one; another comes of what is not ASCII
         raise InvalidInvite("the invite has a character that no invite has", hint=PASTE_HINT) from error
     body, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
     # The last character has bits to spare, which must be as we write them.
-    if _check(body) != check or _base32(content) != text[len(PREFIX) :]:
+    if _check(body) != check or _base32(content) != characters:
         raise InvalidInvite("the invite's check does not fit: a character was changed", hint=PASTE_HINT)
     return Invite(parse_onion(onion_from_public_key(body[:-SECRET_BYTES])), body[-SECRET_BYTES:])
+
+
+def _plain(text: str) -> str:
+    return squeeze(text).translate(LOWER)
 
 
 def _base32(content: bytes) -> str:

@@ -1,0 +1,65 @@
+"""Text as people hand it on: out of mails, chats, word processors and files of any kind.
+
+Knows encodings, quotes and what cannot be seen. Does not know what an invite or an address is, and keeps nothing that
+it read: no error of ours quotes it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Iterator
+
+# Beside what Unicode calls an initial or final quote: straight ones and accents, the low ones of half of Europe, primes
+# and corner brackets; > stands before each line of a mail that was answered, and around what a mail calls a link.
+QUOTES = (
+    "\"'`\u00b4\u201a\u201e\u2032\u2033\u2035\u2036"
+    "\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07\uff40\uff62\uff63"
+)
+SKIPPED = QUOTES + ">"
+# Zero-width joiners and the like have a category of their own (Cf); these mark a variant of the letter before.
+VARIANTS = range(0xFE00, 0xFE10)
+BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+AROUND_WORDS = QUOTES + "<>()[]{},;*_"
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text of a file, whatever encoding it has; what is none in it is replaced."""
+    for bom, encoding in BOMS:
+        if content.startswith(bom):
+            return content[len(bom) :].decode(encoding, "replace")
+    # ASCII in UTF-16: every other byte is zero, the first of each pair or the second.
+    for encoding, zeros in (("utf-16-be", content[0::2]), ("utf-16-le", content[1::2])):
+        if zeros and zeros.count(0) > len(zeros) // 2 and 3 * content.count(0) < 2 * len(content):
+            return content.decode(encoding, "replace")
+    return content.decode("utf-8", "replace")
+
+
+def squeeze(text: str) -> str:
+    """Return `text` without white space, quote marks, > and what cannot be seen, so that no line break matters."""
+    return text.translate({ord(c): None for c in set(text) if c.isspace() or c in SKIPPED or _is_unseen_or_quote(c)})
+
+
+def words_of(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each word and the number of its line, without quotes and brackets around it; # starts a comment."""
+    for number, line in enumerate(without_comments(text).splitlines(), start=1):
+        # A sign of a list, a bullet or a number, is no word.
+        unseen = {ord(c): None for c in set(line) if unicodedata.category(c) == "Cf" or ord(c) in VARIANTS}
+        for part in line.translate(unseen).replace(",", " ").replace(";", " ").split():
+            word = _stripped(part)
+            if any(c.isalpha() for c in word):
+                yield number, word
+
+
+def without_comments(text: str) -> str:
+    """Return `text` without what follows a # in each line."""
+    return "\n".join(line.partition("#")[0] for line in text.splitlines())
+
+
+def _stripped(part: str) -> str:
+    around = AROUND_WORDS + "".join(c for c in set(part) if unicodedata.category(c) in ("Pi", "Pf"))
+    return part.strip(around).rstrip(".").strip(around)
+
+
+def _is_unseen_or_quote(character: str) -> bool:
+    return unicodedata.category(character) in ("Cf", "Pi", "Pf") or ord(character) in VARIANTS

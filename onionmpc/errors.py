@@ -8,6 +8,7 @@ OnionMPCError
     InvalidIdentityFile      a key file that cannot be used
     InvalidReceipt           a file that is no receipt
     UnsafeSetting            a setting that would give up what the project promises
+    SystemRefused            the operating system does not let us: a full disk, a mode, a limit
   TorError                 our tor (exit 3)
     TorNotFound, TorTooOld, TransportNotFound, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
   PeerError                a party (exit 4)
@@ -78,6 +79,10 @@ class InvalidReceipt(UsageError):
 
 class UnsafeSetting(UsageError):
     """A setting that would give up what the project promises."""
+
+
+class SystemRefused(UsageError):
+    """The operating system does not let us: a disk is full, a mode forbids it, a limit is reached."""
 
 
 class TorError(OnionMPCError):

@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
-from onionmpc.errors import UsageError
+from onionmpc.errors import SystemRefused, UsageError
+from onionmpc.machine import refused, refusing
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -24,25 +27,39 @@ FILE_MODE = 0o600
 TEMPORARY_PREFIX = "onionmpc."
 # A tmpfs on every Linux.
 MEMORY = Path("/dev/shm")  # noqa: S108
+# Short, and nothing in it that a torrc or tor's control port would want quoted.
+PLAIN_RUNTIME = re.compile(r"/[A-Za-z0-9/._-]{0,38}")
 
 
 def state_directory() -> Path:
-    """Return where profiles and key files live: $ONIONMPC_STATE, else this operating system's place for it."""
-    configured = os.environ.get("ONIONMPC_STATE")
-    return Path(configured) if configured else Path(platformdirs.user_state_dir("onionmpc"))
+    """Return where profiles and key files live: $ONIONMPC_STATE, else this operating system's place for it.
+
+    Raises:
+        UsageError: this user has no home.
+    """
+    if configured := os.environ.get("ONIONMPC_STATE"):
+        return Path(configured)
+    found = Path("~")
+    with contextlib.suppress(RuntimeError):  # older releases of platformdirs leave the "~" where it is
+        found = Path(platformdirs.user_state_dir("onionmpc"))
+    if not found.is_absolute():
+        raise UsageError(
+            "this user has no home directory to keep files in", hint="set ONIONMPC_STATE to a directory of yours"
+        )
+    return found
 
 
 def private_directory(path: Path) -> Path:
-    """Create `path` with mode 0700, or check that it is ours and closed to others.
+    """Create `path` with mode 0700, and its parents as well, or check that it is ours and closed to others.
 
     Raises:
         UsageError: it cannot be created, or others may look into it.
     """
     try:
-        path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        _make_directory(path)
         status = path.stat()
     except OSError as error:
-        raise UsageError(
+        raise SystemRefused(
             f"cannot use the directory {path}: {error.strerror}",
             hint="set ONIONMPC_STATE to a directory of yours",
         ) from error
@@ -54,14 +71,28 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        # Not mkdir(parents=True): it leaves the mode of parents to the umask.
+        _make_directory(path.parent)
+        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
 @contextlib.contextmanager
 def socket_directory() -> Iterator[Path]:
     """A private directory for unix sockets, removed at the end; if we are killed, by the next of us that makes one.
 
     Its path is short, since a socket's path is limited to 107 bytes on Linux and 103 on macOS.
+
+    Raises:
+        SystemRefused: there is no place for it; so with the other two.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    usable = runtime and len(runtime) < 40 and os.access(runtime, os.W_OK)
+    usable = PLAIN_RUNTIME.fullmatch(runtime) and os.access(runtime, os.W_OK)
     with _temporary_directory(Path(runtime if usable else "/tmp")) as directory:  # noqa: S108
         yield directory
 
@@ -86,20 +117,25 @@ def memory_directory(otherwise: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _temporary_directory(base: Path) -> Iterator[Path]:
     _remove_leftovers(base)
-    made = Path(tempfile.mkdtemp(prefix=f".{TEMPORARY_PREFIX}", dir=base))
-    with lock(made, is_directory=True):
-        # Others look at it only from now on, and find it locked.
-        directory = made.rename(base / made.name.removeprefix("."))
-        try:
+    with refusing(f"cannot make a directory in {base}"):
+        directory = Path(tempfile.mkdtemp(prefix=f".{TEMPORARY_PREFIX}", dir=base))
+    try:
+        with lock(directory, is_directory=True):
+            # Others look at it only from now on, and find it locked.
+            with refusing(f"cannot make a directory in {base}"):
+                directory = directory.rename(base / directory.name.removeprefix("."))
             yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _remove_leftovers(base: Path) -> None:
     """Remove what runs of ours left that were killed: directories that nobody holds."""
-    for directory in base.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another of us was faster
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # what is wrong there shows when we make our own
+        found = list(base.glob(f"{TEMPORARY_PREFIX}*"))
+    for directory in found:
+        with contextlib.suppress(OSError, SystemRefused):  # another of us was faster
             status = directory.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not is_held(directory):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -114,7 +150,7 @@ def write_private(path: Path, content: bytes) -> None:
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise refused(f"cannot write {path}", error) from error
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -124,8 +160,55 @@ def write_private(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise refused(f"cannot write {path}", error) from error
     _settle(path.parent)
+
+
+def write_named(path: Path, content: bytes) -> None:
+    """Write to what a person has named: a file as `write_private` does, or a device or pipe that is there already.
+
+    Raises:
+        SystemRefused: it cannot be written.
+    """
+    with refusing(f"cannot write {path}"):
+        if not _is_stream(path):
+            write_private(Path(os.path.realpath(path)), content)  # a link stays one
+            return
+        with path.open("wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+
+
+def _is_stream(path: Path) -> bool:
+    """Tell what is written to from what is replaced: root could replace /dev/null for all."""
+    return path.exists() and (not path.is_file() or path.absolute().parts[1] in ("dev", "proc"))
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file to write, of mode 0600 if it is new.
+
+    Raises:
+        SystemRefused: it cannot be opened.
+    """
+    with refusing(f"cannot write {path}"):
+        return open(path, "wb", opener=_private_opener)
+
+
+def _private_opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+
+
+def check_writable(path: Path) -> None:
+    """Check, as far as that can be told without writing, that `write_named` will work.
+
+    Raises:
+        UsageError: it will not.
+    """
+    with refusing(f"cannot write {path}"):
+        place = path if _is_stream(path) else Path(os.path.realpath(path)).parent
+        if not os.access(place, os.W_OK):
+            raise UsageError(f"cannot write {path}", hint="name a file in a directory of yours")
 
 
 def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
@@ -145,7 +228,7 @@ def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
     except FileExistsError as error:
         raise UsageError(f"there is a file {path} already", hint="choose another name: it is not replaced") from error
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise refused(f"cannot write {path}", error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             if must_be_private:
@@ -155,7 +238,7 @@ def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
             os.fsync(descriptor)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise refused(f"cannot write {path}", error) from error
     except UsageError:
         path.unlink(missing_ok=True)
         raise
@@ -180,7 +263,7 @@ def remove(path: Path) -> None:
     try:
         path.unlink()
     except OSError as error:
-        raise UsageError(f"cannot remove {path}: {error.strerror}") from error
+        raise refused(f"cannot remove {path}", error) from error
     _settle(path.parent)
 
 
@@ -194,12 +277,6 @@ def _settle(directory: Path) -> None:
             os.close(descriptor)
 
 
-def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"cannot write {path}: {error.strerror}", hint=f"free some space in {path.parent}, or mend its mode"
-    )
-
-
 @contextlib.contextmanager
 def lock(path: Path, *, is_directory: bool = False) -> Iterator[bool]:
     """Hold an exclusive lock on `path` for as long as this process wants it; the kernel frees it if we die.
@@ -209,18 +286,26 @@ def lock(path: Path, *, is_directory: bool = False) -> Iterator[bool]:
         is_directory: it is a directory instead.
     Yields:
         True if we hold it, False if another process does.
+    Raises:
+        SystemRefused: it cannot be made or locked.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY if is_directory else os.O_RDWR | os.O_CREAT
-    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    with refusing(f"cannot lock {path}"):
+        descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _is_ours(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_ours(path: Path, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise refused(f"cannot lock {path}", error) from error
+    return True
 
 
 def is_held(path: Path) -> bool:

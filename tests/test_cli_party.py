@@ -284,7 +284,8 @@ def test_an_identity_that_takes_part_already_is_refused(refused: Refused) -> Non
 def test_an_identity_that_cannot_be_locked_is_told(refused: Refused, alone: Path) -> None:
     keystore.create("me", None)
     (alone / "state" / "identities" / "me.lock").mkdir()
-    assert refused(*HOST, "--identity", "me").startswith("cannot lock the identity me: Is a directory\n")
+    path = alone / "state" / "identities" / "me.lock"
+    assert refused(*HOST, "--identity", "me").startswith(f"cannot lock {path}: Is a directory")
 
 
 # --- Programs and their arguments --------------------------------------------------------------------------------
@@ -438,7 +439,7 @@ def test_a_padded_link_has_one_circuit(refused: Refused) -> None:
 
 def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refused: Refused, tmp_path: Path) -> None:
     told = refused(*HOST, "--receipt", str(tmp_path / "nowhere" / "receipt.json"))
-    assert told.endswith("receipt.json\n--receipt needs a file in a directory of yours")
+    assert told.endswith("receipt.json\nname a file in a directory of yours")
     (tmp_path / "receipt.json").write_text("an older one")
     told = refused("join", INVITE, "--yes", "--receipt", "receipt.json")
     assert told == "there is a file receipt.json already\nan older receipt is not replaced: choose another name"

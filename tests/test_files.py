@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import subprocess
 import sys
@@ -11,7 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.files import is_held, lock, socket_directory
+from onionmpc.errors import SystemRefused, UsageError
+from onionmpc.files import (
+    check_writable,
+    is_held,
+    lock,
+    open_private,
+    private_directory,
+    socket_directory,
+    state_directory,
+    write_named,
+    write_new,
+    write_private,
+)
 
 
 @pytest.fixture
@@ -98,3 +111,94 @@ def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path, *, is_directory
         with lock(path, is_directory=is_directory) as again:
             assert not again
     assert not is_held(path)
+
+
+# --- Issue 12: careless umasks, and places that are none ------------------------------------------------------------
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in folder.rglob("*")}
+
+
+@pytest.mark.usefixtures("careless")
+def test_nothing_that_is_made_is_open_to_others_whatever_the_umask(tmp_path: Path) -> None:
+    folder = private_directory(tmp_path / "a" / "b" / "c")
+    write_private(folder / "written", b"")
+    write_new(folder / "new", b"", must_be_private=True)
+    write_named(folder / "named", b"")
+    open_private(folder / "opened").close()
+    with lock(folder / "locked") as ours:
+        assert ours
+    assert modes(tmp_path) == {
+        **dict.fromkeys(["a", "a/b", "a/b/c"], 0o700),
+        **{f"a/b/c/{name}": 0o600 for name in ("written", "new", "named", "opened", "locked")},
+    }
+
+
+def test_parents_are_made_below_a_folder_that_is_there_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert private_directory(Path("a/b")).is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="Not a directory"):
+        private_directory(tmp_path / "file" / "a" / "b")
+
+
+@pytest.mark.parametrize("name", ["/dev/full", "full"])
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    check_writable(tmp_path / name)
+    with pytest.raises(SystemRefused, match=rf"cannot write .*{name}: No space left on device"):
+        write_named(tmp_path / name, b"{}")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+    assert (tmp_path / "full").is_symlink()
+
+
+def test_a_pipe_takes_what_a_file_would(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as out:
+        write_named(Path(f"/dev/fd/{writer}"), b"whole")
+        os.close(writer)
+        assert out.read() == b"whole"
+
+
+def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    write_named(tmp_path / "link", b"whole")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_what_could_not_be_written_in_the_end_is_refused_in_the_beginning(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("no/such/folder/file", "x" * 300 + "/file"):
+        with pytest.raises(UsageError, match="cannot write"):
+            check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "runtime", ["run", "/tmp/a b", '/tmp/a"b', "/tmp/a#b", "/tmp/\udcff", "/nowhere", "/tmp/" + "x" * 40]
+)
+def test_sockets_do_not_go_where_tor_could_not_name_them(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: runtime != "/nowhere")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    with socket_directory() as directory:
+        assert directory.parent == Path("/tmp")
+
+
+def test_who_has_no_home_is_told_to_choose_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> None:
+        raise KeyError(user)
+
+    for name in ("HOME", "ONIONMPC_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(UsageError, match="no home directory") as told:
+        state_directory()
+    assert "ONIONMPC_STATE" in told.value.hint

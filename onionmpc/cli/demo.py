@@ -24,11 +24,11 @@ from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.party import check_receipt, check_writable, note_skipped
+from onionmpc.cli.party import check_receipt, note_skipped
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
-from onionmpc.files import write_private
+from onionmpc.files import check_writable, write_named, write_private
 from onionmpc.levels import Level
 from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import catalogue, find_program, program_files
@@ -327,7 +327,7 @@ def _rehearsed(
     arguments = private if private or not found.shipped else ("--demo",)
     rehearsal = Rehearsal(program, parties, words, arguments, receipt, keep=keep, latency=latency, testnet=testnet)
     if options["json_file"] is not None:
-        check_writable(options["json_file"], "--json")
+        check_writable(options["json_file"])
     for place in (rehearsal.receipt_of(number) for number in range(parties)):
         if place is not None:
             check_receipt(place)
@@ -428,4 +428,4 @@ def demo(
     finally:
         status.close()
     if json_file is not None:
-        write_private(json_file, json.dumps(report, indent=2).encode() + b"\n")
+        write_named(json_file, json.dumps(report, indent=2).encode() + b"\n")

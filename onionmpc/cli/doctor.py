@@ -15,6 +15,7 @@ import platform
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,9 +23,11 @@ from pathlib import Path
 
 import click
 
+from onionmpc.cli.loop import run_to_end
 from onionmpc.cli.neighbours import neighbours
 from onionmpc.errors import OnionMPCError, TorError
 from onionmpc.files import private_directory, socket_directory, state_directory
+from onionmpc.machine import explained, refusing
 from onionmpc.program.launch import probe_walls
 from onionmpc.resources import shipped
 from onionmpc.tor.binary import find_tor, has_pow, version_warning
@@ -99,17 +102,28 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
 
 def examine() -> list[Finding]:
     """Return all findings, in the order in which to mend them."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _python,
-        _tor,
-        _transports,
-        _state,
-        _sockets,
-        _walls,
-        _clock,
-        _other_tors,
-    )
-    return [finding for check in checks for finding in check()]
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "python": _python,
+        "tor": _tor,
+        "bridges": _transports,
+        "state directory": _state,
+        "sockets": _sockets,
+        "walls": _walls,
+        "clock": _clock,
+        "also here": _other_tors,
+    }
+    return [finding for name, check in checks.items() for finding in _withstood(name, check())]
+
+
+def _withstood(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield what a check finds; that it cannot even be made is a finding as well."""
+    try:
+        yield from findings
+    except (OSError, MemoryError, RuntimeError, OnionMPCError) as error:
+        known = explained(error)
+        if known is None:
+            raise
+        yield Finding(name, Level.FAIL, known.message, known.hint)
 
 
 def _python() -> Iterator[Finding]:
@@ -148,7 +162,7 @@ def _tor() -> Iterator[Finding]:
         yield Finding("tor", Level.OK, seen)
     try:
         verify_config(binary)
-    except TorError as error:
+    except OnionMPCError as error:
         yield Finding("torrc", Level.FAIL, error.message, error.hint)
     else:
         yield Finding("torrc", Level.OK, f"tor would start from {shipped('torrc.d') / 'party.torrc'}")
@@ -166,47 +180,33 @@ def _transports() -> Iterator[Finding]:
 
 
 def _state() -> Iterator[Finding]:
-    try:
-        directory = private_directory(state_directory())
+    directory = private_directory(state_directory())
+    with refusing(f"cannot write below {directory}"), tempfile.TemporaryFile(dir=directory):
         free = shutil.disk_usage(directory).free
-    except OnionMPCError as error:
-        yield Finding("state directory", Level.FAIL, error.message, error.hint)
-        return
-    except OSError as error:
-        yield Finding("state directory", Level.FAIL, f"cannot look at it: {error.strerror}", "set ONIONMPC_STATE")
-        return
     level = Level.OK if free >= COMFORTABLE_BYTES else Level.WARN if free >= NEEDED_BYTES else Level.FAIL
     fix = "" if level is Level.OK else "free some space there, or set ONIONMPC_STATE to another disk"
     yield Finding("state directory", level, f"{directory}, {free // 10**6} MB free", fix)
 
 
 def _sockets() -> Iterator[Finding]:
-    try:
-        with socket_directory() as directory:
-            path = directory / "control"
-            if (length := len(bytes(path))) > SOCKET_PATH_BYTES:
-                yield Finding(
-                    "sockets",
-                    Level.FAIL,
-                    f"{path} has {length} bytes, expected {SOCKET_PATH_BYTES} or fewer",
-                    "unset XDG_RUNTIME_DIR",
-                )
-                return
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(str(path))
-    except OSError as error:
-        yield Finding("sockets", Level.FAIL, f"cannot make a unix socket: {error.strerror}", "make /tmp writable")
-        return
+    with socket_directory() as directory:
+        path = directory / "control"
+        if (length := len(bytes(path))) > SOCKET_PATH_BYTES:
+            yield Finding(
+                "sockets",
+                Level.FAIL,
+                f"{path} has {length} bytes, expected {SOCKET_PATH_BYTES} or fewer",
+                "unset XDG_RUNTIME_DIR",
+            )
+            return
+        with refusing("cannot make a unix socket"), socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
     yield Finding("sockets", Level.OK, f"unix sockets work in {directory.parent}")
 
 
 def _walls() -> Iterator[Finding]:
     """Say what a program can be kept from. A party can run without; its person is shown."""
-    try:
-        walls = asyncio.run(probe_walls())
-    except OnionMPCError as error:
-        yield Finding("walls", Level.FAIL, error.message, error.hint)
-        return
+    walls = run_to_end(probe_walls())
     if walls.sockets and walls.files:
         yield Finding("walls", Level.OK, f"around a program: {walls.describe()}")
     else:
@@ -233,7 +233,10 @@ def _clock() -> Iterator[Finding]:
 def _known_past() -> Iterator[datetime]:
     """Times that must have been: when this program was installed, and what tor was last told by its network."""
     yield datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
-    for consensus in state_directory().glob("tor/*/data/cached-microdesc-consensus"):
+    known: list[Path] = []
+    with contextlib.suppress(OSError, OnionMPCError):  # a finding of its own
+        known = list(state_directory().glob("tor/*/data/cached-microdesc-consensus"))
+    for consensus in known:
         with contextlib.suppress(OSError, ValueError), consensus.open(encoding="ascii", errors="replace") as file:
             for _, line in zip(range(20), file, strict=False):
                 if line.startswith("valid-after "):
@@ -246,7 +249,7 @@ def _other_tors() -> Iterator[Finding]:
     async def ask() -> list[Probe]:
         return await asyncio.gather(*(probe(endpoint, PROBE_TIMEOUT_S) for endpoint in KNOWN_PLACES))
 
-    for (endpoint, usual), found in zip(KNOWN_PLACES.items(), asyncio.run(ask()), strict=True):
+    for (endpoint, usual), found in zip(KNOWN_PLACES.items(), run_to_end(ask()), strict=True):
         if found.kind is not Kind.NOTHING:
             yield Finding("also here", Level.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}")
     for neighbour in neighbours():

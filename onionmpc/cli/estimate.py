@@ -30,10 +30,11 @@ from onionmpc.session.local import (
     check_mpyc_options,
     check_parties,
     check_program_arguments,
+    check_sendable,
     default_mpyc_options,
     default_threshold,
 )
-from onionmpc.text import duration
+from onionmpc.text import duration, printable
 
 
 @click.command()
@@ -94,6 +95,7 @@ def estimate(
     found = find_program(program)
     attached = attach(with_files)
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
+    check_sendable([found.name, *files, *public])
     note_skipped(attached)
     made_up = () if private or not found.shipped else ("--demo",)
     walls = run_until_interrupted(probe_walls())
@@ -130,7 +132,7 @@ def estimate(
         click.echo(json.dumps(_as_data(found.name, parties, hops, round_trips_s), indent=2))
     else:
         click.echo(
-            f"{found.name}: {hops.count} hops in a dry run with {parties} parties; "
+            f"{printable(found.name)}: {hops.count} hops in a dry run with {parties} parties; "
             f"takes {duration(hops.seconds)} without any delay"
         )
         click.echo(_in_words(hops, round_trips_s))

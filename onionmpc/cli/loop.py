@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from onionmpc.machine import refusing
+
 T = TypeVar("T")
+LOOP_DESCRIPTORS = 5  # a selector, a pipe to wake it, and two that come and go
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -17,6 +21,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         KeyboardInterrupt: a signal came, and `work` has cleaned up after itself.
+        SystemRefused: there is no room for an event loop.
     """
 
     async def guarded() -> T:
@@ -38,6 +43,28 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         return await task
 
     try:
-        return asyncio.run(guarded())
+        return run_to_end(guarded())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    finally:
+        work.close()  # in case it was never begun
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`, in whatever thread; a signal ends it as it ends Python.
+
+    Raises:
+        SystemRefused: there is no room for an event loop.
+    """
+    try:
+        _check_descriptors()
+        return asyncio.run(work)
+    finally:
+        work.close()  # in case it was never begun
+
+
+def _check_descriptors() -> None:
+    """Refuse what asyncio would begin and not end: a loop that gets some of its descriptors goes with a traceback."""
+    with refusing("cannot start"), contextlib.ExitStack() as held:
+        for _ in range(LOOP_DESCRIPTORS):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))

@@ -15,7 +15,8 @@ from typing import NoReturn, cast
 import click
 
 from onionmpc import __version__
-from onionmpc.errors import LocalProtocolError, OnionMPCError
+from onionmpc.errors import LocalProtocolError
+from onionmpc.machine import explained
 from onionmpc.program.walls import keep_memory_private
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -114,14 +115,15 @@ def run(arguments: list[str]) -> int:
             hint = f"{error.ctx.command_path} --help"
         print_error(error.format_message(), hint)
         return 2
-    except OnionMPCError as error:
-        print_error(error.message, error.hint)
-        return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return 1
-    except Exception:  # noqa: BLE001 (the last door: what comes here is a bug, and has an exit code of its own)
+    except Exception as error:  # noqa: BLE001 (the last door)
+        if known := explained(error):
+            print_error(known.message, known.hint)
+            return known.exit_code
+        # A bug, which has an exit code of its own.
         traceback.print_exc()
         print_error("this is a bug of onionmpc", hint="report the lines above, and what you did")
         return LocalProtocolError.exit_code

@@ -68,7 +68,7 @@ def _what(process: int) -> str:
 
 def _owner(process: int, words: list[str]) -> str:
     """Name whom a tor serves."""
-    parent = int((PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+    parent = int((PROC / str(process) / "stat").read_bytes().rpartition(b")")[2].split()[1])
     if program := _program(_words(parent)):
         return program
     if any(TOR_BROWSER_FOLDER in word for word in words):

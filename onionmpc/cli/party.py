@@ -26,9 +26,10 @@ from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.summary import summary_data
 from onionmpc.errors import OnionMPCError, PeerError, UnsafeSetting, UsageError
-from onionmpc.files import write_private
+from onionmpc.files import check_writable, write_named
 from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.levels import Level
+from onionmpc.machine import explained
 from onionmpc.mesh.network import Network
 from onionmpc.program.attached import SKIPPED, Attachments, attach
 from onionmpc.program.catalogue import Program, find_program, program_files
@@ -207,7 +208,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
     _check_tor_options(options)
     _check_consent(options)
     if options.json_file is not None:
-        check_writable(options.json_file, "--json")
+        check_writable(options.json_file)
     if options.receipt is not None:
         check_receipt(options.receipt)
     if options.padding and (options.circuits or 1) > 1:
@@ -268,16 +269,10 @@ def note_skipped(attached: Attachments) -> None:
         )
 
 
-def check_writable(file: Path, option: str) -> None:
-    """Check that a file can be made there, as far as that can be told beforehand."""
-    if not os.access(file.parent, os.W_OK):
-        raise UsageError(f"cannot write {file}", hint=f"{option} needs a file in a directory of yours")
-
-
 def check_receipt(file: Path) -> None:
     """Check that a receipt can be kept there: found out in the end, it would be too late."""
-    check_writable(file, "--receipt")
-    if file.exists():
+    check_writable(file)
+    if os.path.lexists(file):
         raise UsageError(
             f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
         )
@@ -321,12 +316,15 @@ def _display(options: PartyOptions, plan: Plan, *, by_invite: bool) -> Iterator[
     display: Display = JsonDisplay(answers, events) if options.log_format == "json" else TextDisplay(answers)
     try:
         yield display
-    except OnionMPCError as error:
-        display.failed(error)
+    except (OnionMPCError, OSError, MemoryError, ExceptionGroup) as error:
+        known = explained(error)
+        if known is None:
+            raise
+        display.failed(known)
         if isinstance(display, JsonDisplay):
             # It has been told in JSON: no line of text beside it.
-            raise click.exceptions.Exit(error.exit_code) from error
-        raise
+            raise click.exceptions.Exit(known.exit_code) from error
+        raise known from error
     except KeyboardInterrupt:
         display.left()
         raise
@@ -344,7 +342,7 @@ def _run(
     result = run_until_interrupted(_over_tor(identity, options, display, compute))
     display.ended(result)
     if json_file is not None:
-        write_private(json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
+        write_named(json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
     if flaw := result.output_flaw or result.receipt_flaw:
         raise flaw
 

@@ -46,7 +46,10 @@ def ask_passphrase(*, new: bool = False) -> bytearray:
     """
     if not has_terminal():
         raise UsageError("a passphrase is needed, and there is no terminal to ask at", hint="--passphrase-file FILE")
-    text: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    try:
+        text: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    except UnicodeDecodeError as error:
+        raise _not_utf_8(error) from None
     return _normal(bytearray(text, "utf-8", "surrogateescape"))
 
 
@@ -112,6 +115,10 @@ def _normal(secret: bytearray) -> bytearray:
     try:
         return bytearray(unicodedata.normalize("NFC", secret.decode("utf-8")), "utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"the passphrase is not UTF-8 (byte {error.start + 1})") from None
+        raise _not_utf_8(error) from None
     finally:
         wipe(secret)
+
+
+def _not_utf_8(error: UnicodeDecodeError) -> UsageError:
+    return UsageError(f"the passphrase is not UTF-8 (byte {error.start + 1})")

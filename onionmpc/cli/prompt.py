@@ -70,5 +70,7 @@ async def _read_line() -> str:
     try:
         await ready.wait()
         return os.read(descriptor, LINE_BYTES).decode(errors="replace")
+    except OSError:  # the terminal is gone: nobody answers
+        return ""
     finally:
         loop.remove_reader(descriptor)

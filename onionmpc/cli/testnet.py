@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import msgspec
@@ -22,7 +24,7 @@ from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import LatencyType
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import TorFailed, UsageError
-from onionmpc.files import private_directory
+from onionmpc.files import open_private, private_directory
 from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, Phase, PrivateNetwork, Progress
 from onionmpc.testnet.regions import Latency
 from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of, remove_state
@@ -70,7 +72,7 @@ def up(directory: Path | None, relays: int, latency: Latency, detach: bool) -> N
     directory = (directory or default_directory()).absolute()
     if detach:
         _start_detached(directory, ["--relays", str(relays), "--latency", str(latency)])
-        click.echo(directory)
+        click.echo(bytes(directory))
         return
     run_until_interrupted(_hold(directory, relays, latency))
 
@@ -101,7 +103,7 @@ def status(directory: Path | None, as_json: bool) -> None:
     """Show what runs: each tor, its region, address and flags, and the latencies in force."""
     found = network_status((directory or default_directory()).absolute())
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         _print_status(found)
 
@@ -123,7 +125,7 @@ async def _hold(directory: Path, relays: int, latency: Latency) -> None:
                 status.close()
                 status.line(f"ready: {relays} relays, 3 authorities, latency {latency}")
                 status.line("leave this running; Ctrl-C ends it")
-                click.echo(directory)
+                click.echo(bytes(directory))
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             # Once it is ready, Ctrl-C is how it ends and no failure.
@@ -144,7 +146,7 @@ def _start_detached(directory: Path, options: list[str]) -> None:
     # That of an owner who was killed would pass for the new one's.
     remove_state(directory)
     log = directory / OWNER_LOG
-    with log.open("wb") as output:
+    with open_private(log) as output:
         owner = subprocess.Popen(
             [sys.executable, "-P", "-m", "onionmpc.cli", "testnet", "up", directory, *options],
             stdin=subprocess.DEVNULL,
@@ -158,14 +160,21 @@ def _start_detached(directory: Path, options: list[str]) -> None:
                 ended = owner.poll() is not None
                 click.echo(lines.read(), nl=False, err=True)
                 if ended:
-                    # Its own last lines, error and hint, have just been shown.
-                    sys.exit(owner.returncode)
+                    _tell_end(owner.returncode, spoke=lines.tell() > 0)
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
         owner.terminate()
         owner.wait()
         raise
     click.echo(f"ready; `onionmpc testnet down {directory}` ends it", err=True)
+
+
+def _tell_end(status: int, *, spoke: bool) -> NoReturn:
+    """End as the owner of a network did."""
+    if status > 0 and spoke:
+        sys.exit(status)  # its own last lines, error and hint, have just been shown
+    how = f"ended with exit code {status}" if status >= 0 else f"was ended by signal {-status}"
+    raise TorFailed(f"the network's owner {how}", hint="look whether the disk is full or memory is short")
 
 
 def _print_status(found: NetworkStatus) -> None:

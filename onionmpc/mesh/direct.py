@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from onionmpc.errors import NotExpected, PeerUnreachable, TorFailed
+from onionmpc.files import write_private
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_unix
@@ -96,7 +97,7 @@ class DirectNetwork:
         """See `Network.refresh`: nobody has to find a local socket."""
 
     def _seal(self, keys: Iterable[bytes]) -> None:
-        self._lock(self._onion).write_text("\n".join(map(_print, keys)))
+        write_private(self._lock(self._onion), "\n".join(map(_print, keys)).encode())
 
     def _socket(self, onion: Onion) -> Path:
         return self._directory / f"{onion[:NAME_CHARACTERS]}.sock"

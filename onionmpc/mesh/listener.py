@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from onionmpc.files import FILE_MODE
 from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.tasks import show_failure
 
@@ -74,6 +75,7 @@ async def listening_unix(path: Path, on_stream: OnStream) -> AsyncIterator[None]
     path.unlink(missing_ok=True)  # noqa: ASYNC240 (one system call)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
+        path.chmod(FILE_MODE)  # noqa: ASYNC240 (one system call)
         try:
             async with _serving(listening, on_stream):
                 yield

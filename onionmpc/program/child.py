@@ -23,14 +23,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import msgspec
-
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program import agreed, linux, stand_ins
 from onionmpc.program.agreed import AgreedFiles, NotAgreed
 from onionmpc.program.guard import set_guard
 from onionmpc.program.refusals import Refusals, reach_hint
-from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, encode
+from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, decode_spec, encode
 from onionmpc.program.walls import build_walls
 
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
@@ -55,7 +53,7 @@ class Supervisor:
     def read_spec(self) -> ProgramSpec:
         """Wait for what to run."""
         with self._socket.makefile("rb") as lines:
-            return msgspec.json.decode(lines.readline(), type=ProgramSpec)
+            return decode_spec(lines.readline())
 
     def die_with_it(self) -> None:
         """End this process when the supervisor does, however it ends: a script that blocks would outlive it."""
@@ -78,7 +76,8 @@ class Supervisor:
     def stop(self, notice: Notice) -> NoReturn:
         """Say why we cannot go on, and stop at once: nothing that the script does now would be worth having."""
         self.tell(notice)
-        sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):  # full, or closed by the script
+            sys.stdout.flush()
         os._exit(EXIT_STOPPED)
 
 

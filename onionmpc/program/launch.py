@@ -19,8 +19,9 @@ import msgspec
 
 from onionmpc.errors import LocalProtocolError, ProgramError
 from onionmpc.files import scratch_directory, state_directory
+from onionmpc.machine import refusing
 from onionmpc.program.asked import Asked, OutOfReach
-from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Walls, encode
+from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Walls, encode_spec
 from onionmpc.program.tee import Tee
 from onionmpc.program.walls import keep_memory_private
 from onionmpc.tasks import Beside
@@ -34,6 +35,7 @@ STDOUT = 1
 # MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 PROBE_TIMEOUT_S = 30.0
+NO_PROCESS = "cannot start the program process"
 NEVER_STARTED = Notice(
     "setup",
     None,
@@ -175,6 +177,8 @@ async def start_program(
             stdin, and its stdout goes nowhere. None: it has our own terminal.
         hash_output: whether its standard output goes through us wherever that leads, and its exit comes with its hash.
             Otherwise it has a terminal of ours for itself.
+    Raises:
+        SystemRefused: it cannot be started.
     """
     keep_memory_private()
     with scratch_directory() as scratch:
@@ -189,14 +193,16 @@ async def probe_walls() -> Walls:
 
     Raises:
         ProgramError: it cannot even be tried.
+        SystemRefused: no process can be started.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "onionmpc.program.walls"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=_environment(),
-    )
+    with refusing(NO_PROCESS):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "onionmpc.program.walls"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=_environment(),
+        )
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             out, err = await process.communicate()
@@ -220,8 +226,9 @@ def _environment() -> dict[str, str]:
 async def _started(
     spec: ProgramSpec, peers: Iterable[int], unattended: BinaryIO | None, *, hash_output: bool
 ) -> AsyncIterator[ProgramProcess]:
-    pairs = {peer: socket.socketpair() for peer in peers}
-    ours, theirs = socket.socketpair()
+    with refusing(NO_PROCESS):
+        pairs = {peer: socket.socketpair() for peer in peers}
+        ours, theirs = socket.socketpair()
     inherited = [theirs, *(pair[1] for pair in pairs.values())]
     control_writer: asyncio.StreamWriter | None = None
     process: ProgramProcess | None = None
@@ -232,15 +239,16 @@ async def _started(
     if unattended is None and (hash_output or not os.isatty(STDOUT)):
         # What a program writes may depend on whether that is a terminal: where it is hashed, parties are to put out the
         # same. And a reader that goes away, or a full disk, is not to end it while others compute with it.
-        tee = Tee(STDOUT)
+        with refusing(NO_PROCESS):
+            tee = Tee(STDOUT)
         out = tee.end.fileno()
         if os.isatty(STDOUT):
             # Who sits there sees each line as it is written, as on the terminal itself.
             environment["PYTHONUNBUFFERED"] = "1"
     try:
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
-        process = ProgramProcess(
-            await asyncio.create_subprocess_exec(
+        with refusing(NO_PROCESS):
+            started = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # the folder that we stand in is not ours to import from
                 "-m",
@@ -253,14 +261,10 @@ async def _started(
                 start_new_session=unattended is not None,
                 pass_fds=[end.fileno() for end in inherited],
                 env=environment,
-            ),
-            control,
-            {peer: near for peer, (near, _) in pairs.items()},
-            tee,
-            asked,
-        )
+            )
+        process = ProgramProcess(started, control, {peer: near for peer, (near, _) in pairs.items()}, tee, asked)
         filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
-        control_writer.write(encode(filled))
+        control_writer.write(encode_spec(filled))
         for end in inherited:
             end.close()
         if tee is not None:

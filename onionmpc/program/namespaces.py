@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from onionmpc.machine import standing_in
 from onionmpc.program import linux
 
 CLONE_NEWNS = 0x00020000
@@ -112,7 +113,7 @@ def freeze_all_but(places: Sequence[Path]) -> bool:
 
 
 def _freeze_all_but(places: Sequence[Path]) -> None:
-    here = Path.cwd()
+    here = standing_in() or Path("/")
     # Copies of the mounts as they are, with what is read-only in them already: no flag has to be taken back.
     copies = [_copy_of(place) for place in places]
     _make_read_only(Path("/"))

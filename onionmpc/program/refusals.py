@@ -12,9 +12,10 @@ import os
 import sys
 import urllib.parse
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
+from onionmpc.machine import standing_in
 from onionmpc.program import landlock
 from onionmpc.program.guard import Judge
 from onionmpc.program.naming import has_private_name
@@ -37,7 +38,8 @@ AT_HOME = (
 
 def reach_hint(rules: Rules) -> str:
     """Say what a program reaches, to whoever has just seen a PermissionError; nothing where it reaches everything."""
-    return REACH + AT_HOME * (not is_opened_whole(Path.cwd())) if rules else ""
+    here = standing_in()
+    return REACH + AT_HOME * (here is not None and not is_opened_whole(here)) if rules else ""
 
 
 class Refusals:

@@ -5,6 +5,8 @@ Nothing of this is in an argv or an environment, which other users of the machin
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 # Exit codes of the program process that the script itself can hardly mean.
@@ -113,6 +115,16 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detail: str
 
 
-def encode(message: ProgramSpec | Notice | Walls) -> bytes:
+def encode_spec(spec: ProgramSpec) -> bytes:
+    """Return one line of JSON, in ASCII: a path may be no UTF-8, which msgspec's JSON has to be."""
+    return json.dumps(msgspec.to_builtins(spec, str_keys=True)).encode() + b"\n"
+
+
+def decode_spec(line: bytes) -> ProgramSpec:
+    """Read what `encode_spec` wrote."""
+    return msgspec.convert(json.loads(line), type=ProgramSpec, str_keys=True)
+
+
+def encode(message: Notice | Walls) -> bytes:
     """Return one line of JSON."""
     return msgspec.json.encode(message) + b"\n"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onionmpc.errors import LocalProtocolError
+from onionmpc.machine import standing_in
 from onionmpc.program import landlock, linux, namespaces, seccomp
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls, encode
 
@@ -191,7 +192,8 @@ def _read_only(spec: ProgramSpec) -> list[Path]:
 
 def _wanted(spec: ProgramSpec) -> Iterator[Path]:
     """Yield where it stands, files and folders among the words, and the folder of a file that is yet to be written."""
-    yield from _folders([Path.cwd()])
+    if here := standing_in():
+        yield from _folders([here])
     for word in spec.named:
         for text in (word, word.partition("=")[2]):
             with contextlib.suppress(OSError, ValueError):  # too long, or a null byte
@@ -237,8 +239,8 @@ def _without(path: Path, hidden: Sequence[Path], mounted: Sequence[Path]) -> Ite
 
 def main() -> None:
     """Wall this process in as the program process is, and write how far that got."""
-    here = str(Path.cwd())
-    spec = ProgramSpec("", here, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={}, hidden=("/run",))
+    folder = str(Path(__file__).parent)
+    spec = ProgramSpec("", folder, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={}, hidden=("/run",))
     sys.stdout.buffer.write(encode(build_walls(spec)[0]))
 
 

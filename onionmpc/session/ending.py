@@ -61,7 +61,9 @@ class Ending:
 
     def report(self, about: int, cause: Cause, detail: str) -> None:
         """Say what this party saw."""
-        report = Report(self._roster[self._own], self._roster[about], cause, self.step, detail[:500])
+        # A path in it may be no UTF-8.
+        sendable = detail.encode(errors="backslashreplace").decode()[:500]
+        report = Report(self._roster[self._own], self._roster[about], cause, self.step, sendable)
         # A link that ends after something else has failed most likely ends because of that. After our Verdict, peers
         # may have ended that would never hear of a new report.
         moot = self._has_spoken or (self.begun and cause == "lost")

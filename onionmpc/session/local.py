@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +141,21 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
             )
 
 
+def check_sendable(names: Iterable[str]) -> None:
+    """Check that what the others are to see can be sent to them.
+
+    Raises:
+        UsageError: one is no UTF-8, as a file name or an argument may be.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{printable(name, 60)} is not UTF-8, and others would have to agree on it", hint="rename it"
+            ) from None
+
+
 def _is_option(argument: str, option: str) -> bool:
     if option.startswith("--"):
         return argument == option or argument.startswith(f"{option}=")
@@ -203,15 +218,17 @@ def common_fields(
     """Return the common fields of the agreement as this party sees them.
 
     Raises:
-        UsageError: a file of the program cannot be read, or an allowed type is no class of it.
+        UsageError: a file of the program cannot be read, a name is not UTF-8, or an allowed type is no class of it.
     """
+    files = {file.path: file.sha256.hex() for file in program_files(program, attached)}
+    check_sendable([program.name, *files, *public])
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
     return Common(
         protocol=VERSION,
         addresses=tuple(addresses),
         threshold=threshold,
         program=program.name,
-        files={file.path: file.sha256.hex() for file in program_files(program, attached)},
+        files=files,
         public_arguments=tuple(public),
         mpyc_version=importlib.metadata.version("mpyc"),
         mpyc_options=tuple(mpyc_options),

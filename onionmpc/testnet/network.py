@@ -57,7 +57,8 @@ from onionmpc.testnet.state import (
     write_state,
 )
 from onionmpc.testnet.status import consensus_flags, read_text
-from onionmpc.tor.binary import environment_of_tor, find_tor, install_hint
+from onionmpc.tor.binary import TOR_UMASK, cannot_start, environment_of_tor, find_tor, install_hint
+from onionmpc.tor.torrc import quote
 
 AUTHORITIES = 3
 # With 5 relays beside 3 authorities, building circuits failed now and then for want of a hop; with 10 never in 20.
@@ -71,6 +72,7 @@ FIRST_VOTE_IN_S = 900
 # tor takes no less than 2 s. A machine so loaded that votes cross too late gets more time in the next attempts.
 VOTE_DELAYS_S = (2, 4, 8, 20)
 RELAY_WEIGHT_KB = 1000
+BANDWIDTHS_NAME = "bandwidths"
 # tor's word for "consensus and descriptors are here", in tor's bootstrap events.
 ENOUGH_DIRECTORY_PERCENT = 75
 # From writing the new time into a torrc to the authority having read it.
@@ -345,7 +347,8 @@ class PrivateNetwork:
         text = common_torrc(lines, tor.gateway) + fragment(
             "testnet-relay",
             nickname=tor.nickname,
-            directory=str(tor.directory),
+            directory=quote(tor.directory),
+            notices=quote(f"notice file {tor.notices}"),
             owner=os.getpid(),
             address=tor.address,
             or_port=tor.or_port,
@@ -353,7 +356,7 @@ class PrivateNetwork:
         if tor.authority:
             text += fragment(
                 "testnet-authority",
-                directory=str(tor.directory),
+                bandwidths=quote(tor.directory / BANDWIDTHS_NAME),
                 address=tor.address,
                 dir_port=tor.dir_port,
                 offset_s=offset_s,
@@ -375,7 +378,7 @@ class PrivateNetwork:
             tor.fingerprint = read_text(tor.directory / "fingerprint").split()[-1]
             lines.append(f"node_id=${tor.fingerprint} bw={RELAY_WEIGHT_KB}")
         for authority in authorities:
-            write_private(authority.directory / "bandwidths", "".join(line + "\n" for line in lines).encode())
+            write_private(authority.directory / BANDWIDTHS_NAME, "".join(line + "\n" for line in lines).encode())
 
     async def _vote(self, authorities: Sequence[Relay]) -> None:
         """Have the authorities vote now, and again with more time if votes did not cross."""
@@ -533,7 +536,7 @@ def _make_authority_keys(tor: Relay, program: Path) -> None:
     tor.v3_identity = fields["fingerprint"]
     # tor refuses /dev/null as -f, and an authority without authorities.
     empty = tor.directory / "empty.torrc"
-    empty.touch()
+    write_private(empty, b"")
     arguments = [program, "-f", empty, "--DataDirectory", tor.directory, "--ORPort", str(tor.or_port), "--quiet"]
     arguments += ["--Nickname", tor.nickname, "--GeoIPFile", "/dev/null", "--GeoIPv6File", "/dev/null"]
     arguments += ["--DirAuthority", f"x no-v2 v3ident={'F' * 40} orport=1 127.0.0.1:2 {'F' * 40}", "--list-fingerprint"]
@@ -547,10 +550,17 @@ def _run(arguments: list[str | Path], text: str) -> str:
             arguments,
             input=text,
             env=environment_of_tor(),
+            umask=TOR_UMASK,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=KEYGEN_TIMEOUT_S,
             check=True,
         ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise TorFailed(f"{name} made no keys ({type(error).__name__})") from error
+    except OSError as error:
+        raise cannot_start(Path(arguments[0]), error) from error
+    except subprocess.SubprocessError as error:
+        words = (getattr(error, "stderr", None) or "").strip().rpartition("\n")[2]
+        raise TorFailed(
+            f"{name} made no keys ({words or type(error).__name__})", hint="look whether the disk is full"
+        ) from error

@@ -13,8 +13,8 @@ from string import Template
 
 from onionmpc.errors import UsageError
 from onionmpc.files import lock, private_directory
-from onionmpc.resources import shipped
 from onionmpc.testnet.state import NetworkState, PartySlot, read_state
+from onionmpc.tor.torrc import shipped_lines
 
 PLACES_NAME = "parties"
 
@@ -82,7 +82,7 @@ def common_torrc(directory_authorities: tuple[str, ...], gateway: str) -> str:
 
 def fragment(name: str, **values: str | int) -> str:
     """Return a torrc fragment of torrc.d/ with its ${words} filled in."""
-    return Template((shipped("torrc.d") / f"{name}.torrc").read_text(encoding="utf-8")).substitute(values)
+    return Template(shipped_lines(name)).substitute(values)
 
 
 def profiles_directory(directory: Path) -> Path:

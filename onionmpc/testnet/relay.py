@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onionmpc.errors import TorFailed
+from onionmpc.files import open_private
+from onionmpc.machine import refusing
 from onionmpc.testnet.status import read_text
-from onionmpc.tor.binary import environment_of_tor
+from onionmpc.tor.binary import TOR_UMASK, environment_of_tor
 
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.02
@@ -62,13 +64,14 @@ class Relay:
     def start(self, program: Path) -> None:
         """Start it from its torrc."""
         self._log_from = len(read_text(self.notices))
-        with (self.directory / "output.log").open("wb") as output:
+        with open_private(self.directory / "output.log") as output, refusing(f"cannot start {program}"):
             self.process = subprocess.Popen(
                 [program, "-f", self.directory / "torrc", "--quiet"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=environment_of_tor(),
+                umask=TOR_UMASK,
                 # A Ctrl-C in the owner's terminal is for the owner, who ends its tors in order.
                 start_new_session=True,
             )

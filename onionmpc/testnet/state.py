@@ -15,6 +15,7 @@ import msgspec
 
 from onionmpc.errors import UsageError
 from onionmpc.files import lock, state_directory, write_private
+from onionmpc.machine import refusing
 
 STATE_NAME = "testnet.json"
 # Held by the owner for as long as it lives; the kernel frees it if the owner is killed.
@@ -132,8 +133,10 @@ def ownership(directory: Path) -> Iterator[None]:
         if not ours:
             raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")
         # Into the locked file itself: a replaced one would be another inode, with another lock.
-        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        with refusing(f"cannot write {path}"):
+            path.write_text(f"{os.getpid()}\n", encoding="ascii")
         try:
             yield
         finally:
-            path.write_text("", encoding="ascii")
+            with contextlib.suppress(OSError):  # without the lock, nobody believes what it says
+                path.write_text("", encoding="ascii")

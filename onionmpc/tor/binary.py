@@ -12,6 +12,7 @@ from pathlib import Path
 from stem.version import Version
 
 from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
+from onionmpc.machine import refused
 
 # 0.4.9.11 ends a race in which a rendezvous point could impersonate a service (tor bug 41297).
 RECOMMENDED = Version("0.4.9.11")
@@ -22,6 +23,8 @@ OLDEST = Version("0.4.8.1")
 # (TROVE-2026-020), which is worse than to go without.
 POW_SINCE = Version("0.4.9.9")
 VERSION_TIMEOUT_S = 20.0
+# Whatever ours is: nobody else has any business with a tor's files.
+TOR_UMASK = 0o077
 ENVIRONMENT_PREFIX = "ONIONMPC_"
 
 
@@ -52,6 +55,14 @@ def install_hint() -> str:
         if shutil.which(manager):
             return command
     return "install tor: https://community.torproject.org/onion-services/setup/install/"
+
+
+def cannot_start(path: Path, error: OSError | subprocess.SubprocessError) -> TorFailed:
+    """Return the error for a program that was not started, or did not end well."""
+    if isinstance(error, OSError):
+        known = refused(f"cannot start {path}", error)
+        return TorFailed(known.message, hint=known.hint or install_hint())
+    return TorFailed(f"cannot start {path} ({type(error).__name__})", hint=install_hint())
 
 
 def find_tor() -> TorBinary:
@@ -103,7 +114,9 @@ def _version_of(path: Path) -> Version:
         output = _answer(path, "--version", check=True)
         # First line: "Tor version 0.4.9.11." or "Tor version 0.4.8.9 (git-...)."
         return Version(output.split()[2].rstrip("."))
-    except (OSError, subprocess.SubprocessError, IndexError, ValueError) as error:
+    except OSError as error:
+        raise cannot_start(path, error) from error
+    except (subprocess.SubprocessError, IndexError, ValueError) as error:
         raise TorFailed(f"{path} does not say its version ({type(error).__name__})", hint=install_hint()) from error
 
 
@@ -112,7 +125,8 @@ def _answer(path: Path, question: str, *, check: bool) -> str:
         [path, question],
         env=environment_of_tor(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=VERSION_TIMEOUT_S,
         check=check,
     ).stdout

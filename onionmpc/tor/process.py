@@ -16,12 +16,12 @@ from pathlib import Path
 
 from onionmpc.errors import TorFailed
 from onionmpc.files import private_directory, socket_directory, write_private
-from onionmpc.resources import shipped
 from onionmpc.tasks import Beside
-from onionmpc.tor.binary import TorBinary, environment_of_tor, find_tor, install_hint
+from onionmpc.tor.binary import TOR_UMASK, TorBinary, cannot_start, environment_of_tor, find_tor
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.log import TorLog
 from onionmpc.tor.profile import data_directory
+from onionmpc.tor.torrc import quote, shipped_lines
 
 START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
@@ -106,18 +106,19 @@ def verify_config(binary: TorBinary) -> None:
     """
     with socket_directory() as directory:
         torrc = directory / "torrc"
-        torrc.write_text(_torrc(directory / "data", directory, ""))
+        write_private(torrc, _torrc(directory / "data", directory, "").encode())
         try:
             done = subprocess.run(
                 [binary.path, "--verify-config", *_arguments(torrc)],
                 env=environment_of_tor(),
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=START_TIMEOUT_S,
                 check=False,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise TorFailed(f"cannot start {binary.path} ({type(error).__name__})", hint=install_hint()) from error
+            raise cannot_start(binary.path, error) from error
         if done.returncode:
             log = TorLog()
             for line in done.stdout.splitlines():
@@ -131,24 +132,18 @@ def _arguments(torrc: Path) -> list[str]:
 
 
 def _torrc(data: Path, sockets: Path, extra: str, *, exposed: bool = False) -> str:
-    party = (shipped("torrc.d") / "party.torrc").read_text()
-    socks = f"SocksPort unix:{_quote(sockets / 'socks')} ExtendedErrors IsolateSOCKSAuth OnionTrafficOnly"
-    return f"""{party}
-{(shipped("torrc.d") / "party-short.torrc").read_text() if exposed else socks}
+    socks = f"SocksPort unix:{quote(sockets / 'socks')} ExtendedErrors IsolateSOCKSAuth OnionTrafficOnly"
+    return f"""{shipped_lines("party")}
+{shipped_lines("party-short") if exposed else socks}
 # The paths of this run.
-DataDirectory {_quote(data)}
-ControlSocket {_quote(sockets / "control")}
+DataDirectory {quote(data)}
+ControlSocket {quote(sockets / "control")}
 # tor ends by itself when this process is gone, even if killed.
 __OwningControllerProcess {os.getpid()}
 
 # Lines asked for.
 {extra}
 """
-
-
-def _quote(path: Path) -> str:
-    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
@@ -163,11 +158,12 @@ async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=environment_of_tor(),
+            umask=TOR_UMASK,
             # Ctrl-C on the terminal goes to us, and we end tor once peers have been told.
             start_new_session=True,
         )
     except OSError as error:
-        raise TorFailed(f"cannot start {binary.path}: {error.strerror}", hint=install_hint()) from error
+        raise cannot_start(binary.path, error) from error
 
 
 async def _started(tor: OwnTor) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from onionmpc.errors import TorFailed, UsageError
+from onionmpc.errors import UsageError
 from onionmpc.files import is_held, lock, private_directory
 
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
@@ -77,9 +77,5 @@ def _has_a_tor(profile: Path) -> bool:
 @contextlib.contextmanager
 def _try_profile(base: Path, name: str) -> Iterator[Path | None]:
     profile = private_directory(private_directory(base) / name)
-    with contextlib.ExitStack() as held:
-        try:
-            ours = held.enter_context(lock(profile / "lock"))
-        except OSError as error:
-            raise TorFailed(f"cannot lock the profile {profile}: {error.strerror}", hint="free some space") from error
+    with lock(profile / "lock") as ours:
         yield profile if ours else None

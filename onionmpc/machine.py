@@ -1,0 +1,98 @@
+"""What the operating system refuses, as a sentence with a hint.
+
+Knows error numbers, and which of them are the machine's fault and not ours. Does not know what was being done: that
+comes in as words. What is not listed here is a bug of ours until someone shows otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from onionmpc.errors import OnionMPCError, SystemRefused
+from onionmpc.text import printable
+
+SHOWN_PATH = 1000
+ROOM = "free some space there (df -h shows it), or some files (df -i)"
+ELSEWHERE = "look at its owner and mode, or choose another place"
+FILES = "raise the limit of open files (ulimit -n), or end other programs"
+MEMORY = "free some memory, or raise the limit (ulimit -v)"
+PROCESSES = "raise the limit of processes (ulimit -u), or end other programs"
+HINTS = {
+    errno.EACCES: ELSEWHERE,
+    errno.EPERM: ELSEWHERE,
+    errno.EROFS: "it is mounted read-only: choose another place",
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EMFILE: FILES,
+    errno.ENFILE: FILES,
+    errno.ENOMEM: MEMORY,
+    errno.EAGAIN: PROCESSES,
+    errno.EIO: "the disk or the terminal may be failing or gone; dmesg may say more",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "",
+    errno.ENOTDIR: "",
+    errno.EISDIR: "",
+    errno.ELOOP: "links lead in a circle there",
+    errno.ENXIO: "",
+    errno.ENODEV: "",
+    errno.ESTALE: "mount that network's file system again",
+    errno.ENOLCK: "its file system takes no locks: choose another place",
+    errno.ENOTSUP: "its file system cannot do that: choose another place",
+    errno.ENOSYS: "",
+    errno.ETXTBSY: "",
+    errno.ENOEXEC: "",
+}
+GONE = "the folder that you stand in was removed"
+NO_THREAD = "can't start new thread"  # CPython's words for EAGAIN
+
+
+def refused(what: str, error: OSError) -> SystemRefused:
+    """Return the error that says what could not be done, and why.
+
+    Args:
+        what: such as "cannot write FILE".
+    """
+    return SystemRefused(f"{what}: {error.strerror or error}", hint=HINTS.get(error.errno or 0, ""))
+
+
+@contextlib.contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Raise what the operating system refuses within as `SystemRefused`; see `refused`."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(what, error) from error
+
+
+def explained(error: BaseException) -> OnionMPCError | None:
+    """Return what to tell a person of an error that nobody has translated; None if it is a bug of ours."""
+    if isinstance(error, OnionMPCError):
+        return error
+    if isinstance(error, BaseExceptionGroup):  # of tasks: one bug among them is a bug
+        each = [explained(one) for one in error.exceptions]
+        return None if None in each else each[0]
+    if isinstance(error, MemoryError):
+        return SystemRefused("out of memory", hint=MEMORY)
+    if isinstance(error, RuntimeError) and NO_THREAD in str(error):
+        return SystemRefused("cannot start a thread", hint=PROCESSES)
+    if not isinstance(error, OSError) or error.errno not in HINTS:
+        return None
+    if error.errno == errno.ENOENT and not error.filename and standing_in() is None:
+        return SystemRefused(GONE, hint="go to another one: cd")
+    name = error.filename
+    if not isinstance(name, str | bytes):
+        return refused("the operating system refuses what is needed", error)
+    return refused(f"cannot use {printable(os.fsdecode(name), SHOWN_PATH)}", error)
+
+
+def standing_in() -> Path | None:
+    """Return the folder that this process stands in, None if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None

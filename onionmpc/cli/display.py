@@ -19,6 +19,7 @@ from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.screen import agreement_lines, how_long
+from onionmpc.cli.streams import shows_blocks
 from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
@@ -245,7 +246,7 @@ class TextDisplay:
         self.close()
         self._status.line(f"invite for seat {seat} (secret, works once, for one party):")
         click.echo(f"\n{text}\n", err=True)
-        if self._status.is_terminal:
+        if self._status.is_terminal and shows_blocks():
             import segno  # brings urllib and XML, for one drawing
 
             segno.make(text.upper(), error="L", micro=False).terminal(out=sys.stderr, border=1, compact=True)

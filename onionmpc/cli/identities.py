@@ -15,6 +15,7 @@ import click
 from onionmpc.cli.passphrase import HELP as PASSPHRASE_HELP
 from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
+from onionmpc.cli.streams import shows_blocks
 from onionmpc.errors import InvalidIdentityFile, UsageError
 from onionmpc.identity import Onion
 from onionmpc.session import keystore
@@ -158,7 +159,8 @@ def show(name: str, as_json: bool) -> None:
         click.echo(json.dumps({"name": name, **dataclasses.asdict(facts)}))
         return
     click.echo(facts.onion)
-    click.echo(_qr_code(facts.onion), err=True, nl=False)
+    if shows_blocks():
+        click.echo(_qr_code(facts.onion), err=True, nl=False)
 
 
 def _qr_code(onion: Onion) -> str:

@@ -15,6 +15,7 @@ from typing import NoReturn, cast
 import click
 
 from onionmpc import __version__
+from onionmpc.cli.streams import mend_streams
 from onionmpc.errors import LocalProtocolError
 from onionmpc.machine import explained
 from onionmpc.program.walls import keep_memory_private
@@ -89,6 +90,7 @@ def print_error(message: str, hint: str = "") -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    mend_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 

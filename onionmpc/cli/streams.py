@@ -1,0 +1,100 @@
+"""The three standard streams, in whatever state a shell, a terminal or a service manager leaves them.
+
+Knows streams that are closed, full or non-blocking, readers that are gone, and encodings that lack a letter. Does not
+know what is written.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from onionmpc.machine import refused
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+def mend_streams() -> None:
+    """Make the three usable, whatever they are; to be called once, before anything is written.
+
+    What cannot be written to stdout is an error, told once; what cannot be written to stderr is lost, and ends nothing.
+    One that is closed is /dev/null: the next file that we or a program opens would be taken for it otherwise.
+    """
+    for number in (STDIN, STDOUT, STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # As file names are read: what someone types may be in another encoding than their terminal says.
+        sys.stdin.reconfigure(errors="surrogateescape")
+    else:  # closed, or a directory
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdout = _text(_Result, STDOUT, sys.stdout)
+    sys.stderr = _text(_Words, STDERR, sys.stderr)
+
+
+def _text(kind: type[_Waiting], number: int, before: TextIO | None) -> io.TextIOWrapper:
+    try:
+        raw = kind(number, "wb", closefd=False)
+    except OSError:  # a directory
+        raw = kind(os.devnull, "wb")
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=getattr(before, "encoding", "utf-8"),
+        errors="backslashreplace",  # a letter that the encoding lacks is no reason to end
+        line_buffering=True,
+    )
+
+
+def shows_blocks() -> bool:
+    """Whether stderr's encoding has the letters that a QR code is drawn with."""
+    try:
+        "\u2580\u2584\u2588".encode(sys.stderr.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class _Waiting(io.FileIO):
+    """What another program has set to be non-blocking (a terminal is shared) is waited for."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        while (written := super().write(data)) is None:
+            select.select([], [self], [])
+        return written
+
+
+class _Result(_Waiting):
+    """Standard output."""
+
+    _lost = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if not self._lost:
+            try:
+                return super().write(data)
+            except BrokenPipeError:
+                self._lost = True
+                raise
+            except OSError as error:
+                self._lost = True
+                raise refused("cannot write to standard output", error) from error
+        # It was told. Python would find it again at its end, and exit with a code of its own.
+        return memoryview(data).nbytes
+
+
+class _Words(_Waiting):
+    """Standard error."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:  # there is nobody to tell, and what goes on may matter more
+            return memoryview(data).nbytes

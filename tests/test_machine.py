@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from machine_kit import check_told, in_shell, needs_mounts, on_machine
-from onionmpc.refusals import explained, refused, refusing
+from onionmpc.machine import explained, refused, refusing
 
 from onionmpc.errors import PeerUnreachable, SystemRefused
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from machine_kit import check_told, in_shell, needs_mounts, on_machine
-from onionmpc.machine import explained, refused, refusing
 
 from onionmpc.errors import PeerUnreachable, SystemRefused
+from onionmpc.machine import explained, refused, refusing
 
 FULL = "mount -t tmpfs -o size=4k,mode=700 none {0} && head -c 4096 /dev/zero > {0}/filler"
 WITHOUT_FILES = "mount -t tmpfs -o nr_inodes={1},mode=700 none {0}"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -499,6 +500,22 @@ def test_a_probe_reads_what_tor_says() -> None:
     assert parse_answer(answer) == expected
     assert parse_answer(b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html") == Probe(Kind.SOCKS)
     assert parse_answer(b"") == parse_answer(b"\xff\x00") == Probe(Kind.OTHER)
+
+
+# Issue 12.
+@pytest.mark.parametrize("path", [b"/run/\xc3\xa9/a", b'/a"b\\c', b"/a\nb\tc", b"/\xff\x07", b"/a 8"])
+def test_a_probe_reads_the_path_of_a_cookie_as_tor_escapes_it(path: bytes) -> None:
+    # Source: tor's esc_for_log (escape.c).
+    short = {ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
+    escaped = "".join(short.get(byte, chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in path)
+    answer = f'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE COOKIEFILE="{escaped}"\r\n250 OK\r\n'.encode()
+    assert parse_answer(answer).cookie_file == os.fsdecode(path)
+
+
+@pytest.mark.parametrize("odd", ["\\8", "\\", "\\777", "\\x41", "\\²", "é"])
+def test_a_probe_takes_whatever_a_port_says_of_a_cookie(odd: str) -> None:
+    answer = f'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE COOKIEFILE="/{odd}\\\\"\r\n250 OK\r\n'.encode()
+    assert parse_answer(answer).kind is Kind.CONTROL
 
 
 def test_a_probe_does_not_wait_for_ever() -> None:

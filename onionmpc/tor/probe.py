@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import os
 import re
 from dataclasses import dataclass
 
@@ -79,10 +80,20 @@ def parse_answer(answer: bytes) -> Probe:
         return Probe(
             Kind.CONTROL,
             frozenset(methods[1].split(",")),
-            re.sub(r"\\(.)", r"\1", cookie[1]) if cookie else "",
+            _unescaped(cookie[1]) if cookie else "",
             version[1] if version else "",
         )
     # tor's SOCKS port takes "P" for the start of an HTTP request and says so in HTTP.
     if text.startswith("HTTP/1.0 501 Tor is not an HTTP Proxy"):
         return Probe(Kind.SOCKS)
     return Probe(Kind.OTHER)
+
+
+def _unescaped(text: str) -> str:
+    """Read the inside of a QuotedString, in which tor writes each byte beyond ASCII as three octal digits."""
+
+    def character(match: re.Match[str]) -> str:
+        word = match[1]
+        return chr(int(word, 8) & 0xFF) if word[0] in "01234567" else {"n": "\n", "t": "\t", "r": "\r"}.get(word, word)
+
+    return os.fsdecode(re.sub(r"\\([0-7]{1,3}|.)", character, text).encode("latin-1", "replace"))

@@ -32,3 +32,7 @@ class SparingProtocol(TorControlProtocol):  # type: ignore[misc]  # txtorcon is 
         if cmd in KNOWN_COMMANDS:
             return succeed("OK")
         return super().queue_command(cmd, arg)
+
+    def _read_cookie(self, cookiefile: str) -> None:
+        """See txtorcon, which takes each byte of the path for a letter."""
+        super()._read_cookie(cookiefile.encode("latin-1"))

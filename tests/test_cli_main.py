@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -246,6 +247,35 @@ def test_a_bug_of_ours_is_70_and_says_so(capfd: pytest.CaptureFixture[str], monk
     out, err = capfd.readouterr()
     assert out == ""
     assert "ZeroDivisionError: division by zero\nonionmpc: error: this is a bug of onionmpc\n" in err
+
+
+# Issue 12.
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_fault_of_the_machine_that_nobody_expected_is_a_sentence_and_no_bug(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/some/place")
+    command_that(monkeypatch, ExceptionGroup("tasks", [full]) if wrapped else full)
+    assert run(["fail"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("onionmpc: error: cannot use /some/place: No space left on device\nonionmpc: hint: free some")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EBADF, "Bad file descriptor"),
+        ExceptionGroup("tasks", [OSError(errno.ENOSPC, "full"), AssertionError()]),
+        UnicodeEncodeError("ascii", "é", 0, 1, "not in range"),
+    ],
+)
+def test_what_no_machine_does_is_a_bug(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    command_that(monkeypatch, error)
+    assert run(["fail"]) == 70
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_what_follows_a_lone_dash_dash_is_no_option_of_ours(

@@ -6,6 +6,7 @@ The tor of these tests says its version and does nothing else, so no test reache
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import socket
@@ -483,6 +484,22 @@ def test_nobody_at_the_terminal_means_yes_must_be_said_beforehand(refused: Refus
 def test_json_needs_yes(refused: Refused) -> None:
     assert refused("join", INVITE, "--log-format", "json").startswith("--log-format json needs --yes\n")
     assert "'xml' is not one of 'text', 'json'" in refused(*HOST, "--log-format", "xml")
+
+
+# Issue 12.
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_fault_of_the_machine_is_an_event_in_json_as_well(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, grouped: bool
+) -> None:
+    async def fail(*_: Any) -> Result:
+        full = OSError(errno.ENOSPC, "No space left on device", "/some/place")
+        raise ExceptionGroup("tasks", [full]) if grouped else full
+
+    monkeypatch.setattr(module, "_over_tor", fail)
+    assert run([*HOST, "--log-format", "json"]) == 2
+    last = json.loads(capfd.readouterr().err.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("failed", 2)
+    assert last["error"] == "cannot use /some/place: No space left on device"
 
 
 def test_an_error_in_json_is_one_event_and_no_text_beside_it(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
@@ -239,6 +240,41 @@ def test_programs_with_a_tor_are_named_by_who_started_them() -> None:
         }
         found = {process: each for each in neighbours() for process in each.processes}
         assert {process: found[process].what if process in found else None for process in running} == running
+
+
+# Issue 12.
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_process_may_call_itself_what_it_likes() -> None:
+    odd = "import time; open('/proc/self/comm', 'wb').write(b'a) \\xff ('); print(flush=True); time.sleep(60)"
+    with subprocess.Popen(["tor", "-c", odd], executable=sys.executable, stdout=PIPE) as process:
+        try:
+            process.stdout.readline()
+            assert process.pid in [number for each in neighbours() for number in each.processes]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_a_check_that_cannot_be_made_is_a_finding_and_the_others_are_made(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(module, "socket_directory", fail)
+    result = run()
+    assert result.exit_code == 3
+    assert "fail  sockets:" in result.stdout
+    assert "fix: " in result.stdout
+    assert "clock:" in result.stdout
+
+
+def test_a_bug_in_a_check_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(module, "socket_directory", fail)
+    assert isinstance(run().exception, OSError)
 
 
 def test_of_many_processes_the_count_is_shown() -> None:

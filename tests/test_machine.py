@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from machine_kit import check_told, in_shell, needs_mounts, on_machine
+from session_kit import listed_plan, room, run, same_sentence, write_script
 
+from onionmpc import files
 from onionmpc.errors import PeerUnreachable, SystemRefused
 from onionmpc.machine import explained, refused, refusing
+from onionmpc.program import launch
 
 FULL = "mount -t tmpfs -o size=4k,mode=700 none {0} && head -c 4096 /dev/zero > {0}/filler"
 WITHOUT_FILES = "mount -t tmpfs -o nr_inodes={1},mode=700 none {0}"
@@ -58,6 +63,46 @@ def test_a_refusal_says_what_was_being_done() -> None:
     with pytest.raises(SystemRefused, match="cannot write it: No space left on device"), refusing("cannot write it"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert refused("cannot write it", OSError("no number")).message == "cannot write it: no number"
+
+
+# -- in a session
+
+
+def no_place() -> None:
+    with files._temporary_directory(Path("/nowhere")):
+        pass
+
+
+def no_thread() -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def no_descriptor() -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (no_place, "cannot make a directory in /nowhere: No such file or directory"),
+        (no_thread, "cannot start a thread"),
+        (no_descriptor, "the operating system refuses what is needed: Too many open files"),
+    ],
+)
+def test_a_party_whose_machine_cannot_run_the_program_tells_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], None], sentence: str
+) -> None:
+    # The first thing that is done to start a program; it fails at the first party that gets there.
+    steps = itertools.chain([fault], itertools.repeat(lambda: None))
+    monkeypatch.setattr(launch, "keep_memory_private", lambda: next(steps)())
+
+    async def main() -> None:
+        program = write_script(tmp_path / "adds.py", "mpc.run(mpc.start())\nmpc.run(mpc.shutdown())")
+        async with room(3, listed_plan(program)) as parties:
+            parties.start_listed()
+            assert sentence in same_sentence(await parties.endings())
+
+    run(main())
 
 
 # -- through the commands

@@ -30,6 +30,7 @@ from onionmpc.errors import (
 )
 from onionmpc.files import write_private
 from onionmpc.identity import Identity, Onion
+from onionmpc.machine import explained
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network, OwnPath
@@ -211,8 +212,11 @@ class Computation:
         if not self._ending.begun:
             try:
                 result = driving.result()
-            except OnionMPCError as error:
-                self._ending.report_own(error)
+            except (OnionMPCError, OSError, MemoryError, RuntimeError) as error:
+                known = explained(error)
+                if known is None:
+                    raise
+                self._ending.report_own(known)
             else:
                 if result.receipt is not None:
                     result = await self._exchange_signatures(result, result.receipt)

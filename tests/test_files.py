@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import stat
@@ -25,6 +26,7 @@ from onionmpc.files import (
     write_new,
     write_private,
 )
+from onionmpc.mesh.listener import listening_unix
 
 
 @pytest.fixture
@@ -140,6 +142,16 @@ def test_nothing_that_is_made_is_open_to_others_whatever_the_umask(tmp_path: Pat
         **dict.fromkeys(["a", "a/b", "a/b/c"], 0o700),
         **{f"a/b/c/{name}": 0o600 for name in ("written", "new", "named", "opened", "locked")},
     }
+
+
+@pytest.mark.usefixtures("careless")
+def test_a_socket_is_its_owner_s_alone_whatever_the_umask() -> None:
+    async def main() -> None:
+        with socket_directory() as folder:
+            async with listening_unix(folder / "party", lambda stream: stream.close()):
+                assert modes(folder) == {"party": 0o600}
+
+    asyncio.run(main())
 
 
 def test_parents_are_made_below_a_folder_that_is_there_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -15,6 +16,7 @@ import pytest
 from machine_kit import check_told, in_shell
 
 from onionmpc.cli.main import COMMANDS
+from onionmpc.cli.prompt import confirm
 
 DEADLINE_S = 60.0
 CONNECTS = "from mpyc.runtime import mpc\nprint('into what?')\nmpc.run(mpc.start())\nmpc.run(mpc.shutdown())\n"
@@ -130,6 +132,18 @@ def test_a_terminal_that_is_gone_is_no_bug() -> None:
         ["host", "average-salary", "--parties", "3", "--circuit-length", "short"], 24, 80, gone=True
     )
     assert code in (129, 130, 2, -1), said  # SIGHUP comes first, or the end of input
+
+
+def test_where_the_terminal_hangs_up_during_a_question_nobody_has_consented(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = pty.openpty()
+
+    async def main() -> None:
+        with os.fdopen(far) as terminal:
+            monkeypatch.setattr("sys.stdin", terminal)
+            asyncio.get_running_loop().call_soon(os.close, near)
+            assert not await confirm("Compute on these terms?", default=True)
+
+    asyncio.run(main())
 
 
 def test_a_stream_that_another_program_made_non_blocking_is_waited_for() -> None:

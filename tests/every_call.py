@@ -271,7 +271,7 @@ def main() -> None:
     os.chdir(target["here"])
     tempfile.tempdir = target["here"]
     spec = ProgramSpec("", target["folder"], (), 0, 1, 0, (), {})
-    walls = build_walls(spec)
+    walls, _ = build_walls(spec)
     stand_ins.install(walls, allow_subprocess=False)
     readable = str(Path(target["folder"]) / "module.py")
     given = os.open(readable, os.O_RDONLY)

@@ -115,11 +115,19 @@ class CuttableNetwork(DirectNetwork):
         await super().listen(note, keys)
 
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
-        if self._dead or onion in self.parted:
-            raise PeerUnreachable("the network is down")
+        self._check(onion)
         stream = await super().dial(onion, timeout_s)
         self._dialled.append((onion, stream))
+        try:
+            self._check(onion)  # it may have been on its way when all others were cut
+        except PeerUnreachable:
+            await stream.close()
+            raise
         return stream
+
+    def _check(self, onion: Onion) -> None:
+        if self._dead or onion in self.parted:
+            raise PeerUnreachable("the network is down")
 
     async def cut(self, onion: Onion) -> None:
         """Cut what was dialled to this address."""

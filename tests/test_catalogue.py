@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,26 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="there is no program avrage_salary") as caught:
         find_program("avrage_salary")
     assert "average_salary" in caught.value.hint
+
+
+# Issue 12.
+@pytest.mark.parametrize("name", ["my poll.ipynb", "POLL.IPYNB"])
+def test_a_notebook_is_refused_with_how_to_make_a_script_of_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"cells": []}')
+    with pytest.raises(UsageError, match="is a notebook, expected a Python script") as caught:
+        find_program(str(tmp_path / name))
+    assert caught.value.hint == f"jupyter nbconvert --to script {shlex.quote(str(tmp_path / name))}"
+
+
+# Issue 12.
+def test_a_program_and_its_arguments_in_one_word_are_taken_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text("")
+    with pytest.raises(UsageError) as caught:
+        find_program("my.py --input x")
+    assert caught.value.hint == "what is for the program follows a lone --: my.py ... -- --input x"
 
 
 def test_a_name_like_no_other_is_answered_with_the_list() -> None:

@@ -392,6 +392,21 @@ def test_what_is_named_may_be_read_and_written_and_its_neighbours_not(
     assert not lets(writable(spec), tmp_path / "program/module.py")
 
 
+# Issue 12.
+def test_a_path_glued_to_its_option_is_named_as_one_that_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program", "data", "results"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data/input").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ("-i../data/input", "-o", f"-r{tmp_path}/results/new.txt", "-3/4", "-", "--x/y")
+    glued = spec_of(tmp_path / "program", *words)
+    apart = spec_of(tmp_path / "program", "-i", "../data/input", "-o", "-r", f"{tmp_path}/results/new.txt")
+    assert sorted(writable(glued)) == sorted(writable(apart))
+    assert sorted(readable(glued)) == sorted(readable(apart))
+
+
 @pytest.mark.parametrize("stands", ["home", "", "home/project"])
 def test_a_home_is_not_opened_by_standing_in_it_or_naming_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: str

@@ -15,6 +15,7 @@ from typing import NoReturn, cast
 import click
 
 from onionmpc import __version__
+from onionmpc.cli.mistakes import describe_mistake
 from onionmpc.cli.streams import mend_streams
 from onionmpc.errors import LocalProtocolError
 from onionmpc.machine import explained
@@ -24,7 +25,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 # Where each command is, and what --help says of it: the first sentence of its own help.
 COMMANDS = {
-    "demo": ("onionmpc.cli.demo:demo", "See a whole session on this machine: PROGRAM, over a private Tor network."),
+    "demo": ("onionmpc.cli.demo:demo", "Rehearse a session on this machine: PROGRAM, over a private Tor network."),
     "doctor": ("onionmpc.cli.doctor:doctor", "Look over this machine: can a party run here?"),
     "estimate": ("onionmpc.cli.estimate:estimate", "Say how long PROGRAM will take."),
     "host": ("onionmpc.cli.party:host", "Gather parties and compute PROGRAM with them."),
@@ -112,10 +113,7 @@ def run(arguments: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.ClickException as error:
-        hint = ""
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"{error.ctx.command_path} --help"
-        print_error(error.format_message(), hint)
+        print_error(*describe_mistake(error, private))
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

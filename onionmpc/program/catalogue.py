@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from onionmpc.errors import UsageError
 from onionmpc.program.attached import BOUNDS_HINT, NOTHING, Attachments
 from onionmpc.program.installed import distributions_of
 from onionmpc.program.likeness import only_difference
+from onionmpc.program.missing import check_installed
 from onionmpc.program.sources import classes, imported_names, parse, read, read_sources
 from onionmpc.resources import shipped
 from onionmpc.text import printable
@@ -76,7 +78,8 @@ def find_program(name_or_path: str) -> Program:
     """Return the shipped program of that name ("-" and "_" are the same), or else the script at that path.
 
     Raises:
-        UsageError: there is no such program, or a file of it cannot be read or is not Python.
+        UsageError: there is no such program, a file of it cannot be read or is not Python, or imports a package that is not
+            installed.
     """
     name = name_or_path.replace("-", "_")
     if program := find_shipped(name):
@@ -86,10 +89,17 @@ def find_program(name_or_path: str) -> Program:
         if path.is_dir():
             raise UsageError(f"{name_or_path} is a directory, expected a Python script")
         if not path.is_file():
-            raise UsageError(f"there is no program {name_or_path}", hint=_suggestion(name))
+            raise UsageError(f"there is no program {name_or_path}", hint=_suggestion(name_or_path))
+        if path.suffix.lower() == ".ipynb":
+            raise UsageError(
+                f"{name_or_path} is a notebook, expected a Python script",
+                hint=f"jupyter nbconvert --to script {shlex.quote(name_or_path)}",
+            )
     except (OSError, ValueError, RuntimeError) as error:  # no permission, a null byte, links in a circle
         raise UsageError(f"cannot read {name_or_path}: {error}") from error
-    return _read_program(path.stem, path)
+    program = _read_program(path.stem, path)
+    check_installed(program.sources.items(), program.folder)
+    return program
 
 
 def _read_program(name: str, path: Path) -> Program:
@@ -195,7 +205,10 @@ def _first_line(path: Path) -> str:
     return (ast.get_docstring(parse(path, read(path))) or "").partition("\n")[0]
 
 
-def _suggestion(name: str) -> str:
+def _suggestion(name_or_path: str) -> str:
+    first, *others = name_or_path.split(maxsplit=1) or [""]
+    if others and Path(first).is_file():
+        return f"what is for the program follows a lone --: {first} ... -- {others[0]}"
     names = [path.stem for path in _shipped_programs()]
-    near = difflib.get_close_matches(name, names, n=3)
+    near = difflib.get_close_matches(name_or_path.replace("-", "_"), names, n=3)
     return f"did you mean {' or '.join(near)}?" if near else "give a script's path, or one of " + ", ".join(names)

@@ -27,6 +27,7 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.program import agreed, linux, stand_ins
 from onionmpc.program.agreed import AgreedFiles, NotAgreed
 from onionmpc.program.guard import set_guard
+from onionmpc.program.missing import hint_for
 from onionmpc.program.refusals import Refusals, reach_hint
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, decode_spec, encode
 from onionmpc.program.walls import build_walls
@@ -115,6 +116,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 (whatever a script may raise)
         _print_traceback_of_script()
         if isinstance(error, PermissionError) and (hint := reach_hint(rules)):
+            print(f"onionmpc: hint: {hint}", file=sys.stderr)  # noqa: T201
+        if isinstance(error, ModuleNotFoundError) and (hint := hint_for(error)):
             print(f"onionmpc: hint: {hint}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     finally:

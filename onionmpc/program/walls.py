@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -195,7 +196,8 @@ def _wanted(spec: ProgramSpec) -> Iterator[Path]:
     if here := standing_in():
         yield from _folders([here])
     for word in spec.named:
-        for text in (word, word.partition("=")[2]):
+        # As an argument, after --option= and glued to a short option, as in -i/path.
+        for text in (word, word.partition("=")[2], word[2:] if re.match("-[^-]", word) else ""):
             with contextlib.suppress(OSError, ValueError):  # too long, or a null byte
                 path = _resolved(Path(text))
                 if text and path.exists():

@@ -1,0 +1,61 @@
+"""What a mistake in the command line most likely was: words for the program without the lone --, or options of MPyC.
+
+Knows what people type who come from MPyC. Repeats no word but options: the others may be private.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import click
+
+from onionmpc.text import printable
+
+WITH_PROGRAM = ("host", "join", "demo", "estimate")
+# MPyC's own, by what stands for them here.
+OF_MPYC = {
+    "-M": "the number of parties is --parties here, or -m",
+    "-T": "the threshold is --threshold here, or -t",
+    **dict.fromkeys(
+        ("-L", "-K", "--bit-length", "--sec-param", "--no-prss", "--mix32-64bit"),
+        "options of MPyC that change the wire go by --mpyc, as in --mpyc=-L64",
+    ),
+    **dict.fromkeys(
+        ("-P", "-I", "-C", "-B", "--index", "--config", "--base-port", "--ssl"),
+        "onionmpc sets MPyC's connections up itself: leave it out",
+    ),
+}
+CLOSE = 0.8
+
+
+def describe_mistake(error: click.ClickException, private: Sequence[str]) -> tuple[str, str]:
+    """Return what to say of a mistake that click found, and a hint.
+
+    Args:
+        private: what stood after the lone --.
+    """
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return error.format_message(), ""
+    see_help = f"{context.command_path} --help"
+    if context.info_name not in WITH_PROGRAM:
+        return error.format_message(), see_help
+    match error:
+        case click.NoSuchOption(option_name=name) if name in OF_MPYC:
+            return error.message, OF_MPYC[name]
+        case click.NoSuchOption(option_name=name) if not _near(name, error.possibilities or ()):
+            return error.message, _follows(context, f"{printable(name, 40)} ...")
+        case click.MissingParameter(param=click.Option(opts=names)) if set(names) & set(private):
+            return error.format_message(), f"after the lone -- it is the program's: put {names[0]} before that"
+        case click.UsageError(message=message) if message.startswith("Got unexpected extra argument"):
+            return error.format_message(), _follows(context, "...")
+    return error.format_message(), see_help
+
+
+def _follows(context: click.Context, words: str) -> str:
+    return f"what is for the program follows a lone --, as in: {context.command_path} PROGRAM ... -- {words}"
+
+
+def _near(name: str, known: Sequence[str]) -> bool:
+    return bool(difflib.get_close_matches(name, known, n=1, cutoff=CLOSE))

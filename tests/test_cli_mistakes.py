@@ -1,0 +1,58 @@
+"""Who forgets the lone --, or types what MPyC takes, is told so."""
+
+from __future__ import annotations
+
+import pytest
+
+from onionmpc.cli.main import run
+
+# Issue 12.
+FOLLOWS = "what is for the program follows a lone --, as in: onionmpc {} PROGRAM ... -- {}"
+PARTIES = "the number of parties is --parties here, or -m"
+WIRE = "options of MPyC that change the wire go by --mpyc, as in --mpyc=-L64"
+OURS = "onionmpc sets MPyC's connections up itself: leave it out"
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (["host", "my.py", "-M3"], PARTIES),
+        (["estimate", "my.py", "-M", "3"], PARTIES),
+        (["host", "my.py", "-m3", "-T1"], "the threshold is --threshold here, or -t"),
+        (["demo", "my.py", "-L64"], WIRE),
+        (["host", "my.py", "-m3", "--no-prss"], WIRE),
+        (["host", "my.py", "-m3", "--bit-length=64"], WIRE),
+        (["host", "my.py", "-m3", "-I0"], OURS),
+        (["host", "my.py", "-m3", "--input", "x"], FOLLOWS.format("host", "--input ...")),
+        (["host", "my.py", "-m3", "--input=x"], FOLLOWS.format("host", "--input ...")),
+        (["demo", "--input", "x"], FOLLOWS.format("demo", "--input ...")),
+        (["estimate", "my.py", "-m3", "-ix"], FOLLOWS.format("estimate", "-i ...")),
+        (["host", "my.py", "data.txt", "-m3"], FOLLOWS.format("host", "...")),
+        (["demo", "my.py", "data.txt", "more"], FOLLOWS.format("demo", "...")),
+        (["join", "@x", "my.py", "--input", "x"], FOLLOWS.format("join", "--input ...")),
+        (["host", "my.py", "--", "--parties", "3"], "after the lone -- it is the program's: put --parties before that"),
+        (["host", "my.py", "-m3", "--threshhold", "1"], "onionmpc host --help"),
+        (["levels", "--input", "x"], "onionmpc levels --help"),
+        (["levels", "x"], "onionmpc levels --help"),
+    ],
+)
+def test_a_mistake_is_told_with_what_it_most_likely_was(
+    capfd: pytest.CaptureFixture[str], typed: list[str], hint: str
+) -> None:
+    assert run(typed) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    error, told = err.splitlines()
+    assert told == f"onionmpc: hint: {hint}"
+    assert "Did you mean one of" not in error
+
+
+def test_a_word_that_is_nearly_an_option_is_guessed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["host", "my.py", "--threshhold", "1"]) == 2
+    assert "Did you mean '--threshold'?" in capfd.readouterr().err
+
+
+def test_the_value_of_an_option_that_was_not_ours_is_not_repeated(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["host", "my.py", "-m3", "--salary", "4200"]) == 2
+    assert run(["host", "my.py", "-m3", "--salary=4200"]) == 2
+    assert "4200" not in capfd.readouterr().err

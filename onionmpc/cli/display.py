@@ -82,7 +82,7 @@ class TextDisplay:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._status = StatusLine()
+        self._status = StatusLine(goes_on_unread=True)
         self._quiet_s: dict[int, float] = {}
         self._round_trips_s: dict[int, float] = {}
         self._padded = False
@@ -163,8 +163,8 @@ class TextDisplay:
                 self.close()
                 self._status.lent = True
             case ProgramEnded(seconds):
-                self._status.lent = False
                 self._status.line(f"the program ended after {duration(seconds)}")
+                self._status.lent = False
                 self._status.going_on("waiting for the other parties to end")
             case Signing():
                 self._status.going_on("waiting for the other parties to sign the receipt")
@@ -200,6 +200,7 @@ class TextDisplay:
     def failed(self, _error: OnionMPCError) -> None:
         """The error itself is printed by the main command."""
         self.close()
+        self._status.end_line()
 
     def left(self) -> None:
         """Show that this party left by its person's will."""

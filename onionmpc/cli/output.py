@@ -15,11 +15,25 @@ from rich.status import Status
 SAME_LINE_S = 10.0
 
 
-class StatusLine:
-    """Lines for what stays true, and at their end one line for what goes on, where there is a terminal."""
+class Stderr(Console):
+    """The console of a command that goes on when nobody reads its words any more, as behind `2>&1 | head`."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def on_broken_pipe(self) -> None:
+        """Say no more. Rich would exit, and others compute with us."""
+        self.quiet = True
+
+
+class StatusLine:
+    """Lines for what stays true, and at their end one line for what goes on, where there is a terminal.
+
+    Args:
+        goes_on_unread: whether the command goes on when stderr cannot be written any more.
+    """
+
+    def __init__(self, *, goes_on_unread: bool = False) -> None:
+        console = Stderr if goes_on_unread else Console
+        self._console = console(stderr=True, highlight=False, soft_wrap=True)
+        self._goes_on_unread = goes_on_unread
         self._status: Status | None = None
         self._started = time.monotonic()
         self._shown_at: dict[str, float] = {}
@@ -40,13 +54,25 @@ class StatusLine:
         """Print a fact with its time."""
         line = f"[dim]{self.elapsed_s():5.1f}s[/dim]  {escape(text)}"
         if self._held is None:
-            self._console.print(line)
+            self.end_line()
+            self._print(line)
         else:
             self._held.append(line)
 
     def beside_a_question(self, text: str) -> None:
         """Print a fact that who is being asked has to know before they answer."""
         click.echo(f"\n{text} ", nl=False, err=True)
+
+    def end_line(self) -> None:
+        """Leave the line in which a program's last words stand without an end, while it has the terminal.
+
+        Where the cursor is, nobody can say. So the line is filled with blanks: at its beginning they fit, and the
+        cursor goes back to it; behind other words it ends up in the next one. Shells do so before their prompt.
+        """
+        if self.lent and self._console.is_terminal and not self._console.is_dumb_terminal:
+            with self._unread():
+                self._console.file.write(" " * self._console.width + "\r")  # Rich itself would print no \r
+                self._console.file.flush()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -59,7 +85,7 @@ class StatusLine:
         finally:
             self._held = None
             for line in held:
-                self._console.print(line)
+                self._print(line)
 
     def going_on(self, what: str, detail: str = "") -> None:
         """Show what is going on until the next call; without a terminal of ours, a line for each new `what`."""
@@ -80,3 +106,17 @@ class StatusLine:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+    def _print(self, text: str) -> None:
+        with self._unread():
+            self._console.print(text)
+
+    @contextlib.contextmanager
+    def _unread(self) -> Iterator[None]:
+        """Go on in silence when stderr is gone, or its disk is full, if that is how we are to be."""
+        try:
+            yield
+        except OSError:
+            if not self._goes_on_unread:
+                raise
+            self._console.quiet = True

@@ -192,6 +192,8 @@ class Demo:
             yield
         finally:
             running = [party for party in self.parties if party.process.returncode is None]
+            if running:
+                self._status.line(f"ending {', '.join(party.name for party in running)}")
             for party in running:
                 party.was_ended = True
                 with contextlib.suppress(ProcessLookupError):
@@ -216,7 +218,8 @@ def _error(failed: Sequence[Followed]) -> OnionMPCError:
             break
     else:
         error = ProgramError(f"{at_fault[0].name} ended with status {at_fault[0].process.returncode}")
-    words = [line for party in at_fault for line in party.last_words][-LAST_WORDS:]
+    named = [party for party in at_fault if party.name in error.message] or at_fault
+    words = [line for party in named for line in party.last_words][-LAST_WORDS:]
     if words:
         error.message += "; it said:\n" + "\n".join(printable(line, 500) for line in words)
     if not error.hint and any("EOFError" in line for line in words):
@@ -267,7 +270,7 @@ async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[s
     return {
         "program": rehearsal.program,
         "parties": [_as_data(party) for party in demonstration.parties],
-        "latency": rehearsal.latency,
+        "latency": rehearsal.latency if rehearsal.testnet is None else read_state(rehearsal.testnet).latency,
         "network_s": network_s,
         "total_s": total_s,
     }

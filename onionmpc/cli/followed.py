@@ -116,7 +116,8 @@ async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], No
 
         async for line in _lines(pipe, show_state, whole=whole):
             take(line)
-            status.line(f"{party.name}{mark} | {printable(line, SHOWN_CHARACTERS)}")
+            if not party.was_ended:  # what is said of an interruption was asked for by nobody
+                status.line(f"{party.name}{mark} | {printable(line, SHOWN_CHARACTERS)}")
 
     async def listen() -> None:
         async for line in _lines(party.events, lambda _: None, whole=True):

@@ -75,6 +75,7 @@ import sys
 from onionmpc.cli.output import StatusLine
 status = StatusLine(goes_on_unread={goes_on})
 status.line("a line")
+status.text("the agreement")
 status.going_on("and more")
 status.lent = True
 status.end_line()

@@ -231,7 +231,7 @@ class TextDisplay:
             walls=self._answers.walls,
             allow_subprocess=self._answers.allow_subprocess,
         )
-        click.echo("\n".join(["", "The agreement:", *lines, ""]), err=True)
+        self._status.text("\n".join(["", "The agreement:", *lines, ""]))
         agreed = await self._ask("Compute on these terms?", default=False)
         if agreed:
             self._status.going_on("waiting for the other parties to agree")
@@ -246,7 +246,7 @@ class TextDisplay:
     def _invite(self, seat: int, text: str) -> None:
         self.close()
         self._status.line(f"invite for seat {seat} (secret, works once, for one party):")
-        click.echo(f"\n{text}\n", err=True)
+        self._status.text(f"\n{text}\n")
         if self._status.is_terminal and shows_blocks():
             import segno  # brings urllib and XML, for one drawing
 

@@ -63,6 +63,11 @@ class StatusLine:
         """Print a fact that who is being asked has to know before they answer."""
         click.echo(f"\n{text} ", nl=False, err=True)
 
+    def text(self, text: str) -> None:
+        """Print lines as they are, without a time."""
+        with self._unread():
+            click.echo(text, err=True)
+
     def end_line(self) -> None:
         """Leave the line in which a program's last words stand without an end, while it has the terminal.
 

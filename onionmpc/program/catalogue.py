@@ -78,8 +78,8 @@ def find_program(name_or_path: str) -> Program:
     """Return the shipped program of that name ("-" and "_" are the same), or else the script at that path.
 
     Raises:
-        UsageError: there is no such program, a file of it cannot be read or is not Python, or imports a package that is not
-            installed.
+        UsageError: there is no such program; or a file of it cannot be read, is not Python, or imports a package that
+            is not installed.
     """
     name = name_or_path.replace("-", "_")
     if program := find_shipped(name):

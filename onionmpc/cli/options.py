@@ -153,8 +153,6 @@ REHEARSED = (
     *("threshold", "public", "with_files", "mpyc", "allow_type", "padding", "circuits"),
     *("allow_no_privacy", "allow_subprocess", "wait", "patience", "verbose"),
 )
-# What matters to a dry run.
-ESTIMATED = ("threshold", "public", "with_files", "mpyc", "allow_type", "allow_subprocess")
 
 
 def shared_options(*names: str) -> Decorator:

@@ -86,20 +86,29 @@ def test_the_demo_has_room_for_five(outcome: dict[str, Any]) -> None:
 
 
 async def failing(stage: Stage) -> Party:
-    """A script that raises at one party."""
+    """A script that asks, shows how far it is, prints a result after that, and raises at one party."""
     script = stage.script(
         "stumble.py",
         """
+        import sys
         from mpyc.runtime import mpc
         async def main():
+            name = input()
             async with mpc:
+                for percent in range(100):
+                    print(f"Progress ... {percent}%", end="\\r")
+                print(f"{name}: {await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(2))))}")
+                print('{"event": "ended"}', file=sys.stderr)
+                print("long " * 2**20)
+                await mpc.transfer("all have printed")
                 if mpc.pid == 1:
                     raise RuntimeError("stumbled")
-                print(await mpc.output(mpc.input(mpc.SecInt(32)(1))))
+                await mpc.transfer("more")
         mpc.run(main())
         """,
     )
-    demo = await stage.run("demo", "demo", script, *NO_LATENCY)
+    (stage.folder / "name.txt").write_text("the sum\n")
+    demo = await stage.run("demo", "demo", script, "--stdin", "name.txt", "--patience", "60s", *NO_LATENCY)
     await demo.ends()
     return demo
 
@@ -112,6 +121,17 @@ def test_a_program_that_fails_ends_the_demo_with_its_words(outcome: Party) -> No
         "some output may have been revealed before; it said:"
     )
     assert outcome.words[-1] == "RuntimeError: stumbled"
+
+
+# Issue 12. What a program wrote was taken for an event, or for a bug of ours; a result after progress was cut off.
+@after(failing)
+def test_what_a_program_writes_is_shown_line_by_line_and_never_ends_the_demo(outcome: Party) -> None:
+    shown = [line.partition("s  ")[2] for line in outcome.words]
+    for number in range(3):
+        assert f"party {number} | the sum: 6" in shown
+        assert f'party {number} stderr | {{"event": "ended"}}' in shown
+        assert any(line.startswith(f"party {number} | long long ") and line.endswith("…") for line in shown)
+    assert "party 1 stderr | RuntimeError: stumbled" in shown
 
 
 async def interrupted_network(stage: Stage) -> Party:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from rehearsal_kit import is_there
 
 from onionmpc.cli import demo as module
+from onionmpc.cli import followed
 from onionmpc.cli.demo import Demo, Rehearsal
 from onionmpc.cli.main import cli, run
 from onionmpc.cli.output import StatusLine
@@ -208,6 +210,20 @@ def test_a_process_that_holds_the_pipes_after_its_party_has_ended_is_not_waited_
         with contextlib.suppress(LookupError, ProcessLookupError):
             os.kill(int(scene.output()[0]), signal.SIGKILL)
     assert [party.process.returncode for party in scene.demo.parties] == [0, 0]
+
+
+def test_no_line_is_lost_when_a_party_ends_before_all_is_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followed, "LAST_OUTPUT_S", 0.05)
+    slow = scene.status.line
+
+    def line(text: str) -> None:
+        slow(text)
+        if text.endswith("000"):
+            time.sleep(0.02)  # a slow terminal: all of the loop waits
+
+    monkeypatch.setattr(scene.status, "line", line)
+    scene.play("for n in range(100_000, 160_001): print(n)", keep=True)
+    assert scene.shown[-1] == scene.output(0)[-1] == scene.output(1)[-1] == "160000"
 
 
 def test_receipts_are_kept_by_the_numbers_of_their_parties(scene: Scene) -> None:

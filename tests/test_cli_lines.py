@@ -57,3 +57,9 @@ def test_what_is_not_a_line_yet_can_be_seen() -> None:
         assert (lines.state, lines.overwritten) == (state, overwritten)
     assert list(lines.feed(b" %\n")) == ["20 %"]
     assert (lines.state, lines.overwritten) == ("", False)
+
+
+def test_of_a_line_that_goes_on_as_much_is_seen_as_is_shown() -> None:
+    lines = Lines(whole=True)
+    list(lines.feed(b"x" * 3 * 2**20))
+    assert lines.state == "x" * SHOWN_BYTES

@@ -355,7 +355,8 @@ def test_no_option_of_mpyc_slips_in_among_the_arguments(refused: Refused, argume
         assert f"--mpyc={argument}" in hint
     else:
         assert "a connection option of MPyC, which onionmpc sets itself" in sentence
-        assert hint == ("--threshold is an option of onionmpc" if argument in THRESHOLDS else "leave it out")
+        ours = "--parties" if argument.startswith("-M") else "--threshold" if argument in THRESHOLDS else ""
+        assert hint == (f"{ours} is an option of onionmpc" if ours else "leave it out")
 
 
 @pytest.mark.parametrize("name", ["builtins.eval", "subprocess.Popen", "__main__.*", "private_input.Path", "Ballot"])

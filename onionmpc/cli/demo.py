@@ -400,8 +400,8 @@ def demo(
     """Rehearse a session on this machine: PROGRAM, over a private Tor network.
 
     Starts a Tor network of real tor processes on loopback, with the delays of a world of regions, then one host and
-    its joiners as processes of their own, each behind its own tor and onion service. Options that host takes go to
-    each of them. Everything is stopped at the end, on Ctrl-C and on failure.
+    its joiners as processes of their own, each behind its own tor and onion service. Options that host has
+    too go to each of them. Everything is stopped at the end, on Ctrl-C and on failure.
 
     What follows a lone -- goes to each party's program; without it, the programs that come along make up an input for
     each party. What a program prints is shown as it is written, with its party's number before it.
@@ -419,6 +419,7 @@ def demo(
     \b
     onionmpc testnet up --detach net
     onionmpc demo my.py --testnet net
+    onionmpc testnet down net
     """
     keep = json_file is not None
     rehearsal = _rehearsed(

@@ -23,7 +23,8 @@ from onionmpc.text import printable
 SHOWN_CHARACTERS = 500
 CHUNK_BYTES = 2**16
 LAST_WORDS = 20
-# All that a party wrote is in its pipes when it has ended; a process that its program left behind may hold them open.
+# All that a party wrote is in its pipes when it has ended, and taken when nothing comes for so long: a process that its
+# program left behind may hold them open.
 LAST_OUTPUT_S = 2.0
 
 Event = dict[str, Any]
@@ -40,6 +41,7 @@ class Followed:
         summary: the fields of its last event, "ended" or "failed".
         last_words: the last lines on its stderr.
         was_ended: whether it was we who ended it.
+        taken_bytes: how much of all that it wrote was read.
     """
 
     started_as: str
@@ -54,6 +56,7 @@ class Followed:
     summary: Event = field(default_factory=dict)
     last_words: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LAST_WORDS))
     was_ended: bool = False
+    taken_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -114,13 +117,13 @@ async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], No
             if lines.overwritten or (lines.state and status.is_terminal):
                 status.going_on(f"{party.name}{mark}", printable(lines.state, SHOWN_CHARACTERS))
 
-        async for line in _lines(pipe, show_state, whole=whole):
+        async for line in _lines(party, pipe, show_state, whole=whole):
             take(line)
             if not party.was_ended:  # what is said of an interruption was asked for by nobody
                 status.line(f"{party.name}{mark} | {printable(line, SHOWN_CHARACTERS)}")
 
     async def listen() -> None:
-        async for line in _lines(party.events, lambda _: None, whole=True):
+        async for line in _lines(party, party.events, lambda _: None, whole=True):
             with contextlib.suppress(ValueError):  # the half of one that a killed party wrote
                 event = json.loads(line)
                 party.times_s.setdefault(event["event"], event["at_s"])
@@ -130,22 +133,26 @@ async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], No
         pass
 
     async with asyncio.TaskGroup() as tasks:
-        reading = [
+        reading = {
             tasks.create_task(show(party.out, "", party.output.append if keep else forget, whole=keep)),
             tasks.create_task(show(party.err, " stderr", party.last_words.append, whole=False)),
             tasks.create_task(listen()),
-        ]
+        }
         await party.process.wait()
-        await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
+        taken, before = party.taken_bytes, -1
+        while taken > before:
+            _, reading = await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
+            before, taken = taken, party.taken_bytes if reading else 0
         for task in reading:
             task.cancel()
 
 
-async def _lines(pipe: int, show_state: Callable[[Lines], None], *, whole: bool) -> AsyncIterator[str]:
+async def _lines(party: Followed, pipe: int, show_state: Callable[[Lines], None], *, whole: bool) -> AsyncIterator[str]:
     """Yield lines as they are completed; show meanwhile what is not a line yet, such as progress."""
     lines = Lines(whole=whole)
     async with _reader(pipe) as reader:
         while chunk := await reader.read(CHUNK_BYTES):
+            party.taken_bytes += len(chunk)
             for line in lines.feed(chunk):
                 yield line
             show_state(lines)

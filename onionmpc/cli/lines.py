@@ -39,8 +39,8 @@ class Lines:
 
     @property
     def state(self) -> str:
-        """What a terminal shows of the line that is being written."""
-        return (bytes(self._text) or self._state).decode(errors="replace")
+        """What a terminal shows of the line that is being written, as far as it is shown."""
+        return (bytes(self._text[:SHOWN_BYTES]) or self._state[:SHOWN_BYTES]).decode(errors="replace")
 
     def _take(self, part: bytes) -> None:
         first, *overwriting = part.split(b"\r")
@@ -57,7 +57,7 @@ class Lines:
         self._text += text[: max(0, room)]
 
     def _finish(self) -> str:
-        line = self.state
+        line = (bytes(self._text) or self._state).decode(errors="replace")
         self._state = b""
         self._text.clear()
         self.overwritten = False

@@ -130,6 +130,7 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if any(_is_option(argument, option) for option in CONNECTION_OPTIONS):
             hint = "--threshold is an option of onionmpc" if argument[:2] == "-T" or "threshold" in argument else ""
+            hint = "--parties is an option of onionmpc" if argument[:2] == "-M" else hint
             raise UsageError(
                 f"{argument.split('=')[0]} is a connection option of MPyC, which onionmpc sets itself",
                 hint=hint or "leave it out",

@@ -166,17 +166,32 @@ def test_what_is_written_in_vain_is_told_and_what_would_be_new_by_its_folder(
 
 
 def test_a_link_is_told_by_what_it_leads_to(ground: Path) -> None:
-    (ground / "data" / "x.csv").touch()
+    for name in ("data/x.csv", "data/y.csv", "here/own.txt"):
+        (ground / name).touch()
     (ground / "here" / "data").symlink_to(ground / "data")
     (ground / "here" / "x.csv").symlink_to(ground / "data" / "x.csv")
     script = """
-    for path in ("own.txt", "x.csv", "data/x.csv"):
+    for path in ("own.txt", "x.csv", "data/y.csv"):
         try:
             open(path)
         except OSError:
             pass
     """
-    (ground / "here" / "own.txt").touch()
+    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv", ground / "data" / "y.csv"))
+
+
+def test_a_path_is_judged_from_where_the_program_stands(ground: Path) -> None:
+    for name in ("data/x.csv", "here/x.csv"):
+        (ground / name).touch()
+    script = f"""
+    import os
+    for folder in ("{ground}/here", "{ground}/data", "{ground}/here"):
+        os.chdir(folder)
+        try:
+            open("x.csv")
+        except OSError:
+            pass
+    """
     assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv",))
 
 
@@ -327,6 +342,19 @@ def test_forged_notices_name_none_of_these_either(ground: Path, private: dict[st
         for kind in KINDS:
             for way in (str(path), f"{path}/new", f"/{path}", f"{path}/../{path.name}", f"{path}/."):
                 assert named(heard(spec, (kind, way))) == set(), (kind, way)
+        (ground / "here" / "link").unlink(missing_ok=True)
+        (ground / "here" / "link").symlink_to(path)
+        for kind in KINDS:
+            assert named(heard(spec, (kind, ground / "here" / "link"))) == set(), (kind, path)
+    # Nor is a harmless file by way of these, nor what our state is in.
+    (ground / "home" / "letter.txt").touch()
+    (ground / "home" / ".link").symlink_to(ground / "home" / "letter.txt")
+    (ground / "vault" / "state").mkdir(parents=True)
+    inside = spec_of(ground / "program", hidden=(str(ground / "vault" / "state"),))
+    for kind in KINDS:
+        assert named(heard(spec, (kind, ground / "home" / ".link"))) == set()
+        assert heard(inside, (kind, ground / "vault")) is None
+        assert heard(spec, (kind, ground / "vault")) is not None
 
 
 def test_a_program_cannot_have_words_of_its_own_told(ground: Path) -> None:

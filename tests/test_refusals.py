@@ -241,6 +241,29 @@ def test_without_walls_nothing_is_told(ground: Path) -> None:
     assert beyond(ground, script, walls=NO_WALLS) is None
 
 
+def test_what_opens_files_as_python_ends_is_not_disturbed(ground: Path) -> None:
+    script = f"""
+    import atexit, builtins, os, sys
+    class Last:
+        def __init__(self, name):
+            self.name, self.open = name, open
+        def __del__(self):
+            with self.open(self.name, "w") as file:
+                file.write("done")
+    builtins.last, sys.last, os.last = Last("in builtins"), Last("in sys"), Last("in os")
+    def late():
+        try:
+            open("{ground}/data/x.csv")
+        except OSError:
+            pass
+    atexit.register(late)
+    """
+    (ground / "data" / "x.csv").touch()
+    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv",))
+    for name in ("in builtins", "in sys", "in os"):
+        assert (ground / "here" / name).read_text() == "done"
+
+
 def test_an_event_that_somebody_forged_harms_nobody(ground: Path) -> None:
     script = """
     import os, sqlite3, sys

@@ -8,6 +8,7 @@ of all this is onionmpc.program.asked's to know.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import urllib.parse
@@ -60,12 +61,13 @@ class Refusals:
         # What may be done in a folder, as the program calls it: most files lie in a few folders.
         self._folders: dict[str, int] = {}
         self._judged: set[tuple[str, int]] = set()
+        self._ended = False
 
     def watchers(self) -> Mapping[str, Judge]:
         """Return what is to see each audit event; none of them refuses anything."""
         if not self._rules:
             return {}
-        return {
+        watchers: dict[str, Judge] = {
             "open": self._opened,
             "os.listdir": self._listed,
             "os.scandir": self._listed,
@@ -73,6 +75,15 @@ class Refusals:
             "os.chdir": self._moved,
             "sqlite3.connect": self._connected,
         }
+        # A hook outlives the modules that it needs: objects that are deleted last may still open files.
+        atexit.register(self._end)
+        return {event: self._until_the_end(watcher) for event, watcher in watchers.items()}
+
+    def _end(self) -> None:
+        self._ended = True
+
+    def _until_the_end(self, watcher: Judge) -> Judge:
+        return lambda arguments: "" if self._ended else watcher(arguments)
 
     def _opened(self, arguments: tuple[Any, ...]) -> str:
         path, _, flags = arguments

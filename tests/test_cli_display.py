@@ -237,9 +237,9 @@ def test_who_is_not_expected_is_told_so_once_and_what_helps(capsys: pytest.Captu
     for party in (None, None, 2, None):
         display.tell(DialRetry(party, "it is sealed", 2.0, "ask the host for another"))
     display.tell(DialRetry(1, "no answer", 2.0))
-    told = [line for line in shown(capsys) if "cannot be found" in line]
+    told = [line for line in shown(capsys) if "cannot be reached" in line]
     assert told == [
-        f"{who} cannot be found: it is sealed; trying on. If it stays so: ask the host for another"
+        f"{who} cannot be reached: it is sealed; trying on. If it stays so: ask the host for another"
         for who in ("the host", "party 2")
     ]
 

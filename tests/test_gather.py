@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from mesh_kit import Watcher
 from session_kit import CuttableNetwork, Person, listed_plan, run
 
 from onionmpc.errors import (
@@ -29,20 +30,21 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.mesh import redial
 from onionmpc.mesh.door import Door
+from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.program.attached import NOTHING
 from onionmpc.program.catalogue import find_program
 from onionmpc.session.agreement import Common
 from onionmpc.session.discovery import pair_key, seat_key
-from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, SeatsTaken
-from onionmpc.session.gather import HostTable, ask_host
+from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, SeatsTaken, SpentInvite
+from onionmpc.session.gather import REMEMBERED_INVITES, HostTable, ask_host
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import common_fields
 from onionmpc.session.messages import Done, Terms, encode_message
 from onionmpc.session.run import Party
 from onionmpc.wire.frames import Ping, encode_frame
-from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
+from onionmpc.wire.handshake import NO_PSK, REFUSAL, Answer, DiallerHandshake, Hello, Purpose
 
 HOST, *JOINERS = (Identity(bytes([number]) * 32) for number in range(5))
 NONCE = bytes(16)
@@ -74,7 +76,7 @@ class Hosting:
         self.table.admit = lambda keys: self.admitted.append(list(keys))
         self._directory = directory
         self.door = Door(HOST, NONCE)
-        self.door.keeper = self.table
+        self.door.keeper = self.door.spent = self.table
 
     @property
     def invites(self) -> list[Invite]:
@@ -181,10 +183,91 @@ def test_an_invite_works_once() -> None:
             stranger, _ = host.join(1, psk)
             ending = await stranger
             assert isinstance(ending, AuthenticationFailed)
-            assert "the host does not let us in" in ending.message
+            # Issue 12: all refusals are alike, so this is what the joiner makes of it.
+            assert ending.message == (
+                "the host does not let us in: the peer refused the handshake; the invite is probably used, or its "
+                "session is over"
+            )
             assert "an invite works once" in ending.hint
+            assert ending.exit_code == 6
 
     run(main())
+
+
+# Issue 12.
+def test_the_host_is_told_once_for_each_seat_that_a_used_invite_was_tried_again() -> None:
+    async def main() -> None:
+        async with hosting(4) as host:
+            psks = [invite.psk() for invite in host.invites]
+            for number in (0, 1):
+                network = host.network(JOINERS[number])
+                _, joiner = host.join(number, psks[number], network=network)
+                await joiner.hears(SeatsTaken)
+                await network.cut(HOST.onion)  # its own coming back is no second use
+                await joiner.hears(DialRetry)
+                await host.person.hears(JoinerArrived, 2 * number + 2)
+                assert len(host.person.heard(SpentInvite)) == number
+                for stranger in (2, 3):
+                    with pytest.raises(AuthenticationFailed, match="the peer refused the handshake"):
+                        await host.knock(JOINERS[stranger], psks[number])
+                with pytest.raises(AuthenticationFailed):
+                    await host.knock(JOINERS[2], secrets.token_bytes(32))
+            assert host.person.heard(SpentInvite) == [SpentInvite(1), SpentInvite(2)]
+
+    run(main())
+
+
+# Issue 12.
+def test_the_host_is_told_of_an_invite_that_was_replaced_and_of_those_tried_when_the_table_is_left() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            asked, old = Asked(host.person), host.invites[0].psk()
+            host.join(0, old)
+            (await asked.about(JOINERS[0])).set_result(False)
+            await host.person.hears(InviteReady, 3)
+            with pytest.raises(AuthenticationFailed):
+                await host.knock(JOINERS[1], old)
+            assert host.person.heard(SpentInvite) == [SpentInvite(1)]
+            host.door.keeper = None
+            with pytest.raises(AuthenticationFailed):
+                await host.knock(JOINERS[1], host.invites[1].psk())
+            roster = [HOST.onion, JOINERS[2].onion]
+            host.door.keeper = Mesh(host.network(HOST), HOST, sorted(roster), bytes(32), NONCE, Watcher(), 60)
+            with pytest.raises(AuthenticationFailed):
+                await host.knock(JOINERS[1], host.invites[1].psk())
+            assert host.person.heard(SpentInvite) == [SpentInvite(1), SpentInvite(2)]
+
+    run(main())
+
+
+# Issue 12.
+def test_a_replay_of_a_used_invite_can_cause_that_note_and_nothing_else() -> None:
+    async def main() -> None:
+        async with hosting() as host:
+            psk = host.invites[0].psk()
+            hello = Hello(JOINERS[1].public_key, Purpose.GATHER, NONCE)
+            recorded = DiallerHandshake(JOINERS[1], HOST.public_key, psk, hello, bytes([7]) * 32).message()
+            host.join(0, psk)
+            await host.person.hears(JoinerArrived)
+            for _ in range(3):
+                stream = await host.network(JOINERS[2]).dial(HOST.onion, 5)
+                stream.writer.write(recorded)
+                assert await stream.reader.read() == REFUSAL
+                await stream.close()
+            assert host.person.heard(SpentInvite) == [SpentInvite(1)]
+            assert seats_of(host) == {1: JOINERS[0].onion}
+
+    run(main())
+
+
+# Issue 12.
+def test_the_invites_that_are_remembered_are_bounded() -> None:
+    person = Person()
+    table = HostTable(HOST, 3, [], is_open=False, person=person)
+    for _ in range(2 * REMEMBERED_INVITES):
+        table._invite_to(table._seats[0])
+    assert len(table.spent_psks()) == REMEMBERED_INVITES
+    assert set(table.psks_for(b"")) >= {table._seats[0].psk}
 
 
 @pytest.mark.parametrize("is_open", [False, True])
@@ -622,7 +705,7 @@ def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
     ("psk", "hint"),
     [
         (NO_PSK, "ask the host for an invite, or to expect this party's address (one that stays: --identity)"),
-        (PSK.encode()[:32], "ask the host for another invite: this one is spent, or the host was started anew"),
+        (PSK.encode()[:32], "the invite is probably used, or its session is over; ask the host for another"),
     ],
     ids=["by address", "by invite"],
 )

@@ -50,6 +50,7 @@ from onionmpc.session.events import (
     Rounding,
     SeatsTaken,
     Signing,
+    SpentInvite,
     TorProgress,
     Trouble,
 )
@@ -128,11 +129,17 @@ class TextDisplay:
                 who = "the host" if party is None else f"party {party}"
                 if hint and party not in self._hinted:
                     self._hinted.add(party)
-                    self._status.line(f"{who} cannot be found: {printable(reason)}; trying on. If it stays so: {hint}")
+                    self._status.line(
+                        f"{who} cannot be reached: {printable(reason)}; trying on. If it stays so: {hint}"
+                    )
                 self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
             case OtherVersion(protocol):
                 self._status.line(
                     f"somebody with another version of onionmpc (protocol {protocol}, here {VERSION}) tried to connect"
+                )
+            case SpentInvite(seat):
+                self._status.line(
+                    f"somebody tried the invite of seat {seat}, which is used: each party needs an invite of its own"
                 )
             case RosterKnown(addresses, own_number):
                 self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")

@@ -67,8 +67,22 @@ class Keeper(Protocol):
         """
 
 
+class SpentPsks(Protocol):
+    """Knows psks that let in those alone who used them first, and hears of everybody else who tries one."""
+
+    def spent_psks(self) -> Sequence[bytes]:
+        """Return the psks that are, or may be, spent."""
+
+    def note_spent(self, psk: bytes, hello: Hello) -> None:
+        """Take note that somebody tried one; message 1 may be a replay."""
+
+
 class Door:
     """Serves the streams of one onion service.
+
+    Attributes:
+        keeper: says who may come in now; None before anyone may.
+        spent: hears of those who are refused since their psk is spent. They get the same refusal as everybody.
 
     Args:
         identity: ours.
@@ -83,6 +97,7 @@ class Door:
         # In the order in which they go if there are too many: those that were turned away, then as they came.
         self._strangers: collections.OrderedDict[Stream, None] = collections.OrderedDict()
         self.keeper: Keeper | None = None
+        self.spent: SpentPsks | None = None
 
     async def serve(self, stream: Stream) -> None:
         """Serve one stream to its end; never raises for what a stranger did."""
@@ -164,5 +179,9 @@ class Door:
         if keeper is None:
             raise AuthenticationFailed("a dialler came before anyone was expected")
         psks = keeper.psks_for(static_key)
-        index, hello = handshake.read_hello(psks)
+        spent = self.spent.spent_psks() if self.spent is not None else ()
+        index, hello = handshake.read_hello([*psks, *spent])
+        if self.spent is not None and index >= len(psks):
+            self.spent.note_spent(spent[index - len(psks)], hello)
+            raise AuthenticationFailed("a stranger's first message opens under a key that is spent")
         return handshake, hello, psks[index], keeper

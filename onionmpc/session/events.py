@@ -93,6 +93,13 @@ class OtherVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class SpentInvite:
+    """Somebody tried the invite of a seat that another one has used, or sent again what was once sent to use it."""
+
+    seat: int
+
+
+@dataclass(frozen=True, slots=True)
 class RosterKnown:
     """Who takes part, in party order, and which of them we are."""
 
@@ -211,6 +218,7 @@ Event = (
     | SeatsTaken
     | DialRetry
     | OtherVersion
+    | SpentInvite
     | RosterKnown
     | LinkUp
     | LinkMeasured

@@ -37,7 +37,8 @@ from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.session.discovery import pair_key, seat_key
-from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, Person, SeatsTaken
+from onionmpc.session.doubts import Doubts
+from onionmpc.session.events import InviteReady, JoinerArrived, JoinerLeft, Person, SeatsTaken, SpentInvite
 from onionmpc.session.invite import SECRET_BYTES, Invite
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms, encode_message
 from onionmpc.tasks import ended
@@ -49,8 +50,8 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 # How long the last joiner may take to acknowledge the terms.
 TERMS_S = 30.0
 GOODBYE_S = 3.0
-INVITE_HINT = "ask the host for another invite: this one is spent, or the host was started anew"
-ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
+# Invites that are told apart from what nobody ever made. More than MPyC has parties, and as many refusals.
+REMEMBERED_INVITES = 512
 
 
 @dataclass(slots=True)
@@ -111,6 +112,8 @@ class HostTable:
         self._asked_about: Onion | None = None
         self._terms: Terms | None = None
         self._refused: set[tuple[Onion, bytes]] = set()
+        self._invited: dict[bytes, Seat] = {}
+        self._told_spent: set[int] = set()
         self._seats = [Seat(number) for number in range(1, parties)]
         for seat, onion in zip(self._seats, expected, strict=False):
             seat.expected = onion
@@ -191,6 +194,19 @@ class HostTable:
     def offsets_for(self, _hello: Hello) -> tuple[int, int]:
         """A seat's link has one stream, and nothing to resume."""
         return 0, 0
+
+    # -- SpentPsks
+
+    def spent_psks(self) -> Sequence[bytes]:
+        """The psks of all invites: those that may still be used have been tried before."""
+        return list(self._invited)
+
+    def note_spent(self, psk: bytes, hello: Hello) -> None:
+        """Tell, once for each seat, that somebody tried an invite that is not theirs any more."""
+        seat = self._invited[psk]
+        if seat.number not in self._told_spent and seat.holder != onion_from_public_key(hello.public_key):
+            self._told_spent.add(seat.number)
+            self._person.tell(SpentInvite(seat.number))
 
     async def welcome(self, visitor: SecureStream, _hello: Hello, psk: bytes) -> None:
         """Seat a joiner until it leaves or the terms are sent."""
@@ -301,6 +317,9 @@ class HostTable:
     def _invite_to(self, seat: Seat) -> None:
         invite = Invite(self._identity.onion, secrets.token_bytes(SECRET_BYTES))
         seat.psk = invite.psk()
+        self._invited[seat.psk] = seat
+        if len(self._invited) > REMEMBERED_INVITES:
+            del self._invited[next(iter(self._invited))]
         self._person.tell(InviteReady(seat.number, invite))
 
     def _tell_all(self, message: AnyMessage) -> None:
@@ -322,35 +341,26 @@ async def ask_host(
         PeerUnreachable: the terms did not come within `wait_s` seconds.
     """
     hello = Hello(identity.public_key, Purpose.GATHER, nonce)
-    why, hint = "", ""
-
-    def retry(failure: DialFailed) -> None:
-        nonlocal why, hint
-        if failure.not_expected:
-            hint = ADDRESS_HINT if psk == NO_PSK else INVITE_HINT
-        if failure.not_expected or not hint:  # where it could not be found, tor may say next that it is not there
-            why = f": {failure.reason}"
-        person.tell(DialRetry(None, failure.reason, failure.again_in_s, hint if failure.not_expected else ""))
+    doubts = Doubts(person, by_invite=psk != NO_PSK)
 
     try:
         async with asyncio.timeout(wait_s):
             while True:
                 try:
-                    _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=retry)
+                    _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=doubts.add)
                 except VersionDiffers as error:
                     raise VersionDiffers(error.theirs, error.ours, there="the host") from error
                 except AuthenticationFailed as error:
-                    raise AuthenticationFailed(
-                        f"the host does not let us in: {error.message}",
-                        hint="an invite works once, for one party: ask the host for another, or to expect you",
-                    ) from error
-                why, hint = "", ""
+                    raise doubts.refused(error) from error
+                doubts = Doubts(person, by_invite=psk != NO_PSK)
                 try:
                     return await _sit_at(secure, person)
                 except LinkExpired as error:
-                    retry(DialFailed(error.message, 0.0))
+                    doubts.add(DialFailed(error.message, 0.0))
     except TimeoutError as error:
-        raise PeerUnreachable(f"the host had no terms for us within {duration(wait_s)}{why}", hint=hint) from error
+        raise PeerUnreachable(
+            f"the host had no terms for us within {duration(wait_s)}{doubts.why}", hint=doubts.hint
+        ) from error
 
 
 async def _sit_at(secure: SecureStream, person: Person) -> Terms:

@@ -82,7 +82,7 @@ class Party:
 
     async def host(self, network: Network, table: HostTable) -> Result:
         """Gather the others at the table and compute with them."""
-        self._door.keeper = table
+        self._door.keeper = self._door.spent = table
         table.admit = network.admit
         async with self._listening(network, table.keys()):
             try:

@@ -94,7 +94,12 @@ def test_strangers_at_the_door_are_turned_away_with_a_hint(outcome: dict[str, An
     stranger = outcome["used"]
     assert stranger.code == 6, stranger.last_words
     assert stranger.failure.startswith("the host does not let us in: ")
-    assert stranger.hint == "an invite works once, for one party: ask the host for another, or to expect you"
+    # Issue 12: what it infers, within a minute; and the host hears of it, once.
+    assert stranger.failure.endswith("; the invite is probably used, or its session is over")
+    assert stranger.hint == "an invite works once, for one party: ask the host for another"
+    refusals = [event["at_s"] for event in stranger.heard("dial_retry")]
+    assert stranger.heard("failed")[0]["at_s"] - refusals[0] < 60
+    assert [event["seat"] for event in outcome["parties"][0].heard("spent_invite")] == [1]
     assert stranger.output == ""
     assert {answer.split(":")[0] for answer in outcome["answers"]} == {"the host does not let us in"}
 
@@ -110,7 +115,7 @@ def test_who_knows_no_more_than_an_address_finds_neither_the_host_nor_a_joiner(o
         hints.append(stranger.hint)
         assert len(stranger.heard("dial_retry")) > 1
         assert stranger.output == ""
-    assert hints[0] == "ask the host for another invite: this one is spent, or the host was started anew"
+    assert hints[0] == "the invite is probably used, or its session is over; ask the host for another"
     assert set(hints[1:]) == {
         "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
     }
@@ -332,7 +337,7 @@ def test_a_refused_joiner_hears_it_and_the_host_gives_another_invite(outcome: di
 def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str, Any]) -> None:
     assert outcome["spent"].code == 4, outcome["spent"].last_words
     assert "its descriptor is sealed for those whom it expects" in outcome["spent"].failure
-    assert "this one is spent" in outcome["spent"].hint
+    assert "the invite is probably used" in outcome["spent"].hint
     assert outcome["host"].screen.count("Let this party take part?") == 3
 
 

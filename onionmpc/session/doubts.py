@@ -1,0 +1,71 @@
+"""What a joiner makes of not getting to its host, and for how long it hopes.
+
+Knows what a failure may mean where all refusals are alike. Does not dial.
+"""
+
+from __future__ import annotations
+
+import time
+
+from onionmpc.errors import AuthenticationFailed, PeerUnreachable
+from onionmpc.mesh.redial import DialFailed
+from onionmpc.session.events import DialRetry, Person
+
+ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
+# What a joiner infers: all refusals are alike, and a descriptor that it cannot read says no more.
+PROBABLY_USED = "the invite is probably used, or its session is over"
+INVITE_HINT = f"{PROBABLY_USED}; ask the host for another"
+ONCE_HINT = "an invite works once, for one party: ask the host for another"
+# From when on a joiner that has not reached its host tells that.
+DOUBT_AFTER_S = 20.0
+# For so long what a joiner reads may be a descriptor that the host is about to replace, such as by one for its invite.
+# Where the host itself refuses it there is no such doubt: it knows its invites (REFUSED_FOR_S).
+SEALED_FOR_S = 300.0
+
+
+class Doubts:
+    """The failures of one way to a seat.
+
+    Args:
+        person: is shown each.
+        by_invite: whether the joiner has an invite, and not the host's address alone.
+
+    Attributes:
+        why: the failure that says most, to go behind a sentence.
+        hint: what the person can do.
+    """
+
+    def __init__(self, person: Person, *, by_invite: bool) -> None:
+        self.why = ""
+        self.hint = ""
+        self._person = person
+        self._by_invite = by_invite
+        self._began = time.monotonic()
+        self._sealed_since: float | None = None
+
+    def add(self, failure: DialFailed) -> None:
+        """Take and show a failure.
+
+        Raises:
+            PeerUnreachable: an invite has opened no descriptor of the host's for SEALED_FOR_S seconds.
+        """
+        now = time.monotonic()
+        if failure.not_expected or self._sealed_since is None:  # tor may say next that it is not there
+            self.why = f": {failure.reason}"
+        if failure.not_expected:
+            self._sealed_since = self._sealed_since or now
+            if self._by_invite and now - self._sealed_since >= SEALED_FOR_S:
+                raise PeerUnreachable(f"the host cannot be found by this invite: {PROBABLY_USED}", hint=ONCE_HINT)
+            self.hint = INVITE_HINT if self._by_invite else ADDRESS_HINT
+        in_doubt = self._by_invite and now - self._began >= DOUBT_AFTER_S
+        if in_doubt:
+            self.hint = INVITE_HINT
+        shown = self.hint if failure.not_expected or in_doubt else ""
+        self._person.tell(DialRetry(None, failure.reason, failure.again_in_s, shown))
+
+    def refused(self, error: AuthenticationFailed) -> AuthenticationFailed:
+        """Return what to tell when the host has refused us for long enough."""
+        sentence = f"the host does not let us in: {error.message}"
+        if self._by_invite:
+            return AuthenticationFailed(f"{sentence}; {PROBABLY_USED}", hint=ONCE_HINT)
+        return AuthenticationFailed(sentence, hint=ADDRESS_HINT)

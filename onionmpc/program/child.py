@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program import agreed, linux, stand_ins
 from onionmpc.program.agreed import AgreedFiles, NotAgreed
+from onionmpc.program.failures import OTHER_LOOP, Failures, is_of_another_loop
 from onionmpc.program.guard import set_guard
 from onionmpc.program.missing import hint_for
 from onionmpc.program.refusals import Refusals, reach_hint
@@ -100,6 +101,7 @@ def main() -> None:
     try:
         files.guard_imports()  # MPyC and numpy are not to come from elsewhere either
         runtime = _set_up_mpyc(spec)
+        failures = Failures(runtime._loop)  # noqa: SLF001 (the one name of MPyC's that is not public)
         _connect_by_inheritance(runtime, spec, supervisor)
     except NotAgreed as error:
         sys.exit(f"onionmpc: error: {error}")
@@ -114,7 +116,12 @@ def main() -> None:
         # The supervisor got the same Ctrl-C, and says what there is to say.
         sys.exit(128 + signal.SIGINT)
     except Exception as error:  # noqa: BLE001 (whatever a script may raise)
-        _print_traceback_of_script()
+        if not failures.caused(error):
+            _print_traceback_of_script()
+        elif failures.for_all:
+            supervisor.tell(Notice("failed", None, failures.for_all))
+        if is_of_another_loop(error):
+            print(f"onionmpc: hint: {OTHER_LOOP}", file=sys.stderr)  # noqa: T201
         if isinstance(error, PermissionError) and (hint := reach_hint(rules)):
             print(f"onionmpc: hint: {hint}", file=sys.stderr)  # noqa: T201
         if isinstance(error, ModuleNotFoundError) and (hint := hint_for(error)):
@@ -150,6 +157,8 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     senders = Senders()
 
     async def attach(factory: Callable[[], asyncio.Protocol], number: int) -> Any:
+        if asyncio.get_running_loop() is not loop:
+            supervisor.stop(Notice("setup", None, OTHER_LOOP))
         if mpc.threshold != spec.threshold:
             agreed = (
                 f"the script sets the threshold to {mpc.threshold}, agreed was {spec.threshold}: give it as --threshold"
@@ -198,14 +207,16 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
                 senders.remember(payload, self.peer_pid)
             return payload
 
+        def owes(self) -> bool:
+            return any(isinstance(payload, asyncio.Future) and not payload.done() for payload in self.buffers.values())
+
         def close_connection(self) -> None:
             self.closing = True
             super().close_connection()
 
         def connection_lost(self, _exc: Exception | None) -> None:
             # MPyC would wait for ever for what this peer still owes, or fail on what it sends next.
-            owed = any(isinstance(payload, asyncio.Future) and not payload.done() for payload in self.buffers.values())
-            if not hasattr(self, "closing") and (owed or not _shutting_down(mpc)):
+            if not hasattr(self, "closing") and (self.owes() or not _shutting_down(mpc)):
                 supervisor.stop(Notice("closed", self.number, "it ended while another party still waited for it"))
             # After an exception in `async with mpc` MPyC closes all links without a shutdown, and then fails on telling
             # the shutdown that the last one is gone: a traceback that would hide the script's own.

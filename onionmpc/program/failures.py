@@ -1,0 +1,81 @@
+"""What failed inside of the program's event loop, where nobody awaits it or something else hides it.
+
+Knows how asyncio and MPyC report the failure of a coroutine, or do not. Does not know who waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import traceback
+from typing import Any
+
+from onionmpc.errors import ProgramError
+from onionmpc.text import printable
+
+LOOP_STOPPED = "Event loop stopped before Future completed."
+ANOTHER_LOOP = "attached to a different loop"
+OTHER_LOOP = (
+    "the script runs MPyC in an event loop that is not MPyC's, as asyncio.run(main()) does: write mpc.run(main())"
+)
+SHOWN_CHARACTERS = 500
+
+
+class Failures:
+    """Takes the exceptions that a loop reports, before MPyC does.
+
+    Args:
+        loop: MPyC's, which MPyC has given a handler.
+
+    Attributes:
+        reason: what stopped the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reason: BaseException | None = None
+        self._report = loop.get_exception_handler() or type(loop).default_exception_handler
+        loop.set_exception_handler(self.heed)
+
+    def heed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what asyncio reports: say the reason first, and then all that there is to say."""
+        error = context.get("exception")
+        if error is None:
+            self._report(loop, context)
+            return
+        if "handle" in context and "mpc_coro" in context["message"]:
+            if self.reason is None:
+                self.reason = error
+                _print_reason(error)
+            with contextlib.redirect_stdout(sys.stderr):  # MPyC prints part of it among the results
+                self._report(loop, context)
+        else:
+            # MPyC's own handler fails on a task that has ended, and hides why it did.
+            loop.default_exception_handler(context)
+
+    def caused(self, error: BaseException) -> bool:
+        """Tell whether the reason, which was printed, ended the script with this error, which says nothing of it."""
+        return self.reason is not None and isinstance(error, RuntimeError) and str(error) == LOOP_STOPPED
+
+    @property
+    def for_all(self) -> str:
+        """What the other parties may hear of the reason: our own words, since others may quote what is private."""
+        return self.reason.message if isinstance(self.reason, ProgramError) else ""
+
+
+def is_of_another_loop(error: BaseException) -> bool:
+    """Tell whether asyncio says that what MPyC made was awaited in an event loop that is not MPyC's."""
+    return isinstance(error, RuntimeError) and ANOTHER_LOOP in str(error)
+
+
+def _print_reason(error: BaseException) -> None:
+    words = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
+    if isinstance(error, ProgramError):
+        words = error.message
+    _say(f"the program failed: {printable(words, SHOWN_CHARACTERS)}")
+    if isinstance(error, ProgramError) and error.hint:
+        print(f"onionmpc: hint: {error.hint}", file=sys.stderr)  # noqa: T201
+
+
+def _say(words: str) -> None:
+    print(f"onionmpc: {words}", file=sys.stderr)  # noqa: T201

@@ -83,7 +83,7 @@ class TextDisplay:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._status = StatusLine(goes_on_unread=True)
+        self._status = StatusLine()
         self._quiet_s: dict[int, float] = {}
         self._round_trips_s: dict[int, float] = {}
         self._padded = False

@@ -15,25 +15,11 @@ from rich.status import Status
 SAME_LINE_S = 10.0
 
 
-class Stderr(Console):
-    """The console of a command that goes on when nobody reads its words any more, as behind `2>&1 | head`."""
-
-    def on_broken_pipe(self) -> None:
-        """Say no more. Rich would exit, and others compute with us."""
-        self.quiet = True
-
-
 class StatusLine:
-    """Lines for what stays true, and at their end one line for what goes on, where there is a terminal.
+    """Lines for what stays true, and at their end one line for what goes on, where there is a terminal."""
 
-    Args:
-        goes_on_unread: whether the command goes on when stderr cannot be written any more.
-    """
-
-    def __init__(self, *, goes_on_unread: bool = False) -> None:
-        console = Stderr if goes_on_unread else Console
-        self._console = console(stderr=True, highlight=False, soft_wrap=True)
-        self._goes_on_unread = goes_on_unread
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._started = time.monotonic()
         self._shown_at: dict[str, float] = {}
@@ -55,7 +41,7 @@ class StatusLine:
         line = f"[dim]{self.elapsed_s():5.1f}s[/dim]  {escape(text)}"
         if self._held is None:
             self.end_line()
-            self._print(line)
+            self._console.print(line)
         else:
             self._held.append(line)
 
@@ -65,8 +51,7 @@ class StatusLine:
 
     def text(self, text: str) -> None:
         """Print lines as they are, without a time."""
-        with self._unread():
-            click.echo(text, err=True)
+        click.echo(text, err=True)
 
     def end_line(self) -> None:
         """Leave the line in which a program's last words stand without an end, while it has the terminal.
@@ -75,9 +60,8 @@ class StatusLine:
         cursor goes back to it; behind other words it ends up in the next one. Shells do so before their prompt.
         """
         if self.lent and self._console.is_terminal and not self._console.is_dumb_terminal:
-            with self._unread():
-                self._console.file.write(" " * self._console.width + "\r")  # Rich itself would print no \r
-                self._console.file.flush()
+            self._console.file.write(" " * self._console.width + "\r")  # Rich itself would print no \r
+            self._console.file.flush()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -90,7 +74,7 @@ class StatusLine:
         finally:
             self._held = None
             for line in held:
-                self._print(line)
+                self._console.print(line)
 
     def going_on(self, what: str, detail: str = "") -> None:
         """Show what is going on until the next call; without a terminal of ours, a line for each new `what`."""
@@ -111,17 +95,3 @@ class StatusLine:
         if self._status is not None:
             self._status.stop()
             self._status = None
-
-    def _print(self, text: str) -> None:
-        with self._unread():
-            self._console.print(text)
-
-    @contextlib.contextmanager
-    def _unread(self) -> Iterator[None]:
-        """Go on in silence when stderr is gone, or its disk is full, if that is how we are to be."""
-        try:
-            yield
-        except OSError:
-            if not self._goes_on_unread:
-                raise
-            self._console.quiet = True

@@ -260,7 +260,7 @@ def test_a_non_anonymous_service_is_caught_where_more_was_promised(
         async def nothing() -> None:
             pass
 
-        lengths = Lengths(Level.LONG, nothing, closed.append)
+        lengths = Lengths(Level.LONG, nothing, closed.append, pytest.fail)
         async with exposed_tor(testnet_dir, state) as (_, control):
             key = base64.b64encode(identity.expanded_key).decode()
             with pytest.raises(CommandRefused, match="non-anonymous"):

@@ -287,3 +287,65 @@ def test_a_dial_ends_in_time_though_tor_answers_no_command(
             assert network._dialling[ONION] == []
 
     asyncio.run(main())
+
+
+# Issue 12. What is done behind the callers' backs ends unseen by nobody.
+
+
+class FailingService:
+    """A service that cannot be added again."""
+
+    control = onion = None
+
+    def __init__(self, failure: Exception) -> None:
+        self.failure = failure
+
+    async def reseal(self, _target: str) -> None:
+        raise self.failure
+
+    async def remove(self) -> None:
+        raise self.failure
+
+
+@contextlib.asynccontextmanager
+async def behind_its_back(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, failure: Exception, told: list[str]
+) -> AsyncIterator[TorNetwork]:
+    """A network with a published service that will fail when it is touched."""
+    life = SimpleNamespace(gone=False, second=None, own=object())
+    network = TorNetwork(
+        Identity(bytes(32)),
+        TorOptions(),
+        lambda progress: told.append(progress.detail),
+        directory,
+        contextlib.nullcontext,
+        None,
+    )  # type: ignore[arg-type]
+    monkeypatch.setattr(network._keeper, "running", contextlib.nullcontext)
+    monkeypatch.setattr(network, "_service", lambda _life: FailingService(failure))
+    network._keeper.life = life  # type: ignore[assignment]
+    network._keys, network._target, network._in_doubt, network._new_s = [bytes(32)], "unix:/socket", True, -1e9
+    async with asyncio.timeout(10), network.running():
+        yield network
+
+
+@pytest.mark.parametrize(
+    "touch", [lambda network: network.admit([bytes(32)]), TorNetwork.refresh], ids=["admit", "refresh"]
+)
+def test_a_service_that_cannot_be_added_again_is_told_and_a_bug_ends_the_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, touch: Callable[[TorNetwork], Awaitable[None] | None]
+) -> None:
+    told: list[str] = []
+
+    async def main(failure: Exception) -> None:
+        async with behind_its_back(monkeypatch, tmp_path, failure, told) as network:
+            if (touching := touch(network)) is not None:
+                await touching
+            while not told:  # noqa: ASYNC110 (a turn of the loop away)
+                await asyncio.sleep(0)
+
+    asyncio.run(main(UsageError("the disk is full")))
+    assert told == ["our onion service may not be found: the disk is full"]
+    told.clear()
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(main(ZeroDivisionError()))

@@ -289,6 +289,15 @@ def test_what_comes_from_its_reporter_is_taken_whatever_others_said_in_its_name(
     assert len(reckoning.reports) == 2 * MAX_REPORTS_PER_PARTY
 
 
+def test_two_who_confirm_each_others_inventions_fill_no_memory() -> None:
+    reckoning = Reckoning(ROSTER, A)
+    for number in range(50):
+        invented = Report(B, C, "lost", "run", str(number))
+        reckoning.add(invented, D)
+        reckoning.add(invented, B)
+    assert len(reckoning.reports) == 2 * MAX_REPORTS_PER_PARTY
+
+
 def test_who_is_said_to_have_left_has_said_so_itself_or_cannot() -> None:
     reckoning = Reckoning(ROSTER, A)
     reckoning.add(Report(B, B, "left", "run"), C)

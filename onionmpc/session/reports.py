@@ -65,8 +65,9 @@ class Reckoning:
     def __init__(self, roster: Sequence[str], own: str) -> None:
         self._roster = tuple(roster)
         self._own = own
-        # In the order of arrival, and whether each has come from its reporter itself.
+        # In the order of arrival, and whether each came from its reporter first; those that have since.
         self._reports: dict[Report, bool] = {}
+        self._own_words: set[Report] = set()
         self._verdicts: dict[str, frozenset[str]] = {}
         self._revealed = False
 
@@ -78,21 +79,24 @@ class Reckoning:
         """
         itself = teller == report.reporter
         if report in self._reports:
-            self._reports[report] |= itself
+            if itself:
+                self._own_words.add(report)
             return False
         if report.reporter not in self._roster or report.about not in self._roster:
             return False
-        alike = ((known.reporter, by_itself) for known, by_itself in self._reports.items())
+        alike = ((known.reporter, first) for known, first in self._reports.items())
         if sum(one == (report.reporter, itself) for one in alike) >= MAX_REPORTS_PER_PARTY:
             return False
         self._reports[report] = itself
+        if itself:
+            self._own_words.add(report)
         return True
 
     def has_left(self, party: str, *, itself: bool) -> bool:
         """Return whether a party has said that it leaves; to us, if `itself`, else to anyone who says so."""
         return any(
-            report.cause == "left" and report.about == report.reporter == party and (by_itself or not itself)
-            for report, by_itself in self._reports.items()
+            report.cause == "left" and report.about == report.reporter == party
+            for report in (self._own_words if itself else self._reports)
         )
 
     def add_verdict(self, party: str, verdict: Verdict) -> None:
@@ -117,7 +121,7 @@ class Reckoning:
     @property
     def awaits_word(self) -> bool:
         """Whether a program was seen to end at a party that has not reported anything to us itself."""
-        spoke = {report.reporter for report, by_itself in self._reports.items() if by_itself}
+        spoke = {report.reporter for report in self._own_words}
         return any(_is_hearsay(report) and report.about not in spoke for report in self._reports)
 
     def conclude(self) -> Conclusion:

@@ -155,3 +155,13 @@ def test_ctrl_c_ends_all_programs(alone: Path) -> None:
         status, programs = asyncio.run(main(sockets / "told"))
     assert status == 130
     assert not [program for program in programs if is_there(program)]
+
+
+# Issue 12.
+@pytest.mark.parametrize(("script", "noted"), [("print(1)", True), ("from mpyc.runtime import mpc", False)])
+def test_a_script_without_mpyc_is_noted_beforehand(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec], alone: Path, script: str, *, noted: bool
+) -> None:
+    Path("my.py").write_text(script)
+    assert run(["estimate", "my.py", "-m3"]) == 0
+    assert ("note: my.py imports nothing of mpyc" in capfd.readouterr().err) == noted

@@ -24,7 +24,7 @@ from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.party import check_receipt, note_skipped
+from onionmpc.cli.party import check_receipt, note_skipped, note_without_mpyc
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
@@ -318,6 +318,7 @@ def _rehearsed(
     attached = attach(options["with_files"])
     program_files(found, attached)
     note_skipped(attached)
+    note_without_mpyc(found)
     words = typed_options(given, REHEARSED)
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]

@@ -15,7 +15,7 @@ import click
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import Duration, shared_options
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.party import note_skipped
+from onionmpc.cli.party import note_skipped, note_without_mpyc
 from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
 from onionmpc.program.asked import OutOfReach
@@ -97,6 +97,7 @@ def estimate(
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
     check_sendable([found.name, *files, *public])
     note_skipped(attached)
+    note_without_mpyc(found)
     made_up = () if private or not found.shipped else ("--demo",)
     walls = run_until_interrupted(probe_walls())
     spec = ProgramSpec(

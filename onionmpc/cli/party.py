@@ -34,6 +34,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.program.attached import SKIPPED, Attachments, attach
 from onionmpc.program.catalogue import Program, find_program, program_files
 from onionmpc.program.launch import probe_walls
+from onionmpc.program.sources import imported_names
 from onionmpc.session import keystore
 from onionmpc.session.computation import Result
 from onionmpc.session.events import AddressKnown, TorProgress
@@ -222,6 +223,8 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         program_files(found, attached)  # too many of them are told now, not at the host's table
     if options.log_format == "text":
         note_skipped(attached)
+        if found is not None:
+            note_without_mpyc(found)
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
     if not options.yes and not is_interactive():
@@ -255,6 +258,16 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         allow_subprocess=options.allow_subprocess,
         walls=run_until_interrupted(probe_walls()),
     )
+
+
+def note_without_mpyc(program: Program) -> None:
+    """Say beforehand of a script that it will most likely compute nothing together, and fail in the end."""
+    if "mpyc" not in imported_names(program.sources):
+        click.echo(
+            f"onionmpc: note: {printable(program.path.name)} imports nothing of mpyc: unless a library of its does, it "
+            "computes nothing with the other parties (see what does: onionmpc programs)",
+            err=True,
+        )
 
 
 def note_skipped(attached: Attachments) -> None:

@@ -52,6 +52,15 @@ def test_a_file_is_read_with_and_without_an_at_sign(content: bytes, words: list[
 
 
 # Issue 12.
+def test_an_address_is_taken_out_of_its_quotes() -> None:
+    for word in (A, f"<{A}>", f"\u201e{A}\u201c", f"`{A}`.", f"\u200b{A}\u00a0", f"{A},"):
+        assert expand([word]) == [A]
+    assert expand([f"{A},{B}"]) == [A, B]
+    for word in (f"http://{A}/", f"{A}:9735", "vote", "<vote>", ".", "#", "a,b", f"{A} my.py"):
+        assert expand([word]) == [word]
+
+
+# Issue 12.
 def test_a_program_is_no_list() -> None:
     for name, content in (
         ("my.py", f"# {INVITE}\n"),

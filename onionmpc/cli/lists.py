@@ -42,7 +42,9 @@ def _expand_word(word: str) -> Iterator[str]:
     elif _may_be_list(word) and _holds_entries(text := decode_text(_read_file(word, name))):
         yield from _entries(text, name)
     else:
-        yield word
+        # As it was pasted, in quotes or brackets.
+        entries = [entry for _, entry in words_of(word)]
+        yield from entries if entries and all(map(looks_like_onion, entries)) else [word]
 
 
 def _may_be_list(word: str) -> bool:

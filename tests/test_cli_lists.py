@@ -164,5 +164,32 @@ def test_what_is_piped_in_leaves_the_terminal_for_questions_and_for_the_program(
 
 
 # Issue 12.
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_joiner_whose_invite_is_piped_in_needs_no_yes_where_it_has_a_terminal(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tor = tmp_path / "tor"
+    tor.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo "Tor version 0.4.9.11."; exit; fi\nexit 1\n')
+    tor.chmod(0o700)
+    monkeypatch.setenv("ONIONMPC_TOR", str(tor))
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    near, far = pty.openpty()
+    command = [sys.executable, "-m", "onionmpc.cli", "join", "-"]
+
+    def take() -> None:
+        if terminal:
+            fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=far, start_new_session=True, preexec_fn=take
+    ) as process:
+        os.close(far)
+        process.communicate(INVITE.encode(), timeout=60)
+    os.close(near)
+    # It gets as far as its tor, which does not start; or it is refused before.
+    assert process.returncode == (3 if terminal else 2)
+
+
+# Issue 12.
 def test_without_a_terminal_nobody_is_asked() -> None:
     assert at_a_terminal([], terminal=False) == [f"{[INVITE]} False"]

@@ -15,7 +15,7 @@ from onionmpc.cli.screen import agreement_lines
 from onionmpc.cli.summary import summary_data
 from onionmpc.levels import Level
 from onionmpc.program.rehearsal import Hops
-from onionmpc.program.spec import NO_WALLS, Walls
+from onionmpc.program.spec import NO_WALLS, Place, Wait, Walls
 from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import LinkSummary, Result
 from onionmpc.session.estimates import Case
@@ -27,6 +27,8 @@ from onionmpc.session.events import (
     LinkResumed,
     PeerQuiet,
     ProgramEnded,
+    ProgramsMove,
+    ProgramsStuck,
     Published,
     ReceiptWritten,
     Rounding,
@@ -251,6 +253,50 @@ def test_the_person_is_told_who_can_find_the_service(capsys: pytest.CaptureFixtu
         "the onion service is published; only those whom it expects can find it",
         "the onion service is published; whoever knows its address can find it",
     ]
+
+
+# Issue 12.
+WAIT = Wait((0, 2), (Place("vote.py", 7),), ending=False, failed=False, sent=("1", "0", "1"), received=("1", "0", "1"))
+
+
+def test_programs_that_wait_for_each_other_are_told_with_places_cause_and_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = TextDisplay(ANSWERS)
+    display.tell(ProgramsStuck(1, (WAIT, replace(WAIT, failed=True)), 570.0))
+    display.tell(ProgramsMove())
+    assert shown(capsys) == [
+        "the programs wait for each other, and nothing is on its way between them:",
+        "  party 0 waits for parties 0 and 2 at vote.py line 7",
+        "  party 1 (whose program reported an error) waits for parties 0 and 2 at vote.py line 7",
+        "  likely cause: an error in party 1's program (see above)",
+        "  if none of them moves, this party ends the session in 9 min 30 s (--patience)",
+        "the programs move again",
+    ]
+
+
+def test_of_very_many_programs_only_some_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    TextDisplay(ANSWERS).tell(ProgramsStuck(0, (WAIT,) * 256, 1.0))
+    lines = shown(capsys)
+    assert len(lines) < 30
+    assert lines[-3] == "  and so do 231 more"
+
+
+def test_json_says_which_programs_wait_as_data_and_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    JsonDisplay(ANSWERS).tell(ProgramsStuck(0, (WAIT,), 1.0))
+    event = json.loads(capsys.readouterr().err)
+    assert event["event"] == "programs_stuck"
+    assert event["waits"] == [
+        {
+            "awaited": [0, 2],
+            "places": [{"file": "vote.py", "line": 7}],
+            "ending": False,
+            "failed": False,
+            "sent": ["1", "0", "1"],
+            "received": ["1", "0", "1"],
+        }
+    ]
+    assert event["lines"][1] == "  party 0 waits for parties 0 and 2 at vote.py line 7"
 
 
 def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.spec import MAX_PLACES, Place, Wait
 from onionmpc.session.agreement import Common, Own
 from onionmpc.session.messages import (
     CAUSES,
@@ -20,6 +21,7 @@ from onionmpc.session.messages import (
     Commit,
     Done,
     MessageDecoder,
+    Moving,
     Offer,
     OwnSide,
     Refused,
@@ -29,6 +31,7 @@ from onionmpc.session.messages import (
     Signed,
     Terms,
     Verdict,
+    Waiting,
     encode_message,
 )
 
@@ -53,6 +56,8 @@ EXAMPLES: list[AnyMessage] = [
     Commit("00" * 32),
     Rendezvous(2**48 - 1, "A" * 40),
     OwnSide(0, 4),
+    Waiting(Wait((1,), (Place("vote.py", 7),), ending=False, failed=True, sent=("0", "2"), received=("0", "f" * 16))),
+    Moving(),
     Done(),
     Signed("c0" * 32, "51" * 64),
     Report("a.onion", "b.onion", "lost", "run", "the stream ended"),
@@ -60,11 +65,24 @@ EXAMPLES: list[AnyMessage] = [
 ]
 
 text = st.text(max_size=20)
+counts = st.lists(st.from_regex("[0-9a-f]{0,16}", fullmatch=True), max_size=3).map(tuple)
+places = st.builds(Place, st.text(min_size=1, max_size=20), st.integers(0, 2**31 - 1))
+waits = st.builds(
+    Wait,
+    st.lists(st.integers(0, 255), max_size=3).map(tuple),
+    st.lists(places, max_size=MAX_PLACES).map(tuple),
+    st.booleans(),
+    st.booleans(),
+    counts,
+    counts,
+)
 messages = st.one_of(
     st.builds(Seats, st.integers(-(2**63), 2**63 - 1), st.integers(0, 256)),
     st.builds(Refused, text),
     st.builds(Commit, text),
     st.builds(Rendezvous, st.integers(0, 2**48 - 1), st.from_regex("[0-9A-F]{40}", fullmatch=True)),
+    st.builds(Waiting, waits),
+    st.builds(Moving),
     st.builds(Done),
     st.builds(Report, text, text, st.sampled_from(CAUSES), st.sampled_from(STEPS), text),
     st.builds(Verdict, st.lists(text, max_size=4).map(tuple)),
@@ -191,6 +209,33 @@ def test_messages_before_a_bad_one_are_still_delivered() -> None:
     assert next(received) == Done()
     with pytest.raises(RemoteProtocolError):
         next(received)
+
+
+# Issue 12.
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"awaited": [-1]},
+        {"awaited": [256]},
+        {"awaited": [0] * 257},
+        {"places": [{"file": "a.py", "line": 1}] * (MAX_PLACES + 1)},
+        {"places": [{"file": "a" * 201, "line": 1}]},
+        {"places": [{"file": "", "line": 1}]},
+        {"places": [{"file": "a.py", "line": -1}]},
+        {"places": [{"file": "a.py", "line": 1, "text": "x = 1"}]},
+        {"sent": [1]},
+        {"sent": ["f" * 17]},
+        {"sent": ["f\n"]},
+        {"received": ["0"] * 257},
+        {"failed": "yes"},
+    ],
+)
+def test_a_wait_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
+    wait = {"awaited": [], "places": [], "ending": False, "failed": False, "sent": ["0"], "received": ["0"]}
+    good = framed(msgspec.json.encode({"type": "waiting", "wait": wait}))
+    assert decode(good) == [Waiting(Wait((), (), ending=False, failed=False, sent=("0",), received=("0",)))]
+    with pytest.raises(RemoteProtocolError):
+        decode(framed(msgspec.json.encode({"type": "waiting", "wait": wait | changes})))
 
 
 def test_no_key_is_in_the_repr() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from rehearsal_kit import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at, write_spec
 
@@ -12,6 +13,7 @@ from onionmpc.errors import ProgramError
 from onionmpc.files import socket_directory
 from onionmpc.program.rehearsal import Hops, count_hops, evenly, rehearse
 from onionmpc.program.spec import ProgramSpec
+from onionmpc.program.stuck import USUAL_CAUSES
 
 DEADLINE_S = 60.0
 # Far apart, so that a busy machine does not count as a hop.
@@ -136,6 +138,29 @@ def test_what_programs_print_is_not_shown(tmp_path: Path, capfd: pytest.CaptureF
 def test_a_program_that_never_ends_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"did not end within 0\.2 s"):
         asyncio.run(count_hops(write_spec(tmp_path, "import signal; signal.pause()"), 0.2))
+
+
+# Issue 12.
+def test_programs_that_wait_for_each_other_are_told_without_waiting_for_the_timeout(tmp_path: Path) -> None:
+    script = """
+    from mpyc.runtime import mpc
+    async def main():
+        secint = mpc.SecInt(32)
+        async with mpc:
+            columns = mpc.input([secint(1)] * (4 if mpc.pid == 1 else 3))
+            await mpc.output([mpc.sum(column) for column in columns])
+    mpc.run(main())
+    """
+    error = failure_of(write_spec(tmp_path, script))
+    assert error.message.startswith("the programs wait for each other in the dry run: party 0 is shutting down and ")
+    assert "party 1 waits for a value that no message will bring at script.py line 7" in error.message
+    assert error.hint == USUAL_CAUSES
+
+
+# Issue 12.
+def test_delays_between_parties_do_not_look_like_programs_that_wait_for_each_other(tmp_path: Path) -> None:
+    spec = msgspec.structs.replace(write_spec(tmp_path, CHAIN, "2"), waiting_s=0.02)
+    assert asyncio.run(rehearse(spec, evenly(0.2))).seconds > 2 * 0.2
 
 
 def test_nothing_is_left_of_a_run_that_was_cancelled(tmp_path: Path) -> None:

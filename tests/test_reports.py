@@ -111,6 +111,8 @@ def test_a_failure_of_a_program_is_told_before_its_consequences(reports: list[Re
     [
         # By cause.
         ([Report(A, B, "lost", "connect"), Report(C, C, "left", "run")], 1),
+        ([Report(A, B, "lost", "connect"), Report(C, C, "stuck", "run")], 1),
+        ([Report(A, A, "stuck", "run"), Report(C, C, "left", "run")], 1),
         ([Report(A, B, "left", "connect"), Report(C, C, "agreement", "agree")], 1),
         ([Report(A, B, "agreement", "connect"), Report(C, A, "refused", "finish")], 1),
         ([Report(A, B, "refused", "connect"), Report(C, A, "protocol", "finish")], 1),
@@ -119,6 +121,8 @@ def test_a_failure_of_a_program_is_told_before_its_consequences(reports: list[Re
         ([Report(A, B, "lost", "connect"), Report(C, D, "program", "run", CLOSED)], 1),
         ([Report(C, D, "program", "run", CLOSED), Report(A, B, "protocol", "run")], 1),
         ([Report(C, D, "program", "run", CLOSED), Report(D, D, "left", "run")], 1),
+        # Where programs that wait for each other are stopped, each sees the others end.
+        ([Report(A, B, "program", "run", CLOSED), Report(D, D, "stuck", "run")], 1),
         # By step.
         ([Report(A, B, "lost", "run"), Report(C, D, "lost", "agree")], 1),
         # One's own before another's, even about a lower party.
@@ -224,6 +228,14 @@ def test_only_what_is_called_lost_is_lost() -> None:
         ("agreement", B, C, AgreementError, "party 1 and party 2 do not agree: why"),
         ("left", B, B, PeerLeft, "party 1 left while the program ran"),
         ("left", B, C, PeerLeft, "party 1 says that party 2 left while the program ran"),
+        ("stuck", B, B, ProgramError, "the programs wait for each other, and party 1 waits no longer: why"),
+        (
+            "stuck",
+            B,
+            C,
+            ProgramError,
+            "party 1 says that the programs wait for each other, and party 2 waits no longer",
+        ),
         ("lost", B, C, LinkExpired, "party 2 is lost: no other party reaches it (party 1 lost it first, while"),
     ],
 )

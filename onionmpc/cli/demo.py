@@ -91,6 +91,7 @@ class Demo:
         self._status = status
         self._command = command
         self.parties: list[Followed] = []
+        self._is_stuck = False
 
     async def run(self, rehearsal: Rehearsal, testnet: Path, stdin: bytes = b"") -> None:
         """Run one host and its joiners to their end.
@@ -178,6 +179,13 @@ class Demo:
             case {"event": "agreed"}:
                 self._status.line(f"{party.name} agreed; its program runs")
                 self._status.going_on("computing")
+            case {"event": "programs_stuck", "lines": [*lines]} if not self._is_stuck:
+                self._is_stuck = True  # all parties say so
+                for line in lines[:-1]:
+                    self._status.line(printable(str(line), 500))
+            case {"event": "programs_move"} if self._is_stuck:
+                self._is_stuck = False
+                self._status.line("the programs move again")
             case {"event": "program_ended"}:
                 self._status.going_on("waiting for all to end")
             case {"event": "out_of_reach", "at_s": _, **beyond}:

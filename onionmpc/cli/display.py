@@ -18,7 +18,7 @@ import msgspec
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import confirm
 from onionmpc.cli.reach import reach_lines
-from onionmpc.cli.screen import agreement_lines, how_long
+from onionmpc.cli.screen import agreement_lines, how_long, stuck_lines
 from onionmpc.cli.streams import shows_blocks
 from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
@@ -44,6 +44,8 @@ from onionmpc.session.events import (
     PeerDone,
     PeerQuiet,
     ProgramEnded,
+    ProgramsMove,
+    ProgramsStuck,
     Published,
     ReceiptWritten,
     RosterKnown,
@@ -169,6 +171,11 @@ class TextDisplay:
                 self._status.line("all parties agreed; the program runs")
                 self.close()
                 self._status.lent = True
+            case ProgramsStuck():
+                for line in stuck_lines(event):
+                    self._status.line(line)
+            case ProgramsMove():
+                self._status.line("the programs move again")
             case ProgramEnded(seconds):
                 self._status.line(f"the program ended after {duration(seconds)}")
                 self._status.lent = False
@@ -278,6 +285,9 @@ class JsonDisplay:
     def tell(self, event: Event) -> None:
         """Write an event."""
         values = {field.name: getattr(event, field.name) for field in fields(event)}
+        if isinstance(event, ProgramsStuck):
+            values["waits"] = msgspec.to_builtins(event.waits)
+            values["lines"] = list(stuck_lines(event))
         if isinstance(event, InviteReady):
             values["invite"] = format_invite(event.invite)
         self._write(_snake(type(event).__name__), values)

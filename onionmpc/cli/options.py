@@ -128,7 +128,7 @@ OPTIONS: dict[str, Decorator] = {
     "allow_no_privacy": click.option("--allow-no-privacy", is_flag=True, help="Accept a threshold of 0, as with two parties: it hides nothing."),
     "allow_subprocess": click.option("--allow-subprocess", is_flag=True, help="Let this party's program start processes; they are walled in as it is (see: onionmpc doctor)."),
     "wait": click.option("--wait", type=Duration(), default="1h", show_default=True, help="How long to wait for the others, at each step: to come, to connect, to agree."),
-    "patience": click.option("--patience", type=Duration(), default="10m", show_default=True, help="How long a party may be away, once it was there, before the session is given up."),
+    "patience": click.option("--patience", type=Duration(), default="10m", show_default=True, help="How long a party may be away, once it was there, or all programs wait for each other, before the session is given up."),
     "circuit_length": click.option("--circuit-length", type=LevelType(), default=Level.STANDARD.value, show_default=True, help="How long this party's own side of every circuit is; see: onionmpc levels."),
     "min_circuit_length": click.option("--min-circuit-length", type=LevelType(), default=Level.STANDARD.value, show_default=True, help="The least that is accepted of the others: with less at any of them, the session does not start."),
     "or_standard": click.option("--or-standard", is_flag=True, help="Where long cannot be had, go on at standard. Default: stop."),

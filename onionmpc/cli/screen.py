@@ -10,7 +10,9 @@ from onionmpc.levels import Level
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
+from onionmpc.program.stuck import describe, likely_cause
 from onionmpc.session.agreement import Agreement, Own, roster_fingerprint, session_id
+from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable
 from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
 
@@ -18,6 +20,7 @@ WIDTH = 13
 # What parties say of themselves must not push the rest off the screen.
 MAX_DIFFERENCES = 8
 MAX_DIFFERENCE = 300
+STUCK_PARTIES = 25  # as many lines are read
 
 
 def agreement_lines(
@@ -137,6 +140,16 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
     return (
         f"about {duration(seconds)}: {hops.count} hops in a dry run, round trip {round_trip_s * 1000:.0f} ms ({known})"
     )
+
+
+def stuck_lines(event: ProgramsStuck) -> Iterator[str]:
+    """Yield what to say of programs that wait for each other."""
+    yield "the programs wait for each other, and nothing is on its way between them:"
+    yield from (f"  {describe(number, wait)}" for number, wait in enumerate(event.waits[:STUCK_PARTIES]))
+    if len(event.waits) > STUCK_PARTIES:
+        yield f"  and so do {len(event.waits) - STUCK_PARTIES} more"
+    yield f"  {likely_cause(event.waits, event.own_number)}"
+    yield f"  if none of them moves, this party ends the session in {duration(event.ends_in_s)} (--patience)"
 
 
 def line(name: str, value: str) -> str:

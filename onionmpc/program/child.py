@@ -31,6 +31,7 @@ from onionmpc.program.guard import set_guard
 from onionmpc.program.missing import hint_for
 from onionmpc.program.refusals import Refusals, reach_hint
 from onionmpc.program.spec import EXIT_STOPPED, EXIT_SUPERVISOR_GONE, Notice, ProgramSpec, decode_spec, encode
+from onionmpc.program.waiting import WaitingWatch
 from onionmpc.program.walls import build_walls
 
 # Hashes of payloads whose sender we remember, to name who sent a forbidden pickle. One round of 25 parties and
@@ -102,7 +103,7 @@ def main() -> None:
         files.guard_imports()  # MPyC and numpy are not to come from elsewhere either
         runtime = _set_up_mpyc(spec)
         failures = Failures(runtime._loop)  # noqa: SLF001 (the one name of MPyC's that is not public)
-        _connect_by_inheritance(runtime, spec, supervisor)
+        _connect_by_inheritance(runtime, spec, supervisor, failures)
     except NotAgreed as error:
         sys.exit(f"onionmpc: error: {error}")
     _watch_outputs(runtime, supervisor)
@@ -142,7 +143,7 @@ def _set_up_mpyc(spec: ProgramSpec) -> Any:
     return mpyc.runtime.mpc
 
 
-def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor) -> None:
+def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor, failures: Failures) -> None:
     """Let MPyC's start() find its peers at the inherited sockets, and what they send be checked."""
     import mpyc.asyncoro
     import mpyc.runtime
@@ -155,6 +156,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     for end in sockets.values():
         end.set_inheritable(False)  # a process that the script starts would keep the link open
     senders = Senders()
+    ends: dict[int, Exchanger] = {}
 
     async def attach(factory: Callable[[], asyncio.Protocol], number: int) -> Any:
         if asyncio.get_running_loop() is not loop:
@@ -172,6 +174,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
         def exchanger() -> asyncio.Protocol:
             end: Any = factory()
             end.number = number
+            ends[number] = end
             return end  # type: ignore[no-any-return]
 
         return await connect(exchanger, sock=sockets.pop(number))
@@ -188,15 +191,17 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
         """MPyC's end of one link, which remembers who sent what and notices a peer that ended too early."""
 
         # `peer_pid` is None until a lower party's hello has come.
-        __slots__ = ("closing", "number")
+        __slots__ = ("closing", "number", "received_bytes")
 
         def connection_made(self, transport: Any) -> None:
+            self.received_bytes = 0
             super().connection_made(Way(transport, turn))  # type: ignore[arg-type]
 
         def get_buffer(self, _sizehint: int) -> bytearray:
             return buffer
 
         def buffer_updated(self, size: int) -> None:
+            self.received_bytes += size
             self.data_received(buffer[:size])
 
         def receive(self, pc: int) -> Any:
@@ -248,6 +253,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor)
     loop.create_server = create_server
     mpyc.asyncoro.MessageExchanger = Exchanger
     mpyc.runtime.pickle = Pickle(restricted.dumps, loads_or_stop)
+    WaitingWatch(mpc, spec, ends, failures, supervisor.tell).replace_asyncio(mpyc.runtime)
 
 
 def _watch_outputs(mpc: Any, supervisor: Supervisor) -> None:
@@ -313,14 +319,25 @@ class Turn:
 
 
 class Way:
-    """MPyC's transport to one peer."""
+    """MPyC's transport to one peer.
+
+    Attributes:
+        sent_bytes: how many it has taken.
+    """
 
     def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
+        self.sent_bytes = 0
         self._transport = transport
         self._turn = turn
 
+    @property
+    def descriptor(self) -> int:
+        """That of its socket; -1 once it is closed."""
+        return self._transport.get_extra_info("socket").fileno()  # type: ignore[no-any-return]
+
     def write(self, data: bytes) -> None:
         """Write in this turn."""
+        self.sent_bytes += len(data)
         self._turn.write(self._transport, data)
 
     def writelines(self, parts: Sequence[bytes]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sys
 import traceback
 from typing import Any
@@ -35,6 +36,7 @@ class Failures:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reason: BaseException | None = None
         self._report = loop.get_exception_handler() or type(loop).default_exception_handler
+        self._any = False
         loop.set_exception_handler(self.heed)
 
     def heed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -43,6 +45,7 @@ class Failures:
         if error is None:
             self._report(loop, context)
             return
+        self._any = True
         if "handle" in context and "mpc_coro" in context["message"]:
             if self.reason is None:
                 self.reason = error
@@ -52,6 +55,17 @@ class Failures:
         else:
             # MPyC's own handler fails on a task that has ended, and hides why it did.
             loop.default_exception_handler(context)
+
+    def seen(self) -> bool:
+        """Tell whether anything failed, and print what nobody has asked for yet: asyncio would when it is collected."""
+        for task in gc.get_objects():
+            # By its type: isinstance() asks the object, and a script's proxy may answer with an error.
+            if issubclass(type(task), asyncio.Task) and task._log_traceback:  # noqa: SLF001
+                task._log_traceback = False  # noqa: SLF001 (once is enough)
+                self._any = True
+                _say("a coroutine of the program failed, and nothing awaits it:")
+                traceback.print_exception(task.exception(), file=sys.stderr)
+        return self._any
 
     def caused(self, error: BaseException) -> bool:
         """Tell whether the reason, which was printed, ended the script with this error, which says nothing of it."""

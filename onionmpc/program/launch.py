@@ -21,7 +21,7 @@ from onionmpc.errors import LocalProtocolError, ProgramError
 from onionmpc.files import scratch_directory, state_directory
 from onionmpc.machine import refusing
 from onionmpc.program.asked import Asked, OutOfReach
-from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Walls, encode_spec
+from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, Walls, encode_spec
 from onionmpc.program.tee import Tee
 from onionmpc.program.walls import keep_memory_private
 from onionmpc.tasks import Beside
@@ -69,7 +69,7 @@ class ProgramExit:
         return f"it exited with status {self.status}"
 
 
-def nothing() -> None:
+def nothing(_wait: Wait | None = None) -> None:
     """Heed nothing."""
 
 
@@ -95,13 +95,18 @@ class ProgramProcess:
         self._control = control
 
     async def wait(
-        self, on_revealed: Callable[[], None] = nothing, *, on_started: Callable[[], None] = nothing
+        self,
+        on_revealed: Callable[[], None] = nothing,
+        *,
+        on_started: Callable[[], None] = nothing,
+        on_wait: Callable[[Wait | None], None] = nothing,
     ) -> ProgramExit:
         """Wait for the end of the process.
 
         Args:
             on_revealed: called when the script begins to open an output.
             on_started: called when the script begins to connect.
+            on_wait: called with what it waits for once that lasts, and with None when it does so no longer.
         """
         started = asyncio.Event()
 
@@ -109,8 +114,14 @@ class ProgramProcess:
             started.set()
             on_started()
 
+        heed: dict[str, Callable[[Notice], None]] = {
+            "revealed": lambda _: on_revealed(),
+            "started": lambda _: note_start(),
+            "waiting": lambda notice: on_wait(notice.wait),
+            "moving": lambda _: on_wait(None),
+        }
         async with Beside() as tasks:
-            listening = tasks.start(self._listen({"revealed": on_revealed, "started": note_start}))
+            listening = tasks.start(self._listen(heed))
             assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()
             # All that it said is here already; a process that it left behind may hold the other end for ever.
@@ -129,13 +140,13 @@ class ProgramProcess:
         """Return what the program has asked for so far and may not have, as far as that may be told."""
         return self._asked.told()
 
-    async def _listen(self, heed: Mapping[str, Callable[[], None]]) -> Notice | None:
+    async def _listen(self, heed: Mapping[str, Callable[[Notice], None]]) -> Notice | None:
         last: Notice | None = None
         while notice := await self._notice():
             if notice.kind == "refused":
                 self._asked.note(notice.detail)
             elif notice.kind in heed:
-                heed[notice.kind]()
+                heed[notice.kind](notice)
             else:
                 last = notice
         return last

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import tempfile
 import time
@@ -20,7 +21,8 @@ import msgspec
 from onionmpc.errors import ProgramError
 from onionmpc.program.asked import OutOfReach
 from onionmpc.program.launch import ProgramExit, ProgramProcess, start_program
-from onionmpc.program.spec import ProgramSpec
+from onionmpc.program.spec import ProgramSpec, Wait
+from onionmpc.program.stuck import Standstill, describe_all, likely_cause
 from onionmpc.text import duration, printable
 
 # Two delays, and not one and none: in both runs the parties sleep at each hop and are woken, which takes its time too.
@@ -28,6 +30,8 @@ DELAYS_S = (0.005, 0.030)
 CHUNK_BYTES = 2**16
 # When one program fails its peers stop themselves; whose fault it was shows when all have.
 STOP_S = 2.0
+# A program that waits for the others says so after this time: many of the delays here.
+WAITING_S = 2.0
 SHOWN_LINES = 20
 SHOWN_BYTES = 4096
 
@@ -111,6 +115,15 @@ async def rehearse(
     """
     everyone = range(spec.parties)
     start = Start(spec.parties)
+    spec = msgspec.structs.replace(spec, waiting_s=spec.waiting_s or WAITING_S)
+    standstill = Standstill(spec.parties)
+    stuck = asyncio.Event()
+
+    def waits(number: int, wait: Wait | None) -> None:
+        standstill.note(number, wait)
+        if standstill.all_wait():
+            stuck.set()
+
     ways = {(one, other): Way(delay_s(one, other), start) for one in everyone for other in everyone if one != other}
     async with contextlib.AsyncExitStack() as stack:
         logs: list[BinaryIO] = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115
@@ -124,14 +137,21 @@ async def rehearse(
         for _, writer in streams.values():
             stack.callback(writer.transport.abort)
         async with asyncio.TaskGroup() as tasks:
-            ends = [tasks.create_task(program.wait(on_started=start.one_more)) for program in programs]
+            ends = [
+                tasks.create_task(program.wait(on_started=start.one_more, on_wait=functools.partial(waits, number)))
+                for number, program in enumerate(programs)
+            ]
+            standing = tasks.create_task(stuck.wait())
             carrying = [
                 tasks.create_task(way.carry(streams[one, other][0], streams[other, one][1]))
                 for (one, other), way in ways.items()
             ]
-            failure = await _failure(ends, logs)
+            failing = tasks.create_task(_failure(ends, logs))
+            await asyncio.wait([failing, standing], return_when=asyncio.FIRST_COMPLETED)
+            failure = failing.result() if failing.done() else _stuck(standstill)
+            standing.cancel()
             if failure is not None:
-                for task in (*ends, *carrying):
+                for task in (failing, *ends, *carrying):
                     task.cancel()
     if failure is not None:
         raise failure
@@ -217,6 +237,13 @@ class Way:
                     await writer.drain()
                 else:
                     writer.write_eof()
+
+
+def _stuck(standstill: Standstill) -> ProgramError:
+    waits = standstill.waits
+    return ProgramError(
+        f"the programs wait for each other in the dry run: {describe_all(waits)}", hint=likely_cause(waits)
+    )
 
 
 async def _failure(ends: list[asyncio.Task[ProgramExit]], logs: list[BinaryIO]) -> ProgramError | None:

@@ -6,12 +6,22 @@ Nothing of this is in an argv or an environment, which other users of the machin
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import msgspec
 
 # Exit codes of the program process that the script itself can hardly mean.
 EXIT_SUPERVISOR_GONE = 79
 EXIT_STOPPED = 80
+# Where a program waits is said to other parties: so many places, and names of this length.
+MAX_PLACES = 3
+MAX_FILE_CHARACTERS = 200
+MAX_PARTIES = 256  # MPyC's own limit
+
+_Party = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
+_Count = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{0,16}\Z")]
+NO_BYTES = "0"
+NOT_CONNECTED = ""
 
 
 class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +86,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scratch: a directory for its temporary files.
         allow_subprocess: whether it may start processes, which are walled in as it is.
         walls: what was shown to this party's person: with less, the script is not started.
+        waiting_s: how long it waits for its peers before it says so, in seconds; 0 is never.
     """
 
     script: str
@@ -96,6 +107,35 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scratch: str = ""
     allow_subprocess: bool = False
     walls: Walls = NO_WALLS
+    waiting_s: float = 0.0
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of one of the program's files, by the name that the agreement gives it."""
+
+    file: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_FILE_CHARACTERS)]
+    line: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a program waits for that nothing but bytes of its peers can wake.
+
+    Attributes:
+        awaited: the numbers of those whose message it awaits; none if it awaits a value that no message will bring.
+        places: where its coroutines are suspended.
+        ending: whether it shuts MPyC down.
+        failed: whether one of its coroutines failed.
+        sent, received: how many bytes went to and came from each party since the start, by its number: in hexadecimal,
+            or as a mark of that (onionmpc.session.marks); NO_BYTES in its own place. NOT_CONNECTED received: it has not
+            connected to that party, and no byte of it would wake it.
+    """
+
+    awaited: Annotated[tuple[_Party, ...], msgspec.Meta(max_length=MAX_PARTIES)]
+    places: Annotated[tuple[Place, ...], msgspec.Meta(max_length=MAX_PLACES)]
+    ending: bool
+    failed: bool
+    sent: Annotated[tuple[_Count, ...], msgspec.Meta(max_length=MAX_PARTIES)]
+    received: Annotated[tuple[_Count, ...], msgspec.Meta(max_length=MAX_PARTIES)]
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,16 +143,20 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         kind: "started" (the script begins to connect) and "revealed" (it opens an output), each told once; "refused"
-            (it asked for a file out of its reach; see onionmpc.program.asked), once for each file; "pickle" (a
-            peer's pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it)
-            or "setup" (the script wants other parameters than those agreed, or the walls are weaker than was shown).
+            (it asked for a file out of its reach; see onionmpc.program.asked), once for each file; "pickle" (a peer's
+            pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it),
+            "failed" (a coroutine of MPyC's raised an error of ours) or "setup" (the script wants other parameters than
+            those agreed, or the walls are weaker than was shown). Besides, any number of times: "waiting" (it has
+            waited for its peers for a while) and "moving" (it does so no longer, or in a way that it cannot tell).
         party: the peer's number, None if it is not known or there is none.
         detail: in words.
+        wait: what it waits for.
     """
 
     kind: str
     party: int | None
     detail: str
+    wait: Wait | None = None
 
 
 def encode_spec(spec: ProgramSpec) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import socket
 import time
@@ -69,21 +70,25 @@ from onionmpc.session.events import (
     Signing,
 )
 from onionmpc.session.local import Plan, max_circuits
+from onionmpc.session.marks import Marks
 from onionmpc.session.messages import (
     AnyMessage,
     Cause,
     Commit,
     Done,
+    Moving,
     Offer,
     OwnSide,
     Rendezvous,
     Report,
     Signed,
     Verdict,
+    Waiting,
     encode_message,
 )
 from onionmpc.session.peers import Circuit, Peer, Peers
 from onionmpc.session.receipt import SALT_BYTES, Opening, Receipt, Signature, check_signed, encode_receipt, sign
+from onionmpc.session.watch import ProgramWatch
 from onionmpc.tasks import Beside, cancel
 from onionmpc.text import duration
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
@@ -91,6 +96,9 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, Pr
 # How long a party that has its result stays for those who have not acknowledged that they know of it: long enough to
 # dial them anew a few times. Whoever is still there after that has most likely all it needs.
 FAREWELL_S = 60.0
+# A program that waits for its peers says so after this time: longer than any round trip that we know of takes, so that
+# nothing is said in a round.
+WAITING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,7 @@ class Computation:
         self._mesh = Mesh(network, identity, roster, psk, nonce, self, plan.patience_s, common.padding_rate)
         self._peers = Peers(self._mesh.peers)
         self._ending = Ending(self._mesh.roster, self._mesh.own_number, self._peers, person)
+        self._watch = ProgramWatch(self._mesh.own_number, self._peers, self._ending, person, common.files, plan)
         self._committed = False
         self._agreed_at = 0.0
         self._background: Beside | None = None
@@ -247,7 +256,7 @@ class Computation:
         self._ending.step = "run"
         await asyncio.to_thread(self._plan.attached.check_unchanged)
         self._person.tell(Agreed(session))
-        program = await self._run_program()
+        program = await self._run_program(Marks(self._identity, self._mesh.roster, session))
         ended = time.monotonic()
         self._person.tell(ProgramEnded(ended - agreed))
         self._ending.step = "finish"
@@ -295,7 +304,7 @@ class Computation:
         await self._unless_failed()
         return agreement
 
-    async def _run_program(self) -> ProgramExit:
+    async def _run_program(self, marks: Marks) -> ProgramExit:
         """Run it to its good end, and return that."""
         spec = ProgramSpec(
             script=str(self._program.path),
@@ -316,12 +325,14 @@ class Computation:
             hidden=tuple(str(path.absolute()) for path in self._plan.hidden),
             allow_subprocess=self._plan.allow_subprocess,
             walls=self._plan.walls,
+            waiting_s=min(WAITING_S, self._plan.stuck_after_s / 6),
         )
         starting = start_program(spec, self._mesh.peers, hash_output=self._common.receipt)
         async with starting as process, asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
+            watching = tasks.create_task(self._watch.run())
             try:
-                ended = await process.wait(self._note_opening)
+                ended = await process.wait(self._note_opening, on_wait=functools.partial(self._watch.note_own, marks))
             finally:  # also if others fail, or their person leaves: it may be why all waited
                 if (beyond := process.out_of_reach()) is not None:
                     self._person.tell(beyond)
@@ -330,8 +341,8 @@ class Computation:
                 await self._unless_failed()
             # What the program wrote last may still be on its way to the links.
             await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers if peer.pump is not None))
-            for pumping in pumps:
-                pumping.cancel()
+            for task in (*pumps, watching):
+                task.cancel()
         for peer in self._peers:
             if peer.pump is not None:
                 peer.pump.discard()
@@ -571,6 +582,8 @@ class Computation:
                     self._tell_measured(peer, circuit)
             case Commit(session) if peer.offer is not None and peer.committed is None:
                 peer.committed = session
+            case Waiting() | Moving() if peer.committed is not None and not peer.done:
+                self._watch.heed(peer.number, message)
             case Done() if peer.committed is not None and not peer.done:
                 peer.done = True
                 self._person.tell(PeerDone(peer.number))

@@ -26,10 +26,15 @@ def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b""
     Returns:
         An X25519 private key, 32 bytes.
     """
-    own, other = X25519PrivateKey.from_private_bytes(identity.x25519_private), public_key_from_onion(peer)
-    shared = own.exchange(X25519PublicKey.from_public_bytes(x25519_public_from_ed25519(other)))
+    shared = shared_secret(identity, peer)
     client = peer if service == identity.onion else identity.onion
     return _derive(shared, PAIR_LABEL + public_key_from_onion(service) + public_key_from_onion(client) + nonce)
+
+
+def shared_secret(identity: Identity, peer: Onion) -> bytes:
+    """Return what both of two parties, and nobody else, can make of their addresses: 32 bytes, to derive keys from."""
+    own, other = X25519PrivateKey.from_private_bytes(identity.x25519_private), public_key_from_onion(peer)
+    return own.exchange(X25519PublicKey.from_public_bytes(x25519_public_from_ed25519(other)))
 
 
 def seat_key(psk: bytes) -> bytes:

@@ -13,7 +13,7 @@ from onionmpc.errors import AgreementError, OnionMPCError
 from onionmpc.identity import Onion
 from onionmpc.program.launch import ProgramExit
 from onionmpc.session.events import Person, Trouble
-from onionmpc.session.messages import AnyMessage, Cause, Report, Step, Verdict
+from onionmpc.session.messages import MAX_DETAIL_CHARACTERS, AnyMessage, Cause, Report, Step, Verdict
 from onionmpc.session.peers import Peer, Peers
 from onionmpc.session.reports import Reckoning
 
@@ -62,7 +62,7 @@ class Ending:
     def report(self, about: int, cause: Cause, detail: str) -> None:
         """Say what this party saw."""
         # A path in it may be no UTF-8.
-        sendable = detail.encode(errors="backslashreplace").decode()[:500]
+        sendable = detail.encode(errors="backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
         report = Report(self._roster[self._own], self._roster[about], cause, self.step, sendable)
         # A link that ends after something else has failed most likely ends because of that. After our Verdict, peers
         # may have ended that would never hear of a new report.

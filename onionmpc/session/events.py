@@ -10,6 +10,7 @@ from typing import Protocol
 
 from onionmpc.identity import Onion
 from onionmpc.program.asked import OutOfReach
+from onionmpc.program.spec import Wait
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.invite import Invite
 
@@ -166,6 +167,26 @@ class Agreed:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramsStuck:
+    """All programs wait for each other, and nothing is on its way.
+
+    Attributes:
+        own_number: ours.
+        waits: what each one waits for, in party order.
+        ends_in_s: when this party gives up the session, if none of them moves.
+    """
+
+    own_number: int
+    waits: tuple[Wait, ...]
+    ends_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramsMove:
+    """They do so no longer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramEnded:
     """Our own program ended well; other parties may still run."""
 
@@ -226,6 +247,8 @@ Event = (
     | PeerQuiet
     | LinkResumed
     | Agreed
+    | ProgramsStuck
+    | ProgramsMove
     | ProgramEnded
     | PeerDone
     | Signing

@@ -18,7 +18,7 @@ from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.attached import NOTHING, Attachments
 from onionmpc.program.catalogue import Program, program_classes, program_files
-from onionmpc.program.spec import NO_WALLS, Walls
+from onionmpc.program.spec import MAX_PARTIES, NO_WALLS, Walls
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
 from onionmpc.text import printable
 from onionmpc.wire.handshake import VERSION
@@ -28,13 +28,15 @@ WIRE_OPTIONS = frozenset({"--no-prss", "--mix32-64bit"})
 WIRE_OPTION = re.compile(r"(-[LK]=?|--bit-length=|--sec-param=)[1-9][0-9]{0,3}|--no-prss|--mix32-64bit")
 # MPyC would open connections of its own with these, past the mesh.
 CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
-MAX_PARTIES = 256  # MPyC's own limit
 # From so many parties on MPyC does without the keys of its pseudorandom secret sharing unless told otherwise. There are
 # C(m, t) of them: a party sends each peer 27 kB as it starts with 15 parties and 22 MB with 25, and hashes all that it
 # has for each random number. Without them, parties send their randomness as it is needed.
 NO_PRSS_FROM_PARTIES = 15
 # With padding a session that ends well lasts a whole number of these, which tells the minutes and not the rounds.
 PADDING_BUCKET_S = 60.0
+# Programs that wait for each other for so long are said to be stuck. A link that was lost without a word is noticed
+# after 15 s (PROTOCOL 3), so it is not mistaken for that.
+STUCK_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,13 @@ class Plan:
         attached: further files that must be the same everywhere.
         allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
         wait_s: how long to wait for the others, in seconds, at each step.
-        patience_s: how long a party may be away once it was there, in seconds.
+        patience_s: how long a party may be away once it was there, or all programs stuck, in seconds.
         min_circuit_length: the lowest level that is accepted of others.
         padding: records a second on each link.
         circuits: over how many each link is raced.
         receipt: where this party's goes, None if it signs none; never as the host says, since it cannot be taken back.
         allowed_types: classes of the program that peers may send, by their full names.
+        stuck_after_s: how long all programs wait for each other before that is told, in seconds.
         padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
         hidden: what is kept from the program, beside our own state.
         allow_subprocess: whether the program may start processes.
@@ -74,6 +77,7 @@ class Plan:
     receipt: Path | None = None
     allowed_types: tuple[str, ...] | None = ()
     padding_bucket_s: float = PADDING_BUCKET_S
+    stuck_after_s: float = STUCK_AFTER_S
     hidden: tuple[Path, ...] = ()
     allow_subprocess: bool = False
     walls: Walls = NO_WALLS

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.spec import Wait
 from onionmpc.session.agreement import Common, Own
 from onionmpc.session.receipt import Hex32, SignatureText
 from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
@@ -18,12 +19,14 @@ from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 2**20
 
-Cause = Literal["program", "protocol", "refused", "agreement", "left", "lost"]
+Cause = Literal["program", "protocol", "refused", "agreement", "left", "stuck", "lost"]
 Step = Literal["connect", "agree", "run", "finish"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 STEPS: tuple[Step, ...] = get_args(Step)
 
-ShortText = Annotated[str, msgspec.Meta(max_length=500)]
+MAX_DETAIL_CHARACTERS = 500
+
+ShortText = Annotated[str, msgspec.Meta(max_length=MAX_DETAIL_CHARACTERS)]
 StreamNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 8 * STREAM_NUMBER_BYTES)]
 
 
@@ -82,6 +85,16 @@ class OwnSide(Message, frozen=True):
     relays: Annotated[int, msgspec.Meta(ge=1, le=8)]
 
 
+class Waiting(Message, frozen=True):
+    """The sender's program has waited for others' for a while, and nothing but their bytes can wake it."""
+
+    wait: Wait
+
+
+class Moving(Message, frozen=True):
+    """The sender's program no longer waits, or not for others alone."""
+
+
 class Done(Message, frozen=True):
     """The sender's program ended well."""
 
@@ -110,7 +123,21 @@ class Verdict(Message, frozen=True):
     revealed: bool = False
 
 
-AnyMessage = Seats | Refused | Terms | Offer | Commit | Rendezvous | OwnSide | Done | Signed | Report | Verdict
+AnyMessage = (
+    Seats
+    | Refused
+    | Terms
+    | Offer
+    | Commit
+    | Rendezvous
+    | OwnSide
+    | Waiting
+    | Moving
+    | Done
+    | Signed
+    | Report
+    | Verdict
+)
 
 _DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 

@@ -15,8 +15,8 @@ import msgspec
 
 from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, Onion, check_roster, check_signature
+from onionmpc.program.spec import MAX_PARTIES
 from onionmpc.session.agreement import Agreement, session_id
-from onionmpc.session.local import MAX_PARTIES
 from onionmpc.text import printable
 
 RECEIPT_LABEL = b"onionmpc/1 receipt"

@@ -17,7 +17,8 @@ from onionmpc.errors import (
     ProgramError,
     RemoteProtocolError,
 )
-from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step, Verdict
+from onionmpc.program.stuck import USUAL_CAUSES
+from onionmpc.session.messages import CAUSES, MAX_DETAIL_CHARACTERS, STEPS, Cause, Report, Step, Verdict
 from onionmpc.text import printable
 
 DURING: dict[Step, str] = {
@@ -30,6 +31,7 @@ DURING: dict[Step, str] = {
 # its own link, and so many in its name from others: what these invent takes up no room of its own words. Those of 256
 # parties fit into a link's window.
 MAX_REPORTS_PER_PARTY = 2
+SHOWN_DETAIL_CHARACTERS = 200
 
 _ERRORS: dict[Cause, type[OnionMPCError]] = {
     "program": ProgramError,
@@ -37,6 +39,7 @@ _ERRORS: dict[Cause, type[OnionMPCError]] = {
     "refused": AuthenticationFailed,
     "agreement": AgreementError,
     "left": PeerLeft,
+    "stuck": ProgramError,
     "lost": LinkExpired,
 }
 
@@ -145,7 +148,9 @@ class Reckoning:
     def _sentence(self, conclusion: Conclusion) -> str:
         report = conclusion.report
         about, reporter = self._name(report.about), self._name(report.reporter)
-        detail = f": {printable(report.detail)}" if report.detail else ""
+        # That of programs that wait for each other names them all.
+        limit = MAX_DETAIL_CHARACTERS if report.cause == "stuck" else SHOWN_DETAIL_CHARACTERS
+        detail = f": {printable(report.detail, limit)}" if report.detail else ""
         during = DURING[report.step]
         match report.cause:
             case "program" if _is_hearsay(report):
@@ -164,6 +169,10 @@ class Reckoning:
                 return f"{reporter} says that {about} left {during}"
             case "left":
                 return f"{about} left {during}"
+            case "stuck" if report.about != report.reporter:
+                return f"{reporter} says that the programs wait for each other, and {about} waits no longer{detail}"
+            case "stuck":
+                return f"the programs wait for each other, and {reporter} waits no longer{detail}"
             case "lost" if conclusion.lost:
                 return f"{about} is lost: no other party reaches it ({reporter} lost it first, {during}{detail})"
             case "lost":
@@ -198,6 +207,8 @@ def _hint(conclusion: Conclusion) -> str:
             return "talk with the others about what to run and with which versions, and start again"
         case "refused":
             return "it lists other parties, or serves another session: compare the lists of addresses"
+        case "stuck":
+            return USUAL_CAUSES
         case "left" | "lost":
             return "start a new session when all parties are back"
         case _:

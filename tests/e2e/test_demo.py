@@ -134,6 +134,71 @@ def test_what_a_program_writes_is_shown_line_by_line_and_never_ends_the_demo(out
     assert "party 1 stderr | RuntimeError: stumbled" in shown
 
 
+# Longer than `--patience` in both: in one the programs wait for each other, in the other one of them sleeps.
+LONG_S = 300.0
+
+
+async def stuck(stage: Stage) -> Party:
+    """One party has a row more than the others."""
+    script = stage.script(
+        "rows.py",
+        """
+        from mpyc.runtime import mpc
+        async def main():
+            rows = [mpc.SecInt(32)(1)] * (4 if mpc.pid == 1 else 3)
+            async with mpc:
+                columns = mpc.input(rows)
+                print(await mpc.output(mpc.sum([mpc.sum(column) for column in columns])))
+        mpc.run(main())
+        """,
+    )
+    demo = await stage.run("demo", "demo", script, "--patience", "60s", *NO_LATENCY)
+    await demo.ends(LONG_S)
+    return demo
+
+
+# Issue 12.
+@after(stuck)
+def test_programs_that_wait_for_each_other_end_the_demo_and_are_named(outcome: Party) -> None:
+    assert outcome.code == 1, outcome.last_words
+    waits = (
+        "party 0 is shutting down and waits for parties 1 and 2 at rows.py line 4; "
+        "party 1 waits for a value that no message will bring at rows.py line 6; "
+        "party 2 waits for party 1 at rows.py line 6"
+    )
+    assert outcome.failure.startswith("the programs wait for each other, and party ")
+    assert waits in outcome.failure
+    assert outcome.screen.count("the programs wait for each other, and nothing is on its way between them:") == 1
+
+
+async def slow(stage: Stage) -> Party:
+    """One party sleeps for longer than patience lasts."""
+    script = stage.script(
+        "rows.py",
+        """
+        import time
+        from mpyc.runtime import mpc
+        async def main():
+            async with mpc:
+                if mpc.pid == 1:
+                    time.sleep(90)
+                print(await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(1)))))
+        mpc.run(main())
+        """,
+    )
+    demo = await stage.run("demo", "demo", script, "--patience", "60s", *NO_LATENCY)
+    await demo.ends(LONG_S)
+    return demo
+
+
+# Issue 12.
+@after(slow)
+def test_a_program_that_sleeps_for_longer_than_patience_is_waited_for(outcome: Party) -> None:
+    assert outcome.code == 0, outcome.last_words
+    assert "party 0 | 3" in outcome.screen
+    assert "wait for each other" not in outcome.screen
+
+
 async def interrupted_network(stage: Stage) -> Party:
     """Ctrl-C while the network comes up."""
     demo = await stage.run("demo", "demo", *NO_LATENCY)

@@ -1,0 +1,139 @@
+"""Programs that wait for each other: from what each one says of itself to whether any of them can ever move again.
+
+Knows waits and the counts of bytes in them. Does not know links or clocks: the time is an argument. Rules:
+docs/PROTOCOL.md section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.spec import NO_BYTES, NOT_CONNECTED, Place, Wait
+from onionmpc.text import printable
+
+# Of those that a report's detail may have, so that there is room to say how many more there are.
+DETAIL_CHARACTERS = 450
+USUAL_CAUSES = (
+    "usual causes: parties put in different numbers of values (rows, say), some take another branch, or a coroutine "
+    "failed"
+)
+
+
+class Standstill:
+    """What the programs of a session wait for, as far as they say so.
+
+    Args:
+        parties: how many there are.
+        after_s: how long they must have waited for each other, with nothing on its way, to count as stuck.
+    """
+
+    def __init__(self, parties: int, after_s: float = 0.0) -> None:
+        self._parties = parties
+        self._after_s = after_s
+        self._waits: dict[int, Wait] = {}
+        self._on_way: set[tuple[int, int]] = set()  # between which two, among those that wait, something is
+        self._since: float | None = None
+
+    def note(self, party: int, wait: Wait | None) -> None:
+        """Note what a party's program waits for; None if it does not wait, or nobody can tell.
+
+        Raises:
+            RemoteProtocolError: there cannot be such a wait among so many parties.
+        """
+        if wait is not None:
+            check_wait(wait, party, self._parties)
+        self._since = None
+        self._waits.pop(party, None)
+        ways = [way for other in range(self._parties) for way in ((party, other), (other, party))]
+        self._on_way.difference_update(ways)
+        if wait is not None:
+            self._waits[party] = wait
+            self._on_way.update(way for way in ways if self._is_on_way(*way))
+
+    def all_wait(self) -> bool:
+        """Tell whether all programs wait and nothing is on its way between any two of them.
+
+        What each says of itself may be of another moment. But all that one has received was sent before the moment that
+        the sender speaks of, or the counts would differ: so this is a state that all were in, and from it none moves.
+        """
+        return len(self._waits) == self._parties and not self._on_way
+
+    def _is_on_way(self, sender: int, receiver: int) -> bool:
+        if sender not in self._waits or receiver not in self._waits:
+            return False
+        received = self._waits[receiver].received[sender]
+        return received not in (NOT_CONNECTED, self._waits[sender].sent[receiver])
+
+    def stuck_s(self, now: float, *, connected: bool) -> float | None:
+        """Return for how many seconds they have waited for each other, None unless that is long enough to count.
+
+        Args:
+            connected: whether this party hears all others; that a link is away explains a wait.
+        """
+        if not connected or not self.all_wait():
+            self._since = None
+            return None
+        self._since = now if self._since is None else self._since
+        seconds = now - self._since
+        return seconds if seconds >= self._after_s else None
+
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """What all wait for, in party order, once all do."""
+        return tuple(self._waits[party] for party in range(self._parties))
+
+
+def check_wait(wait: Wait, party: int, parties: int) -> None:
+    """Check that a wait can be that of this party among so many."""
+    if (
+        len(wait.sent) != parties
+        or len(wait.received) != parties
+        or {wait.sent[party], wait.received[party]} != {NO_BYTES}
+    ):
+        raise RemoteProtocolError(f"it counts the bytes of others than the {parties - 1} parties besides itself")
+    if party in wait.awaited or any(other >= parties for other in wait.awaited):
+        raise RemoteProtocolError("it waits for a party that is not among the others")
+
+
+def describe(party: int, wait: Wait) -> str:
+    """Say in words what a party's program waits for, and where."""
+    if len(wait.awaited) > 2 and len(set(wait.awaited)) == len(wait.sent) - 1:
+        whom = "all other parties"
+    elif wait.awaited:
+        numbers = [str(number) for number in sorted(set(wait.awaited))]
+        whom = f"party {numbers[0]}" if len(numbers) == 1 else f"parties {', '.join(numbers[:-1])} and {numbers[-1]}"
+    else:
+        whom = "a value that no message will bring"
+    failed = " (whose program reported an error)" if wait.failed else ""
+    ending = "is shutting down and " if wait.ending else ""
+    where = f" at {', '.join(map(_place, wait.places))}" if wait.places else ""
+    return f"party {party}{failed} {ending}waits for {whom}{where}"
+
+
+def describe_all(waits: Sequence[Wait]) -> str:
+    """Say it of all parties, in at most as many characters as a report takes."""
+    said: list[str] = []
+    for number, wait in enumerate(waits):
+        words = describe(number, wait)
+        if sum(map(len, said)) + 2 * len(said) + len(words) > DETAIL_CHARACTERS:
+            return "; ".join([*said, f"{len(waits) - number} more wait too"])
+        said.append(words)
+    return "; ".join(said)
+
+
+def likely_cause(waits: Sequence[Wait], own: int | None = None) -> str:
+    """Say what it may come from.
+
+    Args:
+        own: the number of this party, whose screen shows what its program reported.
+    """
+    failed = [number for number, wait in enumerate(waits) if wait.failed]
+    if not failed:
+        return USUAL_CAUSES
+    errors = [f"an error in party {number}'s program{' (see above)' * (number == own)}" for number in failed]
+    return f"likely cause: {', '.join(errors)}"
+
+
+def _place(place: Place) -> str:
+    return f"{printable(place.file)} line {place.line}"

@@ -1,0 +1,56 @@
+"""Counts of bytes that all parties can compare, and only the two whose bytes they are can read.
+
+How much two parties have sent each other is nobody else's business, but all have to see whether their two counts agree.
+Rules: docs/PROTOCOL.md section 3.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from onionmpc.identity import Identity, Onion
+from onionmpc.program.spec import NOT_CONNECTED, Wait
+from onionmpc.session.discovery import shared_secret
+
+LABEL = b"onionmpc/1 waiting"
+MARK_BYTES = 8
+
+
+class Marks:
+    """Makes marks of counts, for one session.
+
+    Args:
+        roster: all addresses, in party order.
+        session: the session id, so that those of two sessions cannot be compared.
+    """
+
+    def __init__(self, identity: Identity, roster: Sequence[Onion], session: bytes) -> None:
+        self._own = roster.index(identity.onion)
+        self._keys = [
+            b"" if onion == identity.onion else _derive(shared_secret(identity, onion), session) for onion in roster
+        ]
+
+    def of(self, wait: Wait) -> Wait:
+        """Return a wait of our program with marks in place of its counts."""
+        numbers = range(len(self._keys))
+        return msgspec.structs.replace(
+            wait,
+            sent=tuple(self._mark(self._own, other, wait.sent[other]) for other in numbers),
+            received=tuple(self._mark(other, other, wait.received[other]) for other in numbers),
+        )
+
+    def _mark(self, sender: int, other: int, count: str) -> str:
+        """Make one of what `sender` has sent, be it we or the other party."""
+        if other == self._own or count == NOT_CONNECTED:
+            return count
+        message = sender.to_bytes(2) + int(count, 16).to_bytes(8)
+        return hmac.digest(self._keys[other], message, "sha256")[:MARK_BYTES].hex()
+
+
+def _derive(secret: bytes, session: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=LABEL + session).derive(secret)

@@ -346,6 +346,7 @@ def test_what_stands_on_pythonpath_is_refused(here: Path, tmp_path: Path, monkey
     write(tmp_path / "far", PLUG)
     write(here, {"script.py": "import plug\n"})
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "far"))
+    monkeypatch.syspath_prepend(tmp_path / "far")  # as in the supervisor, which looks for what is not installed
     refused(spec_of(here / "script.py"), str(tmp_path / "far" / "plug.py"))
 
 

@@ -11,6 +11,7 @@ import pytest
 from test_receipt import AGREEMENT, COFFEE, IDENTITIES, OTHER_SESSION, TEA, change, opening, receipt, signed
 
 from onionmpc.cli.main import run
+from onionmpc.session.agreement import Own
 from onionmpc.session.receipt import MAX_FILE_BYTES, Receipt, encode_receipt
 
 Verify = Callable[..., tuple[int, str, str]]
@@ -49,6 +50,18 @@ def test_one_receipt_shows_what_was_computed_and_who_signed(verify: Verify) -> N
     assert f"2  {IDENTITIES[2].onion}  signed" in lines
     assert "SAME" not in out
     assert "Not that the output is right" in out
+
+
+def test_a_receipt_shows_where_parties_had_other_versions_of_what_the_program_imports(verify: Verify) -> None:
+    agreement = change(AGREEMENT, own=tuple(Own(distributions={"numpy": version}) for version in ("2.1", "2.2", "2.1")))
+    whole = receipt(0)
+    whole = change(
+        whole, agreement=agreement, opening=None, signatures=tuple(signed(n, agreement=agreement) for n in range(3))
+    )
+    code, out, _ = verify(whole)
+    assert code == 0
+    assert "  libraries    numpy differs, by party: 2.1 at 0, 2; 2.2 at 1\n" in out
+    assert "libraries" not in verify(receipt(0))[1]
 
 
 def test_a_missing_signature_is_told(verify: Verify) -> None:

@@ -68,7 +68,7 @@ def agreement_lines(
     if common.numpy is not None:
         versions.append(f"numpy {common.numpy}")
     yield line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
-    yield from _distributions(agreement.own)
+    yield from differing_versions(agreement.own)
     if common.allowed_types:
         yield line("may be sent", ", ".join(map(printable, common.allowed_types)))
         yield line("", "classes of the program: any party can have them made of whatever it likes")
@@ -99,7 +99,7 @@ def agreement_lines(
         yield "You rely on the host for who the others are: compare the roster line with them by another way."
 
 
-def _distributions(owns: Sequence[Own]) -> Iterator[str]:
+def differing_versions(owns: Sequence[Own]) -> Iterator[str]:
     """Yield where parties have other versions of what the program imports."""
     names = sorted({name for own in owns if own.distributions is not msgspec.UNSET for name in own.distributions})
     differing = []

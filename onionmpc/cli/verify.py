@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from onionmpc.cli.screen import line
+from onionmpc.cli.screen import differing_versions, line
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
 from onionmpc.program.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import Common, roster_fingerprint
@@ -77,6 +77,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     common = findings.agreement.common
     yield f"A receipt of a computation of {len(common.addresses)} parties:"
     yield from _terms(common)
+    yield from differing_versions(findings.agreement.own)
     yield line("session", findings.session.hex())
     yield line("roster", roster_fingerprint(common.addresses))
     for number, address in enumerate(common.addresses):

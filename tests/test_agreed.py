@@ -466,6 +466,19 @@ def test_editable_installs_and_links_to_a_checkout_are_refused(tmp_path: Path) -
     ]
 
 
+def test_a_package_of_links_into_the_systems_folders_counts_and_a_prefix_may_be_a_link(tmp_path: Path) -> None:
+    shared = Path("/usr/share/python3/debpython")
+    if not shared.is_dir():
+        pytest.skip("no package in /usr/share")
+    venv.create(tmp_path / "venv", symlinks=True)
+    (tmp_path / "way").symlink_to(tmp_path / "venv")
+    (site,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
+    (site / "debpython").symlink_to(shared)
+    write(site, {"installed.py": ""})
+    told = guarded([str(tmp_path / "way/bin/python"), "-P"], "installed", "debpython")
+    assert told == ["installed imported", "debpython imported"]
+
+
 def test_the_users_own_installations_count_where_python_has_them_enabled(tmp_path: Path) -> None:
     python = [f"{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}", "-P"]
     folder = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"

@@ -173,8 +173,8 @@ class AgreedFiles:
         real = _real(path)
         if _is_below(real, self._installed if folders is None else folders) or real in self._code:
             return
-        if _is_below(os.path.abspath(path), self._installed) and _is_below(real, [*SYSTEM, *STORES]):
-            return
+        if _is_below(os.path.abspath(path), [*self._installed, *_installed()]) and _is_below(real, [*SYSTEM, *STORES]):
+            return  # a package that consists of links
         if real not in self._on_disk:
             name = _as_typed(path)
             raise NotAgreed(
@@ -245,7 +245,10 @@ def _is_below(path: str, folders: Iterable[str]) -> bool:
 
 def _as_typed(path: str) -> str:
     """Return a path as its person would type it."""
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except OSError:  # it is gone
+        return path
     absolute = os.path.abspath(path)
     return os.path.relpath(absolute, here) if _is_below(absolute, [here]) else absolute
 

@@ -25,6 +25,7 @@ from onionmpc.session.local import (
     default_mpyc_options,
     default_threshold,
 )
+from onionmpc.wire.handshake import VERSION
 
 ADDRESSES = sorted(Identity(bytes([number]) * 32).onion for number in range(3))
 
@@ -184,7 +185,7 @@ def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
     data = tmp_path / "data.csv"
     data.write_text("1")
     common = common_fields(find_program("vote"), attach([data]), ADDRESSES, 1, ("tea,coffee",), ("-L64",))
-    assert common.protocol == 1
+    assert common.protocol == VERSION
     assert common.addresses == tuple(ADDRESSES)
     assert common.program == "vote"
     assert set(common.files) == {"vote.py", "private_input.py", "with/data.csv"}

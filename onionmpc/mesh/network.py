@@ -80,6 +80,8 @@ class Network(Protocol):
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """Open a stream to a peer, over a fresh circuit each time, none shorter than our level promises.
 
+        Args:
+            timeout_s: for all of it, what our own tor takes included.
         Raises:
             PeerUnreachable: nobody answered within `timeout_s` seconds, or our own side cannot dial for the moment;
                 the message says what was seen.

@@ -633,13 +633,13 @@ LINES = [
 def test_lines_say_what_was_refused_and_what_would_open_it() -> None:
     lines = reach_lines(**asdict(SEEN))
     assert lines[:4] == LINES
-    for line, words in zip(lines[4:], ("give the path to it after --", "--with FILE", "a home folder"), strict=True):
+    for line, words in zip(lines[4:], ("give the path to it after --", "--with PATH", "a home folder"), strict=True):
         assert words in line
     at_home = reach_lines(**asdict(OutOfReach((), (), (), 0, not_whole=True)))
     assert at_home[0] == "the program asked for files in a folder that is never opened as a whole"
     assert "because it holds keys and passwords" in at_home[1]
     (modules,) = reach_lines(**asdict(OutOfReach((), (), ("/lib/",), 0, not_whole=False)))[1:]
-    assert "--with FILE" in modules
+    assert "--with PATH" in modules
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def reach_lines(
             "it can then read and write that file, or all that is in the folder"
         )
     if reads or imports:
-        lines.append("  for modules, and for files that are the same at all parties: --with FILE lets it read them")
+        lines.append("  for modules, and for files that are the same at all parties: --with PATH lets it read them")
     if not_whole:
         lines.append(
             "  a home folder is never opened as a whole, because it holds keys and passwords, and neither is /tmp: "

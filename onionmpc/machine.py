@@ -90,6 +90,17 @@ def explained(error: BaseException) -> OnionMPCError | None:
     return refused(f"cannot use {printable(os.fsdecode(name), SHOWN_PATH)}", error)
 
 
+@contextlib.contextmanager
+def explaining() -> Iterator[None]:
+    """Raise what is the machine's fault as what `explained` makes of it."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (known := explained(error)) is None:
+            raise
+        raise known from error
+
+
 def standing_in() -> Path | None:
     """Return the folder that this process stands in, None if it was removed."""
     try:

@@ -186,6 +186,18 @@ def test_too_few_descriptors_are_told(descriptors: int) -> None:
     assert "never awaited" not in done.stderr
 
 
+def test_a_file_without_an_end_is_not_read_to_its_end() -> None:
+    check_told(in_shell("ulimit -v 4000000; onionmpc demo --stdin /dev/zero"), "--stdin FILE has more than 64 MiB")
+    check_told(in_shell("ulimit -v 4000000; onionmpc verify /dev/zero"), "/dev/zero: it has more than ")
+    for word in (
+        "estimate /dev/zero --parties 3",
+        "estimate sort --parties 3 --with /dev/zero",
+        "id import me /dev/zero",
+    ):
+        done = in_shell(f"ulimit -v 4000000; onionmpc {word}")
+        check_told(done, "", 2)
+
+
 def test_a_limit_on_the_size_of_files_is_told(tmp_path: Path) -> None:
     done = in_shell("ulimit -f 0; onionmpc id new me", ONIONMPC_STATE=f"{tmp_path}/state")
     check_told(done, "cannot write ")

@@ -45,6 +45,7 @@ from onionmpc.testnet.state import read_state
 from onionmpc.text import duration, printable
 
 DEFAULT_PROGRAM = "average-salary"
+MAX_STDIN_BYTES = 2**26
 # The very command that people type.
 COMMAND = (sys.executable, "-P", "-m", "onionmpc.cli")
 # What a party may take to say goodbye before it is killed.
@@ -434,7 +435,9 @@ def demo(
     rehearsal = _rehearsed(
         program, parties, private, receipt, circuit_length, keep=keep, testnet=testnet, latency=latency
     )
-    stdin = b"" if stdin_file is None else stdin_file.read()
+    stdin = b"" if stdin_file is None else stdin_file.read(MAX_STDIN_BYTES + 1)
+    if len(stdin) > MAX_STDIN_BYTES:
+        raise UsageError(f"--stdin FILE has more than {MAX_STDIN_BYTES // 2**20} MiB", hint="is it the right file?")
     status = StatusLine()
     try:
         report = run_until_interrupted(_run(rehearsal, stdin, status))

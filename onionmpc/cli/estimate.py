@@ -95,7 +95,7 @@ def estimate(
     found = find_program(program)
     attached = attach(with_files)
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
-    check_sendable([found.name, *files, *public])
+    check_sendable(public)
     note_skipped(attached)
     note_without_mpyc(found)
     made_up = () if private or not found.shipped else ("--demo",)

@@ -31,7 +31,7 @@ from onionmpc.errors import (
 )
 from onionmpc.files import write_private
 from onionmpc.identity import Identity, Onion
-from onionmpc.machine import explained
+from onionmpc.machine import explaining
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network, OwnPath
@@ -221,11 +221,8 @@ class Computation:
         if not self._ending.begun:
             try:
                 result = driving.result()
-            except (OnionMPCError, OSError, MemoryError, RuntimeError) as error:
-                known = explained(error)
-                if known is None:
-                    raise
-                self._ending.report_own(known)
+            except OnionMPCError as error:
+                self._ending.report_own(error)
             else:
                 if result.receipt is not None:
                     result = await self._exchange_signatures(result, result.receipt)
@@ -256,7 +253,8 @@ class Computation:
         self._ending.step = "run"
         await asyncio.to_thread(self._plan.attached.check_unchanged)
         self._person.tell(Agreed(session))
-        program = await self._run_program(Marks(self._identity, self._mesh.roster, session))
+        with explaining():
+            program = await self._run_program(Marks(self._identity, self._mesh.roster, session))
         ended = time.monotonic()
         self._person.tell(ProgramEnded(ended - agreed))
         self._ending.step = "finish"

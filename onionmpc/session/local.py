@@ -146,19 +146,17 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
             )
 
 
-def check_sendable(names: Iterable[str]) -> None:
-    """Check that what the others are to see can be sent to them.
+def check_sendable(public: Iterable[str]) -> None:
+    """Check that public arguments can be sent to the others.
 
     Raises:
-        UsageError: one is no UTF-8, as a file name or an argument may be.
+        UsageError: one is not UTF-8, as the bytes of an argument may be.
     """
-    for name in names:
+    for argument in public:
         try:
-            name.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise UsageError(
-                f"{printable(name, 60)} is not UTF-8, and others would have to agree on it", hint="rename it"
-            ) from None
+            raise UsageError(f"the public argument {printable(argument, 60)} is not UTF-8") from None
 
 
 def _is_option(argument: str, option: str) -> bool:
@@ -226,7 +224,7 @@ def common_fields(
         UsageError: a file of the program cannot be read, a name is not UTF-8, or an allowed type is no class of it.
     """
     files = {file.path: file.sha256.hex() for file in program_files(program, attached)}
-    check_sendable([program.name, *files, *public])
+    check_sendable(public)
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
     return Common(
         protocol=VERSION,

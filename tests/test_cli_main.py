@@ -15,8 +15,9 @@ import click
 import pytest
 
 from onionmpc import __version__
+from onionmpc.cli import loop
 from onionmpc.cli import main as module
-from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.main import cli, run
 from onionmpc.errors import (
     AgreementError,
@@ -333,11 +334,34 @@ def test_under_nohup_the_end_of_the_terminal_is_not_heeded() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+# Issue 12. It went on for as long as it takes, for nobody.
+def test_what_is_only_shown_ends_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "UNREAD_S", 0.01)
+    near, far = os.pipe()
+    ended: list[str] = []
+
+    async def show() -> None:
+        try:
+            asyncio.get_running_loop().call_later(0.05, os.close, near)
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cleaned up")
+
+    async def result() -> int:
+        return 7
+
+    assert run_until_interrupted(while_read(result, far)) == 7
+    with pytest.raises(BrokenPipeError):
+        run_until_interrupted(while_read(show, far))
+    os.close(far)
+    assert ended == ["cleaned up"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
     code = """
 import asyncio
-from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.cli.loop import run_until_interrupted, while_read
 async def work():
     try:
         print("ready", flush=True)

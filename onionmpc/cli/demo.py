@@ -21,11 +21,12 @@ import click
 from click.core import ParameterSource
 
 from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
-from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.party import check_receipt, note_skipped, note_without_mpyc
 from onionmpc.cli.reach import reach_lines
+from onionmpc.cli.streams import STDERR
 from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
 from onionmpc.files import check_writable, write_named, write_private
@@ -440,7 +441,9 @@ def demo(
         raise UsageError(f"--stdin FILE has more than {MAX_STDIN_BYTES // 2**20} MiB", hint="is it the right file?")
     status = StatusLine()
     try:
-        report = run_until_interrupted(_run(rehearsal, stdin, status))
+        report = run_until_interrupted(
+            _run(rehearsal, stdin, status) if keep else while_read(lambda: _run(rehearsal, stdin, status), STDERR)
+        )
     finally:
         status.close()
     if json_file is not None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from onionmpc.machine import refusing
 
 T = TypeVar("T")
 LOOP_DESCRIPTORS = 5  # a selector, a pipe to wake it, and two that come and go
+UNREAD_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -68,3 +70,28 @@ def _check_descriptors() -> None:
     with refusing("cannot start"), contextlib.ExitStack() as held:
         for _ in range(LOOP_DESCRIPTORS):
             held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+
+
+async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int) -> T:
+    """Run `work` to its end, or for as long as somebody reads a pipe: what only shows something is for them.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more, as behind `| head`, and `work` has cleaned up after itself.
+    """
+
+    async def unread() -> None:
+        pipe = select.poll()
+        pipe.register(descriptor, 0)  # that nobody reads it, is told unasked
+        while not pipe.poll(0):  # noqa: ASYNC110 (a pipe sets no event)
+            await asyncio.sleep(UNREAD_S)
+
+    working, watching = asyncio.ensure_future(work()), asyncio.ensure_future(unread())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise BrokenPipeError
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

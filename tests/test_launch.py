@@ -46,6 +46,33 @@ def test_a_program_that_ends_already_is_terminated_without_a_word(tmp_path: Path
     asyncio.run(main())
 
 
+# Issue 12: a second cancellation, while the first one waited for the program's end, left the program running.
+def test_a_program_that_heeds_nothing_is_killed_when_the_wait_for_its_end_is_cancelled(tmp_path: Path) -> None:
+    deaf = """
+        import signal, sys
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("deaf", file=sys.stderr, flush=True)
+        signal.pause()
+    """
+
+    async def main() -> None:
+        said = asyncio.StreamReader()
+        near, far = os.pipe()
+        with os.fdopen(near, "rb") as reading, os.fdopen(far, "wb") as writing:
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(said), reading)
+            spec = write_spec(tmp_path, deaf, parties=1)
+            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], unattended=writing) as program:
+                assert await said.readline() == b"deaf\n"
+                ending = asyncio.create_task(program.end())
+                await asyncio.sleep(0)  # until it waits
+                ending.cancel()
+                await asyncio.wait({ending})
+                async with asyncio.timeout(TERMINATE_S):
+                    assert (await program.wait()).status == -signal.SIGKILL
+
+    asyncio.run(main())
+
+
 class Ended:
     """A process that has exited."""
 

@@ -160,19 +160,30 @@ class ProgramProcess:
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not heed that."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._process.returncode is None:
-                # Not send_signal(): it would take the exit status of a process that has just ended from asyncio.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._process.pid, number)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(TERMINATE_S):
-                        await self._process.wait()
-        await self._process.wait()
+        try:
+            if not await self._heeds(signal.SIGTERM):
+                await self._heeds(signal.SIGKILL)
+            await self._process.wait()
+        finally:
+            self._send(signal.SIGKILL)  # whoever is cancelled while they wait leaves no program behind either
         if self._tee is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_OUTPUT_S):
                     await self._tee.finish()
+
+    async def _heeds(self, number: int) -> bool:
+        """Send a signal; tell whether the process ended within TERMINATE_S."""
+        self._send(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TERMINATE_S):
+                await self._process.wait()
+        return self._process.returncode is not None
+
+    def _send(self, number: int) -> None:
+        if self._process.returncode is None:
+            # Not send_signal(): it would take the exit status of a process that has just ended from asyncio.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
 
 @contextlib.asynccontextmanager

@@ -69,6 +69,8 @@ def test_a_program_that_heeds_nothing_is_killed_when_the_wait_for_its_end_is_can
                 await asyncio.wait({ending})
                 async with asyncio.timeout(TERMINATE_S):
                     assert (await program.wait()).status == -signal.SIGKILL
+            writing.close()
+            assert await said.read() == b""
 
     asyncio.run(main())
 

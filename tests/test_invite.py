@@ -121,6 +121,15 @@ def test_it_is_read_whatever_a_mail_and_an_editor_made_of_it(between: list[str],
 
 
 # Issue 12.
+def test_an_invite_of_another_version_is_named_as_one() -> None:
+    text = TEXT.replace("onionmpc1", "onionmpc2")
+    assert looks_like_invite(f"> {text}")
+    assert refusal(f"> {text}").message == "the invite is of version 2, expected 1"
+    assert parse_invite(f"{text} {TEXT}") == parse_invite(TEXT)
+    assert not looks_like_invite("onionmpc2")
+
+
+# Issue 12.
 def test_the_same_invite_twice_is_one_and_two_different_ones_are_refused() -> None:
     other = format_invite(Invite(HOST, bytes(16)))
     assert parse_invite(f"> {TEXT}\n\nthanks!\n{TEXT}") == parse_invite(f"{TEXT[:60]}\n{TEXT}") == parse_invite(TEXT)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onionmpc import __version__
 from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, check_signature
 from onionmpc.session.agreement import Agreement, Common, Own, session_id
@@ -29,6 +30,7 @@ from onionmpc.session.receipt import (
     examine,
     sign,
 )
+from onionmpc.wire.handshake import VERSION
 
 IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(3)), key=lambda identity: identity.onion)
 AGREEMENT = Agreement(
@@ -277,6 +279,13 @@ def altered(path: str, value: Any) -> bytes:
     return json.dumps(data).encode()
 
 
+def later(protocol: int) -> bytes:
+    """A receipt of a version of the protocol that says more."""
+    data = json.loads(altered("agreement.common.protocol", protocol))
+    data["agreement"]["common"]["more"] = 1
+    return json.dumps(data).encode()
+
+
 MIRRORED = IDENTITIES[0].public_key[:31] + bytes([IDENTITIES[0].public_key[31] ^ 0x80])
 
 
@@ -297,6 +306,13 @@ MIRRORED = IDENTITIES[0].public_key[:31] + bytes([IDENTITIES[0].public_key[31] ^
         (encode_receipt(receipt())[:-3], "it is no receipt"),
         (encode_receipt(receipt()) + b"{", "it is no receipt"),
         (encode_receipt(receipt()) + b" " * MAX_FILE_BYTES, f"it has more than {MAX_FILE_BYTES} bytes"),
+        # Issue 12: what a later version says is not of ours, which is nobody's fault.
+        (
+            later(VERSION + 1),
+            f"it is of protocol {VERSION + 1}, and this onionmpc \\({__version__}\\) knows {VERSION} ",
+        ),
+        (later(VERSION), r"it was altered: Object contains unknown field `more`"),
+        (later(256), r"it was altered: Object contains unknown field `more`"),
         (altered("\x1b[2J", 1), r"it was altered: Object contains unknown field `\\x1b\[2J`"),
         (altered("agreement.common.threshold", "1"), "it was altered: Expected `int`"),
         (altered("agreement.common.threshold", -1), "its threshold does not fit its parties"),

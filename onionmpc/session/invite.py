@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import string
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ CHECK_LABEL = b"onionmpc/1 invite"
 SEAT_LABEL = b"onionmpc/1 seat"
 # Of ASCII alone: there are other letters whose lower case is one of ours.
 LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+OF_ANOTHER_VERSION = re.compile("onionmpc([02-9])[a-z2-7]{40}")
 PASTE_HINT = "paste the whole line that the host sent you, or ask for a new invite"
 
 
@@ -44,7 +46,8 @@ class Invite:
 
 def looks_like_invite(text: str) -> bool:
     """Return whether `text` is meant to hold an invite, be it whole or not."""
-    return PREFIX in _plain(text)
+    plain = _plain(text)
+    return PREFIX in plain or OF_ANOTHER_VERSION.search(plain) is not None
 
 
 def format_invite(invite: Invite) -> str:
@@ -59,7 +62,12 @@ def parse_invite(text: str) -> Invite:
     Raises:
         InvalidInvite: it was cut short or altered, or there are several. The message holds none of it.
     """
-    candidates = [part[:CONTENT_CHARACTERS] for part in _plain(text).split(PREFIX)[1:]]
+    plain = _plain(text)
+    candidates = [part[:CONTENT_CHARACTERS] for part in plain.split(PREFIX)[1:]]
+    if not candidates and (other := OF_ANOTHER_VERSION.search(plain)):
+        raise InvalidInvite(
+            f"the invite is of version {other[1]}, expected 1", hint="install the newer release, here or at the host"
+        )
     if not candidates:
         raise InvalidInvite(f"an invite starts with {PREFIX}, this does not", hint=PASTE_HINT)
     invites, failures = set[Invite](), list[InvalidInvite]()

@@ -13,11 +13,13 @@ from typing import Annotated
 
 import msgspec
 
+from onionmpc import __version__
 from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, Onion, check_roster, check_signature
 from onionmpc.program.spec import MAX_PARTIES
 from onionmpc.session.agreement import Agreement, session_id
 from onionmpc.text import printable
+from onionmpc.wire.handshake import VERSION
 
 RECEIPT_LABEL = b"onionmpc/1 receipt"
 OUTPUT_LABEL = b"onionmpc/1 output"
@@ -69,6 +71,20 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Head(msgspec.Struct):
     receipt: str
+
+
+class _VersionedCommon(msgspec.Struct):
+    protocol: Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class _VersionedAgreement(msgspec.Struct):
+    common: _VersionedCommon
+
+
+class _Versioned(msgspec.Struct):
+    """What a receipt of any version of the protocol has."""
+
+    agreement: _VersionedAgreement
 
 
 def sign(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
@@ -135,12 +151,25 @@ def decode_receipt(content: bytes) -> Receipt:
     try:
         receipt = msgspec.json.decode(content, type=Receipt)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if (theirs := _protocol_of(content)) > VERSION:
+            raise InvalidReceipt(
+                f"it is of protocol {theirs}, and this onionmpc ({__version__}) knows {VERSION} and older ones",
+                hint="use the onionmpc that wrote it, or a newer one",
+            ) from error
         raise InvalidReceipt(f"it was altered: {printable(str(error))}") from error
     _check_agreement(receipt.agreement)
     numbers = [signature.party for signature in receipt.signatures]
     if numbers != sorted(set(numbers)) or not set(numbers) <= set(range(len(receipt.agreement.own))):
         raise InvalidReceipt("it was altered: its signatures are not those of its parties, in order")
     return receipt
+
+
+def _protocol_of(content: bytes) -> int:
+    """Return the version of the protocol that a receipt names, whatever else is in it; 0 if it names none."""
+    try:
+        return msgspec.json.decode(content, type=_Versioned).agreement.common.protocol
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def _check_agreement(agreement: Agreement) -> None:

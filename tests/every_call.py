@@ -120,6 +120,7 @@ def on_process(victim: int) -> dict[str, Try]:
         "kcmp": lambda: call("kcmp", os.getpid(), victim, 1, 0, 0),
         "process_vm_readv": lambda: call("process_vm_readv", victim, vector, 1, vector, 1, 0),
         "ptrace": lambda: call("ptrace", 0x4206, victim, None, None),
+        "PR_SET_PDEATHSIG": lambda: call("prctl", linux.PR_SET_PDEATHSIG, 0, 0, 0, 0),
         "PR_SCHED_CORE": lambda: call("prctl", seccomp.PR_SCHED_CORE, 1, victim, 0, 0),
     }
 
@@ -131,6 +132,18 @@ def on_process(victim: int) -> dict[str, Try]:
         raise PermissionError  # whether it did anything, the victim tells
 
     return tries | {"SIGIO": by_all_means}
+
+
+def on_machine() -> dict[str, Try]:
+    """Ways to ask which machine this is: any socket answers for the network that it is in."""
+    mine = socket.socketpair()[0].detach()
+    addresses = ctypes.create_string_buffer(2**12)
+    name = b"lo".ljust(40, b"\0")
+    return {
+        "SIOCGIFCONF": lambda: call("ioctl", mine, 0x8912, struct.pack("@iP", 2**12, ctypes.addressof(addresses))),
+        "SIOCGIFHWADDR": lambda: call("ioctl", mine, 0x8927, ctypes.create_string_buffer(name)),
+        "SIOCGIFINDEX": lambda: call("ioctl", mine, 0x8933, ctypes.create_string_buffer(name)),
+    }
 
 
 def on_path(path: str, user: int) -> dict[str, Try]:
@@ -278,6 +291,7 @@ def main() -> None:
     pathless = os.open(target["outside"], os.O_PATH)
     ways = {
         "process": on_process(target["victim"]),
+        "machine": on_machine(),
         "outside": on_path(target["outside"], user),
         "folder outside": on_path(str(Path(target["outside"]).parent), user),
         "readable": on_path(readable, user),

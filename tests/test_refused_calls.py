@@ -42,6 +42,9 @@ KNOWN_WAYS = {
     *("outside: truncate", "outside: inotify", "folder outside: fchmodat", "folder outside: inotify"),
     *(f"{file}: {name}" for file in ("opened", "stdin") for name in ("fchmod", "futimens", "fchown", "F_SETLEASE")),
     *(
+        "machine: SIOCGIFCONF",
+        "machine: SIOCGIFHWADDR",
+        "process: PR_SET_PDEATHSIG",
         "terminal: fchmod",
         "terminal: O_ASYNC",
         "stdin: fchmodat by link",

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program import agreed, linux, stand_ins
+from onionmpc.program import agreed, stand_ins
 from onionmpc.program.agreed import AgreedFiles, NotAgreed
 from onionmpc.program.failures import OTHER_LOOP, Failures, is_of_another_loop
 from onionmpc.program.guard import set_guard
@@ -59,11 +59,10 @@ class Supervisor:
             return decode_spec(lines.readline())
 
     def die_with_it(self) -> None:
-        """End this process when the supervisor does, however it ends: a script that blocks would outlive it."""
-        if sys.platform == "linux":
-            # Also while it is stopped, or a long call into C lets no thread run. What is missed, if the supervisor has
-            # ended already, the thread sees.
-            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        """End this process when the supervisor does, however it ends: a script that blocks would outlive it.
+
+        On Linux the kernel does that (onionmpc.program.walls), unless the supervisor had ended before it was asked.
+        """
 
         def wait() -> None:
             while self._socket.recv(1):

@@ -49,7 +49,8 @@ class Reach(NamedTuple):
 
 SECCOMP_MODE_FILTER = 2
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
-REFUSE, NOT_THERE, NOT_SUPPORTED = ERRNO | 1, ERRNO | 38, ERRNO | 95  # EPERM, ENOSYS, EOPNOTSUPP
+# EPERM, ENOSYS, EOPNOTSUPP, ENOTTY
+REFUSE, NOT_THERE, NOT_SUPPORTED, NO_SUCH_REQUEST = ERRNO | 1, ERRNO | 38, ERRNO | 95, ERRNO | 25
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, JUMP_IF_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # of 32 bits
 # struct seccomp_data: int nr, u32 arch, u64 instruction_pointer, u64 args[6]. The kernel looks at the low half alone of
 # all arguments that are judged here; a high half must not hide them from us.
@@ -65,16 +66,14 @@ F_SETFL, O_ASYNC = 4, 0o20000
 # F_SETOWN F_SETSIG F_SETOWN_EX: a signal of ours, to whom we like, at the next byte. F_SETLEASE F_NOTIFY: what others
 # do to a file waits for us, or is told to us.
 FCNTL_REFUSED = (8, 10, 15, 1024, 1026)
-IOCTL_REFUSED = (
-    # TIOCSTI TIOCLINUX: characters come into the terminal as if they were typed there, for the shell to run. TIOCSETD:
-    # another driver for it.
-    *(0x5412, 0x541C, 0x5423),
-    # FIOASYNC FIOSETOWN SIOCSPGRP: signals, as by fcntl.
-    *(0x5452, 0x8901, 0x8902),
-    # FS_IOC_SETFLAGS FS_IOC32_SETFLAGS FS_IOC_FSSETXATTR FS_IOC_SETVERSION FS_IOC32_SETVERSION
-    # FS_IOC_SET_ENCRYPTION_POLICY FS_IOC_ENABLE_VERITY: they change a file that was opened for reading.
-    *(0x40086602, 0x40046602, 0x401C5820, 0x40087602, 0x40047602, 0x800C6613, 0x40806685),
-)
+# Of ioctl what concerns terminals and all open files is allowed (TC*, TIOC*, FIO*: requests of type T), and a copy
+# that shares its blocks (FICLONE FICLONERANGE). The rest has gaps that no list would close: any socket tells the
+# addresses of the machine (SIOCGIFCONF), and file systems change what was opened for reading (FS_IOC_SETFLAGS).
+IOCTL_TYPE, IOCTL_OF_TERMINALS = 0xFF00, 0x5400
+IOCTL_ALLOWED = (0x40049409, 0x4020940D)
+# TIOCSTI TIOCLINUX: characters come into the terminal as if they were typed there, for the shell to run. TIOCSETD:
+# another driver for it. FIOASYNC: signals, as by fcntl.
+IOCTL_REFUSED = (0x5412, 0x541C, 0x5423, 0x5452)
 
 Instruction = tuple[int, int, int, int]  # code, how many to skip if true, how many if false, operand
 ALLOWED, REFUSED, MISSING, UNSUPPORTED = (
@@ -176,13 +175,18 @@ def _judge_arguments(name: str, reach: Reach) -> list[Instruction]:
             ]
             return [*unix, *kind, ALLOWED]
         case "ioctl":
-            return [(LOAD, 0, 0, AT_SECOND), *_none_of(IOCTL_REFUSED), ALLOWED]
+            copies = [each for value in IOCTL_ALLOWED for each in ((JUMP_IF_EQUAL, 0, 1, value), ALLOWED)]
+            type_t = [(AND, 0, 0, IOCTL_TYPE), (JUMP_IF_EQUAL, 0, 1, IOCTL_OF_TERMINALS), ALLOWED]
+            unknown = (RETURN, 0, 0, NO_SUCH_REQUEST)
+            return [(LOAD, 0, 0, AT_SECOND), *_none_of(IOCTL_REFUSED), *copies, *type_t, unknown]
         case "fcntl":
             # Of a terminal O_ASYNC alone is enough: its driver takes the foreground's group for the owner.
             flags = [(JUMP_IF_EQUAL, 0, 3, F_SETFL), (LOAD, 0, 0, AT_THIRD), (JUMP_IF_ANY_BIT, 0, 1, O_ASYNC), REFUSED]
             return [(LOAD, 0, 0, AT_SECOND), *_none_of(FCNTL_REFUSED), *flags, ALLOWED]
         case "prctl":
-            return [(LOAD, 0, 0, AT_FIRST), *_none_of((PR_SCHED_CORE,)), ALLOWED]
+            # A process that may start others may want these to end with it.
+            refused = (PR_SCHED_CORE, linux.PR_SET_PDEATHSIG) if reach.alone else (PR_SCHED_CORE,)
+            return [(LOAD, 0, 0, AT_FIRST), *_none_of(refused), ALLOWED]
         case "open" | "openat":
             # With O_TRUNC a file that is opened to read it is emptied, and so is one opened for neither (3); Landlock
             # does not see that before its version 3.

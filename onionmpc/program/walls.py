@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import resource
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
     rules = tuple(_rules(spec, mounted, network=network, shared=shared))
     files = landlock.restrict_files(rules)
     linux.drop_capabilities()
+    # Also while we are stopped, or a long call into C lets no thread run. It ends with a change of capabilities.
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     sockets = seccomp.refuse_calls(seccomp.Reach(alone=not spec.allow_subprocess, apart=network, frozen=frozen))
     keep_memory_private()
     hidden = [place for place in map(Path, spec.hidden) if place.is_dir()]

@@ -613,7 +613,7 @@ def test_who_waits_in_vain_and_leaves_hears_what_its_program_asked_for(ground: P
             for _ in range(3):
                 await told.readline()
             place.tasks[1].cancel()
-            await asyncio.wait([place.tasks[1]])
+            await asyncio.wait(place.tasks.values())
             assert place.persons[1].heard(OutOfReach) == [only(reads=(ground / "data" / "x.csv",))]
 
     run(main())

@@ -47,8 +47,10 @@ HINTS = {
     errno.ETXTBSY: "",
     errno.ENOEXEC: "",
 }
+NOT_OF_A_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 GONE = "the folder that you stand in was removed"
 NO_THREAD = "can't start new thread"  # CPython's words for EAGAIN
+NO_MEMORY = "failed to map segment"  # glibc's, for a library in C
 
 
 def refused(what: str, error: OSError) -> SystemRefused:
@@ -57,7 +59,12 @@ def refused(what: str, error: OSError) -> SystemRefused:
     Args:
         what: such as "cannot write FILE".
     """
-    return SystemRefused(f"{what}: {error.strerror or error}", hint=HINTS.get(error.errno or 0, ""))
+    words = f"{what}: {error.strerror or error}"
+    if isinstance(error.filename, str | bytes) and error.errno not in NOT_OF_A_FILE:
+        name = os.fsdecode(error.filename)
+        if name not in what and str(Path(name).parent) not in what:
+            words += f" ({printable(name, SHOWN_PATH)})"
+    return SystemRefused(words, hint=HINTS.get(error.errno or 0, ""))
 
 
 @contextlib.contextmanager
@@ -76,7 +83,7 @@ def explained(error: BaseException) -> OnionMPCError | None:
     if isinstance(error, BaseExceptionGroup):  # of tasks: one bug among them is a bug
         each = [explained(one) for one in error.exceptions]
         return None if None in each else each[0]
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_MEMORY in str(error)):
         return SystemRefused("out of memory", hint=MEMORY)
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):
         return SystemRefused("cannot start a thread", hint=PROCESSES)
@@ -84,10 +91,10 @@ def explained(error: BaseException) -> OnionMPCError | None:
         return None
     if error.errno == errno.ENOENT and not error.filename and standing_in() is None:
         return SystemRefused(GONE, hint="go to another one: cd")
-    name = error.filename
-    if not isinstance(name, str | bytes):
-        return refused("the operating system refuses what is needed", error)
-    return refused(f"cannot use {printable(os.fsdecode(name), SHOWN_PATH)}", error)
+    if isinstance(error.filename, str | bytes):
+        name = printable(os.fsdecode(error.filename), SHOWN_PATH)
+        return SystemRefused(f"cannot use {name}: {error.strerror}", hint=HINTS[error.errno])
+    return refused("the operating system refuses what is needed", error)
 
 
 @contextlib.contextmanager

@@ -198,6 +198,24 @@ def test_a_file_without_an_end_is_not_read_to_its_end() -> None:
         check_told(done, "", 2)
 
 
+@pytest.mark.parametrize("kilobytes", [30_000, 40_000, 60_000, 80_000])
+def test_too_little_memory_is_told(kilobytes: int) -> None:
+    done = in_shell(f"ulimit -v {kilobytes}; onionmpc estimate sort --parties 3")
+    assert "Traceback (most recent call last)" not in done.stderr.partition("it said")[0], done.stderr
+    assert "onionmpc: error: " in done.stderr
+    assert done.returncode in (1, 2), done.stderr
+
+
+@needs_mounts
+def test_a_machine_without_devices_is_told_and_given_none() -> None:
+    done = on_machine(
+        "mount -t tmpfs none /dev; exec 3>&-; onionmpc programs >&-; onionmpc estimate sort --parties 3; "
+        "code=$?; ls /dev; exit $code"
+    )
+    check_told(done, "cannot start the program process: No such file or directory (/dev/null)")
+    assert done.stdout == ""
+
+
 def test_a_limit_on_the_size_of_files_is_told(tmp_path: Path) -> None:
     done = in_shell("ulimit -f 0; onionmpc id new me", ONIONMPC_STATE=f"{tmp_path}/state")
     check_told(done, "cannot write ")

@@ -43,7 +43,7 @@ def test_every_command_that_prints_is_among_these() -> None:
     assert others | {name.split()[0] for name in SAYS.values() if name[0] != "-"} == set(COMMANDS)
 
 
-def test_a_receipt_s_verdict_and_an_identity_meet_a_full_stdout_as_well(tmp_path: Path) -> None:
+def test_identities_meet_a_full_stdout_as_well(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     full = "cannot write to standard output: No space left on device"
     check_told(in_shell("onionmpc id new me > /dev/full", ONIONMPC_STATE=state), full)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -59,17 +60,21 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         SystemRefused: there is no room for an event loop.
     """
     try:
-        _check_descriptors()
+        _check_room()
         return asyncio.run(work)
     finally:
         work.close()  # in case it was never begun
 
 
-def _check_descriptors() -> None:
-    """Refuse what asyncio would begin and not end: a loop that gets some of its descriptors goes with a traceback."""
+def _check_room() -> None:
+    """Refuse what asyncio would begin and not end: with a part of what it needs, it leaves tracebacks behind."""
     with refusing("cannot start"), contextlib.ExitStack() as held:
         for _ in range(LOOP_DESCRIPTORS):
-            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            held.callback(os.close, os.open("/", os.O_RDONLY))
+    # It waits for a process in one.
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
 
 
 async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int) -> T:

@@ -30,21 +30,30 @@ def mend_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+            os.set_inheritable(_nothing(), True)  # the lowest that is free
     if isinstance(sys.stdin, io.TextIOWrapper):
         # As file names are read: what someone types may be in another encoding than their terminal says.
         sys.stdin.reconfigure(errors="surrogateescape")
     else:  # closed, or a directory
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     sys.stdout = _text(_Result, STDOUT, sys.stdout)
     sys.stderr = _text(_Words, STDERR, sys.stderr)
+
+
+def _nothing() -> int:
+    try:
+        return os.open(os.devnull, os.O_RDWR)
+    except OSError:  # a machine without devices
+        return os.open("/", os.O_RDONLY)
 
 
 def _text(kind: type[_Waiting], number: int, before: TextIO | None) -> io.TextIOWrapper:
     try:
         raw = kind(number, "wb", closefd=False)
     except OSError:  # a directory
-        raw = kind(os.devnull, "wb")
+        reader, writer = os.pipe()
+        os.close(reader)
+        raw = kind(writer, "wb")
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(before, "encoding", "utf-8"),

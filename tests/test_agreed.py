@@ -91,7 +91,7 @@ def refused(spec: ProgramSpec, name: str, option: str | None = None) -> None:
     status, words = run_program(spec)
     sentence = f"onionmpc.NotAgreed: {name} is not among the files that the parties agreed on"
     assert status == 1, words
-    assert f"{sentence}; if the program needs it, all parties say --with {option or name}\n" in words
+    assert f"{sentence}; if the program needs it, every party adds --with {option or name}\n" in words
 
 
 # -- the bytes that were compared

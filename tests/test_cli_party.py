@@ -297,7 +297,7 @@ def test_a_program_that_cannot_be_run_is_refused(refused: Refused, tmp_path: Pat
     (tmp_path / "latin.py").write_bytes(b'"caf\xe9"\n')
     expected = {
         "average-celery": "there is no program average-celery\ndid you mean average_salary",
-        "nothing.py": "there is no program nothing.py\ngive a script's path, or one of auction, average_salary",
+        "nothing.py": "there is no program nothing.py\ngive the path of a script, or one of auction, average_salary",
         str(tmp_path): f"{tmp_path} is a directory, expected a Python script",
         "broken.py": "broken.py is not Python: line 2: ",
         "latin.py": "latin.py is not UTF-8 (byte 4)",

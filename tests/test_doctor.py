@@ -89,7 +89,7 @@ def test_what_is_open_to_a_program_is_told_and_stops_nobody(
 
 def test_where_nothing_can_be_tried_no_party_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail() -> Walls:
-        raise ProgramError("a program process cannot be walled in here: OSError")
+        raise ProgramError("cannot put walls around a program on this machine: OSError")
 
     monkeypatch.setattr(module, "probe_walls", fail)
     assert finding("walls")["level"] == "fail"

@@ -68,7 +68,9 @@ def test_a_type_that_may_not_be_sent_is_the_reason_at_all_parties_and_comes_firs
     assert end_of(tmp_path, REFUSED_TYPE).startswith(f"the program failed at party 1 while the program ran: {sent};")
     lines = capfd.readouterr().err.splitlines()
     assert lines[0] == f"onionmpc: the program failed: {sent}"
-    assert lines[1].startswith("onionmpc: hint: send its numbers; or, if the program defines it, have all say --allow")
+    assert lines[1].startswith(
+        "onionmpc: hint: send its numbers; or, if the program defines it, every party adds --allow"
+    )
     assert not [line for line in lines if "Event loop stopped" in line]
 
 

@@ -113,7 +113,7 @@ def test_a_party_that_ends_too_early_is_told_by_who_waits_for_it(tmp_path: Path)
 )
 def test_a_program_that_asks_gets_no_answer_and_a_hint(tmp_path: Path, question: str) -> None:
     error = failure_of(write_spec(tmp_path, question))
-    assert "follows a lone --" in error.hint
+    assert "give what the program would ask for after --" in error.hint
 
 
 def test_a_program_has_no_terminal_to_ask_at(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_numpy_scalar_comes_back_as_it_was(scalar: np.generic) -> None:
 def test_a_value_that_holds_itself_is_refused_where_it_is_sent() -> None:
     value: list[object] = []
     value.append(value)
-    with pytest.raises(ProgramError, match=r"what the other parties would refuse: .* a value that holds itself"):
+    with pytest.raises(
+        ProgramError, match=r"something that the other parties would refuse: .* a value that holds itself"
+    ):
         RestrictedPickle().dumps(value)
 
 
@@ -474,7 +476,9 @@ def test_what_is_too_much_is_refused_where_it_is_sent() -> None:
         (bytes(100), RestrictedPickle(max_bytes=100), "expected at most 100"),
         ([1] * 1000, RestrictedPickle(max_memory_bytes=10_000), "more than 10000 bytes of memory"),
     ):
-        with pytest.raises(ProgramError, match=f"the program sends what the other parties would refuse: .*{reason}"):
+        with pytest.raises(
+            ProgramError, match=f"the program sends something that the other parties would refuse: .*{reason}"
+        ):
             restricted.dumps(value)
 
 

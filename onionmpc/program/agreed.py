@@ -179,7 +179,7 @@ class AgreedFiles:
             name = _as_typed(path)
             raise NotAgreed(
                 f"{name} is not among the files that the parties agreed on; if the program needs it, "
-                f"all parties say --with {shlex.quote(_what_to_name(name))}",
+                f"every party adds --with {shlex.quote(_what_to_name(name))}",
                 path=path,
             )
         with open(real, "rb") as file:

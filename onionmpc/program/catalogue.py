@@ -211,4 +211,4 @@ def _suggestion(name_or_path: str) -> str:
         return f"what is for the program follows a lone --: {first} ... -- {others[0]}"
     names = [path.stem for path in _shipped_programs()]
     near = difflib.get_close_matches(name_or_path.replace("-", "_"), names, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else "give a script's path, or one of " + ", ".join(names)
+    return f"did you mean {' or '.join(near)}?" if near else "give the path of a script, or one of " + ", ".join(names)

@@ -89,7 +89,7 @@ def main() -> None:
     spec = supervisor.read_spec()
     walls, rules = build_walls(spec)  # before there is a second thread, or anything of the script
     if not walls.hold(spec.walls):
-        weaker = f"the walls around the program came out weaker than was shown ({walls.describe()})"
+        weaker = f"the walls around the program are weaker than was shown ({walls.describe()})"
         supervisor.stop(Notice("setup", None, weaker))
     supervisor.die_with_it()
     signal.signal(signal.SIGTERM, _terminated)
@@ -161,12 +161,12 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor,
         if asyncio.get_running_loop() is not loop:
             supervisor.stop(Notice("setup", None, OTHER_LOOP))
         if mpc.threshold != spec.threshold:
-            agreed = (
-                f"the script sets the threshold to {mpc.threshold}, agreed was {spec.threshold}: give it as --threshold"
-            )
+            agreed = f"the script sets the threshold to {mpc.threshold}, agreed was {spec.threshold}: use --threshold"
             supervisor.stop(Notice("setup", None, agreed))
         if number not in sockets:
-            supervisor.stop(Notice("setup", None, "the script starts MPyC again after its shutdown: once is possible"))
+            supervisor.stop(
+                Notice("setup", None, "the script starts MPyC again after its shutdown, which works only once")
+            )
         if len(sockets) == spec.parties - 1:
             supervisor.tell(Notice("started", None, ""))
 

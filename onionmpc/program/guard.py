@@ -37,7 +37,7 @@ def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = 
     refused["socket.__new__"] = lambda arguments: "" if arguments[1] in (socket.AF_UNIX, INHERITED) else "open a socket"
     if not allow_subprocess:
         for name in STARTS:
-            refused[name] = lambda _: "start a process (its party may allow that: --allow-subprocess)"
+            refused[name] = lambda _: "start a process (--allow-subprocess lets it)"
 
     def guard(event: str, arguments: tuple[Any, ...]) -> None:
         refusal = refused.get(event)

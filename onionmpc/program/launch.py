@@ -39,7 +39,7 @@ NO_PROCESS = "cannot start the program process"
 NEVER_STARTED = Notice(
     "setup",
     None,
-    "it ended without starting MPyC, as a program of several parties does by mpc.start() or: async with mpc",
+    "it ended without starting MPyC; a program of several parties calls mpc.start() or begins with: async with mpc",
 )
 
 
@@ -156,7 +156,7 @@ class ProgramProcess:
             line = await self._control.readline()
             return msgspec.json.decode(line, type=Notice) if line else None
         except (msgspec.DecodeError, ValueError) as error:  # which a line without an end is, and text that is not UTF-8
-            raise LocalProtocolError("the program process said what is not a notice") from error
+            raise LocalProtocolError("the program process sent something that is no notice") from error
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not heed that."""
@@ -230,10 +230,10 @@ async def probe_walls() -> Walls:
             out, err = await process.communicate()
         return msgspec.json.decode(out, type=Walls)
     except TimeoutError:
-        raise ProgramError(f"no walls stood around a program process after {PROBE_TIMEOUT_S:g} s") from None
+        raise ProgramError(f"the walls around a program were not up after {PROBE_TIMEOUT_S:g} s") from None
     except msgspec.DecodeError:
         last = err.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ProgramError(f"a program process cannot be walled in here: {last}") from None
+        raise ProgramError(f"cannot put walls around a program on this machine: {last}") from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -66,7 +66,7 @@ class RestrictedPickle:
             self._measure(data)
         except (RemoteProtocolError, *_MALFORMED) as error:
             # Told here, where it can be mended: the others would call it an attack.
-            raise ProgramError(f"the program sends what the other parties would refuse: {error}") from error
+            raise ProgramError(f"the program sends something that the other parties would refuse: {error}") from error
         return data
 
     def loads(self, data: bytes) -> object:
@@ -76,7 +76,7 @@ class RestrictedPickle:
             RemoteProtocolError: it is malformed, too long, too deep or too large, or names what is not allowed.
         """
         # Where programs diverge, MPyC takes shares for a pickle: no attack, and named apart from one.
-        doubt = "" if data.startswith(_PROLOGUE) else "; or else the parties' programs have gone different ways"
+        doubt = "" if data.startswith(_PROLOGUE) else "; or the parties' programs have taken different paths"
         try:
             room = self._max_memory_bytes - self._measure(data)
             return _Unpickler(io.BytesIO(data), self._allowed, self._script, room).load()
@@ -103,7 +103,7 @@ class _Pickler(pickle.Pickler):
         named = obj if hasattr(obj, "__qualname__") else type(obj)
         name = f"{named.__module__}.{named.__qualname__}"
         if name not in self._allowed and BUILDERS.get(named.__qualname__) is not obj:
-            hint = f"send its numbers; or, if the program defines it, have all say --allow-type {shown(name)}"
+            hint = f"send its numbers; or, if the program defines it, every party adds --allow-type {shown(name)}"
             error = ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
             error.add_note(hint)  # the script's traceback is all that its person sees of it
             raise error

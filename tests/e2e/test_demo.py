@@ -162,9 +162,9 @@ async def stuck(stage: Stage) -> Party:
 def test_programs_that_wait_for_each_other_end_the_demo_and_are_named(outcome: Party) -> None:
     assert outcome.code == 1, outcome.last_words
     waits = (
-        "party 0 is shutting down and waits for parties 1 and 2 at rows.py line 4; "
-        "party 1 waits for a value that no message will bring at rows.py line 6; "
-        "party 2 waits for party 1 at rows.py line 6"
+        "party 0 is shutting down and waits for parties 1 and 2 at rows.py line 5; "
+        "party 1 waits for a value that no message will bring at rows.py line 7; "
+        "party 2 waits for party 1 at rows.py line 7"
     )
     assert outcome.failure.startswith("the programs wait for each other, and party ")
     assert waits in outcome.failure

@@ -20,12 +20,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks import scale
 from benchmarks.common import Spread, memory_of, report, say, table
 from benchmarks.tors import BOOTSTRAP_TIMEOUT_S, plain_tor
-from onionmpc.cli.demo import Demo, DemoParty
+from onionmpc.cli.demo import Demo, Rehearsal
+from onionmpc.cli.followed import Event, Followed
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import OnionMPCError, PeerUnreachable
 from onionmpc.files import socket_directory
@@ -89,11 +89,11 @@ class TimedDemo(Demo):
         super().__init__(directory, Silence())
         self.times: list[Times] = []
 
-    async def _start(self, name: str, arguments: list[str]) -> DemoParty:
+    async def _start(self, name: str, words: Sequence[str], rehearsal: Rehearsal, testnet: Path) -> Followed:
         self.times.append(Times(time.monotonic()))
-        return await super()._start(name, arguments)
+        return await super()._start(name, words, rehearsal, testnet)
 
-    def _show(self, party: DemoParty, event: dict[str, Any]) -> None:
+    def _show(self, party: Followed, event: Event) -> None:
         times = self.times[self.parties.index(party)]
         times.events_s.setdefault(event["event"], time.monotonic())
         if event["event"] == "link_up" and event["connected"] == event["peers"]:
@@ -123,7 +123,7 @@ async def run_session(directory: Path, parties: int) -> dict[str, float]:
     """
     demo = TimedDemo(directory)
     async with asyncio.timeout(SESSION_LIMIT_S):
-        await demo.run(PROGRAM, parties, [], ["--demo"])
+        await demo.run(Rehearsal(PROGRAM, parties, [], ["--demo"]), directory)
     host_s = demo.times[0].command_s
     return {
         "address_s": max(times.events_s["address_known"] - times.command_s for times in demo.times),

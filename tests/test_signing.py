@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from session_kit import Room, answers, give_answer_files, listed_plan, room, run, same_sentence, write_script
 
-from onionmpc.errors import AgreementError, PeerError, ProgramError, RemoteProtocolError, UsageError
+from onionmpc.errors import AgreementError, PeerError, ProgramError, RemoteProtocolError, SystemRefused
 from onionmpc.identity import Identity
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.session import computation
@@ -325,7 +325,7 @@ def test_a_receipt_that_cannot_be_written_is_told_and_the_result_stays_one(tmp_p
         async with ended(plans) as (place, endings):
             assert all(isinstance(ending, Result) for ending in endings)
             flaws = [ending.receipt_flaw for ending in endings if isinstance(ending, Result)]
-            assert [type(flaw) for flaw in flaws] == [type(None), UsageError, type(None)]
+            assert [type(flaw) for flaw in flaws] == [type(None), SystemRefused, type(None)]
             assert place.persons[1].heard(ReceiptWritten) == []
 
     run(main())

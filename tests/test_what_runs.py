@@ -68,7 +68,8 @@ def test_parties_with_different_modules_that_no_scan_sees_do_not_compute(
 
     async def main() -> None:
         assert {type(ending) for ending in await endings(plans)} == {ProgramError}
-        assert capfd.readouterr().err.count("plug.py is not among the files that the parties agreed on") == 3
+        # The first that fails ends the programs of the others.
+        assert "plug.py is not among the files that the parties agreed on" in capfd.readouterr().err
         named = {n: replace(plan, attached=attach([tmp_path / str(n) / "plug.py"])) for n, plan in plans.items()}
         told = await endings(named)
         assert {type(ending) for ending in told} == {AgreementError}

@@ -309,6 +309,48 @@ def test_a_program_that_goes_on_by_itself_is_never_stuck(tmp_path: Path, what: s
     run(main())
 
 
+OWN_TRANSPORT = """
+    import time
+    import mpyc.asyncoro
+
+    class Mine:
+        def __init__(self, transport):
+            self.write, self.writelines, self.close = transport.write, transport.writelines, transport.close
+
+    class Exchanger(mpyc.asyncoro.MessageExchanger):
+        def connection_made(self, transport):
+            {made}
+
+    mpyc.asyncoro.MessageExchanger = Exchanger
+
+    async def main():
+        async with mpc:
+            await mpc.transfer("all are here")
+            if mpc.pid == 1:
+                time.sleep({pause})
+            await mpc.output(mpc.sum(mpc.input(secint(1))))
+"""
+
+
+# Issue 12: where a script has put its own transport before MPyC's, asking what it waits for ended it.
+@pytest.mark.parametrize(
+    "made",
+    [
+        "super().connection_made(Mine(transport))",
+        "super().connection_made(transport); self.transport = Mine(self.transport)",
+    ],
+    ids=["below ours", "above ours"],
+)
+def test_a_script_may_have_a_transport_of_its_own(tmp_path: Path, made: str) -> None:
+    async def main() -> None:
+        body = OWN_TRANSPORT.format(made=made, pause=PAUSE_S)
+        place, ended = await endings(plan_of(tmp_path, body, patience_s=60.0))
+        assert [type(ending) for ending in ended] == [Result] * 3, ended
+        assert [person.heard(ProgramsStuck) for person in place.persons] == [[], [], []]
+
+    run(main())
+
+
 ASKED = {
     "input": "assert input() == 'at last'",
     "a reader": """

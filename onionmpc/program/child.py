@@ -170,13 +170,15 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor,
         if len(sockets) == spec.parties - 1:
             supervisor.tell(Notice("started", None, ""))
 
+        link = sockets.pop(number)
+
         def exchanger() -> asyncio.Protocol:
             end: Any = factory()
-            end.number = number
+            end.number, end.link = number, link
             ends[number] = end
             return end  # type: ignore[no-any-return]
 
-        return await connect(exchanger, sock=sockets.pop(number))
+        return await connect(exchanger, sock=link)
 
     async def create_connection(factory: Callable[[], asyncio.Protocol], host: str, _port: int, **_options: Any) -> Any:
         return await attach(factory, int(host.removeprefix("party")))
@@ -190,7 +192,7 @@ def _connect_by_inheritance(mpc: Any, spec: ProgramSpec, supervisor: Supervisor,
         """MPyC's end of one link, which remembers who sent what and notices a peer that ended too early."""
 
         # `peer_pid` is None until a lower party's hello has come.
-        __slots__ = ("closing", "number", "received_bytes")
+        __slots__ = ("closing", "link", "number", "received_bytes")
 
         def connection_made(self, transport: Any) -> None:
             self.received_bytes = 0
@@ -328,11 +330,6 @@ class Way:
         self.sent_bytes = 0
         self._transport = transport
         self._turn = turn
-
-    @property
-    def descriptor(self) -> int:
-        """That of its socket; -1 once it is closed."""
-        return self._transport.get_extra_info("socket").fileno()  # type: ignore[no-any-return]
 
     def write(self, data: bytes) -> None:
         """Write in this turn."""

@@ -130,10 +130,12 @@ class WaitingWatch:
         )
 
     def _may_wake_itself(self) -> bool:
-        links = {end.transport.descriptor for end in self._ends.values()}
+        links = {end.link.fileno() for end in self._ends.values()}
         links.add(self._loop._ssock.fileno())  # noqa: SLF001 (the loop's own, by which threads wake it)
         return (
-            threading.current_thread() is not threading.main_thread()
+            # A script that has put its own transport in the place of MPyC's knows what it has sent; nobody else does.
+            not all(hasattr(end.transport, "sent_bytes") for end in self._ends.values())
+            or threading.current_thread() is not threading.main_thread()
             or bool(_python_threads() - self._our_threads)
             or any(descriptor not in links for descriptor in self._loop._selector.get_map())  # noqa: SLF001
             or not BY_PERSONS.issuperset(self._loop._signal_handlers)  # noqa: SLF001

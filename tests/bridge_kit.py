@@ -21,6 +21,7 @@ from onionmpc.testnet.state import read_state
 from onionmpc.testnet.status import read_text
 from onionmpc.tor.binary import find_tor
 from onionmpc.tor.bridges import Bridge
+from onionmpc.tor.torrc import quote
 from onionmpc.tor.transports import find_transport
 
 # Without an address of ours tor would have the transport listen on all of them.
@@ -57,7 +58,8 @@ async def running_bridge(testnet: Path, directory: Path) -> AsyncIterator[OurBri
         torrc = common_torrc(state.directory_authorities, "") + fragment(
             "testnet-relay",
             nickname=relay.nickname,
-            directory=str(directory),
+            directory=quote(directory),
+            notices=quote(f"notice file {relay.notices}"),
             owner=os.getpid(),
             address=address,
             or_port=or_port,

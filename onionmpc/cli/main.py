@@ -72,7 +72,7 @@ def cli() -> None:
     \b
     Try it on this machine alone:   onionmpc demo
     Gather two others:              onionmpc host average-salary --parties 3
-    Join with what they sent you:   onionmpc join @invite.txt
+    Join with what they sent you:   onionmpc join invite.txt
     See how long it will take:      onionmpc estimate sort --parties 3
     See whether tor is usable:      onionmpc doctor
 

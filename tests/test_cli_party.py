@@ -6,6 +6,7 @@ The tor of these tests says its version and does nothing else, so no test reache
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
@@ -826,13 +827,14 @@ def test_what_this_machine_was_found_to_have_for_walls_is_shown_and_demanded(
 ) -> None:
     walls = Walls(sockets=True)
 
-    async def probe() -> Walls:
-        return walls
+    @contextlib.contextmanager
+    def probe() -> Iterator[Callable[[], Walls]]:
+        yield lambda: walls
 
     def stop(_options: object, plan: Plan, **_: object) -> None:
         raise UsageError(f"{plan.walls == walls} {plan.allow_subprocess} {plan.hidden}")
 
-    monkeypatch.setattr(module, "probe_walls", probe)
+    monkeypatch.setattr("onionmpc.cli.host_join.probing", probe)
     monkeypatch.setattr(module, "_display", stop)
     told: list[str] = []
     monkeypatch.setattr("onionmpc.cli.main.print_error", lambda message, _hint: told.append(message))

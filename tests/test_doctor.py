@@ -47,7 +47,7 @@ def fake_tor(path: Path, version: str = "0.4.9.11", verify: str = "exit 0") -> s
 
 
 def show_walls(monkeypatch: pytest.MonkeyPatch, walls: Walls) -> None:
-    async def probe() -> Walls:
+    def probe() -> Walls:
         return walls
 
     monkeypatch.setattr(module, "probe_walls", probe)
@@ -88,7 +88,7 @@ def test_what_is_open_to_a_program_is_told_and_stops_nobody(
 
 
 def test_where_nothing_can_be_tried_no_party_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail() -> Walls:
+    def fail() -> Walls:
         raise ProgramError("cannot put walls around a program on this machine: OSError")
 
     monkeypatch.setattr(module, "probe_walls", fail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.program.launch import probe_walls
+from onionmpc.program.probe import probe_walls
 from onionmpc.program.spec import NO_WALLS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts are Linux's")
@@ -28,7 +27,7 @@ def ran(code: str, *arguments: object, **streams: object) -> object:
 
 @pytest.fixture(scope="module", autouse=True)
 def mounts() -> None:
-    walls = asyncio.run(probe_walls()) if sys.platform == "linux" else NO_WALLS
+    walls = probe_walls() if sys.platform == "linux" else NO_WALLS
     if not walls.frozen:
         pytest.skip("this machine lets nobody make mounts here")
 

@@ -26,8 +26,9 @@ from onionmpc.cli.reach import reach_lines
 from onionmpc.files import scratch_directory
 from onionmpc.program.asked import MOST_ENTRIES, MOST_HEARD, MOST_TOLD, Asked, OutOfReach
 from onionmpc.program.catalogue import code_of, find_program
-from onionmpc.program.launch import ProgramExit, probe_walls, start_program
+from onionmpc.program.launch import ProgramExit, start_program
 from onionmpc.program.naming import has_private_name
+from onionmpc.program.probe import probe_walls
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.session.computation import Result
 from onionmpc.session.events import ProgramEnded
@@ -35,7 +36,7 @@ from onionmpc.session.events import ProgramEnded
 # Issue 12.
 
 DEADLINE_S = 60.0
-WALLS = asyncio.run(probe_walls())
+WALLS = probe_walls()
 pytestmark = pytest.mark.skipif(not WALLS.files, reason="without Landlock nothing is refused")
 
 

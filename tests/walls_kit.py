@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.program.launch import ProgramExit, probe_walls, start_program
+from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.program.probe import probe_walls
 from onionmpc.program.spec import ProgramSpec, Walls
 
 DEADLINE_S = 60.0
@@ -33,4 +34,4 @@ def without(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: str) -> N
 
 
 def machine_walls() -> Walls:
-    return asyncio.run(probe_walls())
+    return probe_walls()

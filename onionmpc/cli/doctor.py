@@ -28,7 +28,7 @@ from onionmpc.cli.neighbours import neighbours
 from onionmpc.errors import OnionMPCError, TorError
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.machine import explained, refusing
-from onionmpc.program.launch import probe_walls
+from onionmpc.program.probe import probe_walls
 from onionmpc.resources import shipped
 from onionmpc.tor.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.endpoint import Endpoint
@@ -206,7 +206,7 @@ def _sockets() -> Iterator[Finding]:
 
 def _walls() -> Iterator[Finding]:
     """Say what a program can be kept from. A party can run without; its person is shown."""
-    walls = run_to_end(probe_walls())
+    walls = probe_walls()
     if walls.sockets and walls.files:
         yield Finding("walls", Level.OK, f"around a program: {walls.describe()}")
     else:

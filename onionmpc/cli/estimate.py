@@ -21,7 +21,7 @@ from onionmpc.levels import Level
 from onionmpc.program.asked import OutOfReach
 from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import code_of, find_program, program_files
-from onionmpc.program.launch import probe_walls
+from onionmpc.program.probe import probe_walls
 from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
@@ -99,7 +99,7 @@ def estimate(
     note_skipped(attached)
     note_without_mpyc(found)
     made_up = () if private or not found.shipped else ("--demo",)
-    walls = run_until_interrupted(probe_walls())
+    walls = probe_walls()
     spec = ProgramSpec(
         script=str(found.path),
         folder=str(found.folder),

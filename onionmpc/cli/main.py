@@ -28,9 +28,9 @@ COMMANDS = {
     "demo": ("onionmpc.cli.demo:demo", "Rehearse a session on this machine: PROGRAM, over a private Tor network."),
     "doctor": ("onionmpc.cli.doctor:doctor", "Look over this machine: can a party run here?"),
     "estimate": ("onionmpc.cli.estimate:estimate", "Say how long PROGRAM will take."),
-    "host": ("onionmpc.cli.party:host", "Gather parties and compute PROGRAM with them."),
+    "host": ("onionmpc.cli.host_join:host", "Gather parties and compute PROGRAM with them."),
     "id": ("onionmpc.cli.identities:identities", "Keep identities that outlive a session."),
-    "join": ("onionmpc.cli.party:join", "Join a host, or a list of parties, and compute with them."),
+    "join": ("onionmpc.cli.host_join:join", "Join a host, or a list of parties, and compute with them."),
     "levels": ("onionmpc.cli.levels:levels", "Explain the circuit lengths: short, standard, long."),
     "programs": ("onionmpc.cli.programs:programs", "List the programs that come with onionmpc."),
     "testnet": (

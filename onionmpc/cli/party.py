@@ -1,6 +1,6 @@
-"""`onionmpc host` and `onionmpc join`: one party of a session.
+"""What `onionmpc host` and `onionmpc join` do: one party of a session, from its options to its result.
 
-Knows options and how to read addresses, invites and lists. What they mean is onionmpc.session's to know.
+Knows what options exclude each other, and where each goes. What they mean is onionmpc.session's to know.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +21,7 @@ from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
 from onionmpc.cli.lists import expand
 from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.cli.options import PartyOptions, party_options
+from onionmpc.cli.options import PartyOptions
 from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.summary import summary_data
@@ -33,8 +33,8 @@ from onionmpc.machine import explained
 from onionmpc.mesh.network import Network
 from onionmpc.program.attached import SKIPPED, Attachments, attach
 from onionmpc.program.catalogue import Program, find_program, program_files
-from onionmpc.program.launch import probe_walls
 from onionmpc.program.sources import imported_names
+from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.computation import Result
 from onionmpc.session.events import AddressKnown, TorProgress
@@ -60,46 +60,24 @@ What you dial stays anonymous to the others; what they gain is speed, about half
 """
 
 
-@click.command()
-@click.argument("program", required=False)
-@click.option("--parties", "-m", type=int, required=True, help="How many take part, you included.")
-@click.option(
-    "--expect",
-    multiple=True,
-    metavar="ONION|@FILE",
-    help="An address that needs no invite; @FILE holds one per line. Repeatable.",
-)
-@click.option(
-    "--open",
-    "is_open",
-    is_flag=True,
-    help="Whoever knows the address finds this party and may take a seat: no invites.",
-)
-@party_options
-@click.pass_obj
 def host(
-    private: tuple[str, ...],
-    /,
+    options: PartyOptions,
     program: str | None,
     parties: int,
-    expect: tuple[str, ...],
+    expect: Sequence[str],
+    private: tuple[str, ...],
+    walls: Callable[[], Walls],
+    *,
     is_open: bool,
-    **shared: Any,  # noqa: ANN401 (click passes options by name)
 ) -> None:
-    """Gather parties and compute PROGRAM with them.
+    """Be the host of a session.
 
-    PROGRAM is a script, or the name of one that comes along (see: onionmpc programs). Send each of the others one
-    invite, by a way that only they can read: an invite works once, and whoever uses it takes the seat. What follows a
-    lone -- is yours alone: it goes to your program, and to nobody else.
-
-    \b
-    onionmpc host average-salary --parties 3
-    onionmpc host vote --parties 5 --public tea,coffee
-    onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
+    Args:
+        private: what goes to this party's program alone.
+        walls: returns how far the program can be walled in; see `probing`.
     """
-    options = PartyOptions(**shared)
     expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read what is piped in
-    plan = _plan(options, program, private)
+    plan = _plan(options, program, private, walls)
     with (
         _identity(options) as identity,
         _display(options, plan, by_invite=False) as display,
@@ -111,25 +89,8 @@ def host(
         _run(identity, tor_options, display, lambda network: party.host(network, table), options.json_file)
 
 
-@click.command()
-@click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|FILE... [PROGRAM]")
-@party_options
-@click.pass_obj
-def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
-    """Join a host, or a list of parties, and compute with them.
-
-    With one invite or one address, that host is asked who takes part and in what; PROGRAM may be left out if it comes
-    with onionmpc. With the addresses of all other parties no host is needed; their order does not matter, and PROGRAM
-    must be named. An invite on the command line can be seen by other users of this machine: a file, or - for standard
-    input, is better. A word that is the name of a file is read as one, like @FILE, unless it is a program. Whatever
-    stands around an invite, quotes or a whole mail, does not matter.
-
-    \b
-    onionmpc join invite.txt
-    onionmpc join invite.txt their_script.py
-    onionmpc join @all_the_others.txt my.py --identity work
-    """
-    options = PartyOptions(**shared)
+def join(options: PartyOptions, targets: Sequence[str], private: tuple[str, ...], walls: Callable[[], Walls]) -> None:
+    """Join a host, or a list of parties; see `host`."""
     words = expand(targets)
     invites = [parse_invite(word) for word in words if _is_invite(word)]
     onions = [parse_onion(word) for word in words if looks_like_onion(word)]
@@ -145,7 +106,7 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
             f"{len(invites)} invites and {len(onions)} addresses given",
             hint="expected one invite, or one address, or the addresses of all other parties",
         )
-    plan = _plan(options, programs[0] if programs else None, private, joins_host=len(invites or onions) == 1)
+    plan = _plan(options, programs[0] if programs else None, private, walls, joins_host=len(invites or onions) == 1)
     if len(onions) > 1 and options.identity is None:
         raise UsageError(
             "a full list of parties needs --identity",
@@ -205,7 +166,14 @@ def _ask_to_be_shown() -> None:
         raise UnsafeSetting("short was not consented to", hint="at standard, the default, no party learns your address")
 
 
-def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], *, joins_host: bool = False) -> Plan:
+def _plan(
+    options: PartyOptions,
+    program: str | None,
+    private: tuple[str, ...],
+    walls: Callable[[], Walls],
+    *,
+    joins_host: bool = False,
+) -> Plan:
     _check_tor_options(options)
     _check_consent(options)
     if options.json_file is not None:
@@ -256,7 +224,7 @@ def _plan(options: PartyOptions, program: str | None, private: tuple[str, ...], 
         receipt=options.receipt,
         hidden=() if options.testnet is None else (options.testnet,),
         allow_subprocess=options.allow_subprocess,
-        walls=run_until_interrupted(probe_walls()),
+        walls=walls(),
     )
 
 

@@ -17,13 +17,13 @@ from typing import BinaryIO
 
 import msgspec
 
-from onionmpc.errors import LocalProtocolError, ProgramError
+from onionmpc.errors import LocalProtocolError
 from onionmpc.files import scratch_directory, state_directory
 from onionmpc.machine import refusing
 from onionmpc.program.asked import Asked, OutOfReach
-from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, Walls, encode_spec
+from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, encode_spec
 from onionmpc.program.tee import Tee
-from onionmpc.program.walls import keep_memory_private
+from onionmpc.program.walls import environment_of_program, keep_memory_private
 from onionmpc.tasks import Beside
 
 # How long a program may take to put its terminal in order before it is killed.
@@ -32,9 +32,6 @@ LAST_NOTICE_S = 1.0
 # What a program that is ended has written already still reaches its person, unless they do not take it.
 LAST_OUTPUT_S = 1.0
 STDOUT = 1
-# MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
-PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
-PROBE_TIMEOUT_S = 30.0
 NO_PROCESS = "cannot start the program process"
 NEVER_STARTED = Notice(
     "setup",
@@ -210,40 +207,6 @@ async def start_program(
             yield process
 
 
-async def probe_walls() -> Walls:
-    """Find out in a process of its own how far the program process can be walled in on this machine.
-
-    Raises:
-        ProgramError: it cannot even be tried.
-        SystemRefused: no process can be started.
-    """
-    with refusing(NO_PROCESS):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "onionmpc.program.walls"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-        )
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            out, err = await process.communicate()
-        return msgspec.json.decode(out, type=Walls)
-    except TimeoutError:
-        raise ProgramError(f"the walls around a program were not up after {PROBE_TIMEOUT_S:g} s") from None
-    except msgspec.DecodeError:
-        last = err.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ProgramError(f"cannot put walls around a program on this machine: {last}") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
-
-
 @contextlib.asynccontextmanager
 async def _started(
     spec: ProgramSpec, peers: Iterable[int], unattended: BinaryIO | None, *, hash_output: bool
@@ -254,7 +217,7 @@ async def _started(
     inherited = [theirs, *(pair[1] for pair in pairs.values())]
     control_writer: asyncio.StreamWriter | None = None
     process: ProgramProcess | None = None
-    environment = _environment() | {"TMPDIR": spec.scratch}
+    environment = environment_of_program() | {"TMPDIR": spec.scratch}
     out = None if unattended is None else asyncio.subprocess.DEVNULL
     asked = Asked(spec)
     tee: Tee | None = None

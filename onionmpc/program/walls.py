@@ -43,6 +43,9 @@ OUR_SOCKETS = ("/tmp", "onionmpc.*")  # noqa: S108
 
 Rules = Sequence[tuple[Path, int]]  # a file, or a folder with all that is below it, and Landlock's rights there
 
+# MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
+PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
+
 
 def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
     """Wall this process in as far as this machine can; it must have no second thread yet.
@@ -70,6 +73,11 @@ def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
     secrets = files or (network and all(_resolved(place) in mounted for place in hidden))
     walls = Walls(network=network, sockets=sockets, secrets=secrets, files=files, frozen=frozen)
     return walls, rules if files else ()
+
+
+def environment_of_program() -> dict[str, str]:
+    """Return the variables that a program may see."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
 
 
 def keep_memory_private() -> None:

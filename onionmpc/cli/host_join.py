@@ -1,0 +1,80 @@
+"""`onionmpc host` and `onionmpc join`: their arguments and options.
+
+Imports little, so that --help answers at once; what the commands do is onionmpc.cli.party's to know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onionmpc.cli.options import PartyOptions, party_options
+from onionmpc.program.probe import probing
+
+
+@click.command()
+@click.argument("program", required=False)
+@click.option("--parties", "-m", type=int, required=True, help="How many take part, you included.")
+@click.option(
+    "--expect",
+    multiple=True,
+    metavar="ONION|@FILE",
+    help="An address that needs no invite; @FILE holds one per line. Repeatable.",
+)
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Whoever knows the address finds this party and may take a seat: no invites.",
+)
+@party_options
+@click.pass_obj
+def host(
+    private: tuple[str, ...],
+    /,
+    program: str | None,
+    parties: int,
+    expect: tuple[str, ...],
+    is_open: bool,
+    **shared: Any,  # noqa: ANN401 (click passes options by name)
+) -> None:
+    """Gather parties and compute PROGRAM with them.
+
+    PROGRAM is a script, or the name of one that comes along (see: onionmpc programs). Send each of the others one
+    invite, by a way that only they can read: an invite works once, and whoever uses it takes the seat. What follows a
+    lone -- is yours alone: it goes to your program, and to nobody else.
+
+    \b
+    onionmpc host average-salary --parties 3
+    onionmpc host vote --parties 5 --public tea,coffee
+    onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
+    """
+    with probing() as walls:
+        from onionmpc.cli import party  # takes as long as the probe
+
+        party.host(PartyOptions(**shared), program, parties, expect, private, walls, is_open=is_open)
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|FILE... [PROGRAM]")
+@party_options
+@click.pass_obj
+def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
+    """Join a host, or a list of parties, and compute with them.
+
+    With one invite or one address, that host is asked who takes part and in what; PROGRAM may be left out if it comes
+    with onionmpc. With the addresses of all other parties no host is needed; their order does not matter, and PROGRAM
+    must be named. An invite on the command line can be seen by other users of this machine: a file, or - for standard
+    input, is better. A word that is the name of a file is read as one, like @FILE, unless it is a program. Whatever
+    stands around an invite, quotes or a whole mail, does not matter.
+
+    \b
+    onionmpc join invite.txt
+    onionmpc join invite.txt their_script.py
+    onionmpc join @all_the_others.txt my.py --identity work
+    """
+    with probing() as walls:
+        from onionmpc.cli import party
+
+        party.join(PartyOptions(**shared), targets, private, walls)

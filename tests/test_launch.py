@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rehearsal_kit import write_spec
 
-from onionmpc.errors import LocalProtocolError
+from onionmpc.errors import ProgramError
 from onionmpc.program.launch import TERMINATE_S, ProgramProcess, start_program
 from onionmpc.program.spec import Notice, encode
 
@@ -99,7 +99,7 @@ def test_the_last_notice_is_heard() -> None:
     "said", [b"{}\n", b"{", b'{"kind":"\xff","party":1,"detail":""}\n', b"[" * 2**16, b"9" * 2**17 + b"\n"]
 )
 def test_what_is_no_notice_is_called_so(said: bytes) -> None:
-    with pytest.raises(LocalProtocolError, match="sent something that is no notice"):
+    with pytest.raises(ProgramError, match="wrote into the channel to its supervisor"):
         asyncio.run(heard(said))
 
 
@@ -127,5 +127,5 @@ def test_what_is_no_notice_is_called_so_while_the_program_runs() -> None:
         async with asyncio.timeout(DEADLINE_S):
             await ProgramProcess(Runs(), control, {}).wait()  # type: ignore[arg-type]
 
-    with pytest.raises(LocalProtocolError, match="sent something that is no notice"):
+    with pytest.raises(ProgramError, match="wrote into the channel to its supervisor"):
         asyncio.run(main())

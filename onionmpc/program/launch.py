@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from onionmpc.errors import LocalProtocolError
+from onionmpc.errors import ProgramError
 from onionmpc.files import scratch_directory, state_directory
 from onionmpc.machine import refusing
 from onionmpc.program.asked import Asked, OutOfReach
@@ -153,7 +153,7 @@ class ProgramProcess:
             line = await self._control.readline()
             return msgspec.json.decode(line, type=Notice) if line else None
         except (msgspec.DecodeError, ValueError) as error:  # which a line without an end is, and text that is not UTF-8
-            raise LocalProtocolError("the program process sent something that is no notice") from error
+            raise ProgramError("the program wrote into the channel to its supervisor, which is not its own") from error
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not heed that."""

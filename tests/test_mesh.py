@@ -370,6 +370,20 @@ async def test_a_stranger_that_ends_early_gets_the_same_reply(directory: Path) -
             assert await reply_to(directory, party.identity.onion, VALID[:length], end=True) == REFUSAL
 
 
+# Issue 12: asyncio wrote "Future exception was never retrieved" on stderr, when the garbage collector had its way.
+@in_a_loop
+async def test_a_stranger_that_is_gone_before_it_is_answered_leaves_no_error_unseen(directory: Path) -> None:
+    near, far = socket.socketpair()
+    reader, writer = await asyncio.open_unix_connection(sock=near)
+    far.send(VALID[:100])
+    far.close()
+    protocol: Any = writer.transport.get_protocol()
+    await Door(LISTENER, bytes(16)).serve(Stream(reader, writer))
+    closed = protocol._closed
+    assert not closed._log_traceback
+    assert isinstance(closed.exception(), BrokenPipeError)
+
+
 @pytest.mark.parametrize("length", [0, 1, MESSAGE_1_BYTES - 1])
 @in_a_loop
 async def test_a_silent_stranger_gets_the_same_reply_in_the_end(

@@ -164,6 +164,11 @@ class Door:
                 stream.writer.write_eof()
                 while left > 0 and (heard := await stream.reader.read(left)):
                     left -= len(heard)
+        await stream.close()
+        # That it left before it was answered is an error, which nobody else asks for.
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(PARTING_S):
+                await stream.writer.wait_closed()
 
     async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Keeper]:
         # At once, since the rest of another version's message may be shorter (PROTOCOL 2).

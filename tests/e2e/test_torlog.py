@@ -30,10 +30,19 @@ def test_the_lines_of_a_time_are_chosen_with_those_that_have_no_stamp() -> None:
 def test_an_outage_is_kept_with_what_came_just_before_and_after(tmp_path: Path) -> None:
     (tmp_path / "1.log").write_text(LOG)
     begin_s, end_s = at("2026-11-30 12:01:00.000"), at("2026-11-30 12:02:00.000")
+    os.utime(tmp_path / "1.log", (end_s, end_s))
     keep_outage(tmp_path, tmp_path / "kept" / "outage", begin_s + MARGIN_S, end_s - MARGIN_S)
     kept = (tmp_path / "kept" / "outage" / "1.log").read_text()
     assert kept.splitlines()[0].endswith("first")
     assert kept.splitlines()[-1].endswith("last")
+
+
+def test_the_log_of_a_tor_that_had_ended_before_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "1.log").write_text(LOG)
+    ended_s = at("2026-11-30 12:02:00.001")
+    os.utime(tmp_path / "1.log", (ended_s, ended_s))
+    keep_outage(tmp_path, tmp_path / "kept", ended_s + 2 * MARGIN_S, ended_s + 3 * MARGIN_S)
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_a_logging_tor_answers_as_tor_does(tmp_path: Path) -> None:

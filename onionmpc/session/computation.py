@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import secrets
 import socket
 import time
@@ -330,7 +329,7 @@ class Computation:
             pumps = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
             watching = tasks.create_task(self._watch.run())
             try:
-                ended = await process.wait(self._note_opening, on_wait=functools.partial(self._watch.note_own, marks))
+                ended = await process.wait(self._note_opening, on_wait=partial(self._watch.note_own, marks))
             finally:  # also if others fail, or their person leaves: it may be why all waited
                 if (beyond := process.out_of_reach()) is not None:
                     self._person.tell(beyond)

@@ -6,14 +6,13 @@ inside `try`, a branch or a function may be meant to.
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from onionmpc.errors import UsageError
+from onionmpc.program.sources import names_in, parse
 
 # Packages that are not called as what is imported from them.
 PACKAGES = {
@@ -43,7 +42,8 @@ def check_installed(sources: Iterable[tuple[Path, bytes]], folder: Path) -> None
     if any(word in content for content in contents.values() for word in OTHER_WAYS):
         return
     for path, content in contents.items():
-        for name in _imported(content):
+        # Only statements at the outermost level: see above.
+        for name in (name for node in parse(path, content).body for name in names_in(node)):
             if not _is_there(name, folder):
                 raise UsageError(
                     f"{path.name} imports {name}, which is not installed for the Python that runs it",
@@ -65,16 +65,6 @@ def hint_for(error: ModuleNotFoundError) -> str:
     if not name or "." in name or name in sys.stdlib_module_names:
         return ""
     return f"if {name} is a package, install it for the Python that runs programs: {install_hint(name)}"
-
-
-def _imported(content: bytes) -> Iterator[str]:
-    """The packages that a file imports in any case; nothing of one that is not Python, which others say."""
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        for node in ast.parse(content).body:
-            if isinstance(node, ast.Import):
-                yield from (alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                yield node.module.partition(".")[0]
 
 
 def _is_there(name: str, folder: Path) -> bool:

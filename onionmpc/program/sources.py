@@ -50,14 +50,16 @@ def classes(sources: Mapping[Path, bytes], script: Path, folder: Path) -> list[s
 
 def imported_names(sources: Mapping[Path, bytes]) -> set[str]:
     """Return the first word of each module that the files import by statement, other than by a relative one."""
-    names: set[str] = set()
-    for path, content in sources.items():
-        for node in ast.walk(parse(path, content)):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names.add(node.module.partition(".")[0])
-    return names
+    nodes = (node for path, content in sources.items() for node in ast.walk(parse(path, content)))
+    return {name for node in nodes for name in names_in(node)}
+
+
+def names_in(node: ast.AST) -> Iterator[str]:
+    """Yield the first word of each module that one statement imports, other than by a relative name."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module.partition(".")[0]
 
 
 def parse(path: Path, content: bytes) -> ast.Module:

@@ -20,11 +20,11 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
+from onionmpc.cli.beforehand import check_receipt, note_program
 from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.party import check_receipt, note_skipped, note_without_mpyc
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.streams import STDERR
 from onionmpc.cli.summary import describe_link
@@ -327,8 +327,7 @@ def _rehearsed(
     check_allowed_types(options["allow_type"], found)
     attached = attach(options["with_files"])
     program_files(found, attached)
-    note_skipped(attached)
-    note_without_mpyc(found)
+    note_program(found, attached)
     words = typed_options(given, REHEARSED)
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]

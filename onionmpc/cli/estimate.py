@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
+from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import Duration, shared_options
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.party import note_skipped, note_without_mpyc
 from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
 from onionmpc.program.asked import OutOfReach
@@ -96,8 +96,7 @@ def estimate(
     attached = attach(with_files)
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
     check_sendable(public)
-    note_skipped(attached)
-    note_without_mpyc(found)
+    note_program(found, attached)
     made_up = () if private or not found.shipped else ("--demo",)
     walls = probe_walls()
     spec = ProgramSpec(

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import click
 
+from onionmpc.cli.beforehand import check_receipt, note_program
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
 from onionmpc.cli.lists import expand
@@ -31,9 +32,8 @@ from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.levels import Level
 from onionmpc.machine import explained
 from onionmpc.mesh.network import Network
-from onionmpc.program.attached import SKIPPED, Attachments, attach
+from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import Program, find_program, program_files
-from onionmpc.program.sources import imported_names
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.computation import Result
@@ -190,9 +190,7 @@ def _plan(
         check_allowed_types(options.allow_type, found)
         program_files(found, attached)  # too many of them are told now, not at the host's table
     if options.log_format == "text":
-        note_skipped(attached)
-        if found is not None:
-            note_without_mpyc(found)
+        note_program(found, attached)
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
     if not options.yes and not is_interactive():
@@ -226,37 +224,6 @@ def _plan(
         allow_subprocess=options.allow_subprocess,
         walls=walls(),
     )
-
-
-def note_without_mpyc(program: Program) -> None:
-    """Say beforehand of a script that it will most likely compute nothing together, and fail in the end."""
-    if "mpyc" not in imported_names(program.sources):
-        click.echo(
-            f"onionmpc: note: {printable(program.path.name)} imports nothing of mpyc: unless a library of its does, it "
-            "computes nothing with the other parties (see what does: onionmpc programs)",
-            err=True,
-        )
-
-
-def note_skipped(attached: Attachments) -> None:
-    """Say what of the folders after --with is not compared."""
-    if attached.skipped:
-        first, *others = attached.skipped
-        more = f" and {len(others)} more" if others else ""
-        names = " and ".join(SKIPPED)
-        click.echo(
-            f"onionmpc: note: --with skips {names}: {printable(str(first))}{more} may differ between the parties",
-            err=True,
-        )
-
-
-def check_receipt(file: Path) -> None:
-    """Check that a receipt can be kept there: found out in the end, it would be too late."""
-    check_writable(file)
-    if os.path.lexists(file):
-        raise UsageError(
-            f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
-        )
 
 
 @contextlib.contextmanager

@@ -43,6 +43,10 @@ class Stream:
 
     async def close(self) -> None:
         """Close the connection; never raises and never waits for the peer."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Close it, where nothing can be awaited."""
         self.writer.transport.abort()
 
 

@@ -132,7 +132,7 @@ class SecureStream(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close the stream, where nothing can be awaited."""
-        self.stream.writer.transport.abort()
+        self.stream.abort()
 
     async def _read_on(self) -> None:
         """Take what came before we were the protocol, then read."""

@@ -23,7 +23,7 @@ from onionmpc.program.naming import has_private_name
 from onionmpc.program.spec import Notice
 from onionmpc.program.walls import Rules, is_opened_whole
 
-MOST_TOLD = 64  # paths; whoever asks for more in vain is shown ten of these
+MOST_SENT = 64  # paths; of these the person is shown ten
 REMEMBERED = 4096
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 IN_MEMORY = ("", ":memory:")
@@ -121,7 +121,7 @@ class Refusals:
     def _look(self, asked: object, right: int) -> None:
         """Tell of a path if the rules do not give this right to it, and it exists."""
         text = _text(asked)
-        if not text or (text, right) in self._judged or len(self._told) >= MOST_TOLD or not _is_there(text, right):
+        if not text or (text, right) in self._judged or len(self._told) >= MOST_SENT or not _is_there(text, right):
             return
         try:
             path = os.path.join(os.getcwd(), text)

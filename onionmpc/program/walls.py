@@ -159,7 +159,7 @@ def writable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
         mounted: what was taken out of it already.
     """
     kept = _kept(spec)
-    for path in [*_wanted(spec), *([Path(spec.scratch)] if spec.scratch else [])]:
+    for path in _own(spec):
         yield from _without(path, kept, mounted)
 
 
@@ -182,8 +182,11 @@ class Places(NamedTuple):
 def places(spec: ProgramSpec) -> Places:
     """Say it for one program, before it has started."""
     hidden = _hidden(spec)
-    own = [*_wanted(spec), *([Path(spec.scratch)] if spec.scratch else [])]
-    return Places(own, list(readable(spec, hidden)), _kept(spec), hidden)
+    return Places(_own(spec), list(readable(spec, hidden)), _kept(spec), hidden)
+
+
+def _own(spec: ProgramSpec) -> list[Path]:
+    return [*_wanted(spec), *([Path(spec.scratch)] if spec.scratch else [])]
 
 
 def _kept(spec: ProgramSpec) -> list[Path]:

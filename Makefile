@@ -60,14 +60,14 @@ EVERY ?= 12
 SEED ?=
 
 soak: $(INSTALLED)
-	$(BIN)/python tests/e2e/soak.py --minutes $(MINUTES) --parties $(PARTIES) --every $(EVERY) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.e2e.soak --minutes $(MINUTES) --parties $(PARTIES) --every $(EVERY) $(if $(SEED),--seed $(SEED))
 
 # Each time goes on from what those before have found. `make test` does so too, for ten seconds a target.
 fuzz: $(INSTALLED)
-	PYTHONPATH=tests $(BIN)/python tests/fuzz/long.py --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz.long --minutes $(MINUTES)
 
 audit: $(INSTALLED)
-	$(BIN)/python tests/audit.py
+	$(BIN)/python -m tests.audit
 
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:

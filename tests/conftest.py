@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from testnet_kit import running_testnet
+
+from tests.support.testnet import running_testnet
 
 # How long an example takes is up to the machine, and to what else runs on it.
 settings.register_profile("untimed", deadline=None)

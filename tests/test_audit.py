@@ -6,7 +6,8 @@ import ast
 from pathlib import Path
 
 import pytest
-from audit import THREATS, Claim, read_claims, verdict
+
+from tests.audit import THREATS, Claim, read_claims, verdict
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = read_claims(THREATS.read_text())

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from machine_kit import check_told, in_shell, needs_mounts, on_machine
-from session_kit import listed_plan, room, run, same_sentence, write_script
 
 from onionmpc import files
 from onionmpc.errors import PeerUnreachable, SystemRefused
 from onionmpc.machine import explained, refused, refusing
 from onionmpc.program import launch
+from tests.support.machine import check_told, in_shell, needs_mounts, on_machine
+from tests.support.session import listed_plan, room, run, same_sentence, write_script
 
 FULL = "mount -t tmpfs -o size=4k,mode=700 none {0} && head -c 4096 /dev/zero > {0}/filler"
 WITHOUT_FILES = "mount -t tmpfs -o nr_inodes={1},mode=700 none {0}"

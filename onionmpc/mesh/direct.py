@@ -1,6 +1,6 @@
 """A Network of plain unix sockets in one private directory: no tor, no privacy, no delay.
 
-Knows where each onion's socket lies. It is the verified fake of the tests (tests/network_contract.py runs on
+Knows where each onion's socket lies. It is the verified fake of the tests (tests/support/network_contract.py runs on
 it and on tor alike) and the baseline of the benchmarks. It never leaves this machine.
 """
 

@@ -2,7 +2,7 @@
 
 A Network listens as one onion address and dials others. It promises nothing about who dials in: that is proved by
 the handshake (docs/PROTOCOL.md section 2). Implementations: `direct` (plain local sockets) and `onionmpc.tor`; both
-pass the same contract suite, tests/network_contract.py.
+pass the same contract suite, tests/support/network_contract.py.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ _STRUCTURE = {"PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGE
 _DATA = _CONSTANTS | _STRINGS | _LISTS_AND_DICTS | _TUPLES_AND_SETS | _STRUCTURE
 _INSTANCES = {"NEWOBJ", "NEWOBJ_EX", "BUILD"}
 
-# Upper bounds of what CPython 3.11 to 3.13 allocates, ours for the walk included; tests/test_opcodes.py holds them to
-# that. A set has room for five from the start; an instance comes with a dict.
+# Upper bounds of what CPython 3.11 to 3.13 allocates, ours for the walk included. tests/program/test_opcodes.py holds
+# them to that. A set has room for five from the start; an instance comes with a dict.
 _OBJECT_BYTES = 128
 _MORE_BYTES = {"EMPTY_SET": 256, "FROZENSET": 256, "EMPTY_DICT": 128, "NEWOBJ": 512, "NEWOBJ_EX": 512, "REDUCE": 256}
 _BYTES_PER_ITEM = {

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Played, Scene, play
+
+from tests.e2e.kit import Played, Scene, play
 
 SCENES_AT_ONCE = 8
 

@@ -16,8 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kit import Party, gone
-
 from onionmpc.errors import TorError
 from onionmpc.session.agreement import DEFAULT_CIRCUITS
 from onionmpc.testnet.network import PrivateNetwork
@@ -32,6 +30,7 @@ from onionmpc.testnet.party_tor import (
 )
 from onionmpc.testnet.state import NetworkState
 from onionmpc.tor.control import open_control
+from tests.e2e.kit import Party, gone
 
 # With more at once, a network of 12 relays may have no path that a party's guards allow.
 RELAYS_DOWN_AT_ONCE = 2

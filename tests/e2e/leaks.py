@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import Outfit
-
 from onionmpc.identity import Identity
+from tests.e2e.kit import Outfit
 
 HERE = Path(__file__).parent
 SEAL_S = 20.0

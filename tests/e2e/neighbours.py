@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from grater import Grater, grating
-from kit import ADD_WHEN_TOLD, Party, Stage
 from python_socks.async_.asyncio import Proxy
 
 from onionmpc.resources import shipped
@@ -32,6 +30,8 @@ from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.binary import find_tor
 from onionmpc.tor.control import PASSWORD_VARIABLE, Control, open_control
 from onionmpc.tor.endpoint import Endpoint
+from tests.e2e.kit import ADD_WHEN_TOLD, Party, Stage
+from tests.support.grater import Grater, grating
 
 BROWSER_SOCKS, BROWSER_CONTROL = 9150, 9151
 SYSTEM_SOCKS, SYSTEM_CONTROL = 9050, 9051

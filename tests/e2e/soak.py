@@ -18,12 +18,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faults import plan_faults
-from survival import LATENCY_MS, Outage, Report, survive
-from torlog import keep_outage, logging_tor
-
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.testnet.network import PrivateNetwork
+from tests.e2e.faults import plan_faults
+from tests.e2e.survival import LATENCY_MS, Outage, Report, survive
+from tests.e2e.torlog import keep_outage, logging_tor
 
 # Longer than any recovery that was explained.
 LONG_OUTAGE_S = 60.0

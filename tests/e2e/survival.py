@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults import Fault, Injector, Planned
-from kit import Outfit, Party, Stage
-
 from onionmpc.testnet.network import PrivateNetwork
+from tests.e2e.faults import Fault, Injector, Planned
+from tests.e2e.kit import Outfit, Party, Stage
 
 SCRIPT = Path(__file__).with_name("rounds.py")
 LEAST_ROUNDS = 300

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from bridge_kit import running_bridge
-from kit import Party, Stage
 
 from onionmpc.testnet.party_tor import find_party_tor
 from onionmpc.tor.control import open_control
+from tests.e2e.kit import Party, Stage
+from tests.support.bridges import running_bridge
 
 pytestmark = pytest.mark.tor
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from kit import INVITE, Party, Stage, after
-from leaks import CONTROL_PASSWORD, Watch, started, told
+
+from tests.e2e.kit import INVITE, Party, Stage, after
+from tests.e2e.leaks import CONTROL_PASSWORD, Watch, started, told
 
 pytestmark = pytest.mark.tor
 

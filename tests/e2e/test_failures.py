@@ -9,9 +9,9 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from kit import Party, Stage, after, keep_identity, new_identity, same_sentence
 
 from onionmpc.wire.link import PING_AFTER_S
+from tests.e2e.kit import Party, Stage, after, keep_identity, new_identity, same_sentence
 
 pytestmark = pytest.mark.tor
 

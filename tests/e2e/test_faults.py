@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faults import Fault, Kind, plan_faults
 from hypothesis import given
 from hypothesis import strategies as st
-from soak import as_json, table
-from survival import AFTERMATH_S, Felt, Outage, Report, differing_links, feel, outages
+
+from tests.e2e.faults import Fault, Kind, plan_faults
+from tests.e2e.soak import as_json, table
+from tests.e2e.survival import AFTERMATH_S, Felt, Outage, Report, differing_links, feel, outages
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -18,8 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kit import Party, Stage, after, keep_identity
-from leaks import (
+
+from onionmpc.files import private_directory, socket_directory
+from onionmpc.session import keystore
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.process import own_tor
+from tests.e2e.kit import Party, Stage, after, keep_identity
+from tests.e2e.leaks import (
     CONTROL_PASSWORD,
     Watch,
     as_it_runs,
@@ -32,11 +37,6 @@ from leaks import (
     started,
     told,
 )
-
-from onionmpc.files import private_directory, socket_directory
-from onionmpc.session import keystore
-from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.process import own_tor
 
 LEAK_S = 60.0
 NO_NETWORKS = "nobody may make a network namespace on this machine: only audit events and /proc were looked at"

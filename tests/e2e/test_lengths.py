@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 import pytest
-from kit import Party, Stage, after, same_sentence
+
+from tests.e2e.kit import Party, Stage, after, same_sentence
 
 pytestmark = pytest.mark.tor
 

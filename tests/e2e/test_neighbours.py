@@ -12,11 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from leaks import can_seal
+
+from tests.e2e.leaks import can_seal
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 NEIGHBOURS_S = 400.0
-ALONE = "import os, sys, sealed; sealed.leave_network(); sealed.use_network(); os.execv(sys.executable, sys.argv[1:])"
+ALONE = (
+    "import os, sys; from tests.e2e import sealed; "
+    "sealed.leave_network(); sealed.use_network(); os.execv(sys.executable, sys.argv[1:])"
+)
 
 
 @pytest.mark.tor
@@ -26,11 +31,11 @@ def test_nobody_is_disturbed_and_all_are_named(tmp_path: Path) -> None:
         pytest.skip("nobody may make a network namespace on this machine")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", tmp_path / "beside"]
     variables = {name: value for name, value in os.environ.items() if name != "ONIONMPC_TEST_TESTNET"}
-    paths = os.pathsep.join([str(HERE), variables.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), variables.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", ALONE, *command, HERE / "neighbours.py"],
         env=variables | {"PYTHONPATH": paths},
-        cwd=HERE.parent.parent,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

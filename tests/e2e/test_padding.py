@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Party, Stage
 
 from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.party_tor import find_party_tor
 from onionmpc.wire.records import FILLED_RECORD_BYTES
+from tests.e2e.kit import Party, Stage
 
 pytestmark = pytest.mark.tor
 

@@ -6,8 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from kit import INVITE, Party, Stage, after, command_line, forged, keep_identity, new_identity, same_sentence
-from session_kit import Person
 
 from onionmpc.errors import AuthenticationFailed
 from onionmpc.files import private_directory
@@ -17,6 +15,8 @@ from onionmpc.session.invite import Invite, parse_invite
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.network import TorOptions, tor_network
 from onionmpc.wire.handshake import NO_PSK
+from tests.e2e.kit import INVITE, Party, Stage, after, command_line, forged, keep_identity, new_identity, same_sentence
+from tests.support.session import Person
 
 pytestmark = pytest.mark.tor
 

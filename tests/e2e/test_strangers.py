@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kit import ADD_WHEN_TOLD, Party, Stage, keep_identity, new_identity
 from python_socks.async_.asyncio import Proxy
 
 from benchmarks.attack import Knock, visit
@@ -23,6 +22,7 @@ from onionmpc.tor.control import open_control
 from onionmpc.tor.onion import VIRTUAL_PORT
 from onionmpc.tor.process import own_tor
 from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose
+from tests.e2e.kit import ADD_WHEN_TOLD, Party, Stage, keep_identity, new_identity
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("enough_descriptors")]
 

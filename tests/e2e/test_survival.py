@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import Kind, plan_faults
-from survival import LATENCY_MS, LEAST_ROUNDS, Report, survive
 
 from onionmpc.testnet.network import PrivateNetwork
+from tests.e2e.faults import Kind, plan_faults
+from tests.e2e.survival import LATENCY_MS, LEAST_ROUNDS, Report, survive
 
 pytestmark = pytest.mark.tor
 

@@ -7,7 +7,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-from torlog import MARGIN_S, between, keep_outage, logging_tor
+from tests.e2e.torlog import MARGIN_S, between, keep_outage, logging_tor
 
 LOG = """\
 Nov 30 12:00:00.000 [notice] before

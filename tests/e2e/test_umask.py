@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from kit import ADD_WHEN_TOLD
+
+from tests.e2e.kit import ADD_WHEN_TOLD
 
 pytestmark = pytest.mark.tor
 

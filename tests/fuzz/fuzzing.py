@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import targets
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from mutations import mutated
+
+from tests.fuzz import targets
+from tests.fuzz.mutations import mutated
 
 TARGETS: list[Any] = [
-    importlib.import_module(f"targets.{found.name}") for found in pkgutil.iter_modules(targets.__path__)
+    importlib.import_module(f"{targets.__name__}.{found.name}") for found in pkgutil.iter_modules(targets.__path__)
 ]
 CORPUS = Path(__file__).with_name("corpus")
 # Many small runs of hypothesis, since one of a million inputs would remember them all.

@@ -12,7 +12,7 @@ import time
 import traceback
 from typing import Any
 
-from fuzzing import TARGETS, corpus_of, fuzz, invariant_of, keep, name_of
+from tests.fuzz.fuzzing import TARGETS, corpus_of, fuzz, invariant_of, keep, name_of
 
 
 def run(target: Any, seconds: float) -> bool:

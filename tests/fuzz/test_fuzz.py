@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fuzzing import CORPUS, TARGETS, corpus_of, ending_of, fuzz, invariant_of, name_of
 from hypothesis import strategies as st
+
+from tests.fuzz.fuzzing import CORPUS, TARGETS, corpus_of, ending_of, fuzz, invariant_of, name_of
 
 SECONDS = 10.0
 EACH = pytest.mark.parametrize("target", TARGETS, ids=name_of)

@@ -9,12 +9,12 @@ import base64
 import itertools
 
 from hypothesis import strategies as st
-from mutations import mutated
-from test_identity import DEPLOYED, SMALL_ORDER, identity, key_of, mirrored, point_of
 
 from onionmpc import identity as module
 from onionmpc.errors import InvalidAddress
 from onionmpc.identity import check_roster, onion_from_public_key
+from tests.fuzz.mutations import mutated
+from tests.test_identity import DEPLOYED, SMALL_ORDER, identity, key_of, mirrored, point_of
 
 OWN = identity(9)
 HONEST = [identity(number).public_key for number in range(4)]

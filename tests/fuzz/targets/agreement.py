@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import msgspec
 from hypothesis import strategies as st
-from mutations import mutated
-from test_agreement import AGREEMENT, COMMON, OTHERS, change
-from test_messages import decode, framed
 
 from onionmpc.errors import AgreementError, RemoteProtocolError
 from onionmpc.levels import Level
@@ -23,7 +20,10 @@ from onionmpc.session.agreement import (
     session_id,
 )
 from onionmpc.session.messages import LENGTH_BYTES, Offer, encode_message
-from targets.messages import JSON_TOKENS
+from tests.fuzz.mutations import mutated
+from tests.fuzz.targets.messages import JSON_TOKENS
+from tests.session.test_agreement import AGREEMENT, COMMON, OTHERS, change
+from tests.session.test_messages import decode, framed
 
 WORDS = [b"tea", b"a.onion", b"vote.py", b'"vote', b"0.11", b"CPython"]
 ESCAPES = [b"\\u202e", b"\\n", b"\\u001b[2J", b'"\\u0000', b"\xe2\x80\xae"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from mutations import mutated
-from test_frames import BODY_BYTES, FRAMES, raw_frame
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire.frames import decode_frames, encode_frame
+from tests.fuzz.mutations import mutated
+from tests.wire.test_frames import BODY_BYTES, FRAMES, raw_frame
 
 # Of a type that there is or is not, and of nearly the right size.
 NEARLY = st.builds(

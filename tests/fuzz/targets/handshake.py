@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
-from mutations import steps
 
 from onionmpc.errors import AuthenticationFailed, RemoteProtocolError, VersionDiffers
 from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire import handshake
 from onionmpc.wire.handshake import Answer, DiallerHandshake, Hello, ListenerHandshake, Purpose, Reply
 from onionmpc.wire.records import Records
+from tests.fuzz.mutations import steps
 
 STEP_BYTES = 4
 INPUTS = steps(STEP_BYTES, 30)

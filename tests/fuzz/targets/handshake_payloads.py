@@ -6,9 +6,6 @@ Whatever an authenticated party may put into the two payloads of a handshake.
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from mutations import mutated
-from test_handshake import ALICE, BOB, EVE, PSK, dialler, hear, mirrored, raw_hello, raw_message
-from test_identity import SMALL_ORDER, key_of, point_of
 
 from onionmpc import identity
 from onionmpc.errors import AuthenticationFailed
@@ -16,6 +13,9 @@ from onionmpc.identity import x25519_public_from_ed25519
 from onionmpc.wire import handshake
 from onionmpc.wire.handshake import LABEL, VERSION, Answer, Purpose
 from onionmpc.wire.noise import Responder
+from tests.fuzz.mutations import mutated
+from tests.test_identity import SMALL_ORDER, key_of, point_of
+from tests.wire.test_handshake import ALICE, BOB, EVE, PSK, dialler, hear, mirrored, raw_hello, raw_message
 
 WITH_TORSION = [
     key_of(identity._add(point_of(ALICE.public_key), point_of(bytes.fromhex(point)))) for point in SMALL_ORDER[1:]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from mutations import mutated
-from test_identity import SMALL_ORDER
-from test_invite import SECRET, TEXT, as_invite
 
 from onionmpc.errors import InvalidAddress, InvalidInvite
 from onionmpc.identity import Identity, check_public_key
 from onionmpc.session.invite import PREFIX, format_invite, parse_invite
 from onionmpc.session.paste import decode_text
+from tests.fuzz.mutations import mutated
+from tests.session.test_invite import SECRET, TEXT, as_invite
+from tests.test_identity import SMALL_ORDER
 
 CONTENTS = mutated(
     st.sampled_from([Identity(bytes([number]) * 32).public_key + SECRET for number in range(3)]),

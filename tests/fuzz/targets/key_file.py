@@ -9,12 +9,12 @@ import hashlib
 
 import pytest
 from hypothesis import strategies as st
-from mutations import mutated
-from test_identity import NONCE, ONE, SALT
 
 from onionmpc import identity as module
 from onionmpc.errors import InvalidIdentityFile
 from onionmpc.identity import SCRYPT_MAX_LOG2_N, Identity, decode_key_file, describe_key_file, encode_key_file
+from tests.fuzz.mutations import mutated
+from tests.test_identity import NONCE, ONE, SALT
 
 PASSPHRASE = b"passphrase"
 

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
-from mutations import steps
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire import link as link_module
@@ -43,6 +42,7 @@ from onionmpc.wire.link import (
     RoundTrip,
     State,
 )
+from tests.fuzz.mutations import steps
 
 STEP_BYTES = 5
 INPUTS = steps(STEP_BYTES, 50)

@@ -1,14 +1,14 @@
 """Links of two honest parties: each byte once and in order, all in the end, in a window, whatever their streams do.
 
-Streams delay, cut, lose and reorder as in tests/test_link.py; and here what one brings, another may bring as well.
+Streams delay, cut, lose and reorder as in tests/wire/test_link.py; and here what one brings, another may bring as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from mutations import steps
-from test_link import ACK_DELAY_S, PING_AFTER_S, STREAMS_AT_ONCE, AnySchedule, AnyScheduleOfOneSize
+from tests.fuzz.mutations import steps
+from tests.wire.test_link import ACK_DELAY_S, PING_AFTER_S, STREAMS_AT_ONCE, AnySchedule, AnyScheduleOfOneSize
 
 STEP_BYTES = 3
 INPUTS = steps(STEP_BYTES, 60)

@@ -6,8 +6,6 @@ However the bytes are cut; and nothing is waited for that would be longer than a
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from mutations import cut_up, mutated
-from test_messages import EXAMPLES, decode, framed, messages
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.messages import (
@@ -18,6 +16,8 @@ from onionmpc.session.messages import (
     Terms,
     encode_message,
 )
+from tests.fuzz.mutations import cut_up, mutated
+from tests.session.test_messages import EXAMPLES, decode, framed, messages
 
 JSON_TOKENS = [
     *(b'{"type":"', b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"-1", b"1e400", b"1.0", b"0.5"),

@@ -8,11 +8,11 @@ from __future__ import annotations
 import struct
 
 from hypothesis import strategies as st
-from mutations import cut_up, mutated
-from test_hello import LIMIT, message, streams
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.hello import HelloGate
+from tests.fuzz.mutations import cut_up, mutated
+from tests.program.test_hello import LIMIT, message, streams
 
 HELLO_LENGTHS = [0, 2, 18, 34]
 MESSAGES = [

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from mutations import mutated
-from test_noise import (
+
+from onionmpc.errors import AuthenticationFailed
+from onionmpc.wire import noise
+from onionmpc.wire.noise import Initiator
+from tests.fuzz.mutations import mutated
+from tests.wire.test_noise import (
     INITIATOR_EPHEMERAL,
     INITIATOR_STATIC,
     LOW_ORDER,
@@ -15,10 +19,6 @@ from test_noise import (
     read_first,
     responder,
 )
-
-from onionmpc.errors import AuthenticationFailed
-from onionmpc.wire import noise
-from onionmpc.wire.noise import Initiator
 
 STRANGER_STATIC = bytes([9]) * 32
 

@@ -6,11 +6,11 @@ However the bytes are cut, and with no more than one record's of them waiting.
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from mutations import cut_up, mutated
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire.noise import CipherState
 from onionmpc.wire.records import LENGTH_BYTES, MAX_CIPHERTEXT_BYTES, Records
+from tests.fuzz.mutations import cut_up, mutated
 
 THERE, BACK = bytes([1]) * 32, bytes([2]) * 32
 SENT = [b"one", b"a second one", bytes(1), bytes(range(100)), b"one", b"the last one"]

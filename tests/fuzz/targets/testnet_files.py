@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 from hypothesis import strategies as st
-from mutations import mutated
 
 from onionmpc.errors import UsageError
 from onionmpc.testnet.regions import MAX_ONE_WAY_MS, SHIPPED_TABLE, TABLE_NAME, load_regions
@@ -28,7 +27,8 @@ from onionmpc.testnet.state import (
     read_state,
     write_state,
 )
-from targets.messages import JSON_TOKENS
+from tests.fuzz.mutations import mutated
+from tests.fuzz.targets.messages import JSON_TOKENS
 
 STATE = NetworkState(
     version=VERSION,

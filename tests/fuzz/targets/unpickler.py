@@ -9,9 +9,11 @@ import tracemalloc
 
 import numpy as np
 from hypothesis import strategies as st
-from mutations import mutated
-from pickle_attacks import bombs
-from test_pickle_attacks import (
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.unpickle import RestrictedPickle
+from tests.fuzz.mutations import mutated
+from tests.program.test_pickle_attacks import (
     ALLOWED,
     CORPUS,
     FRAGMENTS,
@@ -22,9 +24,7 @@ from test_pickle_attacks import (
     loads_watched,
     mutations,
 )
-
-from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.unpickle import RestrictedPickle
+from tests.support.pickle_attacks import bombs
 
 # An input has a few thousand bytes; whatever makes more of it than this is refused.
 LIMIT_BYTES = 2**18

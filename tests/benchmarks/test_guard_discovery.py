@@ -1,0 +1,193 @@
+"""The simulation of guard layers: what it gives where the answer is known, and the pictures' promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import plots
+from benchmarks.common import RESULTS
+from benchmarks.guard_discovery import (
+    CASES,
+    CHANCES,
+    LONG_LAYER_2,
+    LONG_LAYER_3,
+    PROPOSAL_LAYER_2,
+    SHARES,
+    TOR_LAYER_2,
+    Layer,
+    coarse_table,
+    discovery_table,
+    exact_days,
+    quantiles,
+    rotations_needed,
+    simulate,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 120
+PROGRAM_TIMES = {
+    "many rounds": {"no tor": {"median": 1.0, "lowest": 0.9, "highest": 1.2}},
+    "large messages": {"no tor": {"median": 2.0, "lowest": 1.9, "highest": 2.0}},
+}
+ROUND_TRIPS = [
+    {"name": "standard", "relays": 6, "median_ms": 300.0, "p95_ms": 340.0},
+    {"name": "standard, padded", "relays": 6, "median_ms": 320.0, "p95_ms": 360.0},
+]
+SPREAD = {"median": 2.0, "lowest": 1.0, "highest": 4.0}
+SCALE = dict.fromkeys(("connected_s", "links_s", "round_s", "supervisor_mib", "program_mib"), SPREAD)
+
+
+def random(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_the_coarse_model_gives_the_rotations_and_days_of_proposal_333() -> None:
+    rows = coarse_table()
+    assert [row["share"] for row in rows] == [0.01, 0.05, 0.10]
+    assert [row["rotations"] for row in rows] == [18, 4, 2]
+    assert [row["simulated_rotations"] for row in rows] == [18, 4, 2]
+    assert [row["days"] for row in rows] == [126, 28, 14]
+
+
+@pytest.mark.parametrize(
+    ("share", "relays", "percent", "rotations"),
+    [(0.01, 1, 50, 69), (0.01, 4, 10, 3), (0.01, 8, 90, 29), (0.05, 1, 50, 14), (0.05, 16, 99, 6), (0.10, 6, 95, 5)],
+)
+def test_rotations_are_those_of_proposal_292s_table(share: float, relays: int, percent: int, rotations: int) -> None:
+    assert rotations_needed(share, relays, percent / 100) == rotations
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("layer", [PROPOSAL_LAYER_2, TOR_LAYER_2, LONG_LAYER_3])
+def test_simulated_and_calculated_days_differ_by_less_than_2_percent(layer: Layer, share: float) -> None:
+    simulated = quantiles(simulate(random(1), [layer], share, 100_000))
+    assert simulated == pytest.approx(exact_days(layer, share), rel=0.02)
+
+
+def test_the_first_relays_count_at_day_0() -> None:
+    days = simulate(random(1), [PROPOSAL_LAYER_2], 0.10, 100_000)
+    assert np.mean(days == 0) == pytest.approx(1 - 0.9**4, rel=0.02)
+    assert days[days > 0].min() >= PROPOSAL_LAYER_2.shortest_days
+
+
+@pytest.mark.parametrize(("layer", "mean_days"), [(PROPOSAL_LAYER_2, 1 + 11 * 2 / 3), (TOR_LAYER_2, 6.5)])
+def test_lives_have_their_mean_and_bounds(layer: Layer, mean_days: float) -> None:
+    lives = layer.draw_lives(random(1), 100_000)
+    assert lives.mean() == pytest.approx(mean_days, rel=0.01)
+    assert layer.shortest_days <= lives.min() < lives.max() <= layer.longest_days
+    assert layer.ended_by(np.array([lives.min(), np.median(lives), layer.longest_days])) == pytest.approx(
+        [0, 0.5, 1], abs=0.01
+    )
+
+
+def test_two_layers_of_whole_rotations_are_won_in_the_same_rotation() -> None:
+    """Both are drawn anew at once, so each day is one more try."""
+    layers = [Layer(4, 1, 1), Layer(8, 1, 1)]
+    days = simulate(random(1), layers, 0.05, 50_000)
+    won = (1 - 0.95**4) * (1 - 0.95**8)
+    assert days.mean() == pytest.approx(1 / won - 1, rel=0.02)
+    assert np.mean(days == 0) == pytest.approx(won, rel=0.05)
+
+
+def test_two_layers_are_won_at_the_beginning_as_often_as_chance_says() -> None:
+    days = simulate(random(1), [LONG_LAYER_2, LONG_LAYER_3], 0.10, 50_000)
+    assert np.mean(days == 0) == pytest.approx((1 - 0.9**4) * (1 - 0.9**8), rel=0.05)
+
+
+def test_two_layers_take_no_less_than_either() -> None:
+    for share in SHARES:
+        both = quantiles(simulate(random(1), [LONG_LAYER_2, LONG_LAYER_3], share, 2_000))
+        for layer in (LONG_LAYER_2, LONG_LAYER_3):
+            assert all(np.array(both) >= np.array(exact_days(layer, share)) * 0.9)
+
+
+def test_a_layer_3_that_is_always_won_is_no_obstacle() -> None:
+    """With a thousand relays in it, one is the adversary's at all times."""
+    days = simulate(random(1), [LONG_LAYER_2, Layer(1000, 1, 2)], 0.10, 2_000)
+    assert quantiles(days)[1:] == pytest.approx(exact_days(LONG_LAYER_2, 0.10)[1:], rel=0.15)
+
+
+def test_the_same_seed_gives_the_same_table_and_another_seed_another() -> None:
+    assert discovery_table(3, 50) == discovery_table(3, 50) != discovery_table(4, 50)
+    assert coarse_table(3, 50) == coarse_table(3, 50)
+
+
+def test_the_table_has_each_case_and_share_in_order() -> None:
+    rows = discovery_table(trials=200)
+    assert [(row["case"], row["share"]) for row in rows] == [(case.name, share) for case in CASES for share in SHARES]
+    assert {row["level"] for row in rows} == {"short", "standard", "long"}
+    for row in rows:
+        assert row["p10_days"] <= row["median_days"] <= row["p90_days"]
+        assert row["exact_days"] is None or len(row["exact_days"]) == len(CHANCES)
+        assert row["level"] != "short" or row["p90_days"] == 0
+
+
+def run_benchmark(output: Path, *options: str) -> str:
+    command = [sys.executable, *options, "-m", "benchmarks.guard_discovery", "--trials", "200", "--output", str(output)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    output = tmp_path / "guard_discovery.json"
+    printed = run_benchmark(output)
+    results = json.loads(output.read_text())
+    assert results["benchmark"] == "guard_discovery"
+    assert results["cases"] == discovery_table(trials=200)
+    assert "| 1 % | 18 | 18 | 126 |" in printed
+    assert output.with_suffix(".svg").exists() or "matplotlib" in printed
+
+
+def test_the_figures_in_the_repository_are_within_2_percent_of_those_calculated() -> None:
+    results = json.loads((RESULTS / "guard_discovery.json").read_text())
+    assert [(row["rotations"], row["simulated_rotations"]) for row in results["proposal_333"]] == [
+        (18, 18),
+        (4, 4),
+        (2, 2),
+    ]
+    calculated = [row for row in results["cases"] if row["exact_days"] is not None]
+    assert len(calculated) == (len(CASES) - 1) * len(SHARES)
+    for row in calculated:
+        simulated = [row["p10_days"], row["median_days"], row["p90_days"]]
+        assert simulated == pytest.approx(row["exact_days"], rel=0.02), row["case"]
+
+
+def draw(kind: str, path: Path) -> None:
+    match kind:
+        case "discovery":
+            plots.draw_discovery(discovery_table(trials=50), path)
+        case "program times":
+            plots.draw_program_times(PROGRAM_TIMES, path)
+        case "round trips":
+            plots.draw_round_trips(ROUND_TRIPS, path)
+        case "scale":
+            plots.draw_scale({"3": SCALE, "9": SCALE, "25": {"failures": ["party 3 was lost"]}}, {"round_s": 0.5}, path)
+
+
+KINDS = ("discovery", "program times", "round trips", "scale")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_matplotlib_a_picture_says_what_to_install(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(plots.NoMatplotlib, match=r"pip install .*\[bench\]"):
+        draw(kind, tmp_path / "picture.svg")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_results_give_the_same_picture(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    one, other = tmp_path / "one.svg", tmp_path / "other.svg"
+    draw(kind, one)
+    draw(kind, other)
+    assert one.read_bytes() == other.read_bytes()
+    assert b"<svg" in one.read_bytes()

@@ -1,0 +1,167 @@
+"""`onionmpc estimate`: what it says, what it refuses, and that Ctrl-C leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from onionmpc.cli import estimate as module
+from onionmpc.cli.main import run
+from onionmpc.files import socket_directory
+from onionmpc.program.catalogue import find_program, program_files
+from onionmpc.program.rehearsal import Hops
+from onionmpc.program.spec import ProgramSpec
+from onionmpc.session.estimates import Case
+from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at
+
+DEADLINE_S = 60.0
+ERROR = "onionmpc: error: "
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[ProgramSpec]:
+    """Dry runs that are only noted, and find 57 hops."""
+    specs: list[ProgramSpec] = []
+
+    async def note(spec: ProgramSpec, _timeout_s: float, **_options: object) -> Hops:
+        specs.append(spec)
+        return Hops(57, 0.4)
+
+    monkeypatch.setattr(module, "count_hops", note)
+    return specs
+
+
+def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(["estimate", *arguments]) == 0
+    return capfd.readouterr().out
+
+
+def test_it_says_how_long_at_each_level(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
+    first, second = said(capfd, "sort", "--parties", "3").splitlines()
+    assert first == "sort: 57 hops in a dry run with 3 parties; takes 0.4 s without any delay"
+    assert second.startswith("about ")
+    for level in ("standard", "long", "short"):
+        assert f" s at {level}" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [(("-m14",), ()), (("-m15",), ("--no-prss",)), (("-m15", "--mpyc=-L32"), ("-L32",))],
+)
+def test_it_runs_with_the_options_that_a_session_would_have(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec], arguments: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    # Else it would count the hops of another case than the one that its parties are shown later.
+    said(capfd, "sort", *arguments)
+    assert asked[0].mpyc_options == options
+
+
+def test_it_says_how_long_with_given_round_trips_alone(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]
+) -> None:
+    told = said(capfd, "sort", "-m3", "--round-trip", "300ms", "--round-trip", "2s").splitlines()
+    assert told[1:] == ["about 8.9 s with a round trip of 300 ms, about 57 s with a round trip of 2000 ms"]
+
+
+def test_machines_get_numbers(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
+    data = json.loads(said(capfd, "sort", "-m3", "--json", "--round-trip", "300ms"))
+    assert data == {
+        "program": "sort",
+        "parties": 3,
+        "hops": 57,
+        "without_delay_s": 0.4,
+        "estimates": {"300 ms": {"round_trip_s": 0.3, "seconds": 8.9}},
+    }
+    assert set(json.loads(said(capfd, "sort", "-m3", "--json"))["estimates"]) == {"short", "standard", "long"}
+
+
+def test_programs_that_come_along_make_up_their_input(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]
+) -> None:
+    said(capfd, "vote", "-m5", "--public", "tea,coffee", "--mpyc=-L64", "-t1")
+    said(capfd, "sort", "-m3", "--", "1", "2")
+    Path("own.py").write_text("class Ballot: ...")
+    said(capfd, "own.py", "-m3", "--allow-type", "__main__.Ballot")
+    assert [spec.arguments for spec in asked] == [("tea,coffee", "--demo"), ("1", "2"), ()]
+    assert [spec.allowed_types for spec in asked] == [(), (), ("__main__.Ballot",)]
+    assert (asked[0].parties, asked[0].threshold, asked[0].mpyc_options) == (5, 1, ("-L64",))
+
+
+def test_a_later_session_of_the_same_case_knows_it(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
+    said(capfd, "sort", "-m3")
+    files = {file.path: file.sha256.hex() for file in program_files(find_program("sort"))}
+    assert Case(files, 3, 1, (), ()).recall() == Hops(57, 0.4)
+
+
+def test_a_real_dry_run(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("chain.py").write_text(CHAIN)
+    data = json.loads(said(capfd, "chain.py", "-m3", "--json", "--", "40"))
+    # Exactly it is counted in test_rehearsal.py, with longer delays. A busy machine adds some.
+    assert abs(data["hops"] - (40 + HOPS_BESIDE_ROUNDS)) <= 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "code"),
+    [
+        (("srot", "-m3"), "there is no program srot", 2),
+        (("sort", "-m1"), "1 parties, expected 2 to 256", 2),
+        (("sort", "-m3", "-t2"), "threshold 2 with 3 parties", 2),
+        (("sort", "-m3", "--mpyc=-Z"), "is not one of MPyC's options", 2),
+        (("sort", "-m3", "--round-trip", "soon"), "'soon' is not a duration", 2),
+        (("sort", "-m3", "--", "-M3"), "is a connection option of MPyC", 2),
+        (("sort", "-m3", "--", "--numbers"), "the program of party 0 failed in the dry run", 1),
+        (("sort", "-m3", "--timeout", "200ms"), "the dry run did not end within 0.2 s", 1),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str, code: int
+) -> None:
+    assert run(["estimate", *arguments]) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert sentence in err[err.index(ERROR) :]
+
+
+def test_ctrl_c_ends_all_programs(alone: Path) -> None:
+    Path("pause.py").write_text(PAUSE)
+
+    async def main(path: Path) -> tuple[int, list[int]]:
+        async with asyncio.timeout(DEADLINE_S), pids_at(path) as told:
+            command = [sys.executable, "-m", "onionmpc.cli", "estimate", "pause.py", "-m3", "--", str(path)]
+            process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+            try:
+                programs = [int(await told.readline()) for _ in range(3)]
+                process.send_signal(signal.SIGINT)
+                return await process.wait(), programs
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    with socket_directory() as sockets:
+        status, programs = asyncio.run(main(sockets / "told"))
+    assert status == 130
+    assert not [program for program in programs if is_there(program)]
+
+
+# Issue 12.
+@pytest.mark.parametrize(("script", "noted"), [("print(1)", True), ("from mpyc.runtime import mpc", False)])
+def test_a_script_without_mpyc_is_noted_beforehand(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec], alone: Path, script: str, *, noted: bool
+) -> None:
+    Path("my.py").write_text(script)
+    assert run(["estimate", "my.py", "-m3"]) == 0
+    assert ("note: my.py imports nothing of mpyc" in capfd.readouterr().err) == noted

@@ -1,0 +1,267 @@
+"""Links at a constant rate, on local sockets: what goes out is the same whatever is said, and what is said arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.identity import Onion
+from onionmpc.mesh import upkeep
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.pace import CATCH_UP_S, Ticks
+from onionmpc.wire.frames import Close, Padding, Ping
+from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES
+from onionmpc.wire.link import ACK_DELAY_S, LinkClosed, ProgramEnd
+from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES, FILLED_RECORD_BYTES
+from tests.support.mesh import (  # noqa: F401 (fixtures)
+    RESUME,
+    Party,
+    doubt_soon,
+    hear_all,
+    in_a_loop,
+    knock,
+    meshed,
+    private_directory,
+    say,
+    stall,
+    still_flows,
+    until_resumed,
+    without_delay,
+)
+
+RATE = 100
+RECORDS = 30
+
+
+class Observer:
+    """Sees every write of every stream, as whoever watches a line does: when, and how many bytes."""
+
+    def __init__(self) -> None:
+        self.writes: dict[asyncio.StreamWriter, list[tuple[float, int]]] = defaultdict(list)
+        self.changed = asyncio.Event()
+
+    def note(self, writer: asyncio.StreamWriter, size: int) -> None:
+        self.writes[writer].append((time.monotonic(), size))
+        self.changed.set()
+
+    async def until_records(self, count: int) -> None:
+        """Wait until so many records went out on each stream."""
+        while any(sum(size for _, size in writes[1:]) < count * FILLED_RECORD_BYTES for writes in self.writes.values()):
+            self.changed.clear()
+            await self.changed.wait()
+
+
+@pytest.fixture
+def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+    observer, write = Observer(), asyncio.StreamWriter.write
+
+    def note(writer: asyncio.StreamWriter, data: bytes) -> None:
+        observer.note(writer, len(data))
+        write(writer, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", note)
+    return observer
+
+
+# --- The schedule -------------------------------------------------------------------------------------------
+
+
+def test_ticks_come_evenly_from_the_first_one_on() -> None:
+    ticks = Ticks(10, 1000.0)
+    assert ticks.next_at == 1000.0
+    assert ticks.take(999.9) == 0
+    assert [ticks.take(1000.01 + n / 10) for n in range(5)] == [1] * 5
+    assert ticks.next_at == 1000.5
+
+
+def test_a_late_tick_moves_none_after_it() -> None:
+    ticks = Ticks(10, 1000.0)
+    assert ticks.take(1000.35) == 4
+    assert ticks.take(1000.39) == 0
+    assert ticks.next_at == 1000.4
+
+
+@pytest.mark.parametrize("rate", [1, 10, 200])
+def test_after_a_long_delay_a_second_is_made_up_for(rate: int) -> None:
+    ticks = Ticks(rate, 1000.0)
+    assert ticks.take(5000.0) == rate
+    assert ticks.next_at == 5000.0 + 1 / rate
+    assert ticks.take(5000.0) == 0
+
+
+@given(st.integers(1, 200), st.lists(st.floats(0, CATCH_UP_S / 2), max_size=50))
+def test_no_tick_is_lost_to_delays_below_the_limit(rate: int, delays: list[float]) -> None:
+    ticks, now, taken = Ticks(rate, 1000.0), 1000.0, 0
+    for delay in delays:
+        now += delay
+        taken += ticks.take(now)
+    # Within a tick of the schedule, at any time.
+    assert abs(taken - (now - 1000.0) * rate) <= 1 or not delays
+
+
+# --- What is seen -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@in_a_loop
+async def test_records_go_out_by_the_clock_whatever_is_said(directory: Path, observer: Observer, busy: bool) -> None:
+    began = time.monotonic()
+    async with meshed(directory, 2, padding_rate=RATE) as parties:
+        for party in parties:
+            runner = party.watcher.up[1 - party.number]
+            if busy:
+                runner.send_control(bytes(2000))
+                await runner.send_data(random.randbytes(3000))
+                runner.end_data()
+        await observer.until_records(RECORDS)
+        for party in parties:
+            assert len(party.watcher.data[1 - party.number]) == 3000 * busy
+            assert ((1 - party.number, ProgramEnd()) in party.watcher.events) == busy
+    assert sorted(writes[0][1] for writes in observer.writes.values()) == [MESSAGE_2_BYTES, MESSAGE_1_BYTES]
+    for writes in observer.writes.values():
+        seen = 0
+        for at, size in writes[1:]:
+            assert size % FILLED_RECORD_BYTES == 0
+            seen += size // FILLED_RECORD_BYTES
+            # Never ahead of the clock: no record leaves because there was something to say.
+            assert seen <= (at - began) * RATE + 1
+
+
+@in_a_loop
+async def test_the_last_record_is_like_all_others_and_says_that_it_is(directory: Path, observer: Observer) -> None:
+    async with Party(directory, 1, 2, padding_rate=RATE) as party:
+        _, secure = await knock(directory, party.identity, nonce=bytes(16))
+        await say(secure, Ping(1))
+        runner = await party.until_up(0)
+        runner.close()
+        frames = await hear_all(secure)
+        assert [frame for frame in frames if not isinstance(frame, Padding)][-1] == Close()
+        sizes = [size for _, size in observer.writes[party.watcher.streams[0][0].stream.writer]]
+        assert {size % FILLED_RECORD_BYTES for size in sizes[1:]} == {0}
+        await runner.last_words()
+        await secure.close()
+
+
+@in_a_loop
+async def test_a_stream_that_takes_nothing_is_not_filled_for_ever(
+    directory: Path, alert: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with meshed(directory, 2, padding_rate=200) as (low, high):
+        (secure,) = low.watcher.streams[1]
+        transport: Any = secure.stream.writer.transport
+        transport.set_write_buffer_limits(FILLED_RECORD_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        held: list[int] = []
+        stream_up = low.watcher.stream_up
+
+        def note(*arguments: Any, **options: Any) -> None:
+            held.append(transport.get_write_buffer_size())
+            stream_up(*arguments, **options)
+
+        monkeypatch.setattr(low.watcher, "stream_up", note)
+        stall(low, 1)
+        stall(high, 0)
+        await until_resumed(low)
+        # What is over the limit, and not what the ticks since then would have been.
+        assert FILLED_RECORD_BYTES < held[0] <= 2 * FILLED_RECORD_BYTES
+        await still_flows(low, high)
+
+
+# --- What arrives -------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_what_does_not_fit_into_one_record_arrives_in_the_next_ones(directory: Path) -> None:
+    async with meshed(directory, 2, padding_rate=200) as (low, high):
+        payload = random.randbytes(10 * FILLED_PLAINTEXT_BYTES)
+        began = time.monotonic()
+        await low.watcher.up[1].send_data(payload)
+        low.watcher.up[1].end_data()
+        await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
+        assert high.watcher.data[0] == payload
+        assert time.monotonic() - began >= 10 / 200
+        await low.watcher.up[1].close_when_flushed(ACK_DELAY_S)
+        await high.watcher.until(lambda: (0, LinkClosed()) in high.watcher.events)
+        assert low.watcher.downs == high.watcher.downs == []
+
+
+@in_a_loop
+async def test_links_of_different_rates_understand_each_other(directory: Path) -> None:
+    # Parties that do not agree on a rate tell each other so.
+    async with Party(directory, 0, 2, padding_rate=200) as low, Party(directory, 1, 2) as high:
+        await low.until_up(1)
+        await high.until_up(0)
+        await still_flows(low, high)
+
+
+# --- Its streams --------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_a_newer_stream_takes_the_place_of_the_one_before_it(directory: Path) -> None:
+    async with Party(directory, 1, 2, padding_rate=RATE) as party:
+        _, first = await knock(directory, party.identity, **RESUME)
+        await say(first, Ping(1))
+        await party.until_up(0)
+        _, second = await knock(directory, party.identity, **RESUME)
+        await say(second, Ping(2))
+        await hear_all(first)
+        assert party.watcher.up[0].streams == 1
+        assert party.watcher.downs == []
+        for secure in (first, second):
+            await secure.close()
+
+
+@in_a_loop
+async def test_streams_that_cross_leave_one_in_the_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each side drops its own for the other's, and the lower party dials once more.
+    async with meshed(directory, 2, padding_rate=200) as (low, high):
+        both = asyncio.Barrier(2)
+
+        def crossing(party: Party) -> None:
+            dial, first = party.network.dial, True
+
+            async def dial_with_the_other(onion: Onion, timeout_s: float) -> Stream:
+                nonlocal first
+                if first:
+                    first = False
+                    await both.wait()
+                return await dial(onion, timeout_s)
+
+            monkeypatch.setattr(party.network, "dial", dial_with_the_other)
+
+        crossing(low)
+        crossing(high)
+        await low.cut(1)
+        await until_resumed(low, high)
+        await still_flows(low, high)
+        assert True in high.watcher.dialled[0]
+        assert low.watcher.up[1].streams == high.watcher.up[0].streams == 1
+
+
+@in_a_loop
+async def test_no_byte_is_lost_or_doubled_when_streams_are_cut(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "GRACE_S", 0.05)
+    async with meshed(directory, 2, padding_rate=200) as (low, high):
+        payload = random.Random(1).randbytes(30_000)
+        await low.watcher.up[1].send_data(payload)
+        low.watcher.up[1].end_data()
+        for _ in range(5):
+            had = len(high.watcher.data[0])
+            await high.watcher.until(lambda had=had: len(high.watcher.data[0]) > had + 2000)
+            await low.cut(1)
+        await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
+        assert high.watcher.data[0] == payload
+        assert low.watcher.news.count(("resumed", 1)) == 5

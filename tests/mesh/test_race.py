@@ -1,0 +1,303 @@
+"""Links of several streams, on local sockets: raced once, the fastest first, and each replaced when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.identity import Onion
+from onionmpc.mesh import mesh, pace, upkeep
+from onionmpc.mesh.network import Stream
+from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, Pace
+from onionmpc.mesh.runner import EXTRA_STREAMS
+from onionmpc.wire import link as link_module
+from onionmpc.wire.frames import Ping
+from onionmpc.wire.link import CHUNK_BYTES, ProgramEnd
+from tests.support.mesh import (  # noqa: F401 (fixtures)
+    RESUME,
+    Party,
+    doubt_soon,
+    in_a_loop,
+    knock,
+    meshed,
+    private_directory,
+    resume,
+    say,
+    stall,
+    still_flows,
+    until_resumed,
+    widen,
+    without_delay,
+)
+
+
+@pytest.fixture(name="soon")
+def let_go_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close what is not kept after a moment."""
+    monkeypatch.setattr(upkeep, "LET_GO_AFTER_S", (0.01, 0.05))
+
+
+async def until_raced(*parties: Party) -> None:
+    for party in parties:
+        await party.watcher.until(lambda party=party: party.watcher.races)
+
+
+@contextlib.asynccontextmanager
+async def raced(directory: Path, circuits: int, delays_s: list[float]) -> AsyncIterator[tuple[Party, Party]]:
+    """Two parties whose link was raced; `delays_s` are the round trips of its streams, see `mesh_kit.Network`."""
+    low, high = Party(directory, 0, 2), Party(directory, 1, 2)
+    low.network.delays_s = delays_s
+    async with low, high:
+        await low.until_up(1)
+        await high.until_up(0)
+        widen((low, high), circuits)
+        await until_raced(low, high)
+        yield low, high
+
+
+async def until_streams(party: Party, peer: int, count: int) -> None:
+    """Wait until a link has so many streams."""
+    async with asyncio.timeout(10):
+        while party.watcher.up[peer].streams != count:  # noqa: ASYNC110 (a stream that goes tells no Observer)
+            await asyncio.sleep(0.01)
+
+
+def ranked(party: Party, peer: int) -> list[int]:
+    """In which place each open stream was dialled or accepted, the fastest first."""
+    numbers = [secure.number for secure in party.watcher.streams[peer]]
+    return [numbers.index(number) for number in party.watcher.up[peer].link.ranking()]
+
+
+# --- The race -----------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_the_fastest_of_three_streams_carries_what_is_urgent_at_both_ends(directory: Path) -> None:
+    async with raced(directory, 3, [0.08, 0.02, 0.05]) as (low, high):
+        assert low.watcher.races == [(1, 3)]
+        assert high.watcher.races == [(0, 3)]
+        assert low.watcher.dialled[1] == [True] * 3
+        # By the numbers that both ends have for them.
+        assert low.watcher.up[1].link.ranking() == high.watcher.up[0].link.ranking()
+        assert ranked(low, 1)[0] in (1, 2)
+        assert low.watcher.up[1].round_trip_s == pytest.approx(0.02, abs=0.02)
+        await still_flows(low, high)
+
+
+@in_a_loop
+async def test_a_link_is_raced_by_the_side_that_dialled_it_and_only_when_it_is_told(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        widen([high], 3)
+        await still_flows(low, high)
+        assert high.network.dials == 0
+        assert low.network.dials == 1
+        widen([low], 3)
+        await until_raced(low, high)
+        assert (low.network.dials, high.network.dials) == (3, 0)
+
+
+@in_a_loop
+async def test_all_that_are_kept_stay_and_the_slowest_of_more_go_later(directory: Path, soon: None) -> None:
+    async with raced(directory, 6, [0.16, 0.01, 0.03, 0.05, 0.07, 0.13]) as (low, high):
+        slowest = {ranked(low, 1)[-1], ranked(low, 1)[-2]}
+        assert 0 in slowest
+        await until_streams(low, 1, 4)
+        await until_streams(high, 0, 4)
+        assert not slowest & set(ranked(low, 1))
+        await still_flows(low, high)
+        assert low.network.dials == 6
+        assert low.watcher.news == high.watcher.news == []
+
+
+@in_a_loop
+async def test_what_is_not_kept_does_not_go_when_the_race_ends(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        widen((low, high), 6)
+        await until_raced(low, high)
+        await still_flows(low, high)
+        assert low.watcher.up[1].streams == high.watcher.up[0].streams == 6
+
+
+@in_a_loop
+async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> None:
+    async with raced(directory, 6, [0.0]) as (low, high):
+        low.watcher.up[1].let_go()
+        low.watcher.up[1].let_go()
+        assert low.watcher.up[1].streams == 4
+        await until_streams(high, 0, 4)
+        await still_flows(low, high)
+
+
+@in_a_loop
+async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up_for(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "RACE_S", 0.5)
+    async with meshed(directory, 2) as (low, high):
+        dial, silent = low.network.dial, 1
+
+        async def dial_with_silences(onion: Onion, timeout_s: float) -> Stream:
+            nonlocal silent
+            silent -= 1
+            return await (dial(onion, timeout_s) if silent < 0 else asyncio.Event().wait())  # type: ignore[return-value]
+
+        monkeypatch.setattr(low.network, "dial", dial_with_silences)
+        widen((low, high), 3)
+        await until_raced(low, high)
+        assert low.watcher.races == [(1, 2)]
+        await until_streams(low, 1, 3)
+        assert low.watcher.failures == []
+        await still_flows(low, high)
+
+
+@in_a_loop
+async def test_dials_for_further_streams_share_their_room_over_all_links(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mesh, "SPARE_DIALS_AT_ONCE", 2)
+    under_way = most = 0
+    async with meshed(directory, 3) as parties:
+        low = parties[0]
+        dial = low.network.dial
+
+        async def counting_dial(onion: Onion, timeout_s: float) -> Stream:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                await asyncio.sleep(0.01)
+                return await dial(onion, timeout_s)
+            finally:
+                under_way -= 1
+
+        monkeypatch.setattr(low.network, "dial", counting_dial)
+        widen(parties, 4)
+        await low.watcher.until(lambda: len(low.watcher.races) == 2)
+        assert most == 2
+
+
+@in_a_loop
+async def test_a_peer_allows_one_race(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "ACCEPTED_PER_HOUR", 7)
+    async with meshed(directory, 2) as (low, high):
+        widen((low, high), 8)
+        await until_raced(low, high)
+        assert low.watcher.races == [(1, 8)]
+        await still_flows(low, high)
+
+
+@in_a_loop
+async def test_a_peer_that_dials_more_than_was_agreed_has_no_more(directory: Path) -> None:
+    async with Party(directory, 1, 2) as party:
+        streams = []
+        for token in range(10):
+            _, secure = await knock(directory, party.identity, **RESUME)
+            streams.append(secure)
+            await say(secure, Ping(token))
+            await party.watcher.until(lambda token=token: len(party.watcher.streams[0]) == token + 1)
+            if token == 0:
+                party.mesh.widen(0, 4)
+        await until_streams(party, 0, 4 + EXTRA_STREAMS)
+        for secure in streams:
+            await secure.close()
+
+
+# --- After it -----------------------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_much_data_goes_over_all_streams_and_arrives_intact(directory: Path) -> None:
+    async with raced(directory, 3, [0.01, 0.02, 0.03]) as (low, high):
+        carried = dict.fromkeys(range(3), 0)
+        send = link_module.Link._give
+
+        def count(link: link_module.Link, stream: link_module._Stream, *arguments: object) -> object:
+            frame = send(link, stream, *arguments)  # type: ignore[arg-type]
+            if link is low.watcher.up[1].link:
+                carried[list(link._streams.values()).index(stream)] += 1
+            return frame
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(link_module.Link, "_give", count)
+            payload = random.Random(1).randbytes(200 * CHUNK_BYTES)
+            await low.watcher.up[1].send_data(payload)
+            low.watcher.up[1].end_data()
+            await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
+        assert high.watcher.data[0] == payload
+        assert min(carried.values()) > 5
+
+
+@in_a_loop
+async def test_a_stream_that_breaks_is_no_outage_and_one_is_dialled_for_it(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        widen((low, high), 3)
+        await until_raced(low, high)
+        for times in range(1, 4):
+            await low.cut(1, [0])
+            await low.watcher.until(lambda times=times: len(low.watcher.streams[1]) == 3 + times)
+            await until_streams(low, 1, 3)
+            await still_flows(low, high)
+        assert low.network.dials == 6
+        assert high.network.dials == 0
+        assert low.watcher.news == high.watcher.news == []
+        assert low.watcher.races == [(1, 3)]
+
+
+@in_a_loop
+async def test_when_all_streams_break_one_is_dialled_at_once_and_the_others_after_it(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        widen((low, high), 3)
+        await until_raced(low, high)
+        await low.cut(1)
+        await until_resumed(low, high)
+        await until_streams(low, 1, 3)
+        await still_flows(low, high)
+        assert low.network.dials == 6
+        assert low.watcher.news == [("broken", 1), ("resumed", 1)]
+
+
+@in_a_loop
+async def test_streams_that_come_back_beside_new_ones_are_let_go_again(
+    directory: Path, alert: None, soon: None
+) -> None:
+    async with meshed(directory, 2) as (low, high):
+        widen((low, high), 2)
+        await until_raced(low, high)
+        for party, peer in ((low, 1), (high, 0)):
+            stall(party, peer)
+        await until_resumed(low, high)
+        for party, peer in ((low, 1), (high, 0)):
+            resume(party, peer)
+        await until_streams(low, 1, 2)
+        await until_streams(high, 0, 2)
+        await still_flows(low, high)
+
+
+@in_a_loop
+async def test_a_stream_that_slows_down_is_replaced_by_one(
+    directory: Path, alert: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 5.0)
+    monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 15.0)
+    async with raced(directory, 2, [0.03, 0.03, 0.03]) as (low, high):
+        slow = low.watcher.streams[1][0].number
+        low.network.delays_s[0] = 0.3
+        await low.watcher.until(lambda: len(low.watcher.streams[1]) == 3)
+        await until_streams(low, 1, 2)
+        assert slow not in low.watcher.up[1].link.ranking()
+        await still_flows(low, high)
+        assert low.network.dials == 3
+        assert low.watcher.news == high.watcher.news == []
+
+
+def test_a_link_keeps_dials_for_when_nothing_comes() -> None:
+    pace, now = Pace(), 1000.0
+    assert [pace.step(now, leaving=10) for _ in range(DIALS_IN_A_ROW - 10)] == [0.0] * (DIALS_IN_A_ROW - 10)
+    assert pace.step(now, leaving=10) == DIAL_EVERY_S
+    assert [pace.step(now) for _ in range(9)] == [0.0] * 9
+    assert pace.step(now) == DIAL_EVERY_S

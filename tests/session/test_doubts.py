@@ -1,0 +1,74 @@
+"""What a joiner is told while it does not get to its host, and when it stops hoping."""
+
+from __future__ import annotations
+
+import pytest
+
+from onionmpc.errors import AuthenticationFailed, PeerUnreachable
+from onionmpc.mesh.redial import DialFailed
+from onionmpc.session import doubts as module
+from onionmpc.session.doubts import ADDRESS_HINT, INVITE_HINT, Doubts
+from onionmpc.session.events import DialRetry
+from tests.support.session import Person
+
+SEALED, AWAY = DialFailed("it is sealed", 1.0, not_expected=True), DialFailed("no answer", 1.0)
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture(name="clock")
+def clock_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def hints(person: Person) -> list[str]:
+    return [event.hint for event in person.heard(DialRetry)]
+
+
+# Issue 12.
+def test_who_has_an_invite_and_reaches_nobody_hears_within_a_minute_what_that_may_mean(clock: Clock) -> None:
+    person = Person()
+    doubts = Doubts(person, by_invite=True)
+    for seconds in (1, 5, 25, 59):
+        clock.now = 1000.0 + seconds
+        doubts.add(AWAY)
+    assert hints(person) == ["", "", INVITE_HINT, INVITE_HINT]
+    assert doubts.hint == INVITE_HINT
+    assert "probably used, or its session is over" in INVITE_HINT
+
+
+# Issue 12: for some minutes the descriptor may be one that the host is replacing.
+def test_an_invite_that_opens_no_descriptor_is_given_up_after_a_while_and_not_at_once(clock: Clock) -> None:
+    person = Person()
+    doubts = Doubts(person, by_invite=True)
+    for seconds in (0, 100, 299):
+        clock.now = 1000.0 + seconds
+        doubts.add(SEALED)
+        doubts.add(AWAY)  # tor says so once it has read the descriptor, which changes nothing
+    assert doubts.why == ": it is sealed"
+    clock.now += 1
+    with pytest.raises(PeerUnreachable, match="the host cannot be found by this invite: the invite is probably used"):
+        doubts.add(SEALED)
+
+
+def test_who_has_an_address_alone_waits_for_a_host_that_may_expect_it_later(clock: Clock) -> None:
+    person = Person()
+    doubts = Doubts(person, by_invite=False)
+    for seconds in (0, 100, 1000, 3000):
+        clock.now = 1000.0 + seconds
+        doubts.add(SEALED)
+        doubts.add(AWAY)
+    assert hints(person) == [ADDRESS_HINT, ""] * 4
+
+
+# Issue 12.
+@pytest.mark.parametrize("by_invite", [True, False])
+def test_a_refusal_is_told_as_what_it_is_and_what_it_may_mean(by_invite: bool) -> None:
+    error = Doubts(Person(), by_invite=by_invite).refused(AuthenticationFailed("the peer refused the handshake"))
+    assert error.message.startswith("the host does not let us in: the peer refused the handshake")
+    assert ("probably used" in error.message) is by_invite
+    assert error.hint.startswith("an invite works once" if by_invite else "ask the host for an invite")

@@ -1,0 +1,236 @@
+"""Peers that leave, and parties that end, at every point in between: nothing that has to happen hangs on who left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from onionmpc.errors import AgreementError, AuthenticationFailed, LinkExpired, OnionMPCError, PeerLeft
+from onionmpc.mesh import redial
+from onionmpc.mesh.runner import LinkRunner
+from onionmpc.session import computation
+from onionmpc.session import ending as ending_module
+from onionmpc.session.agreement import Agreement
+from onionmpc.session.events import JoinerArrived, RosterKnown, SpentInvite
+from onionmpc.session.messages import Commit, encode_message
+from onionmpc.wire.frames import Ping, encode_frame
+from tests.support.mesh import (  # noqa: F401 (fixtures)
+    Party,
+    in_a_loop,
+    knock,
+    meshed,
+    private_directory,
+    still_flows,
+    without_delay,
+)
+from tests.support.session import Hostile, Room, listed_plan, room, run, same_sentence, write_script
+
+TURNS = 8  # of the loop: by then all that comes of a step has been done
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+# Issue 12: the bringing back of a link that is over began anew, where nothing could run it, and the mesh ended by that.
+@pytest.mark.parametrize("after", range(TURNS))
+@in_a_loop
+async def test_a_network_that_is_back_brings_no_link_back_that_was_given_up(directory: Path, after: int) -> None:
+    async with meshed(directory, 3) as (low, _, high):
+        low.network.out = True
+        await low.cut(1)
+        await low.watcher.until(lambda: ("broken", 1) in low.watcher.news)
+        low.watcher.up[1].fail(LinkExpired("it stays away"))
+        await turns(after)
+        low.network.out = False
+        low.network.back.set()
+        await turns(TURNS)
+        assert await low.watcher.until_down(1, LinkExpired) == "it stays away"
+        low.watcher.downs.clear()
+        await still_flows(low, high)
+
+
+# Issue 12: it was let in by a mesh whose tasks had ended, which failed as a bug of ours.
+@pytest.mark.parametrize("after", range(-TURNS, TURNS))
+@in_a_loop
+async def test_a_peer_that_comes_as_the_session_ends_is_no_bug(directory: Path, after: int) -> None:
+    async def lasts() -> None:
+        async with party.mesh.running(60):
+            await asyncio.Event().wait()
+
+    party = Party(directory, 1, 2)
+    await party.network.listen(party._serve)
+    meshing = asyncio.create_task(lasts())
+    try:
+        _, secure = await knock(directory, party.identity)
+        steps: list[Callable[[], object]] = [meshing.cancel, lambda: secure.send([encode_frame(Ping(0))])]
+        for step in steps if after >= 0 else reversed(steps):
+            step()
+            await turns(abs(after))
+        await asyncio.wait([meshing])
+        assert meshing.cancelled()
+        await secure.close()
+        await party.watcher.until(lambda: party.served)
+    finally:
+        meshing.cancel()
+        await party.network.__aexit__(None, None, None)
+
+
+# --- In a session ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="hasty")
+def without_long_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program may start, and nobody waits long for who does not come."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(computation, "start_program", start)
+    monkeypatch.setattr(ending_module, "ENDING_S", 1.0)
+    monkeypatch.setattr(ending_module, "PROBE_S", 0.5)
+    monkeypatch.setattr(ending_module, "GOODBYE_S", 0.5)
+
+
+async def leave(place: Room, hostile: Hostile, *, politely: bool) -> None:
+    if politely:
+        for runner in hostile.runners.values():
+            runner.close()
+    else:
+        await place.networks[hostile.number].kill()
+
+
+# Issue 12: the person's answer and the peer's leaving meet at every turn.
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("politely", [True, False])
+@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("after", range(-TURNS, TURNS, 3))
+def test_a_peer_that_leaves_as_the_person_answers_ends_the_session_for_all_alike(
+    tmp_path: Path, after: int, answer: bool, politely: bool
+) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0)
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            hostile = Hostile(place, 1, place.party(1).full_list(place.others(1)))
+            hostile.on_up = lambda _party, runner: runner.send_control(hostile.offer())
+            asked = {number: asyncio.Event() for number in (0, 2)}
+            answers = {number: asyncio.get_running_loop().create_future() for number in (0, 2)}
+
+            def consenting(number: int) -> Callable[[Agreement], Awaitable[bool]]:
+                async def consent(_agreement: Agreement) -> bool:
+                    asked[number].set()
+                    return await answers[number]
+
+                return consent
+
+            async with hostile.there():
+                for number in (0, 2):
+                    place.persons[number].consent = consenting(number)
+                place.start_listed([0, 2])
+                for event in asked.values():
+                    await event.wait()
+
+                async def answering() -> None:
+                    if not answers[0].done():  # the question was withdrawn
+                        answers[0].set_result(answer)
+
+                steps = [answering, lambda: leave(place, hostile, politely=politely)]
+                for step in steps if after >= 0 else reversed(steps):
+                    await step()
+                    await turns(abs(after))
+                endings = await place.endings()
+            assert {type(ending) for ending in endings} <= {AgreementError, LinkExpired, PeerLeft}
+            same_sentence(endings, [0, 2])
+
+    run(main())
+
+
+# Issue 12.
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("politely", [True, False])
+@pytest.mark.parametrize("said", range(4))
+def test_a_peer_that_leaves_after_any_message_ends_the_session_for_all_alike(
+    tmp_path: Path, said: int, politely: bool
+) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0)
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            hostile = Hostile(place, 1, place.party(1).full_list(place.others(1)))
+            messages = [hostile.offer(), encode_message(Commit("0" * 64)), encode_message(Commit("0" * 64))]
+            up = asyncio.Event()
+
+            def on_up(_party: int, runner: LinkRunner) -> None:
+                for message in messages[:said]:
+                    runner.send_control(message)
+                if len(hostile.runners) == 2:
+                    up.set()
+
+            hostile.on_up = on_up
+            async with hostile.there():
+                place.start_listed([0, 2])
+                await up.wait()
+                await leave(place, hostile, politely=politely)
+                endings = await place.endings()
+            assert all(isinstance(ending, OnionMPCError) and ending.exit_code != 70 for ending in endings)
+            same_sentence(endings, [0, 2])
+
+    run(main())
+
+
+# Issue 12.
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("after", range(0, 3 * TURNS, 3))
+def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path: Path, after: int) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=1.0)
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.persons[2].consent = thinking
+            place.start_hosted()
+            await place.persons[0].hears(JoinerArrived, 2)
+            await turns(after)
+            place.tasks[2].cancel()
+            endings = [await place.tasks[number] for number in (0, 1)]
+            assert all(isinstance(ending, OnionMPCError) and ending.exit_code == 4 for ending in endings), endings
+
+    async def thinking(_agreement: Agreement) -> bool:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    run(main())
+
+
+# Issue 12.
+@pytest.mark.usefixtures("hasty")
+def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.1)
+    plan = listed_plan(write_script(tmp_path / "script.py", ""))
+
+    async def main() -> None:
+        async with room(4, plan) as place:
+            party, persons = place.party(0), place.persons
+            place.start(0, party.host(place.networks[0], party.open_table(3, [], is_open=False)))
+            first, other = persons[0].invites
+            persons[0].consent = no
+            place.start(1, place.party(1).join(place.networks[1], first))
+            await persons[0].hears(JoinerArrived)
+            late = await place.start(3, place.party(3).join(place.networks[3], first))
+            assert isinstance(late, AuthenticationFailed)
+            assert "the invite is probably used, or its session is over" in late.message
+            assert persons[0].heard(SpentInvite) == [SpentInvite(1)]
+            place.start(2, place.party(2).join(place.networks[2], other))
+            endings = [await place.tasks[number] for number in range(3)]
+            assert {type(ending) for ending in endings} == {AgreementError}  # "its person said no": they had met
+            assert len(persons[0].heard(RosterKnown)) == 1
+
+    async def no(_agreement: Agreement) -> bool:
+        return False
+
+    run(main())

@@ -1,0 +1,358 @@
+"""Levels as tor really builds them, in a private network on loopback: counted, kept, and caught when they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
+from onionmpc.files import MEMORY, socket_directory
+from onionmpc.identity import Identity
+from onionmpc.levels import Level
+from onionmpc.mesh.network import Stream
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.circuits import parse_circuits
+from onionmpc.tor.control import CommandRefused, Control, open_control
+from onionmpc.tor.lengths import TOO_SHORT_LIMIT, Lengths
+from onionmpc.tor.life import Progress
+from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
+from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.pinning import Pinning
+from onionmpc.tor.process import OwnTor, own_tor
+from onionmpc.tor.profile import free_profile
+from onionmpc.tor.single import CLIENTS_NAME, KEY_FILE_NAME
+from tests.support.network_contract import KEY, LATER_KEY
+from tests.support.tor_loop import kept
+from tests.tor.test_lives import SCENE_S, Peer, Retrying, a_peer, play, talk
+from tests.tor.test_network import DEADLINE_S, fresh, party
+
+pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
+
+
+@pytest.fixture(scope="module")
+def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Peer]]:
+    with kept(a_peer(testnet_dir)) as runner_and_peer:
+        yield runner_and_peer
+
+
+async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:
+    """See that a stream is there at both ends; those of circuits that were closed may have arrived before it."""
+    dialled.writer.write(b"there")
+    received = b""
+    while received != b"there":
+        accepted = await arrived.get()
+        with contextlib.suppress(OSError):
+            received = await accepted.reader.read(5)
+        await accepted.close()
+    await dialled.close()
+
+
+class Ours:
+    """The party of a test, which listens."""
+
+    def __init__(self, identity: Identity, network: TorNetwork) -> None:
+        self.onion = identity.onion
+        self.network = network
+        self.arrived: asyncio.Queue[Stream] = asyncio.Queue()
+
+    @property
+    def control(self) -> Control:
+        assert self.network.life is not None
+        return self.network.life.control
+
+    async def dials(self, peer: Peer) -> int:
+        """Dial the peer; return how many relays we have on our side."""
+        self.network.unlock(peer.onion, KEY)
+        dialled = await Retrying(self.network).dial(peer.onion, DEADLINE_S)
+        assert dialled.path is not None
+        await meet(dialled, peer.arrived)
+        return dialled.path.relays
+
+    async def is_dialled(self, peer: Peer) -> int:
+        """Let the peer dial us; return how many relays we have on our side."""
+        peer.network.unlock(self.onion, KEY)
+        dialled = await peer.network.dial(self.onion, DEADLINE_S)
+        try:
+            assert dialled.path is not None
+            own = await self.network.accepted_path(dialled.path.rendezvous)
+            assert own is not None
+            assert own.rendezvous == dialled.path.rendezvous
+            await meet(dialled, self.arrived)
+        finally:
+            await dialled.close()
+        return own.relays
+
+
+@contextlib.asynccontextmanager
+async def at_level(testnet: Path, level: Level, told: list[Progress] | None = None) -> AsyncIterator[Ours]:
+    identity = fresh()
+    with join_testnet(testnet) as place:
+        options = TorOptions(extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60, level=level)
+        async with tor_network(identity, options, (told if told is not None else []).append) as network:
+            ours = Ours(identity, network)
+            await network.listen(ours.arrived.put, [KEY])
+            yield ours
+
+
+# --- Long --------------------------------------------------------------------------------------------------------
+
+
+def test_long_has_a_relay_more_on_either_side(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    async def scene(peer: Peer) -> None:
+        async with at_level(testnet_dir, Level.LONG) as ours:
+            assert ours.network.level is Level.LONG
+            assert (await ours.dials(peer), await ours.is_dialled(peer)) == (4, 5)
+
+    play(shared, scene)
+
+
+def test_long_is_long_again_when_tor_has_started_again(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    async def scene(peer: Peer) -> None:
+        async with at_level(testnet_dir, Level.LONG) as ours:
+            assert await ours.dials(peer) == 4
+            pinned = ours.network._pinning
+            assert pinned is not None
+            layers = pinned.layers
+            restored = asyncio.create_task(ours.network.restored())
+            os.kill(int(await ours.control.get_info("process/pid")), signal.SIGKILL)
+            await restored
+            assert await ours.dials(peer) == 4
+            assert ours.network._pinning is not pinned
+            assert ours.network._pinning is not None
+            assert ours.network._pinning.layers == layers
+
+    play(shared, scene)
+
+
+def test_layers_cleared_behind_our_back_are_noticed_and_set_again(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
+) -> None:
+    async def scene(peer: Peer) -> None:
+        async with at_level(testnet_dir, Level.LONG) as ours:
+            for use, expected in ((ours.dials, 4), (ours.is_dialled, 5)):
+                await ours.control.command("RESETCONF HSLayer3Nodes")
+                before = ours.network._lengths._too_short
+                # Whoever dials tries again, as the mesh does.
+                for _ in range(3):
+                    with contextlib.suppress(PeerUnreachable, TimeoutError, AssertionError):
+                        async with asyncio.timeout(DEADLINE_S):
+                            relays = await use(peer)
+                            break
+                assert relays == expected
+                assert ours.network._lengths._too_short == before + 1
+                assert not ours.network.died.done()
+
+    play(shared, scene)
+
+
+def test_a_tor_that_stays_short_is_given_up_after_some_tries(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(peer: Peer) -> None:
+        async with at_level(testnet_dir, Level.LONG) as ours:
+
+            async def not_at_all(_pinning: Pinning) -> None:
+                pass
+
+            monkeypatch.setattr(Pinning, "apply", not_at_all)
+            await ours.control.command("RESETCONF HSLayer3Nodes")
+            ours.network.unlock(peer.onion, KEY)
+            for _ in range(TOO_SHORT_LIMIT):
+                with pytest.raises(PeerUnreachable, match="built 3 relays, and long promises 4: closed"):
+                    await ours.network.dial(peer.onion, DEADLINE_S)
+            assert "shorter than long promises" in ours.network.died.result().message
+            with pytest.raises(TorFailed, match="shorter than long promises"):
+                await ours.network.dial(peer.onion, DEADLINE_S)
+            circuits = parse_circuits(await ours.control.get_info("circuit-status"))
+            assert [circuit for circuit in circuits if not circuit.accepted] == []
+
+    play(shared, scene)
+
+
+# --- Short -------------------------------------------------------------------------------------------------------
+
+
+def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
+) -> None:
+    async def scene(peer: Peer) -> None:
+        before = set(MEMORY.glob("*"))
+        async with at_level(testnet_dir, Level.SHORT) as ours:
+            with pytest.raises(PeerUnreachable, match="its descriptor is sealed"):
+                await peer.network.dial(ours.onion, DEADLINE_S)
+            assert (await ours.dials(peer), await ours.is_dialled(peer)) == (3, 1)
+            life = ours.network.life
+            assert life is not None
+            assert life.second is not None
+            options = await life.second.control.command("GETCONF HiddenServiceOptions")
+            assert "HiddenServicePoWDefensesEnabled=1" in options
+            # The second tor cannot dial, and the first is an ordinary one.
+            assert await life.second.control.get_info("net/listeners/socks") == ""
+            mode = "HiddenServiceNonAnonymousMode"
+            assert await life.control.command(f"GETCONF {mode}") == f"{mode}=0"
+            (directory,) = set(MEMORY.glob("*")) - before
+            assert (directory.stat().st_mode & 0o777, (directory / KEY_FILE_NAME).stat().st_mode & 0o777) == (
+                0o700,
+                0o600,
+            )
+            # Either tor may be lost: both come back, under the same address.
+            for tor in life.tors:
+                restored = asyncio.create_task(ours.network.restored())
+                assert ours.network.life is not None
+                lost = ours.network.life.tors[life.tors.index(tor)]
+                os.kill(int(await lost.control.get_info("process/pid")), signal.SIGKILL)
+                await restored
+                assert await ours.dials(peer) == 3
+        assert set(MEMORY.glob("*")) == before
+
+    play(shared, scene)
+
+
+def test_short_admits_others_while_its_streams_go_on(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    async def scene(peer: Peer) -> None:
+        async with at_level(testnet_dir, Level.SHORT) as ours, party(testnet_dir, fresh()) as stranger:
+            peer.network.unlock(ours.onion, KEY)
+            dialled, accepted = await peer.network.dial(ours.onion, DEADLINE_S), await ours.arrived.get()
+            life = ours.network.life
+            assert life is not None
+            assert life.keys is not None
+            clients = life.keys / CLIENTS_NAME
+            before = {path: path.read_text() for path in clients.iterdir()}
+            assert {path.stat().st_mode & 0o777 for path in (clients, *before)} == {0o700, 0o600}
+            ours.network.admit([LATER_KEY])
+            stranger.unlock(ours.onion, LATER_KEY)
+            await meet(await Retrying(stranger).dial(ours.onion, DEADLINE_S), ours.arrived)
+            after = {path: path.read_text() for path in clients.iterdir()}
+            assert len(before) == len(after) == 1
+            assert before != after
+            await talk(dialled, accepted)
+
+    play(shared, scene)
+
+
+# --- What looks like a level and is none -------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def exposed_tor(testnet: Path, state: Path) -> AsyncIterator[tuple[OwnTor, Control]]:
+    with join_testnet(testnet) as place, free_profile(state / "exposed") as profile, socket_directory() as sockets:
+        async with own_tor(profile, sockets, place.torrc, exposed=True) as tor, open_control(tor.control) as control:
+            await control.bootstrap(lambda percent, summary: None, SCENE_S)
+            yield tor, control
+
+
+def test_a_non_anonymous_service_is_caught_where_more_was_promised(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
+) -> None:
+    """ADD_ONION with NonAnonymous builds four relays without a guard: neither short nor what long promises."""
+
+    async def scene(peer: Peer) -> None:
+        identity = fresh()
+        closed: list[TorFailed] = []
+
+        async def nothing() -> None:
+            pass
+
+        lengths = Lengths(Level.LONG, nothing, closed.append, pytest.fail)
+        async with exposed_tor(testnet_dir, state) as (_, control):
+            key = base64.b64encode(identity.expanded_key).decode()
+            with pytest.raises(CommandRefused, match="non-anonymous"):
+                await control.command(f"ADD_ONION ED25519-V3:{key} Flags=DiscardPK Port={VIRTUAL_PORT},127.0.0.1:1")
+            await control.command(
+                f"ADD_ONION ED25519-V3:{key} Flags=DiscardPK,NonAnonymous Port={VIRTUAL_PORT},127.0.0.1:1"
+            )
+            async with lengths.watching(control, identity.onion):
+                for _ in range(3):
+                    with contextlib.suppress(PeerUnreachable):
+                        await peer.network.dial(identity.onion, DEADLINE_S)
+                    if lengths._too_short:
+                        break
+        assert lengths._too_short > 0
+
+    play(shared, scene)
+
+
+# --- A tor that runs already -------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def running_tor(testnet: Path, state: Path, torrc: str = "") -> AsyncIterator[OwnTor]:
+    with join_testnet(testnet) as place, free_profile(state / "running") as profile, socket_directory() as sockets:
+        async with own_tor(profile, sockets, f"{place.torrc}\n{torrc}") as tor:
+            yield tor
+
+
+def foreign(tor: OwnTor, **changes: object) -> TorOptions:
+    return TorOptions(control=str(tor.control), bootstrap_timeout_s=120, publish_timeout_s=60, **changes)  # type: ignore[arg-type]
+
+
+def test_a_foreign_tor_is_long_while_we_are_there_and_as_it_was_afterwards(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
+) -> None:
+    async def scene(peer: Peer) -> None:
+        async with running_tor(testnet_dir, state) as tor, open_control(tor.control) as control:
+            question = "GETCONF HSLayer2Nodes HSLayer3Nodes VanguardsLiteEnabled"
+            before = await control.command(question)
+            identity = fresh()
+            options = foreign(tor, level=Level.LONG, change_foreign_tor=True)
+            async with tor_network(identity, options, lambda progress: None) as network:
+                ours = Ours(identity, network)
+                assert await control.command(question) != before
+                assert await ours.dials(peer) == 4
+            assert await control.command(question) == before
+
+    play(shared, scene)
+
+
+@pytest.mark.parametrize(
+    ("torrc", "changes", "sentence"),
+    [
+        ("VanguardsLiteEnabled 0", {}, "VanguardsLiteEnabled is 0 in this tor"),
+        ("VanguardsLiteEnabled 0", {"level": Level.LONG, "change_foreign_tor": True}, "VanguardsLiteEnabled is 0"),
+    ],
+)
+def test_a_foreign_tor_that_will_not_do_is_refused(
+    testnet_dir: Path, state: Path, torrc: str, changes: dict[str, object], sentence: str
+) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(SCENE_S), running_tor(testnet_dir, state, torrc) as tor:
+            with pytest.raises(UsageError, match=sentence):
+                async with tor_network(fresh(), foreign(tor, **changes), lambda progress: None):
+                    pytest.fail("it was taken")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("or_standard", [True, False])
+def test_a_foreign_tor_that_refuses_to_be_changed_is_standard_only_if_that_was_asked_for(
+    testnet_dir: Path, state: Path, monkeypatch: pytest.MonkeyPatch, or_standard: bool
+) -> None:
+    command = Control.command
+
+    async def refuse(control: Control, line: str) -> str:
+        if line.startswith("SETCONF"):
+            raise CommandRefused(line, 553, "Unable to set option")
+        return await command(control, line)
+
+    async def main() -> None:
+        told: list[Progress] = []
+        async with asyncio.timeout(SCENE_S), running_tor(testnet_dir, state) as tor:
+            monkeypatch.setattr(Control, "command", refuse)
+            options = foreign(tor, level=Level.LONG, change_foreign_tor=True, or_standard=or_standard)
+            if not or_standard:
+                with pytest.raises(TorFailed, match="tor refused SETCONF: 553"):
+                    async with tor_network(fresh(), options, told.append):
+                        pytest.fail("it was taken")
+                return
+            async with tor_network(fresh(), options, told.append) as network:
+                assert network.level is Level.STANDARD
+            assert any("going on at standard" in step.detail for step in told)
+
+    asyncio.run(main())

@@ -1,0 +1,446 @@
+"""Whatever happens to a party's tor, it comes back under the same address; in a private network on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.errors import PeerUnreachable, TorFailed
+from onionmpc.files import socket_directory
+from onionmpc.identity import Identity
+from onionmpc.mesh.network import Stream
+from onionmpc.testnet.place import PartyPlace, join_testnet
+from onionmpc.tor.binary import find_tor
+from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.dial import NotIntroduced
+from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.life import Progress
+from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
+from onionmpc.tor.onion import EphemeralService, Service, is_lost
+from onionmpc.tor.process import own_tor
+from onionmpc.tor.profile import data_directory, free_profile
+from tests.support.network_contract import KEY
+from tests.support.tor_loop import kept
+from tests.tor.test_network import DEADLINE_S, Retrying, fresh, party
+
+pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
+
+SCENE_S = 120.0
+
+
+class Peer:
+    """Another party that listens and dials."""
+
+    def __init__(self, identity: Identity, network: TorNetwork) -> None:
+        self.onion = identity.onion
+        self.own = network
+        self.arrived: asyncio.Queue[Stream] = asyncio.Queue()
+        self.network = Retrying(network)
+
+    async def dials(self, identity: Identity, ours: asyncio.Queue[Stream]) -> None:
+        """Dial a party until it is there, and see that it is."""
+        self.network.unlock(identity.onion, KEY)
+        await talk(await self.network.dial(identity.onion, DEADLINE_S), await ours.get())
+
+    async def is_dialled(self, network: TorNetwork) -> None:
+        network.unlock(self.onion, KEY)
+        await talk(await Retrying(network).dial(self.onion, DEADLINE_S), await self.arrived.get())
+
+
+async def talk(one: Stream, other: Stream) -> None:
+    one.writer.write(b"there")
+    other.writer.write(b"back")
+    assert await other.reader.readexactly(5) == b"there"
+    assert await one.reader.readexactly(4) == b"back"
+    await one.close()
+    await other.close()
+
+
+@contextlib.asynccontextmanager
+async def a_peer(testnet: Path) -> AsyncIterator[Peer]:
+    identity = fresh()
+    async with party(testnet, identity) as network:
+        peer = Peer(identity, network)
+        await network.listen(peer.arrived.put, [KEY])
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Peer]]:
+    with kept(a_peer(testnet_dir)) as runner_and_peer:
+        yield runner_and_peer
+
+
+Scene = Callable[[Peer], Awaitable[None]]
+
+
+def play(shared: tuple[asyncio.Runner, Peer], scene: Scene) -> None:
+    async def main(peer: Peer) -> None:
+        async with asyncio.timeout(SCENE_S):
+            await scene(peer)
+
+    runner, peer = shared
+    runner.run(main(peer))
+
+
+async def process_of(network: TorNetwork) -> int:
+    assert network.life is not None
+    return int(await network.life.control.get_info("process/pid"))
+
+
+def guards(profile: Path) -> set[str]:
+    lines = (data_directory(profile) / "state").read_text().splitlines()
+    return {
+        field for line in lines if line.startswith("Guard ") for field in line.split() if field.startswith("rsa_id")
+    }
+
+
+async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause: str) -> None:
+    """Lose a party's tor, and see that all is there again under the same address."""
+    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
+    async with party(testnet, identity, told) as network:
+        await network.listen(arrived.put, [KEY])
+        network.unlock(peer.onion, KEY)
+        peer.network.unlock(identity.onion, KEY)
+        first = network.life
+        dialled = await Retrying(network).dial(peer.onion, DEADLINE_S), await peer.arrived.get()
+        accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
+        assert dialled[0].path is not None
+        restored = asyncio.create_task(network.restored())
+        lose(await process_of(network))
+
+        # Our ends of all streams end; tor tells the other ends, or their heartbeats find out.
+        for stream in (dialled[0], accepted[1]):
+            with contextlib.suppress(ConnectionError):
+                assert await stream.reader.read() == b""
+        while network.life is first:
+            await asyncio.wait({restored}, timeout=0)
+        if network.life is None:
+            with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
+                await network.dial(peer.onion, DEADLINE_S)
+            assert await network.accepted_path("0" * 40) is None
+        await restored
+
+        assert network.life not in (None, first)
+        assert network.failure is None
+        await peer.is_dialled(network)
+        await peer.dials(identity, arrived)
+        for stream in (*dialled, *accepted):
+            await stream.close()
+    outage = [step.detail for step in told if step.phase == "tor"][2:]
+    assert outage[0] == f"{cause}; starting again"
+    assert outage[-1].startswith("tor is back after ")
+
+
+def test_a_killed_tor_comes_back_with_its_guards(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
+) -> None:
+    profile = state / "tor" / "2"  # the peer's own tor has the first
+
+    async def scene(peer: Peer) -> None:
+        async with party(testnet_dir, fresh()):
+            pass
+        before = guards(profile)
+        await outlives(peer, testnet_dir, lambda process: os.kill(process, signal.SIGKILL), "tor was ended by signal 9")
+        assert before
+        assert guards(profile) == before
+
+    play(shared, scene)
+    assert {path.name for path in (state / "tor").iterdir()} == {"1", "2"}
+
+
+def test_a_tor_that_was_told_to_end_comes_back(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    async def scene(peer: Peer) -> None:
+        await outlives(
+            peer, testnet_dir, lambda process: os.kill(process, signal.SIGTERM), "tor ended with exit code 0"
+        )
+
+    play(shared, scene)
+
+
+def test_a_tor_that_hangs_is_found_and_replaced(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.5)
+
+    async def scene(peer: Peer) -> None:
+        await outlives(
+            peer,
+            testnet_dir,
+            lambda process: os.kill(process, signal.SIGSTOP),
+            "tor does not answer: 2 questions in a row, 0.5 s each",
+        )
+
+    play(shared, scene)
+
+
+def test_a_tor_whose_program_is_gone_is_given_up_when_patience_ends(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "tor"
+    program.symlink_to(find_tor().path)
+    monkeypatch.setenv("ONIONMPC_TOR", str(program))
+
+    async def scene(peer: Peer) -> None:
+        async with party(testnet_dir, fresh(), patience_s=2) as network:
+            assert network.failure is None
+            program.unlink()
+            os.kill(await process_of(network), signal.SIGKILL)
+            await asyncio.wait({network.died})
+            with pytest.raises(TorFailed, match="our tor was away for 2 s, and is given up: ONIONMPC_TOR names "):
+                await network.dial(peer.onion, DEADLINE_S)
+            assert network.failure is network.died.result()
+
+    play(shared, scene)
+
+
+def test_a_tor_that_is_lost_while_it_publishes_publishes_after_its_return(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
+) -> None:
+    identity, arrived, killed = fresh(), asyncio.Queue[Stream](), asyncio.Event()
+
+    async def scene(peer: Peer) -> None:
+        def progress(step: Progress) -> None:
+            if step.phase == "publish" and not killed.is_set():
+                killed.set()
+                os.kill(process, signal.SIGKILL)
+
+        with join_testnet(testnet_dir) as place:
+            async with tor_network(identity, TorOptions(extra_torrc=place.torrc), progress) as network:
+                process = await process_of(network)
+                await network.listen(arrived.put)
+                assert killed.is_set()
+                await peer.dials(identity, arrived)
+
+    play(shared, scene)
+
+
+# --- A tor that runs already -----------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def a_tor(place: PartyPlace, profile: Path, sockets: Path) -> AsyncIterator[Endpoint]:
+    """Somebody's tor, always at the same place."""
+    async with own_tor(profile, sockets, place.torrc) as running:
+        yield running.control
+
+
+def test_a_tor_that_runs_already_is_waited_for(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
+) -> None:
+    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
+
+    async def scene(peer: Peer) -> None:
+        with contextlib.ExitStack() as stack:
+            where = (
+                stack.enter_context(join_testnet(testnet_dir)),
+                stack.enter_context(free_profile(state / "tor")),
+                stack.enter_context(socket_directory()),
+            )
+            async with contextlib.AsyncExitStack() as networks:
+                async with a_tor(*where) as control:
+                    options = TorOptions(control=str(control), publish_timeout_s=60)
+                    network = await networks.enter_async_context(tor_network(identity, options, told.append))
+                    await network.listen(arrived.put)
+                    restored = asyncio.create_task(network.restored())
+                with pytest.raises(PeerUnreachable, match="our own tor "):
+                    await network.dial(peer.onion, DEADLINE_S)
+                async with a_tor(*where):
+                    await restored
+                    await peer.is_dialled(network)
+                    await peer.dials(identity, arrived)
+                    await networks.aclose()
+
+    play(shared, scene)
+    assert any("tor closed the control connection; starting again" in step.detail for step in told)
+
+
+def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.5)
+    identity, arrived = fresh(), asyncio.Queue[Stream]()
+
+    async def scene(peer: Peer) -> None:
+        hanging = asyncio.Event()
+
+        def progress(step: Progress) -> None:
+            if "tor does not answer" in step.detail:
+                hanging.set()
+
+        with join_testnet(testnet_dir) as place, free_profile(state / "tor") as profile, socket_directory() as sockets:
+            async with (
+                a_tor(place, profile, sockets) as control,
+                tor_network(identity, TorOptions(control=str(control)), progress) as network,
+            ):
+                await network.listen(arrived.put)
+                restored = asyncio.create_task(network.restored())
+                process = await process_of(network)
+                os.kill(process, signal.SIGSTOP)
+                try:
+                    await hanging.wait()
+                finally:
+                    os.kill(process, signal.SIGCONT)
+                await restored
+                assert await process_of(network) == process
+                await peer.is_dialled(network)
+                await peer.dials(identity, arrived)
+
+    play(shared, scene)
+
+
+# --- A service that peers cannot find --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refreshes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmpc.tor.network.REFRESH_EVERY_S", 0.0)
+    monkeypatch.setattr("onionmpc.tor.network.NEW_SERVICE_S", 0.0)
+
+
+async def refreshed(network: TorNetwork) -> None:
+    await network.refresh()
+    assert network._refreshing is not None
+    await network._refreshing
+
+
+async def until_found(network: TorNetwork, identity: Identity) -> None:
+    """Wait until the service that was made anew can be found."""
+    assert network.life is not None
+    while await is_lost(EphemeralService(network.life.control, identity)):
+        await asyncio.wait({network.died}, timeout=0.1)
+
+
+@pytest.mark.usefixtures("refreshes_at_once")
+def test_a_service_that_the_directories_forgot_is_published_again(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, arrived = fresh(), asyncio.Queue[Stream]()
+
+    async def scene(peer: Peer) -> None:
+        async def pretend(service: Service, target: str, *_: object) -> None:
+            # tor takes note of when it has published, and tells the directories nothing.
+            control = service.control
+            await control.command("SETCONF PublishHidServDescriptors=0")
+            await service.add(target)
+            # A revision is counted with an upload, and nothing else tells of it.
+            key = f"hs/service/desc/id/{identity.onion.removesuffix('.onion')}"
+            while "revision-counter 0" in await control.get_info(key):
+                await asyncio.wait({network.died}, timeout=0.05)
+
+        async with party(testnet_dir, identity) as network:
+            with monkeypatch.context() as patch:
+                patch.setattr("onionmpc.tor.network.publish", pretend)
+                await network.listen(arrived.put)
+            assert network.life is not None
+            await network.life.control.command("SETCONF PublishHidServDescriptors=1")
+            with pytest.raises(PeerUnreachable, match="its descriptor is not there"):
+                await peer.network.dial(identity.onion, DEADLINE_S)
+            assert await is_lost(EphemeralService(network.life.control, identity))
+            await refreshed(network)
+            await until_found(network, identity)
+            await peer.dials(identity, arrived)
+
+    play(shared, scene)
+
+
+@pytest.mark.usefixtures("refreshes_at_once")
+def test_a_service_that_lost_its_introduction_points_gets_others_and_keeps_its_streams(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
+) -> None:
+    identity, arrived = fresh(), asyncio.Queue[Stream]()
+
+    async def scene(peer: Peer) -> None:
+        async with party(testnet_dir, identity) as network:
+            await network.listen(arrived.put, [KEY])
+            peer.network.unlock(identity.onion, KEY)
+            stream, accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
+            assert network.life is not None
+            await lose_introductions(network.life.control, identity)
+            assert await is_lost(EphemeralService(network.life.control, identity))
+            await refreshed(network)
+            await until_found(network, identity)
+            await peer.dials(identity, arrived)
+            await talk(stream, accepted)
+
+    play(shared, scene)
+
+
+async def lose_introductions(control: Control, identity: Identity) -> None:
+    """Close all circuits to introduction points, as often as tor builds them again."""
+    changed = asyncio.Event()
+    async with (
+        control.on_event("CIRC", lambda text: changed.set()),
+        control.on_event("CIRC_MINOR", lambda text: changed.set()),
+    ):
+        for _ in range(4):
+            while len(circuits := await introductions(control)) < 6:
+                changed.clear()
+                await changed.wait()
+            for number in circuits:
+                with contextlib.suppress(CommandRefused):
+                    await control.command(f"CLOSECIRCUIT {number}")
+        while await introductions(control):
+            changed.clear()
+            await changed.wait()
+
+
+async def introductions(control: Control) -> list[str]:
+    lines = (await control.get_info("circuit-status")).splitlines()
+    return [line.split()[0] for line in lines if "HSSI_ESTABLISHED" in line]
+
+
+def test_a_service_that_can_be_found_is_left_alone_and_looked_at_once_a_minute(
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
+
+    async def scene(peer: Peer) -> None:
+        async with party(testnet_dir, identity, told) as network:
+            await network.refresh()
+            assert network._refreshing is None  # nothing is published yet
+            await network.listen(arrived.put)
+            await network.refresh()
+            assert network._refreshing is None  # and now it was published just before
+            network._refresh_again_s = 0.0
+            before = len(told)
+            await refreshed(network)
+            first = network._refreshing
+            await network.refresh()
+            assert network._refreshing is first
+            assert len(told) == before
+            await peer.dials(identity, arrived)
+
+    play(shared, scene)
+
+
+@pytest.mark.usefixtures("refreshes_at_once")
+def test_a_service_is_made_anew_when_a_peer_is_silent(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+    identity, arrived = fresh(), asyncio.Queue[Stream]()
+
+    async def scene(peer: Peer) -> None:
+        async with party(testnet_dir, identity) as network, a_peer(testnet_dir) as silent:
+            await network.listen(arrived.put, [KEY])
+            await silent.is_dialled(network)
+            added_s = network._added_s
+            await refreshed(network)
+            assert network._added_s == added_s
+            process = await process_of(silent.own)
+            os.kill(process, signal.SIGSTOP)
+            try:
+                with pytest.raises(NotIntroduced, match="no answer within 3 s"):
+                    await network.dial(silent.onion, 3.0)
+            finally:
+                os.kill(process, signal.SIGCONT)
+            await refreshed(network)
+            assert network._added_s > added_s
+            await until_found(network, identity)
+            await peer.dials(identity, arrived)
+
+    play(shared, scene)

@@ -37,7 +37,7 @@ Ask = Callable[..., Awaitable[Any]]
 async def flooded(folder: Path, gate: Gate) -> AsyncIterator[tuple[Ask, asyncio.subprocess.Process]]:
     """A session in a process of its own, and what writes it a line and returns the next one of its own."""
     session = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "flooded", str(folder), str(gate.path)),
+        *(sys.executable, "-m", "tests.support.flooded", str(folder), str(gate.path)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=with_our_path(),

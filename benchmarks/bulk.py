@@ -32,9 +32,9 @@ from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.tor.dial import dial
+from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint
-from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.service.service import VIRTUAL_PORT
 
 PARTIES = 3
 CIRCUITS = 4
@@ -94,8 +94,8 @@ async def dial_raw(tor: BenchTor, onion: Onion) -> Stream:
     """Open a stream through a tor's plain SOCKS port."""
     for _ in range(DIALS - 1):
         with contextlib.suppress(PeerUnreachable):
-            return (await dial(Endpoint(port=tor.socks_port), onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
-    return (await dial(Endpoint(port=tor.socks_port), onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
+            return (await dial_onion(Endpoint(port=tor.socks_port), onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
+    return (await dial_onion(Endpoint(port=tor.socks_port), onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
 
 
 def parts(size: int) -> Sequence[int]:

@@ -36,7 +36,7 @@ from onionmpc.files import private_directory
 from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.session.local import default_threshold
 from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.service.service import VIRTUAL_PORT
 
 # Longer than three times what any run took: what takes longer by hand has hung, most often at MPyC's shutdown.
 RUN_LIMIT_S = 180.0

@@ -90,7 +90,7 @@ PROPOSAL_LAYER_2 = Layer(4, 1, 12)
 TOR_LAYER_2 = Layer(4, 1, 12, larger_of=1)
 # Four new ones at each start of tor, and none that ends before the next.
 DAILY_LAYER_2 = Layer(4, 1, 1)
-# As onionmpc/tor/layers.py has it from the vanguards specification, "Full Vanguards".
+# As onionmpc/tor/circuit/layers.py has it from the vanguards specification, "Full Vanguards".
 LONG_LAYER_2 = Layer(4, 30, 60, larger_of=1)
 LONG_LAYER_3 = Layer(8, 1 / 24, 2)
 

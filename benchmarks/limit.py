@@ -23,9 +23,9 @@ from onionmpc.program.catalogue import code_of, find_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.local import default_threshold
-from onionmpc.tor.dial import dial
+from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import UNIX_PREFIX
-from onionmpc.tor.onion import VIRTUAL_PORT
+from onionmpc.tor.service.service import VIRTUAL_PORT
 
 DIAL_TIMEOUT_S = 30.0
 PINGS = 7
@@ -65,7 +65,7 @@ async def draw_circuits(tors: Sequence[BenchTor], circuits: int) -> dict[tuple[i
 async def time_circuit(tor: BenchTor, onion: Onion) -> list[float]:
     """Dial a circuit of its own; return the median of some round trips over it, and nothing if it failed."""
     try:
-        stream = (await dial(tor.life.socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
+        stream = (await dial_onion(tor.life.socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
     except OnionMPCError:
         return []
     try:

@@ -135,7 +135,7 @@ class Marked:
 
     async def dial(self, onion: str, timeout_s: float) -> Stream:
         """Open a stream."""
-        with patch("onionmpc.tor.dial.secrets.token_hex", lambda _size: self._user):
+        with patch("onionmpc.tor.dialling.dial.secrets.token_hex", lambda _size: self._user):
             stream = await self._network.dial(onion, timeout_s)  # type: ignore[arg-type]
         stream.writer.write(self._kind)
         return stream

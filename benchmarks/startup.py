@@ -35,11 +35,11 @@ from onionmpc.mesh.network import Stream
 from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.place import profiles_directory
 from onionmpc.testnet.regions import Latency
-from onionmpc.tor.circuits import service_id
-from onionmpc.tor.control import Control
-from onionmpc.tor.dial import dial
+from onionmpc.tor.circuit.status import service_id
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import UNIX_PREFIX
-from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Uploads
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService, Uploads
 
 PROGRAM = "average-salary"
 SESSION_LIMIT_S = 90.0
@@ -159,7 +159,7 @@ async def run_plain(directory: Path) -> dict[str, float]:
         published_s = time.monotonic()
         while True:
             with contextlib.suppress(PeerUnreachable):
-                await (await dial(socks, service.onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream.close()
+                await (await dial_onion(socks, service.onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream.close()
                 break
         dialled_s = time.monotonic()
     return {

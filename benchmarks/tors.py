@@ -17,11 +17,11 @@ from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import SEED_BYTES, Identity, Onion
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.control import Control, open_control
+from onionmpc.tor.control.connection import Control, open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
-from onionmpc.tor.life import Life, own_life
-from onionmpc.tor.onion import EphemeralService, publish
-from onionmpc.tor.process import own_tor
+from onionmpc.tor.instance import TorInstance, own_instance
+from onionmpc.tor.process.own_tor import own_tor
+from onionmpc.tor.service.service import EphemeralService, publish
 
 BOOTSTRAP_TIMEOUT_S = 120.0
 PUBLISH_TIMEOUT_S = 120.0
@@ -39,7 +39,7 @@ class BenchTor:
         region: where it stands.
     """
 
-    life: Life
+    life: TorInstance
     control: str
     socks_port: int
     region: str
@@ -55,7 +55,7 @@ async def bench_tors(directory: Path, parties: int) -> AsyncIterator[list[BenchT
             sockets = stack.enter_context(socket_directory())
             profile = private_directory(place.profiles / f"bench-{number}")
             lines = f"{place.torrc}\n{SOCKS_LINE}"
-            life = await stack.enter_async_context(own_life(profile, sockets, lines, lambda _progress: None))
+            life = await stack.enter_async_context(own_instance(profile, sockets, lines, lambda _progress: None))
             port = (await _plain_socks(life.control)).port
             tors.append(BenchTor(life, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
         for tor in tors:

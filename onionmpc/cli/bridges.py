@@ -1,6 +1,6 @@
 """Reads the bridges of --bridge: lines, or files of lines.
 
-Knows files and how they are named on a command line. What a line consists of is onionmpc.tor.bridges' to know.
+Knows files and how they are named on a command line. What a line consists of is onionmpc.tor.process.bridges' to know.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onionmpc.errors import InvalidBridge, UsageError
 from onionmpc.text import printable
-from onionmpc.tor.bridges import Bridge, parse_bridge
+from onionmpc.tor.process.bridges import Bridge, parse_bridge
 
 MAX_FILE_BYTES = 2**16
 

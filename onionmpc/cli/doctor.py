@@ -30,11 +30,11 @@ from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.machine import explained, refusing
 from onionmpc.program.probe import probe_walls
 from onionmpc.resources import shipped
-from onionmpc.tor.binary import find_tor, has_pow, version_warning
+from onionmpc.tor.control.probe import Kind, Probe, probe
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.probe import Kind, Probe, probe
-from onionmpc.tor.process import verify_config
-from onionmpc.tor.transports import PROGRAMS, find_transport, install_hint
+from onionmpc.tor.process.binary import find_tor, has_pow, version_warning
+from onionmpc.tor.process.own_tor import verify_config
+from onionmpc.tor.process.transports import PROGRAMS, find_transport, install_hint
 
 # What usually listens where. Tor Browser's two ports are never used by us; they are told so that nobody is confused.
 SYSTEM_TOR, TOR_BROWSER, TAILS = "a system tor", "Tor Browser", "the filter of Tails"

@@ -44,11 +44,11 @@ from onionmpc.session.run import Party
 from onionmpc.tasks import cancel
 from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
-from onionmpc.tor.binary import find_tor
 from onionmpc.tor.endpoint import parse_endpoint, parse_listener
-from onionmpc.tor.life import Progress
+from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorOptions, tor_network
-from onionmpc.tor.transports import bridge_torrc
+from onionmpc.tor.process.binary import find_tor
+from onionmpc.tor.process.transports import bridge_torrc
 
 SEED_BYTES = 32
 
@@ -300,8 +300,8 @@ async def _over_tor(
 ) -> Result:
     """Compute over a tor, and stop when that tor is given up."""
 
-    def show(progress: Progress) -> None:
-        display.tell(TorProgress(progress.phase, progress.percent, progress.detail))
+    def show(report: TorReport) -> None:
+        display.tell(TorProgress(report.phase, report.percent, report.detail))
 
     async with tor_network(identity, options, show) as network:
         computing = asyncio.ensure_future(compute(network))

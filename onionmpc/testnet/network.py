@@ -57,8 +57,8 @@ from onionmpc.testnet.state import (
     write_state,
 )
 from onionmpc.testnet.status import consensus_flags, read_text
-from onionmpc.tor.binary import TOR_UMASK, cannot_start, environment_of_tor, find_tor, install_hint
-from onionmpc.tor.torrc import quote
+from onionmpc.tor.process.binary import TOR_UMASK, cannot_start, environment_of_tor, find_tor, install_hint
+from onionmpc.tor.process.torrc import quote
 
 AUTHORITIES = 3
 # With 5 relays beside 3 authorities, building circuits failed now and then for want of a hop; with 10 never in 20.

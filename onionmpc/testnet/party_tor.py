@@ -16,10 +16,10 @@ from pathlib import Path
 
 from onionmpc.errors import TorFailed
 from onionmpc.testnet.status import read_text
-from onionmpc.tor.circuits import Circuit, parse_circuits, service_id
-from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.adapters.stem import parse_event
+from onionmpc.tor.circuit.status import JoinedCircuit, parse_circuits, service_id
+from onionmpc.tor.control.connection import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.events import parse_event
 
 # tor's word for a service's own circuit to one of its introduction points (control-spec, "CIRC").
 INTRODUCTION = "HS_SERVICE_INTRO"
@@ -60,7 +60,7 @@ class OpenCircuit:
     id: str
     purpose: str
     relays: tuple[str, ...]
-    joined: Circuit | None
+    joined: JoinedCircuit | None
     dialled: bool
 
 

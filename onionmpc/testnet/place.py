@@ -14,7 +14,7 @@ from string import Template
 from onionmpc.errors import UsageError
 from onionmpc.files import lock, private_directory
 from onionmpc.testnet.state import NetworkState, PartySlot, read_state
-from onionmpc.tor.torrc import shipped_lines
+from onionmpc.tor.process.torrc import shipped_lines
 
 PLACES_NAME = "parties"
 

@@ -17,7 +17,7 @@ from onionmpc.errors import TorFailed
 from onionmpc.files import open_private
 from onionmpc.machine import refusing
 from onionmpc.testnet.status import read_text
-from onionmpc.tor.binary import TOR_UMASK, environment_of_tor
+from onionmpc.tor.process.binary import TOR_UMASK, environment_of_tor
 
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.02

@@ -31,19 +31,28 @@ from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
 from onionmpc.tasks import Beside, Work, together
-from onionmpc.tor.bridges import Bridge
-from onionmpc.tor.circuits import accepted_path
-from onionmpc.tor.control import DONE_PERCENT
-from onionmpc.tor.dial import NotIntroduced, dial
+from onionmpc.tor.circuit.lengths import Lengths, circuits_of, has_joined
+from onionmpc.tor.circuit.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
+from onionmpc.tor.circuit.status import accepted_path
+from onionmpc.tor.control.connection import DONE_PERCENT
+from onionmpc.tor.dialling.dial import NotIntroduced, dial_onion
 from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, Endpoint, parse_endpoint, parse_listener
-from onionmpc.tor.keeper import Keeper
-from onionmpc.tor.lengths import Lengths, circuits_of, has_joined
-from onionmpc.tor.life import Life, OnProgress, Progress, foreign_life, own_life, short_life
-from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, Service, is_lost, lock, look_up, publish, unlock
-from onionmpc.tor.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
-from onionmpc.tor.profile import free_profile, named_profile
-from onionmpc.tor.single import SingleOnionService
-from onionmpc.tor.transports import bridge_torrc
+from onionmpc.tor.instance import OnTorReport, TorInstance, TorReport, foreign_instance, own_instance, short_instance
+from onionmpc.tor.process.bridges import Bridge
+from onionmpc.tor.process.profile import free_profile, named_profile
+from onionmpc.tor.process.transports import bridge_torrc
+from onionmpc.tor.restarter import TorRestarter
+from onionmpc.tor.service.service import (
+    VIRTUAL_PORT,
+    EphemeralService,
+    Service,
+    is_lost,
+    lock,
+    look_up,
+    publish,
+    unlock,
+)
+from onionmpc.tor.service.single import SingleOnionService
 
 # How often to look whether our service is lost, and how long a new one may take to have its descriptor at all
 # directories; it has introduction points long before. After an outage tor can leave it without these for minutes, and
@@ -126,9 +135,9 @@ class TorNetwork:
         self,
         identity: Identity,
         options: TorOptions,
-        progress: OnProgress,
+        progress: OnTorReport,
         sockets: Path,
-        begin: Callable[[], AbstractAsyncContextManager[Life]],
+        begin: Callable[[], AbstractAsyncContextManager[TorInstance]],
         layers: LayerStore | None,
     ) -> None:
         self._identity = identity
@@ -139,8 +148,8 @@ class TorNetwork:
         self._store = layers
         self._pinning: Pinning | None = None
         self._may_fall_back = options.or_standard
-        self._keeper = Keeper(
-            self._one_life, options.patience_s, lambda percent, words: progress(Progress("tor", percent, words))
+        self._keeper = TorRestarter(
+            self._one_life, options.patience_s, lambda percent, words: progress(TorReport("tor", percent, words))
         )
         self._listening = contextlib.AsyncExitStack()
         # Where tor connects accepted streams to; None until the service was published for the first time.
@@ -167,7 +176,7 @@ class TorNetwork:
         return self._lengths.level
 
     @property
-    def life(self) -> Life | None:
+    def life(self) -> TorInstance | None:
         """The tor of now, to ask it more than a Network needs; None while it is away."""
         return self._keeper.life
 
@@ -249,7 +258,7 @@ class TorNetwork:
                 await look_up(life.control, onion)
         waiting.append(began_s)
         try:
-            dialled = await dial(
+            dialled = await dial_onion(
                 life.socks,
                 onion,
                 VIRTUAL_PORT,
@@ -295,7 +304,7 @@ class TorNetwork:
             self._refresh_again_s = now_s + REFRESH_EVERY_S
             self._refreshing = self._in_background(self._refresh(self.life, self._target))
 
-    async def _refresh(self, life: Life, target: str) -> None:
+    async def _refresh(self, life: TorInstance, target: str) -> None:
         is_new = asyncio.get_running_loop().time() < self._added_s + self._new_s
         try:
             service = self._service(life)
@@ -319,7 +328,7 @@ class TorNetwork:
     async def _reseal(self) -> None:
         """Have the service found by the keys of now, whatever is being done to it with those of before."""
         async with self._adding:
-            life: Life | None = None
+            life: TorInstance | None = None
             try:
                 life = await self._keeper.awaited()
                 if self._target is not None:
@@ -334,20 +343,20 @@ class TorNetwork:
         work.close()
         return None
 
-    def _warn_while(self, life: Life | None, error: OnionMPCError) -> None:
+    def _warn_while(self, life: TorInstance | None, error: OnionMPCError) -> None:
         """Tell why peers may not find our service, if this life goes on: the next one adds it with the keys of now."""
         if life is not None and not life.gone:
             self._warn(f"our onion service may not be found: {error.message}")
 
     def _warn(self, words: str) -> None:
-        self._progress(Progress("tor", DONE_PERCENT, words))
+        self._progress(TorReport("tor", DONE_PERCENT, words))
 
     @contextlib.asynccontextmanager
-    async def _one_life(self) -> AsyncIterator[Life]:
+    async def _one_life(self) -> AsyncIterator[TorInstance]:
         """Begin a life and set it up: the first and each later one alike."""
 
         def show(percent: int, summary: str) -> None:
-            self._progress(Progress("bootstrap", percent, summary))
+            self._progress(TorReport("bootstrap", percent, summary))
 
         async with self._begin() as life, contextlib.AsyncExitStack() as held:
             async with life.telling_why():
@@ -358,7 +367,7 @@ class TorNetwork:
                     await self._add(self._service(life), self._target)
             yield life
 
-    async def _set_length(self, life: Life, held: contextlib.AsyncExitStack) -> None:
+    async def _set_length(self, life: TorInstance, held: contextlib.AsyncExitStack) -> None:
         """Bring our level about in this life, and see to it that it is kept."""
         if self.level is Level.LONG:
             try:
@@ -366,7 +375,7 @@ class TorNetwork:
             except (TorError, UsageError) as error:
                 if not self._may_fall_back:
                     raise
-                self._progress(Progress("tor", 0, f"{error.message}; going on at standard, as you allowed"))
+                self._progress(TorReport("tor", 0, f"{error.message}; going on at standard, as you allowed"))
                 self._lengths.level = Level.STANDARD
         if self.level is Level.STANDARD and life.own is None:
             await check_pinning(life.control)
@@ -374,7 +383,7 @@ class TorNetwork:
         service = self._service(life)
         await held.enter_async_context(self._lengths.watching(service.control, service.onion))
 
-    async def _pin_layers(self, life: Life, held: contextlib.AsyncExitStack) -> None:
+    async def _pin_layers(self, life: TorInstance, held: contextlib.AsyncExitStack) -> None:
         if self._store is None:
             raise UnsafeSetting("this tor may not be changed")
         await self._lengths.require_measure(life.control)
@@ -387,7 +396,7 @@ class TorNetwork:
             )
         )
 
-    def _service(self, life: Life) -> Service:
+    def _service(self, life: TorInstance) -> Service:
         if life.second is None or life.keys is None:
             return EphemeralService(life.control, self._identity, self._keys)
         return SingleOnionService(life.second.control, self._identity, life.keys, self._keys)
@@ -405,11 +414,11 @@ class TorNetwork:
         self._added_s = asyncio.get_running_loop().time()
         self._refresh_again_s = self._added_s + REFRESH_EVERY_S
 
-    async def _publish(self, life: Life, target: str) -> None:
+    async def _publish(self, life: TorInstance, target: str) -> None:
         await publish(
             self._service(life),
             target,
-            lambda percent, words: self._progress(Progress("publish", percent, words)),
+            lambda percent, words: self._progress(TorReport("publish", percent, words)),
             self._options.publish_timeout_s,
         )
 
@@ -430,7 +439,7 @@ class TorNetwork:
         place = replace(asked, port=port)
         others = "other users of this machine" if place.host == LOCALHOST else "others who reach this address"
         words = f"listening for tor's streams at {place}, where {others} can knock too (every party is authenticated)"
-        self._progress(Progress("publish", 0, words))
+        self._progress(TorReport("publish", 0, words))
         return str(place)
 
 
@@ -445,7 +454,7 @@ async def _answering(until_s: float, timeout_s: float) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def tor_network(identity: Identity, options: TorOptions, progress: OnProgress) -> AsyncIterator[TorNetwork]:
+async def tor_network(identity: Identity, options: TorOptions, progress: OnTorReport) -> AsyncIterator[TorNetwork]:
     """Run a party's tor network: from when tor can build circuits to when our tor, if it is ours, is gone.
 
     Raises:
@@ -456,10 +465,10 @@ async def tor_network(identity: Identity, options: TorOptions, progress: OnProgr
         # Both stay from life to life: the guards, and the socket that accepts streams.
         sockets = stack.enter_context(socket_directory())
         layers: LayerStore | None = None
-        begin: Callable[[], AbstractAsyncContextManager[Life]]
+        begin: Callable[[], AbstractAsyncContextManager[TorInstance]]
         if options.control is not None:
             endpoint = parse_endpoint(options.control)
-            begin = functools.partial(foreign_life, endpoint, progress)
+            begin = functools.partial(foreign_instance, endpoint, progress)
             if options.change_foreign_tor:
                 layers = stack.enter_context(foreign_store(private_directory(state_directory()) / "layers", endpoint))
         else:
@@ -469,7 +478,7 @@ async def tor_network(identity: Identity, options: TorOptions, progress: OnProgr
             else:
                 profile = stack.enter_context(free_profile(base))
             layers = profile_store(profile)
-            life = short_life if options.level is Level.SHORT else own_life
+            life = short_instance if options.level is Level.SHORT else own_instance
             torrc = f"{options.extra_torrc}\n{bridge_torrc(options.bridges)}"
             begin = functools.partial(life, profile, sockets, torrc, progress)
         network = TorNetwork(identity, options, progress, sockets, begin, layers)

@@ -26,8 +26,8 @@ from onionmpc.errors import ProgramError
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.program.spec import Walls
+from onionmpc.tor.control.probe import Kind, Probe
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.probe import Kind, Probe
 
 
 @pytest.fixture(autouse=True)

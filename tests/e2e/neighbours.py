@@ -27,9 +27,9 @@ from python_socks.async_.asyncio import Proxy
 
 from onionmpc.resources import shipped
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.binary import find_tor
-from onionmpc.tor.control import PASSWORD_VARIABLE, Control, open_control
+from onionmpc.tor.control.connection import PASSWORD_VARIABLE, Control, open_control
 from onionmpc.tor.endpoint import Endpoint
+from onionmpc.tor.process.binary import find_tor
 from tests.e2e.kit import ADD_WHEN_TOLD, Party, Stage
 from tests.support.grater import Grater, grating
 

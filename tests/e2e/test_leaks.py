@@ -22,7 +22,7 @@ import pytest
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.session import keystore
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.process import own_tor
+from onionmpc.tor.process.own_tor import own_tor
 from tests.e2e.kit import Party, Stage, after, keep_identity
 from tests.e2e.leaks import (
     CONTROL_PASSWORD,

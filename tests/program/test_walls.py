@@ -521,7 +521,7 @@ def test_the_guard_refuses_look_ups_sockets_and_processes_and_nothing_of_mpycs(*
 @pytest.mark.tor
 @ON_LINUX
 def test_a_program_cannot_speak_to_tor(stage: Stage) -> None:
-    from onionmpc.tor.process import own_tor
+    from onionmpc.tor.process.own_tor import own_tor
 
     async def main() -> ProgramExit:
         with socket_directory() as sockets:

@@ -19,10 +19,10 @@ from onionmpc.testnet.regions import relay_address
 from onionmpc.testnet.relay import Relay, end
 from onionmpc.testnet.state import read_state
 from onionmpc.testnet.status import read_text
-from onionmpc.tor.binary import find_tor
-from onionmpc.tor.bridges import Bridge
-from onionmpc.tor.torrc import quote
-from onionmpc.tor.transports import find_transport
+from onionmpc.tor.process.binary import find_tor
+from onionmpc.tor.process.bridges import Bridge
+from onionmpc.tor.process.torrc import quote
+from onionmpc.tor.process.transports import find_transport
 
 # Without an address of ours tor would have the transport listen on all of them.
 BRIDGE_TORRC = """

@@ -29,11 +29,11 @@ from onionmpc.testnet.place import join_testnet
 from onionmpc.testnet.proxy import Gateway
 from onionmpc.testnet.state import PartySlot
 from onionmpc.testnet.status import network_status, read_text
-from onionmpc.tor.binary import find_tor
-from onionmpc.tor.control import Control, open_control
-from onionmpc.tor.dial import dial
+from onionmpc.tor.adapters.stem import parse_event
+from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.events import parse_event
+from onionmpc.tor.process.binary import find_tor
 from tests.support.tor_loop import kept
 
 pytestmark = pytest.mark.tor
@@ -74,7 +74,7 @@ class World:
         """Dial a service, which answers what it is told; a dial over tor may fail for no reason."""
         while True:
             with contextlib.suppress(PeerUnreachable):
-                stream = (await dial(Endpoint(path=f"{self.folder}/socks"), onion, PORT, DIAL_S)).stream
+                stream = (await dial_onion(Endpoint(path=f"{self.folder}/socks"), onion, PORT, DIAL_S)).stream
                 stream.writer.write(b"?")
                 assert await stream.reader.readexactly(1) == b"?"
                 return stream

@@ -20,7 +20,7 @@ from onionmpc.testnet.network import MAX_RELAYS, NEEDED_FLAGS, PrivateNetwork
 from onionmpc.testnet.place import PartyPlace, join_testnet
 from onionmpc.testnet.regions import MAX_ONE_WAY_MS, load_regions
 from onionmpc.testnet.state import LOCK_NAME, STATE_NAME, owner_of, ownership
-from onionmpc.tor.binary import find_tor
+from onionmpc.tor.process.binary import find_tor
 from tests.support.testnet import running_testnet
 
 

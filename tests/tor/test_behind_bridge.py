@@ -14,9 +14,9 @@ from onionmpc.cli.bridges import read_bridges
 from onionmpc.levels import Level
 from onionmpc.testnet.party_tor import _children, open_circuits
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.bridges import Bridge
-from onionmpc.tor.life import Progress
+from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.process.bridges import Bridge
 from tests.support.bridges import running_bridge
 from tests.tor.test_levels import Ours, meet
 from tests.tor.test_lives import SCENE_S
@@ -35,7 +35,7 @@ class Hidden(Ours):
 
     bridge: Bridge
     log: Path
-    told: list[Progress]
+    told: list[TorReport]
 
     async def reaches(self, other: Hidden) -> tuple[int, int]:
         """Dial the other; return how many relays each has on its side."""
@@ -74,7 +74,7 @@ class Hidden(Ours):
 async def behind(testnet: Path, bridge: Bridge, files: Path, level: Level = Level.STANDARD) -> AsyncIterator[Hidden]:
     lines = files / f"bridges-{level.value}.txt"
     lines.write_text(f"# of a friend\nBridge {bridge}\n")
-    identity, told, log = fresh(), list[Progress](), files / f"net-{level.value}.log"
+    identity, told, log = fresh(), list[TorReport](), files / f"net-{level.value}.log"
     with join_testnet(testnet) as place:
         options = TorOptions(
             extra_torrc=f"{place.torrc}\nSafeLogging 0\nLog [net]debug file {log}",

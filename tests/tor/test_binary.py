@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stem.version import Version
 
 from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
-from onionmpc.tor import binary
-from onionmpc.tor.binary import find_tor, has_pow, version_warning
-from onionmpc.tor.process import verify_config
+from onionmpc.tor.adapters.stem import Version
+from onionmpc.tor.process import binary
+from onionmpc.tor.process.binary import find_tor, has_pow, version_warning
+from onionmpc.tor.process.own_tor import verify_config
 
 
 def fake_tor(path: Path, body: str) -> str:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import InvalidBridge
-from onionmpc.tor.bridges import MAX_ARGUMENTS_BYTES, MAX_LINE_CHARACTERS, Bridge, parse_bridge
 from onionmpc.tor.network import TorOptions
+from onionmpc.tor.process.bridges import MAX_ARGUMENTS_BYTES, MAX_LINE_CHARACTERS, Bridge, parse_bridge
 
 FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
 CERT = "cert=ssH+9rP8dG2NLDN2XuFw63hIO/9MNNinLmxQDpVa+7kTOa9/m+tGWT1SmSYpQ9uTBGa6Hw"

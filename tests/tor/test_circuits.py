@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tor.circuits import accepted_path, dialled_circuit, has_introductions, parse_circuits
+from onionmpc.tor.circuit.status import accepted_path, dialled_circuit, has_introductions, parse_circuits
 
 G, L, M, R = (letter * 40 for letter in "ABCD")
 ONION = "xbt5sietg333te4c5l3osutfoidrpmtpmhbk6vajjysb4rjnggxq62ad"

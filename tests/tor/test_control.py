@@ -17,10 +17,10 @@ from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError
 from onionmpc.files import socket_directory
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
-from onionmpc.tor.bootstrap import Bootstrap
-from onionmpc.tor.control import FILTER_HINT, CommandRefused, open_control
+from onionmpc.tor.control.bootstrap import Bootstrap
+from onionmpc.tor.control.connection import FILTER_HINT, CommandRefused, open_control
+from onionmpc.tor.control.probe import Kind, Probe, parse_answer, probe
 from onionmpc.tor.endpoint import Endpoint, parse_endpoint, parse_listener
-from onionmpc.tor.probe import Kind, Probe, parse_answer, probe
 
 SECRET = "c2VjcmV0IGtleQ=="
 LOGIN = {
@@ -147,7 +147,7 @@ def test_a_cancelled_command_leaves_the_next_one_its_own_answer() -> None:
 
 
 def test_a_command_that_is_not_answered_ends_and_hides_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.control.ANSWER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("onionmpc.tor.control.connection.ANSWER_TIMEOUT_S", 0.05)
 
     async def main() -> None:
         async with listening(FakeControl({"ADD_ONION": "250-"})) as endpoint, open_control(endpoint) as control:

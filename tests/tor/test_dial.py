@@ -16,7 +16,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.listener import listening_local, listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.tor import network as tor_network
-from onionmpc.tor.dial import OWN_REPLIES, PEER_REPLIES, NotIntroduced, dial
+from onionmpc.tor.dialling.dial import OWN_REPLIES, PEER_REPLIES, NotIntroduced, dial_onion
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.network import TorNetwork, TorOptions
 
@@ -66,7 +66,7 @@ async def listening(serve: Serve) -> AsyncIterator[Endpoint]:
 def refusal(serve: Serve, timeout_s: float = 5) -> TorError | PeerUnreachable:
     async def main() -> None:
         async with listening(serve) as socks:
-            await dial(socks, ONION, PORT, timeout_s)
+            await dial_onion(socks, ONION, PORT, timeout_s)
 
     with pytest.raises((TorFailed, PeerUnreachable)) as raised:
         asyncio.run(main())
@@ -82,7 +82,7 @@ def test_the_name_goes_to_tor_unresolved_and_each_dial_has_its_own_isolation() -
         usernames = []
         async with listening(fake.serve) as socks:
             for _ in range(2):
-                dialled = await dial(socks, ONION, PORT, 5)
+                dialled = await dial_onion(socks, ONION, PORT, 5)
                 usernames.append(dialled.username)
                 dialled.stream.writer.write(b"echo")
                 assert await dialled.stream.reader.readexactly(4) == b"echo"
@@ -100,7 +100,7 @@ def test_a_port_of_this_machine_will_do() -> None:
 
     async def main() -> None:
         async with listening_local(fake.serve) as port:
-            dialled = await dial(Endpoint(port=port), ONION, PORT, 5)
+            dialled = await dial_onion(Endpoint(port=port), ONION, PORT, 5)
             dialled.stream.writer.write(b"echo")
             assert await dialled.stream.reader.readexactly(4) == b"echo"
             await dialled.stream.close()
@@ -133,7 +133,7 @@ def test_a_stream_that_got_through_is_kept_though_tor_names_what_failed_before(c
 
     async def main() -> None:
         async with listening(fake.serve) as socks:
-            dialled = await dial(socks, ONION, PORT, 5, got_through)
+            dialled = await dial_onion(socks, ONION, PORT, 5, got_through)
             dialled.stream.writer.write(b"echo")
             assert await dialled.stream.reader.readexactly(4) == b"echo"
             assert asked == [dialled.username]
@@ -148,7 +148,7 @@ def test_only_a_reply_of_tors_own_may_be_about_what_failed_before() -> None:
 
     async def main() -> None:
         async with listening(FakeSocks(bytes([5, 5, 0, 1, 0, 0, 0, 0, 0, 0])).serve) as socks:
-            await dial(socks, ONION, PORT, 5, got_through)
+            await dial_onion(socks, ONION, PORT, 5, got_through)
 
     with pytest.raises(PeerUnreachable, match="no party listens"):
         asyncio.run(main())
@@ -193,7 +193,7 @@ def test_a_port_that_is_not_socks_is_named() -> None:
 
 def test_a_tor_that_is_not_there_may_come_back(tmp_path: Path) -> None:
     with pytest.raises(PeerUnreachable, match="our own tor does not take connections: No such file"):
-        asyncio.run(dial(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))
+        asyncio.run(dial_onion(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))
 
 
 def test_only_beside_a_dial_that_waits_for_long_is_the_peer_looked_up(
@@ -210,7 +210,7 @@ def test_only_beside_a_dial_that_waits_for_long_is_the_peer_looked_up(
     async def main() -> None:
         network = TorNetwork(Identity(bytes(32)), TorOptions(), lambda _: None, tmp_path, contextlib.nullcontext, None)  # type: ignore[arg-type]
         monkeypatch.setattr(network._keeper, "here", lambda: SimpleNamespace(control=None, socks=None))
-        monkeypatch.setattr(tor_network, "dial", wait_for_ever)
+        monkeypatch.setattr(tor_network, "dial_onion", wait_for_ever)
         monkeypatch.setattr(tor_network, "look_up", look_up)
         race = [asyncio.create_task(network.dial(ONION, 30)) for _ in range(3)]
         await asyncio.sleep(0)

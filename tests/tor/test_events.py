@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from onionmpc.tor.events import parse_event
+from onionmpc.tor.adapters.stem import parse_event
 
 LINE = "33 BUILT $230F6CC65F6AADC4B0C6489632144C8F2C77B543~relay PURPOSE={} REND_QUERY={}"
 SERVICE = "a" * 56

@@ -6,12 +6,12 @@ import asyncio
 import secrets
 
 import pytest
-from stem.version import Version
 
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
-from onionmpc.tor.circuits import service_id
-from onionmpc.tor.onion import EphemeralService, Uploads, lock, look_up, unlock
+from onionmpc.tor.adapters.stem import Version
+from onionmpc.tor.circuit.status import service_id
+from onionmpc.tor.service.service import EphemeralService, Uploads, lock, look_up, unlock
 from tests.support.grater import Profile, read_profile, rewritten
 
 ONION = Identity(bytes(range(32))).onion

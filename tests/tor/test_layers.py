@@ -15,29 +15,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import TorFailed
-from onionmpc.tor.layers import (
+from onionmpc.tor.adapters.stem import parse_family, parse_relays
+from onionmpc.tor.circuit.layers import (
     DAY_S,
     HOUR_S,
     LAYER_2,
     LAYER_3,
     Family,
     Guard,
+    GuardCandidate,
     Layers,
-    Relay,
     Rule,
     life_s,
     renewed,
 )
-from onionmpc.tor.relays import parse_family, parse_relays
 
 NOW_S = 1_800_000_000
 
 
-def relay(number: int, *, network: str = "", bandwidth: int = 1000) -> Relay:
-    return Relay(f"{number:040X}", f"relay{number}", network or f"{number // 256}.{number % 256}", bandwidth)
+def relay(number: int, *, network: str = "", bandwidth: int = 1000) -> GuardCandidate:
+    return GuardCandidate(f"{number:040X}", f"relay{number}", network or f"{number // 256}.{number % 256}", bandwidth)
 
 
-def consensus(relays: Iterable[Relay]) -> dict[str, Relay]:
+def consensus(relays: Iterable[GuardCandidate]) -> dict[str, GuardCandidate]:
     return {one.fingerprint: one for one in relays}
 
 
@@ -46,7 +46,7 @@ MANY = consensus(relay(number) for number in range(40))
 
 def renew(
     layers: Layers,
-    relays: dict[str, Relay],
+    relays: dict[str, GuardCandidate],
     *,
     now_s: int = NOW_S,
     seed: int = 0,
@@ -82,7 +82,9 @@ relays = st.lists(
 
 
 @given(relays, st.integers(), st.lists(st.lists(numbers, min_size=2, max_size=10), max_size=5))
-def test_whatever_is_drawn_holds_the_rules(relays: dict[str, Relay], seed: int, groups: list[list[int]]) -> None:
+def test_whatever_is_drawn_holds_the_rules(
+    relays: dict[str, GuardCandidate], seed: int, groups: list[list[int]]
+) -> None:
     families = {
         f"{number:040X}": Family(frozenset(f"{other:040X}" for other in group)) for group in groups for number in group
     }
@@ -301,7 +303,7 @@ def test_candidates_are_fast_stable_running_and_valid() -> None:
     flags = ["Fast", "Running", "Stable", "Valid"]
     lines = [entry(0, " ".join(["Exit", *flags, "V2Dir"]))]
     lines += [entry(number, " ".join(set(flags) - {left_out})) for number, left_out in enumerate(flags, start=1)]
-    assert parse_relays("\n".join(lines)) == consensus([Relay("0" * 40, "relay0", "10.0", 7)])
+    assert parse_relays("\n".join(lines)) == consensus([GuardCandidate("0" * 40, "relay0", "10.0", 7)])
 
 
 @pytest.mark.parametrize(
@@ -362,9 +364,9 @@ def test_a_family_is_read_from_a_microdescriptor() -> None:
     one, two = "A" * 40, "B" * 40
     family = parse_family(DESCRIPTOR.format(f"family ${one} ${two.lower()}=Name Nick ${one}~other"))
     assert family == Family(frozenset({one, two, "nick"}))
-    assert family.names(Relay(one, "", "", 0))
-    assert family.names(Relay("C" * 40, "NICK", "", 0))
-    assert not family.names(Relay("C" * 40, "other", "", 0))
+    assert family.names(GuardCandidate(one, "", "", 0))
+    assert family.names(GuardCandidate("C" * 40, "NICK", "", 0))
+    assert not family.names(GuardCandidate("C" * 40, "other", "", 0))
 
 
 def test_family_keys_are_read_though_stem_does_not_know_them() -> None:

@@ -18,16 +18,16 @@ from onionmpc.identity import Identity
 from onionmpc.levels import Level
 from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.circuits import parse_circuits
-from onionmpc.tor.control import CommandRefused, Control, open_control
-from onionmpc.tor.lengths import TOO_SHORT_LIMIT, Lengths
-from onionmpc.tor.life import Progress
+from onionmpc.tor.circuit.lengths import TOO_SHORT_LIMIT, Lengths
+from onionmpc.tor.circuit.pinning import Pinning
+from onionmpc.tor.circuit.status import parse_circuits
+from onionmpc.tor.control.connection import CommandRefused, Control, open_control
+from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
-from onionmpc.tor.onion import VIRTUAL_PORT
-from onionmpc.tor.pinning import Pinning
-from onionmpc.tor.process import OwnTor, own_tor
-from onionmpc.tor.profile import free_profile
-from onionmpc.tor.single import CLIENTS_NAME, KEY_FILE_NAME
+from onionmpc.tor.process.own_tor import OwnTor, own_tor
+from onionmpc.tor.process.profile import free_profile
+from onionmpc.tor.service.service import VIRTUAL_PORT
+from onionmpc.tor.service.single import CLIENTS_NAME, KEY_FILE_NAME
 from tests.support.network_contract import KEY, LATER_KEY
 from tests.support.tor_loop import kept
 from tests.tor.test_lives import SCENE_S, Peer, Retrying, a_peer, play, talk
@@ -91,7 +91,7 @@ class Ours:
 
 
 @contextlib.asynccontextmanager
-async def at_level(testnet: Path, level: Level, told: list[Progress] | None = None) -> AsyncIterator[Ours]:
+async def at_level(testnet: Path, level: Level, told: list[TorReport] | None = None) -> AsyncIterator[Ours]:
     identity = fresh()
     with join_testnet(testnet) as place:
         options = TorOptions(extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60, level=level)
@@ -342,7 +342,7 @@ def test_a_foreign_tor_that_refuses_to_be_changed_is_standard_only_if_that_was_a
         return await command(control, line)
 
     async def main() -> None:
-        told: list[Progress] = []
+        told: list[TorReport] = []
         async with asyncio.timeout(SCENE_S), running_tor(testnet_dir, state) as tor:
             monkeypatch.setattr(Control, "command", refuse)
             options = foreign(tor, level=Level.LONG, change_foreign_tor=True, or_standard=or_standard)

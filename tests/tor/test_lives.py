@@ -16,15 +16,15 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import PartyPlace, join_testnet
-from onionmpc.tor.binary import find_tor
-from onionmpc.tor.control import CommandRefused, Control
-from onionmpc.tor.dial import NotIntroduced
+from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.dialling.dial import NotIntroduced
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.life import Progress
+from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
-from onionmpc.tor.onion import EphemeralService, Service, is_lost
-from onionmpc.tor.process import own_tor
-from onionmpc.tor.profile import data_directory, free_profile
+from onionmpc.tor.process.binary import find_tor
+from onionmpc.tor.process.own_tor import own_tor
+from onionmpc.tor.process.profile import data_directory, free_profile
+from onionmpc.tor.service.service import EphemeralService, Service, is_lost
 from tests.support.network_contract import KEY
 from tests.support.tor_loop import kept
 from tests.tor.test_network import DEADLINE_S, Retrying, fresh, party
@@ -103,7 +103,7 @@ def guards(profile: Path) -> set[str]:
 
 async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause: str) -> None:
     """Lose a party's tor, and see that all is there again under the same address."""
-    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
+    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[TorReport]()
     async with party(testnet, identity, told) as network:
         await network.listen(arrived.put, [KEY])
         network.unlock(peer.onion, KEY)
@@ -167,7 +167,7 @@ def test_a_tor_that_was_told_to_end_comes_back(shared: tuple[asyncio.Runner, Pee
 def test_a_tor_that_hangs_is_found_and_replaced(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.5)
+    monkeypatch.setattr("onionmpc.tor.instance.QUESTION_S", 0.5)
 
     async def scene(peer: Peer) -> None:
         await outlives(
@@ -206,7 +206,7 @@ def test_a_tor_that_is_lost_while_it_publishes_publishes_after_its_return(
     identity, arrived, killed = fresh(), asyncio.Queue[Stream](), asyncio.Event()
 
     async def scene(peer: Peer) -> None:
-        def progress(step: Progress) -> None:
+        def progress(step: TorReport) -> None:
             if step.phase == "publish" and not killed.is_set():
                 killed.set()
                 os.kill(process, signal.SIGKILL)
@@ -234,7 +234,7 @@ async def a_tor(place: PartyPlace, profile: Path, sockets: Path) -> AsyncIterato
 def test_a_tor_that_runs_already_is_waited_for(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
 ) -> None:
-    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
+    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[TorReport]()
 
     async def scene(peer: Peer) -> None:
         with contextlib.ExitStack() as stack:
@@ -264,13 +264,13 @@ def test_a_tor_that_runs_already_is_waited_for(
 def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.5)
+    monkeypatch.setattr("onionmpc.tor.instance.QUESTION_S", 0.5)
     identity, arrived = fresh(), asyncio.Queue[Stream]()
 
     async def scene(peer: Peer) -> None:
         hanging = asyncio.Event()
 
-        def progress(step: Progress) -> None:
+        def progress(step: TorReport) -> None:
             if "tor does not answer" in step.detail:
                 hanging.set()
 
@@ -399,7 +399,7 @@ async def introductions(control: Control) -> list[str]:
 def test_a_service_that_can_be_found_is_left_alone_and_looked_at_once_a_minute(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[Progress]()
+    identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[TorReport]()
 
     async def scene(peer: Peer) -> None:
         async with party(testnet_dir, identity, told) as network:

@@ -18,14 +18,14 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.circuits import service_id
-from onionmpc.tor.control import Control, open_control
-from onionmpc.tor.dial import dial
-from onionmpc.tor.life import Progress
+from onionmpc.tor.circuit.status import service_id
+from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.dialling.dial import dial_onion
+from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
-from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, publish
-from onionmpc.tor.process import own_tor
-from onionmpc.tor.profile import free_profile
+from onionmpc.tor.process.own_tor import own_tor
+from onionmpc.tor.process.profile import free_profile
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService, publish
 from tests.support.network_contract import (
     FACTS,
     KEY,
@@ -47,7 +47,7 @@ def fresh() -> Identity:
 
 @contextlib.asynccontextmanager
 async def party(
-    testnet: Path, identity: Identity, told: list[Progress] | None = None, *, patience_s: float = 60
+    testnet: Path, identity: Identity, told: list[TorReport] | None = None, *, patience_s: float = 60
 ) -> AsyncIterator[TorNetwork]:
     with join_testnet(testnet) as place:
         options = TorOptions(
@@ -177,11 +177,11 @@ def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair])
     assert isinstance(pair.dialler, Retrying)
     socks = pair.dialler._network._keeper.here().socks
     with pytest.raises(PeerUnreachable, match="no party listens behind its address"):
-        runner.run(dial(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
+        runner.run(dial_onion(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
 
 
 def test_progress_goes_through_all_phases_and_ends_whole(testnet_dir: Path) -> None:
-    told: list[Progress] = []
+    told: list[TorReport] = []
 
     async def main() -> None:
         async with party(testnet_dir, fresh(), told) as network:
@@ -218,8 +218,8 @@ def test_a_tor_that_runs_already_will_do(
         return False
 
     if not same_user:
-        monkeypatch.setattr("onionmpc.tor.life._reaches_our_files", another_user)
-    told: list[Progress] = []
+        monkeypatch.setattr("onionmpc.tor.instance._reaches_our_files", another_user)
+    told: list[TorReport] = []
     identity = fresh()
 
     async def main(pair: Pair) -> None:

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity
-from onionmpc.tor import onion
-from onionmpc.tor.control import Control, open_control
-from onionmpc.tor.onion import EphemeralService, lock, publish, unlock
+from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.service import service as onion
+from onionmpc.tor.service.service import EphemeralService, lock, publish, unlock
 from tests.tor.test_control import FakeControl, listening
 
 OURS, PEER = (Identity(bytes([number] * 32)) for number in (1, 2))

@@ -16,13 +16,13 @@ import pytest
 from onionmpc.errors import TorFailed, UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
-from onionmpc.tor.circuits import has_introductions, parse_circuits
-from onionmpc.tor.control import Control, open_control
+from onionmpc.tor.adapters.stem import parse_relays
+from onionmpc.tor.circuit.layers import DAY_S, LAYER_2, Layers
+from onionmpc.tor.circuit.pinning import LayerStore, check_pinning, foreign_store, pinned_layers, profile_store
+from onionmpc.tor.circuit.status import has_introductions, parse_circuits
+from onionmpc.tor.control.connection import Control, open_control
 from onionmpc.tor.endpoint import parse_endpoint
-from onionmpc.tor.layers import DAY_S, LAYER_2, Layers
 from onionmpc.tor.network import TorNetwork
-from onionmpc.tor.pinning import LayerStore, check_pinning, foreign_store, pinned_layers, profile_store
-from onionmpc.tor.relays import parse_relays
 from tests.support.tor_loop import kept
 from tests.tor.test_control import FakeControl, listening
 from tests.tor.test_layers import DESCRIPTOR, NOW_S, entry, everyone, fingerprints
@@ -196,7 +196,7 @@ def test_a_guard_whose_life_ends_is_replaced_while_tor_runs(store: LayerStore) -
 
 
 def test_what_else_changed_is_noticed_within_minutes(store: LayerStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.pinning.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("onionmpc.tor.circuit.pinning.LOOK_AGAIN_S", 0.01)
 
     async def scene() -> None:
         tor = FakeTor()
@@ -230,7 +230,7 @@ def test_what_somebody_cleared_is_set_again_when_asked(store: LayerStore) -> Non
 def test_when_no_others_can_be_drawn_the_guards_stay_and_somebody_is_told(
     store: LayerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onionmpc.tor.pinning.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("onionmpc.tor.circuit.pinning.LOOK_AGAIN_S", 0.01)
 
     async def scene() -> None:
         heard: asyncio.Queue[str] = asyncio.Queue()
@@ -411,7 +411,7 @@ def test_a_foreign_tor_gets_them_back_whatever_ends_us(store: LayerStore) -> Non
 def test_a_foreign_tor_that_is_gone_or_hangs_does_not_hold_us_up(
     store: LayerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onionmpc.tor.pinning.UNDO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("onionmpc.tor.circuit.pinning.UNDO_TIMEOUT_S", 0.05)
 
     async def scene() -> None:
         gone = FakeTor()

@@ -10,9 +10,9 @@ import pytest
 
 from onionmpc.errors import TorFailed
 from onionmpc.identity import Identity
-from onionmpc.tor.control import Control, open_control
-from onionmpc.tor.onion import EphemeralService, Service
-from onionmpc.tor.single import SingleOnionService
+from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.service.service import EphemeralService, Service
+from onionmpc.tor.service.single import SingleOnionService
 from tests.tor.test_control import FakeControl, listening
 
 IDENTITY = Identity(bytes(range(32)))

@@ -34,17 +34,17 @@ from onionmpc.files import lock, private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
 from onionmpc.testnet.party_tor import _children
-from onionmpc.tor.bridges import parse_bridge
-from onionmpc.tor.control import Control, open_control
+from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.probe import Kind, probe
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.life import Progress, foreign_life
-from onionmpc.tor.log import TorLog
+from onionmpc.tor.instance import TorReport, foreign_instance
 from onionmpc.tor.network import TorOptions, tor_network
-from onionmpc.tor.onion import VIRTUAL_PORT, EphemeralService, is_lost, publish
-from onionmpc.tor.probe import Kind, probe
-from onionmpc.tor.process import OwnTor, own_tor
-from onionmpc.tor.profile import data_directory, free_profile, named_profile
-from onionmpc.tor.transports import bridge_torrc
+from onionmpc.tor.process.bridges import parse_bridge
+from onionmpc.tor.process.log import TorLog
+from onionmpc.tor.process.own_tor import OwnTor, own_tor
+from onionmpc.tor.process.profile import data_directory, free_profile, named_profile
+from onionmpc.tor.process.transports import bridge_torrc
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService, is_lost, publish
 
 tor = pytest.mark.tor
 
@@ -217,7 +217,7 @@ def test_a_transport_ends_with_its_tor_however_that_ends(base: Path, number: sig
 
 @tor
 def test_its_death_ends_a_network_that_waits(base: Path, tmp_path: Path) -> None:
-    def progress(step: Progress) -> None:
+    def progress(step: TorReport) -> None:
         if step.phase == "bootstrap":
             os.kill(int((tmp_path / "id").read_text()), signal.SIGKILL)
 
@@ -334,8 +334,8 @@ def test_a_tor_that_hangs_is_given_up_and_ended(base: Path, tmp_path: Path, monk
     body = f"echo $$ > {tmp_path}/id; trap '' TERM; while :; do read -r line < {tmp_path}/fifo; done"
     os.mkfifo(tmp_path / "fifo")
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", "0.4.9.11", body))
-    monkeypatch.setattr("onionmpc.tor.process.START_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("onionmpc.tor.process.END_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("onionmpc.tor.process.own_tor.START_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("onionmpc.tor.process.own_tor.END_TIMEOUT_S", 0.3)
     assert "opened no control socket within 0.3 s" in str(failure(base))
     assert ended(int((tmp_path / "id").read_text()))
 
@@ -384,7 +384,7 @@ def test_each_party_of_a_machine_has_a_profile_of_its_own(tmp_path: Path) -> Non
 
 
 def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.profile.LEFTOVER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("onionmpc.tor.process.profile.LEFTOVER_TIMEOUT_S", 0.2)
     base = tmp_path / "tor"
 
     async def main() -> None:
@@ -477,7 +477,7 @@ def test_a_tor_that_serves_without_anonymity_is_named_and_so_is_a_cookie_of_anot
         with free_profile(base) as profile, socket_directory() as sockets:
             async with own_tor(profile, sockets, OFFLINE, exposed=True) as started:
                 with pytest.raises(UnsafeSetting, match="this tor is in HiddenServiceNonAnonymousMode"):
-                    async with foreign_life(started.control, lambda _: None):
+                    async with foreign_instance(started.control, lambda _: None):
                         pass
                 Path((await probe(started.control)).cookie_file).write_bytes(bytes(32))  # noqa: ASYNC240
                 with pytest.raises(ControlRefused, match="has another cookie than the one in "):

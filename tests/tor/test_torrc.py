@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.tor.binary import find_tor
-from onionmpc.tor.torrc import quote
+from onionmpc.tor.process.binary import find_tor
+from onionmpc.tor.process.torrc import quote
 
 PATHS = [
     b"plain",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import TransportNotFound, UsageError
-from onionmpc.tor.bridges import parse_bridge
-from onionmpc.tor.transports import PROGRAMS, bridge_torrc, find_transport
+from onionmpc.tor.process.bridges import parse_bridge
+from onionmpc.tor.process.transports import PROGRAMS, bridge_torrc, find_transport
 
 PLAIN = parse_bridge("192.0.2.7:443")
 OBFS4 = parse_bridge("obfs4 192.0.2.8:443 cert=abc iat-mode=0")

@@ -17,11 +17,11 @@ from pathlib import Path
 from onionmpc.errors import TorFailed
 from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.tasks import Beside
-from onionmpc.tor.binary import TOR_UMASK, TorBinary, cannot_start, environment_of_tor, find_tor
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.log import TorLog
-from onionmpc.tor.profile import data_directory
-from onionmpc.tor.torrc import quote, shipped_lines
+from onionmpc.tor.process.binary import TOR_UMASK, TorBinary, cannot_start, environment_of_tor, find_tor
+from onionmpc.tor.process.log import TorLog
+from onionmpc.tor.process.profile import data_directory
+from onionmpc.tor.process.torrc import quote, shipped_lines
 
 START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tor.events import parse_event
+from onionmpc.tor.adapters.stem import parse_event
 
 # A circuit's purpose changes while it is built or reused; only the joined states have their final length.
 CLIENT, SERVICE = "HS_CLIENT_REND", "HS_SERVICE_REND"
@@ -19,7 +19,7 @@ INTRODUCING = ("HS_SERVICE_INTRO", "HSSI_ESTABLISHED")
 
 
 @dataclass(frozen=True, slots=True)
-class Circuit:
+class JoinedCircuit:
     """A circuit that carries, or can carry, streams of an onion service.
 
     Attributes:
@@ -53,18 +53,18 @@ def service_id(onion: str) -> str:
     return onion.removesuffix(".onion")
 
 
-def parse_circuits(text: str) -> list[Circuit]:
+def parse_circuits(text: str) -> list[JoinedCircuit]:
     """Return the joined rendezvous circuits in the answer to `GETINFO circuit-status`, oldest first."""
     found = (_parse_circuit(line) for line in text.splitlines() if line.strip())
     return sorted((circuit for circuit in found if circuit), key=lambda circuit: circuit.created)
 
 
-def dialled_circuit(circuits: Iterable[Circuit], username: str) -> Circuit | None:
+def dialled_circuit(circuits: Iterable[JoinedCircuit], username: str) -> JoinedCircuit | None:
     """Return the circuit that was dialled with this SOCKS user name."""
     return _newest(circuit for circuit in circuits if not circuit.accepted and circuit.username == username)
 
 
-def accepted_path(circuits: Iterable[Circuit], onion: str, rendezvous: str) -> OwnPath | None:
+def accepted_path(circuits: Iterable[JoinedCircuit], onion: str, rendezvous: str) -> OwnPath | None:
     """Return our part of the circuit of our service that joins at this relay.
 
     Two peers may meet us at one relay by chance; then this is the newer circuit, and both are as long, since length
@@ -92,17 +92,17 @@ def is_service_circuit(text: str, onion: str) -> bool:
     return f"PURPOSE={SERVICE}" in text and f"REND_QUERY={service_id(onion)}" in text
 
 
-def _newest(circuits: Iterable[Circuit]) -> Circuit | None:
+def _newest(circuits: Iterable[JoinedCircuit]) -> JoinedCircuit | None:
     return max(circuits, key=lambda circuit: circuit.created, default=None)
 
 
-def _parse_circuit(line: str) -> Circuit | None:
+def _parse_circuit(line: str) -> JoinedCircuit | None:
     event = parse_event("CIRC", line)
     if event is None:
         return None
     if event.status != "BUILT" or not event.path or (event.purpose, event.hs_state) not in JOINED:
         return None
-    return Circuit(
+    return JoinedCircuit(
         event.id,
         event.purpose == SERVICE,
         event.rend_query or "",

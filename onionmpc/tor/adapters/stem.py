@@ -10,13 +10,18 @@ its relay's fingerprint, and ns/all does not hold the digest of its microdescrip
 from __future__ import annotations
 
 import io
+import logging
 import re
+from typing import Any
 
+from stem import ProtocolError
 from stem.descriptor import router_status_entry
 from stem.descriptor.microdescriptor import Microdescriptor
+from stem.response import ControlMessage
+from stem.version import Version
 
 from onionmpc.errors import TorFailed
-from onionmpc.tor.layers import Family, Relay
+from onionmpc.tor.circuit.layers import Family, GuardCandidate
 
 NEEDED_FLAGS = frozenset({"Fast", "Stable", "Running", "Valid"})
 MAX_BANDWIDTH = 2**32 - 1  # tor's own: dir-spec has no limit, and a consensus may say anything
@@ -26,7 +31,28 @@ FAMILY_IDS = "family-ids "
 NEWER_HINT = "this tor may be newer than onionmpc can read"
 
 
-def parse_relays(text: str) -> dict[str, Relay]:
+# Of what it does not know, stem logs the whole line: relays, and the address of a peer.
+logging.getLogger("stem").disabled = True
+
+__all__ = ["Version", "parse_event", "parse_family", "parse_relays"]
+
+
+def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is untyped)
+    """Return stem's event for a line of tor's, or None if stem cannot read it.
+
+    A line of a later tor is not ours to stumble over: whoever asks goes on without it.
+
+    Args:
+        name: its kind, e.g. "CIRC".
+        text: the rest of the line.
+    """
+    try:
+        return ControlMessage.from_str(f"650 {name} {text}\r\n", "EVENT", normalize=True)
+    except (ProtocolError, ValueError):
+        return None
+
+
+def parse_relays(text: str) -> dict[str, GuardCandidate]:
     """Return the relays that can be layer guards, by fingerprint, from the answer to `GETINFO ns/all`.
 
     A relay whose lines stem cannot read is none: others are there to be drawn.
@@ -40,7 +66,7 @@ def parse_relays(text: str) -> dict[str, Relay]:
             io.BytesIO(text.encode()), False, entry_class=router_status_entry.RouterStatusEntryV3
         )
         return {
-            entry.fingerprint: Relay(
+            entry.fingerprint: GuardCandidate(
                 entry.fingerprint,
                 entry.nickname,
                 ".".join(entry.address.split(".")[:2]),

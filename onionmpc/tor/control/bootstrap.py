@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onionmpc.tor.events import parse_event
+from onionmpc.tor.adapters.stem import parse_event
 
 
 @dataclass(frozen=True, slots=True)

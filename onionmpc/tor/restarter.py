@@ -15,8 +15,8 @@ from typing import Any
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.mesh.redial import backoff_s
 from onionmpc.tasks import cancel
-from onionmpc.tor.control import DONE_PERCENT
-from onionmpc.tor.life import Life
+from onionmpc.tor.control.connection import DONE_PERCENT
+from onionmpc.tor.instance import TorInstance
 
 # A tor that is lost sooner than this was not back: one that crashes after each start is not to be started for ever.
 SETTLED_S = 60.0
@@ -28,7 +28,7 @@ def waits_s() -> Iterator[float]:
     yield from map(backoff_s, itertools.count(1))
 
 
-class Keeper:
+class TorRestarter:
     """Keeps one tor after the other.
 
     Args:
@@ -43,12 +43,12 @@ class Keeper:
 
     def __init__(
         self,
-        begin: Callable[[], AbstractAsyncContextManager[Life]],
+        begin: Callable[[], AbstractAsyncContextManager[TorInstance]],
         patience_s: float,
         tell: Callable[[int, str], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.life: Life | None = None
+        self.life: TorInstance | None = None
         self.cause: TorError | None = None
         self.died: asyncio.Future[TorError] = loop.create_future()
         self._begin = begin
@@ -78,7 +78,7 @@ class Keeper:
         if not self.died.done():
             self.died.set_result(error)
 
-    def here(self) -> Life:
+    def here(self) -> TorInstance:
         """Return the tor of now.
 
         Raises:
@@ -91,7 +91,7 @@ class Keeper:
             return self.life
         raise PeerUnreachable("our own tor is starting again")
 
-    async def awaited(self, after: Life | None = None) -> Life:
+    async def awaited(self, after: TorInstance | None = None) -> TorInstance:
         """Return the tor of now, or the next; in any case none that was found to be lost (`after`).
 
         Raises:
@@ -122,7 +122,7 @@ class Keeper:
                     if loop.time() - back_s >= SETTLED_S:
                         lost_s, waits = loop.time(), waits_s()
 
-    async def _live(self, life: Life) -> TorError:
+    async def _live(self, life: TorInstance) -> TorError:
         """Offer this tor to all until it is lost; return why it was."""
         self.life, self.cause = life, None
         back, self._back = self._back, asyncio.get_running_loop().create_future()
@@ -135,7 +135,7 @@ class Keeper:
 
     async def _again(
         self, held: contextlib.AsyncExitStack, cause: TorError, lost_s: float, waits: Iterator[float]
-    ) -> Life | None:
+    ) -> TorInstance | None:
         """Begin another life; None, and `died`, when patience, counted from the loss, ends."""
         loop = asyncio.get_running_loop()
         try:

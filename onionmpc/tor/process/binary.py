@@ -9,10 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from stem.version import Version
-
 from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
 from onionmpc.machine import refused
+from onionmpc.tor.adapters.stem import Version
 
 # 0.4.9.11 ends a race in which a rendezvous point could impersonate a service (tor bug 41297).
 RECOMMENDED = Version("0.4.9.11")

@@ -15,8 +15,8 @@ from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
 from onionmpc.tasks import Beside
-from onionmpc.tor.circuits import Circuit, dialled_circuit, is_service_circuit, parse_circuits
-from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.circuit.status import JoinedCircuit, dialled_circuit, is_service_circuit, parse_circuits
+from onionmpc.tor.control.connection import CommandRefused, Control
 
 # One may be of a moment between tor's start, or its operator's change of mind, and our setting it right.
 TOO_SHORT_LIMIT = 5
@@ -105,7 +105,7 @@ class Lengths:
             except TorFailed:
                 changes.set()  # unanswered: look again, unless that was the end of the connection
 
-    async def _closes(self, control: Control, circuit: Circuit) -> bool:
+    async def _closes(self, control: Control, circuit: JoinedCircuit) -> bool:
         """Close a circuit that is too short; return whether it was."""
         promise = self.level.promise
         expected = promise.accepted if circuit.accepted else promise.dialled
@@ -141,7 +141,7 @@ class Lengths:
                 self._tell(f"tor could not be set right after a circuit that was too short: {error.message}")
 
 
-async def circuits_of(control: Control) -> list[Circuit] | None:
+async def circuits_of(control: Control) -> list[JoinedCircuit] | None:
     """Return the joined rendezvous circuits of a tor, oldest first; None where a filter hides them (Tails, Whonix).
 
     Raises:

@@ -15,12 +15,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from stem.version import Version
-
 from onionmpc.errors import BootstrapTimeout, ControlRefused, LocalProtocolError, TorFailed
-from onionmpc.tor.bootstrap import Bootstrap
+from onionmpc.tor.adapters.stem import Version
+from onionmpc.tor.control.bootstrap import Bootstrap
+from onionmpc.tor.control.probe import Kind, Probe, probe
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.probe import Kind, Probe, probe
 
 if TYPE_CHECKING:
     from txtorcon import TorControlProtocol
@@ -203,7 +202,7 @@ async def open_control(endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S) -
     Raises:
         ControlRefused: nothing is there, it is no control port, or it does not let us in.
     """
-    from onionmpc.tor.protocol import SparingProtocol
+    from onionmpc.tor.adapters.txtorcon import SparingProtocol
 
     until_s = asyncio.get_running_loop().time() + timeout_s
     found = await probe(endpoint, timeout_s)

@@ -78,7 +78,7 @@ async def nobody_can_tell(_username: str) -> bool:
     return False
 
 
-async def dial(
+async def dial_onion(
     socks: Endpoint, onion: Onion, port: int, timeout_s: float, got_through: GotThrough = nobody_can_tell
 ) -> Dialled:
     """Open a stream to `onion`, whose end is to wait for us to speak first.

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, TorNotFound, UsageError
-from onionmpc.tor.control import CommandRefused
+from onionmpc.tor.control.connection import CommandRefused
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.keeper import Keeper, waits_s
-from onionmpc.tor.life import Life
+from onionmpc.tor.instance import TorInstance
+from onionmpc.tor.restarter import TorRestarter, waits_s
 
 
 class ShortLife:
@@ -52,14 +52,14 @@ class Lives:
             raise self.bug_at_end
 
 
-Scene = Callable[[Keeper, Lives, list[str]], Awaitable[None]]
+Scene = Callable[[TorRestarter, Lives, list[str]], Awaitable[None]]
 
 
 def play(scene: Scene, lives: Lives, patience_s: float = 5) -> None:
     async def main() -> None:
         told: list[str] = []
         async with asyncio.timeout(20):
-            keeper = Keeper(lives.begin, patience_s, lambda percent, words: told.append(f"{percent} {words}"))
+            keeper = TorRestarter(lives.begin, patience_s, lambda percent, words: told.append(f"{percent} {words}"))
             async with keeper.running():
                 await scene(keeper, lives, told)
 
@@ -69,7 +69,7 @@ def play(scene: Scene, lives: Lives, patience_s: float = 5) -> None:
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.keeper.waits_s", lambda: itertools.repeat(0.0))
+    monkeypatch.setattr("onionmpc.tor.restarter.waits_s", lambda: itertools.repeat(0.0))
 
 
 def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
@@ -80,7 +80,7 @@ def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
 
 
 def test_the_first_tor_is_there_when_the_keeper_is() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         assert keeper.life is keeper.here() is await keeper.awaited() is lives.begun[0]
         assert told == []
 
@@ -89,7 +89,7 @@ def test_the_first_tor_is_there_when_the_keeper_is() -> None:
 
 @pytest.mark.parametrize("failure", [TorNotFound("no tor"), UsageError("no profile"), ZeroDivisionError()])
 def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Exception) -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         pytest.fail("it started")
 
     lives = Lives(failure)
@@ -99,7 +99,7 @@ def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Excep
 
 
 def test_a_lost_tor_is_followed_by_another_and_told() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         first = keeper.life
         restored = asyncio.create_task(keeper.restored())
         lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9\n  tor: its last words"))
@@ -113,7 +113,7 @@ def test_a_lost_tor_is_followed_by_another_and_told() -> None:
 
 
 def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         async def crash() -> None:
             for number in itertools.count():
                 while len(lives.begun) <= number:  # noqa: ASYNC110 (a turn of the loop away)
@@ -130,7 +130,7 @@ def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
 
 
 def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         for life in range(3):
             waiting = [asyncio.create_task(keeper.restored()) for _ in range(3)]
             await keeper.awaited()
@@ -144,7 +144,7 @@ def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() 
 
 
 def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         seen: list[str] = []
 
         def look(percent: int, words: str) -> None:
@@ -162,7 +162,7 @@ def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
 
 
 def test_a_tor_that_does_not_come_back_is_given_up_with_the_last_cause() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9"))
         await asyncio.wait({keeper.died})
         error = keeper.died.result()
@@ -179,7 +179,7 @@ def test_a_tor_that_does_not_come_back_is_given_up_with_the_last_cause() -> None
 
 
 def test_who_waits_for_the_next_tor_hears_that_there_will_be_none() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         waiting = asyncio.create_task(keeper.awaited(after=keeper.life))
         lives.begun[0].end.set_result(TorFailed("gone"))
         with pytest.raises(TorFailed, match="is given up: the disk is full"):
@@ -189,7 +189,7 @@ def test_who_waits_for_the_next_tor_hears_that_there_will_be_none() -> None:
 
 
 def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         lives.begun[0].end.set_result(TorFailed("gone"))
         await asyncio.wait({keeper.died})
         with pytest.raises(ZeroDivisionError):
@@ -205,7 +205,7 @@ def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
 def test_a_bug_after_the_tor_was_given_up_is_raised_in_the_end_and_nothing_is_told_twice() -> None:
     unseen: list[dict[str, Any]] = []
 
-    async def scene(keeper: Keeper, lives: Lives, told: list[str]) -> None:
+    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, what: unseen.append(what))
         lives.bug_at_end = ZeroDivisionError()
         keeper.give_up(TorFailed("its circuits are too short"))
@@ -243,7 +243,7 @@ class Answers:
 def lost(script: Callable[[], Answers]) -> tuple[Answers, TorError]:
     async def main() -> tuple[Answers, TorError]:
         answers = script()
-        life = Life(answers, Endpoint(path="/nowhere"))  # type: ignore[arg-type]
+        life = TorInstance(answers, Endpoint(path="/nowhere"))  # type: ignore[arg-type]
         async with asyncio.timeout(5):
             return answers, await life.lost()
 
@@ -252,7 +252,7 @@ def lost(script: Callable[[], Answers]) -> tuple[Answers, TorError]:
 
 @pytest.fixture
 def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.life.QUESTION_S", 0.01)
+    monkeypatch.setattr("onionmpc.tor.instance.QUESTION_S", 0.01)
 
 
 # Issue 12.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onionmpc.errors import TransportNotFound, UsageError
-from onionmpc.tor.bridges import Bridge
+from onionmpc.tor.process.bridges import Bridge
 
 # By transport, the better known first; each tells tor itself what it carries. lyrebird is what became of obfs4proxy.
 PROGRAMS = {

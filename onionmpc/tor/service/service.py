@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
-from onionmpc.tor.binary import may_have_pow
-from onionmpc.tor.circuits import has_introductions, service_id
-from onionmpc.tor.control import CommandRefused, Control
-from onionmpc.tor.events import parse_event
+from onionmpc.tor.adapters.stem import parse_event
+from onionmpc.tor.circuit.status import has_introductions, service_id
+from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.process.binary import may_have_pow
 
 # The same at every party, so that an address alone says where to dial; also in torrc.d/*.torrc. Filters before a
 # control port (Tails, Whonix) list ADD_ONION commands by their virtual port, so it will not change.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from onionmpc.files import private_directory, write_private
 from onionmpc.identity import Identity
-from onionmpc.tor.control import CommandRefused, Control
-from onionmpc.tor.onion import VIRTUAL_PORT, add_with_pow, base32_public
+from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.service.service import VIRTUAL_PORT, add_with_pow, base32_public
 
 # 32 bytes. Source: tor's crypto_format.c, crypto_write_tagged_contents_to_file, and hs_service.c.
 KEY_FILE_NAME = "hs_ed25519_secret_key"

@@ -44,7 +44,7 @@ LAYER_3 = Rule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class GuardCandidate:
     """A relay that can be a layer guard: Fast, Stable, Running and Valid.
 
     Attributes:
@@ -72,7 +72,7 @@ class Family:
     members: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
 
-    def names(self, relay: Relay) -> bool:
+    def names(self, relay: GuardCandidate) -> bool:
         """Whether a relay is said to belong to it."""
         return relay.fingerprint in self.members or relay.nickname.lower() in self.members
 
@@ -116,7 +116,7 @@ class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def renewed(
-    layers: Layers, relays: Mapping[str, Relay], now_s: int, random: Random, family_of: FamilyOf
+    layers: Layers, relays: Mapping[str, GuardCandidate], now_s: int, random: Random, family_of: FamilyOf
 ) -> Layers:
     """Return the layers with all guards that may stay, and others in the places of those that may not.
 
@@ -140,7 +140,7 @@ async def renewed(
 async def _renewed_layer(
     rule: Rule,
     guards: Sequence[Guard],
-    relays: Mapping[str, Relay],
+    relays: Mapping[str, GuardCandidate],
     now_s: int,
     random: Random,
     family_of: FamilyOf,
@@ -173,7 +173,7 @@ async def _renewed_layer(
     return tuple(kept)
 
 
-def _drawn(relays: Sequence[Relay], random: Random) -> Relay:
+def _drawn(relays: Sequence[GuardCandidate], random: Random) -> GuardCandidate:
     """Draw a relay by bandwidth, or any if none has bandwidth.
 
     The consensus also has weights for a position in a circuit (bandwidth-weights); GETINFO ns/all leaves them out. They
@@ -188,6 +188,6 @@ def life_s(rule: Rule, random: Random) -> int:
     return max(random.randint(rule.shortest_s, rule.longest_s) for _ in range(rule.draws))
 
 
-def _related(one: Relay, ones: Family, other: Relay, others: Family) -> bool:
+def _related(one: GuardCandidate, ones: Family, other: GuardCandidate, others: Family) -> bool:
     """Whether two relays are of one family: both say so, as anybody can name anyone, or they share a proved key."""
     return bool(ones.ids & others.ids) or (ones.names(other) and others.names(one))

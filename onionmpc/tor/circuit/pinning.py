@@ -21,10 +21,10 @@ import msgspec
 from onionmpc.errors import TorError, TorFailed, UnsafeSetting, UsageError
 from onionmpc.files import lock, private_directory, write_private
 from onionmpc.tasks import Beside
-from onionmpc.tor.control import CommandRefused, Control
+from onionmpc.tor.adapters.stem import parse_family, parse_relays
+from onionmpc.tor.circuit.layers import STANDARD_HINT, Family, Layers, renewed
+from onionmpc.tor.control.connection import CommandRefused, Control
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.layers import STANDARD_HINT, Family, Layers, renewed
-from onionmpc.tor.relays import parse_family, parse_relays
 
 LAYERS_NAME = "layers.json"
 # The option that pins any relay beside the guard. At its default the consensus decides, which says yes; 1 is yes

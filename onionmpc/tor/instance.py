@@ -15,16 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from stem.version import Version
-
 from onionmpc.errors import TorError, TorFailed, TorTooOld, UnsafeSetting, UsageError
 from onionmpc.files import memory_directory, private_directory
 from onionmpc.tasks import cancel
-from onionmpc.tor.binary import OLDEST, install_hint, version_warning
-from onionmpc.tor.control import DONE_PERCENT, CommandRefused, Control, connection_gone, open_control
+from onionmpc.tor.adapters.stem import Version
+from onionmpc.tor.control.connection import DONE_PERCENT, CommandRefused, Control, connection_gone, open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
-from onionmpc.tor.process import OwnTor, own_tor
-from onionmpc.tor.profile import service_profile
+from onionmpc.tor.process.binary import OLDEST, install_hint, version_warning
+from onionmpc.tor.process.own_tor import OwnTor, own_tor
+from onionmpc.tor.process.profile import service_profile
 
 # How long tor's last words may take after its control connection broke.
 LAST_WORDS_S = 2.0
@@ -38,7 +37,7 @@ NON_ANONYMOUS = "HiddenServiceNonAnonymousMode"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TorReport:
     """How far a tor network has come: percent of its phase, and words for it."""
 
     phase: Literal["tor", "bootstrap", "publish"]
@@ -46,11 +45,11 @@ class Progress:
     detail: str
 
 
-OnProgress = Callable[[Progress], None]
+OnTorReport = Callable[[TorReport], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class TorInstance:
     """A tor that runs, and our way to it.
 
     Attributes:
@@ -66,11 +65,11 @@ class Life:
     socks: Endpoint
     reaches_files: bool = True
     own: OwnTor | None = None
-    second: Life | None = None
+    second: TorInstance | None = None
     keys: Path | None = None
 
     @property
-    def tors(self) -> tuple[Life, ...]:
+    def tors(self) -> tuple[TorInstance, ...]:
         """The tors of this life, the one that carries our service last."""
         return (self,) if self.second is None else (self, self.second)
 
@@ -136,26 +135,28 @@ class Life:
 
 
 @contextlib.asynccontextmanager
-async def own_life(
-    profile: Path, sockets: Path, extra_torrc: str, progress: OnProgress, *, exposed: bool = False
-) -> AsyncIterator[Life]:
+async def own_instance(
+    profile: Path, sockets: Path, extra_torrc: str, progress: OnTorReport, *, exposed: bool = False
+) -> AsyncIterator[TorInstance]:
     """Start a tor of our own, and end it; see `own_tor`.
 
     Raises:
         TorError: it cannot be started, or does not let us in.
     """
-    progress(Progress("tor", 0, "starting tor"))
+    progress(TorReport("tor", 0, "starting tor"))
     async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
         # tor ends the moment this connection does, should we be killed.
         await control.command("TAKEOWNERSHIP")
         # tor looks once a second what there is to do, for the first time a second after its start; after this, at once.
         await control.command("SIGNAL HUP")
-        progress(Progress("tor", DONE_PERCENT, _describe(tor.binary.version)))
-        yield Life(control, tor.socks, own=tor)
+        progress(TorReport("tor", DONE_PERCENT, _describe(tor.binary.version)))
+        yield TorInstance(control, tor.socks, own=tor)
 
 
 @contextlib.asynccontextmanager
-async def short_life(profile: Path, sockets: Path, extra_torrc: str, progress: OnProgress) -> AsyncIterator[Life]:
+async def short_instance(
+    profile: Path, sockets: Path, extra_torrc: str, progress: OnTorReport
+) -> AsyncIterator[TorInstance]:
     """Start two tors of our own: one to dial with, and one that shows our IP address to whoever dials us.
 
     Raises:
@@ -164,28 +165,28 @@ async def short_life(profile: Path, sockets: Path, extra_torrc: str, progress: O
     second_profile = private_directory(service_profile(profile))
     second_sockets = private_directory(sockets / "service")
     async with (
-        own_life(profile, sockets, extra_torrc, progress) as life,
-        own_life(second_profile, second_sockets, extra_torrc, progress, exposed=True) as second,
+        own_instance(profile, sockets, extra_torrc, progress) as life,
+        own_instance(second_profile, second_sockets, extra_torrc, progress, exposed=True) as second,
     ):
         with memory_directory(sockets) as keys:
             yield replace(life, second=second, keys=keys)
 
 
 @contextlib.asynccontextmanager
-async def foreign_life(endpoint: Endpoint, progress: OnProgress) -> AsyncIterator[Life]:
+async def foreign_instance(endpoint: Endpoint, progress: OnTorReport) -> AsyncIterator[TorInstance]:
     """Log in to a tor that runs already, and log out.
 
     Raises:
         TorError: it does not let us in, is too old or has no SOCKS port for us.
         UnsafeSetting: it is there to serve without anonymity.
     """
-    progress(Progress("tor", 0, f"logging in at {endpoint}"))
+    progress(TorReport("tor", 0, f"logging in at {endpoint}"))
     async with open_control(endpoint) as control:
         version = control.release
         if version < OLDEST:
             raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=install_hint())
-        progress(Progress("tor", DONE_PERCENT, _describe(version)))
-        yield Life(control, await _foreign_socks(control), await _reaches_our_files(control))
+        progress(TorReport("tor", DONE_PERCENT, _describe(version)))
+        yield TorInstance(control, await _foreign_socks(control), await _reaches_our_files(control))
 
 
 async def _foreign_socks(control: Control) -> Endpoint:

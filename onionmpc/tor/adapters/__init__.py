@@ -1,0 +1,1 @@
+"""The one door to each library: txtorcon, stem and python-socks."""

@@ -1,0 +1,1 @@
+"""How long our side of a circuit is: layer guards, and what tor reports."""

@@ -1,0 +1,1 @@
+"""A tor of our own: its program, its torrc, its profile, its process."""

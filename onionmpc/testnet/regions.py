@@ -24,8 +24,8 @@ SHIPPED_TABLE = Path(__file__).with_name(TABLE_NAME)
 # Beyond this tor's own timers (circuit build timeout, voting) decide what happens, not the latency.
 MAX_ONE_WAY_MS = 500.0
 # All of 127.0.0.0/8 is this machine. Each relay has a /16 of its own, 127.10 to 127.79, since no two guards of a layer
-# come from one (tor/circuit/layers.py); the parties of a region share one, 127.80 to 127.179. From 127.192 on tor itself
-# invents addresses (VirtualAddrNetworkIPv4).
+# come from one (tor/circuit/layers.py); the parties of a region share one, 127.80 to 127.179. From 127.192 on tor
+# itself invents addresses (VirtualAddrNetworkIPv4).
 FIRST_RELAY_NETWORK = 10
 FIRST_PARTY_NETWORK = 80
 MAX_REGIONS = 100

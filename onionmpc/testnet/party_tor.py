@@ -18,7 +18,8 @@ from onionmpc.errors import TorFailed
 from onionmpc.testnet.status import read_text
 from onionmpc.tor.adapters.stem import parse_event
 from onionmpc.tor.circuit.status import JoinedCircuit, parse_circuits, service_id
-from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.endpoint import Endpoint
 
 # tor's word for a service's own circuit to one of its introduction points (control-spec, "CIRC").

@@ -19,7 +19,10 @@ from onionmpc.errors import TorError, TorFailed, TorTooOld, UnsafeSetting, Usage
 from onionmpc.files import memory_directory, private_directory
 from onionmpc.tasks import cancel
 from onionmpc.tor.adapters.stem import Version
-from onionmpc.tor.control.connection import DONE_PERCENT, CommandRefused, Control, connection_gone, open_control
+from onionmpc.tor.control.bootstrap import DONE_PERCENT
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused, connection_gone
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.process.binary import OLDEST, install_hint, version_warning
 from onionmpc.tor.process.own_tor import OwnTor, own_tor

@@ -34,7 +34,7 @@ from onionmpc.tasks import Beside, Work, together
 from onionmpc.tor.circuit.lengths import Lengths, circuits_of, has_joined
 from onionmpc.tor.circuit.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.circuit.status import accepted_path
-from onionmpc.tor.control.connection import DONE_PERCENT
+from onionmpc.tor.control.bootstrap import DONE_PERCENT
 from onionmpc.tor.dialling.dial import NotIntroduced, dial_onion
 from onionmpc.tor.endpoint import LOCALHOST, UNIX_PREFIX, Endpoint, parse_endpoint, parse_listener
 from onionmpc.tor.instance import OnTorReport, TorInstance, TorReport, foreign_instance, own_instance, short_instance

@@ -15,7 +15,7 @@ from typing import Any
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.mesh.redial import backoff_s
 from onionmpc.tasks import cancel
-from onionmpc.tor.control.connection import DONE_PERCENT
+from onionmpc.tor.control.bootstrap import DONE_PERCENT
 from onionmpc.tor.instance import TorInstance
 
 # A tor that is lost sooner than this was not back: one that crashes after each start is not to be started for ever.

@@ -29,7 +29,7 @@ from onionmpc.testnet.party_tor import (
     open_circuits,
 )
 from onionmpc.testnet.state import NetworkState
-from onionmpc.tor.control.connection import open_control
+from onionmpc.tor.control.login import open_control
 from tests.e2e.kit import Party, gone
 
 # With more at once, a network of 12 relays may have no path that a party's guards allow.

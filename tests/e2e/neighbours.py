@@ -27,7 +27,8 @@ from python_socks.async_.asyncio import Proxy
 
 from onionmpc.resources import shipped
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.control.connection import PASSWORD_VARIABLE, Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import PASSWORD_VARIABLE, open_control
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import find_tor
 from tests.e2e.kit import ADD_WHEN_TOLD, Party, Stage

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc.testnet.party_tor import find_party_tor
-from onionmpc.tor.control.connection import open_control
+from onionmpc.tor.control.login import open_control
 from tests.e2e.kit import Party, Stage
 from tests.support.bridges import running_bridge
 

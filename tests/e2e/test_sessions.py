@@ -110,7 +110,7 @@ def test_who_knows_no_more_than_an_address_finds_neither_the_host_nor_a_joiner(o
     for stranger in outcome["lost"]:
         assert stranger.code == 4, stranger.last_words
         assert stranger.failure.startswith(
-            "the host had no terms for us within 20 s: its descriptor is sealed for those whom it expects"
+            "the host had no terms for us within 20 s: its descriptor is sealed for the parties that it expects"
         )
         hints.append(stranger.hint)
         assert len(stranger.heard("dial_retry")) > 1
@@ -336,7 +336,7 @@ def test_a_refused_joiner_hears_it_and_the_host_gives_another_invite(outcome: di
 @after(person_says_no)
 def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str, Any]) -> None:
     assert outcome["spent"].code == 4, outcome["spent"].last_words
-    assert "its descriptor is sealed for those whom it expects" in outcome["spent"].failure
+    assert "its descriptor is sealed for the parties that it expects" in outcome["spent"].failure
     assert "the invite is probably used" in outcome["spent"].hint
     assert outcome["host"].screen.count("Let this party take part?") == 3
 

@@ -18,7 +18,7 @@ from onionmpc.identity import Onion, public_key_from_onion
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.control.connection import open_control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.service.service import VIRTUAL_PORT
 from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose

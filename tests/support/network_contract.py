@@ -203,7 +203,7 @@ async def strangers_do_not_find_the_listener_until_it_admits_them(pair: Pair, st
 
 
 async def cannot_dial(pair: Pair, stranger: Network) -> None:
-    with pytest.raises(NotExpected, match="whom it expects, and this party is not one of them"):
+    with pytest.raises(NotExpected, match="it expects, and this party is not one of them"):
         await stranger.dial(pair.onion, pair.deadline_s)
 
 

@@ -30,7 +30,8 @@ from onionmpc.testnet.proxy import Gateway
 from onionmpc.testnet.state import PartySlot
 from onionmpc.testnet.status import network_status, read_text
 from onionmpc.tor.adapters.stem import parse_event
-from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import find_tor

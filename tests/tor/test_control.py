@@ -18,7 +18,8 @@ from onionmpc.files import socket_directory
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.control.bootstrap import Bootstrap
-from onionmpc.tor.control.connection import FILTER_HINT, CommandRefused, open_control
+from onionmpc.tor.control.errors import FILTER_HINT, CommandRefused
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.control.probe import Kind, Probe, parse_answer, probe
 from onionmpc.tor.endpoint import Endpoint, parse_endpoint, parse_listener
 
@@ -146,11 +147,12 @@ def test_a_cancelled_command_leaves_the_next_one_its_own_answer() -> None:
     asyncio.run(main())
 
 
-def test_a_command_that_is_not_answered_ends_and_hides_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.control.connection.ANSWER_TIMEOUT_S", 0.05)
-
+def test_a_command_that_is_not_answered_ends_and_hides_its_key() -> None:
     async def main() -> None:
-        async with listening(FakeControl({"ADD_ONION": "250-"})) as endpoint, open_control(endpoint) as control:
+        async with (
+            listening(FakeControl({"ADD_ONION": "250-"})) as endpoint,
+            open_control(endpoint, answer_timeout_s=0.05) as control,
+        ):
             with pytest.raises(TorFailed) as raised:
                 await control.command(f"ADD_ONION ED25519-V3:{SECRET} Port=9880")
         assert str(raised.value) == "tor did not answer ADD_ONION in 0.05 s"
@@ -353,7 +355,7 @@ def test_a_wrong_password_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch)
         {"PROTOCOLINFO": PASSWORD_LOGIN, "AUTHENTICATE": "515 Authentication failed: Password did not match\r\n"}
     )
     error = refusal(fake)
-    assert "does not take the password in ONIONMPC_CONTROL_PASSWORD" in str(error)
+    assert "does not accept the password in ONIONMPC_CONTROL_PASSWORD" in str(error)
     assert "tor --hash-password" in error.hint
     assert SECRET not in "".join(traceback.format_exception(error))
 

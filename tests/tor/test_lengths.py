@@ -15,7 +15,8 @@ from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
 from onionmpc.tor.circuit.lengths import TOO_SHORT_LIMIT, Lengths, has_joined
-from onionmpc.tor.control.connection import CommandRefused, Control, connection_gone
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused, connection_gone
 
 OURS, OTHERS = Onion("a" * 56 + ".onion"), Onion("b" * 56 + ".onion")
 DIALLED, ACCEPTED = "HS_CLIENT_REND HS_STATE=HSCR_JOINED", "HS_SERVICE_REND HS_STATE=HSSR_JOINED"

@@ -21,7 +21,9 @@ from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuit.lengths import TOO_SHORT_LIMIT, Lengths
 from onionmpc.tor.circuit.pinning import Pinning
 from onionmpc.tor.circuit.status import parse_circuits
-from onionmpc.tor.control.connection import CommandRefused, Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
 from onionmpc.tor.process.own_tor import OwnTor, own_tor

@@ -16,7 +16,8 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import PartyPlace, join_testnet
-from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.dialling.dial import NotIntroduced
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.instance import TorReport
@@ -340,7 +341,7 @@ def test_a_service_that_the_directories_forgot_is_published_again(
                 await network.listen(arrived.put)
             assert network.life is not None
             await network.life.control.command("SETCONF PublishHidServDescriptors=1")
-            with pytest.raises(PeerUnreachable, match="its descriptor is not there"):
+            with pytest.raises(PeerUnreachable, match="tor found no descriptor of it"):
                 await peer.network.dial(identity.onion, DEADLINE_S)
             assert await is_lost(EphemeralService(network.life.control, identity))
             await refreshed(network)

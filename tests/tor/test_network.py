@@ -19,7 +19,8 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuit.status import service_id
-from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.instance import TorReport
 from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
@@ -168,7 +169,7 @@ def test_a_service_has_the_proof_of_work_defence_and_asks_for_none_while_nobody_
 
 def test_an_address_that_nobody_published_is_said_to_be_offline(shared: tuple[asyncio.Runner, Pair]) -> None:
     runner, pair = shared
-    with pytest.raises(PeerUnreachable, match="its descriptor is not there: it is offline or has not published yet"):
+    with pytest.raises(PeerUnreachable, match="tor found no descriptor of it: it is offline or has not published yet"):
         runner.run(pair.dialler.dial(pair.nobody, DEADLINE_S))
 
 
@@ -176,7 +177,7 @@ def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair])
     runner, pair = shared
     assert isinstance(pair.dialler, Retrying)
     socks = pair.dialler._network._keeper.here().socks
-    with pytest.raises(PeerUnreachable, match="no party listens behind its address"):
+    with pytest.raises(PeerUnreachable, match="no party listens at its address"):
         runner.run(dial_onion(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
 
 

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity
-from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.service import service as onion
 from onionmpc.tor.service.service import EphemeralService, lock, publish, unlock
 from tests.tor.test_control import FakeControl, listening

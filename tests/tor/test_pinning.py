@@ -20,7 +20,8 @@ from onionmpc.tor.adapters.stem import parse_relays
 from onionmpc.tor.circuit.layers import DAY_S, LAYER_2, Layers
 from onionmpc.tor.circuit.pinning import LayerStore, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.circuit.status import has_introductions, parse_circuits
-from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.endpoint import parse_endpoint
 from onionmpc.tor.network import TorNetwork
 from tests.support.tor_loop import kept

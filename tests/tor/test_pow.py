@@ -10,7 +10,8 @@ import pytest
 
 from onionmpc.errors import TorFailed
 from onionmpc.identity import Identity
-from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.service.service import EphemeralService, Service
 from onionmpc.tor.service.single import SingleOnionService
 from tests.tor.test_control import FakeControl, listening

@@ -34,7 +34,8 @@ from onionmpc.files import lock, private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
 from onionmpc.testnet.party_tor import _children
-from onionmpc.tor.control.connection import Control, open_control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.login import open_control
 from onionmpc.tor.control.probe import Kind, probe
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.instance import TorReport, foreign_instance

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, TorNotFound, UsageError
-from onionmpc.tor.control.connection import CommandRefused
+from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.instance import TorInstance
 from onionmpc.tor.restarter import TorRestarter, waits_s

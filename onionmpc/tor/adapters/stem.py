@@ -1,7 +1,12 @@
-"""Reads what tor publishes about relays: the one door to stem's parsers of router status entries and microdescriptors.
+"""The one door to stem: its version numbers, and its parsers of control events and of relays.
 
-Knows which relays can be layer guards, and where families are written. Does not know what they are drawn for
-(layers.py).
+stem 1.8 is older than tor 0.4.9. What this module works around:
+
+* `router_status_entry._parse_file` is private. stem's own `Controller.get_network_statuses` reads ns/all with it; the
+  public readers want a whole consensus.
+* stem does not know "family-ids" in a microdescriptor (proposal 321). We read that line ourselves.
+* stem logs whole lines that it does not know (stem/response/events.py): relays, and a peer's address. Its log is off.
+* An event that it cannot read is an error. It is None here: a line of a later tor must not end anything.
 
 Families are asked for relay by relay (`GETINFO md/id/FINGERPRINT`), not all at once: a microdescriptor does not hold
 its relay's fingerprint, and ns/all does not hold the digest of its microdescriptor, so `md/all` cannot be told apart.
@@ -23,6 +28,8 @@ from stem.version import Version
 from onionmpc.errors import TorFailed
 from onionmpc.tor.circuit.layers import Family, GuardCandidate
 
+__all__ = ["Version", "parse_event", "parse_family", "parse_relays"]
+
 NEEDED_FLAGS = frozenset({"Fast", "Stable", "Running", "Valid"})
 MAX_BANDWIDTH = 2**32 - 1  # tor's own: dir-spec has no limit, and a consensus may say anything
 # "$" FINGERPRINT, with "=" or "~" and a nickname in old descriptors; or a nickname. Source: dir-spec, "family".
@@ -30,17 +37,11 @@ MEMBER = re.compile(r"\$?([0-9A-Fa-f]{40})(?:[=~].*)?")
 FAMILY_IDS = "family-ids "
 NEWER_HINT = "this tor may be newer than onionmpc can read"
 
-
-# Of what it does not know, stem logs the whole line: relays, and the address of a peer.
 logging.getLogger("stem").disabled = True
-
-__all__ = ["Version", "parse_event", "parse_family", "parse_relays"]
 
 
 def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is untyped)
     """Return stem's event for a line of tor's, or None if stem cannot read it.
-
-    A line of a later tor is not ours to stumble over: whoever asks goes on without it.
 
     Args:
         name: its kind, e.g. "CIRC".
@@ -55,13 +56,12 @@ def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is un
 def parse_relays(text: str) -> dict[str, GuardCandidate]:
     """Return the relays that can be layer guards, by fingerprint, from the answer to `GETINFO ns/all`.
 
-    A relay whose lines stem cannot read is none: others are there to be drawn.
+    A relay whose lines stem cannot read is left out: there are others to draw.
 
     Raises:
         TorFailed: the answer as a whole cannot be read.
     """
     try:
-        # As stem's own Controller reads ns/all: its public readers want a whole consensus.
         entries = router_status_entry._parse_file(  # noqa: SLF001
             io.BytesIO(text.encode()), False, entry_class=router_status_entry.RouterStatusEntryV3
         )
@@ -89,8 +89,8 @@ def parse_family(text: str) -> Family:
         family = Microdescriptor(text.encode(), validate=False).family
     except ValueError as error:
         raise TorFailed("a relay's descriptor cannot be read", hint=NEWER_HINT) from error
-    # stem 1.8 is older than this line. It would hand it out as one that it does not know, but only after it has read
-    # all others too, and "pr Link=1-9999999999" makes it count that far.
+    # Not by stem's list of unknown lines: to make it, stem reads all lines, and "pr Link=1-9999999999" makes it count
+    # that far.
     ids = [line for line in text.splitlines() if line.startswith(FAMILY_IDS)]
     return Family(
         frozenset(_member(word) for word in family if word),

@@ -16,7 +16,8 @@ from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
 from onionmpc.tasks import Beside
 from onionmpc.tor.circuit.status import JoinedCircuit, dialled_circuit, is_service_circuit, parse_circuits
-from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
 
 # One may be of a moment between tor's start, or its operator's change of mind, and our setting it right.
 TOO_SHORT_LIMIT = 5

@@ -23,7 +23,8 @@ from onionmpc.files import lock, private_directory, write_private
 from onionmpc.tasks import Beside
 from onionmpc.tor.adapters.stem import parse_family, parse_relays
 from onionmpc.tor.circuit.layers import STANDARD_HINT, Family, Layers, renewed
-from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.endpoint import Endpoint
 
 LAYERS_NAME = "layers.json"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from onionmpc.tor.adapters.stem import parse_event
 
+DONE_PERCENT = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:

@@ -19,7 +19,8 @@ from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity, Onion
 from onionmpc.tor.adapters.stem import parse_event
 from onionmpc.tor.circuit.status import has_introductions, service_id
-from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.process.binary import may_have_pow
 
 # The same at every party, so that an address alone says where to dial; also in torrc.d/*.torrc. Filters before a

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from onionmpc.files import private_directory, write_private
 from onionmpc.identity import Identity
-from onionmpc.tor.control.connection import CommandRefused, Control
+from onionmpc.tor.control.connection import Control
+from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.service.service import VIRTUAL_PORT, add_with_pow, base32_public
 
 # 32 bytes. Source: tor's crypto_format.c, crypto_write_tagged_contents_to_file, and hs_service.c.

@@ -18,7 +18,7 @@ from pathlib import Path
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Identity, parse_onion
 from onionmpc.mesh.door import Door
-from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
@@ -45,9 +45,9 @@ class Ticks:
         self.changed = asyncio.Event()
         self._rest = b""
 
-    def link_up(self, _party: int, runner: LinkRunner, _nonce: bytes) -> None:
+    def link_up(self, _party: int, link: MeshLink, _nonce: bytes) -> None:
         """Begin to tick."""
-        self.runner = runner
+        self.runner = link.runner
         self.changed.set()
 
     def link_event(self, _party: int, event: Event) -> None:

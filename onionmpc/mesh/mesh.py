@@ -105,10 +105,6 @@ class Mesh:
         """The numbers of all other parties."""
         return [number for number in range(len(self.roster)) if number != self.own_number]
 
-    def widen(self, number: int, circuits: int) -> None:
-        """Race a party's link over so many circuits, more than 1; once, when both have said how many they allow."""
-        self._links[number].upkeep.widen(circuits)
-
     @contextlib.asynccontextmanager
     async def running(self, timeout_s: float) -> AsyncIterator[None]:
         """Dial every higher party, side by side, and keep all links up for as long as the block lasts.
@@ -288,7 +284,7 @@ class Mesh:
             patience_s=self._patience_s,
         )
         link = self._links[number] = MeshLink(id_, runner, upkeep)
-        self._observer.link_up(number, runner, nonce)
+        self._observer.link_up(number, link, nonce)
         self._start(self._keep(number, link))
         return link
 

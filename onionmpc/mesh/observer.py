@@ -5,13 +5,15 @@ Knows the words. Does not know who listens.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from onionmpc.errors import OnionMPCError
 from onionmpc.mesh.redial import DialFailed
-from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.link import Event
+
+if TYPE_CHECKING:
+    from onionmpc.mesh.mesh import MeshLink
 
 
 class Observer(Protocol):
@@ -20,7 +22,7 @@ class Observer(Protocol):
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         """A peer could not be dialled yet, or not again."""
 
-    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
+    def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
         """A link came up; `nonce` is the peer's contribution to the session id."""
 
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:

@@ -1,4 +1,4 @@
-"""The circuits of one link: which of them carries which stream, where its halves join, and how long they are.
+"""What is known of the circuit below each stream of one link: where its halves join, and how long they are.
 
 Knows what was measured here and what the peer claims. Does not measure: lengths and times come in as arguments. Rules:
 docs/PROTOCOL.md section 4.
@@ -55,7 +55,7 @@ class CircuitRecord:
 
 
 class CircuitLedger:
-    """The circuits of one link, each by the number of its stream."""
+    """The records of one link, each by the number of its stream."""
 
     def __init__(self) -> None:
         self._records: dict[int, CircuitRecord] = {}

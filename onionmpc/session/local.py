@@ -20,6 +20,7 @@ from onionmpc.program.attached import NOTHING, Attachments
 from onionmpc.program.catalogue import Program, program_classes, program_files
 from onionmpc.program.spec import MAX_PARTIES, NO_WALLS, Walls
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
+from onionmpc.session.timings import DEFAULT_TIMINGS, Timings
 from onionmpc.text import printable
 from onionmpc.wire.handshake import VERSION
 
@@ -81,6 +82,7 @@ class Plan:
     hidden: tuple[Path, ...] = ()
     allow_subprocess: bool = False
     walls: Walls = NO_WALLS
+    timings: Timings = DEFAULT_TIMINGS
 
 
 def max_circuits(plan: Plan, level: Level) -> int:

@@ -1,115 +1,102 @@
-"""What this party knows of the others in a session, and how it speaks to all of them.
+"""The other parties whose links have come up: what each has said, and how this party speaks to all of them.
 
-Knows who is there, who has said what, and how to wait for a change of that. Does not know what comes next.
+Knows who is there, and how to wait for a change of that. Does not know what comes next.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from onionmpc.mesh.network import OwnPath
+from onionmpc.mesh.mesh import MeshLink
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.pump import Pump
-from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, Signed, encode_message
+from onionmpc.session.ledger import CircuitLedger, CircuitRecord, LinkSummary
+from onionmpc.session.messages import AnyMessage, encode_message
+from onionmpc.session.peer import PeerSession, Phase
 from onionmpc.tasks import together
 
 
-@dataclass(slots=True)
-class Circuit:
-    """What is known of the circuit below one stream.
+@dataclass(frozen=True, slots=True)
+class ConnectedPeer:
+    """Another party whose link has come up.
 
     Attributes:
-        path: our side of it; None where it is not known.
-        named: whether the listener knows where the two sides join.
-        claimed_relays: what the peer says of its side.
-        measured: whether a round trip has come back.
-    """
-
-    path: OwnPath | None = None
-    named: bool = False
-    claimed_relays: int | None = None
-    measured: bool = False
-
-
-@dataclass(slots=True)
-class Peer:
-    """One other party.
-
-    Attributes:
-        nonce: its contribution to the session id, 16 bytes; empty before its link is up.
-        circuits: below its streams, by the streams' numbers.
-        last: the one below the stream that broke last.
-        racing: whether it is being found out which of them is the fastest.
-        raced: how many were compared.
-        heard: since something failed, whether anything came from it.
-        answered: since something failed, whether it answered, and so knows.
-        broke_rules: it is told how the session ends, and not listened to any more.
-        gaps: how often nothing could be said to it for a while, and for how many seconds in all, `gap_s`.
+        session: what it has said.
+        pump: moves the program's bytes over its link.
+        ledger: what is known of the circuit below each stream of its link.
     """
 
     number: int
-    decoder: MessageDecoder = field(default_factory=MessageDecoder)
-    runner: LinkRunner | None = None
-    nonce: bytes = b""
-    pump: Pump | None = None
-    offer: Offer | None = None
-    committed: str | None = None
-    done: bool = False
-    signed: Signed | None = None
-    circuits: dict[int, Circuit] = field(default_factory=dict)
-    last: Circuit = field(default_factory=Circuit)
-    racing: bool = False
-    raced: int = 1
-    heard: bool = False
-    answered: bool = False
-    broke_rules: bool = False
-    gaps: int = 0
-    gap_s: float = 0.0
+    session: PeerSession
+    link: MeshLink
+    pump: Pump
+    ledger: CircuitLedger
+
+    @property
+    def runner(self) -> LinkRunner:
+        """Its link."""
+        return self.link.runner
 
     @property
     def alive(self) -> bool:
-        """Whether its link is up, be it without a stream for now."""
-        return self.runner is not None and self.runner.alive
-
-    @property
-    def has_stream(self) -> bool:
-        """Whether its link has a stream now."""
-        return self.runner is not None and self.runner.streams > 0
-
-    @property
-    def circuit(self) -> Circuit:
-        """The one that what is urgent goes over; the last one while there is none."""
-        best = self.runner.link.best if self.runner is not None else None
-        return self.last if best is None else self.circuits.get(best, self.last)
+        """Whether its link is up, even with no stream attached."""
+        return self.runner.alive
 
     @property
     def counts(self) -> bool:
         """Whether it has a say in how the session ends."""
-        return self.alive and not self.broke_rules
+        return self.alive and self.session.phase is not Phase.ERROR
+
+    def send(self, *messages: AnyMessage) -> None:
+        """Send it control messages."""
+        for message in messages:
+            self.runner.send_control(encode_message(message))
+
+    def shows(self, record: CircuitRecord) -> bool:
+        """Return whether this circuit is the one of its link that a person is shown."""
+        return self.ledger.shows(record, self.runner.link.best)
+
+    def summary(self) -> LinkSummary:
+        """Sum up its link."""
+        link = self.runner.link
+        return self.ledger.summary(link.best, compared=link.compared(), round_trip_s=self.runner.round_trip_s)
 
 
 class Peers:
-    """All other parties, by number."""
+    """All other parties, by number; iterates over those that have connected, in the order of their numbers."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
-        self._peers = {number: Peer(number) for number in numbers}
+        self.numbers = tuple(numbers)
+        self._connected: dict[int, ConnectedPeer] = {}
         self._changed = asyncio.Event()
 
-    def __getitem__(self, number: int) -> Peer:
-        """Return the party of this number."""
-        return self._peers[number]
+    def add(self, peer: ConnectedPeer) -> None:
+        """Note that a party's link has come up."""
+        self._connected[peer.number] = peer
+        self.note_change()
 
-    def __iter__(self) -> Iterator[Peer]:
-        """Go through them in the order of their numbers."""
-        return iter(self._peers.values())
+    def __getitem__(self, number: int) -> ConnectedPeer:
+        """Return the connected party of this number."""
+        return self._connected[number]
+
+    def get(self, number: int) -> ConnectedPeer | None:
+        """Return the party of this number if it has connected."""
+        return self._connected.get(number)
+
+    def __iter__(self) -> Iterator[ConnectedPeer]:
+        return (self._connected[number] for number in self.numbers if number in self._connected)
 
     def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._peers)
+        """Return how many have connected."""
+        return len(self._connected)
 
-    def change(self) -> None:
+    def all(self, condition: Callable[[ConnectedPeer], object] = lambda _: True) -> bool:
+        """Return whether all have connected and meet this condition."""
+        return len(self._connected) == len(self.numbers) and all(map(condition, self))
+
+    def note_change(self) -> None:
         """Let everyone who waits look again."""
         self._changed.set()
 
@@ -120,16 +107,16 @@ class Peers:
             # Every waiter looks again before anyone waits anew.
             self._changed.clear()
 
-    def broadcast(self, message: AnyMessage, *, besides: Peer | None = None) -> None:
-        """Say something to all whose links have come up, but for one."""
+    def broadcast(self, message: AnyMessage, *, besides: ConnectedPeer | None = None) -> None:
+        """Send a message to all that have connected, except one."""
         encoded = encode_message(message)
         for peer in self:
-            if peer.runner is not None and peer is not besides:
+            if peer is not besides:
                 peer.runner.send_control(encoded)
 
     async def close_when_flushed(self, timeout_s: float) -> None:
         """Close each link once its peer has acknowledged all that was said, or after `timeout_s` seconds."""
-        runners = [peer.runner for peer in self if peer.runner is not None]
+        runners = [peer.runner for peer in self]
         await together(*(runner.close_when_flushed(timeout_s) for runner in runners))
         # A peer that does not hear the CLOSE would wait for us to come back.
         await together(*(runner.last_words() for runner in runners))

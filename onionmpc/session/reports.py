@@ -57,8 +57,8 @@ class Conclusion:
     lost: bool
 
 
-class Reckoning:
-    """Collects reports and verdicts.
+class FailureReports:
+    """The reports and verdicts of one session.
 
     Args:
         roster: all addresses, sorted.

@@ -17,7 +17,7 @@ from onionmpc.levels import Level
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Place, Wait, Walls
 from onionmpc.session.agreement import Agreement, Common, Own
-from onionmpc.session.computation import LinkSummary, Result
+from onionmpc.session.computation import Result
 from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     Agreed,
@@ -34,6 +34,7 @@ from onionmpc.session.events import (
     Rounding,
     Signing,
 )
+from onionmpc.session.ledger import LinkSummary
 
 ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
 

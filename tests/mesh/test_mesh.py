@@ -719,7 +719,7 @@ async def test_a_link_is_closed_when_all_was_acknowledged(directory: Path) -> No
 
 @in_a_loop
 async def test_a_link_may_be_closed_as_soon_as_it_is_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watcher, "link_up", lambda self, party, runner, nonce: runner.close())
+    monkeypatch.setattr(Watcher, "link_up", lambda self, party, link, nonce: link.runner.close())
     async with Party(directory, 1, 2) as party:
         reply, secure = await knock(directory, party.identity)
         assert reply.answer is Answer.ACCEPTED

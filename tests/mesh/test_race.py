@@ -201,7 +201,7 @@ async def test_a_peer_that_dials_more_than_was_agreed_has_no_more(directory: Pat
             await say(secure, Ping(token))
             await party.watcher.until(lambda token=token: len(party.watcher.streams[0]) == token + 1)
             if token == 0:
-                party.mesh.widen(0, 4)
+                party.mesh._links[0].upkeep.widen(4)
         await until_streams(party, 0, 4 + EXTRA_STREAMS)
         for secure in streams:
             await secure.close()

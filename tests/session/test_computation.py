@@ -46,16 +46,18 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program import launch
 from onionmpc.program.attached import attach
 from onionmpc.program.catalogue import find_program
-from onionmpc.session import computation
-from onionmpc.session import ending as ending_module
+from onionmpc.session import running
 from onionmpc.session.agreement import Agreement, Common
-from onionmpc.session.computation import Computation, Result
+from onionmpc.session.computation import Result
+from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.events import Agreed, LinkResumed, LinkUp, ProgramEnded, Rounding
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
+from onionmpc.session.timings import DEFAULT_TIMINGS, Timings
 from onionmpc.wire.frames import Ack, Channel, Data, Frame, Ping, encode_frame
 from onionmpc.wire.link import WINDOW_BYTES
 from tests.support.session import (
+    HASTY,
     Ending,
     Hostile,
     Room,
@@ -526,15 +528,12 @@ def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise AssertionError("a program was started")
 
-    monkeypatch.setattr(computation, "start_program", start)
+    monkeypatch.setattr(running, "start_program", start)
 
 
 @pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits long for who does not come."""
-    monkeypatch.setattr(ending_module, "ENDING_S", 1.0)
-    monkeypatch.setattr(ending_module, "PROBE_S", 0.5)
-    monkeypatch.setattr(ending_module, "GOODBYE_S", 0.5)
+def quick_redials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial that failed is repeated at once."""
     monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.05)
     monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
 
@@ -661,8 +660,7 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
     assert capfd.readouterr().out.count("tea") == 3
 
 
-@pytest.mark.usefixtures("no_program", "short_waits")
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("no_program", "quick_redials")
 @pytest.mark.parametrize(
     ("level", "floor", "told"),
     [
@@ -677,7 +675,9 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
 def test_a_session_below_someones_floor_does_not_start_and_says_whose(
     tmp_path: Path, level: Level, floor: Level, told: str
 ) -> None:
-    plan = listed_plan(write_script(tmp_path / "never.py", "answer('started')"), min_circuit_length=Level.SHORT)
+    plan = listed_plan(
+        write_script(tmp_path / "never.py", "answer('started')"), min_circuit_length=Level.SHORT, timings=HASTY
+    )
     strict = replace(plan, min_circuit_length=floor, private=(str(tmp_path / "answer"),))
 
     async def main() -> None:
@@ -758,9 +758,9 @@ def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: i
     run(main())
 
 
-@pytest.mark.usefixtures("no_program", "short_waits")
+@pytest.mark.usefixtures("no_program", "quick_redials")
 def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK), timings=HASTY)
 
     async def never(_agreement: object) -> bool:
         return await asyncio.get_running_loop().create_future()
@@ -779,9 +779,11 @@ def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
 # -- peers that do not keep to the rules
 
 
-async def with_hostile(tmp_path: Path, number: int, prepare: Callable[[Hostile], None]) -> tuple[Room, list[Ending]]:
+async def with_hostile(
+    tmp_path: Path, number: int, prepare: Callable[[Hostile], None], timings: Timings = HASTY
+) -> tuple[Room, list[Ending]]:
     """Let two honest parties meet one that does what `prepare` has it do; return how the honest ones end."""
-    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK), timings=timings)
     async with room(3, plan) as place:
         hostile = Hostile(place, number, place.party(number).full_list(place.others(number)))
         prepare(hostile)
@@ -832,7 +834,7 @@ def with_a_field_more(what: Callable[[Hostile], bytes], *path: str) -> Callable[
 NONSENSE = b'{"type":"nonsense"}'
 
 
-@pytest.mark.usefixtures("no_program", "short_waits")
+@pytest.mark.usefixtures("no_program", "quick_redials")
 @pytest.mark.parametrize("number", [0, 2])
 @pytest.mark.parametrize(
     ("prepare", "said"),
@@ -870,7 +872,7 @@ def test_a_peer_that_breaks_the_rules_is_named(
     run(main())
 
 
-@pytest.mark.usefixtures("no_program", "short_waits")
+@pytest.mark.usefixtures("no_program", "quick_redials")
 def test_a_commit_to_another_session_starts_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         _, endings = await with_hostile(tmp_path, 1, says(Hostile.offer, message(Commit("0" * 64))))
@@ -880,7 +882,7 @@ def test_a_commit_to_another_session_starts_nothing(tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.usefixtures("no_program", "short_waits")
+@pytest.mark.usefixtures("no_program", "quick_redials")
 def test_a_flood_of_forged_reports_is_bounded(tmp_path: Path) -> None:
     def prepare(hostile: Hostile) -> None:
         onions = hostile.common.addresses
@@ -900,7 +902,7 @@ def test_a_flood_of_forged_reports_is_bounded(tmp_path: Path) -> None:
     heard: list[AnyMessage] = []
 
     async def main() -> None:
-        plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+        plan = listed_plan(write_script(tmp_path / "script.py", QUICK), timings=HASTY)
         async with room(3, plan) as place:
             hostile = Hostile(place, 2, place.party(2).full_list(place.others(2)))
             prepare(hostile)
@@ -994,10 +996,12 @@ class Gate:
 
 
 @contextlib.asynccontextmanager
-async def held_at(stage: str, tmp_path: Path, patience_s: float = 60.0) -> AsyncIterator[Room]:
+async def held_at(
+    stage: str, tmp_path: Path, patience_s: float = 60.0, timings: Timings = DEFAULT_TIMINGS
+) -> AsyncIterator[Room]:
     """Three parties whose session has come to this stage, and stays there: party 1 does not go on."""
     program = write_script(tmp_path / "waits.py", WAITS)
-    async with room(3, listed_plan(program, patience_s=patience_s)) as place:
+    async with room(3, listed_plan(program, patience_s=patience_s, timings=timings)) as place:
         gate = Gate(place.directory / "gate")
         for number in place.numbers:
             waits_at = stage if stage == "run" or number == 1 else "-"
@@ -1096,7 +1100,7 @@ def test_a_member_that_attacks_a_running_session_ends_it_and_is_named_by_all(
             began_s = time.monotonic()
             await attack(meshes[0])
             endings = await place.endings()
-            assert time.monotonic() - began_s < ending_module.ENDING_S
+            assert time.monotonic() - began_s < DEFAULT_TIMINGS.ending_s
             assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
         assert {type(ending) for ending in endings} == {RemoteProtocolError}
         sentence = same_sentence(endings)
@@ -1113,11 +1117,11 @@ async def survivors(place: Room, victim: int) -> list[Ending]:
     return [await place.tasks[number] for number in sorted(place.tasks) if number != victim]
 
 
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize("stage", STAGES)
 def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
-        async with held_at(stage, tmp_path, patience_s=1.0) as place, asyncio.timeout(10):
+        async with held_at(stage, tmp_path, patience_s=1.0, timings=HASTY) as place, asyncio.timeout(10):
             await place.networks[2].kill()
             endings = await survivors(place, 2)
             assert {type(ending) for ending in endings} == {LinkExpired}
@@ -1131,11 +1135,11 @@ def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) ->
     run(main())
 
 
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize("stage", ["agree", "run", "finish"])
 def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
-        async with held_at(stage, tmp_path, patience_s=1.0) as place, asyncio.timeout(10):
+        async with held_at(stage, tmp_path, patience_s=1.0, timings=HASTY) as place, asyncio.timeout(10):
             await place.part(0, 2)
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {LinkExpired}
@@ -1147,11 +1151,11 @@ def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: st
     run(main())
 
 
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize("stage", STAGES)
 def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
-        async with held_at(stage, tmp_path) as place, asyncio.timeout(10):
+        async with held_at(stage, tmp_path, timings=HASTY) as place, asyncio.timeout(10):
             place.tasks[2].cancel()
             await asyncio.wait([place.tasks[2]])
             assert place.tasks[2].cancelled()
@@ -1208,14 +1212,13 @@ async def upkeep(place: Room, mesh: Mesh) -> None:
 
 async def counting_a_circuit(place: Room, mesh: Mesh) -> None:
     place.networks[0].accepted_path = fail  # type: ignore[assignment, method-assign]
-    party = mesh._observer
-    assert isinstance(party, Computation)
-    assert party._background is not None
-    peer = party._peers[1]
-    party._background.start(party._match_rendezvous(peer, 0, peer.circuit, "F" * 40))
+    dispatcher = mesh._observer
+    assert isinstance(dispatcher, Dispatcher)
+    peer = dispatcher._peers[1]
+    dispatcher._background.start(dispatcher._find_own_half(peer, peer.ledger.fastest(None), "F" * 40))
 
 
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize(
     "what",
     [
@@ -1231,7 +1234,7 @@ def test_what_fails_beside_a_session_ends_it_and_the_others_hear_of_it(
     tmp_path: Path, meshes: dict[int, Mesh], what: Callable[[Room, Mesh], Awaitable[None]]
 ) -> None:
     async def main() -> None:
-        async with held_at("run", tmp_path) as place, asyncio.timeout(10):
+        async with held_at("run", tmp_path, timings=HASTY) as place, asyncio.timeout(10):
             await what(place, meshes[0])
             (ending,) = await asyncio.gather(place.tasks[0], return_exceptions=True)
             assert str(ending) in ("a bug", "cannot write layers.json: No space left on device")
@@ -1248,16 +1251,16 @@ def test_who_has_left_is_not_waited_for_even_if_its_close_is_lost(tmp_path: Path
 
     async def main() -> None:
         began_s = time.monotonic()
-        _, endings = await with_hostile(tmp_path, 2, says(leaving))
-        assert time.monotonic() - began_s < ending_module.PROBE_S
+        _, endings = await with_hostile(tmp_path, 2, says(leaving), DEFAULT_TIMINGS)
+        assert time.monotonic() - began_s < DEFAULT_TIMINGS.probe_s
         assert {type(ending) for ending in endings} == {PeerLeft}
 
     run(main())
 
 
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("quick_redials")
 def test_who_never_comes_is_lost(tmp_path: Path) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", QUICK), wait_s=0.5)
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK), wait_s=0.5, timings=HASTY)
 
     async def main() -> None:
         async with room(3, plan) as place:
@@ -1455,14 +1458,14 @@ mpc.run(main())
 """
 
 
-@pytest.mark.usefixtures("short_waits")
+@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize(
     ("when", "told"),
     [("early", "no output had been revealed"), ("late", "some output may have been revealed before")],
 )
 def test_a_session_that_fails_says_whether_anything_was_revealed(tmp_path: Path, when: str, told: str) -> None:
     # The comparison opens masked values inside MPyC, which reveals nothing.
-    plan = listed_plan(write_script(tmp_path / "stumbles.py", STUMBLES), private=(when,))
+    plan = listed_plan(write_script(tmp_path / "stumbles.py", STUMBLES), private=(when,), timings=HASTY)
 
     async def main() -> None:
         async with room(3, plan) as place:

@@ -11,8 +11,7 @@ import pytest
 from onionmpc.errors import AgreementError, AuthenticationFailed, LinkExpired, OnionMPCError, PeerLeft
 from onionmpc.mesh import redial
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.session import computation
-from onionmpc.session import ending as ending_module
+from onionmpc.session import running
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.events import JoinerArrived, RosterKnown, SpentInvite
 from onionmpc.session.messages import Commit, encode_message
@@ -26,7 +25,7 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
     still_flows,
     without_delay,
 )
-from tests.support.session import Hostile, Room, listed_plan, room, run, same_sentence, write_script
+from tests.support.session import HASTY, Hostile, Room, listed_plan, room, run, same_sentence, write_script
 
 TURNS = 8  # of the loop: by then all that comes of a step has been done
 
@@ -83,17 +82,14 @@ async def test_a_peer_that_comes_as_the_session_ends_is_no_bug(directory: Path, 
 # --- In a session ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(name="hasty")
-def without_long_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No program may start, and nobody waits long for who does not come."""
+@pytest.fixture(name="no_program")
+def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program may start."""
 
     def start(*_: object) -> None:
         raise AssertionError("a program was started")
 
-    monkeypatch.setattr(computation, "start_program", start)
-    monkeypatch.setattr(ending_module, "ENDING_S", 1.0)
-    monkeypatch.setattr(ending_module, "PROBE_S", 0.5)
-    monkeypatch.setattr(ending_module, "GOODBYE_S", 0.5)
+    monkeypatch.setattr(running, "start_program", start)
 
 
 async def leave(place: Room, hostile: Hostile, *, politely: bool) -> None:
@@ -105,14 +101,14 @@ async def leave(place: Room, hostile: Hostile, *, politely: bool) -> None:
 
 
 # Issue 12: the person's answer and the peer's leaving meet at every turn.
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("politely", [True, False])
 @pytest.mark.parametrize("answer", [True, False])
 @pytest.mark.parametrize("after", range(-TURNS, TURNS, 3))
 def test_a_peer_that_leaves_as_the_person_answers_ends_the_session_for_all_alike(
     tmp_path: Path, after: int, answer: bool, politely: bool
 ) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0)
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0, timings=HASTY)
 
     async def main() -> None:
         async with room(3, plan) as place:
@@ -151,13 +147,13 @@ def test_a_peer_that_leaves_as_the_person_answers_ends_the_session_for_all_alike
 
 
 # Issue 12.
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("politely", [True, False])
 @pytest.mark.parametrize("said", range(4))
 def test_a_peer_that_leaves_after_any_message_ends_the_session_for_all_alike(
     tmp_path: Path, said: int, politely: bool
 ) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0)
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0, timings=HASTY)
 
     async def main() -> None:
         async with room(3, plan) as place:
@@ -184,10 +180,10 @@ def test_a_peer_that_leaves_after_any_message_ends_the_session_for_all_alike(
 
 
 # Issue 12.
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("after", range(0, 3 * TURNS, 3))
 def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path: Path, after: int) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=1.0)
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=1.0, timings=HASTY)
 
     async def main() -> None:
         async with room(3, plan) as place:
@@ -206,12 +202,12 @@ def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path
 
 
 # Issue 12.
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("no_program")
 def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.1)
-    plan = listed_plan(write_script(tmp_path / "script.py", ""))
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), timings=HASTY)
 
     async def main() -> None:
         async with room(4, plan) as place:

@@ -18,7 +18,7 @@ from onionmpc.errors import (
     RemoteProtocolError,
 )
 from onionmpc.session.messages import CAUSES, STEPS, Cause, Report, Step, Verdict
-from onionmpc.session.reports import MAX_REPORTS_PER_PARTY, Reckoning
+from onionmpc.session.reports import MAX_REPORTS_PER_PARTY, FailureReports
 
 ROSTER = ("a.onion", "b.onion", "c.onion", "d.onion")
 A, B, C, D = ROSTER
@@ -29,8 +29,8 @@ CLOSED = "it ended while another party still waited for it"
 Verdicts = dict[str, list[str]]
 
 
-def reckon(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> Reckoning:
-    reckoning = Reckoning(ROSTER, own)
+def reckon(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> FailureReports:
+    reckoning = FailureReports(ROSTER, own)
     for report in reports:
         reckoning.add(report, report.reporter)
     for party, reaches in (verdicts or {}).items():
@@ -265,7 +265,7 @@ def test_details_of_a_peer_do_not_speak_to_the_terminal() -> None:
 
 
 def test_what_names_a_stranger_is_not_taken() -> None:
-    reckoning = Reckoning(ROSTER, A)
+    reckoning = FailureReports(ROSTER, A)
     assert not reckoning.add(Report(STRANGER, A, "lost", "run"), B)
     assert not reckoning.add(Report(STRANGER, A, "lost", "run"), STRANGER)
     assert not reckoning.add(Report(A, STRANGER, "lost", "run"), A)
@@ -273,7 +273,7 @@ def test_what_names_a_stranger_is_not_taken() -> None:
 
 
 def test_a_report_is_new_once() -> None:
-    reckoning = Reckoning(ROSTER, A)
+    reckoning = FailureReports(ROSTER, A)
     assert reckoning.add(LOST[0], A)
     assert not reckoning.add(Report(A, C, "lost", "run", "the stream ended"), A)
     assert reckoning.reports == (LOST[0],)
@@ -281,7 +281,7 @@ def test_a_report_is_new_once() -> None:
 
 
 def test_reports_are_bounded_by_reporter() -> None:
-    reckoning = Reckoning(ROSTER, A)
+    reckoning = FailureReports(ROSTER, A)
     taken = [reckoning.add(Report(B, C, "lost", "run", str(number)), B) for number in range(10)]
     assert taken == [True] * MAX_REPORTS_PER_PARTY + [False] * (10 - MAX_REPORTS_PER_PARTY)
     assert reckoning.add(Report(C, C, "left", "run"), C)
@@ -291,7 +291,7 @@ def test_reports_are_bounded_by_reporter() -> None:
 
 
 def test_what_comes_from_its_reporter_is_taken_whatever_others_said_in_its_name() -> None:
-    reckoning = Reckoning(ROSTER, A)
+    reckoning = FailureReports(ROSTER, A)
     forged = [
         reckoning.add(Report(B, B, "left", "run", str(number)), teller) for number in range(5) for teller in (C, D)
     ]
@@ -302,7 +302,7 @@ def test_what_comes_from_its_reporter_is_taken_whatever_others_said_in_its_name(
 
 
 def test_two_who_confirm_each_others_inventions_fill_no_memory() -> None:
-    reckoning = Reckoning(ROSTER, A)
+    reckoning = FailureReports(ROSTER, A)
     for number in range(50):
         invented = Report(B, C, "lost", "run", str(number))
         reckoning.add(invented, D)
@@ -311,7 +311,7 @@ def test_two_who_confirm_each_others_inventions_fill_no_memory() -> None:
 
 
 def test_who_is_said_to_have_left_has_said_so_itself_or_cannot() -> None:
-    reckoning = Reckoning(ROSTER, A)
+    reckoning = FailureReports(ROSTER, A)
     reckoning.add(Report(B, B, "left", "run"), C)
     assert not reckoning.has_left(B, itself=True)
     assert reckoning.has_left(B, itself=False)

@@ -13,16 +13,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from onionmpc.errors import AgreementError, PeerError, ProgramError, RemoteProtocolError, SystemRefused
+from onionmpc.errors import AgreementError, OnionMPCError, PeerError, ProgramError, RemoteProtocolError, SystemRefused
 from onionmpc.identity import Identity
+from onionmpc.mesh.mesh import MeshLink
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.session import computation
+from onionmpc.session import signing
 from onionmpc.session.agreement import Agreement
-from onionmpc.session.computation import Computation, Result
+from onionmpc.session.computation import Result
+from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.events import ReceiptWritten, Rounding, Signing
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import Done, Signed, encode_message
 from onionmpc.session.receipt import Findings, Opening, Receipt, decode_receipt, examine, sign
+from onionmpc.session.signing import ReceiptExchange
+from onionmpc.session.timings import Timings
 from tests.support.session import Room, answers, give_answer_files, listed_plan, room, run, same_sentence, write_script
 
 SUM = """
@@ -168,7 +172,7 @@ def never_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Receipt:
         raise AssertionError("something was signed")
 
-    monkeypatch.setattr(computation, "sign", refuse)
+    monkeypatch.setattr(signing, "sign", refuse)
 
 
 Sign = Callable[[Identity, Agreement, Opening], Receipt]
@@ -177,10 +181,10 @@ Sign = Callable[[Identity, Agreement, Opening], Receipt]
 def one_signs(monkeypatch: pytest.MonkeyPatch, place: Room, number: int, badly: Sign) -> None:
     """Let this party sign in another way."""
 
-    def signing(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
+    def sign_for(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
         return (badly if identity == place.identities[number] else sign)(identity, agreement, opening)
 
-    monkeypatch.setattr(computation, "sign", signing)
+    monkeypatch.setattr(signing, "sign", sign_for)
 
 
 def other_session(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
@@ -251,16 +255,15 @@ def test_who_leaves_before_it_signs_is_missing_and_not_waited_for(
 
 
 def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exchange = Computation._exchange_signatures
+    exchange = ReceiptExchange.run
 
-    async def stay(self: Computation, result: Result, own: Receipt) -> Result:
-        if self._mesh.own_number == 0:
+    async def stay(self: ReceiptExchange, output: bytes) -> tuple[Receipt, OnionMPCError | None]:
+        if self._own.number == 0:
             await asyncio.Event().wait()
-        return await exchange(self, result, own)
+        return await exchange(self, output)
 
-    monkeypatch.setattr(Computation, "_exchange_signatures", stay)
-    monkeypatch.setattr(computation, "FAREWELL_S", 2.0)
-    plans = receipt_plans(tmp_path)
+    monkeypatch.setattr(ReceiptExchange, "run", stay)
+    plans = receipt_plans(tmp_path, timings=Timings(farewell_s=2.0))
 
     async def main() -> None:
         async with room(3, plans[0], plans) as place:
@@ -277,7 +280,7 @@ def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeyp
 
 def test_a_wrong_signature_weighs_more_than_a_missing_one(tmp_path: Path) -> None:
     missing = {1: RemoteProtocolError("its signature is wrong"), 2: PeerError("it left without signing")}
-    flaw = computation._not_by_all(missing)
+    flaw = signing._not_by_all(missing)
     assert type(flaw) is RemoteProtocolError
     assert flaw.message == (
         "the receipt is not signed by all (party 1: its signature is wrong; party 2: it left without signing)"
@@ -292,17 +295,17 @@ def test_a_signature_out_of_place_breaks_the_rules(tmp_path: Path, when: str, mo
     if when == "where none was agreed":
         plans = {number: replace(plan, receipt=None) for number, plan in plans.items()}
     hostile: list[LinkRunner] = []
-    link_up, send_control = Computation.link_up, LinkRunner.send_control
+    link_up, send_control = Dispatcher.link_up, LinkRunner.send_control
 
-    def note(self: Computation, party: int, runner: LinkRunner, nonce: bytes) -> None:
-        if self._mesh.own_number == 2:
-            hostile.append(runner)
-        link_up(self, party, runner, nonce)
+    def note(self: Dispatcher, party: int, link: MeshLink, nonce: bytes) -> None:
+        if self._own.number == 2:
+            hostile.append(link.runner)
+        link_up(self, party, link, nonce)
 
     def say_more(self: LinkRunner, payload: bytes) -> None:
         send_control(self, said if payload == done and self in hostile else payload)
 
-    monkeypatch.setattr(Computation, "link_up", note)
+    monkeypatch.setattr(Dispatcher, "link_up", note)
     monkeypatch.setattr(LinkRunner, "send_control", say_more)
 
     async def main() -> None:

@@ -17,12 +17,14 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.catalogue import find_program
 from onionmpc.program.spec import NO_BYTES, Place, Wait
 from onionmpc.program.stuck import USUAL_CAUSES
+from onionmpc.session.agreement import Own
 from onionmpc.session.computation import Result
 from onionmpc.session.ending import Ending as EndingOfSession
 from onionmpc.session.events import Agreed, LinkResumed, ProgramsMove, ProgramsStuck
 from onionmpc.session.local import Plan
 from onionmpc.session.marks import Marks
 from onionmpc.session.messages import AnyMessage, Commit, Moving, Report, Verdict, Waiting, encode_message
+from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import Peers
 from onionmpc.session.watch import ProgramWatch
 from tests.support.session import Ending, Hostile, Room, listed_plan, room, run, same_sentence
@@ -541,8 +543,11 @@ def test_others_hear_of_files_of_the_agreed_program_only(tmp_path: Path) -> None
             peers = Peers([1, 2])
             peers.broadcast = lambda message: told.append(message)  # type: ignore[assignment,misc]
             person = place.persons[0]
-            ending = EndingOfSession(tuple(place.onions), 0, peers, person)
-            watch = ProgramWatch(0, peers, ending, person, ["script.py"], place.plan)
+            common = place.party(0).full_list(place.others(0))
+            program = place.plan.program
+            assert program is not None
+            own = OwnParty(place.identities[0], bytes(16), common, Own(), program, place.plan)
+            watch = ProgramWatch(own, peers, EndingOfSession(own, peers, person), person)
             places = (Place("script.py", 7), Place("notes/private.py", 1))
             wait = Wait((1,), places, ending=False, failed=False, sent=("0",) * 3, received=("0",) * 3)
             watch.note_own(Marks(place.identities[0], place.onions, bytes(32)), wait)

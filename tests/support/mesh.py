@@ -25,7 +25,7 @@ from onionmpc.levels import Level
 from onionmpc.mesh import redial, runner, upkeep
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
-from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
@@ -123,9 +123,9 @@ class Watcher:
         self.failures.append(failure)
         self.changed.set()
 
-    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
+    def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
         assert party not in self.up
-        self.up[party] = runner
+        self.up[party] = link.runner
         self.nonces[party] = nonce
         self.changed.set()
 
@@ -330,7 +330,7 @@ def widen(parties: Iterable[Party], circuits: int) -> None:
     """Race all links of these parties."""
     for party in parties:
         for peer in party.watcher.up:
-            party.mesh.widen(peer, circuits)
+            party.mesh._links[peer].upkeep.widen(circuits)
 
 
 def stall(party: Party, peer: int) -> None:

@@ -21,7 +21,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
-from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
@@ -35,10 +35,13 @@ from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_message
 from onionmpc.session.run import Party
+from onionmpc.session.timings import Timings
 from onionmpc.wire.handshake import NO_PSK
 from onionmpc.wire.link import ControlBytes
 from onionmpc.wire.link import Event as LinkEvent
 
+# For sessions that fail: nobody stays long for who does not come.
+HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5)
 # No test comes near it: what hangs must fail, and not stop the others.
 DEADLINE_S = 60.0
 
@@ -332,10 +335,10 @@ class Hostile:
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         pass
 
-    def link_up(self, party: int, runner: LinkRunner, nonce: bytes) -> None:
-        self.runners[party] = runner
+    def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
+        self.runners[party] = link.runner
         self._decoders[party] = MessageDecoder()
-        self.on_up(party, runner)
+        self.on_up(party, link.runner)
 
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
         pass

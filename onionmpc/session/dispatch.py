@@ -1,0 +1,219 @@
+"""Takes what the links of a session bring, and hands each thing to whom it concerns.
+
+Knows what each event of a link and each control message leads to. Does not know which message may come when
+(onionmpc.session.peer does), nor the steps of a session. Rules: docs/PROTOCOL.md sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from onionmpc.errors import AgreementError, AuthenticationFailed, OnionMPCError, RemoteProtocolError, VersionDiffers
+from onionmpc.mesh.mesh import MeshLink
+from onionmpc.mesh.network import Network
+from onionmpc.mesh.redial import DialFailed
+from onionmpc.mesh.secure import SecureStream
+from onionmpc.program.hello import HelloGate, hello_bytes
+from onionmpc.program.pump import Pump
+from onionmpc.session.agreement import circuits_of_link
+from onionmpc.session.ending import Ending
+from onionmpc.session.events import (
+    DialRetry,
+    LinkBroken,
+    LinkMeasured,
+    LinkResumed,
+    LinkUp,
+    PeerDone,
+    PeerQuiet,
+    Person,
+)
+from onionmpc.session.ledger import CircuitLedger, CircuitRecord
+from onionmpc.session.messages import AnyMessage, Done, Moving, Offer, OwnSide, Rendezvous, Report, Verdict, Waiting
+from onionmpc.session.own_party import OwnParty
+from onionmpc.session.peer import PeerSession, Phase
+from onionmpc.session.peers import ConnectedPeer, Peers
+from onionmpc.session.watch import ProgramWatch
+from onionmpc.tasks import Beside
+from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
+
+
+class Dispatcher:
+    """The Observer of one session's mesh.
+
+    Args:
+        background: runs what takes longer than an event may.
+
+    Attributes:
+        program_bytes_allowed: whether this party has committed. Its peers' programs start when all have, and their
+            bytes come over a channel of their own, which may overtake a Commit; so theirs do not matter here.
+    """
+
+    def __init__(
+        self,
+        own: OwnParty,
+        network: Network,
+        peers: Peers,
+        ending: Ending,
+        watch: ProgramWatch,
+        person: Person,
+        background: Beside,
+    ) -> None:
+        self.program_bytes_allowed = False
+        self._own = own
+        self._network = network
+        self._peers = peers
+        self._ending = ending
+        self._watch = watch
+        self._person = person
+        self._background = background
+
+    # -- what happens to a link
+
+    def dial_failed(self, party: int, failure: DialFailed) -> None:
+        """Show that a peer is not there yet."""
+        hint = "compare with that party who takes part" if failure.not_expected else ""
+        self._person.tell(DialRetry(party, failure.reason, failure.again_in_s, hint))
+
+    def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
+        """Make the peer our offer."""
+        own, common = self._own.number, self._own.common
+        low, high = sorted((party, own))
+        prss = "--no-prss" not in common.mpyc_options
+        size = hello_bytes(len(self._own.roster), common.threshold, low, high, prss=prss)
+        pump = Pump(link.runner, HelloGate(party, size if party == low else 0))
+        session = PeerSession(nonce, receipt=common.receipt)
+        peer = ConnectedPeer(party, session, link, pump, CircuitLedger())
+        self._peers.add(peer)
+        self._ending.note_heard(party)
+        peer.send(self._own.offer, *self._ending.reports_so_far())
+        self._person.tell(LinkUp(party, len(self._peers), len(self._peers.numbers)))
+
+    def link_broken(self, party: int, reason: str) -> None:
+        """Show that a link has no stream."""
+        self._person.tell(LinkBroken(party, reason))
+
+    def link_quiet(self, party: int, seconds: float) -> None:
+        """Show that a peer says nothing."""
+        self._person.tell(PeerQuiet(party, seconds))
+
+    def link_resumed(self, party: int, seconds: float) -> None:
+        """Show that a peer is back."""
+        self._peers[party].ledger.add_gap(seconds)
+        self._person.tell(LinkResumed(party, seconds))
+
+    def link_down(self, party: int, error: OnionMPCError) -> None:
+        """Report a link that was given up."""
+        peer = self._peers.get(party)
+        if peer is not None and self._is_through_with(peer):
+            self._peers.note_change()
+        elif isinstance(error, VersionDiffers):
+            here, there = f"party {self._own.number}", f"party {party}"
+            sentence = VersionDiffers(error.theirs, error.ours, there=there, here=here).message
+            self._ending.report(party, "agreement", sentence)
+        elif isinstance(error, AuthenticationFailed) and peer is None:
+            self._ending.report(party, "refused", error.message)
+        elif isinstance(error, RemoteProtocolError):
+            self._ending.report(party, "protocol", error.message)
+        else:
+            self._ending.report(party, "lost", error.message)
+
+    def link_event(self, party: int, event: Event) -> None:
+        """Take what a link brought."""
+        peer = self._peers[party]
+        self._ending.note_heard(party)
+        if peer.session.phase is not Phase.ERROR:
+            match event:
+                case ProgramBytes() | ProgramEnd() if self.program_bytes_allowed:
+                    peer.pump.deliver(event)
+                    return  # nobody waits for these, and to let all look again took as long as a record does
+                case ProgramBytes() | ProgramEnd():
+                    self._ending.report_offence(peer, "it sent bytes of the program before the agreement")
+                case ControlBytes(payload):
+                    self._take_control(peer, payload)
+                case RoundTrip(_, stream):
+                    self._ending.note_answer(peer)
+                    self._note_round_trip(peer, stream)
+                case LinkClosed() if not self._is_through_with(peer):
+                    self._ending.report(party, "lost", "it closed the link")
+        self._peers.note_change()
+
+    def _is_through_with(self, peer: ConnectedPeer) -> bool:
+        return peer.session.is_done and self._ending.step == "finish"
+
+    # -- control messages
+
+    def _take_control(self, peer: ConnectedPeer, payload: bytes) -> None:
+        try:
+            for message in peer.session.receive(payload):
+                self._take(peer, message)
+        except RemoteProtocolError as error:
+            self._ending.report_offence(peer, error.message)
+
+    def _take(self, peer: ConnectedPeer, message: AnyMessage) -> None:
+        match message:
+            case Offer():
+                self._compare(peer, message)
+            case Rendezvous(stream, fingerprint):
+                if (record := peer.ledger.note_rendezvous(stream)) is not None:
+                    self._background.start(self._find_own_half(peer, record, fingerprint))
+            case OwnSide():
+                if (record := peer.ledger.note_claim(message)) is not None:
+                    self._show(peer, record)
+            case Waiting() | Moving():
+                self._watch.take(peer.number, message)
+            case Done():
+                self._person.tell(PeerDone(peer.number))
+            case Report():
+                self._ending.take_report(peer, message)
+            case Verdict():
+                self._ending.take_verdict(peer, message)
+
+    def _compare(self, peer: ConnectedPeer, offer: Offer) -> None:
+        try:
+            self._own.compare(offer, peer.number)
+        except AgreementError as error:
+            self._ending.report(peer.number, "agreement", error.message)
+            return
+        raced = circuits_of_link(self._own.common, self._own.own, offer.own)
+        if raced > 1:
+            peer.ledger.start_race()
+            peer.link.upkeep.widen(raced)
+
+    # -- the circuit below each stream
+
+    def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
+        """Note a circuit, and our half of it if we dialled."""
+        self._peers[party].ledger.open(secure.number, secure.stream.path, dialled=dialled)
+
+    def stream_down(self, party: int, secure: SecureStream) -> None:
+        """Note that a circuit is gone."""
+        self._peers[party].ledger.close(secure.number)
+
+    def link_raced(self, party: int, streams: int) -> None:
+        """Show which circuit is the fastest."""
+        peer = self._peers[party]
+        peer.ledger.end_race(streams)
+        self._show(peer, peer.ledger.fastest(peer.runner.link.best))
+
+    def _note_round_trip(self, peer: ConnectedPeer, stream: int) -> None:
+        record = peer.ledger.note_round_trip(stream)
+        if record is not None:
+            # Not before: now the listener knows of this stream, whichever one our words overtake it on.
+            self._introduce(peer, *record.introduction())
+            self._show(peer, record)
+
+    async def _find_own_half(self, peer: ConnectedPeer, record: CircuitRecord, fingerprint: str) -> None:
+        record.path = await self._network.accepted_path(fingerprint)
+        if record.path is not None:
+            self._introduce(peer, OwnSide(record.stream, record.path.relays))
+            self._show(peer, record)
+
+    def _introduce(self, peer: ConnectedPeer, *words: Rendezvous | OwnSide) -> None:
+        if peer.alive:
+            peer.send(*words)
+
+    def _show(self, peer: ConnectedPeer, record: CircuitRecord) -> None:
+        """Show what is known of a circuit, if it is the one that counts."""
+        if peer.shows(record):
+            link = peer.summary()
+            self._person.tell(
+                LinkMeasured(peer.number, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
+            )

@@ -1,0 +1,88 @@
+"""What this party brings to a computation: who it is, what it offers, and what it runs.
+
+Knows how its offer compares with another's, and what its program process is to be handed. Does not know the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from onionmpc.identity import Identity, Onion
+from onionmpc.program.catalogue import Program, code_of, explain_difference
+from onionmpc.program.spec import ProgramSpec
+from onionmpc.session.agreement import Common, Own, check_equal, check_floors
+from onionmpc.session.local import Plan
+from onionmpc.session.messages import Offer
+
+# A program that waits for its peers says so after this time: longer than any round trip that we know of takes, so that
+# nothing is said in a round.
+WAITING_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnParty:
+    """This party in one computation.
+
+    Attributes:
+        nonce: its contribution to the session id, 16 bytes.
+        common: the common fields as it sees them; their addresses are the roster.
+        own: what it says of itself.
+        roster: all addresses, in party order.
+        number: its place among them.
+    """
+
+    identity: Identity
+    nonce: bytes
+    common: Common
+    own: Own
+    program: Program
+    plan: Plan
+    roster: tuple[Onion, ...] = field(init=False)
+    number: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        roster = tuple(Onion(address) for address in self.common.addresses)
+        object.__setattr__(self, "roster", roster)
+        object.__setattr__(self, "number", roster.index(self.identity.onion))
+
+    @property
+    def offer(self) -> Offer:
+        """What it wants agreed."""
+        return Offer(self.common, self.own)
+
+    def compare(self, theirs: Offer, number: int) -> None:
+        """Compare another party's offer with this one's.
+
+        Raises:
+            AgreementError: they differ, or one party is below the other's floor.
+        """
+        here, there = f"party {self.number}", f"party {number}"
+        explain = partial(explain_difference, self.program, self.plan.attached)
+        check_equal(self.common, theirs.common, here=here, there=there, explain=explain)
+        check_floors(self.own, theirs.own, here=here, there=there)
+
+    def program_spec(self) -> ProgramSpec:
+        """Return what its program process is handed, but for the sockets."""
+        common, plan = self.common, self.plan
+        return ProgramSpec(
+            script=str(self.program.path),
+            folder=str(self.program.folder),
+            arguments=(*common.public_arguments, *plan.private),
+            number=self.number,
+            parties=len(self.roster),
+            threshold=common.threshold,
+            mpyc_options=common.mpyc_options,
+            allowed_types=common.allowed_types,
+            sockets={},
+            verbose=plan.verbose,
+            # Of our own choice: the public arguments may be the host's, who would have our files named for the program.
+            named=(*(plan.public or ()), *plan.private),
+            code=code_of(self.program, plan.attached),
+            on_disk=plan.attached.on_disk(),
+            reads=tuple(map(str, plan.attached.places)),
+            hidden=tuple(str(path.absolute()) for path in plan.hidden),
+            allow_subprocess=plan.allow_subprocess,
+            walls=plan.walls,
+            waiting_s=min(WAITING_S, plan.stuck_after_s / 6),
+        )

@@ -1,0 +1,71 @@
+"""Runs the agreed program of this party, with its bytes pumped to and from the links.
+
+Knows the program process, the pumps and the watch for programs that wait for each other. Does not know what comes
+before or after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.session.ending import Ending
+from onionmpc.session.events import Person
+from onionmpc.session.marks import Marks
+from onionmpc.session.own_party import OwnParty
+from onionmpc.session.peers import ConnectedPeer, Peers
+from onionmpc.session.watch import ProgramWatch
+
+
+class ProgramRun:
+    """One run of the program."""
+
+    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, watch: ProgramWatch, person: Person) -> None:
+        self._own = own
+        self._peers = peers
+        self._ending = ending
+        self._watch = watch
+        self._person = person
+
+    async def run(self, session: bytes) -> ProgramExit:
+        """Run the program to its good end.
+
+        Raises:
+            OnionMPCError: it failed; the others have been sent a report.
+        """
+        marks = Marks(self._own.identity, self._own.roster, session)
+        starting = start_program(
+            self._own.program_spec(), list(self._peers.numbers), hash_output=self._own.common.receipt
+        )
+        async with starting as process, asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
+            beside.append(tasks.create_task(self._watch.run()))
+            try:
+                ended = await process.wait(self._note_opening, on_wait=partial(self._watch.note_own, marks))
+            finally:  # also if others fail, or their person leaves: it may be why all waited
+                if (beyond := process.out_of_reach()) is not None:
+                    self._person.tell(beyond)
+            if ended.status == 0:
+                # What the program wrote last may still be on its way to the links.
+                await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers))
+            else:
+                self._ending.report_program(ended)
+            for task in beside:
+                task.cancel()
+        if ended.status != 0:
+            raise self._ending.error()
+        for peer in self._peers:
+            peer.pump.discard()
+        return ended
+
+    async def _pump(self, peer: ConnectedPeer, end: socket.socket) -> None:
+        try:
+            await peer.pump.run(end)
+        except* RemoteProtocolError as errors:
+            self._ending.report_offence(peer, str(errors.exceptions[0]))
+
+    def _note_opening(self) -> None:
+        self._ending.revealed = True

@@ -215,11 +215,11 @@ class Computation:
             own.common, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
         if not await self._person.consents(agreement, own.number):
-            raise AgreementError("its person said no")
+            raise AgreementError("its user said no")
         commit = Commit(session_id(agreement).hex())
         dispatcher.program_bytes_allowed = True
         self._peers.broadcast(commit)
-        await self._wait_for(lambda peer: peer.session.commit, "agreement", "it did not say yes")
+        await self._wait_for(lambda peer: peer.session.commit, "agreement", "it did not answer")
         for peer in self._peers:
             if peer.session.commit != commit:
                 self._ending.report(peer.number, "agreement", "it committed to another session")
@@ -280,7 +280,7 @@ class Computation:
 
 
 def _not_written(why: str) -> OnionMPCError:
-    hint = "the session ended well, and the other parties have theirs; what is missing here cannot be had again"
+    hint = "the session ended well, and the other parties have their output; what is missing here is lost"
     return ProgramError(f"the program's standard output could not be written: {why}", hint=hint)
 
 

@@ -1,6 +1,7 @@
-"""How a session that failed is told: all parties that still hear each other tell the same story.
+"""Why a session failed: all parties that still hear each other end with the same sentence.
 
-Knows reports, verdicts and the rule that picks one. Does not know links or time. Rules: docs/PROTOCOL.md section 3.
+Knows reports, verdicts and the rule that picks one report. Does not know links or time. Rules: docs/PROTOCOL.md
+section 3.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ DURING: dict[Step, str] = {
     "connect": "while the parties connected",
     "agree": "while the parties agreed",
     "run": "while the program ran",
-    "finish": "after the program had ended here",
+    "finish": "after the program had ended",
 }
-# The reports of a session are few; a peer that invents more is not listened to. So many of each reporter are taken over
-# its own link, and so many in its name from others: what these invent takes up no room of its own words. Those of 256
-# parties fit into a link's window.
+# An honest party has few reports. This is how many of each reporter are taken over its own link, and how many in its
+# name from others: what these invent must not use up the room for its own. Those of 256 parties fit into a link's
+# window.
 MAX_REPORTS_PER_PARTY = 2
 SHOWN_DETAIL_CHARACTERS = 200
 
@@ -46,7 +47,7 @@ _ERRORS: dict[Cause, type[OnionMPCError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The story that was picked.
+    """The report that was picked.
 
     Attributes:
         report: the first failure.
@@ -68,38 +69,38 @@ class FailureReports:
     def __init__(self, roster: Sequence[str], own: str) -> None:
         self._roster = tuple(roster)
         self._own = own
-        # In the order of arrival, and whether each came from its reporter first; those that have since.
+        # In the order of arrival, and whether each came from its reporter first.
         self._reports: dict[Report, bool] = {}
-        self._own_words: set[Report] = set()
+        self._first_hand: set[Report] = set()  # those that have come from their reporters by now
         self._verdicts: dict[str, frozenset[str]] = {}
         self._revealed = False
 
-    def add(self, report: Report, teller: str) -> bool:
-        """Take a report; return whether it is new and well formed, and so is to be passed on.
+    def add(self, report: Report, sender: str) -> bool:
+        """Take a report; return whether it is new and names parties of the roster, and so has to be passed on.
 
         Args:
-            teller: who told us: the reporter itself, or another party in its name.
+            sender: from whom it came: the reporter itself, or another party in its name.
         """
-        itself = teller == report.reporter
+        itself = sender == report.reporter
         if report in self._reports:
             if itself:
-                self._own_words.add(report)
+                self._first_hand.add(report)
             return False
         if report.reporter not in self._roster or report.about not in self._roster:
             return False
-        alike = ((known.reporter, first) for known, first in self._reports.items())
-        if sum(one == (report.reporter, itself) for one in alike) >= MAX_REPORTS_PER_PARTY:
+        sources = [(known.reporter, first_hand) for known, first_hand in self._reports.items()]
+        if sources.count((report.reporter, itself)) >= MAX_REPORTS_PER_PARTY:
             return False
         self._reports[report] = itself
         if itself:
-            self._own_words.add(report)
+            self._first_hand.add(report)
         return True
 
     def has_left(self, party: str, *, itself: bool) -> bool:
-        """Return whether a party has said that it leaves; to us, if `itself`, else to anyone who says so."""
+        """Return whether a party has said that it leaves: to us if `itself`, otherwise as any party reports."""
         return any(
             report.cause == "left" and report.about == report.reporter == party
-            for report in (self._own_words if itself else self._reports)
+            for report in (self._first_hand if itself else self._reports)
         )
 
     def add_verdict(self, party: str, verdict: Verdict) -> None:
@@ -108,7 +109,7 @@ class FailureReports:
         self._revealed |= verdict.revealed
 
     def has_verdict(self, party: str) -> bool:
-        """Return whether this party has said whom it reaches."""
+        """Return whether this party's verdict has come."""
         return party in self._verdicts
 
     @property
@@ -124,14 +125,14 @@ class FailureReports:
     @property
     def awaits_word(self) -> bool:
         """Whether a program was seen to end at a party that has not reported anything to us itself."""
-        spoke = {report.reporter for report in self._own_words}
+        spoke = {report.reporter for report in self._first_hand}
         return any(_is_hearsay(report) and report.about not in spoke for report in self._reports)
 
     def conclude(self) -> Conclusion:
-        """Pick the one report that everyone picks."""
+        """Pick the report that every party picks."""
         report = min(self._reports, key=self._rank)
         reached = any(report.about in reaches for party, reaches in self._verdicts.items() if party != report.about)
-        # A party that has given its verdict to us is not lost either, whoever says so.
+        # A party whose verdict came here is not lost either, whatever others report.
         spoke = report.about in self._verdicts or report.about == self._own
         return Conclusion(report, lost=report.cause == "lost" and not reached and not spoke)
 
@@ -140,7 +141,7 @@ class FailureReports:
         conclusion = self.conclude()
         sentence = self._sentence(conclusion)
         if STEPS.index(conclusion.report.step) >= STEPS.index("run"):
-            # A party opens an output with the shares of T others, so one of those that are still here has begun to.
+            # To open an output takes the shares of T others, so one of the parties that are still here took part in it.
             revealed = "some output may have been revealed before" if self._revealed else "no output had been revealed"
             sentence = f"{sentence}; {revealed}"
         return _ERRORS[conclusion.report.cause](sentence, hint=_hint(conclusion))
@@ -148,7 +149,7 @@ class FailureReports:
     def _sentence(self, conclusion: Conclusion) -> str:
         report = conclusion.report
         about, reporter = self._name(report.about), self._name(report.reporter)
-        # That of programs that wait for each other names them all.
+        # The detail of "stuck" names all programs.
         limit = MAX_DETAIL_CHARACTERS if report.cause == "stuck" else SHOWN_DETAIL_CHARACTERS
         detail = f": {printable(report.detail, limit)}" if report.detail else ""
         during = DURING[report.step]
@@ -170,16 +171,16 @@ class FailureReports:
             case "left":
                 return f"{about} left {during}"
             case "stuck" if report.about != report.reporter:
-                return f"{reporter} says that the programs wait for each other, and {about} waits no longer{detail}"
+                return f"{reporter} says that the programs wait for each other, and {about} gave up waiting{detail}"
             case "stuck":
-                return f"the programs wait for each other, and {reporter} waits no longer{detail}"
+                return f"the programs wait for each other, and {reporter} gave up waiting{detail}"
             case "lost" if conclusion.lost:
                 return f"{about} is lost: no other party reaches it ({reporter} lost it first, {during}{detail})"
             case "lost":
                 return f"{reporter} and {about} lost each other {during}{detail}"
 
     def _rank(self, report: Report) -> tuple[int, int, bool, str, str, str]:
-        """Order reports: the lowest is told. All parties hold the same reports, and choose the same one."""
+        """Order reports: the lowest is picked. All parties hold the same reports, so all pick the same one."""
         about_another = report.about != report.reporter
         step = STEPS.index(report.step)
         return self._cause_rank(report), step, about_another, report.about, report.reporter, report.detail
@@ -187,7 +188,8 @@ class FailureReports:
     def _cause_rank(self, report: Report) -> int:
         if not _is_hearsay(report):
             return CAUSES.index(report.cause) + (2 if report.cause == "lost" else 0)
-        # A program that ends makes others end, and these make others end: who saw another's end was not the first.
+        # A program that ends makes others end. A party that has seen another's program end was not the first to fail,
+        # even if a third party saw its program end.
         is_victim = any(_is_hearsay(other) and other.reporter == report.about for other in self._reports)
         return CAUSES.index("lost") + is_victim
 
@@ -197,16 +199,16 @@ class FailureReports:
 
 
 def _is_hearsay(report: Report) -> bool:
-    """Whether a party speaks of a program that is not its own: it saw no more than its end."""
+    """Return whether a party reports on a program that is not its own: it saw that program end, and no more."""
     return report.cause == "program" and report.about != report.reporter
 
 
 def _hint(conclusion: Conclusion) -> str:
     match conclusion.report.cause:
         case "agreement":
-            return "talk with the others about what to run and with which versions, and start again"
+            return "agree with the others on what to run and with which versions, then start again"
         case "refused":
-            return "it lists other parties, or serves another session: compare the lists of addresses"
+            return "that party has another list of addresses, or is in another session: compare your lists"
         case "stuck":
             return USUAL_CAUSES
         case "left" | "lost":

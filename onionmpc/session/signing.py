@@ -87,4 +87,4 @@ def _not_by_all(missing: Mapping[int, OnionMPCError]) -> OnionMPCError:
     # Of a kind with the worst of them: a wrong signature says more than none.
     kind = type(max(missing.values(), key=lambda error: error.exit_code))
     words = "; ".join(f"party {number}: {error.message}" for number, error in missing.items())
-    return kind(f"the receipt is not signed by all ({words})", hint="the program ended well, and its output stands")
+    return kind(f"the receipt is not signed by all ({words})", hint="the program ended well, and its output is valid")

@@ -345,5 +345,5 @@ def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str,
 def test_no_to_the_agreement_ends_it_for_all_with_one_sentence(outcome: dict[str, Any]) -> None:
     host, joiners = outcome["host"], outcome["joiners"]
     assert [party.code for party in (host, *joiners)] == [5, 5, 5], [party.last_words for party in joiners]
-    assert same_sentence([host, *joiners]).endswith(" did not agree: its person said no")
+    assert same_sentence([host, *joiners]).endswith(" did not agree: its user said no")
     assert {joiner.output for joiner in joiners} == {""}

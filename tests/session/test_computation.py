@@ -753,7 +753,7 @@ def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: i
             place.start_listed()
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {AgreementError}
-            assert same_sentence(endings) == f"party {number} did not agree: its person said no"
+            assert same_sentence(endings) == f"party {number} did not agree: its user said no"
 
     run(main())
 
@@ -771,7 +771,7 @@ def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
             place.start_listed()
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {AgreementError}
-            assert same_sentence(endings) == "party 0 and party 2 do not agree: it did not say yes within 0.5 s"
+            assert same_sentence(endings) == "party 0 and party 2 do not agree: it did not answer within 0.5 s"
 
     run(main())
 

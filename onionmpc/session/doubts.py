@@ -1,6 +1,6 @@
-"""What a joiner makes of not getting to its host, and for how long it hopes.
+"""What a joiner concludes from dials to its host that fail, and for how long it goes on.
 
-Knows what a failure may mean where all refusals are alike. Does not dial.
+Knows what a failure may mean, although all refusals look alike. Does not dial.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from onionmpc.mesh.redial import DialFailed
 from onionmpc.session.events import DialRetry, Person
 
 ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
-# What a joiner infers: all refusals are alike, and a descriptor that it cannot read says no more.
+# A joiner can only infer this: all refusals look alike, and a descriptor that it cannot read says no more.
 PROBABLY_USED = "the invite is probably used, or its session is over"
 INVITE_HINT = f"{PROBABLY_USED}; ask the host for another"
 ONCE_HINT = "an invite works once, for one party: ask the host for another"
-# From when on a joiner that has not reached its host tells that.
+# A joiner that has not reached its host for so long says so.
 DOUBT_AFTER_S = 20.0
-# For so long what a joiner reads may be a descriptor that the host is about to replace, such as by one for its invite.
-# Where the host itself refuses it there is no such doubt: it knows its invites (REFUSED_FOR_S).
+# For so long a joiner may read a descriptor that the host is about to replace, for example by one for its invite.
+# A refusal by the host itself leaves no such doubt: the host knows its invites (REFUSED_FOR_S).
 SEALED_FOR_S = 300.0
 
 
 class Doubts:
-    """The failures of one way to a seat.
+    """The failures of one attempt to get a seat.
 
     Args:
-        person: is shown each.
-        by_invite: whether the joiner has an invite, and not the host's address alone.
+        person: sees each of them.
+        by_invite: whether the joiner has an invite; otherwise it has the host's address alone.
 
     Attributes:
-        why: the failure that says most, to go behind a sentence.
+        why: the failure that says most, as the end of a sentence.
         hint: what the person can do.
     """
 
@@ -64,7 +64,7 @@ class Doubts:
         self._person.tell(DialRetry(None, failure.reason, failure.again_in_s, shown))
 
     def refused(self, error: AuthenticationFailed) -> AuthenticationFailed:
-        """Return what to tell when the host has refused us for long enough."""
+        """Return the error to end with when the host has refused us for long enough."""
         sentence = f"the host does not let us in: {error.message}"
         if self._by_invite:
             return AuthenticationFailed(f"{sentence}; {PROBABLY_USED}", hint=ONCE_HINT)

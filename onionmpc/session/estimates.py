@@ -1,6 +1,6 @@
-"""What dry runs said of programs, kept so that a person sees how long a session will take before agreeing to it.
+"""Results of dry runs, kept so that a person sees how long a session will take before agreeing to it.
 
-Knows where that is kept, and what must be the same for it to hold. Does not know how it was found out.
+Knows where they are kept, and what must be the same for one to apply. Does not know how a dry run is made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the number of hops depends on, as far as all parties know it.
+    """What the number of hops depends on, as far as all parties know it: one result is kept for each case.
 
     Attributes:
         files: SHA-256 in hex of each file of the program, by its path.
@@ -37,7 +37,7 @@ class Case:
 
     @classmethod
     def of(cls, common: Common) -> Case:
-        """Return that of a session."""
+        """Return the case of a session."""
         parties = len(common.addresses)
         return cls(common.files, parties, common.threshold, common.public_arguments, common.mpyc_options)
 
@@ -52,14 +52,14 @@ class Case:
         return _directory() / f"{hashlib.sha256(msgspec.json.encode(fields)).hexdigest()}.json"
 
     def remember(self, hops: Hops) -> None:
-        """Keep what a dry run said; where it cannot be kept, it will just not be shown."""
+        """Keep the result of a dry run. Failing to do so is no error: it is then not shown."""
         with contextlib.suppress(UsageError):
             private_directory(state_directory())
             private_directory(_directory())
             write_private(self._path(), msgspec.json.encode(_Kept(hops.count, hops.seconds)) + b"\n")
 
     def recall(self) -> Hops | None:
-        """Return what the last dry run said, None if there was none or its file is not what we wrote."""
+        """Return the result of the last dry run; None if there is none, or its file is not as we write it."""
         try:
             with self._path().open("rb") as file:
                 kept = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Kept)

@@ -1,6 +1,6 @@
-"""Counts of bytes that all parties can compare, and only the two whose bytes they are can read.
+"""Counts of bytes that all parties can compare, and only the two parties that exchange the bytes can read.
 
-How much two parties have sent each other is nobody else's business, but all have to see whether their two counts agree.
+How much two parties have sent each other is nobody else's business, but all have to see whether their counts agree.
 Rules: docs/PROTOCOL.md section 3.
 """
 
@@ -45,7 +45,7 @@ class Marks:
         )
 
     def _mark(self, sender: int, other: int, count: str) -> str:
-        """Make one of what `sender` has sent, be it we or the other party."""
+        """Return the mark for a count of bytes between us and another party, of which one is the sender."""
         if other == self._own or count == NOT_CONNECTED:
             return count
         message = sender.to_bytes(2) + int(count, 16).to_bytes(8)

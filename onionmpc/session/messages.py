@@ -1,6 +1,7 @@
-"""Control messages: what the supervisors of two parties say to each other over the control channel.
+"""Control messages: what the supervisors of two parties send each other over the control channel.
 
-Knows their form. Does not know when each may come. Rules: docs/PROTOCOL.md sections 3 and 4.
+Knows their form. Does not know when each may come: onionmpc.session.peer does. Rules: docs/PROTOCOL.md sections 3
+and 4.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class Seats(Message, frozen=True):
-    """Host to joiner: how many parties are there by now, the host included."""
+    """Host to joiner: how many seats are taken, the host's included."""
 
     taken: int
     parties: int
 
 
 class Refused(Message, frozen=True):
-    """Host to joiner: the person at the host does not want you."""
+    """Host to joiner: the person at the host refuses this party."""
 
     reason: ShortText
 
 
 class Terms(Message, frozen=True):
-    """Host to joiner: who takes part in what, the session's pre-shared key, and by address the keys to find joiners."""
+    """Host to joiner: the common fields, the session's pre-shared key, and by address the keys to find the joiners."""
 
     common: Common
     psk: Hex32
@@ -86,13 +87,13 @@ class OwnSide(Message, frozen=True):
 
 
 class Waiting(Message, frozen=True):
-    """The sender's program has waited for others' for a while, and nothing but their bytes can wake it."""
+    """The sender's program has waited for a while, and only bytes of other programs can wake it."""
 
     wait: Wait
 
 
 class Moving(Message, frozen=True):
-    """The sender's program no longer waits, or not for others alone."""
+    """The sender's program no longer waits, or something else can wake it too."""
 
 
 class Done(Message, frozen=True):
@@ -100,14 +101,14 @@ class Done(Message, frozen=True):
 
 
 class Signed(Message, frozen=True):
-    """What the sender signed for the receipt, when all were Done; see `onionmpc.session.receipt.Signature`."""
+    """The sender's signature for the receipt, sent when all are done; see `onionmpc.session.receipt.Signature`."""
 
     commitment: Hex32
     signature: SignatureText
 
 
 class Report(Message, frozen=True):
-    """One failure, as one party saw it. Parties are named by address."""
+    """One failure, as one party saw it. Parties are named by address, since two rosters may differ."""
 
     reporter: str
     about: str

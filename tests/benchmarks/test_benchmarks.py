@@ -24,7 +24,7 @@ DEADLINE_S = 180.0
 
 def run_benchmark(output: Path, name: str, *options: str) -> tuple[str, dict[str, Any]]:
     """Run a benchmark; return what it printed and what it wrote."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--repeats", "1", "--output", output]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--repeats", "1", "--output", str(output)]
     ended = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
     assert ended.returncode == 0, ended.stderr
     results = json.loads(output.read_text())
@@ -127,7 +127,7 @@ def test_the_best_of_the_first_circuits() -> None:
 
 
 def test_a_link_has_the_lower_of_what_both_ends_measured() -> None:
-    summaries = [
+    summaries: list[dict[str, Any]] = [
         {"links": {"1": {"round_trip_s": 0.3}, "2": {"round_trip_s": None}}},
         {"links": {"0": {"round_trip_s": 0.2}, "2": {"round_trip_s": 0.4}}},
         {"links": {"0": {"round_trip_s": 0.5}, "1": {"round_trip_s": 0.6}}},

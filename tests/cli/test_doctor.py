@@ -216,12 +216,14 @@ def started_as(stack: contextlib.ExitStack, *words: str, parent: str | None = No
         child = f"os.spawnv(os.P_NOWAIT, {sys.executable!r}, {[*words, '-c', asleep]!r})"
         code = f"import os; print({child}, flush=True); {asleep}"
         process = stack.enter_context(subprocess.Popen([parent, "-c", code], executable=sys.executable, stdout=PIPE))
+        assert process.stdout is not None
         number = int(process.stdout.readline())
         stack.callback(os.kill, number, signal.SIGKILL)
     else:
         process = stack.enter_context(subprocess.Popen([*words, "-c", asleep], executable=sys.executable, stdout=PIPE))
         number = process.pid
     stack.callback(process.kill)
+    assert process.stdout is not None
     process.stdout.readline()
     return number
 
@@ -247,6 +249,7 @@ def test_programs_with_a_tor_are_named_by_who_started_them() -> None:
 def test_a_process_may_call_itself_what_it_likes() -> None:
     odd = "import time; open('/proc/self/comm', 'wb').write(b'a) \\xff ('); print(flush=True); time.sleep(60)"
     with subprocess.Popen(["tor", "-c", odd], executable=sys.executable, stdout=PIPE) as process:
+        assert process.stdout is not None
         try:
             process.stdout.readline()
             assert process.pid in [number for each in neighbours() for number in each.processes]

@@ -16,7 +16,7 @@ SCENES_AT_ONCE = 8
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Scene, Played]:
     own_network = getattr(request.module, "OWN_NETWORK", False)
     testnet: Path | None = None if own_network else request.getfixturevalue("testnet_dir")
-    chosen = [
+    chosen: list[Any] = [
         item.callspec.params["outcome"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.module is request.module and hasattr(item, "callspec")

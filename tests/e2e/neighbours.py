@@ -127,7 +127,7 @@ def install_browser(folder: Path) -> tuple[Path, Path]:
 
 def hashed(binary: Path, password: str) -> str:
     """Return the hash of a password as tor wants it."""
-    hashing = [binary, "--hash-password", password]
+    hashing = [str(binary), "--hash-password", password]
     return subprocess.run(hashing, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
@@ -139,7 +139,7 @@ async def tor_browser(testnet: Path, folder: Path) -> AsyncIterator[Control]:
     log = folder / "browser.log"
     with join_testnet(testnet) as place:
         (data / "torrc").write_text(place.torrc)
-        words = [
+        words: list[str | Path] = [
             binary,
             *("--defaults-torrc", data / "torrc-defaults", "-f", data / "torrc"),
             *("DataDirectory", data, "ClientOnionAuthDir", data / "onion-auth"),
@@ -194,7 +194,13 @@ async def onionshare(folder: Path) -> AsyncIterator[str]:
     (folder / "leaflet.txt").write_text("hello")
     settings = {"connection_type": "control_port", "control_port_port": SYSTEM_CONTROL, "auth_type": "no_auth"}
     (folder / "settings.json").write_text(json.dumps(settings))
-    words = ["--config", folder / "settings.json", "--public", "--no-autostop-sharing", folder / "leaflet.txt"]
+    words: list[str | Path] = [
+        "--config",
+        folder / "settings.json",
+        "--public",
+        "--no-autostop-sharing",
+        folder / "leaflet.txt",
+    ]
     log = folder / "onionshare.log"
     program = shutil.which("onionshare-cli")
     assert program, "onionshare-cli is not installed: make test does that"

@@ -63,7 +63,7 @@ class TalliedTransport:
         self._transport.close()
 
 
-class Exchanger(mpyc.asyncoro.MessageExchanger):  # type: ignore[misc]
+class Exchanger(mpyc.asyncoro.MessageExchanger):
     """MPyC's end of one link, which notes what passes."""
 
     made: list[Exchanger] = []  # noqa: RUF012 (all of this process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_parties_behind_bridges_compute_and_nobody_is_told_by_which(testnet_dir:
             for line in (bridge.plain, bridge.obfs4):
                 (stage.folder / f"{line.transport or 'plain'}.txt").write_text(f"{line}\n")
             try:
-                demo = {"private": ["--demo"]}
+                demo: dict[str, Any] = {"private": ["--demo"]}
                 host = await stage.host("average_salary", "--bridge", "@plain.txt", **demo)
                 first, second = await stage.invites(host, 2)
                 by_obfs4 = await stage.start("by obfs4", "join", first, "--bridge", "@obfs4.txt", **demo)

@@ -204,7 +204,7 @@ async def watched(stage: Stage) -> Watched:
         keep_identity(stage, state)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ONIONMPC_STATE", str(stage.folder / state))
-            secrets |= secrets_of(state, keystore.load("me", str))
+            secrets |= secrets_of(state, keystore.load("me", bytearray))
         os.mkfifo(stage.folder / f"{state}.txt")
     script = stage.script("add.py", ADD)
     async with contextlib.AsyncExitStack() as tors:

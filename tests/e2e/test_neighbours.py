@@ -29,11 +29,20 @@ ALONE = (
 def test_nobody_is_disturbed_and_all_are_named(tmp_path: Path) -> None:
     if not can_seal():
         pytest.skip("nobody may make a network namespace on this machine")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", tmp_path / "beside"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--basetemp",
+        tmp_path / "beside",
+    ]
     variables = {name: value for name, value in os.environ.items() if name != "ONIONMPC_TEST_TESTNET"}
     paths = os.pathsep.join([str(ROOT), variables.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, *command, HERE / "neighbours.py"],
+        [sys.executable, "-c", ALONE, *command, str(HERE / "neighbours.py")],
         env=variables | {"PYTHONPATH": paths},
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -35,8 +35,16 @@ def test_nothing_that_is_made_under_umask_000_can_be_written_by_others(tmp_path:
 
         def onionmpc(*words: str) -> subprocess.Popen[str]:
             command = [sys.executable, "-P", "-m", "onionmpc.cli", *words]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-            return subprocess.Popen(command, cwd=here, env=environment, umask=0, stdin=subprocess.DEVNULL, **pipes)
+            return subprocess.Popen(
+                command,
+                cwd=here,
+                env=environment,
+                umask=0,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
 
         with onionmpc("id", "new", "me") as done:
             assert done.wait(DEADLINE_S) == 0

@@ -92,7 +92,8 @@ def ending_of(target: Target, data: bytes) -> Hashable:
     try:
         return target.check(data)
     except target.REFUSALS as refusal:
-        places, error = [], refusal
+        places: list[tuple[str, int]] = []
+        error: BaseException | None = refusal
         while error is not None:
             places += [(frame.f_globals["__name__"], line) for frame, line in traceback.walk_tb(error.__traceback__)]
             error = error.__cause__  # which says more, where refusals are translated at one door

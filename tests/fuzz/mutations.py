@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from hypothesis import strategies as st
 
@@ -42,7 +43,7 @@ def mutated(valid: st.SearchStrategy[bytes], tokens: Sequence[bytes] = ()) -> st
                     data = data[:start] + other[draw(st.integers(0, len(other))) :]
                 case "number" | "nudge" as way:
                     size = draw(st.sampled_from([1, 2, 4, 8]))
-                    order = draw(st.sampled_from(["big", "little"]))
+                    order: Literal["big", "little"] = draw(st.sampled_from(["big", "little"]))
                     old = int.from_bytes(data[start : start + size], order)
                     new = draw(st.sampled_from(EDGES)) if way == "number" else old + draw(st.integers(-3, 3))
                     data = data[:start] + (new % 2 ** (8 * size)).to_bytes(size, order) + data[start + size :]

@@ -231,7 +231,7 @@ def test_bad_input_ends_with_a_sentence(name: str, arguments: list[str], sentenc
 
 def test_a_typed_input_is_not_shown() -> None:
     script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) != 0)"  # the script gets a terminal of its own
-    command = [sys.executable, "-c", script, sys.executable, EXAMPLES / "average_salary.py", "--no-log"]
+    command = [sys.executable, "-c", script, sys.executable, str(EXAMPLES / "average_salary.py"), "--no-log"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as terminal:
         assert terminal.stdin
         assert terminal.stdout

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ DEADLINE_S = 30.0
 START = "import fcntl, json, os, sys\nfrom pathlib import Path\nfrom onionmpc.program import namespaces\n"
 
 
-def ran(code: str, *arguments: object, **streams: object) -> object:
+def ran(code: str, *arguments: object, **streams: Any) -> object:
     """Return what the code says that it found."""
     command = [sys.executable, "-c", START + code, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=DEADLINE_S, check=True, **streams)

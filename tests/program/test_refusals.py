@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -56,14 +57,14 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             shutil.rmtree(place)
 
 
-def spec_of(folder: Path, *named: str, walls: Walls = WALLS, **changes: object) -> ProgramSpec:
+def spec_of(folder: Path, *named: str, walls: Walls = WALLS, **changes: Any) -> ProgramSpec:
     script = folder / "script.py"
     code = code_of(find_program(str(script))) if script.exists() else {}
     spec = ProgramSpec(str(script), str(folder), named, 0, 1, 0, (), {}, named=named, walls=walls, code=code)
     return msgspec.structs.replace(spec, **changes)
 
 
-def ran(ground: Path, script: str, *named: str, **changes: object) -> tuple[ProgramExit, OutOfReach | None]:
+def ran(ground: Path, script: str, *named: str, **changes: Any) -> tuple[ProgramExit, OutOfReach | None]:
     """Run a script that stands in `program`; return how it ended, and what is told."""
     (ground / "program" / "script.py").write_text(textwrap.dedent(script))
     spec = spec_of(ground / "program", *named, **changes)

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,12 @@ pytestmark = pytest.mark.skipif(seccomp.machine() is None or sys.platform != "li
 DEADLINE_S = 60.0
 NOBODY = 65534
 # What is missing, and what is answered in its place.
-OLD_LANDLOCK = {"landlock.version": 2}  # Debian 12, Linux 6.1: no scopes for signals, O_TRUNC is not seen
-NO_LANDLOCK = {"landlock.version": 0}
-NO_NAMESPACE = {"namespaces.leave_network": False}
-NO_MOUNTS = {"namespaces.freeze_all_but": False}
+OLD_LANDLOCK: dict[str, object] = {
+    "landlock.version": 2
+}  # Debian 12, Linux 6.1: no scopes for signals, O_TRUNC is not seen
+NO_LANDLOCK: dict[str, object] = {"landlock.version": 0}
+NO_NAMESPACE: dict[str, object] = {"namespaces.leave_network": False}
+NO_MOUNTS: dict[str, object] = {"namespaces.freeze_all_but": False}
 MISSING = {
     "nothing": {},
     "mounts": NO_MOUNTS,
@@ -112,8 +115,8 @@ def others(user: int) -> Iterator[Others]:
             os.chown(path, user, user if os.geteuid() == 0 else -1)
         # SIGTERM does not end it, so that each way is tried on a living process; other changes of it show.
         stubborn = ["sh", "-c", "trap '' TERM; echo; exec sleep 600"]
-        as_user = {"user": user, "group": user} if os.geteuid() == 0 else {}
-        with subprocess.Popen(stubborn, stdout=subprocess.PIPE, **as_user) as victim:
+        to = user if os.geteuid() == 0 else None
+        with subprocess.Popen(stubborn, stdout=subprocess.PIPE, user=to, group=to) as victim:
             assert victim.stdout is not None
             victim.stdout.readline()
             master, terminal = os.openpty()
@@ -126,7 +129,7 @@ def others(user: int) -> Iterator[Others]:
                 os.close(terminal)
 
 
-def told(others: Others, user: int, missing: dict[str, object]) -> dict[str, object]:
+def told(others: Others, user: int, missing: Mapping[str, object]) -> dict[str, Any]:
     targets = {
         "user": user if os.geteuid() == 0 else 0,
         "missing": missing,
@@ -143,7 +146,7 @@ def told(others: Others, user: int, missing: dict[str, object]) -> dict[str, obj
             timeout=DEADLINE_S,
         )
     assert ran.returncode == 0, os.read(others.master, 2**16).decode()
-    return json.loads(ran.stdout)  # type: ignore[no-any-return]
+    return json.loads(ran.stdout)
 
 
 # Issue 12.

@@ -178,7 +178,7 @@ def test_files_and_trees_are_copied_where_a_program_may_write(
 
 
 def native(kind: int, value: int, most: int) -> Any:
-    import _multiprocessing
+    import _multiprocessing  # type: ignore[import-not-found]
 
     return _multiprocessing.SemLock(kind, value, most, f"/test-{os.getpid()}-{os.urandom(4).hex()}", True)
 

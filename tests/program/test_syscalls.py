@@ -49,7 +49,7 @@ def test_every_call_has_one_rule_and_every_number_one_call() -> None:
     assert len(names) == len(set(names)) == len(NUMBERS)
     assert set(RULES.values()) == set(_TABLE) == set(Rule)
     for column in (0, 1):
-        numbers = [both[column] for both in NUMBERS.values() if both[column] is not None]
+        numbers = [number for both in NUMBERS.values() if (number := both[column]) is not None]
         assert len(numbers) == len(set(numbers))
         assert set(range(424, max(numbers) + 1)) <= set(numbers)  # since Linux 5.0 all have the same, without a gap
     assert all(both.x86_64 == both.arm64 for both in NUMBERS.values() if max(both.x86_64 or 0, both.arm64 or 0) >= 424)

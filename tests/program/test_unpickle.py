@@ -106,7 +106,7 @@ def test_a_numpy_scalar_comes_back_as_it_was(scalar: np.generic) -> None:
     restricted = RestrictedPickle()
     received = restricted.loads(restricted.dumps([scalar]))
     assert received == [scalar]
-    assert type(received[0]) is type(scalar)  # type: ignore[index]
+    assert type(received[0]) is type(scalar)
 
 
 def test_a_value_that_holds_itself_is_refused_where_it_is_sent() -> None:

@@ -47,8 +47,8 @@ class Recording(CuttableNetwork):
         stream = await super().dial(onion, timeout_s)
         write = stream.writer.write
 
-        def keep(data: bytes) -> None:
-            self.firsts.append(data)
+        def keep(data: bytes | bytearray | memoryview) -> None:
+            self.firsts.append(bytes(data))
             stream.writer.write = write  # type: ignore[method-assign]
             write(data)
 

@@ -368,17 +368,21 @@ def raw_dial(directory: Path, onion: Onion) -> Awaitable[Stream]:
     return DirectNetwork(directory, STRANGER.onion).dial(onion, DEADLINE_S)
 
 
+def hello_of(identity: Identity, purpose: Purpose = Purpose.MESH, nonce: bytes = bytes(16), **more: Any) -> Hello:
+    return Hello(identity.public_key, purpose, nonce, **more)
+
+
 def handshake_with(
     listener: Identity, identity: Identity = IDENTITIES[0], psk: bytes = PSK, **changes: Any
 ) -> DiallerHandshake:
-    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
+    hello = hello_of(identity, **changes)
     return DiallerHandshake(identity, listener.public_key, psk, hello, ephemeral=random.randbytes(32))
 
 
 async def knock(directory: Path, listener: Identity, number: int = 0, **changes: Any) -> tuple[Reply, SecureStream]:
     """Go through a handshake as party `number`, without a link behind it."""
     identity = IDENTITIES[number]
-    hello = Hello(**{"public_key": identity.public_key, "purpose": Purpose.MESH, "nonce": bytes(16)} | changes)
+    hello = hello_of(identity, **changes)
     network = DirectNetwork(directory, identity.onion)
     return await dial(network, identity, listener.onion, PSK, hello, timeout_s=DEADLINE_S)
 

@@ -198,7 +198,9 @@ class Room:
         """Let parties (all, unless told otherwise) join a full list; a doctor changes what its party wants."""
         for number in self.numbers if numbers is None else numbers:
             party = self.party(number)
-            common = (doctors or {}).get(number, lambda common: common)(party.full_list(self.others(number)))
+            common = party.full_list(self.others(number))
+            if doctors is not None and number in doctors:
+                common = doctors[number](common)
             self.start(number, party.join_listed(self.networks[number], common))
 
     def start_hosted(self, host: int = 0) -> None:

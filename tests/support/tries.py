@@ -144,12 +144,14 @@ def command_line_of_others(_: dict[str, Any]) -> object:
 
 @attempt
 def signal_to_supervisor(_: dict[str, Any]) -> object:
-    return os.kill(os.getppid(), 0) is None
+    os.kill(os.getppid(), 0)
+    return True
 
 
 @attempt
 def signal_to_group(_: dict[str, Any]) -> object:
-    return os.kill(0, 0) is None
+    os.kill(0, 0)
+    return True
 
 
 @attempt
@@ -171,7 +173,8 @@ def host_name(_: dict[str, Any]) -> object:
 def writing_in_python(_: dict[str, Any]) -> object:
     path = Path(json.__file__).with_name("onionmpc-test-was-here")
     path.touch()
-    return path.unlink() is None
+    path.unlink()
+    return True
 
 
 # -- by C, past any guard in Python

@@ -57,7 +57,7 @@ def test_a_flat_table_has_one_latency() -> None:
 def test_each_relay_and_each_region_of_parties_has_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.testnet.regions.ONE_ADDRESS", False)
     names = tuple(f"region{number}" for number in range(MAX_REGIONS))
-    regions = Regions(names, dict.fromkeys(names, 1), dict.fromkeys(itertools.product(names, repeat=2), 1.0))
+    regions = Regions(names, dict.fromkeys(names, 1), dict.fromkeys(itertools.product(names, names), 1.0))
     relays = [relay_address(number) for number in range(MAX_RELAYS + AUTHORITIES)]
     parties = [regions.party_address(name, PARTY_SLOTS_PER_REGION) for name in names]
     networks = {ipaddress.ip_network(f"{address}/16", strict=False) for address in relays + parties}

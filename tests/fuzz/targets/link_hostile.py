@@ -269,8 +269,8 @@ class Story:
         for box in self.link._in.values():
             assert sum(len(piece.payload) for piece in box.held) < WINDOW_BYTES
             assert len(box.held) <= MAX_PIECES + (self.link.state is State.ERROR)
-        for box in self.link._out.values():
-            assert len(box.pending) <= WINDOW_BYTES
+        for outbox in self.link._out.values():
+            assert len(outbox.pending) <= WINDOW_BYTES
         assert all(len(stream.answers) <= 2 for stream in self.link._streams.values())
         held = len(self.link._out[DATA].pending) if self.link.state is State.OPEN else 0
         assert self.budget.left == BUDGET_BYTES - held

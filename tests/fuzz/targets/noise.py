@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from hypothesis import strategies as st
 
 from onionmpc.errors import AuthenticationFailed
@@ -37,8 +38,8 @@ def forged(static: bytes, ephemeral: bytes | None = None) -> bytes:
 
     The ephemeral key is in order, or it is one that gives zero as well.
     """
-    private = noise.X25519PrivateKey.from_private_bytes(INITIATOR_EPHEMERAL)
-    secret = private.exchange(noise.X25519PublicKey.from_public_bytes(public(RESPONDER_STATIC)))
+    private = X25519PrivateKey.from_private_bytes(INITIATOR_EPHEMERAL)
+    secret = private.exchange(X25519PublicKey.from_public_bytes(public(RESPONDER_STATIC)))
     symmetric = noise.SymmetricState(noise.PROTOCOL_NAME, "sha256")
     for mixed in (b"label", public(RESPONDER_STATIC), ephemeral or public(INITIATOR_EPHEMERAL)):
         symmetric.mix_hash(mixed)

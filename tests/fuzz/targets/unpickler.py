@@ -35,7 +35,7 @@ INPUTS = mutations() | mutated(st.sampled_from(MESSAGES) | st.sampled_from(ATTAC
 REFUSALS = (RemoteProtocolError,)
 
 
-class InPython(pickle._Unpickler):  # type: ignore[name-defined]
+class InPython(pickle._Unpickler):
     """The one that is not written in C, and differs from it in what it refuses."""
 
     find_class = Reference.find_class

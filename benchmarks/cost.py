@@ -33,11 +33,11 @@ from benchmarks.overhead import Case, Failed, compare, summarise
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
-from onionmpc.program.catalogue import code_of, find_program
-from onionmpc.program.launch import start_program
+from onionmpc.program.code.catalogue import code_of, find_program
+from onionmpc.program.pickles.unpickle import RestrictedPickle
+from onionmpc.program.process.launch import start_program
 from onionmpc.program.rehearsal import evenly, rehearse
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.program.unpickle import RestrictedPickle
 from onionmpc.session.local import default_threshold
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
@@ -340,7 +340,7 @@ def unpickler_prices(repeats: int) -> list[Price]:
 
 # Takes the place of what builds them, in a program process whose Python starts with it.
 NO_WALLS_AT_START = """
-from onionmpc.program import guard, walls
+from onionmpc.program.walls import guard, build as walls
 walls.build_walls = lambda spec: (spec.walls, ())
 guard.set_guard = lambda **_: None
 """

@@ -19,7 +19,7 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
-from onionmpc.program.catalogue import code_of, find_program
+from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.local import default_threshold

@@ -13,7 +13,7 @@ import pytest
 from onionmpc import files
 from onionmpc.errors import PeerUnreachable, SystemRefused
 from onionmpc.machine import explained, refused, refusing
-from onionmpc.program import launch
+from onionmpc.program.process import launch
 from tests.support.machine import check_told, in_shell, needs_mounts, on_machine
 from tests.support.session import listed_plan, room, run, same_sentence, write_script
 

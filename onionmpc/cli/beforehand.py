@@ -12,9 +12,9 @@ import click
 
 from onionmpc.errors import UsageError
 from onionmpc.files import check_writable
-from onionmpc.program.attached import SKIPPED, Attachments
-from onionmpc.program.catalogue import Program
-from onionmpc.program.sources import imported_names
+from onionmpc.program.code.attached import SKIPPED, Attachments
+from onionmpc.program.code.catalogue import Program
+from onionmpc.program.code.sources import imported_names
 from onionmpc.text import printable
 
 

@@ -31,8 +31,8 @@ from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
 from onionmpc.files import check_writable, write_named, write_private
 from onionmpc.levels import Level
-from onionmpc.program.attached import attach
-from onionmpc.program.catalogue import catalogue, find_program, program_files
+from onionmpc.program.code.attached import attach
+from onionmpc.program.code.catalogue import catalogue, find_program, program_files
 from onionmpc.session.local import (
     check_allowed_types,
     check_mpyc_options,

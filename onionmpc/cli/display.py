@@ -23,8 +23,8 @@ from onionmpc.cli.streams import shows_blocks
 from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
-from onionmpc.program.asked import OutOfReach
 from onionmpc.program.spec import NO_WALLS, Walls
+from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.session.computation import Result
 from onionmpc.session.estimates import Case

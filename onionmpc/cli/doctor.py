@@ -28,7 +28,7 @@ from onionmpc.cli.neighbours import neighbours
 from onionmpc.errors import OnionMPCError, TorError
 from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.machine import explained, refusing
-from onionmpc.program.probe import probe_walls
+from onionmpc.program.walls.probe import probe_walls
 from onionmpc.resources import shipped
 from onionmpc.tor.control.probe import Kind, Probe, probe
 from onionmpc.tor.endpoint import Endpoint

@@ -18,12 +18,12 @@ from onionmpc.cli.options import Duration, shared_options
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
-from onionmpc.program.asked import OutOfReach
-from onionmpc.program.attached import attach
-from onionmpc.program.catalogue import code_of, find_program, program_files
-from onionmpc.program.probe import probe_walls
+from onionmpc.program.code.attached import attach
+from onionmpc.program.code.catalogue import code_of, find_program, program_files
 from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
+from onionmpc.program.walls.asked import OutOfReach
+from onionmpc.program.walls.probe import probe_walls
 from onionmpc.session.estimates import Case
 from onionmpc.session.local import (
     check_allowed_types,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from onionmpc.cli.options import PartyOptions, party_options
-from onionmpc.program.probe import probing
+from onionmpc.program.walls.probe import probing
 
 
 @click.command()

@@ -13,7 +13,7 @@ from pathlib import Path
 from onionmpc.cli.prompt import take_terminal
 from onionmpc.errors import InvalidInvite, UsageError
 from onionmpc.identity import looks_like_onion
-from onionmpc.program.catalogue import find_shipped
+from onionmpc.program.code.catalogue import find_shipped
 from onionmpc.session.invite import format_invite, looks_like_invite, parse_invite
 from onionmpc.session.paste import decode_text, without_comments, words_of
 from onionmpc.text import printable

@@ -19,7 +19,7 @@ from onionmpc.cli.mistakes import describe_mistake
 from onionmpc.cli.streams import mend_streams
 from onionmpc.errors import LocalProtocolError
 from onionmpc.machine import explained
-from onionmpc.program.walls import keep_memory_private
+from onionmpc.program.walls.build import keep_memory_private
 
 INTERRUPTED = 128 + signal.SIGINT
 

@@ -32,8 +32,8 @@ from onionmpc.identity import Identity, looks_like_onion, parse_onion
 from onionmpc.levels import Level
 from onionmpc.machine import explained
 from onionmpc.mesh.network import Network
-from onionmpc.program.attached import attach
-from onionmpc.program.catalogue import Program, find_program, program_files
+from onionmpc.program.code.attached import attach
+from onionmpc.program.code.catalogue import Program, find_program, program_files
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.computation import Result

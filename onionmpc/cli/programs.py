@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from onionmpc.program.catalogue import catalogue
+from onionmpc.program.code.catalogue import catalogue
 
 
 @click.command()

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from onionmpc.levels import Level
-from onionmpc.program.catalogue import ProgramFile, digest_of_files
+from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
+from onionmpc.program.process.stuck import describe, likely_cause
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
-from onionmpc.program.stuck import describe, likely_cause
 from onionmpc.session.agreement import Agreement, Own, roster_fingerprint, session_id
 from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable

@@ -13,7 +13,7 @@ import click
 
 from onionmpc.cli.screen import differing_versions, line
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
-from onionmpc.program.catalogue import ProgramFile, digest_of_files
+from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import Common, roster_fingerprint
 from onionmpc.session.receipt import MAX_FILE_BYTES, Findings, Receipt, decode_receipt, examine
 from onionmpc.text import printable

@@ -1,6 +1,6 @@
 """Moves the program's bytes between its process and the links, and checks those that come in.
 
-Knows back-pressure in both directions. The rules that it enforces are in onionmpc.program.hello.
+Knows back-pressure in both directions. The rules that it enforces are in onionmpc.program.process.hello.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import cast
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.program.hello import HelloGate
+from onionmpc.program.process.hello import HelloGate
 from onionmpc.wire.link import ProgramBytes, ProgramEnd
 
 READ_BYTES = 2**16

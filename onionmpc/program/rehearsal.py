@@ -19,10 +19,10 @@ from typing import BinaryIO
 import msgspec
 
 from onionmpc.errors import ProgramError
-from onionmpc.program.asked import OutOfReach
-from onionmpc.program.launch import ProgramExit, ProgramProcess, start_program
+from onionmpc.program.process.launch import ProgramExit, ProgramProcess, start_program
+from onionmpc.program.process.stuck import Standstill, describe_all, likely_cause
 from onionmpc.program.spec import ProgramSpec, Wait
-from onionmpc.program.stuck import Standstill, describe_all, likely_cause
+from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.text import duration, printable
 
 # Two delays, and not one and none: in both runs the parties sleep at each hop and are woken, which takes its time too.

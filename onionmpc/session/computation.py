@@ -19,8 +19,8 @@ from onionmpc.machine import explaining
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network
-from onionmpc.program.catalogue import Program, distributions
-from onionmpc.program.launch import ProgramExit
+from onionmpc.program.code.catalogue import Program, distributions
+from onionmpc.program.process.launch import ProgramExit
 from onionmpc.session.agreement import Agreement, Common, Own, session_id
 from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.ending import Ending

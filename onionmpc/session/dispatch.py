@@ -11,7 +11,7 @@ from onionmpc.mesh.mesh import MeshLink
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.program.hello import HelloGate, hello_bytes
+from onionmpc.program.process.hello import HelloGate, hello_bytes
 from onionmpc.program.pump import Pump
 from onionmpc.session.agreement import circuits_of_link
 from onionmpc.session.ending import Ending

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from onionmpc.errors import AgreementError, OnionMPCError
 from onionmpc.identity import Onion
-from onionmpc.program.launch import ProgramExit
+from onionmpc.program.process.launch import ProgramExit
 from onionmpc.session.events import Person, Trouble
 from onionmpc.session.messages import MAX_DETAIL_CHARACTERS, AnyMessage, Cause, Report, Step, Verdict
 from onionmpc.session.own_party import OwnParty

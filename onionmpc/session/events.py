@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onionmpc.identity import Onion
-from onionmpc.program.asked import OutOfReach
 from onionmpc.program.spec import Wait
+from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.invite import Invite
 

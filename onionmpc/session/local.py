@@ -16,8 +16,8 @@ from pathlib import Path
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
-from onionmpc.program.attached import NOTHING, Attachments
-from onionmpc.program.catalogue import Program, program_classes, program_files
+from onionmpc.program.code.attached import NOTHING, Attachments
+from onionmpc.program.code.catalogue import Program, program_classes, program_files
 from onionmpc.program.spec import MAX_PARTIES, NO_WALLS, Walls
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
 from onionmpc.session.timings import DEFAULT_TIMINGS, Timings

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from onionmpc.identity import Identity, Onion
-from onionmpc.program.catalogue import Program, code_of, explain_difference
+from onionmpc.program.code.catalogue import Program, code_of, explain_difference
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.agreement import Common, Own, check_equal, check_floors
 from onionmpc.session.local import Plan

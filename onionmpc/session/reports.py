@@ -18,7 +18,7 @@ from onionmpc.errors import (
     ProgramError,
     RemoteProtocolError,
 )
-from onionmpc.program.stuck import USUAL_CAUSES
+from onionmpc.program.process.stuck import USUAL_CAUSES
 from onionmpc.session.messages import CAUSES, MAX_DETAIL_CHARACTERS, STEPS, Cause, Report, Step, Verdict
 from onionmpc.text import printable
 

@@ -19,7 +19,7 @@ from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Seldom
-from onionmpc.program.catalogue import Program, explain_difference, find_shipped
+from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.discovery import pair_key, seat_key

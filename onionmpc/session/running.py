@@ -11,7 +11,7 @@ import socket
 from functools import partial
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.launch import ProgramExit, start_program
+from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.session.ending import Ending
 from onionmpc.session.events import Person
 from onionmpc.session.marks import Marks

@@ -1,7 +1,7 @@
 """Watches the programs of a session while they run, and says when they only wait for each other.
 
 Knows what is said to peers and to the person in front of this party, and when. Does not know how programs are found to
-be stuck: onionmpc.program.stuck does. Rules: docs/PROTOCOL.md section 3.
+be stuck: onionmpc.program.process.stuck does. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 
 import msgspec
 
+from onionmpc.program.process.stuck import Standstill, describe_all
 from onionmpc.program.spec import Wait
-from onionmpc.program.stuck import Standstill, describe_all
 from onionmpc.session.ending import Ending
 from onionmpc.session.events import Person, ProgramsMove, ProgramsStuck
 from onionmpc.session.marks import Marks

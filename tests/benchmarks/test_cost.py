@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.common import Spread
 from benchmarks.cost import Price, copying_records, messages, sealed_records
-from onionmpc.program.unpickle import RestrictedPickle
+from onionmpc.program.pickles.unpickle import RestrictedPickle
 
 
 @given(st.lists(st.binary(min_size=1, max_size=200), max_size=4))

@@ -13,7 +13,7 @@ import pytest
 from onionmpc.cli import estimate as module
 from onionmpc.cli.main import run
 from onionmpc.files import socket_directory
-from onionmpc.program.catalogue import find_program, program_files
+from onionmpc.program.code.catalogue import find_program, program_files
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case

@@ -29,7 +29,7 @@ from onionmpc.errors import (
     TorNotFound,
     UsageError,
 )
-from onionmpc.program.catalogue import catalogue
+from onionmpc.program.code.catalogue import catalogue
 
 DEADLINE_S = 60.0
 

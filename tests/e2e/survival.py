@@ -213,7 +213,7 @@ async def _watching_memory(parties: Sequence[Party], report: Report) -> AsyncIte
     async def watch() -> None:
         while True:
             for party in parties:
-                programs = party.children("onionmpc.program.child")
+                programs = party.children("onionmpc.program.process.child")
                 for role, processes in {"supervisor": [party.process_id], "program": programs}.items():
                     report.peak_mib[role] = max(report.peak_mib[role], *map(_peak_mib, processes), 0.0)
             await asyncio.sleep(SAMPLE_S)

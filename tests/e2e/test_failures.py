@@ -298,7 +298,7 @@ def test_a_script_that_raises_ends_it_for_all_and_is_heard_where_it_ran(outcome:
 async def script_killed(stage: Stage) -> dict[str, Any]:
     """The program process of one party is killed."""
     parties = await running(stage)
-    (program,) = parties[2].children("onionmpc.program.child")
+    (program,) = parties[2].children("onionmpc.program.process.child")
     os.kill(program, signal.SIGKILL)
     since = now_s()
     await stage.ended()

@@ -275,7 +275,7 @@ def test_a_supervisor_reaches_tor_by_unix_sockets_alone_and_looks_nothing_up(out
 @pytest.mark.tor
 @after(watched)
 def test_a_program_reaches_nothing(outcome: Watched) -> None:
-    programs = outcome.watch.notes("onionmpc.program.child")
+    programs = outcome.watch.notes("onionmpc.program.process.child")
     assert len(programs) == len(outcome.parties)
     for notes in programs.values():
         assert reached(notes, frozenset()) == []

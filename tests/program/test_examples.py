@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onionmpc.program.catalogue import catalogue
+from onionmpc.program.code.catalogue import catalogue
 from onionmpc.resources import shipped
 
 EXAMPLES = shipped("examples")

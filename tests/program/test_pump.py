@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.program.hello import HelloGate
+from onionmpc.program.process.hello import HelloGate
 from onionmpc.program.pump import Pump
 from onionmpc.wire.frames import Channel, Data, End, encode_frame
 from onionmpc.wire.link import WINDOW_BYTES, Event, ProgramBytes, ProgramEnd

@@ -10,9 +10,9 @@ import pytest
 
 from onionmpc.errors import ProgramError
 from onionmpc.files import socket_directory
+from onionmpc.program.process.stuck import USUAL_CAUSES
 from onionmpc.program.rehearsal import Hops, count_hops, evenly, rehearse
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.program.stuck import USUAL_CAUSES
 from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at, write_spec
 
 DEADLINE_S = 60.0

@@ -43,9 +43,9 @@ from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.pace import DIALS_IN_A_ROW
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.program import launch
-from onionmpc.program.attached import attach
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.code.attached import attach
+from onionmpc.program.code.catalogue import find_program
+from onionmpc.program.process import launch
 from onionmpc.session import running
 from onionmpc.session.agreement import Agreement, Common
 from onionmpc.session.computation import Result

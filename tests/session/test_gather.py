@@ -31,8 +31,8 @@ from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.program.attached import NOTHING
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.code.attached import NOTHING
+from onionmpc.program.code.catalogue import find_program
 from onionmpc.session.agreement import Common
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, SeatsTaken, SpentInvite

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Identity
-from onionmpc.program.attached import NOTHING, attach
-from onionmpc.program.catalogue import Program, find_program
+from onionmpc.program.code.attached import NOTHING, attach
+from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session import local
 from onionmpc.session.local import (
     check_allowed_types,

@@ -14,9 +14,9 @@ import pytest
 from onionmpc.cli.screen import stuck_lines
 from onionmpc.errors import LinkExpired, PeerLeft, ProgramError, RemoteProtocolError
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.program.catalogue import find_program
+from onionmpc.program.code.catalogue import find_program
+from onionmpc.program.process.stuck import USUAL_CAUSES
 from onionmpc.program.spec import NO_BYTES, Place, Wait
-from onionmpc.program.stuck import USUAL_CAUSES
 from onionmpc.session.agreement import Own
 from onionmpc.session.computation import Result
 from onionmpc.session.ending import Ending as EndingOfSession

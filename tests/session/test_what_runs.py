@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import AgreementError, ProgramError
-from onionmpc.program.attached import attach
+from onionmpc.program.code.attached import attach
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.computation import Result
 from onionmpc.session.local import Plan

@@ -24,10 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from onionmpc.program import landlock, linux, namespaces, seccomp, stand_ins
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.program.syscalls import RULES, Rule
-from onionmpc.program.walls import build_walls
+from onionmpc.program.walls import landlock, linux, namespaces, seccomp, stand_ins
+from onionmpc.program.walls.build import build_walls
+from onionmpc.program.walls.syscalls import RULES, Rule
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_EMPTY_PATH = -100, 0x1000

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from onionmpc.program import unpickle, values
-from onionmpc.program.unpickle import RestrictedPickle
+from onionmpc.program import values
+from onionmpc.program.pickles import unpickle
+from onionmpc.program.pickles.unpickle import RestrictedPickle
 
 OURS = values.__name__
 PROTOCOLS = range(6)
@@ -158,8 +159,9 @@ GADGETS = """
     numpy.ma.core._mareconstruct numpy.rec.fromfile
     mpyc.runtime.mpc mpyc.runtime.setup mpyc.asyncoro.start mpyc.finfields.GF mpyc.gfpx.GFpX
     mpyc.fingroups.EllipticCurve mpyc.sectypes.SecInt mpyc.thresha.pseudorandom_share mpyc.mpctools.reduce
-    __main__.main __main__.Supervisor onionmpc.program.child.Supervisor onionmpc.program.unpickle.RestrictedPickle
-    onionmpc.session.keystore.load onionmpc.files.remove onionmpc.program.launch.start_program
+    __main__.main __main__.Supervisor onionmpc.program.process.child.Supervisor
+    onionmpc.program.pickles.unpickle.RestrictedPickle
+    onionmpc.session.keystore.load onionmpc.files.remove onionmpc.program.process.launch.start_program
 """
 
 

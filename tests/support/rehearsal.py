@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from onionmpc.program.catalogue import code_of, find_program
+from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.local import default_threshold
 

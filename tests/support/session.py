@@ -26,7 +26,7 @@ from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.program.catalogue import Program, find_program
+from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, Common, Own
 from onionmpc.session.computation import Result
 from onionmpc.session.discovery import pair_key

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.program.launch import ProgramExit, start_program
-from onionmpc.program.probe import probe_walls
+from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.program.spec import ProgramSpec, Walls
+from onionmpc.program.walls.probe import probe_walls
 
 DEADLINE_S = 60.0
 
@@ -27,7 +27,7 @@ def run_program(spec: ProgramSpec) -> ProgramExit:
 def without(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: str) -> None:
     """Let the programs of this test find that these functions have no effect."""
     folder.mkdir(exist_ok=True)
-    modules = "from onionmpc.program import landlock, namespaces, seccomp"
+    modules = "from onionmpc.program.walls import landlock, namespaces, seccomp"
     lines = [modules, *(f"{name} = lambda *_, **__: False" for name in functions)]
     (folder / "sitecustomize.py").write_text("\n".join(lines))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))

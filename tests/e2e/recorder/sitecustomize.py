@@ -50,5 +50,5 @@ class _Notes(logging.Handler):
 
 note("start", sys.orig_argv, dict(os.environ))
 sys.addaudithook(lambda event, arguments: note(event, *arguments) if event.startswith(HEEDED) else None)
-if "onionmpc.program.child" not in sys.orig_argv:  # its log goes to stderr, as the root logger has no handler
+if "onionmpc.program.process.child" not in sys.orig_argv:  # its log goes to stderr, as the root logger has no handler
     logging.basicConfig(level=logging.DEBUG, handlers=[_Notes()])

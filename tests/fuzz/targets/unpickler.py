@@ -11,9 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.unpickle import RestrictedPickle
+from onionmpc.program.pickles.unpickle import RestrictedPickle
 from tests.fuzz.mutations import mutated
-from tests.program.test_pickle_attacks import (
+from tests.program.pickles.test_pickle_attacks import (
     ALLOWED,
     CORPUS,
     FRAGMENTS,

@@ -1,0 +1,168 @@
+"""What `--with` names: files and folders that must be the same at all parties.
+
+Knows what is in them and whether that has changed. Does not know what the program does with it. Python files are kept
+as bytes, for the program process to run; all else stays on disk. Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onionmpc.errors import AgreementError, UsageError
+from onionmpc.program.code.sources import read
+from onionmpc.text import printable
+
+SKIPPED = (".git", "__pycache__")
+# 5000 digests and short paths fit into an Offer. 16 GiB are hashed in about 20 s, twice.
+MAX_FILES = 5000
+MAX_BYTES = 2**34
+BOUNDS_HINT = "put what belongs together into one archive"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AttachedFile:
+    """One file.
+
+    Attributes:
+        name: what all parties call it, "with/" first.
+        path: where it lies here.
+        source: its bytes if it is Python, None if it stays on disk.
+    """
+
+    name: str
+    path: Path
+    sha256: bytes
+    source: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """All that one party names.
+
+    Attributes:
+        places: as named, absolute.
+        skipped: the folders in them that were left out.
+    """
+
+    places: tuple[Path, ...] = ()
+    files: tuple[AttachedFile, ...] = ()
+    skipped: tuple[Path, ...] = ()
+
+    def on_disk(self) -> dict[str, str]:
+        """Return the SHA-256 in hex of each file that is not Python, by its path."""
+        return {str(file.path): file.sha256.hex() for file in self.files if file.source is None}
+
+    def check_unchanged(self) -> None:
+        """Read all of it again.
+
+        Raises:
+            AgreementError: it is not as it was; by the name that all parties know.
+        """
+        now: dict[str, bytes] = {}
+        for place in self.places:
+            try:
+                now |= {file.name: file.sha256 for file in attach([place]).files}
+            except UsageError:  # whose words have a path of this machine, and these go to the others
+                raise _changed(f"with/{place.name}") from None
+        before = {file.name: file.sha256 for file in self.files}
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise _changed(name)
+
+
+def _changed(name: str) -> AgreementError:
+    return AgreementError(
+        f"{printable(name)} changed after the parties had agreed on it",
+        hint="leave such files alone until the session has ended",
+    )
+
+
+NOTHING = Attachments()
+
+
+def attach(named: Iterable[Path]) -> Attachments:
+    """Read what was named.
+
+    Raises:
+        UsageError: it cannot be read, is too much, or holds what cannot be compared.
+    """
+    places = tuple(Path(os.path.abspath(path)) for path in named)  # noqa: PTH100 (`..` and links stay as they are)
+    found: dict[str, Path] = {}
+    skipped: list[Path] = []
+    total = 0
+    for place in places:
+        for name, path, size in _walk(place, skipped):
+            if name in found:
+                raise UsageError(f"two files are called {printable(name[5:])}", hint="rename one of them")
+            found[name] = path
+            total += size
+            if len(found) > MAX_FILES:
+                raise UsageError(f"--with names more than {MAX_FILES} files", hint=BOUNDS_HINT)
+            if total > MAX_BYTES:
+                raise UsageError(
+                    f"--with names more than {MAX_BYTES // 2**30} GiB", hint="leave out what is not needed"
+                )
+    return Attachments(places, tuple(_read(name, path) for name, path in sorted(found.items())), tuple(skipped))
+
+
+def _walk(place: Path, skipped: list[Path]) -> Iterator[tuple[str, Path, int]]:
+    """Yield name, path and size of each file at a place."""
+    try:
+        if not place.is_dir():
+            yield f"with/{place.name}", place, _size(place)
+            return
+        root = place.resolve()
+        waiting = [place]
+        while waiting:
+            folder = waiting.pop()
+            for path in sorted(folder.iterdir()):
+                if path.name in SKIPPED:
+                    skipped.append(path)
+                elif path.is_symlink():
+                    _check_link(path, root)
+                    yield f"with/{root.name}/{path.relative_to(place).as_posix()}", path, _size(path)
+                elif path.is_dir():
+                    waiting.append(path)
+                else:
+                    yield f"with/{root.name}/{path.relative_to(place).as_posix()}", path, _size(path)
+    except (OSError, RuntimeError) as error:  # the latter: links in a circle
+        words = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot read {printable(str(place))}: {words}") from error
+
+
+def _check_link(path: Path, root: Path) -> None:
+    target = path.resolve()
+    if not target.is_relative_to(root):
+        raise UsageError(
+            f"{printable(str(path))} is a link that leads out of {printable(root.name)}",
+            hint="put a copy in its place, or name what it leads to with a --with of its own",
+        )
+    if target.is_dir():
+        raise UsageError(f"{printable(str(path))} is a link to a folder", hint="put a copy in its place")
+
+
+def _size(path: Path) -> int:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{printable(str(path))} is neither a file nor a folder", hint="leave it out")
+    return status.st_size
+
+
+def _read(name: str, path: Path) -> AttachedFile:
+    if path.suffix == ".py":
+        source = read(path)
+        return AttachedFile(name, path, hashlib.sha256(source).digest(), source)
+    return AttachedFile(name, path, _digest(path))
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(str(path))}: {error.strerror}") from error

@@ -1,0 +1,76 @@
+"""Packages that a program imports and this Python does not have: told before anyone is gathered, with how to get them.
+
+Knows import statements and where Python finds a module. Names a package only where its import is sure to fail: one
+inside `try`, a branch or a function may be meant to.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from onionmpc.errors import UsageError
+from onionmpc.program.code.sources import names_in, parse
+
+# Packages that are not called as what is imported from them.
+PACKAGES = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+# With one of these words in it, a program may find modules where we do not look.
+OTHER_WAYS = (b"sys.path", b"importlib", b"meta_path", b"site.add")
+
+
+def check_installed(sources: Iterable[tuple[Path, bytes]], folder: Path) -> None:
+    """Check that what a program's files import is there.
+
+    Args:
+        sources: each file and what is in it; they are Python.
+        folder: where the program's own modules are.
+
+    Raises:
+        UsageError: a package is not installed.
+    """
+    contents = dict(sources)
+    if any(word in content for content in contents.values() for word in OTHER_WAYS):
+        return
+    for path, content in contents.items():
+        # Only statements at the outermost level: see above.
+        for name in (name for node in parse(path, content).body for name in names_in(node)):
+            if not _is_there(name, folder):
+                raise UsageError(
+                    f"{path.name} imports {name}, which is not installed for the Python that runs it",
+                    hint=install_hint(name),
+                )
+
+
+def install_hint(module: str) -> str:
+    """Return the command that installs what holds a module, into the Python that runs programs."""
+    package = PACKAGES.get(module, module)
+    if "pipx" in Path(sys.prefix).parts:
+        return f"pipx inject onionmpc {package}"
+    return f"{sys.executable} -m pip install {package}"
+
+
+def hint_for(error: ModuleNotFoundError) -> str:
+    """Return what may help after an import that failed as a program ran; empty if it named no package."""
+    name = error.name or ""
+    if not name or "." in name or name in sys.stdlib_module_names:
+        return ""
+    return f"if {name} is a package, install it for the Python that runs programs: {install_hint(name)}"
+
+
+def _is_there(name: str, folder: Path) -> bool:
+    if name in sys.stdlib_module_names or (folder / name).is_dir() or any(folder.glob(f"{name}.*")):
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # of a module that is loaded already, and made by other means
+        return True

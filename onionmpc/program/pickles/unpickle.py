@@ -1,0 +1,150 @@
+"""What MPyC gets in place of `pickle`: the same two functions, for data only.
+
+Stock MPyC unpickles whatever a peer sends, so any party can run code on any other. Here a message holds None, bool,
+int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, and numbers of numpy and MPyC taken apart by
+onionmpc.program.values; no numpy or MPyC callable can be named by a peer at all. Classes of a program's own pass only
+if all parties have agreed to allow them by name. Rules: docs/PROTOCOL.md section 6.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from onionmpc.errors import ProgramError, RemoteProtocolError
+from onionmpc.program.pickles.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX_MEMORY_BYTES, measure, refusal, shown
+from onionmpc.program.process.hello import MAX_PAYLOAD_BYTES
+from onionmpc.program.values import BUILDERS, MALFORMED, array_of_shares, bytes_of_shares, reduce_value
+
+PROTOCOL = 5  # fixed, since Python's default differs between versions
+_PROLOGUE = bytes([0x80, PROTOCOL])
+_BUILDERS_MODULE = reduce_value.__module__
+_MALFORMED = (*MALFORMED, pickle.UnpicklingError, EOFError)
+
+
+class RestrictedPickle:
+    """Stands where mpyc.runtime looks for `pickle`.
+
+    Args:
+        allowed: further classes, as "module.Class", "__main__" being the script. Allowing one trusts every party with
+            all that its constructor and `__setstate__` can be made to do.
+        script: the program's; allowed classes are those that it, or a module below its folder, defines.
+        max_bytes: the longest message that is looked at.
+        max_memory_bytes: the most that one message may take.
+    """
+
+    def __init__(
+        self,
+        allowed: Iterable[str] = (),
+        *,
+        script: Path = Path(),
+        max_bytes: int = MAX_PAYLOAD_BYTES,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+    ) -> None:
+        self._allowed = frozenset(allowed)
+        self._script = script
+        self._opcodes = INSTANCE_OPCODES if self._allowed else DATA_OPCODES
+        # What an allowed class's constructor says to a peer's arguments may be anything.
+        self._malformed: tuple[type[Exception], ...] = (Exception,) if self._allowed else _MALFORMED
+        self._max_bytes = max_bytes
+        self._max_memory_bytes = max_memory_bytes
+
+    def dumps(self, obj: object) -> bytes:
+        """Return `obj` as bytes that the peer's `loads` takes.
+
+        Raises:
+            ProgramError: it is, or holds, something that the peer would refuse.
+        """
+        file = io.BytesIO()
+        _Pickler(file, self._allowed).dump(obj)
+        data = file.getvalue()
+        try:
+            self._measure(data)
+        except (RemoteProtocolError, *_MALFORMED) as error:
+            # Told here, where it can be mended: the others would call it an attack.
+            raise ProgramError(f"the program sends something that the other parties would refuse: {error}") from error
+        return data
+
+    def loads(self, data: bytes) -> object:
+        """Return what a peer sent.
+
+        Raises:
+            RemoteProtocolError: it is malformed, too long, too deep or too large, or names what is not allowed.
+        """
+        # Where programs diverge, MPyC takes shares for a pickle: no attack, and named apart from one.
+        doubt = "" if data.startswith(_PROLOGUE) else "; or the parties' programs have taken different paths"
+        try:
+            room = self._max_memory_bytes - self._measure(data)
+            return _Unpickler(io.BytesIO(data), self._allowed, self._script, room).load()
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{error.message}{doubt}") from error
+        except self._malformed as error:
+            raise RemoteProtocolError(f"a message is not well formed: {shown(str(error))}{doubt}") from error
+
+    def _measure(self, data: bytes) -> int:
+        if len(data) > self._max_bytes:
+            raise RemoteProtocolError(f"a message has {len(data)} bytes, expected at most {self._max_bytes}")
+        return measure(data, self._opcodes, self._max_memory_bytes)
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, allowed: frozenset[str]) -> None:
+        super().__init__(file, protocol=PROTOCOL)
+        self._allowed = allowed
+
+    def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 (as the base class has it)
+        """Say how to send `obj`, which is not of a type that pickle has opcodes for."""
+        if reduced := reduce_value(obj):
+            return reduced
+        named = obj if hasattr(obj, "__qualname__") else type(obj)
+        name = f"{named.__module__}.{named.__qualname__}"
+        if name not in self._allowed and BUILDERS.get(named.__qualname__) is not obj:
+            hint = f"send its numbers; or, if the program defines it, every party adds --allow-type {shown(name)}"
+            error = ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
+            error.add_note(hint)  # the script's traceback is all that its person sees of it
+            raise error
+        return NotImplemented  # by its name, or as pickle does
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, allowed: frozenset[str], script: Path, room: int) -> None:
+        super().__init__(file)
+        self._allowed = allowed
+        self._script = script
+        self._room = room
+
+    def find_class(self, module: str, name: str) -> object:
+        if module == _BUILDERS_MODULE and name == array_of_shares.__name__:
+            return self._array_of_shares
+        if module == _BUILDERS_MODULE and name in BUILDERS:
+            return BUILDERS[name]
+        # A name with a dot would walk attributes: "ndarray.__class__" of "numpy".
+        if f"{module}.{name}" in self._allowed and "." not in name:
+            found = self._class_of_program(module, name)
+            if found is not None:
+                return found
+        raise refusal(f"{module}.{name}")
+
+    def _array_of_shares(self, *arguments: Any) -> object:  # noqa: ANN401 (whatever a peer sends)
+        """Build an array, if there is room for what it makes of each byte."""
+        self._room -= bytes_of_shares(*arguments)
+        if self._room < 0:
+            raise RemoteProtocolError("a message would take too much memory, in arrays of shares")
+        return array_of_shares(*arguments)
+
+    def _class_of_program(self, module: str, name: str) -> type | None:
+        """Return a class that the program's own files define, if it has loaded them; nothing is imported for a peer."""
+        loaded = sys.modules.get(module)
+        below = self._script.parent.joinpath(*module.split("."))
+        files = [self._script] if module == "__main__" else [below.with_suffix(".py"), below / "__init__.py"]
+        if loaded is None or Path(getattr(loaded, "__file__", None) or ".") not in files:
+            return None
+        found = vars(loaded).get(name)
+        if not isinstance(found, type) or issubclass(found, type):  # what makes further classes
+            return None
+        # Not what the module has imported under that name.
+        return found if (found.__module__, found.__qualname__) == (module, name) else None

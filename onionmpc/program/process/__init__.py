@@ -1,0 +1,1 @@
+"""The program process: how the supervisor starts and watches it, and what runs inside it."""

@@ -1,0 +1,246 @@
+"""Whether the program can go on by itself, or sleeps until a peer's program sends something.
+
+Knows asyncio's selector loop, threads, child processes and the frames of suspended coroutines. Does not know the other
+programs: stuck.py compares. A program is *waiting* only if nothing but bytes of a peer can wake it.
+Everything else is *unknown*, and never reported: a timer, a thread, a child process, a reader of the script's own,
+another kind of loop. Idle processor time is no sign: a sleep and a lost message look alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from onionmpc.program.process.failures import Failures
+from onionmpc.program.spec import (
+    MAX_FILE_CHARACTERS,
+    MAX_PLACES,
+    NO_BYTES,
+    NOT_CONNECTED,
+    Notice,
+    Place,
+    ProgramSpec,
+    Wait,
+)
+
+# A person's own way to end a program is nothing that wakes it by itself.
+BY_PERSONS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+# Coroutines that await one another; a chain that is longer is a program's own recursion.
+MAX_CHAIN = 10_000
+
+
+class WaitingWatch:
+    """Stands around the select() of MPyC's loop, and tells the supervisor what the program waits for once it lasts.
+
+    Make it before the script's first line: the threads that run then are ours.
+
+    Args:
+        mpc: MPyC's runtime.
+        ends: MPyC's end of the link to each peer, as far as they are connected.
+        failures: what failed in the loop unseen.
+        tell: takes a notice to the supervisor.
+    """
+
+    def __init__(
+        self,
+        mpc: Any,
+        spec: ProgramSpec,
+        ends: Mapping[int, Any],
+        failures: Failures,
+        tell: Callable[[Notice], None],
+    ) -> None:
+        self._mpc = mpc
+        self._loop = mpc._loop  # noqa: SLF001 (the one name of MPyC's that is not public)
+        self._number = spec.number
+        self._files = _Files(spec)
+        self._lasts_s = spec.waiting_s
+        self._ends = ends
+        self._failures = failures
+        self._tell = tell
+        self._told: Wait | None = None
+        self._our_threads = _python_threads()
+        self._at_barrier: list[asyncio.Future[None]] = []
+        # Of any other loop, uvloop's among them, nobody can say what may wake it.
+        self._known = isinstance(self._loop, asyncio.SelectorEventLoop) and self._lasts_s > 0
+        if self._known:
+            selector = self._loop._selector  # noqa: SLF001
+            self._select: Callable[[float | None], list[Any]] = selector.select
+            selector.select = self.select
+
+    def replace_asyncio(self, module: Any) -> None:
+        """Let the barriers of this module of MPyC sleep, which ask without end whether they may go on."""
+        if self._known:
+            module.asyncio = _Asyncio(self._sleep)
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Do what the selector does, and see how long it takes where there is no timer."""
+        events = self._select(timeout) if timeout is not None else self._sleep_without_timer()
+        for future in self._at_barrier:
+            if not future.done():
+                future.set_result(None)
+        self._at_barrier.clear()
+        return events
+
+    def _sleep_without_timer(self) -> list[Any]:
+        while not (events := self._select(self._lasts_s)):
+            self._say(self._state(sys._getframe()))  # noqa: SLF001 (its documented name)
+        self._say(None)
+        return events
+
+    async def _sleep(self, delay_s: float) -> None:
+        """Take the place of asyncio.sleep() in MPyC: a barrier looks again when something has happened."""
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+            return
+        # Whatever a barrier waits for is done by a callback of the loop, and each is called after a select().
+        future = self._loop.create_future()
+        self._at_barrier.append(future)
+        await future
+
+    def _say(self, wait: Wait | None) -> None:
+        if wait != self._told:
+            self._told = wait
+            self._tell(Notice("moving" if wait is None else "waiting", None, "", wait))
+
+    # -- what it is
+
+    def _state(self, frame: FrameType) -> Wait | None:
+        """Say what the program waits for; None if something else than a peer may wake it."""
+        if self._may_wake_itself():
+            return None
+        places, ending = self._places(frame)
+        ends = [self._ends.get(number) for number in range(len(self._mpc.parties))]
+        return Wait(
+            awaited=tuple(self._awaited()),
+            places=places,
+            ending=ending,
+            failed=self._failures.seen(),
+            sent=tuple(NO_BYTES if end is None else f"{end.transport.sent_bytes:x}" for end in ends),
+            received=tuple(
+                f"{end.received_bytes:x}" if end is not None else NO_BYTES if number == self._number else NOT_CONNECTED
+                for number, end in enumerate(ends)
+            ),
+        )
+
+    def _may_wake_itself(self) -> bool:
+        links = {end.link.fileno() for end in self._ends.values()}
+        links.add(self._loop._ssock.fileno())  # noqa: SLF001 (the loop's own, by which threads wake it)
+        return (
+            # A script that has put its own transport in the place of MPyC's knows what it has sent; nobody else does.
+            not all(hasattr(end.transport, "sent_bytes") for end in self._ends.values())
+            or threading.current_thread() is not threading.main_thread()
+            or bool(_python_threads() - self._our_threads)
+            or any(descriptor not in links for descriptor in self._loop._selector.get_map())  # noqa: SLF001
+            or not BY_PERSONS.issuperset(self._loop._signal_handlers)  # noqa: SLF001
+            or signal.getitimer(signal.ITIMER_REAL)[0] > 0
+            or _has_children()
+        )
+
+    def _awaited(self) -> Iterator[int]:
+        """Yield the peers from whom MPyC awaits a message, or the beginning or the end of the connection."""
+        parties = self._mpc.parties
+        others = [number for number in range(len(parties)) if number != self._number]
+        if self._mpc.start_time is None:
+            if parties[self._number].protocol is not None:  # start() was called
+                yield from (number for number in others if parties[number].protocol is None)
+            return
+        owing = [number for number in others if number in self._ends and self._ends[number].owes()]
+        # The last that shutdown() waits for is that all have closed their connections.
+        closing = not parties[self._number].protocol.done()
+        yield from owing or (number for number in others if closing and parties[number].protocol is not None)
+
+    def _places(self, frame: FrameType) -> tuple[tuple[Place, ...], bool]:
+        """Return where in the program's files its coroutines are suspended, and whether one of them shuts MPyC down."""
+        shutdown: CodeType = type(self._mpc).shutdown.__code__
+        found: dict[Place, None] = {}
+        ending = False
+        for task in sorted(asyncio.all_tasks(self._loop), key=_age):
+            frames = list(_frames(task.get_coro()))
+            ending = ending or any(one.f_code is shutdown for one in frames)
+            if places := [place for one in frames if (place := self._files.place(one))]:
+                found[places[-1]] = None
+        outer: FrameType | None = frame
+        while outer is not None and not found:  # mpc.run(mpc.output(...)) at the outermost level, say
+            if place := self._files.place(outer):
+                found[place] = None
+            outer = outer.f_back
+        return tuple(found)[:MAX_PLACES], ending
+
+
+class _Files:
+    """The files of the program, as the agreement names them."""
+
+    def __init__(self, spec: ProgramSpec) -> None:
+        self._folder = Path(spec.folder)
+        self._names: dict[str, str] = {}
+
+    def place(self, frame: FrameType) -> Place | None:
+        """Return where a frame stands, if that is in one of these files."""
+        path = frame.f_code.co_filename
+        name = self._names.get(path)
+        if name is None:
+            name = self._names[path] = self._name(Path(path))
+        return Place(name, frame.f_lineno or 0) if name else None
+
+    def _name(self, path: Path) -> str:
+        if not path.is_relative_to(self._folder) or "site-packages" in path.parts:
+            return ""
+        name = path.relative_to(self._folder).as_posix()
+        # One that is no UTF-8 cannot be sent.
+        return name if len(name) <= MAX_FILE_CHARACTERS and name.encode(errors="ignore").decode() == name else ""
+
+
+class _Asyncio:
+    """asyncio, with another sleep()."""
+
+    def __init__(self, sleep: Callable[[float], Any]) -> None:
+        self.sleep = sleep
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+
+def _python_threads() -> set[int]:
+    # Not threading.enumerate(): it does not know of _thread.start_new_thread, nor of threads that C has made.
+    return set(sys._current_frames())  # noqa: SLF001 (its documented name)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # leaves it to be waited for
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _age(task: asyncio.Task[Any]) -> tuple[int, str]:
+    """Sort by the number that asyncio gives a task as its name."""
+    name = task.get_name()
+    digits = name.removeprefix("Task-")
+    return (int(digits) if digits.isascii() and digits.isdigit() else sys.maxsize), name
+
+
+def _frames(coroutine: Any) -> Iterator[FrameType]:
+    """Yield the frames of a suspended coroutine and of what it awaits, the outermost first."""
+    for _ in range(MAX_CHAIN):
+        if coroutine is None:
+            return
+        frame = _first(coroutine, "cr_frame", "gi_frame", "ag_frame")
+        awaited = _first(coroutine, "cr_await", "gi_yieldfrom", "ag_await")
+        if frame is not None:
+            yield frame
+            if awaited is None:
+                # MPyC sends into its coroutines by hand, to switch program counters.
+                awaited = getattr(frame.f_locals.get("self"), "coro", None)
+        coroutine = awaited
+
+
+def _first(of: Any, *names: str) -> Any:
+    return next((value for name in names if (value := getattr(of, name, None)) is not None), None)

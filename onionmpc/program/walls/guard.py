@@ -1,0 +1,47 @@
+"""A guard against mistakes: refuses in Python what a program of several parties has no business with.
+
+Knows Python's audit events. It is not a boundary: ctypes passes it, and so does any library in C. The boundary, where
+the machine has one, is onionmpc.program.walls.build.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+INHERITED = -1  # the family that socket.socket(fileno=...) is called with
+LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo")
+ADDRESSES = ("connect", "bind", "sendto")
+# Without os.putenv and its kin: only what starts a process.
+STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen")
+
+
+Judge = Callable[[tuple[Any, ...]], str]  # takes an event's arguments; says what is refused, nothing if it is not
+
+
+def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = None) -> None:
+    """Refuse these from now on, with a PermissionError; no program can take the guard away again.
+
+    Args:
+        watchers: what looks at further events.
+    """
+    refused = dict(watchers or {})
+    for name in LOOK_UPS:
+        refused[f"socket.{name}"] = lambda _: "look up an address"
+    for name in ADDRESSES:
+        refused[f"socket.{name}"] = lambda _: "reach an address"
+    refused["socket.sendmsg"] = lambda arguments: "reach an address" if arguments[1] is not None else ""
+    refused["socket.__new__"] = lambda arguments: "" if arguments[1] in (socket.AF_UNIX, INHERITED) else "open a socket"
+    if not allow_subprocess:
+        for name in STARTS:
+            refused[name] = lambda _: "start a process (--allow-subprocess lets it)"
+
+    def guard(event: str, arguments: tuple[Any, ...]) -> None:
+        refusal = refused.get(event)
+        if refusal is not None and (what := refusal(arguments)):
+            raise PermissionError(errno.EPERM, f"the program is walled in and cannot {what}")
+
+    sys.addaudithook(guard)

@@ -1,0 +1,33 @@
+"""Which installed distributions a program imports."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import msgspec
+import pytest
+
+from onionmpc.program.code import installed
+from onionmpc.program.code.installed import distributions_of
+from onionmpc.session.agreement import Own
+
+
+def test_a_distribution_is_found_by_its_module_whatever_it_is_called() -> None:
+    assert distributions_of(["yaml", "numpy", "os", "nowhere"]) == {
+        "PyYAML": importlib.metadata.version("PyYAML"),
+        "numpy": importlib.metadata.version("numpy"),
+    }
+    assert distributions_of(["os", "sys"]) == {}
+
+
+def test_no_more_is_said_than_a_peer_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "MAX_DISTRIBUTIONS", 1)
+    assert list(distributions_of(["numpy", "mpyc"])) == ["mpyc"]
+
+
+@pytest.mark.parametrize("version", ["1.0 (é)\x1b" + "9" * 99, ""])
+def test_a_version_that_no_peer_would_accept_is_said_in_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    msgspec.convert({"distributions": distributions_of(["numpy"])}, type=Own)

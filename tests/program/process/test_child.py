@@ -1,0 +1,76 @@
+"""What MPyC writes in one turn of its loop, before it reaches the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from onionmpc.program.process.child import AT_ONCE_BYTES, Turn, Way
+
+
+class Transport:
+    """Keeps each write apart."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def ways(loop: asyncio.AbstractEventLoop) -> tuple[list[Way], list[Any]]:
+    """Ways to two peers, and what is behind them."""
+    transports: list[Any] = [Transport(), Transport()]
+    turn = Turn(loop)
+    return [Way(transport, turn) for transport in transports], transports
+
+
+def test_what_is_written_to_a_peer_in_one_turn_leaves_in_one_piece() -> None:
+    async def main() -> None:
+        (first, second), transports = ways(asyncio.get_running_loop())
+        for letter in (b"a", b"b"):
+            first.write(letter)
+            second.writelines([letter, letter])
+        assert [transport.writes for transport in transports] == [[], []]
+        await asyncio.sleep(0)
+        assert [transport.writes for transport in transports] == [[b"ab"], [b"aabb"]]
+        first.write(b"c")
+        await asyncio.sleep(0)
+        assert [transport.writes for transport in transports] == [[b"ab", b"c"], [b"aabb"]]
+
+    asyncio.run(main())
+
+
+def test_an_array_waits_for_nothing() -> None:
+    async def main() -> None:
+        (way, _), (transport, _) = ways(asyncio.get_running_loop())
+        way.write(b"a")
+        way.write(bytes(AT_ONCE_BYTES))
+        assert transport.writes == [b"a" + bytes(AT_ONCE_BYTES)]
+
+    asyncio.run(main())
+
+
+def test_what_is_written_while_no_loop_runs_waits_for_none() -> None:
+    # MPyC's coroutines begin when they are called, and a script may then ask its person something.
+    loop = asyncio.new_event_loop()
+    (way, _), (transport, _) = ways(loop)
+    way.write(b"a")
+    assert transport.writes == [b"a"]
+    loop.close()
+
+
+def test_what_was_written_leaves_before_the_end() -> None:
+    async def main() -> None:
+        (way, _), (transport, _) = ways(asyncio.get_running_loop())
+        way.write(b"a")
+        way.close()
+        assert transport.writes == [b"a"]
+        assert transport.closed
+
+    asyncio.run(main())

@@ -1,0 +1,130 @@
+"""The gate in front of MPyC: whole, byte by byte, and with a tail."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmpc.errors import RemoteProtocolError
+from onionmpc.program.process.hello import HelloGate, hello_bytes
+
+LIMIT = 1000
+
+
+def message(payload: bytes, counter: int = -5) -> bytes:
+    return struct.pack("<qI", counter, len(payload)) + payload
+
+
+def keys_from_peer(parties: int, threshold: int, lower: int, higher: int) -> int:
+    """Count as MPyC 0.11 does in Runtime._prss_keys_from_peer."""
+    length = 0
+    for subset in itertools.combinations(range(parties), parties - threshold):
+        if subset[0] == lower and higher in subset:
+            length += 16
+    return length
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[int, int, bytes]:
+    """A sender, the length of its hello (0: none) and all that it sends, perhaps cut off in the middle."""
+    sender = draw(st.integers(0, 255))
+    hello_length = draw(st.sampled_from([0, 2, 18, 34]))
+    hello = (sender.to_bytes(2, "little") + bytes(range(32)))[:hello_length]
+    payloads = draw(st.lists(st.binary(max_size=40), max_size=5))
+    stream = hello + b"".join(message(payload) for payload in payloads)
+    return sender, hello_length, stream[: draw(st.integers(0, len(stream)))]
+
+
+@pytest.mark.parametrize("parties", range(2, 9))
+def test_the_length_of_a_hello_is_what_mpyc_waits_for(parties: int) -> None:
+    for threshold in range((parties + 1) // 2):
+        for lower, higher in itertools.combinations(range(parties), 2):
+            keys = keys_from_peer(parties, threshold, lower, higher)
+            assert hello_bytes(parties, threshold, lower, higher, prss=True) == 2 + keys
+            assert hello_bytes(parties, threshold, lower, higher, prss=False) == 2
+
+
+def test_known_lengths() -> None:
+    assert hello_bytes(3, 1, 0, 1, prss=True) == 2 + 16
+    assert hello_bytes(3, 1, 1, 2, prss=True) == 2 + 16
+    assert hello_bytes(9, 4, 0, 5, prss=True) == 2 + 560
+
+
+@pytest.mark.parametrize("arguments", [(3, 1, 1, 1), (3, 1, 2, 1), (3, 1, 0, 3), (3, 2, 0, 1), (3, -1, 0, 1)])
+def test_there_is_no_hello_between_impossible_parties(arguments: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="no hello"):
+        hello_bytes(*arguments, prss=True)
+
+
+@given(streams(), st.data())
+def test_what_goes_in_comes_out_however_it_is_cut(stream: tuple[int, int, bytes], data: st.DataObject) -> None:
+    sender, hello_length, sent = stream
+    gate = HelloGate(sender, hello_length, max_payload_bytes=LIMIT)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))
+    passed = b""
+    for start, end in itertools.pairwise([0, *cuts, len(sent)]):
+        passed += gate.let_through(sent[start:end])
+        assert passed == (sent[:end] if end >= hello_length else b"")
+
+
+@given(streams())
+def test_what_goes_in_byte_by_byte_comes_out(stream: tuple[int, int, bytes]) -> None:
+    sender, hello_length, sent = stream
+    gate = HelloGate(sender, hello_length, max_payload_bytes=LIMIT)
+    passed = b"".join(gate.let_through(sent[i : i + 1]) for i in range(len(sent)))
+    assert passed == (sent if len(sent) >= hello_length else b"")
+
+
+@given(streams(), st.integers(LIMIT + 1, 2**32 - 1), st.binary(max_size=10))
+def test_a_message_that_is_too_long_is_refused_whole_and_byte_by_byte(
+    stream: tuple[int, int, bytes], length: int, tail: bytes
+) -> None:
+    sender, hello_length, _ = stream
+    hello = sender.to_bytes(2, "little").ljust(hello_length, b"k")[:hello_length]
+    header = struct.pack("<qI", 7, length)
+    sent = hello + message(b"fine") + header + tail
+    with pytest.raises(RemoteProtocolError, match=f"a message of {length} bytes, expected at most {LIMIT}"):
+        HelloGate(sender, hello_length, max_payload_bytes=LIMIT).let_through(sent)
+    gate = HelloGate(sender, hello_length, max_payload_bytes=LIMIT)
+    last = len(sent) - len(tail) - 1
+    for i in range(last):
+        gate.let_through(sent[i : i + 1])
+    with pytest.raises(RemoteProtocolError):
+        gate.let_through(sent[last:])
+
+
+def test_a_message_of_exactly_the_limit_passes() -> None:
+    gate = HelloGate(2, 0, max_payload_bytes=LIMIT)
+    sent = message(bytes(LIMIT)) + message(b"next")
+    assert gate.let_through(sent) == sent
+
+
+@given(st.integers(0, 65535), st.integers(0, 255), st.booleans())
+def test_a_hello_must_name_its_sender(claimed: int, sender: int, byte_by_byte: bool) -> None:
+    gate = HelloGate(sender, 18)
+    hello = claimed.to_bytes(2, "little") + bytes(16)
+    pieces = [hello[i : i + 1] for i in range(len(hello))] if byte_by_byte else [hello]
+    if claimed == sender:
+        assert b"".join(map(gate.let_through, pieces)) == hello
+    else:
+        with pytest.raises(RemoteProtocolError, match=f"party {sender} calls itself party {claimed} in"):
+            list(map(gate.let_through, pieces))
+
+
+def test_a_gate_that_was_closed_stays_closed() -> None:
+    gate = HelloGate(1, 2)
+    with pytest.raises(RemoteProtocolError):
+        gate.let_through(b"\0\0")
+    with pytest.raises(RemoteProtocolError):
+        gate.let_through(b"\1\0")
+
+
+def test_bytes_of_a_payload_are_passed_on_without_a_copy() -> None:
+    gate = HelloGate(1, 0)
+    gate.let_through(struct.pack("<qI", 0, 2**20))
+    chunk = bytes(2**16)
+    assert gate.let_through(chunk) is chunk

@@ -1,0 +1,258 @@
+"""A program's output arrives as it was written, and is hashed on its way; whoever reads it cannot hold up the loop.
+
+A reader that goes away does not end the program, with which others compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import pty
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.program.process import launch
+from onionmpc.program.process.launch import ProgramExit, start_program
+from onionmpc.program.process.tee import READ_BYTES, Tee
+from tests.support.rehearsal import write_spec
+
+DEADLINE_S = 30.0
+FULL = Path("/dev/full")
+
+
+def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[[], None]:
+    def run() -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(DEADLINE_S):
+                await test()
+
+        asyncio.run(bounded())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@contextlib.contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    near, far = os.pipe()
+    try:
+        yield near, far
+    finally:
+        os.close(near)
+        with contextlib.suppress(OSError):
+            os.close(far)
+
+
+async def read(descriptor: int, size: int) -> bytes:
+    """Read so many bytes, or up to the end."""
+    read = b""
+    while len(read) < size and (chunk := await asyncio.to_thread(os.read, descriptor, size - len(read))):
+        read += chunk
+    return read
+
+
+@in_a_loop
+async def test_what_is_written_arrives_at_once_and_is_hashed_whole() -> None:
+    with pipe() as (near, far):
+        tee = Tee(far)
+        said = b""
+        for word in (b"a line\n", b"\x00\xff", b"no end of line"):
+            tee.end.write(word)
+            assert await read(near, len(word)) == word
+            said += word
+        tee.end.close()
+        assert await tee.finish() == hashlib.sha256(said).digest()
+        tee.close()
+
+
+@in_a_loop
+async def test_nothing_has_a_hash_too() -> None:
+    with pipe() as (_, far):
+        tee = Tee(far)
+        tee.end.close()
+        assert await tee.finish() == hashlib.sha256().digest()
+        tee.close()
+
+
+@in_a_loop
+async def test_who_still_holds_the_end_is_not_waited_for() -> None:
+    with pipe() as (near, far):
+        tee = Tee(far)
+        left_behind = os.dup(tee.end.fileno())  # by a process that the program started
+        tee.end.write(b"said before the end")
+        assert await tee.finish() == hashlib.sha256(b"said before the end").digest()
+        assert await read(near, 19) == b"said before the end"
+        with pytest.raises(BrokenPipeError):
+            os.write(left_behind, b"too late")
+        os.close(left_behind)
+        tee.close()
+
+
+async def write_what_can_be(tee: Tee) -> int:
+    """Write for many turns of the loop, as much as is taken; return how much that was."""
+    os.set_blocking(tee.end.fileno(), False)
+    written = 0
+    for _ in range(1000):
+        written += tee.end.write(bytes(READ_BYTES)) or 0
+        await asyncio.sleep(0)
+    return written
+
+
+@in_a_loop
+async def test_a_reader_that_takes_nothing_holds_up_the_writer_and_nobody_else() -> None:
+    with pipe() as (near, far):
+        tee = Tee(far)
+        written = await write_what_can_be(tee)
+        assert written <= 3 * READ_BYTES  # two pipes, and what we hold
+        finishing = asyncio.create_task(tee.finish())
+        assert await read(near, written) == bytes(written)
+        assert await finishing == hashlib.sha256(bytes(written)).digest()
+        tee.close()
+
+
+@in_a_loop
+async def test_who_never_takes_anything_does_not_keep_us() -> None:
+    with pipe() as (_, far):
+        tee = Tee(far)
+        await write_what_can_be(tee)
+        tee.close()
+
+
+# Issue 12. The program heard of it, failed, and the session with it.
+@in_a_loop
+async def test_a_reader_that_is_gone_is_noted_and_the_rest_is_taken_and_hashed() -> None:
+    near, far = os.pipe()
+    os.close(near)
+    tee = Tee(far)
+    said = bytes(20 * READ_BYTES)
+    await asyncio.to_thread(tee.end.write, said[:READ_BYTES])
+    for place in range(READ_BYTES, len(said), READ_BYTES):
+        await asyncio.to_thread(tee.end.write, said[place : place + READ_BYTES])
+    tee.end.close()
+    assert await tee.finish() == hashlib.sha256(said).digest()
+    assert isinstance(tee.loss, BrokenPipeError)
+    tee.close()
+    os.close(far)
+
+
+# -- a program whose output goes through us
+
+
+async def ending(
+    tmp_path: Path, script: str, out: int, monkeypatch: pytest.MonkeyPatch, *, hash_output: bool = True
+) -> ProgramExit:
+    monkeypatch.setattr(launch, "STDOUT", out)
+    spec = write_spec(tmp_path, script, parties=1)
+    async with asyncio.timeout(DEADLINE_S), start_program(spec, [], hash_output=hash_output) as program:
+        return await program.wait()
+
+
+def test_the_hash_is_that_of_all_that_the_program_wrote_by_whatever_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+        import os, sys
+        print("first", flush=True)
+        os.write(1, b"second\\n")
+        sys.stdout.write("last, without an end of line" + "x" * 300_000)
+    """
+    expected = b"first\nsecond\nlast, without an end of line" + b"x" * 300_000
+
+    async def main() -> None:
+        with (tmp_path / "out").open("wb") as out:
+            ended = await ending(tmp_path, script, out.fileno(), monkeypatch)
+        assert ended == ProgramExit(0, None, hashlib.sha256(expected).digest())
+        assert (tmp_path / "out").read_bytes() == expected
+
+    asyncio.run(main())
+
+
+def test_what_a_program_wrote_before_it_failed_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        with (tmp_path / "out").open("wb") as out:
+            ended = await ending(tmp_path, "print('half')\nraise SystemExit(3)", out.fileno(), monkeypatch)
+        assert ended.status == 3
+        assert (tmp_path / "out").read_bytes() == b"half\n"
+
+    asyncio.run(main())
+
+
+# Issue 12.
+WRITES_ON = """
+    import os, sys
+    print("a result")
+    for _ in range(100):
+        os.write(1, bytes(2**16))
+    print("another result")
+"""
+
+
+def test_a_program_goes_on_when_its_output_is_read_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipe() as (near, far):
+
+        async def main() -> ProgramExit:
+            running = asyncio.create_task(ending(tmp_path, WRITES_ON, far, monkeypatch, hash_output=False))
+            assert await read(near, 9)  # like `head -c 9`
+            elsewhere = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(elsewhere, near)
+            os.close(elsewhere)
+            return await running
+
+        ended = asyncio.run(main())
+    assert (ended.status, ended.notice, ended.lost) == (0, None, "")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("hash_output", [True, False])
+def test_an_output_that_cannot_be_written_is_told_and_does_not_stop_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hash_output: bool
+) -> None:
+    with FULL.open("wb") as full:
+        ended = asyncio.run(ending(tmp_path, WRITES_ON, full.fileno(), monkeypatch, hash_output=hash_output))
+    assert (ended.status, ended.lost) == (0, "No space left on device")
+
+
+def test_at_a_terminal_a_program_has_the_terminal_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import sys; sys.exit(0 if sys.stdout.isatty() else 3)"
+    far, near = pty.openpty()
+    stdout = os.dup(1)
+    os.dup2(near, 1)
+    try:
+        assert asyncio.run(ending(tmp_path, script, 1, monkeypatch, hash_output=False)).status == 0
+    finally:
+        os.dup2(stdout, 1)
+        for descriptor in (stdout, near, far):
+            os.close(descriptor)
+
+
+def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "go")
+    script = f"""
+        import sys
+        print("is a terminal:", sys.stdout.isatty())
+        open({str(tmp_path / "go")!r}).read()
+        print("end")
+    """
+
+    async def main() -> None:
+        far, near = pty.openpty()
+        monkeypatch.setattr(launch, "STDOUT", near)
+        spec = write_spec(tmp_path, script, parties=1)
+        async with asyncio.timeout(DEADLINE_S), start_program(spec, [], hash_output=True) as program:
+            ending = asyncio.create_task(program.wait())
+            first = b"is a terminal: False"
+            assert await read(far, len(first)) == first
+            await asyncio.to_thread((tmp_path / "go").write_text, "")
+            ended = await ending
+        # Not of what the terminal shows: there each line ends in CR LF.
+        assert ended.output == hashlib.sha256(first + b"\nend\n").digest()
+        os.close(near)
+        os.close(far)
+
+    asyncio.run(main())

@@ -1,0 +1,40 @@
+"""What a program process sees of what may wake it; whole sessions are in test_watch.py."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from onionmpc.program.process.failures import Failures
+from onionmpc.program.process.waiting import WaitingWatch
+from tests.support.rehearsal import write_spec
+
+CHILDREN = """
+import subprocess, sys
+from onionmpc.program.process.waiting import _has_children
+assert not _has_children()
+process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+assert _has_children()
+process.communicate(b"end")
+assert not _has_children()
+"""
+
+
+# Issue 12.
+def test_a_child_process_is_seen_until_it_was_waited_for() -> None:
+    subprocess.run([sys.executable, "-c", CHILDREN], check=True, timeout=60)
+
+
+# Issue 12.
+def test_of_a_loop_that_is_not_asyncios_nothing_is_said(tmp_path: Any) -> None:
+    loop = asyncio.new_event_loop()
+    failures = Failures(loop)
+    module = SimpleNamespace(asyncio=asyncio)
+    # As uvloop is: nothing that we know is in it.
+    other: Any = SimpleNamespace(_loop=object())
+    WaitingWatch(other, write_spec(tmp_path, "pass"), {}, failures, lambda _: None).replace_asyncio(module)
+    assert module.asyncio is asyncio
+    loop.close()

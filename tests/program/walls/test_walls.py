@@ -1,0 +1,539 @@
+"""What a program reaches past its walls: nothing, where the machine has them; what is shown says where it has not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from onionmpc.errors import OnionMPCError
+from onionmpc.files import private_directory, socket_directory
+from onionmpc.program.process.launch import ProgramExit, start_program
+from onionmpc.program.rehearsal import rehearse
+from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
+from onionmpc.program.walls import landlock, seccomp
+from onionmpc.program.walls.build import readable, writable
+from onionmpc.session.computation import Result
+from tests.support import tries
+from tests.support.rehearsal import CHAIN, write_spec
+from tests.support.session import answers, give_answer_files, listed_plan, room, run, write_script
+from tests.support.tries import TRIES
+from tests.support.walls import DEADLINE_S, machine_walls, run_program, without
+
+ALL_WALLS = Walls(network=True, sockets=True, secrets=True, files=True, frozen=True)
+NOBODY = 65534
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+
+# What a program does reach where one wall is missing and the others stand.
+WITHOUT = {
+    "network": {"host_name"},
+    "sockets": {"c_tcp", "c_udp", "c_netlink", "c_control_socket", "c_datagram_of_a_pair", "c_io_uring", "c_keyring"}
+    | {"key_file_changed", "c_typed_into_terminal", "c_new_namespace", "limits_of_supervisor"}
+    | {"signal_to_group", "signal_to_supervisor"},
+    "secrets": {"key_file", "key_file_by_link", "key_names", "key_file_changed", "cookie"},
+    "files": {"command_line_of_others", "name_of_machine", "writing_in_python", "c_fork_and_exec"},
+}
+# What needs more rights than anybody has, or a particular machine, to work at all.
+NOT_FOR_EVERYBODY = {"raw_socket", "memory_of_supervisor", "environment_of_supervisor", "descriptors_of_supervisor"} | {
+    *("c_memory_of_supervisor", "c_traced_supervisor", "writing_in_python", "c_io_uring", "c_typed_into_terminal"),
+    *("key_file_by_link", "name_of_machine", "c_new_namespace", "host_name"),
+}
+
+
+def may_reach(walls: Walls) -> set[str]:
+    """What is reached at most behind these walls; the guard in Python stands behind any."""
+    return {name for wall, names in WITHOUT.items() if not getattr(walls, wall) for name in names}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a program is tried out: it stands in `here`, and what it must not get lies there too."""
+
+    here: Path
+    script: Path
+    targets: dict[str, object]
+
+    def spec(self, *named: str, **changes: object) -> ProgramSpec:
+        output = self.here / "out" / "reached.json"
+        spec = ProgramSpec(
+            script=str(self.script),
+            folder=str(self.script.parent),
+            arguments=(json.dumps(self.targets), str(output), *named),
+            number=0,
+            parties=1,
+            threshold=0,
+            mpyc_options=(),
+            sockets={},
+            named=(str(output), str(self.targets["input"]), *named),
+            code={str(self.script): self.script.read_bytes()},
+        )
+        return msgspec.structs.replace(spec, **changes)
+
+    def reached(self) -> set[str]:
+        told = json.loads((self.here / "out" / "reached.json").read_text())
+        assert set(told["tried"]) == set(TRIES)
+        assert told["lacks"] == []
+        return set(told["reached"])
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    here, folder, state = tmp_path / "here", tmp_path / "program", tmp_path / "here" / "state"
+    for path in (here / "out", folder, state / "identities", tmp_path / "elsewhere"):
+        path.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("ONIONMPC_STATE", str(state))
+    state.chmod(0o700)
+    script = shutil.copy(tries.__file__, folder / "script.py")
+    for name in ("identities/me.key", "identities/victim.key", "cookie"):
+        (state / name).write_text("secret")
+    (tmp_path / "elsewhere" / "input.txt").write_text("42")
+    with contextlib.ExitStack() as stack:
+        sockets = stack.enter_context(socket_directory())
+        control, datagrams, tcp, udp = (
+            stack.enter_context(socket.socket(family, kind))
+            for family in (socket.AF_UNIX, socket.AF_INET)
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        )
+        control.bind(str(sockets / "control"))
+        datagrams.bind(str(sockets / "datagrams"))
+        for end in (tcp, udp):
+            end.bind(("127.0.0.1", 0))
+        for end in (control, tcp):
+            end.listen()
+        targets = {
+            "tcp": tcp.getsockname()[1],
+            "udp": udp.getsockname()[1],
+            "control": str(sockets / "control"),
+            "datagrams": str(sockets / "datagrams"),
+            "key": str(state / "identities" / "me.key"),
+            "victim": str(state / "identities" / "victim.key"),
+            "cookie": str(state / "cookie"),
+            "input": str(tmp_path / "elsewhere" / "input.txt"),
+            "output": str(here / "out" / "result.txt"),
+        }
+        yield Stage(here, Path(script), targets)
+
+
+# -- what is reached
+
+
+@ON_LINUX
+def test_without_walls_these_tries_do_reach_what_they_try(stage: Stage) -> None:
+    subprocess.run([sys.executable, stage.script, *stage.spec().arguments], check=True, timeout=DEADLINE_S)
+    assert set(TRIES) - stage.reached() <= NOT_FOR_EVERYBODY
+
+
+def test_a_program_reaches_nothing_past_the_walls_that_are_shown(stage: Stage) -> None:
+    walls = machine_walls()
+    ended = run_program(stage.spec(walls=walls))
+    assert (ended.status, ended.notice) == (0, None)
+    assert stage.reached() <= may_reach(walls)
+    assert ("OPEN" in walls.describe()) == (not (walls.sockets and walls.files))
+
+
+@ON_LINUX
+@pytest.mark.parametrize(
+    ("functions", "missing"),
+    [
+        (["namespaces.leave_network"], ["network", "frozen"]),
+        (["namespaces.freeze_all_but"], ["frozen"]),
+        (["seccomp.refuse_calls"], ["sockets"]),
+        (["landlock.restrict_files", "landlock.version"], ["files"]),
+        (
+            ["landlock.restrict_files", "landlock.version", "namespaces.leave_network"],
+            ["files", "secrets", "network", "frozen"],
+        ),
+        (["landlock.restrict_files", "landlock.version", "namespaces.cover"], ["files", "secrets"]),
+    ],
+)
+def test_with_walls_missing_what_is_shown_says_so_and_the_others_stand(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, functions: list[str], missing: list[str]
+) -> None:
+    before = machine_walls()
+    without(monkeypatch, tmp_path / "less", *functions)
+    walls = machine_walls()
+    # Where this machine has no namespaces, there is nothing to keep keys with but Landlock.
+    assert walls in {
+        msgspec.structs.replace(before, **dict.fromkeys(each, False)) for each in (missing, [*missing, "secrets"])
+    }
+    assert ("OPEN" in walls.describe()) == (not (walls.sockets and walls.files))
+    ended = run_program(stage.spec(walls=walls))
+    assert (ended.status, ended.notice) == (0, None)
+    assert stage.reached() <= may_reach(walls)
+
+
+@ON_LINUX
+def test_a_machine_that_refuses_half_way_into_a_namespace_leaves_the_other_walls(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, tmp_path / "less")
+    with (tmp_path / "less" / "sitecustomize.py").open("a") as file:
+        file.write("\ndef refuse(*_):\n    raise PermissionError\nnamespaces._mount = refuse\n")
+    walls = machine_walls()
+    assert not walls.network
+    assert (walls.sockets, walls.files) == (seccomp.machine() is not None, landlock.version() > 0)
+    assert run_program(stage.spec(walls=walls)).status == 0
+    assert stage.reached() <= may_reach(walls)
+
+
+@ON_LINUX
+def test_with_walls_weaker_than_shown_a_script_is_not_started(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = machine_walls()
+    if shown == NO_WALLS:
+        shown = ALL_WALLS
+    without(
+        monkeypatch, tmp_path / "less", "namespaces.leave_network", "seccomp.refuse_calls", "landlock.restrict_files"
+    )
+    ended = run_program(stage.spec(walls=shown))
+    assert ended.status != 0
+    assert ended.notice is not None
+    assert ended.notice.detail.startswith("the walls around the program are weaker than was shown (network: OPEN")
+    assert not (stage.here / "out" / "reached.json").exists()
+
+
+@ON_LINUX
+def test_a_process_that_a_program_may_start_is_inside_the_same_walls(stage: Stage) -> None:
+    walls = machine_walls()
+    ended = run_program(stage.spec(walls=walls, allow_subprocess=True))
+    assert (ended.status, ended.notice) == (0, None)
+    processes = {"fork", "c_fork_and_exec"}
+    # To its own group, in which its own processes are; to others where Landlock does not know signals yet.
+    signals = {"signal_to_group", *([] if landlock.version() >= landlock.SCOPES_FROM else ["signal_to_supervisor"])}
+    fetches = set() if walls.sockets or walls.network else {"subprocess_fetches"}
+    assert processes <= stage.reached() <= may_reach(walls) | processes | signals | fetches
+
+
+@ON_LINUX
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user: the other tests are about this one")
+def test_for_a_user_without_rights_there_are_the_same_walls() -> None:
+    # Python may lie where only root can start it; whoever has become another cannot write its own /proc before that.
+    code = f"""if True:
+        import os
+        from onionmpc.program.walls import linux, build as walls
+        os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY}), os.chdir("/")
+        linux.prctl(linux.PR_SET_DUMPABLE, 1)
+        walls.main()"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=DEADLINE_S, check=True)
+    walls = msgspec.json.decode(ran.stdout, type=Walls)
+    assert (walls.sockets, walls.files) == (seccomp.machine() is not None, landlock.version() > 0)
+
+
+def test_a_session_is_walled_in_and_shares_no_walls_with_its_peers(tmp_path: Path) -> None:
+    walls = machine_walls()
+    script = """
+    import os, socket
+    from mpyc.runtime import mpc
+    async def main():
+        async with mpc:
+            secint = mpc.SecInt(32)
+            total = await mpc.output(mpc.sum(mpc.input(secint(mpc.pid))))
+        try:
+            socket.socket(socket.AF_INET)
+            answer(total, "a socket")
+        except PermissionError as error:
+            answer(total, str(error))
+    mpc.run(main())
+    """
+    plan = listed_plan(write_script(tmp_path / "script.py", script), walls=walls)
+
+    async def main() -> None:
+        async with room(3, plan, give_answer_files(plan, tmp_path, 3)) as place:
+            place.start_listed()
+            assert all(isinstance(ending, Result) for ending in await place.endings())
+
+    run(main())
+    assert answers(tmp_path, 3) == [(3, "[Errno 1] the program is walled in and cannot open a socket")] * 3
+
+
+def test_a_path_that_the_host_names_is_not_opened_to_a_joiners_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program", "answers"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "secret").write_text("secret")
+    monkeypatch.chdir(tmp_path / "here")
+    script = """
+    from mpyc.runtime import mpc
+    mpc.run(mpc.start())
+    try:
+        answer(Path(sys.argv[1]).read_text())
+    except PermissionError:
+        answer(None)
+    mpc.run(mpc.shutdown())
+    """
+    walls = machine_walls()
+    program = write_script(tmp_path / "program" / "script.py", script)
+    plan = listed_plan(program, public=(str(tmp_path / "secret"),), walls=walls)
+    plans = give_answer_files(plan, tmp_path / "answers", 3)
+    plans |= {number: replace(plans[number], public=None) for number in (1, 2)}
+
+    async def main() -> None:
+        async with room(3, plan, plans) as place:
+            place.start_hosted()
+            assert all(isinstance(ending, Result) for ending in await place.endings())
+
+    run(main())
+    assert answers(tmp_path / "answers", 3) == [("secret",), *[(None if walls.files else "secret",)] * 2]
+
+
+@ON_LINUX
+def test_a_session_whose_walls_are_weaker_than_shown_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(
+        monkeypatch, tmp_path / "less", "namespaces.leave_network", "seccomp.refuse_calls", "landlock.restrict_files"
+    )
+    plan = listed_plan(write_script(tmp_path / "script.py", "answer('ran')"))
+    plans = give_answer_files(plan, tmp_path, 3)
+    plans[1] = replace(plans[1], walls=ALL_WALLS)
+
+    async def main() -> None:
+        async with room(3, plan, plans) as place:
+            place.start_listed()
+            for ending in await place.endings():
+                assert isinstance(ending, OnionMPCError)
+        assert not (tmp_path / "answer1").exists()
+
+    run(main())
+
+
+def test_a_dry_run_is_walled_in(tmp_path: Path) -> None:
+    script = (
+        "import errno, os\n"
+        "for path in ('/etc/hostname', '/proc/1/cmdline'):\n"
+        "    try:\n        os.open(path, os.O_RDONLY)\n"
+        "    except OSError as error:\n        assert error.errno in (errno.EACCES, errno.ENOENT), error\n"
+        "    else:\n        raise AssertionError(path)\n"
+    )
+    walls = machine_walls()
+    spec = write_spec(tmp_path, (script if walls.files else "") + CHAIN, "1")
+    asyncio.run(rehearse(msgspec.structs.replace(spec, walls=walls), lambda _one, _other: 0.0))
+
+
+# -- what may be read and written
+
+WRITES = """
+import sys
+from pathlib import Path
+done = []
+for name in ("new.txt", "library/module.py", "state/cookie"):
+    try:
+        Path(name).write_text("written")
+        done.append(name)
+    except OSError:
+        pass
+try:
+    done += [path.name for path in Path("state").iterdir()]
+except OSError:
+    pass
+Path("out/done").write_text(repr(done))
+"""
+
+
+@ON_LINUX
+@pytest.mark.parametrize("mounts", [True, False])
+def test_a_folder_with_secrets_and_libraries_in_it_is_opened_without_these(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, mounts: bool
+) -> None:
+    library = stage.here / "library"
+    library.mkdir()
+    (library / "module.py").write_text("kept")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(library), *sys.path]))
+    if not mounts:
+        without(monkeypatch, library, "namespaces.leave_network")
+    walls = machine_walls()
+    stage.script.write_text(WRITES)
+    assert run_program(stage.spec(walls=walls)).status == 0
+    done = eval((stage.here / "out" / "done").read_text())
+    # Without mounts no part can be taken out of a folder, so the folder itself is not opened, but what else is in it.
+    assert ("new.txt" in done) == (walls.network or not walls.files)
+    if walls.files:
+        assert set(done) <= {"new.txt"}
+        assert (library / "module.py").read_text() == "kept"
+        assert (stage.here / "state" / "cookie").read_text() == "secret"
+
+
+def spec_of(folder: Path, *named: str, **changes: object) -> ProgramSpec:
+    spec = ProgramSpec(str(folder / "script.py"), str(folder), (), 0, 1, 0, (), {}, named=named)
+    return msgspec.structs.replace(spec, **changes)
+
+
+def lets(paths: Iterator[Path], path: Path) -> bool:
+    return any(path.is_relative_to(place) for place in list(paths))
+
+
+def test_what_is_named_may_be_read_and_written_and_its_neighbours_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program", "data", "results"):
+        (tmp_path / name).mkdir()
+    for name in ("data/input", "data/other"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / "here")
+    spec = spec_of(tmp_path / "program", "--input=../data/input", "--output", "../results/new.txt", "yes,no", "a\0b")
+    for path in ("program/module.py", "here/x", "data/input", "results/new.txt"):
+        assert lets(readable(spec), tmp_path / path) or lets(writable(spec), tmp_path / path)
+    for path in ("here/x", "data/input", "results/new.txt"):
+        assert lets(writable(spec), tmp_path / path)
+    for path in ("data/other", "data/new", "x"):
+        assert not lets(readable(spec), tmp_path / path)
+        assert not lets(writable(spec), tmp_path / path)
+    assert not lets(writable(spec), tmp_path / "program/module.py")
+
+
+# Issue 12.
+def test_a_path_glued_to_its_option_is_named_as_one_that_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program", "data", "results"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data/input").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ("-i../data/input", "-o", f"-r{tmp_path}/results/new.txt", "-3/4", "-", "--x/y")
+    glued = spec_of(tmp_path / "program", *words)
+    apart = spec_of(tmp_path / "program", "-i", "../data/input", "-o", "-r", f"{tmp_path}/results/new.txt")
+    assert sorted(writable(glued)) == sorted(writable(apart))
+    assert sorted(readable(glued)) == sorted(readable(apart))
+
+
+@pytest.mark.parametrize("stands", ["home", "", "home/project"])
+def test_a_home_is_not_opened_by_standing_in_it_or_naming_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: str
+) -> None:
+    home = tmp_path / "home"
+    (home / "project").mkdir(parents=True)
+    (home / ".ssh").mkdir()
+    (home / "mine.py").touch()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path / stands)
+    spec = spec_of(home, str(home), "/", f"{home}/new.txt")
+    for path in (home / ".ssh/id", home / ".bashrc", home / "letter.txt", home / "new.txt"):
+        assert not lets(readable(spec), path)
+        assert not lets(writable(spec), path)
+    assert lets(readable(spec), home / "mine.py")  # the script and its neighbours
+    assert lets(writable(spec), home / "project/x") == (stands == "home/project")
+
+
+def test_what_is_hidden_stays_hidden_where_a_program_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state" / "identities").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "way").symlink_to(tmp_path / "state")
+    monkeypatch.chdir(tmp_path)
+    key = str(tmp_path / "state" / "identities" / "me.key")
+    Path(key).touch()
+    spec = spec_of(tmp_path, key, "/dev/shm", "/run", "/proc/1/mem", hidden=(str(tmp_path / "state"),))
+    for path in (
+        Path(key),
+        tmp_path / "way",
+        tmp_path / "state",
+        Path("/run/dbus"),
+        Path("/dev/shm/x"),
+        Path("/proc/1"),
+    ):
+        assert not lets(readable(spec), path)
+        assert not lets(writable(spec), path)
+    assert lets(writable(spec), tmp_path / "data" / "x")
+
+
+def test_python_and_onionmpc_cannot_be_written_wherever_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path(seccomp.__file__).parents[2]
+    for place in (package, package.parent, Path(sys.prefix)):
+        monkeypatch.chdir(place)
+        spec = spec_of(Path.cwd(), str(place), str(package / "cli"))
+        for path in (package, package / "cli" / "main.py", Path(sys.prefix) / "lib"):
+            assert not lets(writable(spec), path)
+        assert lets(readable(spec), package / "cli")
+
+
+# -- the guard
+
+GUARDED = """
+import asyncio, os, socket, subprocess, sys
+from onionmpc.program.walls.guard import set_guard
+set_guard(allow_subprocess=len(sys.argv) > 1)
+def refused(work):
+    try:
+        work()
+    except PermissionError as error:
+        return str(error).startswith("[Errno 1] the program is walled in and cannot ")
+    except Exception:
+        return False
+    return False
+one, other = socket.socketpair()
+inherited = socket.socket(fileno=os.dup(one.fileno()))
+inherited.sendmsg([b"x"])
+async def main():  # a loop has a pair of its own, and takes what is inherited
+    reader, writer = await asyncio.open_unix_connection(sock=other)
+    assert await reader.read(1) == b"x"
+    writer.close()
+asyncio.run(main())
+starts = [
+    lambda: subprocess.run(["true"]),
+    lambda: os.system("true"),
+    lambda: os.fork() or os._exit(0),
+    lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    lambda: asyncio.run(asyncio.create_subprocess_exec("true")),
+]
+rest = [
+    lambda: socket.getaddrinfo("localhost", 1),
+    lambda: socket.gethostbyname("localhost"),
+    lambda: socket.gethostbyaddr("127.0.0.1"),
+    lambda: socket.getnameinfo(("127.0.0.1", 1), 0),
+    lambda: socket.socket(),
+    lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
+    lambda: socket.socket(socket.AF_UNIX).connect("/tmp/there"),
+    lambda: socket.socket(socket.AF_UNIX).bind("/tmp/here"),
+    lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", "/tmp/there"),
+    lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, "/tmp/there"),
+    lambda: asyncio.run(asyncio.open_connection("127.0.0.1", 1)),
+]
+print([refused(work) for work in starts], all(refused(work) for work in rest))
+"""
+
+
+@pytest.mark.parametrize("allow_subprocess", [False, True])
+def test_the_guard_refuses_look_ups_sockets_and_processes_and_nothing_of_mpycs(*, allow_subprocess: bool) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", GUARDED, *(["allow"] if allow_subprocess else [])],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
+    assert ran.stdout == f"{[not allow_subprocess] * 5} True\n"
+
+
+# -- with a real tor
+
+
+@pytest.mark.tor
+@ON_LINUX
+def test_a_program_cannot_speak_to_tor(stage: Stage) -> None:
+    from onionmpc.tor.process.own_tor import own_tor
+
+    async def main() -> ProgramExit:
+        with socket_directory() as sockets:
+            profile = private_directory(stage.here / "state" / "profile")
+            async with asyncio.timeout(DEADLINE_S), own_tor(profile, sockets, "DisableNetwork 1") as tor:
+                found = profile / "data" / "control_auth_cookie"
+                assert found.exists()
+                stage.targets.update(control=str(tor.directory / "control"), cookie=str(found))
+                async with start_program(stage.spec(walls=walls), []) as program:
+                    return await program.wait()
+
+    walls = machine_walls()
+    ended = asyncio.run(main())
+    assert (ended.status, ended.notice) == (0, None)
+    assert stage.reached() <= may_reach(walls)

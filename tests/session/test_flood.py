@@ -15,9 +15,9 @@ import pytest
 
 from benchmarks.attack import at, visit
 from onionmpc.files import socket_directory
-from tests.session.test_computation import Gate, with_our_path
 from tests.support.flooded import RIGHT
 from tests.support.session import run
+from tests.support.stages import Gate, with_our_path
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="limits and memory of another process are Linux's"),

@@ -11,7 +11,6 @@ import pytest
 from onionmpc.errors import AgreementError, AuthenticationFailed, LinkExpired, OnionMPCError, PeerLeft
 from onionmpc.mesh import redial
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.session import running
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.events import JoinerArrived, RosterKnown, SpentInvite
 from onionmpc.session.messages import Commit, encode_message
@@ -80,16 +79,6 @@ async def test_a_peer_that_comes_as_the_session_ends_is_no_bug(directory: Path, 
 
 
 # --- In a session ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(name="no_program")
-def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No program may start."""
-
-    def start(*_: object) -> None:
-        raise AssertionError("a program was started")
-
-    monkeypatch.setattr(running, "start_program", start)
 
 
 async def leave(place: Room, hostile: Hostile, *, politely: bool) -> None:

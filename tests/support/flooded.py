@@ -22,7 +22,7 @@ from tests.support.session import CuttableNetwork, answers, give_answer_files, l
 
 PARTIES = 3
 ROUNDS = 100
-# What scripts wait at: see test_computation.py.
+# What scripts wait at: see tests/support/stages.py.
 SCRIPT = f"""
 from mpyc.runtime import mpc
 secint = mpc.SecInt(32)

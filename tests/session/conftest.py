@@ -1,0 +1,58 @@
+"""Fixtures for whole sessions of several parties."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from onionmpc.identity import Onion
+from onionmpc.mesh import redial
+from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.network import OwnPath, Stream
+from onionmpc.session import running
+from tests.support.stages import RENDEZVOUS
+
+
+@pytest.fixture
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program may start in this test."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(running, "start_program", start)
+
+
+@pytest.fixture
+def quick_redials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial that failed is repeated at once."""
+    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.05)
+    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
+
+
+@pytest.fixture
+def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dials knows of three relays on its side, and at which the circuits join."""
+    dial = DirectNetwork.dial
+
+    async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
+        return replace(await dial(network, onion, timeout_s), path=OwnPath(3, RENDEZVOUS))
+
+    monkeypatch.setattr(DirectNetwork, "dial", dial_with_path)
+
+
+@pytest.fixture
+def meshes(monkeypatch: pytest.MonkeyPatch) -> dict[int, Mesh]:
+    """The mesh of each party, by its number, once it is there."""
+    kept: dict[int, Mesh] = {}
+    make = Mesh.__init__
+
+    def keep(mesh: Mesh, *arguments: Any, **named: Any) -> None:
+        make(mesh, *arguments, **named)
+        kept[mesh.own_number] = mesh
+
+    monkeypatch.setattr(Mesh, "__init__", keep)
+    return kept

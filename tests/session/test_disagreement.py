@@ -1,0 +1,256 @@
+"""Parties that do not agree: no program starts, and all of them hear why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from onionmpc.errors import AgreementError
+from onionmpc.levels import Level
+from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh.network import OwnPath
+from onionmpc.program.code.attached import attach
+from onionmpc.program.code.catalogue import find_program
+from onionmpc.session.agreement import Common
+from onionmpc.session.computation import Result
+from onionmpc.session.events import Agreed
+from onionmpc.session.local import Plan
+from tests.support.session import HASTY, give_answer_files, listed_plan, room, run, same_sentence, write_script
+from tests.support.stages import QUICK, RENDEZVOUS, ROUNDS
+
+
+def change(**changes: Any) -> Callable[[Common], Common]:
+    return lambda common: msgspec.structs.replace(common, **changes)
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("protocol", 1, ("protocol version differs", "2 at", "1 at")),
+        ("threshold", 0, ("threshold differs", "1 at", "0 at")),
+        ("program", "other", ("program differs", "script at", "other at")),
+        ("files", {"script.py": "ab" * 32}, ("program file script.py differs", "SHA-256 abababababababab… at")),
+        ("files", {}, ("program file script.py differs", "missing at")),
+        ("public_arguments", ("1", "2"), ("public arguments differs", "() at", "(1, 2) at")),
+        ("mpyc_version", "0.10", ("MPyC version differs", "0.11 at", "0.10 at")),
+        ("mpyc_options", ("-L64",), ("MPyC options differs", "() at", "(-L64) at")),
+        ("python", "PyPy 32-bit", ("Python differs", "CPython 64-bit at", "PyPy 32-bit at")),
+        ("numpy", None, ("numpy's major version differs", "2 at", "none at")),
+        ("allowed_types", ("a.B",), ("allowed types differs", "() at", "(a.B) at")),
+        ("padding_rate", 5, ("padding rate differs", "0 at", "5 at")),
+        ("circuits", 2, ("circuits per link differs", "3 at", "2 at")),
+        ("receipt", True, ("receipt differs", "not wanted at", " wanted at party 1")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_difference_is_named_with_both_values_at_every_party(
+    tmp_path: Path, field: str, value: object, said: tuple[str, ...]
+) -> None:
+    number = len(field) % 3  # each party is the one that differs in some of them
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.start_listed(doctors={number: change(**{field: value})})
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            sentence = same_sentence(endings)
+            assert f"party {number}" in sentence
+            for part in said:
+                assert part in sentence
+
+    run(main())
+
+
+OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
+    "script": lambda folder, plan: replace(plan, program=write_script(folder / "script.py", "import helper, os")),
+    "helper": lambda folder, plan: replace(plan, program=find_program(str(folder / "script.py"))),
+    "with": lambda folder, plan: replace(plan, attached=attach([folder / "data.csv"])),
+    "public": lambda _folder, plan: replace(plan, public=("3",)),
+    "name": lambda _folder, plan: replace(plan, program=find_program("vote")),
+    "catalogue": lambda _folder, plan: replace(plan, program=None),
+    "threshold": lambda _folder, plan: replace(plan, threshold=0, allow_no_privacy=True),
+    "padding": lambda _folder, plan: replace(plan, padding=5),
+    "circuits": lambda _folder, plan: replace(plan, circuits=5),
+    "receipt": lambda folder, plan: replace(plan, receipt=folder / "receipt"),
+}
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("script", "program file script.py differs: SHA-256 "),
+        ("helper", "program file helper.py differs: SHA-256 "),
+        ("with", "program file with/data.csv differs: SHA-256 "),
+        ("public", "public arguments differs: (3) at party {joiner}, (2) at party {host}"),
+        ("name", "program differs: vote at party {joiner}, script at party {host}"),
+        ("catalogue", "the host runs script, which is not in the catalogue here"),
+        ("threshold", "threshold differs: 0 at party {joiner}, 1 at party {host}"),
+        ("padding", "padding rate differs: 5 at party {joiner}, 0 at party {host}"),
+        ("circuits", "circuits per link differs: 5 at party {joiner}, 3 at party {host}"),
+        ("receipt", "receipt differs: wanted at party {joiner}, not wanted at party {host}"),
+    ],
+)
+@pytest.mark.parametrize(("host", "joiner"), [(0, 2), (1, 0)])
+def test_a_joiner_that_does_not_agree_with_the_host_tells_all(
+    tmp_path: Path, host: int, joiner: int, own: str, said: str
+) -> None:
+    for folder, helper in (tmp_path, "1"), (tmp_path / "other", "2"):
+        folder.mkdir(exist_ok=True)
+        (folder / "helper.py").write_text(f"number = {helper}")
+        (folder / "data.csv").write_text(helper)
+        program = write_script(folder / "script.py", "import helper")
+    plan = listed_plan(program, public=("2",), attached=attach([tmp_path / "other" / "data.csv"]))
+    if own == "script":
+        (tmp_path / "helper.py").write_text("number = 2")
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.plans[joiner] = OWN_FILES[own](tmp_path, plan)
+            place.start_hosted(host)
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            for number, ending in enumerate(endings):
+                assert isinstance(ending, AgreementError)
+                assert said.format(host=host, joiner=joiner) in ending.message
+                if number != joiner:
+                    assert ending.message.startswith(f"party {joiner} did not agree: ")
+
+    run(main())
+
+
+def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        plan = listed_plan(find_program("vote"), public=("tea,coffee",), private=("--demo",))
+        joins = listed_plan(None, public=None, mpyc_options=None, private=("--demo",))
+        async with room(3, plan, dict.fromkeys((0, 2), joins)) as place:
+            place.start_hosted(1)
+            for ending in await place.endings():
+                assert isinstance(ending, Result)
+
+    run(main())
+    assert capfd.readouterr().out.count("tea") == 3
+
+
+@pytest.mark.usefixtures("no_program", "quick_redials")
+@pytest.mark.parametrize(
+    ("level", "floor", "told"),
+    [
+        (Level.SHORT, Level.STANDARD, "party 2 takes part at circuit length short, and party 0 accepts no less than "),
+        (
+            Level.STANDARD,
+            Level.LONG,
+            "party 2 takes part at circuit length standard, and party 0 accepts no less than ",
+        ),
+    ],
+)
+def test_a_session_below_someones_floor_does_not_start_and_says_whose(
+    tmp_path: Path, level: Level, floor: Level, told: str
+) -> None:
+    plan = listed_plan(
+        write_script(tmp_path / "never.py", "answer('started')"), min_circuit_length=Level.SHORT, timings=HASTY
+    )
+    strict = replace(plan, min_circuit_length=floor, private=(str(tmp_path / "answer"),))
+
+    async def main() -> None:
+        async with room(3, plan, {0: strict}) as place:
+            for number in (0, 1):
+                place.set_level(number, Level.LONG)
+            place.set_level(2, level)
+            place.start_listed()
+            assert same_sentence(await place.endings()).endswith(f" do not agree: {told}{floor.value}")
+            assert not any(person.heard(Agreed) for person in place.persons)
+
+    run(main())
+    assert not (tmp_path / "answer").exists()
+
+
+@pytest.mark.usefixtures("with_paths")
+def test_levels_are_agreed_and_each_side_is_told_the_others_count_as_a_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def accepted_path(_network: DirectNetwork, rendezvous: str) -> OwnPath:
+        assert rendezvous == RENDEZVOUS
+        return OwnPath(1, rendezvous)
+
+    monkeypatch.setattr(DirectNetwork, "accepted_path", accepted_path)
+    plan = listed_plan(
+        write_script(tmp_path / "rounds.py", ROUNDS), min_circuit_length=Level.SHORT, allow_no_privacy=True
+    )
+    plans = give_answer_files(plan, tmp_path, 2)
+
+    async def main() -> None:
+        async with room(2, plan, plans) as place:
+            place.set_level(0, Level.SHORT)
+            place.start_listed()
+            first, second = await place.endings()
+            assert isinstance(first, Result)
+            assert isinstance(second, Result)
+            assert [own.circuit_length for own in first.own] == [Level.SHORT, Level.STANDARD]
+            assert first.own == second.own
+            # Party 0 shows its address: it was dialled, though it is the lower one.
+            assert (first.links[1].own_relays, first.links[1].claimed_relays) == (1, 3)
+            assert (second.links[0].own_relays, second.links[0].claimed_relays) == (3, 1)
+
+    run(main())
+
+
+def test_a_list_with_someone_else_in_it_is_no_agreement(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def main() -> None:
+        async with room(4, plan) as place:
+            for number, others in {0: (1, 2), 1: (0, 2), 2: (0, 3)}.items():
+                party = place.party(number)
+                common = party.full_list([place.onions[other] for other in others])
+                place.start(number, party.join_listed(place.networks[number], common))
+            for ending in await place.endings():
+                assert isinstance(ending, AgreementError)
+                assert "parties differs" in ending.message
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize("number", [0, 2])
+def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: int) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
+
+    async def no(_agreement: object) -> bool:
+        return False
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.persons[number].consent = no
+            place.start_listed()
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            assert same_sentence(endings) == f"party {number} did not agree: its user said no"
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program", "quick_redials")
+def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
+    plan = listed_plan(write_script(tmp_path / "script.py", QUICK), timings=HASTY)
+
+    async def never(_agreement: object) -> bool:
+        return await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        async with room(3, plan, {n: replace(plan, wait_s=0.5 + n) for n in range(3)}) as place:
+            place.persons[2].consent = never
+            place.start_listed()
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            assert same_sentence(endings) == "party 0 and party 2 do not agree: it did not answer within 0.5 s"
+
+    run(main())

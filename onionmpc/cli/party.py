@@ -85,8 +85,8 @@ def host(
     ):
         display.tell(AddressKnown(identity.onion))
         party = Party(identity, plan, display)
-        table = party.open_table(parties, expected, is_open=is_open)
-        _run(identity, tor_options, display, lambda network: party.host(network, table), options.json_file)
+        seating = party.open_seats(parties, expected, is_open=is_open)
+        _run(identity, tor_options, display, lambda network: party.host(network, seating), options.json_file)
 
 
 def join(options: PartyOptions, targets: Sequence[str], private: tuple[str, ...], walls: Callable[[], Walls]) -> None:

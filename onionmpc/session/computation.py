@@ -24,7 +24,7 @@ from onionmpc.program.process.launch import ProgramExit
 from onionmpc.session.agreement import Agreement, Common, Own, session_id
 from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import Agreed, Person, ProgramEnded, RosterKnown, Rounding
+from onionmpc.session.events import Agreed, ProgramEnded, RosterKnown, Rounding, UserInterface
 from onionmpc.session.ledger import LinkSummary
 from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import Cause, Commit, Done
@@ -97,7 +97,7 @@ class Computation:
         psk: bytes,
         program: Program,
         plan: Plan,
-        person: Person,
+        person: UserInterface,
     ) -> None:
         own = Own(
             network.level,

@@ -23,7 +23,7 @@ from onionmpc.session.events import (
     LinkUp,
     PeerDone,
     PeerQuiet,
-    Person,
+    UserInterface,
 )
 from onionmpc.session.ledger import CircuitLedger, CircuitRecord
 from onionmpc.session.messages import AnyMessage, Done, Moving, Offer, OwnSide, Rendezvous, Report, Verdict, Waiting
@@ -53,7 +53,7 @@ class Dispatcher:
         peers: Peers,
         ending: Ending,
         watch: ProgramWatch,
-        person: Person,
+        person: UserInterface,
         background: Beside,
     ) -> None:
         self.program_bytes_allowed = False

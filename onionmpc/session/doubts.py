@@ -9,7 +9,7 @@ import time
 
 from onionmpc.errors import AuthenticationFailed, PeerUnreachable
 from onionmpc.mesh.redial import DialFailed
-from onionmpc.session.events import DialRetry, Person
+from onionmpc.session.events import DialRetry, UserInterface
 
 ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
 # A joiner can only infer this: all refusals look alike, and a descriptor that it cannot read says no more.
@@ -35,7 +35,7 @@ class Doubts:
         hint: what the person can do.
     """
 
-    def __init__(self, person: Person, *, by_invite: bool) -> None:
+    def __init__(self, person: UserInterface, *, by_invite: bool) -> None:
         self.why = ""
         self.hint = ""
         self._person = person

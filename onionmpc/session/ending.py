@@ -13,7 +13,7 @@ from collections.abc import Callable
 from onionmpc.errors import AgreementError, OnionMPCError
 from onionmpc.identity import Onion
 from onionmpc.program.process.launch import ProgramExit
-from onionmpc.session.events import Person, Trouble
+from onionmpc.session.events import Trouble, UserInterface
 from onionmpc.session.messages import MAX_DETAIL_CHARACTERS, AnyMessage, Cause, Report, Step, Verdict
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import ConnectedPeer, Peers
@@ -28,7 +28,7 @@ class Ending:
         revealed: whether its program has begun to open an output.
     """
 
-    def __init__(self, own: OwnParty, peers: Peers, person: Person) -> None:
+    def __init__(self, own: OwnParty, peers: Peers, person: UserInterface) -> None:
         self.step: Step = "connect"
         self.revealed = False
         self._own = own

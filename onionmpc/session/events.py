@@ -259,8 +259,8 @@ Event = (
 )
 
 
-class Person(Protocol):
-    """Whoever sits before this party; `--yes` answers for them."""
+class UserInterface(Protocol):
+    """Shows events, and asks the person in front of this party; `--yes` answers for them."""
 
     def tell(self, event: Event) -> None:
         """Show what happened. Must not block."""

@@ -21,10 +21,11 @@ from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Seldom
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
+from onionmpc.session.ask_host import ask_host
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.discovery import pair_key, seat_key
-from onionmpc.session.events import OtherVersion, Person, Published, Trouble
-from onionmpc.session.gather import HostTable, ask_host
+from onionmpc.session.events import InviteReady, OtherVersion, Published, Trouble, UserInterface
+from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import (
     Plan,
@@ -35,6 +36,7 @@ from onionmpc.session.local import (
     default_threshold,
 )
 from onionmpc.session.messages import Terms
+from onionmpc.session.seating import Seating
 from onionmpc.tasks import Beside
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
@@ -48,28 +50,28 @@ class Party:
     Args:
         identity: ours.
         plan: what this party wants to run.
-        person: sees events, and is asked.
+        ui: sees events, and is asked.
     """
 
-    def __init__(self, identity: Identity, plan: Plan, person: Person) -> None:
+    def __init__(self, identity: Identity, plan: Plan, ui: UserInterface) -> None:
         self._identity = identity
         self._plan = plan
-        self._person = person
+        self._ui = ui
         self._nonce = secrets.token_bytes(NONCE_BYTES)
         self._door = Door(identity, self._nonce, self._note_version)
         self._versions = Seldom()
 
     def _note_version(self, protocol: int) -> None:
         if self._versions.is_due(time.monotonic()):
-            self._person.tell(OtherVersion(protocol))
+            self._ui.tell(OtherVersion(protocol))
 
-    def open_table(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> HostTable:
-        """Lay the table for `host`: checks what there is to run, and tells the person the invites.
+    def open_seats(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> Seating:
+        """Check what `host` is to run, and make and show the invites.
 
         Args:
             parties: m, this one included.
             expected: addresses that need no invite.
-            is_open: whether nobody needs one.
+            is_open: whether the others need none either.
         """
         check_roster(expected, self._identity.onion)
         if len(expected) > max(0, parties - 1):
@@ -78,29 +80,33 @@ class Party:
                 hint=f"--parties {len(expected) + 1} has a seat for each",
             )
         self._common([self._identity.onion], parties)
-        return HostTable(self._identity, parties, expected, is_open=is_open, person=self._person)
+        seating = Seating(self._identity, parties, expected, is_open=is_open)
+        for seat in seating.seats:
+            if seat.invite is not None:
+                self._ui.tell(InviteReady(seat.number, seat.invite))
+        return seating
 
-    async def host(self, network: Network, table: HostTable) -> Result:
-        """Gather the others at the table and compute with them."""
-        self._door.keeper = self._door.spent = table
-        table.admit = network.admit
-        async with self._listening(network, table.keys()):
+    async def host(self, network: Network, seating: Seating) -> Result:
+        """Gather the others and compute with them."""
+        gathering = Gathering(seating, self._ui, network.admit)
+        self._door.keeper = self._door.spent = gathering
+        async with self._listening(network, seating.keys()):
             try:
                 try:
                     async with asyncio.timeout(self._plan.wait_s):
-                        roster = await table.fill()
+                        roster = await gathering.fill()
                 except TimeoutError as error:
                     raise PeerUnreachable(
                         f"the seats were not all taken within {duration(self._plan.wait_s)}",
                         hint="--wait gives the others longer",
                     ) from error
-                keys = table.keys_of_joiners()
+                keys = seating.keys_of_joiners()
                 _unlock(network, keys)
                 discovery = {str(onion): key.hex() for onion, key in keys.items()}
                 terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES), discovery)
-                await table.send_terms(terms)
+                await gathering.send_terms(terms)
             finally:
-                await table.leave()
+                await gathering.leave()
             return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
 
     def check_host(self, invite: Invite | Onion) -> None:
@@ -115,7 +121,7 @@ class Party:
         own_key = pair_key(self._identity, host, self._identity.onion, self._nonce)
         async with self._listening(network, [own_key]):
             wait_s = self._plan.wait_s
-            terms = await ask_host(network, self._identity, host, psk, self._nonce, self._person, wait_s)
+            terms = await ask_host(network, self._identity, host, psk, self._nonce, self._ui, wait_s)
             self._check_roster(terms.common, host)
             _unlock(network, self._keys_in(terms, host))
             session_psk = bytes.fromhex(terms.psk)
@@ -218,16 +224,16 @@ class Party:
 
     async def _object(self, network: Network, theirs: Common, psk: bytes, objection: OnionMPCError) -> None:
         """Meet the others on the host's terms to tell them why this party does not agree: they wait for it."""
-        self._person.tell(Trouble(objection.message))
+        self._ui.tell(Trouble(objection.message))
         never_started = Program(theirs.program, Path(), Path())
-        objector = _Objector(self._person, objection)
+        objector = _Objector(self._ui, objection)
         with contextlib.suppress(OnionMPCError):
             await Computation(
                 network, self._identity, self._nonce, theirs, psk, never_started, self._plan, objector
             ).run(self._door)
 
     async def _compute(self, network: Network, program: Program, common: Common, psk: bytes) -> Result:
-        computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._person)
+        computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._ui)
         return await computation.run(self._door)
 
     @contextlib.asynccontextmanager
@@ -241,7 +247,7 @@ class Party:
 
     async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:
         await network.listen(self._door.serve, keys)
-        self._person.tell(Published(to_all=not keys))
+        self._ui.tell(Published(to_all=not keys))
 
 
 def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:
@@ -250,12 +256,12 @@ def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:
 
 
 class _Objector:
-    """Stands before the person, and says no to an agreement that this party has found wanting."""
+    """A user interface that says no to an agreement which this party has found wanting."""
 
-    def __init__(self, person: Person, objection: OnionMPCError) -> None:
+    def __init__(self, ui: UserInterface, objection: OnionMPCError) -> None:
         self._objection = objection
-        self.tell = person.tell
-        self.admits = person.admits
+        self.tell = ui.tell
+        self.admits = ui.admits
 
     async def consents(self, _agreement: Agreement, _own_number: int) -> bool:
         raise AgreementError(self._objection.message)

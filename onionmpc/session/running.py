@@ -13,7 +13,7 @@ from functools import partial
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import Person
+from onionmpc.session.events import UserInterface
 from onionmpc.session.marks import Marks
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import ConnectedPeer, Peers
@@ -23,7 +23,7 @@ from onionmpc.session.watch import ProgramWatch
 class ProgramRun:
     """One run of the program."""
 
-    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, watch: ProgramWatch, person: Person) -> None:
+    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, watch: ProgramWatch, person: UserInterface) -> None:
         self._own = own
         self._peers = peers
         self._ending = ending

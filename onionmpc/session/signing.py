@@ -16,7 +16,7 @@ import msgspec
 from onionmpc.errors import OnionMPCError, PeerError, UsageError
 from onionmpc.files import write_private
 from onionmpc.session.agreement import Agreement, session_id
-from onionmpc.session.events import Person, ReceiptWritten, Signing
+from onionmpc.session.events import ReceiptWritten, Signing, UserInterface
 from onionmpc.session.messages import Signed
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import Peers
@@ -27,7 +27,7 @@ from onionmpc.text import duration
 class ReceiptExchange:
     """The exchange of signatures, when all parties are done: a session that fails leaves nothing signed."""
 
-    def __init__(self, own: OwnParty, agreement: Agreement, peers: Peers, person: Person) -> None:
+    def __init__(self, own: OwnParty, agreement: Agreement, peers: Peers, person: UserInterface) -> None:
         self._own = own
         self._agreement = agreement
         self._peers = peers

@@ -15,7 +15,7 @@ import msgspec
 from onionmpc.program.process.stuck import Standstill, describe_all
 from onionmpc.program.spec import Wait
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import Person, ProgramsMove, ProgramsStuck
+from onionmpc.session.events import ProgramsMove, ProgramsStuck, UserInterface
 from onionmpc.session.marks import Marks
 from onionmpc.session.messages import Moving, Waiting
 from onionmpc.session.own_party import OwnParty
@@ -28,7 +28,7 @@ LOOK_S = 1.0
 class ProgramWatch:
     """What all programs wait for."""
 
-    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, person: Person) -> None:
+    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, person: UserInterface) -> None:
         stuck_after_s = own.plan.stuck_after_s
         self._own = own
         self._peers = peers

@@ -9,8 +9,8 @@ import pytest
 
 from onionmpc.errors import AuthenticationFailed
 from onionmpc.files import private_directory
+from onionmpc.session.ask_host import ask_host
 from onionmpc.session.discovery import seat_key
-from onionmpc.session.gather import ask_host
 from onionmpc.session.invite import Invite, parse_invite
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.network import TorOptions, tor_network

@@ -201,7 +201,7 @@ def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(
     async def main() -> None:
         async with room(4, plan) as place:
             party, persons = place.party(0), place.persons
-            place.start(0, party.host(place.networks[0], party.open_table(3, [], is_open=False)))
+            place.start(0, party.host(place.networks[0], party.open_seats(3, [], is_open=False)))
             first, other = persons[0].invites
             persons[0].consent = no
             place.start(1, place.party(1).join(place.networks[1], first))

@@ -65,7 +65,7 @@ def test_a_joiner_hears_at_once_that_its_host_has_another_version(tmp_path: Path
 
     async def main() -> None:
         async with room(2, plan) as place:
-            place.party(0).open_table(3, [], is_open=False)
+            place.party(0).open_seats(3, [], is_open=False)
             async with place.networks[0] as old:
                 await old.listen(old_listener)
                 target = place.persons[0].invites[0] if by_invite else place.onions[0]
@@ -84,7 +84,7 @@ def test_a_host_tells_once_that_somebody_with_another_version_came_and_keeps_the
 
     async def main() -> None:
         async with room(3, plan) as place:
-            table = (party := place.party(0)).open_table(3, [], is_open=False)
+            table = (party := place.party(0)).open_seats(3, [], is_open=False)
             place.start(0, party.host(place.networks[0], table))
             await place.persons[0].hears(Published)
             psks = [invite.psk() for invite in place.persons[0].invites]

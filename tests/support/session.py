@@ -206,7 +206,7 @@ class Room:
     def start_hosted(self, host: int = 0) -> None:
         """Let one party host with invites, and the others join it."""
         party = self.party(host)
-        table = party.open_table(len(self.identities), [], is_open=False)
+        table = party.open_seats(len(self.identities), [], is_open=False)
         self.start(host, party.host(self.networks[host], table))
         joiners = [number for number in self.numbers if number != host]
         for number, invite in zip(joiners, self.persons[host].invites, strict=True):

@@ -1,0 +1,169 @@
+"""A host's seats: who may take which one, and by which invite.
+
+Knows addresses and secrets. Does not know links, persons or clocks. Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from onionmpc.errors import InvalidAddress
+from onionmpc.identity import (
+    Identity,
+    Onion,
+    check_roster,
+    public_key_from_onion,
+    x25519_public_from_ed25519,
+)
+from onionmpc.session.discovery import pair_key, seat_key
+from onionmpc.session.invite import SECRET_BYTES, Invite
+from onionmpc.wire.handshake import NO_PSK
+
+# A replaced invite is remembered, to tell it from one that never existed. MPyC has fewer parties than this, and no host
+# refuses as many joiners.
+REMEMBERED_INVITES = 512
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One place at the host.
+
+    Attributes:
+        number: from 1; the host itself has no seat.
+        invite: opens this seat; None for a seat that needs no invite.
+        psk: what its invite comes down to, NO_PSK without one.
+        expected: the only address that may take it, None for any.
+        holder: the address that has taken it.
+        nonce: the holder's, 16 bytes; the same for as long as that party runs.
+        confirmed: whether the person at the host has said yes.
+    """
+
+    number: int
+    invite: Invite | None = None
+    psk: bytes = field(default=NO_PSK, repr=False)
+    expected: Onion | None = None
+    holder: Onion | None = None
+    nonce: bytes = b""
+    confirmed: bool = False
+
+    @property
+    def only_for(self) -> Onion | None:
+        """The one address that may take this seat now, None for any."""
+        return self.holder or self.expected
+
+    def is_for(self, onion: Onion, psk: bytes) -> bool:
+        """Return whether this identity may take the seat with this psk."""
+        return self.only_for in (None, onion) and psk == self.psk
+
+
+class Seating:
+    """All seats of one session.
+
+    Args:
+        identity: the host's.
+        parties: m, the host included.
+        expected: addresses that get in without an invite, one seat each.
+        is_open: whether the other seats need no invite either.
+    """
+
+    def __init__(self, identity: Identity, parties: int, expected: Sequence[Onion], *, is_open: bool) -> None:
+        self._identity = identity
+        self._refused: set[tuple[Onion, bytes]] = set()
+        self._seat_of_psk: dict[bytes, Seat] = {}
+        self.seats = tuple(Seat(number) for number in range(1, parties))
+        for seat, onion in zip(self.seats, expected, strict=False):
+            seat.expected = onion
+        for seat in self.seats:
+            if seat.expected is None and not is_open:
+                self.invite_to(seat)
+
+    @property
+    def parties(self) -> int:
+        """How many parties there are to be, the host included."""
+        return 1 + len(self.seats)
+
+    @property
+    def taken(self) -> int:
+        """How many of them are here."""
+        return 1 + sum(seat.confirmed for seat in self.seats)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all are here."""
+        return self.taken == self.parties
+
+    def roster(self) -> tuple[Onion, ...]:
+        """Return the addresses of those who are here, the host included, in party order."""
+        return tuple(sorted([self._identity.onion, *(seat.holder for seat in self.seats if seat.holder)]))
+
+    def keys(self) -> list[bytes]:
+        """Return the keys by which the host can be found; none if everybody can find it."""
+        keys = []
+        for seat in self.seats:
+            if seat.expected is not None:
+                keys.append(pair_key(self._identity, seat.expected, self._identity.onion))
+            elif seat.invite is not None:
+                keys.append(seat_key(seat.psk))
+            else:
+                return []
+        return keys
+
+    def keys_of_joiners(self) -> dict[Onion, bytes]:
+        """Return the keys by which the holders can be found, in this session."""
+        return {
+            seat.holder: pair_key(self._identity, seat.holder, seat.holder, seat.nonce)
+            for seat in self.seats
+            if seat.holder is not None
+        }
+
+    def psks_for(self, static_key: bytes) -> Sequence[bytes]:
+        """Return the psks of the seats that are free or held by this X25519 key."""
+        return [seat.psk for seat in self.seats if seat.only_for is None or _static_key(seat.only_for) == static_key]
+
+    def seat_for(self, onion: Onion, psk: bytes) -> Seat | None:
+        """Return the seat that this identity may take with this psk, None if there is none."""
+        if (onion, psk) in self._refused:
+            return None
+        others = [seat.holder for seat in self.seats if seat.holder is not None and seat.holder != onion]
+        try:
+            check_roster([onion, *others], self._identity.onion)
+        except InvalidAddress:
+            return None
+        # A holder gets its own seat again, and no second one with a second invite.
+        own = self.held_by(onion)
+        fitting = [seat for seat in ([own] if own else self.seats) if seat.is_for(onion, psk)]
+        # An expected party gets its own before an open one.
+        return min(fitting, key=lambda seat: seat.expected is None, default=None)
+
+    def held_by(self, onion: Onion) -> Seat | None:
+        """Return the seat that this identity has taken."""
+        return next((seat for seat in self.seats if seat.holder == onion), None)
+
+    def refuse(self, onion: Onion, psk: bytes) -> None:
+        """Let this identity take no seat with this psk any more."""
+        self._refused.add((onion, psk))
+
+    def invite_to(self, seat: Seat) -> Invite:
+        """Give a seat a new invite, in place of the one that it has; return it."""
+        seat.invite = Invite(self._identity.onion, secrets.token_bytes(SECRET_BYTES))
+        seat.psk = seat.invite.psk()
+        self._seat_of_psk[seat.psk] = seat
+        if len(self._seat_of_psk) > REMEMBERED_INVITES:
+            del self._seat_of_psk[next(iter(self._seat_of_psk))]
+        return seat.invite
+
+    def all_psks(self) -> Sequence[bytes]:
+        """Return the psks of all invites, also of those that were replaced."""
+        return list(self._seat_of_psk)
+
+    def invited_by(self, psk: bytes) -> Seat:
+        """Return the seat that an invite is, or was, for."""
+        return self._seat_of_psk[psk]
+
+
+@functools.lru_cache(maxsize=256)
+def _static_key(onion: Onion) -> bytes:
+    return x25519_public_from_ed25519(public_key_from_onion(onion))

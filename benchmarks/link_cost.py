@@ -21,7 +21,8 @@ from onionmpc.mesh.network import Stream
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
+from onionmpc.tor.network import TorNetwork, tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
 from onionmpc.wire.link import Event, ProgramBytes
 

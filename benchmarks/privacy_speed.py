@@ -37,7 +37,8 @@ from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.testnet.regions import load_regions
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 
 PROGRAM = ROOT / "benchmarks" / "two_loads.py"
 # Where the parties stand, by number. A party dials those of higher numbers.

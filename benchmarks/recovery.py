@@ -32,7 +32,8 @@ from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.party_tor import close_circuits, find_party_tor, open_circuits
 from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 
 # What takes longer has not recovered; a stopped relay is noticed after 15 s of silence.
 RECOVERY_LIMIT_S = 120.0

@@ -24,7 +24,8 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.tasks import Beside
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.wire.handshake import NO_PSK
 from onionmpc.wire.link import Event, ProgramBytes
 

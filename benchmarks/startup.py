@@ -39,7 +39,8 @@ from onionmpc.tor.circuit.status import service_id
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import UNIX_PREFIX
-from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService, Uploads
+from onionmpc.tor.service.descriptor import Uploads
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
 
 PROGRAM = "average-salary"
 SESSION_LIMIT_S = 90.0

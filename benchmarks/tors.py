@@ -22,7 +22,9 @@ from onionmpc.tor.control.login import open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.instance import TorInstance, own_instance
 from onionmpc.tor.process.own_tor import own_tor
-from onionmpc.tor.service.service import EphemeralService, publish
+from onionmpc.tor.report import Reporter
+from onionmpc.tor.service.descriptor import publish
+from onionmpc.tor.service.service import EphemeralService
 
 BOOTSTRAP_TIMEOUT_S = 120.0
 PUBLISH_TIMEOUT_S = 120.0
@@ -56,7 +58,9 @@ async def bench_tors(directory: Path, parties: int) -> AsyncIterator[list[BenchT
             sockets = stack.enter_context(socket_directory())
             profile = private_directory(place.profiles / f"bench-{number}")
             lines = f"{place.torrc}\n{SOCKS_LINE}"
-            life = await stack.enter_async_context(own_instance(profile, sockets, lines, lambda _progress: None))
+            life = await stack.enter_async_context(
+                own_instance(profile, sockets, lines, Reporter(lambda _report: None))
+            )
             port = (await _plain_socks(life.control)).port
             tors.append(BenchTor(life, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
         for tor in tors:

@@ -45,10 +45,11 @@ from onionmpc.tasks import cancel
 from onionmpc.testnet.place import join_testnet
 from onionmpc.text import printable
 from onionmpc.tor.endpoint import parse_endpoint, parse_listener
-from onionmpc.tor.instance import TorReport
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.process.transports import bridge_torrc
+from onionmpc.tor.report import TorReport
 
 SEED_BYTES = 32
 

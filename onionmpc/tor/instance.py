@@ -1,7 +1,7 @@
-"""One life of a tor: from its start, or from our login, until it or the way to it is lost.
+"""One tor instance: from its start, or from our login, until it or our connection to it is lost.
 
-Knows how a tor of our own and one that runs already are come by, and how to tell that one is lost. Does not know what
-is done with it (network.py), nor what comes after it (keeper.py).
+Knows how to get a tor of our own, or one that runs already, and how to notice that it is lost. Does not know what the
+party does with it (network.py), nor what comes after it (restarter.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from onionmpc.errors import TorError, TorFailed, TorTooOld, UnsafeSetting, UsageError
 from onionmpc.files import memory_directory, private_directory
@@ -27,6 +26,7 @@ from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.process.binary import OLDEST, install_hint, version_warning
 from onionmpc.tor.process.own_tor import OwnTor, own_tor
 from onionmpc.tor.process.profile import service_profile
+from onionmpc.tor.report import Reporter
 
 # How long tor's last words may take after its control connection broke.
 LAST_WORDS_S = 2.0
@@ -40,20 +40,8 @@ NON_ANONYMOUS = "HiddenServiceNonAnonymousMode"
 
 
 @dataclass(frozen=True, slots=True)
-class TorReport:
-    """How far a tor network has come: percent of its phase, and words for it."""
-
-    phase: Literal["tor", "bootstrap", "publish"]
-    percent: int
-    detail: str
-
-
-OnTorReport = Callable[[TorReport], None]
-
-
-@dataclass(frozen=True, slots=True)
 class TorInstance:
-    """A tor that runs, and our way to it.
+    """A tor that runs, and our connection to it.
 
     Attributes:
         control: logged in.
@@ -61,7 +49,8 @@ class TorInstance:
         reaches_files: whether it can connect to a socket in a directory of ours.
         own: the process, if it is ours.
         second: the tor that carries our service, where that is another one.
-        keys: where its service's key may lie.
+        keys: the directory for that service's key.
+        question_s: see `TorTimings`.
     """
 
     control: Control
@@ -70,20 +59,21 @@ class TorInstance:
     own: OwnTor | None = None
     second: TorInstance | None = None
     keys: Path | None = None
+    question_s: float = QUESTION_S
 
     @property
     def tors(self) -> tuple[TorInstance, ...]:
-        """The tors of this life, the one that carries our service last."""
+        """Its tors, the one that carries our service last."""
         return (self,) if self.second is None else (self, self.second)
 
     @property
     def gone(self) -> bool:
-        """Whether the way to one of its tors is lost."""
+        """Whether the connection to one of its tors is lost."""
         return any(tor.control.closed.done() for tor in self.tors)
 
     async def lost(self) -> TorError:
-        """Wait until a tor of this life, or the way to it, is lost, and return why; our own that hangs is ended."""
-        losses = [asyncio.create_task(tor._lost()) for tor in self.tors]  # noqa: SLF001 (of our own kind)
+        """Wait until one of its tors, or our connection to it, is lost; return why. Our own that hangs is killed."""
+        losses = [asyncio.create_task(tor._lost()) for tor in self.tors]  # noqa: SLF001 (of the same class)
         try:
             done, _ = await asyncio.wait(losses, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -100,17 +90,17 @@ class TorInstance:
             return await self._last_words()
         if self.own is not None:
             await self.own.kill()
-        return TorFailed(f"tor does not answer: {UNANSWERED_QUESTIONS} questions in a row, {QUESTION_S:g} s each")
+        return TorFailed(f"tor does not answer: {UNANSWERED_QUESTIONS} questions in a row, {self.question_s:g} s each")
 
     @contextlib.asynccontextmanager
-    async def telling_why(self) -> AsyncIterator[None]:
+    async def explaining(self) -> AsyncIterator[None]:
         """Turn "the connection is gone" into tor's own last words."""
         try:
             yield
         except TorFailed as error:
             for tor in self.tors:
                 if tor.control.closed.done():
-                    raise await tor._last_words() from error  # noqa: SLF001 (of our own kind)
+                    raise await tor._last_words() from error  # noqa: SLF001 (of the same class)
             raise
 
     async def _hanging(self) -> None:
@@ -118,7 +108,7 @@ class TorInstance:
         unanswered = 0
         while unanswered < UNANSWERED_QUESTIONS:
             try:
-                async with asyncio.timeout(QUESTION_S):
+                async with asyncio.timeout(self.question_s):
                     # Any answer will do, a refusal too.
                     with contextlib.suppress(CommandRefused):
                         await self.control.get_info("version")
@@ -126,7 +116,7 @@ class TorInstance:
                 unanswered += 1
             else:
                 unanswered = 0
-                await asyncio.sleep(QUESTION_S)
+                await asyncio.sleep(self.question_s)
 
     async def _last_words(self) -> TorError:
         """Return why the control connection is gone: what tor said as it ended, if it is ours and did."""
@@ -139,28 +129,34 @@ class TorInstance:
 
 @contextlib.asynccontextmanager
 async def own_instance(
-    profile: Path, sockets: Path, extra_torrc: str, progress: OnTorReport, *, exposed: bool = False
+    profile: Path,
+    sockets: Path,
+    extra_torrc: str,
+    reporter: Reporter,
+    question_s: float = QUESTION_S,
+    *,
+    exposed: bool = False,
 ) -> AsyncIterator[TorInstance]:
     """Start a tor of our own, and end it; see `own_tor`.
 
     Raises:
         TorError: it cannot be started, or does not let us in.
     """
-    progress(TorReport("tor", 0, "starting tor"))
+    reporter.tor(0, "starting tor")
     async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
         # tor ends the moment this connection does, should we be killed.
         await control.command("TAKEOWNERSHIP")
-        # tor looks once a second what there is to do, for the first time a second after its start; after this, at once.
+        # tor looks for work once a second, for the first time a second after its start. This makes it look at once.
         await control.command("SIGNAL HUP")
-        progress(TorReport("tor", DONE_PERCENT, _describe(tor.binary.version)))
-        yield TorInstance(control, tor.socks, own=tor)
+        reporter.tor(DONE_PERCENT, _describe(tor.binary.version))
+        yield TorInstance(control, tor.socks, own=tor, question_s=question_s)
 
 
 @contextlib.asynccontextmanager
 async def short_instance(
-    profile: Path, sockets: Path, extra_torrc: str, progress: OnTorReport
+    profile: Path, sockets: Path, extra_torrc: str, reporter: Reporter, question_s: float = QUESTION_S
 ) -> AsyncIterator[TorInstance]:
-    """Start two tors of our own: one to dial with, and one that shows our IP address to whoever dials us.
+    """Start two tors of our own: one to dial with, and one that shows our IP address to every peer that dials us.
 
     Raises:
         TorError: one of them cannot be started, or does not let us in.
@@ -168,28 +164,32 @@ async def short_instance(
     second_profile = private_directory(service_profile(profile))
     second_sockets = private_directory(sockets / "service")
     async with (
-        own_instance(profile, sockets, extra_torrc, progress) as life,
-        own_instance(second_profile, second_sockets, extra_torrc, progress, exposed=True) as second,
+        own_instance(profile, sockets, extra_torrc, reporter, question_s) as life,
+        own_instance(second_profile, second_sockets, extra_torrc, reporter, question_s, exposed=True) as second,
     ):
         with memory_directory(sockets) as keys:
             yield replace(life, second=second, keys=keys)
 
 
 @contextlib.asynccontextmanager
-async def foreign_instance(endpoint: Endpoint, progress: OnTorReport) -> AsyncIterator[TorInstance]:
+async def foreign_instance(
+    endpoint: Endpoint, reporter: Reporter, question_s: float = QUESTION_S
+) -> AsyncIterator[TorInstance]:
     """Log in to a tor that runs already, and log out.
 
     Raises:
         TorError: it does not let us in, is too old or has no SOCKS port for us.
         UnsafeSetting: it is there to serve without anonymity.
     """
-    progress(TorReport("tor", 0, f"logging in at {endpoint}"))
+    reporter.tor(0, f"logging in at {endpoint}")
     async with open_control(endpoint) as control:
         version = control.release
         if version < OLDEST:
             raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=install_hint())
-        progress(TorReport("tor", DONE_PERCENT, _describe(version)))
-        yield TorInstance(control, await _foreign_socks(control), await _reaches_our_files(control))
+        reporter.tor(DONE_PERCENT, _describe(version))
+        yield TorInstance(
+            control, await _foreign_socks(control), await _reaches_our_files(control), question_s=question_s
+        )
 
 
 async def _foreign_socks(control: Control) -> Endpoint:
@@ -204,10 +204,10 @@ async def _foreign_socks(control: Control) -> Endpoint:
         if (await control.command(f"GETCONF {NON_ANONYMOUS}")).strip() == f"{NON_ANONYMOUS}=1":
             raise UnsafeSetting(
                 f"this tor is in {NON_ANONYMOUS}: its onion services show its IP address, and it cannot dial",
-                hint="leave --control out; for a service of that kind, also say --circuit-length short",
+                hint="leave --control out; for a service of that kind, add --circuit-length short",
             )
     raise TorFailed(
-        f"this tor has {len(listed)} SOCKS ports, and none that we can reach",
+        f"this tor has {len(listed)} SOCKS ports, but none that we can reach",
         hint="torrc.d/system-service.torrc has a line for one",
     )
 

@@ -634,7 +634,7 @@ LEVEL_REFUSALS = {
     "consent without short": (("--show-my-ip",), "--show-my-ip needs --circuit-length short"),
     "long on a foreign tor": (
         ("--circuit-length", "long", "--control", "unix:/nowhere"),
-        "long changes the circuits of everyone who uses the tor at --control, and that was not allowed",
+        "long changes the circuits of everyone who uses the tor at --control, and you did not allow that",
     ),
     "a foreign tor to change, and none": (
         ("--circuit-length", "long", "--change-foreign-tor"),
@@ -663,7 +663,7 @@ def test_a_key_is_for_short_or_for_the_others_and_never_for_both(refused: Refuse
 
 @pytest.mark.parametrize("profile", ["../up", "a b", "x" * 33])
 def test_a_profile_name_that_is_none(refused: Refused, profile: str) -> None:
-    assert f"{profile!r} is no profile name" in refused(*HOST, f"--profile={profile}")
+    assert f"{profile!r} is not a valid profile name" in refused(*HOST, f"--profile={profile}")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -13,7 +13,8 @@ from onionmpc.session.ask_host import ask_host
 from onionmpc.session.discovery import seat_key
 from onionmpc.session.invite import Invite, parse_invite
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.wire.handshake import NO_PSK
 from tests.e2e.kit import INVITE, Party, Stage, after, command_line, forged, keep_identity, new_identity, same_sentence
 from tests.support.session import Person

@@ -14,9 +14,10 @@ from onionmpc.cli.bridges import read_bridges
 from onionmpc.levels import Level
 from onionmpc.testnet.party_tor import _children, open_circuits
 from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.instance import TorReport
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import Bridge
+from onionmpc.tor.report import TorReport
 from tests.support.bridges import running_bridge
 from tests.tor.test_levels import Ours, meet
 from tests.tor.test_lives import SCENE_S
@@ -59,9 +60,9 @@ class Hidden(Ours):
 
     def check_told_nobody(self) -> list[int]:
         """Return the process of its transport, if it has one."""
-        assert self.network.life is not None
-        assert self.network.life.own is not None
-        process = self.network.life.own.process.pid
+        assert self.network.instance is not None
+        assert self.network.instance.own is not None
+        process = self.network.instance.own.process.pid
         transports = _children(process)
         assert len(transports) == bool(self.bridge.transport)
         command_lines = [Path(f"/proc/{each}/cmdline").read_text() for each in (process, *transports)]

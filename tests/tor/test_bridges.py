@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import InvalidBridge
-from onionmpc.tor.network import TorOptions
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import MAX_ARGUMENTS_BYTES, MAX_LINE_CHARACTERS, Bridge, parse_bridge
 
 FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"

@@ -11,7 +11,9 @@ from onionmpc.identity import Identity
 from onionmpc.resources import shipped
 from onionmpc.tor.adapters.stem import Version
 from onionmpc.tor.circuit.status import service_id
-from onionmpc.tor.service.service import EphemeralService, Uploads, lock, look_up, unlock
+from onionmpc.tor.dialling.peer_descriptor import add_client_key, refetch_descriptor, remove_client_keys
+from onionmpc.tor.service.descriptor import Uploads
+from onionmpc.tor.service.service import EphemeralService
 from tests.support.grater import Profile, read_profile, rewritten
 
 ONION = Identity(bytes(range(32))).onion
@@ -52,9 +54,9 @@ def test_what_a_party_says_is_let_through(profile: Profile, clients: int) -> Non
         service = EphemeralService(recorder, Identity(secrets.token_bytes(32)), keys)  # type: ignore[arg-type]
         await service.add("127.0.0.1:9881")
         await service.remove()
-        await unlock(recorder, ONION, secrets.token_bytes(32))  # type: ignore[arg-type]
-        await lock(recorder, [ONION])  # type: ignore[arg-type]
-        await look_up(recorder, ONION)  # type: ignore[arg-type]
+        await add_client_key(recorder, ONION, secrets.token_bytes(32))  # type: ignore[arg-type]
+        await remove_client_keys(recorder, [ONION])  # type: ignore[arg-type]
+        await refetch_descriptor(recorder, ONION)  # type: ignore[arg-type]
 
     asyncio.run(main())
     recorder.lines += ["GETINFO version", "GETINFO net/listeners/socks", "GETINFO status/bootstrap-phase"]

@@ -81,9 +81,9 @@ class Held:
         self.given_up: list[TorFailed] = []
         self.failures: list[Exception] = []
         self.told: list[str] = []
-        self.lengths = Lengths(level, self._mend, self.given_up.append, self.told.append)
+        self.lengths = Lengths(level, self.given_up.append, self.told.append)
 
-    async def _mend(self) -> None:
+    async def repair(self) -> None:
         self.mended += 1
         if self.failures:
             raise self.failures.pop(0)
@@ -123,7 +123,7 @@ def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_set_right(level: 
     assert held.given_up == []
 
     async def watched() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             await held.until(lambda: held.mended == 1)
 
     run(watched())
@@ -132,7 +132,7 @@ def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_set_right(level: 
 def test_a_dialled_circuit_that_is_gone_carries_nothing() -> None:
     held = Held(Level.STANDARD)
     held.tor.build("1", 3, DIALLED, OTHERS, "someone else")
-    with pytest.raises(PeerUnreachable, match="gone"):
+    with pytest.raises(PeerUnreachable, match="closed before it was used"):
         run(held.lengths.check_dialled(held.control, "me"))
 
 
@@ -140,7 +140,7 @@ def test_where_tor_hides_its_circuits_standard_goes_on_unmeasured_and_long_does_
     held = Held(Level.STANDARD)
     held.tor.hidden = True
     assert run(held.lengths.check_dialled(held.control, "me")) is None
-    with pytest.raises(TorFailed, match="does not let us see its circuits"):
+    with pytest.raises(TorFailed, match="does not show its circuits"):
         run(held.lengths.require_measure(held.control))
 
 
@@ -149,7 +149,7 @@ def test_an_accepted_circuit_that_is_too_short_is_closed_without_being_matched(l
     held = Held(level)
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             held.tor.build("1", level.promise.accepted, ACCEPTED)
             held.tor.build("2", 1, ACCEPTED, OTHERS)
             held.tor.build("3", 1, DIALLED, OTHERS, "someone else")
@@ -166,7 +166,7 @@ def test_watching_where_tor_hides_its_circuits_hurts_nobody() -> None:
     held.tor.hidden = True
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             held.tor.build("1", 1, ACCEPTED)
 
     run(main())
@@ -177,7 +177,7 @@ def test_after_some_tries_the_run_is_given_up_once() -> None:
     held = Held(Level.LONG)
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             for count in range(TOO_SHORT_LIMIT + 1):
                 held.tor.build(str(count), 3, DIALLED if count % 2 else ACCEPTED, OURS, "me")
                 if count % 2:
@@ -211,7 +211,7 @@ def test_a_repair_that_fails_is_told_and_short_circuits_are_closed_as_before(fai
     held.failures = [failure, failure]
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             for count in range(3):
                 held.tor.build(str(count), 4, ACCEPTED)
                 await held.until_closed(count + 1)
@@ -219,7 +219,7 @@ def test_a_repair_that_fails_is_told_and_short_circuits_are_closed_as_before(fai
 
     run(main())
     assert held.tor.cut == ["0", "1", "2"]
-    assert held.told == [f"tor could not be set right after a circuit that was too short: {failure}"] * 2
+    assert held.told == [f"cannot repair tor's settings after a circuit that was too short: {failure}"] * 2
 
 
 @pytest.mark.parametrize("failure", [TorFailed("the consensus has too few relays"), UsageError("disk full")], ids=repr)
@@ -228,7 +228,7 @@ def test_a_repair_that_fails_is_a_failed_dial_and_no_more(failure: Exception) ->
     held.failures = [failure]
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             held.tor.build("1", 3, DIALLED, OTHERS, "me")
             with pytest.raises(PeerUnreachable, match="long promises 4: closed"):
                 await held.lengths.check_dialled(held.control, "me")
@@ -241,13 +241,12 @@ def test_a_repair_outlives_the_dial_that_found_it_needed_and_holds_up_no_other_c
     held = Held(Level.LONG)
     repaired = asyncio.Event()
 
-    async def mend() -> None:
+    async def repair() -> None:
         await repaired.wait()
         held.mended += 1
 
     async def main() -> None:
-        held.lengths._mend = mend
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, repair):
             held.tor.build("1", 3, DIALLED, OTHERS, "me")
             with pytest.raises(PeerUnreachable):
                 await held.lengths.check_dialled(held.control, "me")
@@ -264,7 +263,7 @@ def test_a_tor_that_did_not_answer_is_asked_again() -> None:
     held = Held(Level.STANDARD)
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             held.tor.unanswered = 2
             held.tor.build("1", 1, ACCEPTED)
             await held.until_closed(1)
@@ -289,7 +288,7 @@ def test_a_bug_in_a_repair_ends_the_life_of_this_tor_and_is_seen() -> None:
     held.failures = [ZeroDivisionError()]
 
     async def main() -> None:
-        async with held.lengths.watching(held.control, OURS):
+        async with held.lengths.watching(held.control, OURS, held.repair):
             held.tor.build("1", 1, ACCEPTED)
             await asyncio.Event().wait()
 

@@ -24,10 +24,11 @@ from onionmpc.tor.circuit.status import parse_circuits
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.instance import TorReport
-from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
+from onionmpc.tor.network import TorNetwork, tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.own_tor import OwnTor, own_tor
 from onionmpc.tor.process.profile import free_profile
+from onionmpc.tor.report import TorReport
 from onionmpc.tor.service.service import VIRTUAL_PORT
 from onionmpc.tor.service.single import CLIENTS_NAME, KEY_FILE_NAME
 from tests.support.network_contract import KEY, LATER_KEY
@@ -42,6 +43,10 @@ pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Peer]]:
     with kept(a_peer(testnet_dir)) as runner_and_peer:
         yield runner_and_peer
+
+
+async def layer_guards(control: Control) -> str:
+    return await control.command("GETCONF HSLayer2Nodes HSLayer3Nodes")
 
 
 async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:
@@ -66,8 +71,8 @@ class Ours:
 
     @property
     def control(self) -> Control:
-        assert self.network.life is not None
-        return self.network.life.control
+        assert self.network.instance is not None
+        return self.network.instance.control
 
     async def dials(self, peer: Peer) -> int:
         """Dial the peer; return how many relays we have on our side."""
@@ -119,16 +124,13 @@ def test_long_is_long_again_when_tor_has_started_again(shared: tuple[asyncio.Run
     async def scene(peer: Peer) -> None:
         async with at_level(testnet_dir, Level.LONG) as ours:
             assert await ours.dials(peer) == 4
-            pinned = ours.network._pinning
-            assert pinned is not None
-            layers = pinned.layers
+            settings, first = await layer_guards(ours.control), ours.network.instance
             restored = asyncio.create_task(ours.network.restored())
             os.kill(int(await ours.control.get_info("process/pid")), signal.SIGKILL)
             await restored
             assert await ours.dials(peer) == 4
-            assert ours.network._pinning is not pinned
-            assert ours.network._pinning is not None
-            assert ours.network._pinning.layers == layers
+            assert ours.network.instance is not first
+            assert await layer_guards(ours.control) == settings
 
     play(shared, scene)
 
@@ -158,12 +160,15 @@ def test_a_tor_that_stays_short_is_given_up_after_some_tries(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(peer: Peer) -> None:
+        set_layers, was_set = Pinning.apply, list[Pinning]()
+
+        async def only_once(pinning: Pinning) -> None:
+            if not was_set:
+                was_set.append(pinning)
+                await set_layers(pinning)
+
+        monkeypatch.setattr(Pinning, "apply", only_once)
         async with at_level(testnet_dir, Level.LONG) as ours:
-
-            async def not_at_all(_pinning: Pinning) -> None:
-                pass
-
-            monkeypatch.setattr(Pinning, "apply", not_at_all)
             await ours.control.command("RESETCONF HSLayer3Nodes")
             ours.network.unlock(peer.onion, KEY)
             for _ in range(TOO_SHORT_LIMIT):
@@ -190,7 +195,7 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
             with pytest.raises(PeerUnreachable, match="its descriptor is sealed"):
                 await peer.network.dial(ours.onion, DEADLINE_S)
             assert (await ours.dials(peer), await ours.is_dialled(peer)) == (3, 1)
-            life = ours.network.life
+            life = ours.network.instance
             assert life is not None
             assert life.second is not None
             options = await life.second.control.command("GETCONF HiddenServiceOptions")
@@ -207,8 +212,8 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
             # Either tor may be lost: both come back, under the same address.
             for tor in life.tors:
                 restored = asyncio.create_task(ours.network.restored())
-                assert ours.network.life is not None
-                lost = ours.network.life.tors[life.tors.index(tor)]
+                assert ours.network.instance is not None
+                lost = ours.network.instance.tors[life.tors.index(tor)]
                 os.kill(int(await lost.control.get_info("process/pid")), signal.SIGKILL)
                 await restored
                 assert await ours.dials(peer) == 3
@@ -222,7 +227,7 @@ def test_short_admits_others_while_its_streams_go_on(shared: tuple[asyncio.Runne
         async with at_level(testnet_dir, Level.SHORT) as ours, party(testnet_dir, fresh()) as stranger:
             peer.network.unlock(ours.onion, KEY)
             dialled, accepted = await peer.network.dial(ours.onion, DEADLINE_S), await ours.arrived.get()
-            life = ours.network.life
+            life = ours.network.instance
             assert life is not None
             assert life.keys is not None
             clients = life.keys / CLIENTS_NAME
@@ -259,10 +264,7 @@ def test_a_non_anonymous_service_is_caught_where_more_was_promised(
         identity = fresh()
         closed: list[TorFailed] = []
 
-        async def nothing() -> None:
-            pass
-
-        lengths = Lengths(Level.LONG, nothing, closed.append, pytest.fail)
+        lengths = Lengths(Level.LONG, closed.append, pytest.fail)
         async with exposed_tor(testnet_dir, state) as (_, control):
             key = base64.b64encode(identity.expanded_key).decode()
             with pytest.raises(CommandRefused, match="non-anonymous"):
@@ -355,6 +357,6 @@ def test_a_foreign_tor_that_refuses_to_be_changed_is_standard_only_if_that_was_a
                 return
             async with tor_network(fresh(), options, told.append) as network:
                 assert network.level is Level.STANDARD
-            assert any("going on at standard" in step.detail for step in told)
+            assert any("continuing at standard" in step.detail for step in told)
 
     asyncio.run(main())

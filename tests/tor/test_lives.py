@@ -20,12 +20,14 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.dialling.dial import NotIntroduced
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.instance import TorReport
-from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
+from onionmpc.tor.network import TorNetwork, tor_network
+from onionmpc.tor.options import TorOptions, TorTimings
 from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.process.profile import data_directory, free_profile
-from onionmpc.tor.service.service import EphemeralService, Service, is_lost
+from onionmpc.tor.report import TorReport
+from onionmpc.tor.service.descriptor import is_lost
+from onionmpc.tor.service.service import EphemeralService, Service
 from tests.support.network_contract import KEY
 from tests.support.tor_loop import kept
 from tests.tor.test_network import DEADLINE_S, Retrying, fresh, party
@@ -91,8 +93,8 @@ def play(shared: tuple[asyncio.Runner, Peer], scene: Scene) -> None:
 
 
 async def process_of(network: TorNetwork) -> int:
-    assert network.life is not None
-    return int(await network.life.control.get_info("process/pid"))
+    assert network.instance is not None
+    return int(await network.instance.control.get_info("process/pid"))
 
 
 def guards(profile: Path) -> set[str]:
@@ -102,14 +104,20 @@ def guards(profile: Path) -> set[str]:
     }
 
 
-async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause: str) -> None:
+async def outlives(
+    peer: Peer,
+    testnet: Path,
+    lose: Callable[[int], None],
+    cause: str,
+    timings: TorTimings = TorTimings(),  # noqa: B008
+) -> None:
     """Lose a party's tor, and see that all is there again under the same address."""
     identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[TorReport]()
-    async with party(testnet, identity, told) as network:
+    async with party(testnet, identity, told, timings=timings) as network:
         await network.listen(arrived.put, [KEY])
         network.unlock(peer.onion, KEY)
         peer.network.unlock(identity.onion, KEY)
-        first = network.life
+        first = network.instance
         dialled = await Retrying(network).dial(peer.onion, DEADLINE_S), await peer.arrived.get()
         accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
         assert dialled[0].path is not None
@@ -120,15 +128,15 @@ async def outlives(peer: Peer, testnet: Path, lose: Callable[[int], None], cause
         for stream in (dialled[0], accepted[1]):
             with contextlib.suppress(ConnectionError):
                 assert await stream.reader.read() == b""
-        while network.life is first:
+        while network.instance is first:
             await asyncio.wait({restored}, timeout=0)
-        if network.life is None:
+        if network.instance is None:
             with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
                 await network.dial(peer.onion, DEADLINE_S)
             assert await network.accepted_path("0" * 40) is None
         await restored
 
-        assert network.life not in (None, first)
+        assert network.instance not in (None, first)
         assert network.failure is None
         await peer.is_dialled(network)
         await peer.dials(identity, arrived)
@@ -165,17 +173,14 @@ def test_a_tor_that_was_told_to_end_comes_back(shared: tuple[asyncio.Runner, Pee
     play(shared, scene)
 
 
-def test_a_tor_that_hangs_is_found_and_replaced(
-    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("onionmpc.tor.instance.QUESTION_S", 0.5)
-
+def test_a_tor_that_hangs_is_found_and_replaced(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     async def scene(peer: Peer) -> None:
         await outlives(
             peer,
             testnet_dir,
             lambda process: os.kill(process, signal.SIGSTOP),
             "tor does not answer: 2 questions in a row, 0.5 s each",
+            TorTimings(question_s=0.5),
         )
 
     play(shared, scene)
@@ -194,7 +199,7 @@ def test_a_tor_whose_program_is_gone_is_given_up_when_patience_ends(
             program.unlink()
             os.kill(await process_of(network), signal.SIGKILL)
             await asyncio.wait({network.died})
-            with pytest.raises(TorFailed, match="our tor was away for 2 s, and is given up: ONIONMPC_TOR names "):
+            with pytest.raises(TorFailed, match="our tor was away for 2 s; giving up: ONIONMPC_TOR names "):
                 await network.dial(peer.onion, DEADLINE_S)
             assert network.failure is network.died.result()
 
@@ -263,9 +268,8 @@ def test_a_tor_that_runs_already_is_waited_for(
 
 
 def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(
-    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
 ) -> None:
-    monkeypatch.setattr("onionmpc.tor.instance.QUESTION_S", 0.5)
     identity, arrived = fresh(), asyncio.Queue[Stream]()
 
     async def scene(peer: Peer) -> None:
@@ -278,7 +282,9 @@ def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(
         with join_testnet(testnet_dir) as place, free_profile(state / "tor") as profile, socket_directory() as sockets:
             async with (
                 a_tor(place, profile, sockets) as control,
-                tor_network(identity, TorOptions(control=str(control)), progress) as network,
+                tor_network(
+                    identity, TorOptions(control=str(control), timings=TorTimings(question_s=0.5)), progress
+                ) as network,
             ):
                 await network.listen(arrived.put)
                 restored = asyncio.create_task(network.restored())
@@ -299,26 +305,22 @@ def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(
 # --- A service that peers cannot find --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def refreshes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.network.REFRESH_EVERY_S", 0.0)
-    monkeypatch.setattr("onionmpc.tor.network.NEW_SERVICE_S", 0.0)
+REFRESHES_AT_ONCE = TorTimings(refresh_every_s=0, new_service_s=0)
 
 
 async def refreshed(network: TorNetwork) -> None:
     await network.refresh()
-    assert network._refreshing is not None
-    await network._refreshing
+    assert network._publisher._refreshing is not None
+    await network._publisher._refreshing
 
 
 async def until_found(network: TorNetwork, identity: Identity) -> None:
     """Wait until the service that was made anew can be found."""
-    assert network.life is not None
-    while await is_lost(EphemeralService(network.life.control, identity)):
+    assert network.instance is not None
+    while await is_lost(EphemeralService(network.instance.control, identity)):
         await asyncio.wait({network.died}, timeout=0.1)
 
 
-@pytest.mark.usefixtures("refreshes_at_once")
 def test_a_service_that_the_directories_forgot_is_published_again(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,15 +337,15 @@ def test_a_service_that_the_directories_forgot_is_published_again(
             while "revision-counter 0" in await control.get_info(key):
                 await asyncio.wait({network.died}, timeout=0.05)
 
-        async with party(testnet_dir, identity) as network:
+        async with party(testnet_dir, identity, timings=REFRESHES_AT_ONCE) as network:
             with monkeypatch.context() as patch:
-                patch.setattr("onionmpc.tor.network.publish", pretend)
+                patch.setattr("onionmpc.tor.service.publisher.publish", pretend)
                 await network.listen(arrived.put)
-            assert network.life is not None
-            await network.life.control.command("SETCONF PublishHidServDescriptors=1")
+            assert network.instance is not None
+            await network.instance.control.command("SETCONF PublishHidServDescriptors=1")
             with pytest.raises(PeerUnreachable, match="tor found no descriptor of it"):
                 await peer.network.dial(identity.onion, DEADLINE_S)
-            assert await is_lost(EphemeralService(network.life.control, identity))
+            assert await is_lost(EphemeralService(network.instance.control, identity))
             await refreshed(network)
             await until_found(network, identity)
             await peer.dials(identity, arrived)
@@ -351,20 +353,19 @@ def test_a_service_that_the_directories_forgot_is_published_again(
     play(shared, scene)
 
 
-@pytest.mark.usefixtures("refreshes_at_once")
 def test_a_service_that_lost_its_introduction_points_gets_others_and_keeps_its_streams(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
 ) -> None:
     identity, arrived = fresh(), asyncio.Queue[Stream]()
 
     async def scene(peer: Peer) -> None:
-        async with party(testnet_dir, identity) as network:
+        async with party(testnet_dir, identity, timings=REFRESHES_AT_ONCE) as network:
             await network.listen(arrived.put, [KEY])
             peer.network.unlock(identity.onion, KEY)
             stream, accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
-            assert network.life is not None
-            await lose_introductions(network.life.control, identity)
-            assert await is_lost(EphemeralService(network.life.control, identity))
+            assert network.instance is not None
+            await lose_introductions(network.instance.control, identity)
+            assert await is_lost(EphemeralService(network.instance.control, identity))
             await refreshed(network)
             await until_found(network, identity)
             await peer.dials(identity, arrived)
@@ -405,33 +406,32 @@ def test_a_service_that_can_be_found_is_left_alone_and_looked_at_once_a_minute(
     async def scene(peer: Peer) -> None:
         async with party(testnet_dir, identity, told) as network:
             await network.refresh()
-            assert network._refreshing is None  # nothing is published yet
+            assert network._publisher._refreshing is None  # nothing is published yet
             await network.listen(arrived.put)
             await network.refresh()
-            assert network._refreshing is None  # and now it was published just before
-            network._refresh_again_s = 0.0
+            assert network._publisher._refreshing is None  # and now it was published just before
+            network._publisher._schedule._next_s = 0.0
             before = len(told)
             await refreshed(network)
-            first = network._refreshing
+            first = network._publisher._refreshing
             await network.refresh()
-            assert network._refreshing is first
+            assert network._publisher._refreshing is first
             assert len(told) == before
             await peer.dials(identity, arrived)
 
     play(shared, scene)
 
 
-@pytest.mark.usefixtures("refreshes_at_once")
 def test_a_service_is_made_anew_when_a_peer_is_silent(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     identity, arrived = fresh(), asyncio.Queue[Stream]()
 
     async def scene(peer: Peer) -> None:
-        async with party(testnet_dir, identity) as network, a_peer(testnet_dir) as silent:
+        async with party(testnet_dir, identity, timings=REFRESHES_AT_ONCE) as network, a_peer(testnet_dir) as silent:
             await network.listen(arrived.put, [KEY])
             await silent.is_dialled(network)
-            added_s = network._added_s
+            added_s = network._publisher._schedule._added_s
             await refreshed(network)
-            assert network._added_s == added_s
+            assert network._publisher._schedule._added_s == added_s
             process = await process_of(silent.own)
             os.kill(process, signal.SIGSTOP)
             try:
@@ -440,7 +440,7 @@ def test_a_service_is_made_anew_when_a_peer_is_silent(shared: tuple[asyncio.Runn
             finally:
                 os.kill(process, signal.SIGCONT)
             await refreshed(network)
-            assert network._added_s > added_s
+            assert network._publisher._schedule._added_s > added_s
             await until_found(network, identity)
             await peer.dials(identity, arrived)
 

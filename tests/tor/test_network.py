@@ -22,11 +22,13 @@ from onionmpc.tor.circuit.status import service_id
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
-from onionmpc.tor.instance import TorReport
-from onionmpc.tor.network import TorNetwork, TorOptions, tor_network
+from onionmpc.tor.network import TorNetwork, tor_network
+from onionmpc.tor.options import TorOptions, TorTimings
 from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.process.profile import free_profile
-from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService, publish
+from onionmpc.tor.report import TorReport
+from onionmpc.tor.service.descriptor import publish
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
 from tests.support.network_contract import (
     FACTS,
     KEY,
@@ -48,11 +50,20 @@ def fresh() -> Identity:
 
 @contextlib.asynccontextmanager
 async def party(
-    testnet: Path, identity: Identity, told: list[TorReport] | None = None, *, patience_s: float = 60
+    testnet: Path,
+    identity: Identity,
+    told: list[TorReport] | None = None,
+    *,
+    patience_s: float = 60,
+    timings: TorTimings = TorTimings(),  # noqa: B008 (frozen)
 ) -> AsyncIterator[TorNetwork]:
     with join_testnet(testnet) as place:
         options = TorOptions(
-            extra_torrc=place.torrc, bootstrap_timeout_s=120, publish_timeout_s=60, patience_s=patience_s
+            extra_torrc=place.torrc,
+            bootstrap_timeout_s=120,
+            publish_timeout_s=60,
+            patience_s=patience_s,
+            timings=timings,
         )
         async with tor_network(identity, options, (told if told is not None else []).append) as network:
             yield network
@@ -103,8 +114,8 @@ async def introduction_points(network: TorNetwork, onion: Onion) -> int:
     Raises:
         ValueError: it cannot be read so.
     """
-    assert network.life is not None
-    text = await network.life.control.get_info(f"hs/client/desc/id/{service_id(onion)}")
+    assert network.instance is not None
+    text = await network.instance.control.get_info(f"hs/client/desc/id/{service_id(onion)}")
     return len(HiddenServiceDescriptorV3.from_str(text).decrypt(onion).introduction_points)
 
 
@@ -156,9 +167,9 @@ def test_a_service_has_the_proof_of_work_defence_and_asks_for_none_while_nobody_
 ) -> None:
     async def main(pair: Pair) -> None:
         assert isinstance(pair.listener, TorNetwork)
-        assert pair.listener.life is not None
+        assert pair.listener.instance is not None
         # A service of its own, since stem does not open a sealed descriptor.
-        service = EphemeralService(pair.listener.life.control, fresh())
+        service = EphemeralService(pair.listener.instance.control, fresh())
         await publish(service, "127.0.0.1:1", lambda *_: None, DEADLINE_S)
         assert await proof_of_work(service.control, service.onion) == "0"
         await service.remove()
@@ -176,7 +187,7 @@ def test_an_address_that_nobody_published_is_said_to_be_offline(shared: tuple[as
 def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair]) -> None:
     runner, pair = shared
     assert isinstance(pair.dialler, Retrying)
-    socks = pair.dialler._network._keeper.here().socks
+    socks = pair.dialler._network._restarter.current().socks
     with pytest.raises(PeerUnreachable, match="no party listens at its address"):
         runner.run(dial_onion(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
 

@@ -13,8 +13,9 @@ from onionmpc.errors import OnionNotPublished, TorFailed
 from onionmpc.identity import Identity
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.service import service as onion
-from onionmpc.tor.service.service import EphemeralService, lock, publish, unlock
+from onionmpc.tor.dialling.peer_descriptor import add_client_key, remove_client_keys
+from onionmpc.tor.service.descriptor import publish
+from onionmpc.tor.service.service import EphemeralService
 from tests.tor.test_control import FakeControl, listening
 
 OURS, PEER = (Identity(bytes([number] * 32)) for number in (1, 2))
@@ -61,8 +62,8 @@ def test_a_key_that_is_refused_is_not_quoted() -> None:
 
     async def refused(control: Control) -> None:
         with pytest.raises(TorFailed) as raised:
-            await unlock(control, PEER.onion, KEYS[0])
-        assert raised.value.message == "tor does not take the key to a peer (553)"
+            await add_client_key(control, PEER.onion, KEYS[0])
+        assert raised.value.message == "tor does not accept the key to a peer's descriptor (553)"
         assert raised.value.__cause__ is None
         assert raised.value.__suppress_context__
 
@@ -70,11 +71,12 @@ def test_a_key_that_is_refused_is_not_quoted() -> None:
     assert line == f"ONION_CLIENT_AUTH_ADD {PEER.onion.removesuffix('.onion')} x25519:{quoted}"
 
 
-def test_a_tor_that_hangs_keeps_nobody_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onion, "LOCK_TIMEOUT_S", 0.05)
-    peers = [PEER.onion, OURS.onion]
-    assert len(told({"ONION_CLIENT_AUTH_REMOVE": "250-"}, lambda control: lock(control, peers))) == 1
-    assert len(told({"ONION_CLIENT_AUTH_REMOVE": "250 OK\r\n"}, lambda control: lock(control, peers))) == 2
+def test_a_tor_that_hangs_keeps_nobody_at_the_end() -> None:
+    async def forget(control: Control) -> None:
+        await remove_client_keys(control, [PEER.onion, OURS.onion], timeout_s=0.05)
+
+    assert len(told({"ONION_CLIENT_AUTH_REMOVE": "250-"}, forget)) == 1
+    assert len(told({"ONION_CLIENT_AUTH_REMOVE": "250 OK\r\n"}, forget)) == 2
 
 
 # Issue 12.
@@ -96,10 +98,7 @@ def test_publishing_ends_in_time_though_tor_answers_no_command(silent: str) -> N
 
 
 # Issue 12.
-def test_publishing_waits_for_the_first_upload_and_then_a_little_for_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(onion, "SETTLE_S", 0.1)
+def test_publishing_waits_for_the_first_upload_and_then_a_little_for_the_others() -> None:
     words: list[str] = []
     address = OURS.onion.removesuffix(".onion")
 
@@ -113,7 +112,7 @@ def test_publishing_waits_for_the_first_upload_and_then_a_little_for_the_others(
             words.append(heard)
 
         async with asyncio.timeout(10), listening(fake) as endpoint, open_control(endpoint) as control:
-            await publish(EphemeralService(control, OURS), TARGET, hear, 60)
+            await publish(EphemeralService(control, OURS), TARGET, hear, 60, settle_s=0.1)
 
     asyncio.run(main())
     assert words[-1] == "taken by 1 of 2 directories"

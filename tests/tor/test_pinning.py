@@ -121,8 +121,16 @@ def is_set(tor: FakeTor, layers: Layers) -> bool:
     }
 
 
-def pinned(control: Control, store: LayerStore, *, foreign: bool = False, seed: int = 0, now: Clock | None = None):  # noqa: ANN201
-    return pinned_layers(control, store, told, foreign=foreign, now=now or Clock(), random=Random(seed))
+def pinned(  # noqa: ANN201
+    control: Control,
+    store: LayerStore,
+    *,
+    foreign: bool = False,
+    seed: int = 0,
+    now: Clock | None = None,
+    **timings: float,
+):
+    return pinned_layers(control, store, told, foreign=foreign, now=now or Clock(), random=Random(seed), **timings)
 
 
 # --- Set and kept ----------------------------------------------------------------------------------------------
@@ -196,12 +204,10 @@ def test_a_guard_whose_life_ends_is_replaced_while_tor_runs(store: LayerStore) -
     play(scene)
 
 
-def test_what_else_changed_is_noticed_within_minutes(store: LayerStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.circuit.pinning.LOOK_AGAIN_S", 0.01)
-
+def test_what_else_changed_is_noticed_within_minutes(store: LayerStore) -> None:
     async def scene() -> None:
         tor = FakeTor()
-        async with logged_in(tor) as control, pinned(control, store) as pinning:
+        async with logged_in(tor) as control, pinned(control, store, look_again_s=0.01) as pinning:
             before = pinning.layers
             # A SIGHUP, and a consensus that lacks a guard.
             tor.options.clear()
@@ -228,17 +234,15 @@ def test_what_somebody_cleared_is_set_again_when_asked(store: LayerStore) -> Non
     play(scene)
 
 
-def test_when_no_others_can_be_drawn_the_guards_stay_and_somebody_is_told(
-    store: LayerStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("onionmpc.tor.circuit.pinning.LOOK_AGAIN_S", 0.01)
-
+def test_when_no_others_can_be_drawn_the_guards_stay_and_somebody_is_told(store: LayerStore) -> None:
     async def scene() -> None:
         heard: asyncio.Queue[str] = asyncio.Queue()
         tor = FakeTor()
         async with (
             logged_in(tor) as control,
-            pinned_layers(control, store, heard.put_nowait, foreign=False, now=Clock(), random=Random(0)) as pinning,
+            pinned_layers(
+                control, store, heard.put_nowait, foreign=False, now=Clock(), random=Random(0), look_again_s=0.01
+            ) as pinning,
         ):
             before = pinning.layers
             tor.relays = range(5)
@@ -409,11 +413,7 @@ def test_a_foreign_tor_gets_them_back_whatever_ends_us(store: LayerStore) -> Non
     play(scene)
 
 
-def test_a_foreign_tor_that_is_gone_or_hangs_does_not_hold_us_up(
-    store: LayerStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("onionmpc.tor.circuit.pinning.UNDO_TIMEOUT_S", 0.05)
-
+def test_a_foreign_tor_that_is_gone_or_hangs_does_not_hold_us_up(store: LayerStore) -> None:
     async def scene() -> None:
         gone = FakeTor()
         async with logged_in(gone) as control, pinned(control, store, foreign=True):
@@ -421,7 +421,10 @@ def test_a_foreign_tor_that_is_gone_or_hangs_does_not_hold_us_up(
             await control.closed
         hanging = FakeTor()
         hanging.answers["RESETCONF"] = ""
-        async with logged_in(hanging) as control, pinned(control, store, foreign=True):
+        async with (
+            logged_in(hanging) as control,
+            pinned(control, store, foreign=True, undo_timeout_s=0.05),
+        ):
             pass
         assert hanging.heard[-1].startswith("RESETCONF")
 
@@ -446,7 +449,7 @@ def test_one_party_at_a_time_sets_the_layers_of_a_tor(tmp_path: Path) -> None:
     base = tmp_path / "layers"
     with foreign_store(base, one) as first, foreign_store(base, other) as second:
         assert first.path != second.path
-        with pytest.raises(UsageError, match="another party lengthens the circuits"), foreign_store(base, one):
+        with pytest.raises(UsageError, match="another party has changed the tor at"), foreign_store(base, one):
             pass
     with foreign_store(base, one) as again:
         assert again.path == first.path
@@ -484,8 +487,8 @@ def shared(testnet_dir: Path, state: Path) -> Iterator[tuple[asyncio.Runner, End
 
 
 def control_of(network: TorNetwork) -> Control:
-    assert network.life is not None
-    return network.life.control
+    assert network.instance is not None
+    return network.instance.control
 
 
 async def until_introduced(ends: Ends) -> None:

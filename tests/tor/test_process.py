@@ -38,14 +38,17 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.control.probe import Kind, probe
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.instance import TorReport, foreign_instance
-from onionmpc.tor.network import TorOptions, tor_network
+from onionmpc.tor.instance import foreign_instance
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import parse_bridge
 from onionmpc.tor.process.log import TorLog
 from onionmpc.tor.process.own_tor import OwnTor, own_tor
 from onionmpc.tor.process.profile import data_directory, free_profile, named_profile
 from onionmpc.tor.process.transports import bridge_torrc
-from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService, is_lost, publish
+from onionmpc.tor.report import Reporter, TorReport
+from onionmpc.tor.service.descriptor import is_lost, publish
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
 
 tor = pytest.mark.tor
 
@@ -65,10 +68,13 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(base: Path, extra: str = OFFLINE) -> AsyncIterator[tuple[OwnTor, Control, int]]:
+async def running(base: Path, extra: str = OFFLINE, **timings: float) -> AsyncIterator[tuple[OwnTor, Control, int]]:
     """A tor, a control connection to it and its process id."""
     with free_profile(base) as profile, socket_directory() as sockets:
-        async with own_tor(profile, sockets, extra) as started, open_control(started.control) as control:
+        async with (
+            own_tor(profile, sockets, extra, **timings) as started,
+            open_control(started.control) as control,
+        ):
             yield started, control, int(await control.get_info("process/pid"))
 
 
@@ -140,7 +146,8 @@ def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
         import asyncio
         from pathlib import Path
         from onionmpc.identity import Identity
-        from onionmpc.tor.network import TorOptions, tor_network
+        from onionmpc.tor.network import tor_network
+        from onionmpc.tor.options import TorOptions
 
         def progress(step):
             if step.phase == "bootstrap":  # by now we are logged in
@@ -264,9 +271,9 @@ def test_the_machine_gives_it_no_secret_of_ours(base: Path, monkeypatch: pytest.
 # --- It cannot start -------------------------------------------------------------------------------------------
 
 
-def failure(base: Path, extra: str = OFFLINE) -> OnionMPCError:
+def failure(base: Path, extra: str = OFFLINE, **timings: float) -> OnionMPCError:
     async def main() -> None:
-        async with running(base, extra):
+        async with running(base, extra, **timings):
             pytest.fail("it started")
 
     with pytest.raises(OnionMPCError) as raised:
@@ -335,9 +342,7 @@ def test_a_tor_that_hangs_is_given_up_and_ended(base: Path, tmp_path: Path, monk
     body = f"echo $$ > {tmp_path}/id; trap '' TERM; while :; do read -r line < {tmp_path}/fifo; done"
     os.mkfifo(tmp_path / "fifo")
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", "0.4.9.11", body))
-    monkeypatch.setattr("onionmpc.tor.process.own_tor.START_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("onionmpc.tor.process.own_tor.END_TIMEOUT_S", 0.3)
-    assert "opened no control socket within 0.3 s" in str(failure(base))
+    assert "opened no control socket within 0.3 s" in str(failure(base, start_timeout_s=0.3, end_timeout_s=0.3))
     assert ended(int((tmp_path / "id").read_text()))
 
 
@@ -361,8 +366,8 @@ def test_no_address_is_kept_of_what_tor_says() -> None:
 
 
 @contextlib.asynccontextmanager
-async def named(base: Path, name: str) -> AsyncIterator[Path]:
-    async with asyncio.timeout(10), named_profile(base, name) as profile:
+async def named(base: Path, name: str, leftover_timeout_s: float = 5.0) -> AsyncIterator[Path]:
+    async with asyncio.timeout(10), named_profile(base, name, leftover_timeout_s) as profile:
         yield profile
 
 
@@ -384,8 +389,7 @@ def test_each_party_of_a_machine_has_a_profile_of_its_own(tmp_path: Path) -> Non
     assert mode(base / "mine") == 0o700
 
 
-def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.process.profile.LEFTOVER_TIMEOUT_S", 0.2)
+def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path) -> None:
     base = tmp_path / "tor"
 
     async def main() -> None:
@@ -396,7 +400,7 @@ def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path, monkeypatch
             with free_profile(base) as second:
                 assert second == base / "2"
             with pytest.raises(UsageError, match="a tor that a killed party left behind still uses the profile 1"):
-                async with named(base, "1"):
+                async with named(base, "1", 0.2):
                     pass
         with free_profile(base) as again:
             assert again == first
@@ -425,7 +429,7 @@ def test_a_profile_name_is_one_plain_word(tmp_path: Path, name: str) -> None:
         async with named_profile(tmp_path / "tor", name):
             pass
 
-    with pytest.raises(UsageError, match="is no profile name"):
+    with pytest.raises(UsageError, match="is not a valid profile name"):
         asyncio.run(main())
     assert not (tmp_path / "tor").exists()
 
@@ -461,7 +465,7 @@ def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pyte
                     async with open_control(started.control):
                         pass
                 monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "wrong")
-                with pytest.raises(ControlRefused, match="does not take the password in ONIONMPC_CONTROL_PASSWORD"):
+                with pytest.raises(ControlRefused, match="does not accept the password in ONIONMPC_CONTROL_PASSWORD"):
                     async with open_control(started.control):
                         pass
                 monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "sesame")
@@ -478,7 +482,7 @@ def test_a_tor_that_serves_without_anonymity_is_named_and_so_is_a_cookie_of_anot
         with free_profile(base) as profile, socket_directory() as sockets:
             async with own_tor(profile, sockets, OFFLINE, exposed=True) as started:
                 with pytest.raises(UnsafeSetting, match="this tor is in HiddenServiceNonAnonymousMode"):
-                    async with foreign_instance(started.control, lambda _: None):
+                    async with foreign_instance(started.control, Reporter(lambda _: None)):
                         pass
                 Path((await probe(started.control)).cookie_file).write_bytes(bytes(32))  # noqa: ASYNC240
                 with pytest.raises(ControlRefused, match="has another cookie than the one in "):

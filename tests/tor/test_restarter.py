@@ -18,7 +18,7 @@ from onionmpc.tor.restarter import TorRestarter, waits_s
 
 
 class ShortLife:
-    """Stands in for a Life: it is lost when the test ends it."""
+    """Stands in for a TorInstance: it is lost when the test ends it."""
 
     def __init__(self) -> None:
         self.end: asyncio.Future[TorError] = asyncio.get_running_loop().create_future()
@@ -59,17 +59,17 @@ def play(scene: Scene, lives: Lives, patience_s: float = 5) -> None:
     async def main() -> None:
         told: list[str] = []
         async with asyncio.timeout(20):
-            keeper = TorRestarter(lives.begin, patience_s, lambda percent, words: told.append(f"{percent} {words}"))
-            async with keeper.running():
-                await scene(keeper, lives, told)
+            restarter = TorRestarter(
+                lives.begin,
+                patience_s,
+                lambda percent, words: told.append(f"{percent} {words}"),
+                waits=lambda: itertools.repeat(0.0),
+            )
+            async with restarter.running():
+                await scene(restarter, lives, told)
 
     asyncio.run(main())
     assert all(life.left for life in lives.begun)
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.restarter.waits_s", lambda: itertools.repeat(0.0))
 
 
 def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
@@ -79,9 +79,9 @@ def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
     assert 0.75 * 15 <= waits[-1] <= 1.25 * 15
 
 
-def test_the_first_tor_is_there_when_the_keeper_is() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
-        assert keeper.life is keeper.here() is await keeper.awaited() is lives.begun[0]
+def test_the_first_tor_is_there_when_the_restarter_is() -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
+        assert restarter.instance is restarter.current() is await restarter.available() is lives.begun[0]
         assert told == []
 
     play(scene, Lives())
@@ -89,7 +89,7 @@ def test_the_first_tor_is_there_when_the_keeper_is() -> None:
 
 @pytest.mark.parametrize("failure", [TorNotFound("no tor"), UsageError("no profile"), ZeroDivisionError()])
 def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Exception) -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         pytest.fail("it started")
 
     lives = Lives(failure)
@@ -99,21 +99,21 @@ def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Excep
 
 
 def test_a_lost_tor_is_followed_by_another_and_told() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
-        first = keeper.life
-        restored = asyncio.create_task(keeper.restored())
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
+        first = restarter.instance
+        restored = asyncio.create_task(restarter.restored())
         lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9\n  tor: its last words"))
         await restored
         assert lives.begun[0].left
-        assert keeper.life is lives.begun[1]
-        assert await keeper.awaited(after=first) is lives.begun[1]
+        assert restarter.instance is lives.begun[1]
+        assert await restarter.available(after=first) is lives.begun[1]
         assert told == ["0 tor was ended by signal 9; starting again", "100 tor is back after 0 s"]
 
     play(scene, Lives())
 
 
 def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         async def crash() -> None:
             for number in itertools.count():
                 while len(lives.begun) <= number:  # noqa: ASYNC110 (a turn of the loop away)
@@ -121,19 +121,19 @@ def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
                 lives.begun[number].end.set_result(TorFailed("tor crashed"))
 
         crashing = asyncio.create_task(crash())
-        await asyncio.wait({keeper.died})
+        await asyncio.wait({restarter.died})
         crashing.cancel()
-        assert keeper.died.result().message == "our tor was away for 0.2 s, and is given up: tor crashed"
+        assert restarter.died.result().message == "our tor was away for 0.2 s; giving up: tor crashed"
         assert len(lives.begun) > 2
 
     play(scene, Lives(), patience_s=0.2)
 
 
 def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         for life in range(3):
-            waiting = [asyncio.create_task(keeper.restored()) for _ in range(3)]
-            await keeper.awaited()
+            waiting = [asyncio.create_task(restarter.restored()) for _ in range(3)]
+            await restarter.available()
             waiting[0].cancel()
             lives.begun[life].end.set_result(TorFailed("gone"))
             await asyncio.gather(*waiting[1:])
@@ -144,16 +144,16 @@ def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() 
 
 
 def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         seen: list[str] = []
 
         def look(percent: int, words: str) -> None:
             with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
-                keeper.here()
+                restarter.current()
             seen.append(words)
 
-        keeper._tell = look
-        restored = asyncio.create_task(keeper.restored())
+        restarter._report = look
+        restored = asyncio.create_task(restarter.restored())
         lives.begun[0].end.set_result(TorFailed("gone"))
         await restored
         assert len(seen) == 4
@@ -162,38 +162,38 @@ def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
 
 
 def test_a_tor_that_does_not_come_back_is_given_up_with_the_last_cause() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9"))
-        await asyncio.wait({keeper.died})
-        error = keeper.died.result()
-        assert str(error) == "our tor was away for 0.05 s, and is given up: no tor program on this machine"
+        await asyncio.wait({restarter.died})
+        error = restarter.died.result()
+        assert str(error) == "our tor was away for 0.05 s; giving up: no tor program on this machine"
         assert error.hint == "install it"
-        for waiting in (keeper.awaited(), keeper.awaited(after=None)):
-            with pytest.raises(TorFailed, match="is given up"):
+        for waiting in (restarter.available(), restarter.available(after=None)):
+            with pytest.raises(TorFailed, match="giving up"):
                 await waiting
-        with pytest.raises(TorFailed, match="is given up"):
-            keeper.here()
+        with pytest.raises(TorFailed, match="giving up"):
+            restarter.current()
 
     missing = TorNotFound("no tor program on this machine", hint="install it")
     play(scene, Lives(None, then=missing), patience_s=0.05)
 
 
 def test_who_waits_for_the_next_tor_hears_that_there_will_be_none() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
-        waiting = asyncio.create_task(keeper.awaited(after=keeper.life))
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
+        waiting = asyncio.create_task(restarter.available(after=restarter.instance))
         lives.begun[0].end.set_result(TorFailed("gone"))
-        with pytest.raises(TorFailed, match="is given up: the disk is full"):
+        with pytest.raises(TorFailed, match="giving up: the disk is full"):
             await waiting
 
     play(scene, Lives(None, then=UsageError("the disk is full")), patience_s=0.05)
 
 
 def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         lives.begun[0].end.set_result(TorFailed("gone"))
-        await asyncio.wait({keeper.died})
+        await asyncio.wait({restarter.died})
         with pytest.raises(ZeroDivisionError):
-            keeper.died.result()
+            restarter.died.result()
 
     with pytest.raises(ZeroDivisionError):
         play(scene, Lives(None, ZeroDivisionError()))
@@ -205,14 +205,14 @@ def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
 def test_a_bug_after_the_tor_was_given_up_is_raised_in_the_end_and_nothing_is_told_twice() -> None:
     unseen: list[dict[str, Any]] = []
 
-    async def scene(keeper: TorRestarter, lives: Lives, told: list[str]) -> None:
+    async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, what: unseen.append(what))
         lives.bug_at_end = ZeroDivisionError()
-        keeper.give_up(TorFailed("its circuits are too short"))
+        restarter.give_up(TorFailed("its circuits are too short"))
         lives.begun[0].end.set_result(TorFailed("gone"))
         while not lives.begun[0].left:  # noqa: ASYNC110 (a turn of the loop away)
             await asyncio.sleep(0)
-        assert keeper.died.result().message == "its circuits are too short"
+        assert restarter.died.result().message == "its circuits are too short"
 
     with pytest.raises(ZeroDivisionError):
         play(scene, Lives())
@@ -240,36 +240,28 @@ class Answers:
         return "0.4.9.11"
 
 
-def lost(script: Callable[[], Answers]) -> tuple[Answers, TorError]:
+def lost(script: Callable[[], Answers], question_s: float = 0.01) -> tuple[Answers, TorError]:
     async def main() -> tuple[Answers, TorError]:
         answers = script()
-        life = TorInstance(answers, Endpoint(path="/nowhere"))  # type: ignore[arg-type]
+        life = TorInstance(answers, Endpoint(path="/nowhere"), question_s=question_s)  # type: ignore[arg-type]
         async with asyncio.timeout(5):
             return answers, await life.lost()
 
     return asyncio.run(main())
 
 
-@pytest.fixture
-def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmpc.tor.instance.QUESTION_S", 0.01)
-
-
 # Issue 12.
-@pytest.mark.usefixtures("quick_questions")
 def test_a_bug_in_asking_is_not_taken_for_a_tor_that_hangs() -> None:
     with pytest.raises(ZeroDivisionError):
         lost(lambda: Answers(True, ZeroDivisionError()))
 
 
-@pytest.mark.usefixtures("quick_questions")
 def test_two_unanswered_questions_in_a_row_are_a_hang() -> None:
     answers, error = lost(lambda: Answers(True, True))
     assert answers.asked == 4
     assert str(error) == "tor does not answer: 2 questions in a row, 0.01 s each"
 
 
-@pytest.mark.usefixtures("quick_questions")
 def test_one_late_answer_is_no_hang() -> None:
     """We and tor were stopped together: the question under way is overdue when we go on, the next is answered."""
     answers, _ = lost(
@@ -284,6 +276,6 @@ def test_a_closed_connection_is_seen_at_once() -> None:
         asyncio.get_running_loop().call_soon(answers.closed.set_result, None)
         return answers
 
-    answers, error = lost(script)
+    answers, error = lost(script, question_s=10.0)
     assert answers.asked <= 1
     assert "closed the control connection" in str(error)

@@ -1,4 +1,4 @@
-"""Layer guards: the relays that stand second and third in our circuits at level long, and when each is replaced.
+"""Layer guards: the second and third relay of every circuit at level long, and when each of them is replaced.
 
 Knows the rules: who can be one, how they are drawn, how long each stays. Does not know a control connection, files or
 clocks: what tor says of its relays, the time and randomness come in as arguments. Written to disk and set in a tor by

@@ -1,7 +1,7 @@
 """Holds our tor to the level: closes circuits that are shorter than it promises, and says when there were too many.
 
-Knows what the level promises, and reads lengths from tor, never from what tor was told. Does not know how a level is
-brought about, nor the peer's side.
+Reads lengths from tor's list, never from tor's settings. Does not know how a level is set (level.py), nor the peer's
+side.
 """
 
 from __future__ import annotations
@@ -19,43 +19,47 @@ from onionmpc.tor.circuit.status import JoinedCircuit, dialled_circuit, is_servi
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 
-# One may be of a moment between tor's start, or its operator's change of mind, and our setting it right.
+# One may come from the moment between tor's start, or its operator's change of mind, and our repair.
 TOO_SHORT_LIMIT = 5
+
+# Sets tor's options again.
+Repair = Callable[[], Awaitable[None]]
 
 
 class Lengths:
-    """What a level promises of circuits, kept.
+    """What a level promises of circuits, enforced over one tor instance after the other.
 
     Args:
-        level: ours; may change before anything is dialled.
-        mend: sets tor right again; called after circuits that were too short.
-        give_up: called once, when there were too many.
-        tell: called with words when tor could not be set right.
+        level: ours.
+        give_up: called once, when too many were too short.
+        warn: called with words when a repair failed.
     """
 
-    def __init__(
-        self,
-        level: Level,
-        mend: Callable[[], Awaitable[None]],
-        give_up: Callable[[TorFailed], None],
-        tell: Callable[[str], None],
-    ) -> None:
-        self.level = level
-        self._mend = mend
+    def __init__(self, level: Level, give_up: Callable[[TorFailed], None], warn: Callable[[str], None]) -> None:
+        self._level = level
         self._give_up = give_up
-        self._tell = tell
+        self._warn = warn
         self._too_short = 0
-        self._wrong = asyncio.Event()
+        self._needs_repair = asyncio.Event()
+
+    @property
+    def level(self) -> Level:
+        """The level that is enforced."""
+        return self._level
+
+    def fall_back_to_standard(self) -> None:
+        """Enforce less from now on; only before anything is dialled."""
+        self._level = Level.STANDARD
 
     async def require_measure(self, control: Control) -> None:
-        """Check that this tor lets us see its circuits: what it was told to build is no measure.
+        """Check that this tor lets us see its circuits; its settings alone do not prove a length.
 
         Raises:
             TorFailed: it does not.
         """
         if await circuits_of(control) is None:
             raise TorFailed(
-                "this tor does not let us see its circuits, so nobody could tell whether they are long",
+                "this tor does not show its circuits, so their length cannot be checked",
                 hint="use a tor of onionmpc's own, or --circuit-length standard",
             )
 
@@ -70,7 +74,7 @@ class Lengths:
             return None
         circuit = dialled_circuit(circuits, username)
         if circuit is None:
-            raise PeerUnreachable("its circuit was gone before it was used")
+            raise PeerUnreachable("its circuit closed before it was used")
         if await self._closes(control, circuit):
             raise PeerUnreachable(
                 f"our tor built {len(circuit.relays)} relays, and {self.level.value} promises "
@@ -79,8 +83,14 @@ class Lengths:
         return circuit.own_path
 
     @contextlib.asynccontextmanager
-    async def watching(self, control: Control, onion: Onion) -> AsyncIterator[None]:
-        """Close each circuit of this service that is too short, as soon as it can carry a stream."""
+    async def watching(self, control: Control, onion: Onion, repair: Repair | None = None) -> AsyncIterator[None]:
+        """Close each circuit of this service that is too short, as soon as it can carry a stream.
+
+        Args:
+            control: of the tor that carries the service.
+            onion: the service.
+            repair: called after circuits that were too short, dialled ones too.
+        """
         changes = asyncio.Event()
 
         def hear(text: str) -> None:
@@ -92,7 +102,9 @@ class Lengths:
             with contextlib.suppress(CommandRefused):
                 for event in ("CIRC", "CIRC_MINOR"):
                     await held.enter_async_context(control.on_event(event, hear))
-            await held.enter_async_context(Beside(self._watch(control, onion, changes), self._set_right()))
+            tasks = await held.enter_async_context(Beside(self._watch(control, onion, changes)))
+            if repair is not None:
+                tasks.start(self._repair_when_needed(repair))
             yield
 
     async def _watch(self, control: Control, onion: Onion, changes: asyncio.Event) -> None:
@@ -112,34 +124,34 @@ class Lengths:
         expected = promise.accepted if circuit.accepted else promise.dialled
         if len(circuit.relays) >= expected:
             return False
-        # Counted first: whoever asks may be cancelled while tor answers.
-        self._wrong.set()
+        # Counted first: the caller may be cancelled while tor answers.
+        self._needs_repair.set()
         self._too_short += 1
         if self._too_short == TOO_SHORT_LIMIT:
             self._give_up(
                 TorFailed(
                     f"our tor built {TOO_SHORT_LIMIT} circuits that were shorter than {self.level.value} promises, "
                     f"the last with {len(circuit.relays)} relays on our side, expected {expected}",
-                    hint="someone else may be changing this tor's settings: use a tor of onionmpc's own",
+                    hint="another program may be changing this tor's settings: use a tor of onionmpc's own",
                 )
             )
         with contextlib.suppress(CommandRefused):  # it closed by itself
             await control.command(f"CLOSECIRCUIT {circuit.id}")
         return True
 
-    async def _set_right(self) -> None:
-        """Set tor right again after each circuit that was too short.
+    async def _repair_when_needed(self, repair: Repair) -> None:
+        """Set tor's options again after each circuit that was too short.
 
-        Apart from who counted it: a dial may be cancelled meanwhile, and other circuits are to be closed. If it fails,
-        enough short circuits end the run.
+        In a task of its own: the dial that found the circuit may be cancelled meanwhile, and other circuits must be
+        closed. If a repair fails, enough short circuits end the run.
         """
         while True:
-            await self._wrong.wait()
-            self._wrong.clear()
+            await self._needs_repair.wait()
+            self._needs_repair.clear()
             try:
-                await self._mend()
+                await repair()
             except (TorError, UsageError) as error:  # the consensus has too few relays, or the disk is full
-                self._tell(f"tor could not be set right after a circuit that was too short: {error.message}")
+                self._warn(f"cannot repair tor's settings after a circuit that was too short: {error.message}")
 
 
 async def circuits_of(control: Control) -> list[JoinedCircuit] | None:

@@ -1,8 +1,7 @@
 """Pins the layer guards: draws them, keeps them on disk from run to run, and sets them in a tor while it lives.
 
-Knows tor's options for them and what else may have been done with these. Does not know the rules of drawing
-(layers.py), nor how long a circuit turns out to be (circuits.py). Source: tor's man page, HSLayer2Nodes and
-HSLayer3Nodes; control-spec.
+Knows tor's options for them, and who else may set these. Does not know the rules of drawing (layers.py), nor how long
+a circuit turns out to be (lengths.py). Source: tor's man page, HSLayer2Nodes and HSLayer3Nodes; control-spec.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ LAYERS_NAME = "layers.json"
 # whatever the consensus says.
 PINNING = "VanguardsLiteEnabled"
 LAYER_2_NODES, LAYER_3_NODES = "HSLayer2Nodes", "HSLayer3Nodes"
-# Lives are counted by the clock of the wall, which may jump, and timers of a machine that sleeps are late: so we look
+# A guard's life is counted by the wall clock, which may jump, and timers of a machine that sleeps are late: so we look
 # again after this time at the latest. It also bounds how long options stay away that a SIGHUP took.
 LOOK_AGAIN_S = 600.0
-# A tor that does not answer is about to be given up; nobody has to wait for it.
+# A tor that does not answer is about to be given up; nobody should wait for it.
 UNDO_TIMEOUT_S = 5.0
 
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
     with lock(directory / "lock") as ours:
         if not ours:
             raise UsageError(
-                f"another party lengthens the circuits of the tor at {endpoint} now",
-                hint="wait for its end, or leave --control out: onionmpc then starts a tor of its own",
+                f"another party has changed the tor at {endpoint} to long, and still uses it",
+                hint="wait until it ends, or leave --control out: onionmpc then starts a tor of its own",
             )
         yield LayerStore(directory / LAYERS_NAME)
 
@@ -124,20 +123,27 @@ async def _options(control: Control) -> dict[str, str]:
 
 
 class Pinning:
-    """The layer guards of one life of a tor; made by `pinned_layers`.
+    """The layer guards of one tor instance; made by `pinned_layers`.
 
     Attributes:
         layers: those that are set.
     """
 
     def __init__(
-        self, control: Control, store: LayerStore, layers: Layers, now: Callable[[], float], random: Random
+        self,
+        control: Control,
+        store: LayerStore,
+        layers: Layers,
+        now: Callable[[], float],
+        random: Random,
+        look_again_s: float,
     ) -> None:
         self.layers = layers
         self._control = control
         self._store = store
         self._now = now
         self._random = random
+        self._look_again_s = look_again_s
         self._applying = asyncio.Lock()
 
     async def apply(self) -> None:
@@ -145,7 +151,7 @@ class Pinning:
 
         To set what is set already changes nothing in tor. When a guard changes, joined circuits stay as they are; tor
         drops those that nobody uses yet, and the ones to our service's introduction points, which are there again, at
-        the same points, in a second (tried). Who dials us within it waits in vain.
+        the same points, in a second (tried). A peer that dials us within that second waits in vain.
 
         Raises:
             TorFailed: the consensus has too few relays, or tor refuses.
@@ -164,10 +170,10 @@ class Pinning:
             except CommandRefused as error:
                 raise _will_not(error) from error
 
-    async def keep(self, tell: Tell) -> None:
+    async def keep(self, warn: Warn) -> None:
         """Apply the layers again when a guard's life ends, and every few minutes for what else may have changed.
 
-        No event says so as well. A relay that left the consensus is one that tor does without until then.
+        No event reports that. Until then, tor does without a relay that left the consensus.
         """
         wait_s = self._wait_s()
         while True:
@@ -179,11 +185,11 @@ class Pinning:
                 if self._control.closed.done():
                     return
                 # The guards of before stay set: that others cannot be drawn is no reason to go without.
-                tell(f"the layer guards stay as they are: {error.message}")
-                wait_s = LOOK_AGAIN_S
+                warn(f"the layer guards stay as they are: {error.message}")
+                wait_s = self._look_again_s
 
     def _wait_s(self) -> float:
-        return min(max(0.0, self.layers.next_end_s - self._now()), LOOK_AGAIN_S)
+        return min(max(0.0, self.layers.next_end_s - self._now()), self._look_again_s)
 
     async def _family_of(self, fingerprint: str) -> Family | None:
         try:
@@ -196,21 +202,25 @@ class Pinning:
 async def pinned_layers(
     control: Control,
     store: LayerStore,
-    tell: Tell,
+    warn: Warn,
     *,
     foreign: bool,
     now: Callable[[], float] = time.time,
     random: Random | None = None,
+    look_again_s: float = LOOK_AGAIN_S,
+    undo_timeout_s: float = UNDO_TIMEOUT_S,
 ) -> AsyncIterator[Pinning]:
-    """Have one life of a tor build its onion circuits through layer guards, and see to it that they stay set.
+    """Have one tor instance build every onion circuit through layer guards, and make sure that they stay set.
 
     Args:
         control: a tor that has a consensus.
-        store: where the layers are kept from life to life.
-        tell: called with words about what goes wrong meanwhile.
+        store: where the layers are kept from instance to instance.
+        warn: called with words about what goes wrong meanwhile.
         foreign: the tor runs on without us, so its options are put back at the end.
         now: seconds since 1970.
         random: the system's own, except in tests.
+        look_again_s: after how long at the latest the options are set again.
+        undo_timeout_s: for putting the options back.
     Raises:
         UnsafeSetting: tor was told to pin no relay, or somebody else sets its layers.
         TorFailed: the consensus has too few relays, or tor refuses.
@@ -219,7 +229,7 @@ async def pinned_layers(
     try:
         layers = store.read()
     except ValueError as error:
-        tell(f"the layer guards of before cannot be read, so others are drawn: {error}")
+        warn(f"the layer guards of before cannot be read, so others are drawn: {error}")
         layers = Layers()
     try:
         before = await _options(control)
@@ -227,12 +237,12 @@ async def pinned_layers(
         raise _will_not(error) from error
     _check_pinning(before)
     _check_unclaimed(before, layers)
-    pinning = Pinning(control, store, layers, now, random or SystemRandom())
+    pinning = Pinning(control, store, layers, now, random or SystemRandom(), look_again_s)
     async with contextlib.AsyncExitStack() as stack:
         if foreign:
-            stack.push_async_callback(_put_back, control, before)
+            stack.push_async_callback(_put_back, control, before, undo_timeout_s)
         await pinning.apply()
-        await stack.enter_async_context(Beside(pinning.keep(tell)))
+        await stack.enter_async_context(Beside(pinning.keep(warn)))
         yield pinning
 
 
@@ -247,11 +257,11 @@ def _check_unclaimed(options: dict[str, str], ours: Layers) -> None:
             )
 
 
-async def _put_back(control: Control, before: dict[str, str]) -> None:
+async def _put_back(control: Control, before: dict[str, str], timeout_s: float) -> None:
     """Set our options as they were; the layers were not set, or they were ours."""
     pinning = f"{PINNING}={before[PINNING]}" if PINNING in before else PINNING
     with contextlib.suppress(TorFailed, TimeoutError):
-        async with asyncio.timeout(UNDO_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await control.command(f"RESETCONF {LAYER_2_NODES} {LAYER_3_NODES} {pinning}")
 
 

@@ -99,7 +99,7 @@ class Control:
                     await self._connection.ignore(name, listen)
 
     async def bootstrap(self, progress: BootstrapProgress, timeout_s: float) -> None:
-        """Wait until tor can build circuits.
+        """Wait until tor has bootstrapped: until it can reach its network.
 
         Args:
             progress: called with percent and tor's own summary, whenever they change.

@@ -67,7 +67,7 @@ GotThrough = Callable[[str], Awaitable[bool]]
 
 
 async def unknown(_username: str) -> bool:
-    """Believe tor's answer, whatever it is: for callers that cannot see its list of circuits."""
+    """Leave it at tor's answer: for callers that cannot look at the circuit."""
     return False
 
 
@@ -86,7 +86,7 @@ async def dial_onion(
         PeerUnreachable: tor reached nobody (NotIntroduced: though it may be there), or is not there at this moment.
         TorFailed: this is no tor, or one that will never dial for us.
     """
-    # tor puts streams with different user names on different circuits (IsolateSOCKSAuth, its default).
+    # tor never lets streams with different user names share a circuit (IsolateSOCKSAuth, its default).
     username, password = secrets.token_hex(ISOLATION_BYTES), secrets.token_hex(ISOLATION_BYTES)
     until_s = asyncio.get_running_loop().time() + timeout_s
     with contextlib.ExitStack() as closing:

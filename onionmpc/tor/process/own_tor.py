@@ -1,6 +1,6 @@
 """Starts a tor of our own, watches it and ends it.
 
-Knows torrc.d/party.torrc and the life of a process. Does not speak to it: that is control.py.
+Knows torrc.d/party.torrc and the process. Does not speak to it: that is control/.
 """
 
 from __future__ import annotations
@@ -61,13 +61,19 @@ class OwnTor:
         """End a tor that does not answer: it would not hear us ask. It is gone when this returns."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        # Whoever signals a process that has just ended takes its exit code away from asyncio, which says so on stderr.
+        # To signal a process that has just ended takes its exit code away from asyncio, which warns on stderr.
         await self.process.wait()
 
 
 @contextlib.asynccontextmanager
 async def own_tor(
-    profile: Path, sockets: Path, extra_torrc: str = "", *, exposed: bool = False
+    profile: Path,
+    sockets: Path,
+    extra_torrc: str = "",
+    *,
+    exposed: bool = False,
+    start_timeout_s: float = START_TIMEOUT_S,
+    end_timeout_s: float = END_TIMEOUT_S,
 ) -> AsyncIterator[OwnTor]:
     """Run a tor of our own: from when it takes control connections to when it is gone.
 
@@ -75,12 +81,14 @@ async def own_tor(
         profile: its directory, locked by the caller (`free_profile`, `named_profile`).
         sockets: private; where its sockets come to lie. Those of a tor that was killed do not disturb it.
         extra_torrc: torrc lines that come last.
-        exposed: it is to serve straight to the rendezvous point, showing our IP address, and cannot dial.
+        exposed: it connects straight to the rendezvous point, showing our IP address, and cannot dial.
+        start_timeout_s: until it takes control connections.
+        end_timeout_s: for it to end when asked; then it is killed.
     Raises:
         TorNotFound, TorTooOld: there is no tor to start.
         TorFailed: it did not start.
     """
-    # In a thread: when this is not our first tor, there are peers to hear.
+    # In a thread: when this is not our first tor, peers need the loop meanwhile.
     binary = await asyncio.to_thread(find_tor)
     torrc = profile / "torrc"
     lines = _torrc(private_directory(data_directory(profile)), sockets, extra_torrc, exposed=exposed)
@@ -92,10 +100,10 @@ async def own_tor(
     async with Beside(_read(process, log, read)):
         try:
             async with Beside(_watch(process, read, tor)):
-                await _started(tor)
+                await _started(tor, start_timeout_s)
                 yield tor
         finally:
-            await _end(process, read)
+            await _end(process, read, end_timeout_s)
 
 
 def verify_config(binary: TorBinary) -> None:
@@ -166,10 +174,10 @@ async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
         raise cannot_start(binary.path, error) from error
 
 
-async def _started(tor: OwnTor) -> None:
+async def _started(tor: OwnTor, timeout_s: float) -> None:
     """Wait until the control socket takes a connection."""
     try:
-        async with asyncio.timeout(START_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             while not tor.died.done():
                 with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
                     (await tor.control.connect()).close()
@@ -177,7 +185,7 @@ async def _started(tor: OwnTor) -> None:
                 # Nothing tells when a socket appears, short of trusting the words of tor's log.
                 await asyncio.wait({tor.died}, timeout=POLL_S)
     except TimeoutError:
-        raise tor.log.failure(f"tor opened no control socket within {START_TIMEOUT_S:g} s") from None
+        raise tor.log.failure(f"tor opened no control socket within {timeout_s:g} s") from None
     raise tor.died.result()
 
 
@@ -195,12 +203,12 @@ async def _watch(process: asyncio.subprocess.Process, read: asyncio.Event, tor: 
     tor.died.set_result(tor.log.failure(f"tor {ended}"))
 
 
-async def _end(process: asyncio.subprocess.Process, read: asyncio.Event) -> None:
+async def _end(process: asyncio.subprocess.Process, read: asyncio.Event, timeout_s: float) -> None:
     try:
         if process.returncode is None:
             process.terminate()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await process.wait()
                 await read.wait()
     finally:

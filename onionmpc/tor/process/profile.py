@@ -32,19 +32,21 @@ def service_profile(profile: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def named_profile(base: Path, name: str) -> AsyncIterator[Path]:
+async def named_profile(base: Path, name: str, leftover_timeout_s: float = LEFTOVER_TIMEOUT_S) -> AsyncIterator[Path]:
     """Lock and return the profile `base/name`: a tor's guards and consensus, kept from run to run.
 
+    Args:
+        leftover_timeout_s: for the tor of a party that was killed to end.
     Raises:
-        UsageError: the name will not do, or another party of this machine, or what is left of one, uses the profile.
+        UsageError: the name is not valid, or another party of this machine, or the tor of a killed one, uses it.
     """
     if not PROFILE_NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no profile name, expected up to 32 letters, digits, - and _")
+        raise UsageError(f"{name!r} is not a valid profile name, expected up to 32 letters, digits, - and _")
     with _try_profile(base, name) as profile:
         if profile is None:
             raise UsageError(f"another party uses the profile {name} now", hint="leave --profile out, or wait")
         try:
-            async with asyncio.timeout(LEFTOVER_TIMEOUT_S):
+            async with asyncio.timeout(leftover_timeout_s):
                 while _has_a_tor(profile):  # noqa: ASYNC110 (nothing tells when a lock is freed)
                     await asyncio.sleep(POLL_S)
         except TimeoutError:

@@ -1,0 +1,68 @@
+"""Sets the party's level in each tor instance, and keeps it there.
+
+Knows what each level needs of a tor. Does not know how layer guards are drawn and set (pinning.py), nor how lengths are
+measured (lengths.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from onionmpc.errors import TorError, UnsafeSetting, UsageError
+from onionmpc.identity import Onion
+from onionmpc.levels import Level
+from onionmpc.tor.circuit.lengths import Lengths
+from onionmpc.tor.circuit.pinning import LayerStore, Pinning, check_pinning, pinned_layers
+from onionmpc.tor.instance import TorInstance
+from onionmpc.tor.report import Reporter
+
+
+class LevelKeeper:
+    """Keeps one level over one tor instance after the other.
+
+    Args:
+        lengths: enforce it.
+        store: of the layer guards; None where this tor may not be changed.
+        or_standard: whether the first instance may fall back from long.
+    """
+
+    def __init__(self, lengths: Lengths, store: LayerStore | None, reporter: Reporter, *, or_standard: bool) -> None:
+        self._lengths = lengths
+        self._store = store
+        self._reporter = reporter
+        self._may_fall_back = or_standard
+
+    @contextlib.asynccontextmanager
+    async def kept(self, instance: TorInstance, onion: Onion) -> AsyncIterator[None]:
+        """Set the level in this instance, and enforce it for what our service accepts.
+
+        Raises:
+            UnsafeSetting: the tor has settings that the level does not allow.
+            TorError, UsageError: the level cannot be had.
+        """
+        async with contextlib.AsyncExitStack() as held:
+            pinning: Pinning | None = None
+            if self._lengths.level is Level.LONG:
+                pinning = await self._pinned_or_standard(instance, held)
+            if self._lengths.level is Level.STANDARD and instance.own is None:
+                await check_pinning(instance.control)
+            self._may_fall_back = False  # later instances must keep what the parties agreed on
+            repair = None if pinning is None else pinning.apply
+            await held.enter_async_context(self._lengths.watching(instance.tors[-1].control, onion, repair))
+            yield
+
+    async def _pinned_or_standard(self, instance: TorInstance, held: contextlib.AsyncExitStack) -> Pinning | None:
+        try:
+            if self._store is None:
+                raise UnsafeSetting("this tor may not be changed")
+            await self._lengths.require_measure(instance.control)
+            return await held.enter_async_context(
+                pinned_layers(instance.control, self._store, self._reporter.warn, foreign=instance.own is None)
+            )
+        except (TorError, UsageError) as error:
+            if not self._may_fall_back:
+                raise
+            self._reporter.tor(0, f"{error.message}; continuing at standard, as you allowed")
+            self._lengths.fall_back_to_standard()
+            return None

@@ -1,0 +1,44 @@
+"""What a tor network reports of itself: how far it has come, and what goes wrong meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from onionmpc.tor.control.bootstrap import DONE_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class TorReport:
+    """How far a tor network has come: percent of its phase, and words for it."""
+
+    phase: Literal["tor", "bootstrap", "publish"]
+    percent: int
+    detail: str
+
+
+OnTorReport = Callable[[TorReport], None]
+
+
+class Reporter:
+    """Reports each phase by a method of its own, so that a part of the network needs to know only its own phase."""
+
+    def __init__(self, show: OnTorReport) -> None:
+        self._show = show
+
+    def tor(self, percent: int, words: str) -> None:
+        """Report how tor starts, stops and starts again."""
+        self._show(TorReport("tor", percent, words))
+
+    def warn(self, words: str) -> None:
+        """Report what goes wrong while tor runs."""
+        self.tor(DONE_PERCENT, words)
+
+    def bootstrap(self, percent: int, summary: str) -> None:
+        """Report how tor reaches its network."""
+        self._show(TorReport("bootstrap", percent, summary))
+
+    def publish(self, percent: int, words: str) -> None:
+        """Report how our service is published."""
+        self._show(TorReport("publish", percent, words))

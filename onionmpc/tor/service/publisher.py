@@ -1,0 +1,181 @@
+"""Publishes our service in one tor instance after the other, and publishes it again when peers cannot find it.
+
+Knows which keys open its descriptor. Does not know who dials in, nor how a service of either kind is added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from onionmpc.errors import OnionMPCError, OnionNotPublished, TorError, TorFailed, UsageError
+from onionmpc.identity import Identity
+from onionmpc.mesh.network import OnStream
+from onionmpc.tasks import Beside
+from onionmpc.tor.instance import TorInstance
+from onionmpc.tor.options import TorOptions
+from onionmpc.tor.report import Reporter
+from onionmpc.tor.restarter import TorRestarter
+from onionmpc.tor.service.descriptor import is_lost, publish
+from onionmpc.tor.service.reception import reception
+from onionmpc.tor.service.refresh import RefreshSchedule
+from onionmpc.tor.service.service import EphemeralService, Service
+from onionmpc.tor.service.single import SingleOnionService
+
+
+class Publisher:
+    """Publishes the service of one identity.
+
+    Args:
+        identity: whose service it is.
+        options: say where to listen, and how long to wait.
+        restarter: has the tor of now.
+        tasks: take what no caller waits for.
+        sockets: private; where our socket comes to lie.
+        reporter: hears how far publishing has come.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        options: TorOptions,
+        restarter: TorRestarter,
+        tasks: Beside,
+        sockets: Path,
+        reporter: Reporter,
+    ) -> None:
+        self._identity = identity
+        self._options = options
+        self._restarter = restarter
+        self._tasks = tasks
+        self._sockets = sockets
+        self._reporter = reporter
+        self._schedule = RefreshSchedule(options.timings.refresh_every_s, options.timings.new_service_s)
+        self._listening = contextlib.AsyncExitStack()
+        self._keys: list[bytes] = []
+        # Where tor connects accepted streams to; None until the service was published for the first time.
+        self._target: str | None = None
+        # Held while the service is added, or added again: tor takes no address twice.
+        self._adding = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Cut what was accepted at the end."""
+        async with self._listening:
+            yield
+
+    def service_in(self, instance: TorInstance) -> Service:
+        """Return our service as it is, or would be, in this instance."""
+        if instance.second is None or instance.keys is None:
+            return EphemeralService(instance.control, self._identity, self._keys)
+        return SingleOnionService(instance.second.control, self._identity, instance.keys, self._keys)
+
+    async def listen(self, on_stream: OnStream, keys: Iterable[bytes]) -> None:
+        """See `Network.listen`."""
+        self._keys = list(keys)
+        async with self._adding:
+            instance = await self._restarter.available()
+            target = await self._listening.enter_async_context(
+                reception(
+                    on_stream,
+                    self._sockets,
+                    self._options.listen,
+                    self._reporter,
+                    reaches_files=instance.reaches_files,
+                )
+            )
+            await self._publish(instance, target)
+            self._target = target
+            self._note_added()
+
+    async def _publish(self, instance: TorInstance, target: str) -> None:
+        """Publish in this instance, or in the next one if it is lost meanwhile."""
+        while True:
+            service = self.service_in(instance)
+            try:
+                async with instance.explaining():
+                    await publish(service, target, self._reporter.publish, self._options.publish_timeout_s)
+            except OnionNotPublished:
+                await service.remove()
+                raise
+            except TorFailed:
+                if not instance.gone:
+                    raise
+                instance = await self._restarter.available(after=instance)
+            else:
+                return
+
+    async def add_to(self, instance: TorInstance) -> None:
+        """Add the service to another instance, if it was published before. Its upload is not waited for: a party that
+        lost its tor dials.
+        """
+        if self._target is not None:
+            await self._add(instance, self._target)
+
+    def admit(self, keys: Iterable[bytes]) -> None:
+        """See `Network.admit`."""
+        if self._keys:
+            self._keys = list(keys)
+            self._tasks.start(self._reseal())
+
+    async def _reseal(self) -> None:
+        """Have the service found by the keys of now, whatever else is being done to it meanwhile."""
+        async with self._adding:
+            instance: TorInstance | None = None
+            try:
+                instance = await self._restarter.available()
+                if self._target is not None:
+                    await self.service_in(instance).reseal(self._target)
+                    self._note_added()
+            except (TorError, UsageError) as error:
+                self._warn_while(instance, error)
+
+    def doubt(self) -> None:
+        """Note that a peer's introduction points led nowhere, so that ours may not work either."""
+        self._schedule.doubt()
+
+    def reached(self) -> None:
+        """Note that a peer was reached."""
+        self._schedule.reached()
+
+    def refresh(self) -> None:
+        """See `Network.refresh`."""
+        instance = self._restarter.instance
+        if instance is None or self._target is None or (self._refreshing and not self._refreshing.done()):
+            return
+        if self._schedule.begin(asyncio.get_running_loop().time()):
+            self._refreshing = self._tasks.start(self._refresh(instance, self._target))
+
+    async def _refresh(self, instance: TorInstance, target: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        is_new = self._schedule.is_new(now_s)
+        # A service of a second tor does not keep its streams when it is removed: doubt alone is no reason for that.
+        in_doubt = self._schedule.take_doubt(now_s, may_act=instance.second is None)
+        try:
+            service = self.service_in(instance)
+            if in_doubt or await is_lost(service, is_new=is_new):
+                # For a service that is added again, tor draws introduction points and sends both of its descriptors.
+                # HSPOST would be gentler, but tor shows us one of the two only: for half of each period, the one that
+                # nobody asks for.
+                async with self._adding:
+                    await service.remove()
+                    await self._add(instance, target)
+        except TimeoutError:
+            pass  # the directory did not answer; another one is asked next time
+        except (TorError, UsageError) as error:
+            self._warn_while(instance, error)
+
+    async def _add(self, instance: TorInstance, target: str) -> None:
+        await self.service_in(instance).add(target)
+        self._note_added()
+
+    def _note_added(self) -> None:
+        self._schedule.added(asyncio.get_running_loop().time())
+
+    def _warn_while(self, instance: TorInstance | None, error: OnionMPCError) -> None:
+        """Say why peers may not find our service, unless this instance is lost: the next one adds it again."""
+        if instance is not None and not instance.gone:
+            self._reporter.warn(f"our onion service may not be found: {error.message}")

@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 OTHER_PYTHONS := 3.12 3.13
 TESTS :=
 
-.PHONY: help demo test check test-other-pythons bench soak fuzz audit tor peers clean
+.PHONY: help demo test check test-other-pythons bench soak fuzz audit messages tor peers clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
@@ -17,6 +17,7 @@ help:
 	@echo "make soak MINUTES=30   one session under faults of every kind, one each EVERY=12 seconds; also PARTIES=3, SEED=..."
 	@echo "make fuzz MINUTES=10   what every decoder does with bytes that nobody thought of; what is found goes into tests/fuzz/corpus"
 	@echo "make audit  the tests that hold each claim of docs/THREATS.md, and a line for each claim"
+	@echo "make messages   every sentence that a user can see, with its place, to be read aloud"
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
 
 demo: $(INSTALLED)
@@ -68,6 +69,9 @@ fuzz: $(INSTALLED)
 
 audit: $(INSTALLED)
 	$(BIN)/python -m tests.audit
+
+messages: $(INSTALLED)
+	@$(BIN)/python -m tests.words
 
 # What the machine must have. Debian and its kin are served; others are told the one command.
 tor:

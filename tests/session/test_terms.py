@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from onionmpc.program.attached import NOTHING
-from onionmpc.program.catalogue import find_program
 
 from onionmpc.errors import (
     AgreementError,
@@ -20,6 +18,8 @@ from onionmpc.errors import (
     UsageError,
 )
 from onionmpc.identity import Identity, Onion, onion_from_public_key
+from onionmpc.program.code.attached import NOTHING
+from onionmpc.program.code.catalogue import find_program
 from onionmpc.session.agreement import Common
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import common_fields

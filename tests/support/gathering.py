@@ -7,9 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from onionmpc.program.attached import NOTHING
-from onionmpc.program.catalogue import find_program
-
 from onionmpc.errors import (
     OnionMPCError,
 )
@@ -17,6 +14,8 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.program.code.attached import NOTHING
+from onionmpc.program.code.catalogue import find_program
 from onionmpc.session.ask_host import ask_host
 from onionmpc.session.events import InviteReady, JoinerArrived
 from onionmpc.session.gather import Gathering

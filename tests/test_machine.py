@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -93,8 +94,13 @@ def test_a_party_whose_machine_cannot_run_the_program_tells_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], None], sentence: str
 ) -> None:
     # The first thing that is done to start a program; it fails at the first party that gets there.
-    steps = itertools.chain([fault], itertools.repeat(lambda: None))
-    monkeypatch.setattr(launch, "keep_memory_private", lambda: next(steps)())
+    steps, scratch_directory = itertools.chain([fault], itertools.repeat(lambda: None)), launch.scratch_directory
+
+    def scratch() -> contextlib.AbstractContextManager[Path]:
+        next(steps)()
+        return scratch_directory()
+
+    monkeypatch.setattr(launch, "scratch_directory", scratch)
 
     async def main() -> None:
         program = write_script(tmp_path / "adds.py", "mpc.run(mpc.start())\nmpc.run(mpc.shutdown())")

@@ -56,6 +56,8 @@ class DirectNetwork:
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """See `Network.listen`."""
         path = self._socket(self._onion)
+        await self._open.aclose()
+        self._lock(self._onion).unlink(missing_ok=True)
         if admitted := list(keys):
             self._seal(admitted)
         try:

@@ -63,7 +63,8 @@ class Network(Protocol):
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """Accept streams for our address from now on; each is served by `on_stream` in a task of its own.
 
-        Returns when peers can dial us (over tor: when the descriptor is published).
+        Returns when peers can dial us (over tor: when the descriptor is published). Another call, for another session,
+        replaces both arguments.
 
         Args:
             keys: who has none of them cannot find us; without any, everybody can. See `unlock`.

@@ -20,6 +20,7 @@ import msgspec
 
 from onionmpc.errors import ProgramError
 from onionmpc.program.process.launch import ProgramExit, ProgramProcess, start_program
+from onionmpc.program.process.streams import unattended
 from onionmpc.program.process.stuck import Standstill, describe_all, likely_cause
 from onionmpc.program.spec import ProgramSpec, Wait
 from onionmpc.program.walls.asked import OutOfReach
@@ -130,7 +131,7 @@ async def rehearse(
         programs = []
         for number, log in enumerate(logs):
             own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
-            program = await stack.enter_async_context(start_program(own, peers, unattended=log))
+            program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log)))
             programs.append(program)
             stack.callback(_tell, program, tell)
         streams = {way: await asyncio.open_unix_connection(sock=programs[way[0]].sockets[way[1]]) for way in ways}

@@ -38,6 +38,15 @@ class Invite:
     host: Onion
     secret: bytes = field(repr=False)
 
+    @property
+    def text(self) -> str:
+        """The line to send to one party, by a way that only that party can read. It contains the secret."""
+        return format_invite(self)
+
+    def __str__(self) -> str:
+        """Return `text`."""
+        return self.text
+
     def psk(self) -> bytes:
         """Return the seat's pre-shared key, 32 bytes."""
         kdf = HKDF(algorithm=SHA256(), length=32, salt=public_key_from_onion(self.host), info=SEAT_LABEL)

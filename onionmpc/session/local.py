@@ -18,6 +18,7 @@ from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import NOTHING, Attachments
 from onionmpc.program.code.catalogue import Program, program_classes, program_files
+from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import MAX_PARTIES, NO_WALLS, Walls
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
 from onionmpc.session.timings import DEFAULT_TIMINGS, Timings
@@ -60,6 +61,7 @@ class Plan:
         hidden: what is kept from the program, beside our own state.
         allow_subprocess: whether the program may start processes.
         walls: what this party's person was shown to keep the program in; with less it is not started.
+        streams: what the program reads and writes.
     """
 
     program: Program | None
@@ -82,6 +84,7 @@ class Plan:
     hidden: tuple[Path, ...] = ()
     allow_subprocess: bool = False
     walls: Walls = NO_WALLS
+    streams: Streams = OWN_STREAMS
     timings: Timings = DEFAULT_TIMINGS
 
 

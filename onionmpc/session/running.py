@@ -38,7 +38,10 @@ class ProgramRun:
         """
         marks = Marks(self._own.identity, self._own.roster, session)
         starting = start_program(
-            self._own.program_spec(), list(self._peers.numbers), hash_output=self._own.common.receipt
+            self._own.program_spec(),
+            list(self._peers.numbers),
+            streams=self._own.plan.streams,
+            hash_output=self._own.common.receipt,
         )
         async with starting as process, asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]

@@ -10,20 +10,21 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import msgspec
 
 from onionmpc.errors import ProgramError
 from onionmpc.files import scratch_directory, state_directory
 from onionmpc.machine import refusing
+from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.process.tee import Tee
 from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, encode_spec
 from onionmpc.program.walls.asked import Asked, OutOfReach
-from onionmpc.program.walls.build import environment_of_program, keep_memory_private
+from onionmpc.program.walls.build import environment_of_program
 from onionmpc.tasks import Beside
 
 # How long a program may take to put its terminal in order before it is killed.
@@ -31,7 +32,6 @@ TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
 # What a program that is ended has written already still reaches its person, unless they do not take it.
 LAST_OUTPUT_S = 1.0
-STDOUT = 1
 NO_PROCESS = "cannot start the program process"
 NEVER_STARTED = Notice(
     "setup",
@@ -185,31 +185,30 @@ class ProgramProcess:
 
 @contextlib.asynccontextmanager
 async def start_program(
-    spec: ProgramSpec, peers: Iterable[int], *, unattended: BinaryIO | None = None, hash_output: bool = False
+    spec: ProgramSpec, peers: Iterable[int], *, streams: Streams = OWN_STREAMS, hash_output: bool = False
 ) -> AsyncIterator[ProgramProcess]:
     """Start a program process; it has ended when the context has.
 
     Args:
         spec: what to run; its `sockets` and `scratch` are filled in here, and what is ours is hidden from it.
         peers: the numbers of the other parties.
-        unattended: where the program's stderr goes if nobody watches it: it has no terminal to ask at then, an empty
-            stdin, and its stdout goes nowhere. None: it has our own terminal.
+        streams: what the program reads and writes; the caller closes them. Unless they are our own, the program has no
+            terminal to ask at.
         hash_output: whether its standard output goes through us wherever that leads, and its exit comes with its hash.
             Otherwise it has a terminal of ours for itself.
     Raises:
         SystemRefused: it cannot be started.
     """
-    keep_memory_private()
     with scratch_directory() as scratch:
         hidden = (*spec.hidden, str(state_directory().absolute()))
         walled = msgspec.structs.replace(spec, scratch=str(scratch), hidden=hidden)
-        async with _started(walled, peers, unattended, hash_output=hash_output) as process:
+        async with _started(walled, peers, streams, hash_output=hash_output) as process:
             yield process
 
 
 @contextlib.asynccontextmanager
 async def _started(
-    spec: ProgramSpec, peers: Iterable[int], unattended: BinaryIO | None, *, hash_output: bool
+    spec: ProgramSpec, peers: Iterable[int], streams: Streams, *, hash_output: bool
 ) -> AsyncIterator[ProgramProcess]:
     with refusing(NO_PROCESS):
         pairs = {peer: socket.socketpair() for peer in peers}
@@ -218,17 +217,17 @@ async def _started(
     control_writer: asyncio.StreamWriter | None = None
     process: ProgramProcess | None = None
     environment = environment_of_program() | {"TMPDIR": spec.scratch}
-    out = None if unattended is None else asyncio.subprocess.DEVNULL
+    out = streams.stdout
     asked = Asked(spec)
     tee: Tee | None = None
-    if unattended is None and (hash_output or not os.isatty(STDOUT)):
+    if out != subprocess.DEVNULL and (hash_output or not os.isatty(out)):
         # What a program writes may depend on whether that is a terminal: where it is hashed, parties are to put out the
         # same. And a reader that goes away, or a full disk, is not to end it while others compute with it.
         with refusing(NO_PROCESS):
-            tee = Tee(STDOUT)
+            tee = Tee(out)
         out = tee.end.fileno()
-        if os.isatty(STDOUT):
-            # Who sits there sees each line as it is written, as on the terminal itself.
+        if streams != OWN_STREAMS or os.isatty(streams.stdout):
+            # A reader sees each line as it is written, as on the terminal itself.
             environment["PYTHONUNBUFFERED"] = "1"
     try:
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
@@ -239,11 +238,11 @@ async def _started(
                 "-m",
                 "onionmpc.program.process.child",
                 str(theirs.fileno()),
-                stdin=None if unattended is None else asyncio.subprocess.DEVNULL,
+                stdin=streams.stdin,
                 stdout=out,
-                stderr=unattended,
+                stderr=streams.stderr,
                 # Out of reach of the terminal: getpass would open it past stdin.
-                start_new_session=unattended is not None,
+                start_new_session=streams != OWN_STREAMS,
                 pass_fds=[end.fileno() for end in inherited],
                 env=environment,
             )

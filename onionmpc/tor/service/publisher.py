@@ -12,7 +12,7 @@ from pathlib import Path
 
 from onionmpc.errors import OnionMPCError, OnionNotPublished, TorError, TorFailed, UsageError
 from onionmpc.identity import Identity
-from onionmpc.mesh.network import OnStream
+from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.tasks import Beside
 from onionmpc.tor.instance import TorInstance
 from onionmpc.tor.options import TorOptions
@@ -54,6 +54,7 @@ class Publisher:
         self._reporter = reporter
         self._schedule = RefreshSchedule(options.timings.refresh_every_s, options.timings.new_service_s)
         self._listening = contextlib.AsyncExitStack()
+        self._on_stream: OnStream | None = None
         self._keys: list[bytes] = []
         # Where tor connects accepted streams to; None until the service was published for the first time.
         self._target: str | None = None
@@ -76,11 +77,17 @@ class Publisher:
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes]) -> None:
         """See `Network.listen`."""
         self._keys = list(keys)
+        self._on_stream = on_stream
         async with self._adding:
             instance = await self._restarter.available()
+            if (target := self._target) is not None:
+                await self.service_in(instance).remove()  # an earlier session's: tor takes no address twice
+                await self._publish(instance, target)
+                self._note_added()
+                return
             target = await self._listening.enter_async_context(
                 reception(
-                    on_stream,
+                    self._serve,
                     self._sockets,
                     self._options.listen,
                     self._reporter,
@@ -90,6 +97,10 @@ class Publisher:
             await self._publish(instance, target)
             self._target = target
             self._note_added()
+
+    async def _serve(self, stream: Stream) -> None:
+        assert self._on_stream is not None  # noqa: S101 (we listen)
+        await self._on_stream(stream)
 
     async def _publish(self, instance: TorInstance, target: str) -> None:
         """Publish in this instance, or in the next one if it is lost meanwhile."""

@@ -24,6 +24,7 @@ from onionmpc.cli.main import run
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.process.launch import start_program
+from onionmpc.program.process.streams import unattended
 from onionmpc.program.spec import ProgramSpec
 
 DEADLINE_S = 60.0
@@ -70,7 +71,7 @@ def run_program(spec: ProgramSpec) -> tuple[int, str]:
     """Run it; return its exit status and what it wrote to stderr."""
 
     async def main() -> int:
-        async with asyncio.timeout(DEADLINE_S), start_program(spec, [], unattended=log) as program:
+        async with asyncio.timeout(DEADLINE_S), start_program(spec, [], streams=unattended(log)) as program:
             return (await program.wait()).status
 
     with tempfile.TemporaryFile() as log:

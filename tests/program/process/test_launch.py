@@ -11,6 +11,7 @@ import pytest
 
 from onionmpc.errors import ProgramError
 from onionmpc.program.process.launch import TERMINATE_S, ProgramProcess, start_program
+from onionmpc.program.process.streams import unattended
 from onionmpc.program.spec import Notice, encode
 from tests.support.rehearsal import write_spec
 
@@ -35,7 +36,7 @@ def test_a_program_that_ends_already_is_terminated_without_a_word(tmp_path: Path
         with os.fdopen(near, "rb") as reading, os.fdopen(far, "wb") as writing:
             await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(said), reading)
             spec = write_spec(tmp_path, f"{LINGERS}    {how}\n", parties=1)
-            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], unattended=writing) as program:
+            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], streams=unattended(writing)) as program:
                 assert await said.readline() == b"ending\n"
                 async with asyncio.timeout(TERMINATE_S):
                     await program.end()
@@ -61,7 +62,7 @@ def test_a_program_that_heeds_nothing_is_killed_when_the_wait_for_its_end_is_can
         with os.fdopen(near, "rb") as reading, os.fdopen(far, "wb") as writing:
             await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(said), reading)
             spec = write_spec(tmp_path, deaf, parties=1)
-            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], unattended=writing) as program:
+            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], streams=unattended(writing)) as program:
                 assert await said.readline() == b"deaf\n"
                 ending = asyncio.create_task(program.end())
                 await asyncio.sleep(0)  # until it waits

@@ -25,6 +25,7 @@ from onionmpc.cli.reach import reach_lines
 from onionmpc.files import scratch_directory
 from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.process.launch import ProgramExit, start_program
+from onionmpc.program.process.streams import unattended
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls.asked import MOST_ENTRIES, MOST_HEARD, MOST_TOLD, Asked, OutOfReach
 from onionmpc.program.walls.naming import has_private_name
@@ -545,7 +546,7 @@ def test_the_hint_after_a_permission_error_says_what_is_opened(
     async def main(walls: Walls) -> str:
         with (ground / "log").open("w+b") as log:
             spec = spec_of(ground / "program", walls=walls)
-            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], unattended=log) as program:
+            async with asyncio.timeout(DEADLINE_S), start_program(spec, [], streams=unattended(log)) as program:
                 assert (await program.wait()).status == 1
             log.seek(0)
             return log.read().decode()

@@ -1,7 +1,4 @@
-"""Reads the bridges of --bridge: lines, or files of lines.
-
-Knows files and how they are named on a command line. What a line consists of is onionmpc.tor.process.bridges' to know.
-"""
+"""Reads the bridges of --bridge: lines, or files of lines. tor/process/bridges.py parses each line."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ def read_bridges(words: Sequence[str]) -> tuple[Bridge, ...]:
     Args:
         words: each a bridge line, or @FILE: a line each; # starts a comment.
     Raises:
-        UsageError: a file cannot be read, or holds no bridge. Nobody is to go without who has asked for some.
-        InvalidBridge: a line is none.
+        UsageError: a file cannot be read, or holds no bridge: a party that asked for bridges must not start without.
+        InvalidBridge: a line is not a bridge.
     """
     return tuple(dict.fromkeys(bridge for word in words for bridge in _read(word)))
 
@@ -32,7 +29,7 @@ def _read(word: str) -> list[Bridge]:
         return [parse_bridge(word)]
     bridges = list(_read_file(Path(word[1:])))
     if not bridges:
-        raise UsageError(f"{_name(word)} holds no bridge", hint="expected a bridge line in each line; # is a comment")
+        raise UsageError(f"{_name(word)} contains no bridge", hint="write one bridge per line; # starts a comment")
     return bridges
 
 
@@ -44,7 +41,7 @@ def _read_file(path: Path) -> Iterator[Bridge]:
         raise UsageError(f"cannot read {_name(str(path))}: {error.strerror}") from error
     if len(content) > MAX_FILE_BYTES:
         raise UsageError(f"{_name(str(path))} has more than {MAX_FILE_BYTES} bytes, expected a list of bridges")
-    # What is not ASCII is refused by `parse_bridge`, which says in which line.
+    # `parse_bridge` refuses what is not ASCII; the error names the line.
     for number, line in enumerate(content.decode("latin-1").split("\n"), 1):
         if text := line.partition("#")[0].strip():
             try:

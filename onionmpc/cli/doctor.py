@@ -1,7 +1,6 @@
-"""`onionmpc doctor`: looks over this machine and says what would stop a party here, and how to mend it.
+"""`onionmpc doctor`: checks this machine, and says what would stop a party here and how to fix it.
 
-Knows what a party needs. Changes nothing, sends nothing beyond this machine, and of other programs' ports only asks
-what they are.
+Changes nothing, sends nothing beyond this machine, and asks other programs' ports only what they are.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from onionmpc.tor.process.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.process.own_tor import verify_config
 from onionmpc.tor.process.transports import PROGRAMS, find_transport, install_hint
 
-# What usually listens where. Tor Browser's two ports are never used by us; they are told so that nobody is confused.
+# What usually listens where. We never use Tor Browser's two ports; they are listed so that nobody wonders.
 SYSTEM_TOR, TOR_BROWSER, TAILS = "a system tor", "Tor Browser", "the filter of Tails"
 KNOWN_PLACES = {
     Endpoint(path="/run/tor/control"): SYSTEM_TOR,
@@ -47,18 +46,19 @@ KNOWN_PLACES = {
     Endpoint(port=9151): TOR_BROWSER,
 }
 PROBE_TIMEOUT_S = 1.0
-# A profile keeps the consensus and the descriptors of all relays: tens of MB on the public network. Rough on purpose.
+# A profile keeps the consensus and the descriptors of all relays: tens of MB on the public network. A rough estimate
+# is enough.
 NEEDED_BYTES, COMFORTABLE_BYTES = 40 * 10**6, 200 * 10**6
 # macOS allows 103 bytes for a socket's path, Linux 107. The longest name we give a socket is "/control".
 SOCKET_PATH_BYTES = 103
 OLDEST_PYTHON = (3, 11)
 MPYC_SERIES = "0.11"
-# Coarse: the clock is only compared with what must have been.
+# Generous: the clock is only compared with times that have certainly passed.
 CLOCK_TOLERANCE = timedelta(hours=1)
 
 
-class Level(enum.StrEnum):
-    """How bad it is."""
+class Severity(enum.StrEnum):
+    """How bad a finding is."""
 
     OK = "ok"
     WARN = "warn"
@@ -67,10 +67,10 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: what was seen, and how to mend it."""
+    """One check: what was seen, and how to fix it."""
 
     check: str
-    level: Level
+    severity: Severity
     seen: str
     fix: str = ""
 
@@ -79,29 +79,29 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.pass_context
 def doctor(context: click.Context, *, as_json: bool) -> None:
-    """Look over this machine: can a party run here?
+    """Check whether a party can run on this machine.
 
-    Each line is ok, warn or fail, with what to do about it. Nothing is changed and nothing leaves this machine. Exit
-    code 0 means that a party can run here, 3 that it cannot.
+    Each line says ok, warn or fail, and how to fix it. Nothing is changed and nothing leaves this machine. Exit code 0
+    means that a party can run here, 3 that it cannot.
     """
     findings = examine()
-    usable = all(finding.level is not Level.FAIL for finding in findings)
+    usable = all(finding.severity is not Severity.FAIL for finding in findings)
     if as_json:
         shown = [
-            {"check": finding.check, "level": finding.level, "seen": finding.seen, "fix": finding.fix}
+            {"check": finding.check, "level": finding.severity, "seen": finding.seen, "fix": finding.fix}
             for finding in findings
         ]
         click.echo(json.dumps({"usable": usable, "findings": shown}, indent=2))
     else:
         for finding in findings:
-            click.echo(f"{finding.level:<5} {finding.check + ':':<17} {finding.seen}")
+            click.echo(f"{finding.severity:<5} {finding.check + ':':<17} {finding.seen}")
             if finding.fix:
                 click.echo(f"{'':<24}fix: {finding.fix}")
     context.exit(0 if usable else TorError.exit_code)
 
 
 def examine() -> list[Finding]:
-    """Return all findings, in the order in which to mend them."""
+    """Return all findings, in the order in which to fix them."""
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _python,
         "tor": _tor,
@@ -116,76 +116,80 @@ def examine() -> list[Finding]:
 
 
 def _withstood(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield what a check finds; that it cannot even be made is a finding as well."""
+    """Yield what a check finds; if the check itself fails, that is a finding as well."""
     try:
         yield from findings
     except (OSError, MemoryError, RuntimeError, OnionMPCError) as error:
         known = explained(error)
         if known is None:
             raise
-        yield Finding(name, Level.FAIL, known.message, known.hint)
+        yield Finding(name, Severity.FAIL, known.message, known.hint)
 
 
 def _python() -> Iterator[Finding]:
     version = platform.python_version()
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        yield Finding("python", Level.FAIL, f"Python {version}, expected {oldest} or newer", "install a newer Python")
+        yield Finding(
+            "python", Severity.FAIL, f"Python {version}, expected {oldest} or newer", "install a newer Python"
+        )
     else:
-        yield Finding("python", Level.OK, f"Python {version}")
+        yield Finding("python", Severity.OK, f"Python {version}")
     # Never imported here: importing mpyc starts a runtime.
     for package in ("mpyc", "numpy"):
         try:
             found = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, Level.FAIL, "not installed", "pip install --upgrade onionmpc")
+            yield Finding(package, Severity.FAIL, "not installed", "pip install --upgrade onionmpc")
             continue
         if package == "mpyc" and not f"{found}.".startswith(f"{MPYC_SERIES}."):
             yield Finding(
-                package, Level.FAIL, f"mpyc {found}, expected {MPYC_SERIES}", f'pip install "mpyc=={MPYC_SERIES}.*"'
+                package, Severity.FAIL, f"mpyc {found}, expected {MPYC_SERIES}", f'pip install "mpyc=={MPYC_SERIES}.*"'
             )
         else:
-            yield Finding(package, Level.OK, f"{package} {found}")
+            yield Finding(package, Severity.OK, f"{package} {found}")
 
 
 def _tor() -> Iterator[Finding]:
     try:
         binary = find_tor()
     except TorError as error:
-        yield Finding("tor", Level.FAIL, error.message, error.hint)
+        yield Finding("tor", Severity.FAIL, error.message, error.hint)
         return
     without = "" if has_pow(binary) else "out"
     seen = f"tor {binary.version} at {binary.path}, with{without} proof of work against floods"
     if warning := version_warning(binary.version):
-        yield Finding("tor", Level.WARN, f"{seen}: {warning}", "update tor")
+        yield Finding("tor", Severity.WARN, f"{seen}: {warning}", "update tor")
     else:
-        yield Finding("tor", Level.OK, seen)
+        yield Finding("tor", Severity.OK, seen)
     try:
         verify_config(binary)
     except OnionMPCError as error:
-        yield Finding("torrc", Level.FAIL, error.message, error.hint)
+        yield Finding("torrc", Severity.FAIL, error.message, error.hint)
     else:
-        yield Finding("torrc", Level.OK, f"tor would start from {shipped('torrc.d') / 'party.torrc'}")
+        yield Finding("torrc", Severity.OK, f"tor accepts {shipped('torrc.d') / 'party.torrc'}")
 
 
 def _transports() -> Iterator[Finding]:
-    """Say which bridges could be used. Most parties need none, so none of it can fail."""
+    """Report which bridges could be used. Most parties need none, so this never fails."""
     found: dict[str, list[str]] = {}
     for transport in PROGRAMS:
         with contextlib.suppress(OnionMPCError):
             found.setdefault(str(find_transport(transport)), []).append(transport)
     carried = "; ".join(f"{', '.join(transports)} by {path}" for path, transports in found.items())
     none = f"plain ones only (for obfs4: {install_hint('obfs4')})"
-    yield Finding("bridges", Level.OK, f"--bridge takes {carried or none}")
+    yield Finding("bridges", Severity.OK, f"--bridge takes {carried or none}")
 
 
 def _state() -> Iterator[Finding]:
     directory = private_directory(state_directory())
     with refusing(f"cannot write below {directory}"), tempfile.TemporaryFile(dir=directory):
         free = shutil.disk_usage(directory).free
-    level = Level.OK if free >= COMFORTABLE_BYTES else Level.WARN if free >= NEEDED_BYTES else Level.FAIL
-    fix = "" if level is Level.OK else "free some space there, or set ONIONMPC_STATE to another disk"
-    yield Finding("state directory", level, f"{directory}, {free // 10**6} MB free", fix)
+    severity = Severity.OK if free >= COMFORTABLE_BYTES else Severity.WARN if free >= NEEDED_BYTES else Severity.FAIL
+    fix = (
+        "" if severity is Severity.OK else "free some space there, or set ONIONMPC_STATE to a directory on another disk"
+    )
+    yield Finding("state directory", severity, f"{directory}, {free // 10**6} MB free", fix)
 
 
 def _sockets() -> Iterator[Finding]:
@@ -194,26 +198,27 @@ def _sockets() -> Iterator[Finding]:
         if (length := len(bytes(path))) > SOCKET_PATH_BYTES:
             yield Finding(
                 "sockets",
-                Level.FAIL,
+                Severity.FAIL,
                 f"{path} has {length} bytes, expected {SOCKET_PATH_BYTES} or fewer",
                 "unset XDG_RUNTIME_DIR",
             )
             return
         with refusing("cannot make a unix socket"), socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
-    yield Finding("sockets", Level.OK, f"unix sockets work in {directory.parent}")
+    yield Finding("sockets", Severity.OK, f"unix sockets work in {directory.parent}")
 
 
 def _walls() -> Iterator[Finding]:
-    """Say what a program can be kept from. A party can run without; its person is shown."""
+    """Report what a program can be kept from. A party can run without that; its user is shown."""
     walls = probe_walls()
     if walls.sockets and walls.files:
-        yield Finding("walls", Level.OK, f"around a program: {walls.describe()}")
+        yield Finding("walls", Severity.OK, f"around a program: {walls.describe()}")
     else:
         fix = (
-            "read programs before you run them; a newer Linux with Landlock and seccomp (x86-64, ARM64) has these walls"
+            "read programs before you run them; a newer Linux with Landlock and seccomp (x86-64, ARM64) can confine "
+            "them"
         )
-        yield Finding("walls", Level.WARN, f"around a program: {walls.describe()}", fix)
+        yield Finding("walls", Severity.WARN, f"around a program: {walls.describe()}", fix)
 
 
 def _clock() -> Iterator[Finding]:
@@ -222,16 +227,18 @@ def _clock() -> Iterator[Finding]:
     if now + CLOCK_TOLERANCE < latest:
         yield Finding(
             "clock",
-            Level.FAIL,
-            f"it says {now:%Y-%m-%d %H:%M} UTC, but files here were made on {latest:%Y-%m-%d %H:%M} UTC",
-            "set the clock, best by network time; tor finds no circuit with a wrong one",
+            Severity.FAIL,
+            f"it shows {now:%Y-%m-%d %H:%M} UTC, but files here are from {latest:%Y-%m-%d %H:%M} UTC",
+            "set the clock, preferably by network time; tor cannot connect with a wrong one",
         )
     else:
-        yield Finding("clock", Level.OK, f"{now:%Y-%m-%d %H:%M} UTC (a clock that is fast cannot be told offline)")
+        yield Finding(
+            "clock", Severity.OK, f"{now:%Y-%m-%d %H:%M} UTC (offline, a clock that is fast cannot be noticed)"
+        )
 
 
 def _known_past() -> Iterator[datetime]:
-    """Times that must have been: when this program was installed, and what tor was last told by its network."""
+    """Yield times that have certainly passed: of this program's installation, and of tor's last consensus."""
     yield datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
     known: list[Path] = []
     with contextlib.suppress(OSError, OnionMPCError):  # a finding of its own
@@ -244,16 +251,18 @@ def _known_past() -> Iterator[datetime]:
 
 
 def _other_tors() -> Iterator[Finding]:
-    """Say what else runs here. None of it is needed, so none of it can fail."""
+    """Report what else runs here. None of it is needed, so this never fails."""
 
     async def ask() -> list[Probe]:
         return await asyncio.gather(*(probe(endpoint, PROBE_TIMEOUT_S) for endpoint in KNOWN_PLACES))
 
     for (endpoint, usual), found in zip(KNOWN_PLACES.items(), run_to_end(ask()), strict=True):
         if found.kind is not Kind.NOTHING:
-            yield Finding("also here", Level.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}")
+            yield Finding(
+                "also here", Severity.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}"
+            )
     for neighbour in neighbours():
-        yield Finding("also here", Level.OK, str(neighbour))
+        yield Finding("also here", Severity.OK, str(neighbour))
 
 
 def _meaning(endpoint: Endpoint, usual: str, found: Probe) -> str:

@@ -1,6 +1,6 @@
-"""Which tors run on this machine, and which programs that use one: by their command lines.
+"""Finds the tors that run on this machine, and programs that use one, by their command lines.
 
-Knows Linux's /proc and how others start tor. Asks nobody and shows no command line. Without /proc nothing is found.
+Reads Linux's /proc and shows no command line. Without /proc it finds nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 SHOWN = 6  # a private network alone has some twenty
-# By the name of what was started, be it by an interpreter. A firefox that starts a tor is Tor Browser's.
+# By the name of the program or, under an interpreter, of the script. A firefox that starts a tor is Tor Browser's.
 PROGRAMS = {
     "firefox": "Tor Browser",
     "firefox.real": "Tor Browser",
@@ -22,7 +22,7 @@ PROGRAMS = {
     "onionshare-cli": "OnionShare",
 }
 TOR_BROWSER_FOLDER = "TorBrowser"
-# Whom distributions let run it.
+# The users under which distributions run it.
 SYSTEM_USERS = {"debian-tor", "tor", "_tor", "toranon"}
 
 
@@ -31,7 +31,7 @@ class Neighbours:
     """Programs of one kind.
 
     Attributes:
-        what: they are.
+        what: what they are.
         processes: their process ids, the oldest first as far as these tell.
     """
 
@@ -46,7 +46,7 @@ class Neighbours:
 
 
 def neighbours() -> list[Neighbours]:
-    """Look who is there; a process of someone else's that hides from us is not seen."""
+    """Return the programs that run; another user's process that hides from us is not seen."""
     found: dict[str, list[int]] = {}
     for process in sorted(int(entry.name) for entry in PROC.glob("[0-9]*")):
         with contextlib.suppress(OSError):  # it has just ended
@@ -56,7 +56,7 @@ def neighbours() -> list[Neighbours]:
 
 
 def _what(process: int) -> str:
-    """Name a process, if it is one of those that we look for."""
+    """Return what a process is, or the empty string if it is none of these."""
     words = _words(process)
     if Path(words[0]).name == "tor":
         return f"tor of {_owner(process, words)}"
@@ -67,7 +67,7 @@ def _what(process: int) -> str:
 
 
 def _owner(process: int, words: list[str]) -> str:
-    """Name whom a tor serves."""
+    """Return for whom a tor runs."""
     parent = int((PROC / str(process) / "stat").read_bytes().rpartition(b")")[2].split()[1])
     if program := _program(_words(parent)):
         return program

@@ -1,4 +1,4 @@
-"""Says which files a program asked for in vain, and what would open them."""
+"""Says which files a program could not open, and how to give it access."""
 
 from __future__ import annotations
 

@@ -59,13 +59,13 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     if text.startswith(UNIX_PREFIX):
         if not text.startswith(UNIX_PREFIX + "/"):
-            raise UsageError(f"{text} is no place of a tor, expected unix:/PATH", hint="give the whole path")
+            raise UsageError(f"{text} is not where a tor listens, expected unix:/PATH", hint="give the whole path")
         return Endpoint(path=text.removeprefix(UNIX_PREFIX))
     address, port = _parse_port(text, "unix:/PATH or 127.0.0.1:PORT")
     if address.is_unspecified:  # how tor writes a port that it opened to every interface
         return Endpoint(host="::1" if address.version == 6 else LOCALHOST, port=port)
     if not address.is_loopback:
-        # The control protocol and SOCKS are in the clear: whoever carries them sees keys and addresses.
+        # The control protocol and SOCKS are not encrypted: anyone on the way sees keys and addresses.
         raise UnsafeSetting(f"{address} is another machine, expected one of this machine's own addresses")
     return Endpoint(host=str(address), port=port)
 
@@ -80,8 +80,8 @@ def parse_listener(text: str) -> Endpoint:
     address, port = _parse_port(text, "127.0.0.1:PORT, or this machine's address in the network of its tor")
     if address.is_unspecified or not address.is_private:
         raise UnsafeSetting(
-            f"anyone could knock at {address}, expected an address of loopback or of a private network",
-            hint="give the one that the tor's machine knows this one by",
+            f"anyone could connect to {address}, expected an address of loopback or of a private network",
+            hint="give the address by which the tor's machine reaches this one",
         )
     return Endpoint(host=str(address), port=port)
 

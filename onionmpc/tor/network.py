@@ -74,7 +74,7 @@ class TorNetwork:
 
     @property
     def instance(self) -> TorInstance | None:
-        """The tor of now, to ask it more than a Network needs; None while it is away."""
+        """The current tor, to ask it more than a Network needs; None while it is away."""
         return self._restarter.instance
 
     @property

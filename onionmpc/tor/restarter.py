@@ -37,7 +37,7 @@ class TorRestarter:
         report: called with percent and words about an outage.
         waits: how long to wait before each try of an outage.
     Attributes:
-        instance: the tor of now; None in an outage.
+        instance: the current tor; None in an outage.
         cause: why it is away, in an outage.
         died: done, with the last cause, when an outage has lasted too long.
     """
@@ -82,7 +82,7 @@ class TorRestarter:
             self.died.set_result(error)
 
     def current(self) -> TorInstance:
-        """Return the tor of now.
+        """Return the current tor.
 
         Raises:
             PeerUnreachable: there is none now.
@@ -95,7 +95,7 @@ class TorRestarter:
         raise PeerUnreachable("our own tor is starting again")
 
     async def available(self, after: TorInstance | None = None) -> TorInstance:
-        """Return the tor of now, or wait for the next one; never `after`, which was found to be lost.
+        """Return the current tor, or wait for the next one; never `after`, which was found to be lost.
 
         Raises:
             TorError: there will be none.

@@ -529,7 +529,7 @@ def test_a_missing_tor_is_told_before_any_invite(
         assert run(list(command)) == 3
         assert capfd.readouterr() == (
             "",
-            f"{ERROR}ONIONMPC_TOR names /nowhere/tor, which is not a program\n{HINT}unset it, or mend it\n",
+            f"{ERROR}ONIONMPC_TOR names /nowhere/tor, which is not a program\n{HINT}unset it, or correct it\n",
         )
 
 
@@ -576,9 +576,12 @@ def test_options_that_would_have_no_effect_are_refused(refused: Refused) -> None
 
 BRIDGE = "192.0.2.7:443 0123456789ABCDEF0123456789ABCDEF01234567"
 BRIDGE_REFUSALS = {
-    "no bridge line": (("--bridge", "bridge.example:443"), "bridge.example:443 is no IP:PORT"),
+    "no bridge line": (("--bridge", "bridge.example:443"), "bridge.example:443 is not IP:PORT"),
     "an empty one": (("--bridge", ""), "the line is empty"),
-    "an unknown transport": (("--bridge", f"obfs5 {BRIDGE}"), "the transport obfs5 is none that is known here"),
+    "an unknown transport": (
+        ("--bridge", f"obfs5 {BRIDGE}"),
+        "onionmpc does not know the transport obfs5",
+    ),
     "on a foreign tor": (
         ("--bridge", BRIDGE, "--control", "unix:/nowhere"),
         "a tor that runs already has its own bridges, or none",
@@ -589,9 +592,9 @@ BRIDGE_REFUSALS = {
     ),
     "a file that is none": (("--bridge", "@no/such/file"), "cannot read no/such/file: No such file or directory"),
     "a folder": (("--bridge", "@."), "cannot read .: Is a directory"),
-    "a file without any": (("--bridge", "@empty.txt"), "empty.txt holds no bridge"),
-    "a file with a wrong line": (("--bridge", "@wrong.txt"), "line 4 of wrong.txt: this is no bridge line: word is"),
-    "a file of another kind": (("--bridge", "@binary"), "line 1 of binary: this is no bridge line: the line holds"),
+    "a file without any": (("--bridge", "@empty.txt"), "empty.txt contains no bridge"),
+    "a file with a wrong line": (("--bridge", "@wrong.txt"), "line 4 of wrong.txt: this is not a bridge line: word is"),
+    "a file of another kind": (("--bridge", "@binary"), "line 1 of binary: this is not a bridge line: the line holds"),
     "a file too large": (("--bridge", "@large.txt"), "large.txt has more than 65536 bytes"),
 }
 
@@ -614,7 +617,7 @@ def test_a_transport_without_a_program_is_told_before_any_invite(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     told = refused(*HOST, "--bridge", f"obfs4 {BRIDGE} cert=a", code=3)
-    assert told.startswith("no program here carries the transport obfs4, expected lyrebird or obfs4proxy on the path\n")
+    assert told.startswith("no program here for the transport obfs4, expected lyrebird or obfs4proxy on the PATH\n")
     assert "install obfs4proxy" in told
 
 
@@ -723,7 +726,7 @@ def test_a_full_disk_is_told(refused: Refused, full_disk: Path, monkeypatch: pyt
     ("place", "sentence"),
     [
         ("9051x", "9051x names no port (1 to 65535), expected unix:/PATH or 127.0.0.1:PORT"),
-        ("unix:control", "unix:control is no place of a tor, expected unix:/PATH"),
+        ("unix:control", "unix:control is not where a tor listens, expected unix:/PATH"),
         ("tor.example:9051", "tor.example is a name, expected unix:/PATH or 127.0.0.1:PORT"),
         ("192.0.2.1:9051", "192.0.2.1 is another machine, expected one of this machine's own addresses"),
     ],
@@ -737,9 +740,9 @@ def test_a_place_of_a_tor_that_cannot_be(refused: Refused, place: str, sentence:
     [
         ("192.168.1.5", "192.168.1.5 names no port (1 to 65535), expected 127.0.0.1:PORT, or this machine's"),
         ("here.example:9881", "here.example is a name, expected 127.0.0.1:PORT, or this machine's address"),
-        ("0.0.0.0:9881", "anyone could knock at 0.0.0.0, expected an address of loopback or of a private network"),
-        ("[::]:9881", "anyone could knock at ::, expected an address of loopback or of a private network"),
-        ("1.1.1.1:9881", "anyone could knock at 1.1.1.1, expected an address of loopback or of a private network"),
+        ("0.0.0.0:9881", "anyone could connect to 0.0.0.0, expected an address of loopback or of a private network"),
+        ("[::]:9881", "anyone could connect to ::, expected an address of loopback or of a private network"),
+        ("1.1.1.1:9881", "anyone could connect to 1.1.1.1, expected an address of loopback or of a private network"),
     ],
 )
 def test_a_place_to_listen_that_cannot_be(refused: Refused, place: str, sentence: str) -> None:

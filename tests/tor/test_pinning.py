@@ -284,7 +284,7 @@ def test_layers_that_somebody_else_has_set_are_left_alone(store: LayerStore, nam
     tor = FakeTor({name: "$" + "A" * 40 + ",{de}"})
     error = refused(tor, store)
     assert isinstance(error, UnsafeSetting)
-    assert error.message.startswith(f"{name} is set in this tor already")
+    assert error.message.startswith(f"{name} is already set in this tor")
     assert list(tor.options) == [name]
     assert not any(line.startswith(("SETCONF", "RESETCONF")) for line in tor.heard)
 
@@ -321,7 +321,7 @@ def test_at_other_levels_a_tor_that_pins_nothing_is_found_too() -> None:
         async with logged_in(filtered) as control:
             await check_pinning(control)
         async with logged_in(FakeTor({"VanguardsLiteEnabled": "0"})) as control:
-            with pytest.raises(UnsafeSetting, match="draws the relay next to its guard anew"):
+            with pytest.raises(UnsafeSetting, match="draws a new relay next to its guard"):
                 await check_pinning(control)
 
     play(scene)
@@ -346,7 +346,7 @@ def test_a_damaged_file_is_drawn_anew_and_somebody_is_told(store: LayerStore, co
 
     play(scene)
     assert len(heard) == 1
-    assert heard[0].startswith("the layer guards of before cannot be read, so others are drawn: ")
+    assert heard[0].startswith("cannot read the layer guards of the last run, so new ones are drawn: ")
 
 
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_set(tmp_path: Path) -> None:

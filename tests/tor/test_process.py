@@ -320,7 +320,7 @@ def test_a_tor_that_is_too_old(base: Path, tmp_path: Path, monkeypatch: pytest.M
     ("said", "cause", "hint"),
     [
         ("Couldn't write to state: No space left on device", "the disk is full", "free some space"),
-        ("Couldn't create data directory: Permission denied", "it may not write", "owner and mode"),
+        ("Couldn't create data directory: Permission denied", "it has no permission to write", "owner and mode"),
         ("It looks like another Tor process is running with the same data directory.", "another tor", "--profile"),
         ("Something new", "exit code 3", "doctor"),
     ],

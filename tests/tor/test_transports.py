@@ -35,7 +35,9 @@ def test_the_newer_program_is_found_first_and_the_older_will_do(
 
 def test_no_program_is_told_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TransportNotFound, match="carries the transport obfs4, expected lyrebird or obfs4proxy") as told:
+    with pytest.raises(
+        TransportNotFound, match="no program here for the transport obfs4, expected lyrebird or obfs4proxy"
+    ) as told:
         find_transport("obfs4")
     assert told.value.hint == "install obfs4proxy (Debian's name of it)"
     program(tmp_path, "apt-get")
@@ -48,7 +50,7 @@ def test_no_program_is_told_with_its_package(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_transport_is_told_with_those_that_are_known() -> None:
-    with pytest.raises(UsageError, match="the transport obfs5 is none that is known here") as told:
+    with pytest.raises(UsageError, match="onionmpc does not know the transport obfs5") as told:
         find_transport("obfs5")
     assert "obfs4, meek_lite" in told.value.hint
 
@@ -57,7 +59,7 @@ def test_a_program_that_tor_could_not_be_told_of_is_refused(tmp_path: Path, monk
     directory = tmp_path / "a b"
     program(directory, "obfs4proxy")
     monkeypatch.setenv("PATH", str(directory))
-    with pytest.raises(UsageError, match="there is a space or the like in its path"):
+    with pytest.raises(UsageError, match="its path contains a space or another special character"):
         find_transport("obfs4")
 
 

@@ -1,8 +1,8 @@
 """Layer guards: the second and third relay of every circuit at level long, and when each of them is replaced.
 
-Knows the rules: who can be one, how they are drawn, how long each stays. Does not know a control connection, files or
-clocks: what tor says of its relays, the time and randomness come in as arguments. Written to disk and set in a tor by
-pinning.py.
+Knows the rules: which relays qualify, how they are drawn, how long each stays. Does not know a control connection,
+files or clocks: tor's list of relays, the time and randomness come in as arguments. pinning.py writes them to disk and
+sets them in a tor.
 
 Source: Tor vanguards-spec, "Full Vanguards" (Stable and Fast, one life per guard, kept on disk, replaced when a relay
 loses what it was drawn for; lives of both layers). The numbers of guards are those of arti and of the vanguards add-on.
@@ -37,8 +37,8 @@ class Rule:
     draws: int
 
 
-# Layer 2 rotates slowly: who finds one of it has found our neighbour's neighbour, and has to break into it before it
-# changes. Layer 3 rotates fast, so that breaking into one of it is not worth while.
+# Layer 2 rotates slowly: an attacker that finds one of it is next to our guard, but must break into it before it
+# changes. Layer 3 rotates fast, so that breaking into one of it is not worth the effort.
 LAYER_2 = Rule(2, 4, 30 * DAY_S, 60 * DAY_S, draws=1)
 LAYER_3 = Rule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
 
@@ -62,7 +62,7 @@ class GuardCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a relay says of who runs it.
+    """What a relay says about who runs it.
 
     Attributes:
         members: relays it names as run by the same people: fingerprints in upper case, or nicknames in lower case.

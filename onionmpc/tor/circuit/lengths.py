@@ -167,7 +167,7 @@ async def circuits_of(control: Control) -> list[JoinedCircuit] | None:
 
 
 async def has_joined(control: Control, username: str) -> bool:
-    """Tell whether a circuit that was dialled with this SOCKS user name leads to its service."""
+    """Return whether a circuit that was dialled with this SOCKS user name leads to its service."""
     with contextlib.suppress(TorFailed):
         return dialled_circuit(await circuits_of(control) or (), username) is not None
     return False

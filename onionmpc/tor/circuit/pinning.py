@@ -71,7 +71,7 @@ class LayerStore:
 
 
 def profile_store(profile: Path) -> LayerStore:
-    """Return the store of one of our own tors; whoever holds the profile, holds it."""
+    """Return the store of one of our own tors; the lock of its profile protects it."""
     return LayerStore(profile / LAYERS_NAME)
 
 
@@ -79,7 +79,7 @@ def profile_store(profile: Path) -> LayerStore:
 def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
     """Lock and return the store for a tor that runs already.
 
-    Layers that were drawn anew in each run would sooner or later hold a relay of the adversary's, as with guards.
+    If each run drew new layers, one of them would sooner or later contain the adversary's relay, as with guards.
 
     Args:
         base: where these stores are; made if need be, closed to others.
@@ -98,10 +98,10 @@ def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
 
 
 async def check_pinning(control: Control) -> None:
-    """Refuse a tor that was told to pin no relay but its guard: any peer could find out that guard in minutes.
+    """Refuse a tor whose settings pin no relay but its guard: any peer could find out that guard in minutes.
 
     Raises:
-        UnsafeSetting: it was.
+        UnsafeSetting: they do.
         TorFailed: tor cannot be asked.
     """
     with contextlib.suppress(CommandRefused):  # a filter before the control port (Tails, Whonix); these tors do pin
@@ -111,7 +111,7 @@ async def check_pinning(control: Control) -> None:
 def _check_pinning(options: dict[str, str]) -> None:
     if options.get(PINNING) == "0":
         raise UnsafeSetting(
-            f"{PINNING} is 0 in this tor, so it draws the relay next to its guard anew for each circuit",
+            f"{PINNING} is 0 in this tor, so it draws a new relay next to its guard for each circuit",
             hint=f"remove {PINNING} from its torrc",
         )
 
@@ -159,11 +159,11 @@ class Pinning:
         """
         async with self._applying:
             try:
-                # In a thread: stem needs a quarter of a second for the public consensus, and there are peers to hear.
+                # In a thread: stem needs a quarter of a second for the public consensus, and peers need the loop.
                 relays = await asyncio.to_thread(parse_relays, "\n".join(await self._control.get_lines("ns/all")))
                 layers = await renewed(self.layers, relays, int(self._now()), self._random, self._family_of)
                 if layers != self.layers:
-                    # Before they are used: what a killed run used, the next one uses too.
+                    # Before they are used: the next run must use the layers of a killed one.
                     self._store.write(layers)
                 self.layers = layers
                 await self._control.command(f"SETCONF {PINNING}=1 {_settings(layers)}")
@@ -222,14 +222,14 @@ async def pinned_layers(
         look_again_s: after how long at the latest the options are set again.
         undo_timeout_s: for putting the options back.
     Raises:
-        UnsafeSetting: tor was told to pin no relay, or somebody else sets its layers.
+        UnsafeSetting: tor's settings pin no relay, or another program sets its layers.
         TorFailed: the consensus has too few relays, or tor refuses.
         UsageError: the layers cannot be written.
     """
     try:
         layers = store.read()
     except ValueError as error:
-        warn(f"the layer guards of before cannot be read, so others are drawn: {error}")
+        warn(f"cannot read the layer guards of the last run, so new ones are drawn: {error}")
         layers = Layers()
     try:
         before = await _options(control)
@@ -247,12 +247,12 @@ async def pinned_layers(
 
 
 def _check_unclaimed(options: dict[str, str], ours: Layers) -> None:
-    """Refuse layers that somebody else has set; those that a killed run of ours has left are ours."""
+    """Refuse layers that another program has set; those that a killed run of ours left are ours."""
     for name, guards in ((LAYER_2_NODES, ours.layer2), (LAYER_3_NODES, ours.layer3)):
         theirs = {word.strip("$").upper() for word in options.get(name, "").split(",") if word}
         if theirs and theirs != {guard.fingerprint for guard in guards}:
             raise UnsafeSetting(
-                f"{name} is set in this tor already, by its torrc or by another program, and we would replace it",
+                f"{name} is already set in this tor, by its torrc or by another program, and onionmpc would replace it",
                 hint="remove it there, use --circuit-length standard, or leave --control out",
             )
 

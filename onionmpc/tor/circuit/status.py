@@ -1,4 +1,4 @@
-"""Counts our own relays, and sees whether our service can be reached: reads tor's list of circuits.
+"""Reads tor's list of circuits: counts our own relays, and sees whether our service can be reached.
 
 Knows the lines of `GETINFO circuit-status`. Does not know the peer's side: a party sees its own hops up to and
 including the rendezvous point, never the rest. Source: control-spec, "CIRC"; measured against tor 0.4.9.11.
@@ -40,7 +40,7 @@ class JoinedCircuit:
 
     @property
     def own_path(self) -> OwnPath:
-        """What is told of it to others."""
+        """The part of it that other parties may know."""
         return OwnPath(len(self.relays), self.relays[-1])
 
     def is_of(self, onion: str) -> bool:
@@ -78,7 +78,7 @@ def accepted_path(circuits: Iterable[JoinedCircuit], onion: str, rendezvous: str
 
 
 def has_introductions(text: str, onion: str) -> bool:
-    """Tell from the answer to `GETINFO circuit-status` whether a peer could be introduced to our service."""
+    """Return whether, by the answer to `GETINFO circuit-status`, a peer could be introduced to our service."""
     events = (parse_event("CIRC", line) for line in text.splitlines() if line.strip())
     return any(
         (event.purpose, event.hs_state, event.rend_query) == (*INTRODUCING, service_id(onion))
@@ -88,7 +88,7 @@ def has_introductions(text: str, onion: str) -> bool:
 
 
 def is_service_circuit(text: str, onion: str) -> bool:
-    """Tell whether a CIRC or CIRC_MINOR event is about a circuit that a peer of our service may have joined."""
+    """Return whether a CIRC or CIRC_MINOR event is about a circuit that a peer of our service may have joined."""
     return f"PURPOSE={SERVICE}" in text and f"REND_QUERY={service_id(onion)}" in text
 
 

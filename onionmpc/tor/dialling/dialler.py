@@ -1,4 +1,4 @@
-"""Dials peers over the tor of now, and hands out no stream whose circuit is too short.
+"""Dials peers over the current tor, and hands out no stream whose circuit is too short.
 
 Knows which peers have sealed their descriptors, and when tor had better fetch one again. Does not know SOCKS (dial.py).
 """
@@ -28,7 +28,7 @@ class Dialler:
     """Dials over one tor after the other.
 
     Args:
-        restarter: has the tor of now.
+        restarter: has the current tor.
         lengths: measures each circuit.
         tasks: take what no caller waits for.
         silent_s: see `TorTimings`.

@@ -19,10 +19,10 @@ RECOMMENDED = Version("0.4.9.11")
 # proof of work together.
 OLDEST = Version("0.4.8.1")
 # Its keyword of ADD_ONION came with 0.4.9.2; until 0.4.9.9 an attacker could crash a service that has the defence
-# (TROVE-2026-020), which is worse than to go without.
+# (TROVE-2026-020), which is worse than no defence.
 POW_SINCE = Version("0.4.9.9")
 VERSION_TIMEOUT_S = 20.0
-# Whatever ours is: nobody else has any business with a tor's files.
+# Whatever our own umask is: nobody else needs a tor's files.
 TOR_UMASK = 0o077
 ENVIRONMENT_PREFIX = "ONIONMPC_"
 
@@ -36,7 +36,7 @@ class TorBinary:
 
 
 def environment_of_tor() -> dict[str, str]:
-    """Return the variables that a tor may see, whatever it is started for: none of ours, such as another's password."""
+    """Return the environment for any tor that we start: without our own variables, which may hold a password."""
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
@@ -76,7 +76,9 @@ def find_tor() -> TorBinary:
     found = shutil.which(configured or "tor")
     if found is None:
         if configured:
-            raise TorNotFound(f"ONIONMPC_TOR names {configured}, which is not a program", hint="unset it, or mend it")
+            raise TorNotFound(
+                f"ONIONMPC_TOR names {configured}, which is not a program", hint="unset it, or correct it"
+            )
         raise TorNotFound("no tor program on this machine", hint=install_hint())
     version = _version_of(Path(found))
     if version < OLDEST:
@@ -95,12 +97,12 @@ def version_warning(version: Version) -> str:
 
 
 def may_have_pow(version: Version) -> bool:
-    """Tell whether a tor of this version is to defend our service by proof of work, if it was built with that."""
+    """Return whether a tor of this version should defend our service by proof of work, if it was built with that."""
     return bool(version >= POW_SINCE)
 
 
 def has_pow(binary: TorBinary) -> bool:
-    """Tell whether this tor will defend a service by proof of work: one built without takes the wish and forgets it."""
+    """Return whether this tor can defend a service by proof of work; one built without it ignores the option."""
     try:
         modules = _answer(binary.path, "--list-modules", check=False)
     except (OSError, subprocess.SubprocessError):

@@ -1,6 +1,6 @@
-"""Bridges: relays that are on no public list, and stand first in every circuit of a tor that is told to use them.
+"""Bridges: relays that are on no public list; a tor that uses them has one first in each circuit.
 
-Knows the words of a bridge line, and what of them may stand in a torrc. Does not know where a line came from, nor the
+Knows the words of a bridge line, and which of them a torrc may hold. Does not know where a line came from, nor the
 programs that carry transports (transports.py). Source: tor's man page, "Bridge"; parse_bridge_line of tor 0.4.9.11.
 """
 
@@ -29,13 +29,13 @@ SHOWN_CHARACTERS = 40
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Bridge:
-    """A bridge, and how to get to it. Who knows it can block it, so nothing shows it but `str`.
+    """A bridge, and how to reach it. Anyone who knows it can block it, so nothing shows it but `str`.
 
     Attributes:
         transport: the pluggable transport that leads to it, or the empty string.
-        host: its address; some transports have another way, and ignore it.
+        host: its address; some transports ignore it, because they reach it in another way.
         port: 1 to 65535.
-        fingerprint: 40 hex digits, or the empty string: then tor takes whoever answers there.
+        fingerprint: 40 hex digits, or the empty string: then tor accepts any relay that answers there.
         arguments: for the transport, each "KEY=VALUE".
     """
 
@@ -46,22 +46,22 @@ class Bridge:
     arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what could be no bridge, or another line of a torrc.
+        """Refuse what is not a bridge, or would be another line of a torrc.
 
         Raises:
-            InvalidBridge: it could.
+            InvalidBridge: it is not a bridge.
         """
         if self.transport and not TRANSPORT.fullmatch(self.transport):
-            raise _invalid(f"{_shown(self.transport)} is no name of a transport")
+            raise _invalid(f"{_shown(self.transport)} is not the name of a transport")
         if not 0 < self.port < 2**16:
-            raise _invalid(f"port {self.port} is none")
+            raise _invalid(f"{self.port} is not a port, expected 1 to 65535")
         if self.fingerprint and not FINGERPRINT.fullmatch(self.fingerprint):
-            raise _invalid(f"{_shown(self.fingerprint)} is no fingerprint of 40 hex digits")
+            raise _invalid(f"{_shown(self.fingerprint)} is not a fingerprint of 40 hex digits")
         if self.arguments and not self.transport:
-            raise _invalid("arguments are given, and no transport to take them")
+            raise _invalid("it has arguments, but no transport that takes them")
         for argument in self.arguments:
             if not ARGUMENT.fullmatch(argument):
-                raise _invalid(f"{_shown(argument)} is no KEY=VALUE")
+                raise _invalid(f"{_shown(argument)} is not KEY=VALUE")
         if (length := len(";".join(self.arguments).replace(";", "\\;"))) > MAX_ARGUMENTS_BYTES:
             raise _invalid(f"the arguments have {length} bytes, expected {MAX_ARGUMENTS_BYTES} or fewer")
 
@@ -78,7 +78,7 @@ def parse_bridge(line: str) -> Bridge:
     """Read a bridge line, with or without the word "Bridge" that it begins with in a torrc.
 
     Raises:
-        InvalidBridge: it is none. Of the line, the message shows the word that is wrong.
+        InvalidBridge: it is not one. The message shows the wrong word, and nothing else of the line.
     """
     if len(line) > MAX_LINE_CHARACTERS:
         raise _invalid(f"the line has {len(line)} characters, expected {MAX_LINE_CHARACTERS} or fewer")
@@ -103,7 +103,7 @@ def _parse_place(word: str) -> tuple[IPv4Address | IPv6Address, int]:
         except AddressValueError:
             pass
     # No lookup of a name: it would tell a DNS server of the bridge.
-    raise _invalid(f"{_shown(word)} is no IP:PORT, such as 192.0.2.7:443 or [2001:db8::7]:443")
+    raise _invalid(f"{_shown(word)} is not IP:PORT, such as 192.0.2.7:443 or [2001:db8::7]:443")
 
 
 def _shown(word: str) -> str:
@@ -111,4 +111,4 @@ def _shown(word: str) -> str:
 
 
 def _invalid(message: str) -> InvalidBridge:
-    return InvalidBridge(f"this is no bridge line: {message}", hint=FORM)
+    return InvalidBridge(f"this is not a bridge line: {message}", hint=FORM)

@@ -1,6 +1,6 @@
-"""Reads what a tor of our own says, and finds in it why tor failed.
+"""Reads the log of a tor of our own, and finds in it why tor failed.
 
-Knows tor's log lines. Keeps the last of them, and of those no address.
+Keeps the last lines, without the addresses in them.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ CAUSES = (
     (r"No space left on device|Disk quota exceeded", "the disk is full", "free some space where its profile is kept"),
     (
         r"Read-only file system|Permission denied|EACCES",
-        "it may not write",
-        "look at the owner and mode of its profile",
+        "it has no permission to write",
+        "check the owner and mode of its profile",
     ),
     (r"Address already in use", "a port or socket it wants is taken", "end the other program, or choose another port"),
     (r"another Tor process is running", "another tor uses its profile", "end that tor, or use another --profile"),
     (
         r"Failed to parse/validate config|Reading config failed",
         "it refused its configuration",
-        "mend the extra torrc lines",
+        "correct the extra torrc lines",
     ),
 )
-NO_CAUSE = ("", "onionmpc doctor looks over this machine")
+NO_CAUSE = ("", "run onionmpc doctor, which checks this machine")
 
 
 class TorLog:

@@ -1,6 +1,6 @@
 """Profiles: the directories in which our own tors keep their guards and the consensus from run to run.
 
-Knows names and locks: no two tors ever share a profile. Of what tor writes there it knows tor's own lock.
+No two tors ever share a profile.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def free_profile(base: Path) -> Iterator[Path]:
 
 
 def _has_a_tor(profile: Path) -> bool:
-    """Tell whether a tor runs there, though no party does: its party was killed, and it has not noticed yet."""
+    """Return whether a tor runs there without a party: the party was killed, and tor has not noticed yet."""
     return any(is_held(data_directory(tor) / "lock") for tor in (profile, service_profile(profile)))
 
 

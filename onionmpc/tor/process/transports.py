@@ -35,16 +35,16 @@ def find_transport(transport: str) -> Path:
     """
     if transport not in PROGRAMS:
         raise UsageError(
-            f"the transport {transport} is none that is known here", hint=f"expected one of: {', '.join(PROGRAMS)}"
+            f"onionmpc does not know the transport {transport}", hint=f"expected one of: {', '.join(PROGRAMS)}"
         )
     for name in PROGRAMS[transport]:
         if found := shutil.which(name):
             path = Path(found).absolute()
             if not PLAIN_PATH.fullmatch(str(path)):
-                raise UsageError(f"tor cannot start {path}: there is a space or the like in its path")
+                raise UsageError(f"tor cannot start {path}: its path contains a space or another special character")
             return path
     raise TransportNotFound(
-        f"no program here carries the transport {transport}, expected {' or '.join(PROGRAMS[transport])} on the path",
+        f"no program here for the transport {transport}, expected {' or '.join(PROGRAMS[transport])} on the PATH",
         hint=install_hint(transport),
     )
 
@@ -53,7 +53,7 @@ def install_hint(transport: str) -> str:
     """Return how the program that carries a transport gets onto this machine."""
     package = PACKAGES.get(transport)
     if package is None:
-        return f"{PROGRAMS[transport][0]} comes with Tor Browser: put it, or a link to it, on the path"
+        return f"{PROGRAMS[transport][0]} comes with Tor Browser: put it, or a link to it, on the PATH"
     return f"sudo apt-get install {package}" if shutil.which("apt-get") else f"install {package} (Debian's name of it)"
 
 

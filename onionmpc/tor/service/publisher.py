@@ -31,7 +31,7 @@ class Publisher:
     Args:
         identity: whose service it is.
         options: say where to listen, and how long to wait.
-        restarter: has the tor of now.
+        restarter: has the current tor.
         tasks: take what no caller waits for.
         sockets: private; where our socket comes to lie.
         reporter: hears how far publishing has come.
@@ -133,7 +133,7 @@ class Publisher:
             self._tasks.start(self._reseal())
 
     async def _reseal(self) -> None:
-        """Have the service found by the keys of now, whatever else is being done to it meanwhile."""
+        """Make the service readable with the current keys, after anything else that is being done to it."""
         async with self._adding:
             instance: TorInstance | None = None
             try:

@@ -11,7 +11,7 @@ from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.process.stuck import describe, likely_cause
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
-from onionmpc.session.agreement import Agreement, Own, roster_fingerprint, session_id
+from onionmpc.session.agreement import Agreement, PartyTerms, roster_fingerprint, session_id
 from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable
 from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
@@ -99,7 +99,7 @@ def agreement_lines(
         yield "You rely on the host for who the others are: compare the roster line with them by another way."
 
 
-def differing_versions(owns: Sequence[Own]) -> Iterator[str]:
+def differing_versions(owns: Sequence[PartyTerms]) -> Iterator[str]:
     """Yield where parties have other versions of what the program imports."""
     names = sorted({name for own in owns if own.distributions is not msgspec.UNSET for name in own.distributions})
     differing = []

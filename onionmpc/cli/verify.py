@@ -14,7 +14,7 @@ import click
 from onionmpc.cli.screen import differing_versions, line
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
-from onionmpc.session.agreement import Common, roster_fingerprint
+from onionmpc.session.agreement import SharedTerms, roster_fingerprint
 from onionmpc.session.receipt import MAX_FILE_BYTES, Findings, Receipt, decode_receipt, examine
 from onionmpc.text import printable
 
@@ -93,7 +93,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield MEANING
 
 
-def _terms(common: Common) -> Iterator[str]:
+def _terms(common: SharedTerms) -> Iterator[str]:
     files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
     yield line("program", f"{printable(common.program)} (SHA-256 of its files {digest_of_files(files).hex()})")
     for file in sorted(files):

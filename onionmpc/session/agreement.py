@@ -48,7 +48,7 @@ FIELD_NAMES = {
 Circuits = Annotated[int, msgspec.Meta(ge=1, le=MAX_CIRCUITS)]
 
 
-class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SharedTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What must be equal at all parties.
 
     Attributes:
@@ -85,7 +85,7 @@ DistributionVersion = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.!+_-]{1,
 Distributions = Annotated[dict[DistributionName, DistributionVersion], msgspec.Meta(max_length=32)]
 
 
-class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PartyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What each party says of itself, and all are shown.
 
     Attributes:
@@ -114,8 +114,8 @@ class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         nonces: 16 bytes in hex per party, in party order; they make every session id new.
     """
 
-    common: Common
-    own: tuple[Own, ...]
+    common: SharedTerms
+    own: tuple[PartyTerms, ...]
     nonces: tuple[str, ...]
 
 
@@ -132,7 +132,7 @@ def roster_fingerprint(addresses: Sequence[str]) -> str:
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
-def circuits_of_link(common: Common, one: Own, other: Own) -> int:
+def circuits_of_link(common: SharedTerms, one: PartyTerms, other: PartyTerms) -> int:
     """Return over how many circuits the link of two parties is raced; 1 is no race."""
     if common.padding_rate:
         return 1  # a padded stream is as busy as it ever is: a second one would show, and gain nothing
@@ -145,7 +145,7 @@ def unexplained(_path: str, _sha256: str) -> str:
 
 
 def check_equal(
-    ours: Common, theirs: Common, *, here: str, there: str, explain: Callable[[str, str], str] = unexplained
+    ours: SharedTerms, theirs: SharedTerms, *, here: str, there: str, explain: Callable[[str, str], str] = unexplained
 ) -> None:
     """Compare two parties' common fields.
 
@@ -180,7 +180,7 @@ def check_equal(
             )
 
 
-def check_floors(ours: Own, theirs: Own, *, here: str, there: str) -> None:
+def check_floors(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str) -> None:
     """Check that neither of two parties is below the other's floor.
 
     Args:

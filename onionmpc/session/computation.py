@@ -21,7 +21,7 @@ from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network
 from onionmpc.program.code.catalogue import Program, distributions
 from onionmpc.program.process.launch import ProgramExit
-from onionmpc.session.agreement import Agreement, Common, Own, session_id
+from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms, session_id
 from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.ending import Ending
 from onionmpc.session.events import Agreed, ProgramEnded, RosterKnown, Rounding, UserInterface
@@ -53,7 +53,7 @@ class Result:
 
     session: bytes
     own_number: int
-    own: tuple[Own, ...]
+    own: tuple[PartyTerms, ...]
     links: dict[int, LinkSummary]
     connect_s: float
     agree_s: float
@@ -93,13 +93,13 @@ class Computation:
         network: Network,
         identity: Identity,
         nonce: bytes,
-        common: Common,
+        common: SharedTerms,
         psk: bytes,
         program: Program,
         plan: Plan,
         person: UserInterface,
     ) -> None:
-        own = Own(
+        own = PartyTerms(
             network.level,
             plan.min_circuit_length,
             max_circuits(plan, network.level),

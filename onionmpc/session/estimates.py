@@ -16,7 +16,7 @@ import msgspec
 from onionmpc.errors import UsageError
 from onionmpc.files import private_directory, state_directory, write_private
 from onionmpc.program.rehearsal import Hops
-from onionmpc.session.agreement import Common
+from onionmpc.session.agreement import SharedTerms
 
 MAX_FILE_BYTES = 1024
 
@@ -36,7 +36,7 @@ class Case:
     mpyc_options: Sequence[str]
 
     @classmethod
-    def of(cls, common: Common) -> Case:
+    def of(cls, common: SharedTerms) -> Case:
         """Return the case of a session."""
         parties = len(common.addresses)
         return cls(common.files, parties, common.threshold, common.public_arguments, common.mpyc_options)

@@ -20,7 +20,7 @@ from onionmpc.program.code.attached import NOTHING, Attachments
 from onionmpc.program.code.catalogue import Program, program_classes, program_files
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import MAX_PARTIES, NO_WALLS, Walls
-from onionmpc.session.agreement import DEFAULT_CIRCUITS, Common
+from onionmpc.session.agreement import DEFAULT_CIRCUITS, SharedTerms
 from onionmpc.session.timings import DEFAULT_TIMINGS, Timings
 from onionmpc.text import printable
 from onionmpc.wire.handshake import VERSION
@@ -222,7 +222,7 @@ def common_fields(
     allowed_types: Sequence[str] = (),
     *,
     receipt: bool = False,
-) -> Common:
+) -> SharedTerms:
     """Return the common fields of the agreement as this party sees them.
 
     Raises:
@@ -231,7 +231,7 @@ def common_fields(
     files = {file.path: file.sha256.hex() for file in program_files(program, attached)}
     check_sendable(public)
     word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
-    return Common(
+    return SharedTerms(
         protocol=VERSION,
         addresses=tuple(addresses),
         threshold=threshold,

@@ -13,7 +13,7 @@ import msgspec
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.spec import Wait
-from onionmpc.session.agreement import Common, Own
+from onionmpc.session.agreement import PartyTerms, SharedTerms
 from onionmpc.session.receipt import Hex32, SignatureText
 from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 
@@ -51,7 +51,7 @@ class Refused(Message, frozen=True):
 class Terms(Message, frozen=True):
     """Host to joiner: the common fields, the session's pre-shared key, and by address the keys to find the joiners."""
 
-    common: Common
+    common: SharedTerms
     psk: Hex32
     discovery: dict[str, Hex32]
 
@@ -62,8 +62,8 @@ class Terms(Message, frozen=True):
 class Offer(Message, frozen=True):
     """What the sender wants agreed."""
 
-    common: Common
-    own: Own
+    common: SharedTerms
+    own: PartyTerms
 
 
 class Commit(Message, frozen=True):

@@ -11,7 +11,7 @@ from functools import partial
 from onionmpc.identity import Identity, Onion
 from onionmpc.program.code.catalogue import Program, code_of, explain_difference
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.agreement import Common, Own, check_equal, check_floors
+from onionmpc.session.agreement import PartyTerms, SharedTerms, check_equal, check_floors
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import Offer
 
@@ -34,8 +34,8 @@ class OwnParty:
 
     identity: Identity
     nonce: bytes
-    common: Common
-    own: Own
+    common: SharedTerms
+    own: PartyTerms
     program: Program
     plan: Plan
     roster: tuple[Onion, ...] = field(init=False)

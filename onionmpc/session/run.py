@@ -20,7 +20,7 @@ from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Seldom
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
-from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, Common, check_equal
+from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, SharedTerms, check_equal
 from onionmpc.session.ask_host import ask_host
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.discovery import pair_key, seat_key
@@ -132,12 +132,12 @@ class Party:
                 raise
             return await self._compute(network, program, common, session_psk)
 
-    def full_list(self, others: Sequence[Onion]) -> Common:
+    def full_list(self, others: Sequence[Onion]) -> SharedTerms:
         """Check the other parties of a closed roster and what there is to run; for `join_listed`."""
         roster = sorted([self._identity.onion, *check_roster(others, self._identity.onion)])
         return self._common(roster, len(roster))
 
-    async def join_listed(self, network: Network, common: Common) -> Result:
+    async def join_listed(self, network: Network, common: SharedTerms) -> Result:
         """Compute with the parties of a full list, which all of them know."""
         others = [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
         _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in others})
@@ -150,7 +150,7 @@ class Party:
             raise UsageError("no program was named", hint="name a script, or one of `onionmpc programs`")
         return self._plan.program
 
-    def _common(self, roster: Sequence[Onion], parties: int) -> Common:
+    def _common(self, roster: Sequence[Onion], parties: int) -> SharedTerms:
         """Our common fields, where no host has said anything."""
         plan = self._plan
         threshold = default_threshold(parties) if plan.threshold is None else plan.threshold
@@ -168,7 +168,7 @@ class Party:
             receipt=plan.receipt is not None,
         )
 
-    def _check_roster(self, theirs: Common, host: Onion) -> None:
+    def _check_roster(self, theirs: SharedTerms, host: Onion) -> None:
         """Check that the host's roster and threshold are such that the parties can meet at all."""
         own = self._identity.onion
         if own not in theirs.addresses or host not in theirs.addresses:
@@ -185,7 +185,7 @@ class Party:
         except KeyError as error:
             raise AgreementError("the host's terms lack the key to a party of the roster") from error
 
-    def _accept(self, theirs: Common, host: Onion) -> tuple[Program, Common]:
+    def _accept(self, theirs: SharedTerms, host: Onion) -> tuple[Program, SharedTerms]:
         """Check the host's terms against what this party has and wants; what it left open is as the host says.
 
         Raises:
@@ -222,7 +222,7 @@ class Party:
         check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
         return program, common
 
-    async def _object(self, network: Network, theirs: Common, psk: bytes, objection: OnionMPCError) -> None:
+    async def _object(self, network: Network, theirs: SharedTerms, psk: bytes, objection: OnionMPCError) -> None:
         """Meet the others on the host's terms to tell them why this party does not agree: they wait for it."""
         self._ui.tell(Trouble(objection.message))
         never_started = Program(theirs.program, Path(), Path())
@@ -232,7 +232,7 @@ class Party:
                 network, self._identity, self._nonce, theirs, psk, never_started, self._plan, objector
             ).run(self._door)
 
-    async def _compute(self, network: Network, program: Program, common: Common, psk: bytes) -> Result:
+    async def _compute(self, network: Network, program: Program, common: SharedTerms, psk: bytes) -> Result:
         computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._ui)
         return await computation.run(self._door)
 

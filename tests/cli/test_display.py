@@ -16,7 +16,7 @@ from onionmpc.cli.summary import summary_data
 from onionmpc.levels import Level
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Place, Wait, Walls
-from onionmpc.session.agreement import Agreement, Common, Own
+from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import Result
 from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
@@ -61,7 +61,7 @@ def test_a_peer_that_is_away_is_called_quiet_less_and_less_often(capsys: pytest.
 
 
 PADDED = Agreement(
-    Common(
+    SharedTerms(
         protocol=1,
         addresses=("a.onion", "b.onion", "c.onion"),
         threshold=1,
@@ -74,7 +74,7 @@ PADDED = Agreement(
         numpy=None,
         padding_rate=10,
     ),
-    (Own(), Own(), Own()),
+    (PartyTerms(), PartyTerms(), PartyTerms()),
     ("00" * 16, "01" * 16, "02" * 16),
 )
 
@@ -102,7 +102,7 @@ def test_with_padding_the_agreement_says_what_it_costs_and_a_gap_that_it_was_see
 
 
 def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
-    own = (Own(Level.LONG, Level.SHORT), Own(Level.SHORT), Own())
+    own = (PartyTerms(Level.LONG, Level.SHORT), PartyTerms(Level.SHORT), PartyTerms())
     lines = [line.strip() for line in agreement_lines(replace(PADDED, own=own), 2, 0, by_invite=False)]
     addresses = PADDED.common.addresses
     assert f"0  {addresses[0]}  circuits long, accepts short" in lines
@@ -112,11 +112,11 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
 
 def test_the_agreement_shows_where_parties_have_other_versions_of_what_the_program_imports() -> None:
     # Issue 12.
-    owns = tuple(Own(distributions={"numpy": version, "mpyc": "0.11"}) for version in ("2.1", "2.2", "2.1"))
+    owns = tuple(PartyTerms(distributions={"numpy": version, "mpyc": "0.11"}) for version in ("2.1", "2.2", "2.1"))
     lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
     assert "  libraries    numpy differs, by party: 2.1 at 0, 2; 2.2 at 1" in lines
     assert not any("mpyc differs" in line for line in lines)
-    owns = (Own(distributions={"numpy": "2.1"}), Own(distributions={}), Own())
+    owns = (PartyTerms(distributions={"numpy": "2.1"}), PartyTerms(distributions={}), PartyTerms())
     lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
     assert "  libraries    numpy differs, by party: 2.1 at 0; none at 1, 2" in lines
     assert not any("libraries" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
@@ -124,7 +124,8 @@ def test_the_agreement_shows_where_parties_have_other_versions_of_what_the_progr
 
 def test_what_parties_say_of_their_distributions_does_not_push_the_rest_off_the_screen() -> None:
     owns = tuple(
-        Own(distributions={f"{number}-{place}".rjust(60, "x"): "1" * 40 for place in range(32)}) for number in range(3)
+        PartyTerms(distributions={f"{number}-{place}".rjust(60, "x"): "1" * 40 for place in range(32)})
+        for number in range(3)
     )
     usual = list(agreement_lines(PADDED, 0, 0, by_invite=False))
     lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
@@ -144,7 +145,7 @@ def test_the_agreement_names_each_class_that_parties_may_send() -> None:
 def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allows_fewer() -> None:
     def lines(padding_rate: int, circuits: int, *limits: int) -> str:
         common = replace(PADDED.common, padding_rate=padding_rate, circuits=circuits)
-        owns = tuple(Own(max_circuits=limit) for limit in limits)
+        owns = tuple(PartyTerms(max_circuits=limit) for limit in limits)
         return "\n".join(agreement_lines(replace(PADDED, common=common, own=owns), 0, 0, by_invite=False))
 
     several = lines(0, 3, 3, 8, 1)
@@ -198,7 +199,7 @@ def test_a_link_is_told_once_and_a_peers_word_is_called_a_claim(capsys: pytest.C
 
 
 def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
-    own = (Own(Level.LONG), Own(Level.SHORT, Level.LONG), Own())
+    own = (PartyTerms(Level.LONG), PartyTerms(Level.SHORT, Level.LONG), PartyTerms())
     links = {1: LinkSummary(4, 1, 0.25, 2, 2, 3.5), 2: LinkSummary(None, None, None, 1, 0, 0.0)}
     result = Result(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
     TextDisplay(ANSWERS).ended(result)
@@ -334,7 +335,7 @@ def test_how_long_it_takes_is_shown_by_the_slowest_link(
 def test_before_links_are_measured_the_longest_level_is_assumed(
     capsys: pytest.CaptureFixture[str], remembered: Agreement
 ) -> None:
-    own = (Own(), Own(Level.LONG), Own())
+    own = (PartyTerms(), PartyTerms(Level.LONG), PartyTerms())
     assert asyncio.run(TextDisplay(ANSWERS).consents(replace(remembered, own=own), 0))
     usual = f"{Level.LONG.usual_round_trip_s * 1000:.0f} ms (assumed)"
     assert f"57 hops in a dry run, round trip {usual}" in capsys.readouterr().err

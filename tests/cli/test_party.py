@@ -28,7 +28,7 @@ from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, Usage
 from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
-from onionmpc.session.agreement import Own
+from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import Result
 from onionmpc.session.invite import Invite, format_invite
 from onionmpc.session.local import Plan
@@ -464,7 +464,7 @@ def test_a_receipt_that_is_not_whole_is_told_after_the_summary(
             super().__init__(identity, plan, person)
 
     async def compute(*_: object) -> Result:
-        return Result(bytes(32), 0, (Own(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw)
+        return Result(bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw)
 
     monkeypatch.setattr(module, "Party", Watched)
     monkeypatch.setattr(module, "_over_tor", compute)

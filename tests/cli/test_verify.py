@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from onionmpc.cli.main import run
-from onionmpc.session.agreement import Own
+from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.receipt import MAX_FILE_BYTES, Receipt, encode_receipt
 from tests.session.test_receipt import (
     AGREEMENT,
@@ -63,7 +63,9 @@ def test_one_receipt_shows_what_was_computed_and_who_signed(verify: Verify) -> N
 
 
 def test_a_receipt_shows_where_parties_had_other_versions_of_what_the_program_imports(verify: Verify) -> None:
-    agreement = change(AGREEMENT, own=tuple(Own(distributions={"numpy": version}) for version in ("2.1", "2.2", "2.1")))
+    agreement = change(
+        AGREEMENT, own=tuple(PartyTerms(distributions={"numpy": version}) for version in ("2.1", "2.2", "2.1"))
+    )
     whole = receipt(0)
     whole = change(
         whole, agreement=agreement, opening=None, signatures=tuple(signed(n, agreement=agreement) for n in range(3))

@@ -17,8 +17,8 @@ from onionmpc.levels import Level
 from onionmpc.session.agreement import (
     FIELD_NAMES,
     Agreement,
-    Common,
-    Own,
+    PartyTerms,
+    SharedTerms,
     check_equal,
     check_floors,
     circuits_of_link,
@@ -26,7 +26,7 @@ from onionmpc.session.agreement import (
     session_id,
 )
 
-COMMON = Common(
+COMMON = SharedTerms(
     protocol=1,
     addresses=("a.onion", "b.onion", "c.onion"),
     threshold=1,
@@ -38,7 +38,7 @@ COMMON = Common(
     python="CPython 64-bit",
     numpy=2,
 )
-AGREEMENT = Agreement(COMMON, (Own(), Own(Level.LONG), Own()), ("00" * 16, "01" * 16, "02" * 16))
+AGREEMENT = Agreement(COMMON, (PartyTerms(), PartyTerms(Level.LONG), PartyTerms()), ("00" * 16, "01" * 16, "02" * 16))
 # Another value for each field.
 OTHERS: dict[str, Any] = {
     "protocol": 2,
@@ -58,18 +58,18 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def change(common: Common, **changes: Any) -> Common:
+def change(common: SharedTerms, **changes: Any) -> SharedTerms:
     return msgspec.structs.replace(common, **changes)
 
 
-def difference(ours: Common, theirs: Common) -> str:
+def difference(ours: SharedTerms, theirs: SharedTerms) -> str:
     with pytest.raises(AgreementError) as raised:
         check_equal(ours, theirs, here="party 0", there="party 2")
     return raised.value.message
 
 
 def test_every_common_field_has_a_name_and_another_value_here() -> None:
-    fields = {field.name for field in msgspec.structs.fields(Common)}
+    fields = {field.name for field in msgspec.structs.fields(SharedTerms)}
     assert set(FIELD_NAMES) == set(OTHERS) == fields
 
 
@@ -92,7 +92,7 @@ def test_another_common_field_is_another_session(field: str) -> None:
 @pytest.mark.parametrize("floor", Level)
 @pytest.mark.parametrize("level", Level)
 def test_a_floor_is_kept_by_both_sides_and_told_with_both_levels(floor: Level, level: Level) -> None:
-    strict, other = Own(min_circuit_length=floor), Own(level, Level.SHORT)
+    strict, other = PartyTerms(min_circuit_length=floor), PartyTerms(level, Level.SHORT)
     for pair, names in (((strict, other), ("party 0", "party 2")), ((other, strict), ("party 2", "party 0"))):
         if level >= floor:
             check_floors(*pair, here=names[0], there=names[1])
@@ -111,13 +111,13 @@ def test_a_link_has_as_many_circuits_as_were_agreed_and_both_parties_allow(
     agreed: int, limits: tuple[int, int], padding_rate: int, raced: int
 ) -> None:
     common = change(COMMON, circuits=agreed, padding_rate=padding_rate)
-    one, other = (Own(max_circuits=limit) for limit in limits)
+    one, other = (PartyTerms(max_circuits=limit) for limit in limits)
     assert circuits_of_link(common, one, other) == circuits_of_link(common, other, one) == raced
 
 
 @pytest.mark.parametrize("circuits", [0, 9])
 def test_no_party_takes_a_number_of_circuits_that_may_not_be(circuits: int) -> None:
-    for value in (change(COMMON, circuits=circuits), Own(max_circuits=circuits)):
+    for value in (change(COMMON, circuits=circuits), PartyTerms(max_circuits=circuits)):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
@@ -129,9 +129,9 @@ def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
             {},
             {"nonces": ("00" * 16, "01" * 16, "03" * 16)},
             {"nonces": AGREEMENT.nonces[::-1]},
-            {"own": (Own(Level.LONG), Own(), Own())},
-            {"own": (Own(), Own(Level.STANDARD, Level.LONG), Own())},
-            {"own": (Own(distributions={"numpy": "2.1"}), Own(Level.LONG), Own())},
+            {"own": (PartyTerms(Level.LONG), PartyTerms(), PartyTerms())},
+            {"own": (PartyTerms(), PartyTerms(Level.STANDARD, Level.LONG), PartyTerms())},
+            {"own": (PartyTerms(distributions={"numpy": "2.1"}), PartyTerms(Level.LONG), PartyTerms())},
         )
     }
     assert len(ids) == 6
@@ -235,9 +235,9 @@ def test_what_is_known_of_a_difference_is_told() -> None:
 def test_an_own_without_distributions_is_encoded_as_before_there_were_any() -> None:
     # PROTOCOL 4: the session id of an older receipt stays.
     old = {"circuit_length": "standard", "min_circuit_length": "standard", "max_circuits": 3}
-    assert msgspec.json.decode(msgspec.json.encode(Own())) == old
-    own = msgspec.json.decode(msgspec.json.encode(old), type=Own)
-    assert own == Own()
+    assert msgspec.json.decode(msgspec.json.encode(PartyTerms())) == old
+    own = msgspec.json.decode(msgspec.json.encode(old), type=PartyTerms)
+    assert own == PartyTerms()
     assert own.version_of("numpy") is None
 
 
@@ -259,7 +259,7 @@ def test_an_own_without_distributions_is_encoded_as_before_there_were_any() -> N
 )
 def test_no_party_says_more_of_its_distributions_than_a_screen_can_take(distributions: object) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"distributions": distributions}, type=Own)
+        msgspec.convert({"distributions": distributions}, type=PartyTerms)
 
 
 @given(st.text(max_size=400))

@@ -17,7 +17,7 @@ from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.network import OwnPath
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program
-from onionmpc.session.agreement import Common
+from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.computation import Result
 from onionmpc.session.events import Agreed
 from onionmpc.session.local import Plan
@@ -25,7 +25,7 @@ from tests.support.session import HASTY, give_answer_files, listed_plan, room, r
 from tests.support.stages import QUICK, RENDEZVOUS, ROUNDS
 
 
-def change(**changes: Any) -> Callable[[Common], Common]:
+def change(**changes: Any) -> Callable[[SharedTerms], SharedTerms]:
     return lambda common: msgspec.structs.replace(common, **changes)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onionmpc.program.rehearsal import Hops
-from onionmpc.session.agreement import Common
+from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.estimates import Case
 
 CASE = Case({"vote.py": "00" * 32}, 3, 1, ("tea,coffee",), ("-L64",))
@@ -37,7 +37,7 @@ def test_what_was_remembered_is_recalled_and_the_last_counts(state: Path) -> Non
 
 def test_a_session_is_the_case_that_was_estimated() -> None:
     CASE.remember(HOPS)
-    common = Common(
+    common = SharedTerms(
         protocol=1,
         addresses=("a.onion", "b.onion", "c.onion"),
         threshold=1,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.spec import MAX_PLACES, Place, Wait
-from onionmpc.session.agreement import Common, Own
+from onionmpc.session.agreement import PartyTerms, SharedTerms
 from onionmpc.session.messages import (
     CAUSES,
     MAX_MESSAGE_BYTES,
@@ -35,7 +35,7 @@ from onionmpc.session.messages import (
     encode_message,
 )
 
-COMMON = Common(
+COMMON = SharedTerms(
     protocol=1,
     addresses=("a.onion", "b.onion"),
     threshold=0,
@@ -52,7 +52,7 @@ EXAMPLES: list[AnyMessage] = [
     Seats(2, 3),
     Refused("no"),
     TERMS,
-    Offer(COMMON, Own()),
+    Offer(COMMON, PartyTerms()),
     Commit("00" * 32),
     Rendezvous(2**48 - 1, "A" * 40),
     OwnSide(0, 4),
@@ -180,7 +180,7 @@ def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
     common = msgspec.to_builtins(COMMON)
     for changed in (common | {"more": 1}, {key: value for key, value in common.items() if key != "threshold"}):
         with pytest.raises(RemoteProtocolError):
-            decode(replaced(Offer(COMMON, Own()), common=changed))
+            decode(replaced(Offer(COMMON, PartyTerms()), common=changed))
 
 
 @pytest.mark.parametrize("rate", [-1, 201, 10**9, 1.5, None])

@@ -8,7 +8,7 @@ import pytest
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.spec import Wait
-from onionmpc.session.agreement import Own
+from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.messages import (
     AnyMessage,
     Commit,
@@ -34,7 +34,7 @@ MESSAGES: list[AnyMessage] = [
     Seats(2, 3),
     Refused("no"),
     Terms(COMMON, "5e" * 32, {}),
-    Offer(COMMON, Own()),
+    Offer(COMMON, PartyTerms()),
     Commit("00" * 32),
     Rendezvous(1, "A" * 40),
     OwnSide(1, 3),

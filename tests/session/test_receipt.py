@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from onionmpc import __version__
 from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, check_signature
-from onionmpc.session.agreement import Agreement, Common, Own, session_id
+from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms, session_id
 from onionmpc.session.receipt import (
     MAX_FILE_BYTES,
     Opening,
@@ -34,7 +34,7 @@ from onionmpc.wire.handshake import VERSION
 
 IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(3)), key=lambda identity: identity.onion)
 AGREEMENT = Agreement(
-    Common(
+    SharedTerms(
         protocol=1,
         addresses=tuple(identity.onion for identity in IDENTITIES),
         threshold=1,
@@ -47,7 +47,7 @@ AGREEMENT = Agreement(
         numpy=2,
         receipt=True,
     ),
-    (Own(), Own(), Own()),
+    (PartyTerms(), PartyTerms(), PartyTerms()),
     ("00" * 16, "01" * 16, "02" * 16),
 )
 SESSION = session_id(AGREEMENT)
@@ -258,7 +258,7 @@ def test_the_largest_session_fits() -> None:
     addresses = tuple(sorted(Identity(number.to_bytes(32)).onion for number in range(count)))
     common = change(AGREEMENT.common, addresses=addresses, files={f"{n:x}.py": "00" * 32 for n in range(12_000)})
     assert len(msgspec.json.encode(common)) < 2**20
-    agreement = Agreement(common, (Own(),) * count, ("00" * 16,) * count)
+    agreement = Agreement(common, (PartyTerms(),) * count, ("00" * 16,) * count)
     signatures = tuple(Signature(number, "00" * 32, "00" * 64) for number in range(count))
     largest = Receipt("onionmpc receipt 1", agreement, signatures, opening(0))
     assert len(encode_receipt(largest)) - len(msgspec.json.encode(common)) < 100 * 2**10
@@ -393,7 +393,7 @@ def test_a_receipt_of_a_version_that_knew_no_distributions_still_proves_what_it_
 
 
 def test_a_receipt_proves_which_distributions_each_party_said_it_had() -> None:
-    own = (Own(distributions={"numpy": "2.1"}), Own(distributions={}), Own())
+    own = (PartyTerms(distributions={"numpy": "2.1"}), PartyTerms(distributions={}), PartyTerms())
     agreement = change(AGREEMENT, own=own)
     whole = change(
         sign(IDENTITIES[0], agreement, opening(0)), signatures=tuple(signed(n, agreement=agreement) for n in range(3))

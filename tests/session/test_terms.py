@@ -20,7 +20,7 @@ from onionmpc.errors import (
 from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import find_program
-from onionmpc.session.agreement import Common
+from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import common_fields
 from onionmpc.session.messages import Terms
@@ -36,7 +36,7 @@ def party_of(wishes: dict[str, Any]) -> Party:
     return Party(JOINERS[0], plan, Person())
 
 
-def terms_for(parties: int = 3, **changes: Any) -> Common:
+def terms_for(parties: int = 3, **changes: Any) -> SharedTerms:
     roster = sorted(identity.onion for identity in [HOST, *JOINERS][:parties])
     common = common_fields(find_program("vote"), NOTHING, roster, (parties - 1) // 2, ("tea", "coffee"), ("-L64",))
     return msgspec.structs.replace(common, **changes)

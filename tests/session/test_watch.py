@@ -17,7 +17,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.code.catalogue import find_program
 from onionmpc.program.process.stuck import USUAL_CAUSES
 from onionmpc.program.spec import NO_BYTES, Place, Wait
-from onionmpc.session.agreement import Own
+from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import Result
 from onionmpc.session.ending import Ending as EndingOfSession
 from onionmpc.session.events import Agreed, LinkResumed, ProgramsMove, ProgramsStuck
@@ -546,7 +546,7 @@ def test_others_hear_of_files_of_the_agreed_program_only(tmp_path: Path) -> None
             common = place.party(0).full_list(place.others(0))
             program = place.plan.program
             assert program is not None
-            own = OwnParty(place.identities[0], bytes(16), common, Own(), program, place.plan)
+            own = OwnParty(place.identities[0], bytes(16), common, PartyTerms(), program, place.plan)
             watch = ProgramWatch(own, peers, EndingOfSession(own, peers, person), person)
             places = (Place("script.py", 7), Place("notes/private.py", 1))
             wait = Wait((1,), places, ending=False, failed=False, sent=("0",) * 3, received=("0",) * 3)

@@ -27,7 +27,7 @@ from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.code.catalogue import Program, find_program
-from onionmpc.session.agreement import Agreement, Common, Own
+from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import Result
 from onionmpc.session.discovery import pair_key
 from onionmpc.session.events import Agreed, Event, InviteReady
@@ -46,7 +46,7 @@ HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5)
 DEADLINE_S = 60.0
 
 Ending = Result | OnionMPCError
-Doctor = Callable[[Common], Common]
+Doctor = Callable[[SharedTerms], SharedTerms]
 E = TypeVar("E", bound=Event)
 
 # Each party's last private argument is the file that it answers in.
@@ -307,7 +307,7 @@ class Hostile:
         heard: the control messages of each peer.
     """
 
-    def __init__(self, place: Room, number: int, common: Common) -> None:
+    def __init__(self, place: Room, number: int, common: SharedTerms) -> None:
         self.number = number
         self.common = common
         self.heard: dict[int, list[AnyMessage]] = {}
@@ -325,7 +325,7 @@ class Hostile:
         self._door.keeper = self.mesh
 
     def offer(self) -> bytes:
-        return encode_message(Offer(self.common, Own()))
+        return encode_message(Offer(self.common, PartyTerms()))
 
     @contextlib.asynccontextmanager
     async def there(self) -> AsyncIterator[None]:

@@ -12,8 +12,8 @@ from onionmpc.errors import AgreementError, RemoteProtocolError
 from onionmpc.levels import Level
 from onionmpc.session.agreement import (
     MAX_CIRCUITS,
-    Common,
-    Own,
+    PartyTerms,
+    SharedTerms,
     check_equal,
     check_floors,
     circuits_of_link,
@@ -35,13 +35,13 @@ TOKENS = [
 COMMONS = st.dictionaries(st.sampled_from(list(OTHERS)), st.none(), max_size=2).map(
     lambda fields: change(COMMON, **{name: OTHERS[name] for name in fields})
 )
-OWNS = st.builds(Own, st.sampled_from(Level), st.sampled_from(Level), st.integers(1, MAX_CIRCUITS))
+OWNS = st.builds(PartyTerms, st.sampled_from(Level), st.sampled_from(Level), st.integers(1, MAX_CIRCUITS))
 OFFERS = st.builds(lambda common, own: encode_message(Offer(common, own))[LENGTH_BYTES:], COMMONS, OWNS)
 # Words that speak to a terminal, in the place of one that is shown.
 SPOKEN = st.builds(bytes.replace, OFFERS, st.sampled_from(WORDS), st.sampled_from(ESCAPES), st.just(1))
 INPUTS = mutated(OFFERS | SPOKEN, TOKENS)
 REFUSALS = (RemoteProtocolError,)
-OURS = Own()
+OURS = PartyTerms()
 
 
 def check(data: bytes) -> object:
@@ -60,7 +60,7 @@ def check(data: bytes) -> object:
     return len(ids), any(floors)
 
 
-def difference(ours: Common, theirs: Common) -> str | None:
+def difference(ours: SharedTerms, theirs: SharedTerms) -> str | None:
     try:
         check_equal(ours, theirs, here="party 0", there="party 2")
     except AgreementError as error:
@@ -69,7 +69,7 @@ def difference(ours: Common, theirs: Common) -> str | None:
     return None
 
 
-def below(ours: Own, theirs: Own) -> bool:
+def below(ours: PartyTerms, theirs: PartyTerms) -> bool:
     try:
         check_floors(ours, theirs, here="party 0", there="party 2")
     except AgreementError as error:

@@ -9,7 +9,7 @@ import pytest
 
 from onionmpc.program.code import installed
 from onionmpc.program.code.installed import distributions_of
-from onionmpc.session.agreement import Own
+from onionmpc.session.agreement import PartyTerms
 
 
 def test_a_distribution_is_found_by_its_module_whatever_it_is_called() -> None:
@@ -30,4 +30,4 @@ def test_a_version_that_no_peer_would_accept_is_said_in_what_it_does(
     monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
-    msgspec.convert({"distributions": distributions_of(["numpy"])}, type=Own)
+    msgspec.convert({"distributions": distributions_of(["numpy"])}, type=PartyTerms)

@@ -1,30 +1,30 @@
-"""Everything that can go wrong, sorted by who can mend it.
+"""Everything that can go wrong, sorted by who can fix it::
 
-OnionMPCError
-  UsageError               the person running this (exit 2)
-    InvalidAddress           an onion address that cannot be an identity
-    InvalidInvite            an invite that was cut short or altered
-    InvalidBridge            a bridge line that cannot be one
-    InvalidIdentityFile      a key file that cannot be used
-    InvalidReceipt           a file that is no receipt
-    UnsafeSetting            a setting that would give up what the project promises
-    SystemRefused            the operating system does not let us: a full disk, a mode, a limit
-  TorError                 our tor (exit 3)
-    TorNotFound, TorTooOld, TransportNotFound, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
-  PeerError                a party (exit 4)
-    PeerUnreachable          it could not be dialled
-      NotExpected              it can be found by those alone whom it expects
-    LinkExpired              it was there and is gone
-    PeerLeft                 it said that it leaves
-  AgreementError           the parties do not agree on what to run (exit 5)
-    VersionDiffers           they speak different versions of the protocol
-  ProtocolError            the rules
-    LocalProtocolError       our own bug (exit 70)
-    RemoteProtocolError      a peer broke them (exit 6)
-      AuthenticationFailed     a peer could not prove who it is, or does not accept us (exit 6)
-  ProgramError             the MPyC program (exit 1)
+    OnionMPCError
+      UsageError               the person running this (exit 2)
+        InvalidAddress           an onion address that cannot be an identity
+        InvalidInvite            an invite that was cut short or altered
+        InvalidBridge            a bridge line that cannot be one
+        InvalidIdentityFile      a key file that cannot be used
+        InvalidReceipt           a file that is no receipt
+        UnsafeSetting            a setting that would give up what the project promises
+        SystemRefused            the operating system refused: a full disk, a mode, a limit
+      TorError                 our tor (exit 3)
+        TorNotFound, TorTooOld, TransportNotFound, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
+      PeerError                a party (exit 4)
+        PeerUnreachable          it could not be dialled
+          NotExpected              only those whom it expects can find it
+        LinkExpired              it was there and is gone
+        PeerLeft                 it announced that it leaves
+      AgreementError           the parties do not agree on what to run (exit 5)
+        VersionDiffers           they speak different versions of the protocol
+      ProtocolError            the rules
+        LocalProtocolError       our own bug (exit 70)
+        RemoteProtocolError      a peer broke them (exit 6)
+          AuthenticationFailed     a peer could not prove who it is, or does not accept us (exit 6)
+      ProgramError             the MPyC program (exit 1)
 
-Every error says what was seen and what was expected, in lower case and without a secret; `hint` says how to mend
+Every error says what was seen and what was expected, in lower case and without a secret; `hint` says how to fix
 it. Exit codes: docs/PROTOCOL.md section 5.
 """
 

@@ -1,0 +1,196 @@
+"""What the pages say is true of the program: commands parse, code runs or compiles, targets exist, lines are short.
+
+A shell block in docs/ carries a mark above it: `<!-- run -->`, `<!-- run: tor -->` (in a private Tor network), or
+`<!-- not run: why -->`. Commands of a block that is not run are still parsed by the real command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from onionmpc.cli.main import cli
+
+ROOT = Path(__file__).parents[1]
+TOP_LEVEL = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = [*TOP_LEVEL, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "README.md"]
+GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?:<!-- (?P<mark>(?:not )?run(?::[^>]*)?) -->\n\s*)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+        mark: what the comment above it says, or the empty string.
+    """
+
+    page: Path
+    mark: str
+    language: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines after a prompt; a backslash continues one."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [line.strip().removeprefix("$ ") for line in lines if line.strip().startswith("$ ")]
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a page."""
+    for found in BLOCK.finditer(page.read_text()):
+        yield Block(page, found["mark"] or "", found["language"], found["text"])
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def name_of(item: object) -> str:
+    """Name a page or a block for pytest."""
+    page = item.page if isinstance(item, Block) else item
+    return str(page.relative_to(ROOT)) if isinstance(page, Path) else str(item)
+
+
+COMMANDS = [
+    (block, command) for block in BLOCKS for command in block.commands if command.split()[0].endswith("onionmpc")
+]
+
+
+@pytest.mark.parametrize(("block", "command"), COMMANDS, ids=name_of)
+def test_the_command_line_takes_each_command_of_the_pages(block: Block, command: str) -> None:
+    words = shlex.split(command, comments=True)[1:]
+    group: click.Command = cli
+    name = "onionmpc"
+    with click.Context(cli, info_name=name, resilient_parsing=True) as context:
+        while isinstance(group, click.Group) and words and not words[0].startswith("-"):
+            name = words.pop(0)
+            found = group.get_command(context, name)
+            assert found is not None, f"there is no command {name}"
+            group = found
+        group.make_context(name, words, resilient_parsing=True)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_each_shell_block_of_the_guides_is_run_or_says_why_not(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.commands:
+            assert block.mark in {"run", "run: tor"} or re.fullmatch(r"not run: \S.*", block.mark), block.text
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=name_of)
+def test_python_in_the_pages_compiles(block: Block) -> None:
+    ast.parse(block.text)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page, marks=[pytest.mark.tor] if any(block.mark == "run: tor" for block in blocks_of(page)) else []
+        )
+        for page in PAGES
+        if any(block.mark.startswith("run") for block in blocks_of(page))
+    ],
+    ids=name_of,
+)
+def test_the_commands_of_a_page_that_are_marked_so_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    for block in blocks_of(page):
+        if block.language == "python":
+            save_named_program(block, tmp_path)
+    try:
+        for block in blocks_of(page):
+            if block.mark.startswith("run"):
+                for command in block.commands:
+                    run(command, tmp_path)
+    finally:
+        if (tmp_path / "net").is_dir():
+            run("onionmpc testnet down net", tmp_path)
+
+
+def save_named_program(block: Block, folder: Path) -> None:
+    """Save a block where the sentence above it says: "save this as `NAME`"."""
+    before = block.page.read_text().partition(block.text)[0]
+    name = re.search(r"save this as `([\w.]+)`:\s*```python\s*$", before)
+    if name:
+        (folder / name[1]).write_text(block.text)
+
+
+def run(command: str, folder: Path) -> None:
+    """Run one command of a page, which has to succeed."""
+    program, *words = shlex.split(command)
+    assert program == "onionmpc", "only commands of onionmpc are run"
+    result = subprocess.run(
+        [sys.executable, "-m", "onionmpc.cli", *words],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_each_target_that_a_page_names_is_in_the_makefile(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = page.read_text()
+    named = re.findall(r"`make(?: [A-Z]+=\S+)* ([a-z][\w-]*)", text) + re.findall(
+        r"^(?:\$ )?make(?: [A-Z]+=\S+)* ([a-z][\w-]*)", text, re.MULTILINE
+    )
+    assert set(named) <= targets
+
+
+STILL_WIDE = {"ARCHITECTURE.md", "OTHER_TORS.md", "PROTOCOL.md", "THREATS.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in STILL_WIDE], ids=name_of)
+def test_lines_are_of_a_width(page: Path) -> None:
+    width = 100 if page.name == "README.md" and page.parent == ROOT else 120
+    wide = [
+        line
+        for line in page.read_text().splitlines()
+        if len(line) > width and not line.startswith("|")  # a row of a table cannot be broken
+    ]
+    assert not wide
+
+
+def test_readme_is_a_screen_and_a_half() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 125  # with the transcript
+
+
+def test_the_check_of_the_site_finds_what_a_browser_would_load_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+    problems = runpy.run_path(str(ROOT / ".ci" / "check_site.py"))["problems"]
+    (tmp_path / "other.html").write_text('<h1 id="here">x</h1>')
+    (tmp_path / "index.html").write_text(
+        '<a href="https://example.org">may be anywhere</a><a href="other.html#here">x</a><a href="#">x</a>'
+    )
+    assert problems(tmp_path) == []
+    (tmp_path / "index.html").write_text(
+        '<script src="//cdn.example.org/a.js"></script><img src="https://badge.example.org/b.svg">'
+        '<a href="missing.html">x</a><a href="other.html#gone">x</a>'
+    )
+    (tmp_path / "style.css").write_text("@import 'https://fonts.example.org/f.css'; a { background: url(c.png) }")
+    (tmp_path / "script.js").write_text("fetch('https://example.org/d'); open('page.html')")
+    found = "\n".join(problems(tmp_path))
+    for part in ("a.js", "b.svg", "missing.html", "#gone", "f.css", "example.org/d"):
+        assert part in found
+    assert len(found.splitlines()) == 6

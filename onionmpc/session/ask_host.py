@@ -20,8 +20,8 @@ from onionmpc.mesh.network import Network
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.session.doubts import Doubts
 from onionmpc.session.events import SeatsTaken, UserInterface
+from onionmpc.session.join_failures import JoinFailures
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms
 from onionmpc.tasks import ended
 from onionmpc.text import duration, printable
@@ -42,25 +42,25 @@ async def ask_host(
         PeerUnreachable: the terms did not come within `wait_s` seconds.
     """
     hello = Hello(identity.public_key, Purpose.GATHER, nonce)
-    doubts = Doubts(ui, by_invite=psk != NO_PSK)
+    failures = JoinFailures(ui, by_invite=psk != NO_PSK)
 
     try:
         async with asyncio.timeout(wait_s):
             while True:
                 try:
-                    _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=doubts.add)
+                    _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=failures.add)
                 except VersionDiffers as error:
                     raise VersionDiffers(error.theirs, error.ours, there="the host") from error
                 except AuthenticationFailed as error:
-                    raise doubts.refused(error) from error
-                doubts = Doubts(ui, by_invite=psk != NO_PSK)
+                    raise failures.refused(error) from error
+                failures = JoinFailures(ui, by_invite=psk != NO_PSK)
                 try:
                     return await _wait_for_terms(secure, ui)
                 except LinkExpired as error:
-                    doubts.add(DialFailed(error.message, 0.0))
+                    failures.add(DialFailed(error.message, 0.0))
     except TimeoutError as error:
         raise PeerUnreachable(
-            f"the host had no terms for us within {duration(wait_s)}{doubts.why}", hint=doubts.hint
+            f"the host had no terms for us within {duration(wait_s)}{failures.why}", hint=failures.hint
         ) from error
 
 

@@ -85,7 +85,7 @@ class Computation:
         common: the common fields as this party sees them; its addresses are the roster.
         psk: the session's pre-shared key, 32 bytes.
         plan: what this party wants.
-        person: sees events, and consents.
+        ui: sees events, and consents.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Computation:
         psk: bytes,
         program: Program,
         plan: Plan,
-        person: UserInterface,
+        ui: UserInterface,
     ) -> None:
         own = PartyTerms(
             network.level,
@@ -108,11 +108,11 @@ class Computation:
         self._network = network
         self._psk = psk
         self._plan = plan
-        self._person = person
+        self._ui = ui
         self._own = OwnParty(identity, nonce, common, own, program, plan)
         self._peers = Peers(number for number in range(len(self._own.roster)) if number != self._own.number)
-        self._ending = Ending(self._own, self._peers, person)
-        self._watch = ProgramWatch(self._own, self._peers, self._ending, person)
+        self._ending = Ending(self._own, self._peers, ui)
+        self._watch = ProgramWatch(self._own, self._peers, self._ending, ui)
 
     async def run(self, door: Door) -> Result:
         """Connect, agree, run the program and end together with the others.
@@ -124,11 +124,9 @@ class Computation:
             OnionMPCError: what ended the session, in the same words at every party that could be reached.
         """
         own, plan = self._own, self._plan
-        self._person.tell(RosterKnown(own.roster, own.number))
+        self._ui.tell(RosterKnown(own.roster, own.number))
         async with Beside() as background:
-            dispatcher = Dispatcher(
-                own, self._network, self._peers, self._ending, self._watch, self._person, background
-            )
+            dispatcher = Dispatcher(own, self._network, self._peers, self._ending, self._watch, self._ui, background)
             mesh = Mesh(
                 self._network,
                 own.identity,
@@ -193,11 +191,11 @@ class Computation:
         agreed_at = time.monotonic()
         self._ending.step = "run"
         await asyncio.to_thread(self._plan.attached.check_unchanged)
-        self._person.tell(Agreed(session))
+        self._ui.tell(Agreed(session))
         with explaining():
-            program = await ProgramRun(self._own, self._peers, self._ending, self._watch, self._person).run(session)
+            program = await ProgramRun(self._own, self._peers, self._ending, self._watch, self._ui).run(session)
         ended_at = time.monotonic()
-        self._person.tell(ProgramEnded(ended_at - agreed_at))
+        self._ui.tell(ProgramEnded(ended_at - agreed_at))
         self._ending.step = "finish"
         self._peers.broadcast(Done())
         self._peers.note_change()
@@ -214,7 +212,7 @@ class Computation:
         agreement = Agreement(
             own.common, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
-        if not await self._person.consents(agreement, own.number):
+        if not await self._ui.consents(agreement, own.number):
             raise AgreementError("its user said no")
         commit = Commit(session_id(agreement).hex())
         dispatcher.program_bytes_allowed = True
@@ -247,7 +245,7 @@ class Computation:
         links = {peer.number: peer.summary() for peer in self._peers}
         receipt = flaw = None
         if self._own.common.receipt and program.output:
-            exchange = ReceiptExchange(self._own, agreement, self._peers, self._person)
+            exchange = ReceiptExchange(self._own, agreement, self._peers, self._ui)
             receipt, flaw = await exchange.run(program.output)
         await self._fill_bucket(computed.agreed_at)
         # A link may have lost its stream in the last moment.
@@ -272,7 +270,7 @@ class Computation:
         # Counted from the agreement, which all parties reach within a second. Were it from their own starts, minutes
         # apart, each link would end at the first of two different ends, and several would tell the time in between.
         seconds = (agreed_at - time.monotonic()) % self._plan.padding_bucket_s
-        self._person.tell(Rounding(seconds))
+        self._ui.tell(Rounding(seconds))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # The others come to the end of it a little earlier or later.

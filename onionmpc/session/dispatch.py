@@ -53,7 +53,7 @@ class Dispatcher:
         peers: Peers,
         ending: Ending,
         watch: ProgramWatch,
-        person: UserInterface,
+        ui: UserInterface,
         background: Beside,
     ) -> None:
         self.program_bytes_allowed = False
@@ -62,7 +62,7 @@ class Dispatcher:
         self._peers = peers
         self._ending = ending
         self._watch = watch
-        self._person = person
+        self._ui = ui
         self._background = background
 
     # -- what happens to a link
@@ -70,7 +70,7 @@ class Dispatcher:
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         """Show that a peer is not there yet."""
         hint = "compare with that party who takes part" if failure.not_expected else ""
-        self._person.tell(DialRetry(party, failure.reason, failure.again_in_s, hint))
+        self._ui.tell(DialRetry(party, failure.reason, failure.again_in_s, hint))
 
     def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
         """Make the peer our offer."""
@@ -84,20 +84,20 @@ class Dispatcher:
         self._peers.add(peer)
         self._ending.note_heard(party)
         peer.send(self._own.offer, *self._ending.reports_so_far())
-        self._person.tell(LinkUp(party, len(self._peers), len(self._peers.numbers)))
+        self._ui.tell(LinkUp(party, len(self._peers), len(self._peers.numbers)))
 
     def link_broken(self, party: int, reason: str) -> None:
         """Show that a link has no stream."""
-        self._person.tell(LinkBroken(party, reason))
+        self._ui.tell(LinkBroken(party, reason))
 
     def link_quiet(self, party: int, seconds: float) -> None:
         """Show that a peer says nothing."""
-        self._person.tell(PeerQuiet(party, seconds))
+        self._ui.tell(PeerQuiet(party, seconds))
 
     def link_resumed(self, party: int, seconds: float) -> None:
         """Show that a peer is back."""
         self._peers[party].ledger.add_gap(seconds)
-        self._person.tell(LinkResumed(party, seconds))
+        self._ui.tell(LinkResumed(party, seconds))
 
     def link_down(self, party: int, error: OnionMPCError) -> None:
         """Report a link that was given up."""
@@ -160,7 +160,7 @@ class Dispatcher:
             case Waiting() | Moving():
                 self._watch.take(peer.number, message)
             case Done():
-                self._person.tell(PeerDone(peer.number))
+                self._ui.tell(PeerDone(peer.number))
             case Report():
                 self._ending.take_report(peer, message)
             case Verdict():
@@ -214,6 +214,6 @@ class Dispatcher:
         """Show what is known of a circuit, if it is the one that counts."""
         if peer.shows(record):
             link = peer.summary()
-            self._person.tell(
+            self._ui.tell(
                 LinkMeasured(peer.number, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
             )

@@ -28,12 +28,12 @@ class Ending:
         revealed: whether its program has begun to open an output.
     """
 
-    def __init__(self, own: OwnParty, peers: Peers, person: UserInterface) -> None:
+    def __init__(self, own: OwnParty, peers: Peers, ui: UserInterface) -> None:
         self.step: Step = "connect"
         self.revealed = False
         self._own = own
         self._peers = peers
-        self._person = person
+        self._ui = ui
         self._timings = own.plan.timings
         self._reports = FailureReports(own.roster, own.identity.onion)
         self._has_spoken = False
@@ -126,7 +126,7 @@ class Ending:
 
     async def end_together(self) -> None:
         """Exchange reports and verdicts, so that all who still hear each other end with the same sentence."""
-        self._person.tell(Trouble(self._reports.reports[0].detail))
+        self._ui.tell(Trouble(self._reports.reports[0].detail))
         self._heard.clear()
         self._answered.clear()
         for peer in self._peers:

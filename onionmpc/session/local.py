@@ -62,6 +62,7 @@ class Plan:
         allow_subprocess: whether the program may start processes.
         walls: what this party's person was shown to keep the program in; with less it is not started.
         streams: what the program reads and writes.
+        timings: how long it stays for the others at the end.
     """
 
     program: Program | None

@@ -23,12 +23,12 @@ from onionmpc.session.watch import ProgramWatch
 class ProgramRun:
     """One run of the program."""
 
-    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, watch: ProgramWatch, person: UserInterface) -> None:
+    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, watch: ProgramWatch, ui: UserInterface) -> None:
         self._own = own
         self._peers = peers
         self._ending = ending
         self._watch = watch
-        self._person = person
+        self._ui = ui
 
     async def run(self, session: bytes) -> ProgramExit:
         """Run the program to its good end.
@@ -48,9 +48,9 @@ class ProgramRun:
             beside.append(tasks.create_task(self._watch.run()))
             try:
                 ended = await process.wait(self._note_opening, on_wait=partial(self._watch.note_own, marks))
-            finally:  # also if others fail, or their person leaves: it may be why all waited
+            finally:  # also if others fail, or their user leaves: it may be why all waited
                 if (beyond := process.out_of_reach()) is not None:
-                    self._person.tell(beyond)
+                    self._ui.tell(beyond)
             if ended.status == 0:
                 # What the program wrote last may still be on its way to the links.
                 await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers))

@@ -27,11 +27,11 @@ from onionmpc.text import duration
 class ReceiptExchange:
     """The exchange of signatures, when all parties are done: a session that fails leaves nothing signed."""
 
-    def __init__(self, own: OwnParty, agreement: Agreement, peers: Peers, person: UserInterface) -> None:
+    def __init__(self, own: OwnParty, agreement: Agreement, peers: Peers, ui: UserInterface) -> None:
         self._own = own
         self._agreement = agreement
         self._peers = peers
-        self._person = person
+        self._ui = ui
         self._wait_s = min(own.plan.timings.farewell_s, own.plan.patience_s)
 
     async def run(self, output: bytes) -> tuple[Receipt, OnionMPCError | None]:
@@ -46,7 +46,7 @@ class ReceiptExchange:
         opening = Opening(self._own.number, secrets.token_hex(SALT_BYTES), output.hex())
         receipt = sign(self._own.identity, self._agreement, opening)
         (ours,) = receipt.signatures
-        self._person.tell(Signing())
+        self._ui.tell(Signing())
         self._peers.broadcast(Signed(ours.commitment, ours.signature))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._wait_s):
@@ -79,7 +79,7 @@ class ReceiptExchange:
             write_private(file, encode_receipt(receipt))
         except UsageError as error:
             return error
-        self._person.tell(ReceiptWritten(str(file), signed, len(self._own.roster)))
+        self._ui.tell(ReceiptWritten(str(file), signed, len(self._own.roster)))
         return None
 
 

@@ -1,6 +1,6 @@
 """Watches the programs of a session while they run, and says when they only wait for each other.
 
-Knows what is said to peers and to the person in front of this party, and when. Does not know how programs are found to
+Knows what is said to peers and to the user of this party, and when. Does not know how programs are found to
 be stuck: onionmpc.program.process.stuck does. Rules: docs/PROTOCOL.md section 3.
 """
 
@@ -28,12 +28,12 @@ LOOK_S = 1.0
 class ProgramWatch:
     """What all programs wait for."""
 
-    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, person: UserInterface) -> None:
+    def __init__(self, own: OwnParty, peers: Peers, ending: Ending, ui: UserInterface) -> None:
         stuck_after_s = own.plan.stuck_after_s
         self._own = own
         self._peers = peers
         self._ending = ending
-        self._person = person
+        self._ui = ui
         self._patience_s = max(own.plan.patience_s, stuck_after_s)
         self._standstill = Standstill(len(own.roster), stuck_after_s)
         self._look_s = min(LOOK_S, stuck_after_s / 5)
@@ -65,7 +65,7 @@ class ProgramWatch:
                 waits = self._standstill.waits
                 if not self._is_shown:
                     self._is_shown = True
-                    self._person.tell(ProgramsStuck(self._own.number, waits, max(0.0, self._patience_s - stuck_s)))
+                    self._ui.tell(ProgramsStuck(self._own.number, waits, max(0.0, self._patience_s - stuck_s)))
                 if stuck_s >= self._patience_s:
                     self._ending.report(self._own.number, "stuck", describe_all(waits))
                     return
@@ -79,7 +79,7 @@ class ProgramWatch:
         self._standstill.note(party, wait)
         if self._is_shown and not self._standstill.all_wait():
             self._is_shown = False
-            self._person.tell(ProgramsMove())
+            self._ui.tell(ProgramsMove())
         self._changed.set()
 
     def _connected(self) -> bool:

@@ -6,23 +6,18 @@ import pytest
 
 from onionmpc.errors import AuthenticationFailed, PeerUnreachable
 from onionmpc.mesh.redial import DialFailed
-from onionmpc.session import doubts as module
-from onionmpc.session.doubts import ADDRESS_HINT, INVITE_HINT, Doubts
 from onionmpc.session.events import DialRetry
+from onionmpc.session.join_failures import ADDRESS_HINT, INVITE_HINT, JoinFailures
 from tests.support.session import Person
 
 SEALED, AWAY = DialFailed("it is sealed", 1.0, not_expected=True), DialFailed("no answer", 1.0)
 
 
 class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+    now = 1000.0
 
-
-@pytest.fixture(name="clock")
-def clock_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+    def __call__(self) -> float:
+        return self.now
 
 
 def hints(person: Person) -> list[str]:
@@ -30,45 +25,45 @@ def hints(person: Person) -> list[str]:
 
 
 # Issue 12.
-def test_who_has_an_invite_and_reaches_nobody_hears_within_a_minute_what_that_may_mean(clock: Clock) -> None:
-    person = Person()
-    doubts = Doubts(person, by_invite=True)
+def test_who_has_an_invite_and_reaches_nobody_hears_within_a_minute_what_that_may_mean() -> None:
+    person, clock = Person(), Clock()
+    failures = JoinFailures(person, by_invite=True, clock=clock)
     for seconds in (1, 5, 25, 59):
         clock.now = 1000.0 + seconds
-        doubts.add(AWAY)
+        failures.add(AWAY)
     assert hints(person) == ["", "", INVITE_HINT, INVITE_HINT]
-    assert doubts.hint == INVITE_HINT
+    assert failures.hint == INVITE_HINT
     assert "probably used, or its session is over" in INVITE_HINT
 
 
 # Issue 12: for some minutes the descriptor may be one that the host is replacing.
-def test_an_invite_that_opens_no_descriptor_is_given_up_after_a_while_and_not_at_once(clock: Clock) -> None:
-    person = Person()
-    doubts = Doubts(person, by_invite=True)
+def test_an_invite_that_opens_no_descriptor_is_given_up_after_a_while_and_not_at_once() -> None:
+    person, clock = Person(), Clock()
+    failures = JoinFailures(person, by_invite=True, clock=clock)
     for seconds in (0, 100, 299):
         clock.now = 1000.0 + seconds
-        doubts.add(SEALED)
-        doubts.add(AWAY)  # tor says so once it has read the descriptor, which changes nothing
-    assert doubts.why == ": it is sealed"
+        failures.add(SEALED)
+        failures.add(AWAY)  # tor says so once it has read the descriptor, which changes nothing
+    assert failures.why == ": it is sealed"
     clock.now += 1
     with pytest.raises(PeerUnreachable, match="the host cannot be found by this invite: the invite is probably used"):
-        doubts.add(SEALED)
+        failures.add(SEALED)
 
 
-def test_who_has_an_address_alone_waits_for_a_host_that_may_expect_it_later(clock: Clock) -> None:
-    person = Person()
-    doubts = Doubts(person, by_invite=False)
+def test_who_has_an_address_alone_waits_for_a_host_that_may_expect_it_later() -> None:
+    person, clock = Person(), Clock()
+    failures = JoinFailures(person, by_invite=False)
     for seconds in (0, 100, 1000, 3000):
         clock.now = 1000.0 + seconds
-        doubts.add(SEALED)
-        doubts.add(AWAY)
+        failures.add(SEALED)
+        failures.add(AWAY)
     assert hints(person) == [ADDRESS_HINT, ""] * 4
 
 
 # Issue 12.
 @pytest.mark.parametrize("by_invite", [True, False])
 def test_a_refusal_is_told_as_what_it_is_and_what_it_may_mean(by_invite: bool) -> None:
-    error = Doubts(Person(), by_invite=by_invite).refused(AuthenticationFailed("the peer refused the handshake"))
+    error = JoinFailures(Person(), by_invite=by_invite).refused(AuthenticationFailed("the peer refused the handshake"))
     assert error.message.startswith("the host does not let us in: the peer refused the handshake")
     assert ("probably used" in error.message) is by_invite
     assert error.hint.startswith("an invite works once" if by_invite else "ask the host for an invite")

@@ -6,6 +6,7 @@ Knows what a failure may mean, although all refusals look alike. Does not dial.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from onionmpc.errors import AuthenticationFailed, PeerUnreachable
 from onionmpc.mesh.redial import DialFailed
@@ -23,24 +24,25 @@ DOUBT_AFTER_S = 20.0
 SEALED_FOR_S = 300.0
 
 
-class Doubts:
+class JoinFailures:
     """The failures of one attempt to get a seat.
 
     Args:
-        person: sees each of them.
+        ui: sees each of them.
         by_invite: whether the joiner has an invite; otherwise it has the host's address alone.
 
     Attributes:
         why: the failure that says most, as the end of a sentence.
-        hint: what the person can do.
+        hint: what the user can do.
     """
 
-    def __init__(self, person: UserInterface, *, by_invite: bool) -> None:
+    def __init__(self, ui: UserInterface, *, by_invite: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.why = ""
         self.hint = ""
-        self._person = person
+        self._ui = ui
         self._by_invite = by_invite
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._sealed_since: float | None = None
 
     def add(self, failure: DialFailed) -> None:
@@ -49,7 +51,7 @@ class Doubts:
         Raises:
             PeerUnreachable: an invite has opened no descriptor of the host's for SEALED_FOR_S seconds.
         """
-        now = time.monotonic()
+        now = self._clock()
         if failure.not_expected or self._sealed_since is None:  # tor may say next that it is not there
             self.why = f": {failure.reason}"
         if failure.not_expected:
@@ -61,7 +63,7 @@ class Doubts:
         if in_doubt:
             self.hint = INVITE_HINT
         shown = self.hint if failure.not_expected or in_doubt else ""
-        self._person.tell(DialRetry(None, failure.reason, failure.again_in_s, shown))
+        self._ui.tell(DialRetry(None, failure.reason, failure.again_in_s, shown))
 
     def refused(self, error: AuthenticationFailed) -> AuthenticationFailed:
         """Return the error to end with when the host has refused us for long enough."""

@@ -159,7 +159,7 @@ GADGETS = """
     numpy.ma.core._mareconstruct numpy.rec.fromfile
     mpyc.runtime.mpc mpyc.runtime.setup mpyc.asyncoro.start mpyc.finfields.GF mpyc.gfpx.GFpX
     mpyc.fingroups.EllipticCurve mpyc.sectypes.SecInt mpyc.thresha.pseudorandom_share mpyc.mpctools.reduce
-    __main__.main __main__.Supervisor onionmpc.program.process.child.Supervisor
+    __main__.main __main__.Supervisor onionmpc.program.process.supervisor.Supervisor
     onionmpc.program.pickles.unpickle.RestrictedPickle
     onionmpc.session.keystore.load onionmpc.files.remove onionmpc.program.process.launch.start_program
 """

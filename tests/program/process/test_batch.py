@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from onionmpc.program.process.child import AT_ONCE_BYTES, Turn, Way
+from onionmpc.program.process.batch import AT_ONCE_BYTES, BatchedTransport, WriteBatch
 
 
 class Transport:
@@ -23,16 +23,16 @@ class Transport:
         self.closed = True
 
 
-def ways(loop: asyncio.AbstractEventLoop) -> tuple[list[Way], list[Any]]:
-    """Ways to two peers, and what is behind them."""
+def batched(loop: asyncio.AbstractEventLoop) -> tuple[list[BatchedTransport], list[Any]]:
+    """Transports to two peers, and what is behind them."""
     transports: list[Any] = [Transport(), Transport()]
-    turn = Turn(loop)
-    return [Way(transport, turn) for transport in transports], transports
+    batch = WriteBatch(loop)
+    return [BatchedTransport(transport, batch) for transport in transports], transports
 
 
 def test_what_is_written_to_a_peer_in_one_turn_leaves_in_one_piece() -> None:
     async def main() -> None:
-        (first, second), transports = ways(asyncio.get_running_loop())
+        (first, second), transports = batched(asyncio.get_running_loop())
         for letter in (b"a", b"b"):
             first.write(letter)
             second.writelines([letter, letter])
@@ -48,9 +48,9 @@ def test_what_is_written_to_a_peer_in_one_turn_leaves_in_one_piece() -> None:
 
 def test_an_array_waits_for_nothing() -> None:
     async def main() -> None:
-        (way, _), (transport, _) = ways(asyncio.get_running_loop())
-        way.write(b"a")
-        way.write(bytes(AT_ONCE_BYTES))
+        (first, _), (transport, _) = batched(asyncio.get_running_loop())
+        first.write(b"a")
+        first.write(bytes(AT_ONCE_BYTES))
         assert transport.writes == [b"a" + bytes(AT_ONCE_BYTES)]
 
     asyncio.run(main())
@@ -59,17 +59,17 @@ def test_an_array_waits_for_nothing() -> None:
 def test_what_is_written_while_no_loop_runs_waits_for_none() -> None:
     # MPyC's coroutines begin when they are called, and a script may then ask its person something.
     loop = asyncio.new_event_loop()
-    (way, _), (transport, _) = ways(loop)
-    way.write(b"a")
+    (first, _), (transport, _) = batched(loop)
+    first.write(b"a")
     assert transport.writes == [b"a"]
     loop.close()
 
 
 def test_what_was_written_leaves_before_the_end() -> None:
     async def main() -> None:
-        (way, _), (transport, _) = ways(asyncio.get_running_loop())
-        way.write(b"a")
-        way.close()
+        (first, _), (transport, _) = batched(asyncio.get_running_loop())
+        first.write(b"a")
+        first.close()
         assert transport.writes == [b"a"]
         assert transport.closed
 

@@ -24,7 +24,8 @@ from typing import Any
 
 from benchmarks.common import ROOT, Spread, report, say, table
 from benchmarks.overhead import Case, Failed, Run, check_same_work, nobody, run_onionmpc
-from onionmpc.identity import Identity, decode_key_file
+from onionmpc.identity import Identity
+from onionmpc.identity.key_file import decode_key_file
 from onionmpc.mesh.direct import NAME_CHARACTERS
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES

@@ -27,7 +27,8 @@ from typing import Any
 
 from benchmarks.common import ROOT, Spread, report, say, table
 from onionmpc.files import private_directory, socket_directory, write_private
-from onionmpc.identity import NONCE_BYTES, SALT_BYTES, SEED_BYTES, Identity, encode_key_file
+from onionmpc.identity import SEED_BYTES, Identity
+from onionmpc.identity.key_file import KEY_FILE_NONCE_BYTES, KEY_FILE_SALT_BYTES, encode_key_file
 from onionmpc.session.local import default_threshold
 
 HERE = Path(__file__).resolve().parent
@@ -129,7 +130,9 @@ def keep_identities(state: Path, parties: int, *, exposed: bool = False) -> list
     directory = private_directory(state / "identities")
     identities = sorted((Identity(secrets.token_bytes(SEED_BYTES)) for _ in range(parties)), key=lambda i: i.onion)
     for number, identity in enumerate(identities):
-        content = encode_key_file(identity, None, bytes(SALT_BYTES), bytes(NONCE_BYTES), exposed=exposed)
+        content = encode_key_file(
+            identity, None, bytes(KEY_FILE_SALT_BYTES), bytes(KEY_FILE_NONCE_BYTES), exposed=exposed
+        )
         write_private(directory / f"party-{number}.key", content)
     return [identity.onion for identity in identities]
 

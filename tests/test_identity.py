@@ -13,22 +13,22 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onionmpc import identity as module
 from onionmpc.errors import InvalidAddress, InvalidIdentityFile
 from onionmpc.identity import (
     Identity,
     Onion,
     check_public_key,
     check_roster,
-    decode_key_file,
-    describe_key_file,
-    encode_key_file,
+    curve,
+    key_file,
     looks_like_onion,
     onion_from_public_key,
     parse_onion,
     public_key_from_onion,
     x25519_public_from_ed25519,
 )
+from onionmpc.identity.key_file import decode_key_file, describe_key_file, encode_key_file
+from tests.support.keys import x25519_public
 
 # RFC 8032 section 7.1, tests 1 to 3: secret key, public key.
 RFC_8032 = [
@@ -72,20 +72,20 @@ def identity(number: int) -> Identity:
     return Identity(bytes([number]) * 32)
 
 
-def point_of(public_key: bytes) -> module.Point:
+def point_of(public_key: bytes) -> curve.Point:
     """Decompress without any check."""
-    y = module._y(public_key)
-    x = module._x_from_y(y)
+    y = curve.y_coordinate(public_key)
+    x = curve._x_from_y(y)
     assert x is not None
     if x & 1 != public_key[31] >> 7:
-        x = module.P - x
-    return x, y, 1, x * y % module.P
+        x = curve.P - x
+    return x, y, 1, x * y % curve.P
 
 
-def key_of(point: module.Point) -> bytes:
+def key_of(point: curve.Point) -> bytes:
     x, y, z, _ = point
-    inverse = pow(z, -1, module.P)
-    return (y * inverse % module.P | (x * inverse % module.P & 1) << 255).to_bytes(32, "little")
+    inverse = pow(z, -1, curve.P)
+    return (y * inverse % curve.P | (x * inverse % curve.P & 1) << 255).to_bytes(32, "little")
 
 
 def mirrored(public_key: bytes) -> bytes:
@@ -115,8 +115,8 @@ def test_expanded_key_is_the_scalar_and_prefix_that_tor_expects() -> None:
         scalar = int.from_bytes(expanded[:32], "little")
         assert scalar % 8 == 0
         assert scalar >> 254 == 1
-        base_point = point_of((4 * pow(5, -1, module.P) % module.P).to_bytes(32, "little"))
-        assert key_of(module._multiply(scalar, base_point)).hex() == public_key
+        base_point = point_of((4 * pow(5, -1, curve.P) % curve.P).to_bytes(32, "little"))
+        assert key_of(curve._multiply(scalar, base_point)).hex() == public_key
 
 
 def test_both_halves_of_the_noise_key_are_those_of_libsodium() -> None:
@@ -138,7 +138,7 @@ def test_both_sides_agree_on_a_secret_from_each_others_address(seed_a: bytes, se
         )
 
     assert secret(a, b.onion) == secret(b, a.onion)
-    assert x25519_public_from_ed25519(a.public_key) == a.x25519_public
+    assert x25519_public_from_ed25519(a.public_key) == x25519_public(a)
 
 
 @given(seeds)
@@ -286,13 +286,13 @@ def test_point_of_small_order_is_refused(point: str) -> None:
 
 def test_these_are_all_points_of_small_order() -> None:
     generator = point_of(bytes.fromhex(SMALL_ORDER[4]))
-    assert {key_of(module._multiply(factor, generator)).hex() for factor in range(8)} == set(SMALL_ORDER)
+    assert {key_of(curve._multiply(factor, generator)).hex() for factor in range(8)} == set(SMALL_ORDER)
 
 
 @pytest.mark.parametrize("point", SMALL_ORDER[1:])
 def test_key_with_a_point_of_small_order_added_is_refused(point: str) -> None:
     for number in range(4):
-        shifted = module._add(point_of(identity(number).public_key), point_of(bytes.fromhex(point)))
+        shifted = curve._add(point_of(identity(number).public_key), point_of(bytes.fromhex(point)))
         assert "not of prime order" in refused(key_of(shifted))
 
 
@@ -303,7 +303,7 @@ def test_y_of_p_or_more_is_refused() -> None:
 
 
 def test_x_of_zero_that_is_said_to_be_odd_is_refused() -> None:
-    for y in (1, module.P - 1):
+    for y in (1, curve.P - 1):
         assert "canonical" in refused((y + 2**255).to_bytes(32, "little"))
 
 
@@ -311,12 +311,12 @@ def test_y_that_is_not_on_the_curve_is_refused() -> None:
     off_curve = []
     for y in range(2, 50):
         # Euler's criterion: x^2 = (y^2 - 1) / (d y^2 + 1) has a solution, or its (p-1)/2-th power is -1.
-        x_squared = (y * y - 1) * pow(module.D * y * y + 1, -1, module.P)
-        if pow(x_squared, (module.P - 1) // 2, module.P) == module.P - 1:
+        x_squared = (y * y - 1) * pow(curve.D * y * y + 1, -1, curve.P)
+        if pow(x_squared, (curve.P - 1) // 2, curve.P) == curve.P - 1:
             off_curve.append(y)
             assert "not a point on the curve" in refused(y.to_bytes(32, "little"))
         else:
-            assert module._x_from_y(y) is not None
+            assert curve._x_from_y(y) is not None
     assert len(off_curve) > 10
 
 
@@ -389,7 +389,7 @@ SEALED_FILE = (
 def cheap_scrypt() -> Iterator[None]:
     """A guess costs next to nothing, so that thousands of damaged files can be tried."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SCRYPT_LOG2_N", 1)
+        patch.setattr(key_file, "SCRYPT_LOG2_N", 1)
         yield
 
 
@@ -432,7 +432,7 @@ def test_open_key_file_reads_back(seed: bytes) -> None:
     one = Identity(seed)
     content = encode_key_file(one, None, SALT, NONCE)
     assert decode_key_file(content, None) == one
-    assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=False, exposed=False)
+    assert describe_key_file(content) == key_file.KeyFileFacts(one.onion, sealed=False, exposed=False)
 
 
 # HMAC fills short keys up with zeros, so "x" and "x\0" are one passphrase to scrypt. Nobody can type the second.
@@ -452,10 +452,10 @@ def test_sealed_key_file_reads_back_under_its_passphrase_only(
 ) -> None:
     one = Identity(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SCRYPT_LOG2_N", 1)
+        patch.setattr(key_file, "SCRYPT_LOG2_N", 1)
         content = encode_key_file(one, passphrase, salt, nonce)
         assert decode_key_file(content, passphrase) == one
-        assert describe_key_file(content) == module.KeyFileFacts(one.onion, sealed=True, exposed=False)
+        assert describe_key_file(content) == key_file.KeyFileFacts(one.onion, sealed=True, exposed=False)
         if wrong != passphrase:
             with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
                 decode_key_file(content, wrong)
@@ -532,7 +532,7 @@ def test_a_seal_says_what_it_costs_and_an_older_or_newer_one_opens_all_the_same(
 ) -> None:
     content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
     assert b"seal scrypt 1 " in content
-    monkeypatch.setattr(module, "SCRYPT_LOG2_N", 5)
+    monkeypatch.setattr(key_file, "SCRYPT_LOG2_N", 5)
     assert decode_key_file(content, b"passphrase") == ONE
 
 
@@ -540,7 +540,7 @@ def test_a_seal_says_what_it_costs_and_an_older_or_newer_one_opens_all_the_same(
 def test_a_seal_that_would_take_gigabytes_is_refused_before_any_work(
     log2_n: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "Scrypt", None)  # not called
+    monkeypatch.setattr(key_file, "Scrypt", None)  # not called
     content = SEALED_FILE.replace(b"scrypt 17", f"scrypt {log2_n}".encode())
     expected = rf"would take {2 ** (int(log2_n) - 10)} MiB of memory, expected at most 512"
     for read in (describe_key_file, lambda content: decode_key_file(content, b"passphrase")):
@@ -583,7 +583,7 @@ def test_the_key_that_a_passphrase_gives_is_overwritten_after_use(monkeypatch: p
             key[:] = b"k" * 32
             keys.append(key)
 
-    monkeypatch.setattr(module, "Scrypt", Watched)
+    monkeypatch.setattr(key_file, "Scrypt", Watched)
     content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
     assert decode_key_file(content, b"passphrase") == ONE
     with pytest.raises(InvalidIdentityFile):
@@ -596,6 +596,6 @@ def test_too_little_memory_for_the_seal_is_said(monkeypatch: pytest.MonkeyPatch)
         def __init__(self, *_: object) -> None:
             raise MemoryError
 
-    monkeypatch.setattr(module, "Scrypt", Starved)
+    monkeypatch.setattr(key_file, "Scrypt", Starved)
     with pytest.raises(InvalidIdentityFile, match="128 MiB"):
         encode_key_file(ONE, b"passphrase", SALT, NONCE)

@@ -18,7 +18,7 @@ import click
 
 from onionmpc.cli.prompt import has_terminal
 from onionmpc.errors import UnsafeSetting, UsageError
-from onionmpc.identity import wipe
+from onionmpc.identity.key_file import wipe
 
 MAX_BYTES = 1024
 PIPE_WAIT_S = 60.0  # a password manager may ask its owner first

@@ -13,13 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
-from onionmpc.identity import (
-    Identity,
-    Onion,
-    onion_from_public_key,
-    public_key_from_onion,
-    x25519_public_from_ed25519,
-)
+from onionmpc.identity import Identity, Onion, onion_from_public_key, public_key_from_onion, x25519_public_from_ed25519
 from onionmpc.levels import Level
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network

@@ -17,13 +17,11 @@ from pathlib import Path
 
 from onionmpc import files
 from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
-from onionmpc.identity import (
-    NONCE_BYTES,
-    SALT_BYTES,
-    SEED_BYTES,
-    Identity,
+from onionmpc.identity import SEED_BYTES, Identity, Onion
+from onionmpc.identity.key_file import (
+    KEY_FILE_NONCE_BYTES,
+    KEY_FILE_SALT_BYTES,
     KeyFileFacts,
-    Onion,
     decode_key_file,
     describe_key_file,
     encode_key_file,
@@ -228,7 +226,7 @@ def _check_free(name: str) -> None:
 
 
 def _encode(identity: Identity, ask_passphrase: Ask | None, *, exposed: bool) -> bytes:
-    salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
+    salt, nonce = secrets.token_bytes(KEY_FILE_SALT_BYTES), secrets.token_bytes(KEY_FILE_NONCE_BYTES)
     if ask_passphrase is None:
         return encode_key_file(identity, None, salt, nonce, exposed=exposed)
     passphrase = ask_passphrase()

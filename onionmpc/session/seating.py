@@ -11,13 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from onionmpc.errors import InvalidAddress
-from onionmpc.identity import (
-    Identity,
-    Onion,
-    check_roster,
-    public_key_from_onion,
-    x25519_public_from_ed25519,
-)
+from onionmpc.identity import Identity, Onion, check_roster, public_key_from_onion, x25519_public_from_ed25519
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.invite import SECRET_BYTES, Invite
 from onionmpc.wire.handshake import NO_PSK

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from onionmpc import identity
 from onionmpc.cli import identities, passphrase
 from onionmpc.cli.main import cli
 from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
-from onionmpc.identity import parse_onion
+from onionmpc.identity import key_file, parse_onion
 from onionmpc.session import keystore
 
 
@@ -21,7 +20,7 @@ from onionmpc.session import keystore
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory of our own, and a seal that costs nothing."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(identity, "SCRYPT_LOG2_N", 1)
+    monkeypatch.setattr(key_file, "SCRYPT_LOG2_N", 1)
     monkeypatch.setattr(passphrase, "has_terminal", lambda: True)
     return tmp_path / "state"
 

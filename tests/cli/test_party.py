@@ -20,12 +20,11 @@ from typing import Any
 
 import pytest
 
-from onionmpc import identity as curve
 from onionmpc.cli import party as module
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.main import run
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
-from onionmpc.identity import Identity, Onion, onion_from_public_key
+from onionmpc.identity import Identity, Onion, curve, key_file, onion_from_public_key, public_key_from_onion
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.agreement import PartyTerms
@@ -82,19 +81,19 @@ def fake_tor(path: Path, version: str = "0.4.9.11", otherwise: str = "exit 1") -
 
 def mirrored(onion: Onion) -> Onion:
     """-A: another address of the same X25519 key."""
-    key = curve.public_key_from_onion(onion)
+    key = public_key_from_onion(onion)
     return onion_from_public_key(key[:31] + bytes([key[31] ^ 0x80]))
 
 
 def with_torsion(onion: Onion) -> Onion:
     """A plus a point of small order."""
-    x, y, z, _ = curve._add(*(_point(key) for key in (curve.public_key_from_onion(onion), POINT_OF_ORDER_8)))
+    x, y, z, _ = curve._add(*(_point(key) for key in (public_key_from_onion(onion), POINT_OF_ORDER_8)))
     inverse = pow(z, -1, curve.P)
     return onion_from_public_key((y * inverse % curve.P | (x * inverse % curve.P & 1) << 255).to_bytes(32, "little"))
 
 
 def _point(key: bytes) -> curve.Point:
-    y = curve._y(key)
+    y = curve.y_coordinate(key)
     x = curve._x_from_y(y)
     assert x is not None
     if x & 1 != key[31] >> 7:
@@ -260,7 +259,7 @@ def test_an_unknown_identity_is_refused_with_how_to_make_it(refused: Refused) ->
 def test_a_passphrase_comes_from_a_file_and_a_wrong_one_is_one_sentence(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curve, "SCRYPT_LOG2_N", 1)
+    monkeypatch.setattr(key_file, "SCRYPT_LOG2_N", 1)
     keystore.create("me", lambda: bytearray(b"open sesame"))
     file = tmp_path / "secret"
     file.write_bytes(b"open barley\n")

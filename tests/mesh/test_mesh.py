@@ -50,6 +50,7 @@ from onionmpc.wire.link import (
     State,
 )
 from onionmpc.wire.noise import Initiator
+from tests.support.keys import x25519_public
 from tests.support.mesh import (  # noqa: F401 (fixtures)
     DEADLINE_S,
     IDENTITIES,
@@ -326,7 +327,7 @@ def claim(public_key: bytes) -> bytes:
         prologue=b"onionmpc/2" + LISTENER.public_key,
         static_private=IDENTITIES[0].x25519_private,
         ephemeral_private=bytes([7]) * 32,
-        remote_static=LISTENER.x25519_public,
+        remote_static=x25519_public(LISTENER),
     )
     payload = struct.pack(">32sB16s32sQQ", public_key, Purpose.MESH, bytes(16), bytes(32), 0, 0)
     return b"\x02" + noise.write_first(payload, PSK)

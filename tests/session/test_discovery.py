@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from onionmpc.identity import Identity, Onion
 from onionmpc.session.discovery import pair_key, seat_key
+from tests.support.keys import x25519_public
 
 ALICE, BOB, CAROL = (Identity(bytes([number] * 32)) for number in (1, 2, 3))
 PSK = bytes(range(32))
@@ -35,7 +36,7 @@ def test_each_service_and_each_pair_has_a_key_of_its_own() -> None:
 
 def test_a_pairs_key_is_as_the_protocol_says() -> None:
     shared = X25519PrivateKey.from_private_bytes(ALICE.x25519_private).exchange(
-        X25519PublicKey.from_public_bytes(BOB.x25519_public)
+        X25519PublicKey.from_public_bytes(x25519_public(BOB))
     )
     info = b"onionmpc/1 discovery" + BOB.public_key + ALICE.public_key  # Bob's service, Alice finds it
     assert pair_key(ALICE, BOB.onion, BOB.onion) == hkdf(shared, info)
@@ -44,7 +45,7 @@ def test_a_pairs_key_is_as_the_protocol_says() -> None:
 def test_a_nonce_makes_another_key_at_both_parties() -> None:
     nonce = bytes(range(16))
     shared = X25519PrivateKey.from_private_bytes(BOB.x25519_private).exchange(
-        X25519PublicKey.from_public_bytes(ALICE.x25519_public)
+        X25519PublicKey.from_public_bytes(x25519_public(ALICE))
     )
     expected = hkdf(shared, b"onionmpc/1 discovery" + BOB.public_key + ALICE.public_key + nonce)
     assert pair_key(ALICE, BOB.onion, BOB.onion, nonce) == pair_key(BOB, ALICE.onion, BOB.onion, nonce) == expected

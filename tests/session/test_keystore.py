@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc import files, identity
+from onionmpc import files
 from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
+from onionmpc.identity import key_file as key_format
 from onionmpc.session import keystore
 
 BAD_NAMES = ["", ".", "..", ".hidden", "-x", "_x", "a/b", "../a", "a b", "Alice", "a\n", "\u00e4", "a" * 65, "a\x00"]
@@ -19,7 +20,7 @@ BAD_NAMES = ["", ".", "..", ".hidden", "-x", "_x", "a/b", "../a", "a b", "Alice"
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory of our own, and a seal that costs nothing."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(identity, "SCRYPT_LOG2_N", 1)
+    monkeypatch.setattr(key_format, "SCRYPT_LOG2_N", 1)
     return tmp_path / "state"
 
 
@@ -38,12 +39,12 @@ def never() -> bytearray:
 def test_created_identity_is_loaded_again() -> None:
     made = keystore.create("alice", None)
     assert keystore.load("alice", never) == made
-    assert keystore.describe("alice") == identity.KeyFileFacts(made.onion, sealed=False, exposed=False)
+    assert keystore.describe("alice") == key_format.KeyFileFacts(made.onion, sealed=False, exposed=False)
 
 
 def test_sealed_identity_is_described_without_its_passphrase_and_loaded_with_it() -> None:
     made = keystore.create("alice", says(b"passphrase"))
-    assert keystore.describe("alice") == identity.KeyFileFacts(made.onion, sealed=True, exposed=False)
+    assert keystore.describe("alice") == key_format.KeyFileFacts(made.onion, sealed=True, exposed=False)
     assert keystore.load("alice", says(b"passphrase")) == made
     with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
         keystore.load("alice", says(b"another"))
@@ -66,7 +67,7 @@ def test_key_file_and_directories_are_private(state: Path) -> None:
 
 def test_key_file_is_text_of_the_published_layout(state: Path) -> None:
     made = keystore.create("alice", None)
-    assert key_file(state, "alice").read_bytes() == identity.encode_key_file(made, None, b"", b"")
+    assert key_file(state, "alice").read_bytes() == key_format.encode_key_file(made, None, b"", b"")
 
 
 def test_identity_is_never_overwritten(state: Path) -> None:

@@ -25,6 +25,7 @@ from onionmpc.wire.handshake import (
 )
 from onionmpc.wire.noise import Initiator
 from onionmpc.wire.records import Records
+from tests.support.keys import x25519_public
 
 ALICE, BOB, EVE = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
 PSK = bytes([5]) * 32
@@ -56,7 +57,7 @@ def hear(message: bytes, psks: tuple[bytes, ...] = (PSK,), identity: Identity = 
 def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, Hello, Records]:
     """A handshake that nobody disturbs: what the dialler gets, then what the listener gets."""
     dialling, listening = dialler(hello=hello), listener()
-    assert listening.read_static(dialling.message()) == ALICE.x25519_public
+    assert listening.read_static(dialling.message()) == x25519_public(ALICE)
     index, heard = listening.read_hello([PSK])
     assert index == 0
     message, listener_records = listening.answer(reply)
@@ -70,7 +71,7 @@ def raw_message(payload: bytes, prologue: bytes = b"onionmpc/2" + BOB.public_key
         prologue=prologue,
         static_private=ALICE.x25519_private,
         ephemeral_private=bytes([7]) * 32,
-        remote_static=BOB.x25519_public,
+        remote_static=x25519_public(BOB),
     )
     return bytes([VERSION]) + noise.write_first(payload, PSK)
 

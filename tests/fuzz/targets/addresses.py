@@ -10,16 +10,15 @@ import itertools
 
 from hypothesis import strategies as st
 
-from onionmpc import identity as module
 from onionmpc.errors import InvalidAddress
-from onionmpc.identity import check_roster, onion_from_public_key
+from onionmpc.identity import check_roster, curve, onion_from_public_key
 from tests.fuzz.mutations import mutated
 from tests.test_identity import DEPLOYED, SMALL_ORDER, identity, key_of, mirrored, point_of
 
 OWN = identity(9)
 HONEST = [identity(number).public_key for number in range(4)]
 TWISTED = [
-    key_of(module._add(point_of(key), point_of(bytes.fromhex(point))))
+    key_of(curve._add(point_of(key), point_of(bytes.fromhex(point))))
     for key, point in itertools.product(HONEST[:2], SMALL_ORDER[1:])
 ]
 HOSTILE = [*TWISTED, *map(bytes.fromhex, SMALL_ORDER)]

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from onionmpc import identity
 from onionmpc.errors import AuthenticationFailed
-from onionmpc.identity import x25519_public_from_ed25519
+from onionmpc.identity import curve, x25519_public_from_ed25519
 from onionmpc.wire import handshake
 from onionmpc.wire.handshake import LABEL, VERSION, Answer, Purpose
 from onionmpc.wire.noise import Responder
 from tests.fuzz.mutations import mutated
+from tests.support.keys import x25519_public
 from tests.test_identity import SMALL_ORDER, key_of, point_of
 from tests.wire.test_handshake import ALICE, BOB, EVE, PSK, dialler, hear, mirrored, raw_hello, raw_message
 
 WITH_TORSION = [
-    key_of(identity._add(point_of(ALICE.public_key), point_of(bytes.fromhex(point)))) for point in SMALL_ORDER[1:]
+    key_of(curve._add(point_of(ALICE.public_key), point_of(bytes.fromhex(point)))) for point in SMALL_ORDER[1:]
 ]
 KEYS = [ALICE.public_key, mirrored(ALICE.public_key), BOB.public_key, EVE.public_key, *WITH_TORSION]
 KEYS += map(bytes.fromhex, SMALL_ORDER)
@@ -55,5 +55,5 @@ def check(data: bytes) -> object:
     said = (hello.public_key, hello.purpose, hello.nonce, hello.link, *hello.offsets)
     assert handshake._HELLO.pack(*said) == payload
     assert hello.public_key in (ALICE.public_key, mirrored(ALICE.public_key))
-    assert x25519_public_from_ed25519(hello.public_key) == ALICE.x25519_public
+    assert x25519_public_from_ed25519(hello.public_key) == x25519_public(ALICE)
     return hello.purpose

@@ -10,9 +10,10 @@ import hashlib
 import pytest
 from hypothesis import strategies as st
 
-from onionmpc import identity as module
 from onionmpc.errors import InvalidIdentityFile
-from onionmpc.identity import SCRYPT_MAX_LOG2_N, Identity, decode_key_file, describe_key_file, encode_key_file
+from onionmpc.identity import Identity
+from onionmpc.identity import key_file as module
+from onionmpc.identity.key_file import SCRYPT_MAX_LOG2_N, decode_key_file, describe_key_file, encode_key_file
 from tests.fuzz.mutations import mutated
 from tests.test_identity import NONCE, ONE, SALT
 

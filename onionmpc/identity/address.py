@@ -1,0 +1,168 @@
+"""Onion addresses of version 3, as text and as the public key that they hold.
+
+Knows what tor takes for an address, and which addresses no honest party can have. Rules: docs/PROTOCOL.md section 1.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import NewType
+
+from onionmpc.errors import InvalidAddress
+from onionmpc.identity.curve import PUBLIC_KEY_BYTES, check_public_key, y_coordinate
+
+Onion = NewType("Onion", str)  # 56 base32 characters and ".onion", lower case, checked
+
+SUFFIX = ".onion"
+BASE32_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
+V2_LENGTH = 16
+V3_LENGTH = 56
+V3_VERSION = 3
+
+
+def onion_from_public_key(public_key: bytes) -> Onion:
+    """Derive the v3 onion address of an identity. The key is not checked: see `check_public_key`.
+
+    Args:
+        public_key: ed25519 public key, 32 bytes.
+    Returns:
+        56 base32 characters and ".onion", lower case.
+    Raises:
+        ValueError: the key is not 32 bytes long.
+    Source: Tor rend-spec-v3, "Encoding onion addresses".
+    """
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"public key has {len(public_key)} bytes, expected {PUBLIC_KEY_BYTES}")
+    packed = public_key + _checksum(public_key) + bytes([V3_VERSION])
+    return Onion(base64.b32encode(packed).decode("ascii").lower() + SUFFIX)
+
+
+def public_key_from_onion(text: str) -> bytes:
+    """Read an onion address and check everything that can be checked without asking its owner.
+
+    Surrounding blanks and upper case are forgiven, nothing else is: an address that was repaired by guessing
+    could be somebody else's.
+
+    Returns:
+        The ed25519 public key, 32 bytes: canonical and of prime order.
+    Raises:
+        InvalidAddress: names the first thing that is wrong.
+    Source: Tor rend-spec-v3, "Encoding onion addresses".
+    """
+    label = _base32_label(text.strip())
+    packed = base64.b32decode(label.upper())
+    public_key, checksum, version = packed[:32], packed[32:34], packed[34]
+    if version != V3_VERSION:
+        raise InvalidAddress(
+            f"the address is of version {version}, expected {V3_VERSION}", hint="check its last characters"
+        )
+    if checksum != _checksum(public_key):
+        raise InvalidAddress(
+            "the checksum is wrong: there is a typo somewhere in the address", hint="copy it again, whole"
+        )
+    try:
+        check_public_key(public_key)
+    except ValueError as error:
+        raise InvalidAddress(
+            f"the address holds no usable key: {error}",
+            hint="no tor makes such an address: do not trust whoever gave it to you",
+        ) from error
+    return public_key
+
+
+def parse_onion(text: str) -> Onion:
+    """Check an address as `public_key_from_onion` does and return its one canonical form.
+
+    Raises:
+        InvalidAddress: names the first thing that is wrong.
+    """
+    return onion_from_public_key(public_key_from_onion(text))
+
+
+def looks_like_onion(text: str) -> bool:
+    """Tell an address, even a mistyped one, from a program name or path: by its form only.
+
+    Anything that ends in ".onion" is one (v2 addresses and shortened ones included, with or without a port or
+    path), and so is a bare word of 50 to 60 letters and digits: nobody names a program like that, and someone
+    who mistypes an address should hear about the address.
+    """
+    return bool(re.search(r"\.onion\.?(?:[:/].*)?$|^[a-z0-9]{50,60}$", text.strip().lower(), re.DOTALL))
+
+
+def check_roster(onions: Iterable[str], own: Onion | None) -> tuple[Onion, ...]:
+    """Check the addresses of the other parties, each and together.
+
+    Args:
+        onions: addresses as typed or received; mistakes are named by their place in it, from 1.
+        own: our own address, which must not be among them.
+    Returns:
+        The canonical addresses, sorted.
+    Raises:
+        InvalidAddress: an address is invalid, our own or there twice, or two of them are one X25519 key.
+    """
+    roster: list[Onion] = []
+    # A and -A are two valid addresses with one y, hence one X25519 key: the handshake could not tell them
+    # apart, and whoever holds one of the two secrets holds both.
+    place_of_y = {} if own is None else {y_coordinate(public_key_from_onion(own)): 0}
+    for place, text in enumerate(onions, start=1):
+        try:
+            public_key = public_key_from_onion(text)
+        except InvalidAddress as error:
+            raise InvalidAddress(f"address {place}: {error.message}", hint=error.hint) from error
+        onion = onion_from_public_key(public_key)
+        if onion == own:
+            raise InvalidAddress(f"address {place} is your own", hint="name the other parties only")
+        if onion in roster:
+            raise InvalidAddress(f"addresses {roster.index(onion) + 1} and {place} are the same")
+        first = place_of_y.setdefault(y_coordinate(public_key), place)
+        if first != place:
+            other = f"address {first}" if first else "your own address"
+            raise InvalidAddress(
+                f"address {place} is the mirror image of {other}: both belong to one key",
+                hint="somebody is trying to be two parties",
+            )
+        roster.append(onion)
+    return tuple(sorted(roster))
+
+
+def _checksum(public_key: bytes) -> bytes:
+    return hashlib.sha3_256(b".onion checksum" + public_key + bytes([V3_VERSION])).digest()[:2]
+
+
+def _base32_label(text: str) -> str:
+    """Return the 56 base32 characters of an address, in lower case."""
+    lowered = text.lower()
+    if "/" in lowered or ":" in lowered:
+        raise InvalidAddress(
+            "this is a link, not an address",
+            hint='leave out "http://", the port and whatever follows ".onion"',
+        )
+    if not lowered.endswith(SUFFIX):
+        raise InvalidAddress(f'the address does not end in "{SUFFIX}"', hint=f'copy it whole, with "{SUFFIX}"')
+    label = text[: -len(SUFFIX)]
+    if "." in label:
+        # Tor ignores what stands before the address, so one party could appear under many names.
+        raise InvalidAddress(
+            'the address has a name before it ("name.address.onion")', hint="start at the 56 characters"
+        )
+    # Looked for before lower(): U+212A, the Kelvin sign, is a "k" in lower case.
+    for position, character in enumerate(label, start=1):
+        if character not in BASE32_CHARACTERS and character not in BASE32_CHARACTERS.upper():
+            raise InvalidAddress(
+                f"character {position} of the address is {character!a}, expected a to z or 2 to 7",
+                hint="the digits 0, 1, 8 and 9 are never part of an address",
+            )
+    if len(label) == V2_LENGTH:
+        raise InvalidAddress(
+            f"this is a v2 address ({V2_LENGTH} characters), which tor no longer carries",
+            hint=f"ask for a v3 address: {V3_LENGTH} characters",
+        )
+    if len(label) != V3_LENGTH:
+        raise InvalidAddress(
+            f'the address has {len(label)} characters before "{SUFFIX}", expected {V3_LENGTH}',
+            hint="copy it again, whole",
+        )
+    return label.lower()

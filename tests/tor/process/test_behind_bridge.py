@@ -19,10 +19,10 @@ from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import Bridge
 from onionmpc.tor.report import TorReport
 from tests.support.bridges import running_bridge
-from tests.tor.test_levels import Ours, meet
+from tests.tor.circuit.test_level import Ours, meet
+from tests.tor.process.test_own_tor import ended
 from tests.tor.test_lives import SCENE_S
 from tests.tor.test_network import DEADLINE_S, Retrying, fresh
-from tests.tor.test_process import ended
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 

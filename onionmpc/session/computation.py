@@ -135,7 +135,7 @@ class Computation:
                 own.nonce,
                 dispatcher,
                 plan.patience_s,
-                own.common.padding_rate,
+                own.shared.padding_rate,
             )
             door.keeper = mesh
             async with mesh.running(plan.wait_s):
@@ -204,13 +204,13 @@ class Computation:
 
     async def _agree(self, dispatcher: Dispatcher) -> Agreement:
         own = self._own
-        parts = {own.number: (own.own, own.nonce)}
+        parts = {own.number: (own.terms, own.nonce)}
         for peer in self._peers:
             if peer.session.offer is not None:
                 parts[peer.number] = (peer.session.offer.own, peer.session.nonce)
         in_order = [parts[number] for number in sorted(parts)]
         agreement = Agreement(
-            own.common, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
+            own.shared, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
         if not await self._ui.consents(agreement, own.number):
             raise AgreementError("its user said no")
@@ -244,7 +244,7 @@ class Computation:
         agreement, program = computed.agreement, computed.program
         links = {peer.number: peer.summary() for peer in self._peers}
         receipt = flaw = None
-        if self._own.common.receipt and program.output:
+        if self._own.shared.receipt and program.output:
             exchange = ReceiptExchange(self._own, agreement, self._peers, self._ui)
             receipt, flaw = await exchange.run(program.output)
         await self._fill_bucket(computed.agreed_at)
@@ -265,7 +265,7 @@ class Computation:
 
     async def _fill_bucket(self, agreed_at: float) -> None:
         """Keep padded links busy for a whole number of buckets, which hides for how long the program ran."""
-        if not self._own.common.padding_rate:
+        if not self._own.shared.padding_rate:
             return
         # Counted from the agreement, which all parties reach within a second. Were it from their own starts, minutes
         # apart, each link would end at the first of two different ends, and several would tell the time in between.

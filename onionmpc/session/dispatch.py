@@ -74,12 +74,12 @@ class Dispatcher:
 
     def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
         """Make the peer our offer."""
-        own, common = self._own.number, self._own.common
+        own, shared = self._own.number, self._own.shared
         low, high = sorted((party, own))
-        prss = "--no-prss" not in common.mpyc_options
-        size = hello_bytes(len(self._own.roster), common.threshold, low, high, prss=prss)
+        prss = "--no-prss" not in shared.mpyc_options
+        size = hello_bytes(len(self._own.roster), shared.threshold, low, high, prss=prss)
         pump = Pump(link.runner, HelloGate(party, size if party == low else 0))
-        session = PeerSession(nonce, receipt=common.receipt)
+        session = PeerSession(nonce, receipt=shared.receipt)
         peer = ConnectedPeer(party, session, link, pump, CircuitLedger())
         self._peers.add(peer)
         self._ending.note_heard(party)
@@ -172,7 +172,7 @@ class Dispatcher:
         except AgreementError as error:
             self._ending.report(peer.number, "agreement", error.message)
             return
-        raced = circuits_of_link(self._own.common, self._own.own, offer.own)
+        raced = circuits_of_link(self._own.shared, self._own.terms, offer.own)
         if raced > 1:
             peer.ledger.start_race()
             peer.link.upkeep.widen(raced)

@@ -26,30 +26,30 @@ class OwnParty:
 
     Attributes:
         nonce: its contribution to the session id, 16 bytes.
-        common: the common fields as it sees them; their addresses are the roster.
-        own: what it says of itself.
+        shared: the shared terms as it sees them; their addresses are the roster.
+        terms: what it says of itself.
         roster: all addresses, in party order.
         number: its place among them.
     """
 
     identity: Identity
     nonce: bytes
-    common: SharedTerms
-    own: PartyTerms
+    shared: SharedTerms
+    terms: PartyTerms
     program: Program
     plan: Plan
     roster: tuple[Onion, ...] = field(init=False)
     number: int = field(init=False)
 
     def __post_init__(self) -> None:
-        roster = tuple(Onion(address) for address in self.common.addresses)
+        roster = tuple(Onion(address) for address in self.shared.addresses)
         object.__setattr__(self, "roster", roster)
         object.__setattr__(self, "number", roster.index(self.identity.onion))
 
     @property
     def offer(self) -> Offer:
         """What it wants agreed."""
-        return Offer(self.common, self.own)
+        return Offer(self.shared, self.terms)
 
     def compare(self, theirs: Offer, number: int) -> None:
         """Compare another party's offer with this one's.
@@ -59,21 +59,21 @@ class OwnParty:
         """
         here, there = f"party {self.number}", f"party {number}"
         explain = partial(explain_difference, self.program, self.plan.attached)
-        check_equal(self.common, theirs.common, here=here, there=there, explain=explain)
-        check_floors(self.own, theirs.own, here=here, there=there)
+        check_equal(self.shared, theirs.common, here=here, there=there, explain=explain)
+        check_floors(self.terms, theirs.own, here=here, there=there)
 
     def program_spec(self) -> ProgramSpec:
         """Return what its program process is handed, but for the sockets."""
-        common, plan = self.common, self.plan
+        shared, plan = self.shared, self.plan
         return ProgramSpec(
             script=str(self.program.path),
             folder=str(self.program.folder),
-            arguments=(*common.public_arguments, *plan.private),
+            arguments=(*shared.public_arguments, *plan.private),
             number=self.number,
             parties=len(self.roster),
-            threshold=common.threshold,
-            mpyc_options=common.mpyc_options,
-            allowed_types=common.allowed_types,
+            threshold=shared.threshold,
+            mpyc_options=shared.mpyc_options,
+            allowed_types=shared.allowed_types,
             sockets={},
             verbose=plan.verbose,
             # Of our own choice: the public arguments may be the host's, who would have our files named for the program.

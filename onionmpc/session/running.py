@@ -41,7 +41,7 @@ class ProgramRun:
             self._own.program_spec(),
             list(self._peers.numbers),
             streams=self._own.plan.streams,
-            hash_output=self._own.common.receipt,
+            hash_output=self._own.shared.receipt,
         )
         async with starting as process, asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]

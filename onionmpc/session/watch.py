@@ -44,7 +44,7 @@ class ProgramWatch:
         """Take what our own program says, and send it to the others."""
         if wait is not None:
             # Others hear of the agreed files and of no other.
-            places = tuple(place for place in wait.places if place.file in self._own.common.files)
+            places = tuple(place for place in wait.places if place.file in self._own.shared.files)
             wait = marks.of(msgspec.structs.replace(wait, places=places))
         self._peers.broadcast(Moving() if wait is None else Waiting(wait))
         self._note(self._own.number, wait)

@@ -16,7 +16,19 @@ from onionmpc.mesh.pace import Ticks
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.tasks import Heard
 from onionmpc.wire.frames import AbortCode
-from onionmpc.wire.link import PING_AFTER_S, SILENCE_LIMIT_S, Event, Link, LinkAborted, ReplayBudget, RoundTrip, State
+from onionmpc.wire.link import (
+    PING_AFTER_S,
+    SILENCE_LIMIT_S,
+    DataEvent,
+    Event,
+    Link,
+    LinkAborted,
+    ProgramBytes,
+    ProgramEnd,
+    ReplayBudget,
+    RoundTrip,
+    State,
+)
 from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
 
 # How long a CLOSE or an ABORT may take to leave, and to be answered.
@@ -28,6 +40,7 @@ ALARM_FLOOR_S = 0.01
 EXTRA_STREAMS = 2
 
 OnEvent = Callable[[Event], None]
+OnData = Callable[[DataEvent], None]
 
 
 class Room:
@@ -62,7 +75,8 @@ class LinkRunner:
     """One link, over whatever streams it is given.
 
     Args:
-        on_event: called with each event of the link, in order; must not block.
+        on_event: called with each event of the link, in order; must not block. Data comes here only while it has no
+            sink of its own (`deliver_data_to`).
         room: shared with the other links of this party.
         rate: records that go out each second, all of one size, whatever there is to say, over one stream at a time;
             0 says what there is to say when there is.
@@ -86,6 +100,7 @@ class LinkRunner:
         self._room = room or Room()
         self.link = Link(budget=self._room.budget)
         self._on_event = on_event
+        self._on_data: OnData | None = None
         self._rate = rate
         self._alone = False
         self._stays = False
@@ -239,6 +254,14 @@ class LinkRunner:
             self.link.consume(size, time.monotonic())
             self._wake_in_time()
 
+    def deliver_data_to(self, sink: OnData | None) -> None:
+        """Call `sink` with the events of the data channel from now on; None sends them to `on_event` again.
+
+        The program's bytes thus do not pass through those who watch the link, and each costs one call. Bytes that come
+        before anyone asked for them are for the watchers to judge.
+        """
+        self._on_data = sink
+
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
         if self.link.state is State.OPEN:
@@ -348,6 +371,9 @@ class LinkRunner:
             self._end()
 
     def _handle(self, event: Event) -> None:
+        if self._on_data is not None and isinstance(event, ProgramBytes | ProgramEnd):
+            self._on_data(event)
+            return
         if isinstance(event, LinkAborted):
             raise RemoteProtocolError(f"the peer says that we broke its rules ({event.code.name.lower()})")
         if isinstance(event, RoundTrip):

@@ -14,7 +14,7 @@ from typing import cast
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.process.hello import HelloGate
-from onionmpc.wire.link import ProgramBytes, ProgramEnd
+from onionmpc.wire.link import DataEvent, ProgramEnd
 
 READ_BYTES = 2**16
 
@@ -35,7 +35,7 @@ class Pump(asyncio.BufferedProtocol):
         self._runner = runner
         self._gate = gate
         # Bounded by the link's window: nothing is acknowledged before it is taken out of here.
-        self._arrived: collections.deque[ProgramBytes | ProgramEnd] = collections.deque()
+        self._arrived: collections.deque[DataEvent] = collections.deque()
         self._discarding = False
         self._transport: asyncio.Transport | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -48,8 +48,15 @@ class Pump(asyncio.BufferedProtocol):
         self._lost = asyncio.Event()
         self._error: Exception | None = None
 
-    def deliver(self, event: ProgramBytes | ProgramEnd) -> None:
-        """Take what the link brought; may come before the program has started."""
+    def open(self) -> None:
+        """Take what the link brings from now on, also before the program has started."""
+        self._runner.deliver_data_to(self._take)
+
+    def shut(self) -> None:
+        """Take nothing more: what comes is an event of the link like others."""
+        self._runner.deliver_data_to(None)
+
+    def _take(self, event: DataEvent) -> None:
         self._arrived.append(event)
         self._to_program()
 
@@ -144,7 +151,7 @@ class Pump(asyncio.BufferedProtocol):
             self._runner.consume(self._untaken_bytes)
             self._untaken_bytes = 0
 
-    def _write(self, event: ProgramBytes | ProgramEnd) -> None:
+    def _write(self, event: DataEvent) -> None:
         assert self._transport is not None  # noqa: S101 (the caller looks)
         if isinstance(event, ProgramEnd):
             with contextlib.suppress(OSError):

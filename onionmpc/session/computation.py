@@ -215,7 +215,7 @@ class Computation:
         if not await self._ui.consents(agreement, own.number):
             raise AgreementError("its user said no")
         commit = Commit(session_id(agreement).hex())
-        dispatcher.program_bytes_allowed = True
+        dispatcher.allow_program_bytes()
         self._peers.broadcast(commit)
         await self._wait_for(lambda peer: peer.session.commit, "agreement", "it did not answer")
         for peer in self._peers:

@@ -40,10 +40,6 @@ class Dispatcher:
 
     Args:
         background: runs what takes longer than an event may.
-
-    Attributes:
-        program_bytes_allowed: whether this party has committed. Its peers' programs start when all have, and their
-            bytes come over a channel of their own, which may overtake a Commit; so theirs do not matter here.
     """
 
     def __init__(
@@ -56,7 +52,7 @@ class Dispatcher:
         ui: UserInterface,
         background: Beside,
     ) -> None:
-        self.program_bytes_allowed = False
+        self._program_bytes_allowed = False
         self._own = own
         self._network = network
         self._peers = peers
@@ -121,10 +117,7 @@ class Dispatcher:
         self._ending.note_heard(party)
         if peer.session.phase is not Phase.ERROR:
             match event:
-                case ProgramBytes() | ProgramEnd() if self.program_bytes_allowed:
-                    peer.pump.deliver(event)
-                    return  # nobody waits for these, and to let all look again took as long as a record does
-                case ProgramBytes() | ProgramEnd():
+                case ProgramBytes() | ProgramEnd() if not self._program_bytes_allowed:
                     self._ending.report_offence(peer, "it sent bytes of the program before the agreement")
                 case ControlBytes(payload):
                     self._take_control(peer, payload)
@@ -134,6 +127,17 @@ class Dispatcher:
                 case LinkClosed() if not self._is_through_with(peer):
                     self._ending.report(party, "lost", "it closed the link")
         self._peers.note_change()
+
+    def allow_program_bytes(self) -> None:
+        """Let programs' bytes go to the pumps, now that this party has committed.
+
+        The peers' programs start when all have committed, and their bytes come over a channel of their own, which may
+        overtake a Commit. So whether the peers have committed does not matter here.
+        """
+        self._program_bytes_allowed = True
+        for peer in self._peers:
+            if peer.session.phase is not Phase.ERROR:
+                peer.pump.open()
 
     def _is_through_with(self, peer: ConnectedPeer) -> bool:
         return peer.session.is_done and self._ending.step == "finish"

@@ -90,6 +90,7 @@ class Ending:
         # Not an ABORT: its supervisor may be as honest as ours and its program not, and has to end like all others.
         self.report(peer.number, "protocol", detail)
         peer.session.fail()
+        peer.pump.shut()
 
     # -- what others say
 
@@ -130,6 +131,7 @@ class Ending:
         self._heard.clear()
         self._answered.clear()
         for peer in self._peers:
+            peer.pump.shut()  # no program is left to read; bytes still show that the peer is there
             peer.runner.ping()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timings.ending_s):

@@ -119,7 +119,8 @@ class LinkAborted:
     code: AbortCode
 
 
-Event = ControlBytes | ProgramBytes | ProgramEnd | RoundTrip | LinkClosed | LinkAborted
+DataEvent = ProgramBytes | ProgramEnd
+Event = ControlBytes | DataEvent | RoundTrip | LinkClosed | LinkAborted
 
 
 class ReplayBudget:

@@ -44,7 +44,9 @@ from onionmpc.wire.handshake import (
 )
 from onionmpc.wire.link import (
     WINDOW_BYTES,
+    DataEvent,
     LinkClosed,
+    ProgramBytes,
     ProgramEnd,
     RoundTrip,
     State,
@@ -105,6 +107,31 @@ async def test_three_parties_connect_and_both_channels_flow(directory: Path) -> 
                 assert watcher.control[peer] == b"control from %d" % peer
                 assert watcher.data[peer] == b"data from %d" % peer
             assert watcher.downs == []
+
+
+@in_a_loop
+async def test_data_goes_to_its_sink_alone_and_to_the_observer_while_there_is_none(directory: Path) -> None:
+    async with meshed(directory, 2) as (low, high):
+        sender, receiver, watcher = low.watcher.up[1], high.watcher.up[0], high.watcher
+        await sender.send_data(b"early ")
+        await watcher.until(lambda: watcher.data[0] == b"early ")
+        sunk: list[DataEvent] = []
+
+        def sink(event: DataEvent) -> None:
+            sunk.append(event)
+            receiver.consume(len(event.payload) if isinstance(event, ProgramBytes) else 1)
+            watcher.changed.set()
+
+        receiver.deliver_data_to(sink)
+        await sender.send_data(b"sunk")
+        sender.send_control(b"control")
+        await watcher.until(lambda: sunk and watcher.control[0])
+        assert (sunk, watcher.control[0], watcher.data[0]) == ([ProgramBytes(b"sunk")], b"control", b"early ")
+        receiver.deliver_data_to(None)
+        await sender.send_data(b"late")
+        sender.end_data()
+        await watcher.until(lambda: (0, ProgramEnd()) in watcher.events)
+        assert (len(sunk), watcher.data[0]) == (1, b"early late")
 
 
 @pytest.mark.parametrize(

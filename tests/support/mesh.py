@@ -368,8 +368,14 @@ def raw_dial(directory: Path, onion: Onion) -> Awaitable[Stream]:
     return DirectNetwork(directory, STRANGER.onion).dial(onion, DEADLINE_S)
 
 
-def hello_of(identity: Identity, purpose: Purpose = Purpose.MESH, nonce: bytes = bytes(16), **more: Any) -> Hello:
-    return Hello(identity.public_key, purpose, nonce, **more)
+def hello_of(
+    identity: Identity,
+    purpose: Purpose = Purpose.MESH,
+    nonce: bytes = bytes(16),
+    public_key: bytes | None = None,
+    **more: Any,
+) -> Hello:
+    return Hello(public_key or identity.public_key, purpose, nonce, **more)
 
 
 def handshake_with(

@@ -33,7 +33,7 @@ from onionmpc.tor.control.probe import Kind, Probe, probe
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.process.own_tor import verify_config
-from onionmpc.tor.process.transports import PROGRAMS, find_transport, install_hint
+from onionmpc.tor.process.transports import PROGRAMS, find_transport, transport_hint
 
 # What usually listens where. We never use Tor Browser's two ports; they are listed so that nobody wonders.
 SYSTEM_TOR, TOR_BROWSER, TAILS = "a system tor", "Tor Browser", "the filter of Tails"
@@ -177,7 +177,7 @@ def _transports() -> Iterator[Finding]:
         with contextlib.suppress(OnionMPCError):
             found.setdefault(str(find_transport(transport)), []).append(transport)
     carried = "; ".join(f"{', '.join(transports)} by {path}" for path, transports in found.items())
-    none = f"plain ones only (for obfs4: {install_hint('obfs4')})"
+    none = f"plain ones only (for obfs4: {transport_hint('obfs4')})"
     yield Finding("bridges", Severity.OK, f"--bridge takes {carried or none}")
 
 

@@ -45,11 +45,11 @@ def find_transport(transport: str) -> Path:
             return path
     raise TransportNotFound(
         f"no program here for the transport {transport}, expected {' or '.join(PROGRAMS[transport])} on the PATH",
-        hint=install_hint(transport),
+        hint=transport_hint(transport),
     )
 
 
-def install_hint(transport: str) -> str:
+def transport_hint(transport: str) -> str:
     """Return how the program that carries a transport gets onto this machine."""
     package = PACKAGES.get(transport)
     if package is None:

@@ -94,7 +94,7 @@ def test_a_party_whose_machine_cannot_run_the_program_tells_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], None], sentence: str
 ) -> None:
     # The first thing that is done to start a program; it fails at the first party that gets there.
-    steps, scratch_directory = itertools.chain([fault], itertools.repeat(lambda: None)), launch.scratch_directory
+    steps, scratch_directory = itertools.chain([fault], itertools.repeat(lambda: None)), files.scratch_directory
 
     def scratch() -> contextlib.AbstractContextManager[Path]:
         next(steps)()

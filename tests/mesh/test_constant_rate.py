@@ -7,7 +7,6 @@ import random
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ class Observer:
 
 
 @pytest.fixture
-def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+def observer(monkeypatch: pytest.MonkeyPatch) -> Observer:
     observer, write = Observer(), asyncio.StreamWriter.write
 
     def note(writer: asyncio.StreamWriter, data: bytes) -> None:

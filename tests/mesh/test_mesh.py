@@ -214,7 +214,7 @@ async def test_a_stream_that_was_dialled_is_closed_though_nobody_has_begun_to_ca
 @in_a_loop
 async def test_a_recorded_wish_to_be_dialled_makes_nobody_dial(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
-        hello = {"purpose": Purpose.MESH_OR_DIAL_BACK, "nonce": bytes(16)}
+        hello: dict[str, Any] = {"purpose": Purpose.MESH_OR_DIAL_BACK, "nonce": bytes(16)}
         stream = await raw_dial(directory, IDENTITIES[1].onion)
         stream.writer.write(handshake_with(IDENTITIES[1], **hello).message())
         assert len(await stream.reader.readexactly(MESSAGE_2_BYTES)) == MESSAGE_2_BYTES

@@ -190,7 +190,7 @@ def test_a_peer_says_one_thing_about_each_stream_and_nothing_about_others(
             def answer(_party: int, runner: LinkRunner, message: AnyMessage) -> None:
                 if isinstance(message, Offer):
                     (stream,) = runner.link.ranking()
-                    words = [
+                    words: list[AnyMessage] = [
                         Rendezvous(stream, "A" * 40),
                         Rendezvous(stream, "B" * 40),
                         Rendezvous(stream + 1, "C" * 40),

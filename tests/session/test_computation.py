@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.errors import ProgramError, RemoteProtocolError
+from onionmpc.errors import OnionMPCError, ProgramError, RemoteProtocolError
 from onionmpc.files import socket_directory
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.code.catalogue import find_program
@@ -267,7 +267,9 @@ mpc.run(main())
 """
 
 
-async def misfortune(tmp_path: Path, what: str, number: int, parties: int = 3) -> tuple[list[object], str]:
+async def misfortune(
+    tmp_path: Path, what: str, number: int, parties: int = 3
+) -> tuple[list[Result | OnionMPCError], str]:
     plan = listed_plan(write_script(tmp_path / "misfortune.py", MISFORTUNE))
     plans = give_answer_files(plan, tmp_path, parties, {n: (what if n == number else "-",) for n in range(parties)})
     async with room(parties, plan, plans) as place:

@@ -77,6 +77,7 @@ def test_a_thousand_strangers_change_no_result_and_fill_no_memory(
                 await came.wait()
                 await ask(AGAIN)  # a party that has lost its streams gets in past them
                 await gate.release()
+                assert session.stdin is not None
                 session.stdin.write_eof()
                 answered, after = await ask()
                 await strangers

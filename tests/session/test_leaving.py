@@ -185,7 +185,7 @@ def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path
             assert all(isinstance(ending, OnionMPCError) and ending.exit_code == 4 for ending in endings), endings
 
     async def thinking(_agreement: Agreement) -> bool:
-        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+        return await asyncio.get_running_loop().create_future()
 
     run(main())
 

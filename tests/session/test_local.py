@@ -15,7 +15,6 @@ from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Identity
 from onionmpc.program.code.attached import NOTHING, attach
 from onionmpc.program.code.catalogue import Program, find_program
-from onionmpc.session import local
 from onionmpc.session.local import (
     check_allowed_types,
     check_mpyc_options,
@@ -209,5 +208,5 @@ def test_no_numpy_is_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
             raise importlib.metadata.PackageNotFoundError(name)
         return "0.11"
 
-    monkeypatch.setattr(local.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     assert common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), ()).numpy is None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import LinkExpired, PeerLeft, UsageError
+from onionmpc.identity import Onion
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Stream
 from onionmpc.session.dispatch import Dispatcher
@@ -81,7 +82,7 @@ async def a_task_of_the_mesh(place: Room, mesh: Mesh) -> None:
 
 
 async def a_dial_in_the_wrong_words(place: Room, mesh: Mesh) -> None:
-    async def dial(*_: object) -> Stream:
+    async def dial(onion: Onion, timeout_s: float) -> Stream:
         raise UsageError("cannot write layers.json: No space left on device")
 
     place.networks[0].dial = dial  # type: ignore[method-assign]
@@ -89,7 +90,7 @@ async def a_dial_in_the_wrong_words(place: Room, mesh: Mesh) -> None:
 
 
 async def sending(place: Room, mesh: Mesh) -> None:
-    def transmit(*_: object) -> bytes:
+    def transmit(number: int, now: float) -> bytes:
         raise RuntimeError("a bug")
 
     runner = mesh._links[2].runner
@@ -98,7 +99,7 @@ async def sending(place: Room, mesh: Mesh) -> None:
 
 
 async def an_alarm(place: Room, mesh: Mesh) -> None:
-    def stale(*_: object) -> list[int]:
+    def stale(now: float) -> list[int]:
         raise RuntimeError("a bug")
 
     runner = mesh._links[2].runner

@@ -134,7 +134,8 @@ def test_words_of_no_language_are_an_offence() -> None:
 
 def test_a_peer_remembers_what_it_offered_committed_to_and_signed() -> None:
     peer = peer_in(Phase.SIGNED)
-    assert (peer.nonce, peer.offer, peer.commit, peer.signed) == (NONCE, *map(message, (Offer, Commit, Signed)))
+    said = (message(Offer), message(Commit), message(Signed))
+    assert (peer.nonce, peer.offer, peer.commit, peer.signed) == (NONCE, *said)
     fresh = peer_in(Phase.CONNECTED)
     assert (fresh.offer, fresh.commit, fresh.signed) == (None, None, None)
 

@@ -50,7 +50,7 @@ OUTPUT = b"total 3\n"
 
 def receipt_plans(folder: Path, what: dict[int, str] | None = None, **changes: Any) -> dict[int, Plan]:
     plan = listed_plan(write_script(folder / "sum.py", SUM), **changes)
-    words = {number: ((what or {}).get(number, "-"),) for number in range(3)}
+    words: dict[int, tuple[str, ...]] = {number: ((what or {}).get(number, "-"),) for number in range(3)}
     plans = give_answer_files(plan, folder, 3, words)
     return {number: replace(plans[number], receipt=folder / f"receipt{number}") for number in plans}
 

@@ -141,7 +141,8 @@ def test_one_party_of_a_list_with_another_version_ends_the_session_as_a_differen
 @in_a_loop
 async def test_another_version_heard_while_a_link_is_resumed_is_no_end_of_it(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
-        serve, answered = high.door.serve, []
+        answered: list[Stream] = []
+        serve = high.door.serve
 
         async def once_old(stream: Stream) -> None:
             if answered:

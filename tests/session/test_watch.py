@@ -541,7 +541,7 @@ def test_others_hear_of_files_of_the_agreed_program_only(tmp_path: Path) -> None
         async with room(3, plan_of(tmp_path, WAITS_FOR_OTHERS)) as place:
             told: list[Waiting] = []
             peers = Peers([1, 2])
-            peers.broadcast = lambda message: told.append(message)  # type: ignore[assignment,misc]
+            peers.broadcast = lambda message: told.append(message)  # type: ignore[assignment]
             person = place.persons[0]
             common = place.party(0).full_list(place.others(0))
             program = place.plan.program

@@ -119,9 +119,12 @@ def test_attached_data_that_changes_after_it_was_compared_ends_the_session_and_i
     def alter(number: int) -> None:
         if number == 1:
             inner = tmp_path / "1" / "more" / "inner.csv"
-            {"changed": lambda: inner.write_text("2"), "gone": inner.unlink, "more": (inner.parent / "a").touch}[
-                change
-            ]()
+            ways: dict[str, Callable[[], object]] = {
+                "changed": lambda: inner.write_text("2"),
+                "gone": inner.unlink,
+                "more": (inner.parent / "a").touch,
+            }
+            ways[change]()
 
     async def main() -> None:
         told = await endings(plans, alter)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from onionmpc.mesh.runner import LinkRunner
 from onionmpc.session.events import LinkUp, ProgramEnded
 from onionmpc.session.timings import DEFAULT_TIMINGS, Timings
 from tests.support.session import HASTY, Ending, Hostile, Room, listed_plan, room, write_script
@@ -177,6 +178,10 @@ async def with_hostile(
 
 def says(*payloads: Callable[[Hostile], bytes]) -> Callable[[Hostile], None]:
     def prepare(hostile: Hostile) -> None:
-        hostile.on_up = lambda _party, runner: [runner.send_control(payload(hostile)) for payload in payloads]
+        def say(_party: int, runner: LinkRunner) -> None:
+            for payload in payloads:
+                runner.send_control(payload(hostile))
+
+        hostile.on_up = say
 
     return prepare

@@ -16,7 +16,7 @@ from stem.descriptor.hidden_service import HiddenServiceDescriptorV3
 from onionmpc.errors import PeerUnreachable
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
-from onionmpc.mesh.network import Network
+from onionmpc.mesh.network import Network, Stream
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuit.status import service_id
 from onionmpc.tor.control.connection import Control
@@ -79,7 +79,7 @@ class Retrying:
         self.admit, self.unlock = network.admit, network.unlock
         self._network = network
 
-    async def dial(self, onion: Onion, timeout_s: float):  # noqa: ANN201
+    async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(PeerUnreachable):
                 return await self._network.dial(onion, timeout_s / ATTEMPTS)
@@ -105,7 +105,11 @@ def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Pair]]:
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
 def test_contract(shared: tuple[asyncio.Runner, Pair], fact: Fact) -> None:
     runner, pair = shared
-    runner.run(fact(pair))
+
+    async def check() -> None:
+        await fact(pair)
+
+    runner.run(check())
 
 
 async def introduction_points(network: TorNetwork, onion: Onion) -> int:

@@ -7,18 +7,19 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from onionmpc.errors import TorFailed, UnsafeSetting, UsageError
+from onionmpc.errors import OnionMPCError, TorFailed, UnsafeSetting, UsageError
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.adapters.stem import parse_relays
 from onionmpc.tor.circuit.layers import DAY_S, LAYER_2, Layers
-from onionmpc.tor.circuit.pinning import LayerStore, check_pinning, foreign_store, pinned_layers, profile_store
+from onionmpc.tor.circuit.pinning import LayerStore, Pinning, check_pinning, foreign_store, pinned_layers, profile_store
 from onionmpc.tor.circuit.status import has_introductions, parse_circuits
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
@@ -44,7 +45,7 @@ class FakeTor(FakeControl):
     def __init__(self, options: dict[str, str] | None = None, relays: int = 40) -> None:
         super().__init__()
         self.options = options or {}
-        self.relays = range(relays)
+        self.relays = list(range(relays))
         self.changed = asyncio.Event()
 
     async def serve(self, stream: Stream) -> None:
@@ -121,7 +122,7 @@ def is_set(tor: FakeTor, layers: Layers) -> bool:
     }
 
 
-def pinned(  # noqa: ANN201
+def pinned(
     control: Control,
     store: LayerStore,
     *,
@@ -129,7 +130,7 @@ def pinned(  # noqa: ANN201
     seed: int = 0,
     now: Clock | None = None,
     **timings: float,
-):
+) -> AbstractAsyncContextManager[Pinning]:
     return pinned_layers(control, store, told, foreign=foreign, now=now or Clock(), random=Random(seed), **timings)
 
 
@@ -245,11 +246,11 @@ def test_when_no_others_can_be_drawn_the_guards_stay_and_somebody_is_told(store:
             ) as pinning,
         ):
             before = pinning.layers
-            tor.relays = range(5)
+            tor.relays = list(range(5))
             assert "the layer guards stay as they are: the consensus has 5 relays" in await heard.get()
             assert pinning.layers == before
             assert is_set(tor, before)
-            tor.relays = range(40, 80)
+            tor.relays = list(range(40, 80))
             while pinning.layers == before:
                 tor.changed.clear()
                 await tor.changed.wait()
@@ -260,7 +261,7 @@ def test_when_no_others_can_be_drawn_the_guards_stay_and_somebody_is_told(store:
 # --- Refused ---------------------------------------------------------------------------------------------------
 
 
-def refused(tor: FakeTor, store: LayerStore) -> TorFailed | UsageError:
+def refused(tor: FakeTor, store: LayerStore) -> OnionMPCError:
     async def scene() -> None:
         async with logged_in(tor) as control, pinned(control, store, foreign=True):
             pytest.fail("pinned")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.errors import PeerUnreachable, TorError, TorFailed
+from onionmpc.errors import OnionMPCError, PeerUnreachable, TorError, TorFailed
 from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_local, listening_unix
@@ -60,7 +60,7 @@ async def listening(serve: Serve) -> AsyncIterator[Endpoint]:
             yield Endpoint(path=str(path))
 
 
-def refusal(serve: Serve, timeout_s: float = 5) -> TorError | PeerUnreachable:
+def refusal(serve: Serve, timeout_s: float = 5) -> OnionMPCError:
     async def main() -> None:
         async with listening(serve) as socks:
             await dial_onion(socks, ONION, PORT, timeout_s)

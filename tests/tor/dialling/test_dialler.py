@@ -34,7 +34,11 @@ def dialler(control: Any, socks: Endpoint, tasks: Beside, *, lengths: Any = None
     """Return a dialler whose tor is there: it dials by this SOCKS port, and answers as this control connection does."""
     instance = TorInstance(control, socks)
     restarter: Any = SimpleNamespace(current=lambda: instance, instance=instance)
-    return Dialler(restarter, lengths or Lengths(Level.STANDARD, pytest.fail, pytest.fail), tasks, silent_s)
+
+    def fail(*why: object) -> None:
+        pytest.fail(str(why))
+
+    return Dialler(restarter, lengths or Lengths(Level.STANDARD, fail, fail), tasks, silent_s)
 
 
 @pytest.mark.parametrize(("silent_s", "fetched"), [(1000.0, 0), (0.0, 1)])

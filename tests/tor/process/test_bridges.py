@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
@@ -101,7 +101,7 @@ def test_what_could_be_another_line_of_a_torrc_cannot_be_made_by_hand_either() -
         ("obfs4", host, 443, "", ("a=b c",)),
     ):
         with pytest.raises(InvalidBridge):
-            Bridge(*fields)  # type: ignore[arg-type]
+            Bridge(*fields)
 
 
 # Words that are nearly right get further than random ones.
@@ -131,7 +131,7 @@ def test_whatever_is_pasted_becomes_one_line_of_a_torrc_or_none(pieces: list[str
     st.lists(st.from_regex(r"[a-z-]{1,9}=[!$-\[\]-~]{0,40}", fullmatch=True), max_size=5),
 )
 def test_each_bridge_is_read_from_its_own_line(
-    transport: str, host: object, port: int, fingerprint: str, arguments: list[str]
+    transport: str, host: IPv4Address | IPv6Address, port: int, fingerprint: str, arguments: list[str]
 ) -> None:
-    bridge = Bridge(transport, host, port, fingerprint, tuple(arguments) if transport else ())  # type: ignore[arg-type]
+    bridge = Bridge(transport, host, port, fingerprint, tuple(arguments) if transport else ())
     assert parse_bridge(str(bridge)) == bridge

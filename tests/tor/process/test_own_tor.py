@@ -17,6 +17,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(base: Path, extra: str = OFFLINE, **timings: float) -> AsyncIterator[tuple[OwnTor, Control, int]]:
+async def running(base: Path, extra: str = OFFLINE, **timings: Any) -> AsyncIterator[tuple[OwnTor, Control, int]]:
     """A tor, a control connection to it and its process id."""
     with free_profile(base) as profile, socket_directory() as sockets:
         async with (
@@ -271,7 +272,7 @@ def test_the_machine_gives_it_no_secret_of_ours(base: Path, monkeypatch: pytest.
 # --- It cannot start -------------------------------------------------------------------------------------------
 
 
-def failure(base: Path, extra: str = OFFLINE, **timings: float) -> OnionMPCError:
+def failure(base: Path, extra: str = OFFLINE, **timings: Any) -> OnionMPCError:
     async def main() -> None:
         async with running(base, extra, **timings):
             pytest.fail("it started")

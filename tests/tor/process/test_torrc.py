@@ -33,7 +33,7 @@ def test_tor_reads_the_path_that_was_meant(name: bytes, tmp_path: Path) -> None:
     data = tmp_path / os.fsdecode(name)
     torrc = tmp_path / "torrc"
     torrc.write_text(f"DataDirectory {quote(data)}\nSocksPort 0\nDisableNetwork 1\n", encoding="ascii")
-    tor = [
+    tor: list[str | Path] = [
         find_tor().path,
         "--defaults-torrc",
         tmp_path / "none",

@@ -159,7 +159,21 @@ def test_each_target_that_a_page_names_is_in_the_makefile(page: Path) -> None:
     assert set(named) <= targets
 
 
-STILL_WIDE = {"ARCHITECTURE.md", "OTHER_TORS.md", "PROTOCOL.md", "THREATS.md"}
+FILES = [
+    str(path.relative_to(ROOT))
+    for folder in ("onionmpc", "tests", "benchmarks", "examples", "torrc.d")
+    for path in (ROOT / folder).rglob("*")
+    if path.is_file()
+]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
+def test_each_module_that_a_page_names_is_there(page: Path) -> None:
+    named = set(re.findall(r"`(?:onionmpc/)?([a-z_/]+/[a-z_0-9]+\.py)(?:::\w+)?`", page.read_text()))
+    assert not [name for name in named if not any(file.endswith("/" + name) or file == name for file in FILES)]
+
+
+STILL_WIDE = {"OTHER_TORS.md", "PROTOCOL.md", "THREATS.md"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in STILL_WIDE], ids=name_of)

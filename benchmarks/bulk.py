@@ -1,8 +1,7 @@
 """`python -m benchmarks.bulk`: how long many bytes take to each peer, over our links and over one raw stream each.
 
 On a private Tor network with the delays of a world of regions, the same tors carry both in turns: ours is the real
-`onionmpc join` with full lists and transfer.py as its program, the other way a SOCKS stream to an onion service of each
-peer, side by side. Knows what the program prints. Does not know how a link uses its circuits.
+`onionmpc join` with full lists, the other way a SOCKS stream to an onion service of each peer, side by side.
 """
 
 from __future__ import annotations
@@ -11,30 +10,19 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.byhand import Failed, run_listed
-from benchmarks.common import Spread, report, say, table, write
-from benchmarks.overhead import HERE
-from benchmarks.tors import BenchTor, bench_tors, fresh_services
-from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.errors import OnionMPCError, PeerUnreachable
-from onionmpc.files import private_directory, socket_directory
-from onionmpc.identity import Onion
-from onionmpc.mesh.listener import listening_unix
+from benchmarks.common import Failed, Spread, options_of, report, run, say, table, write
+from benchmarks.sessions import WORKLOAD, run_listed
+from benchmarks.tors import BenchTor, bench_tors, dial_raw, private_network, serving
+from onionmpc.errors import OnionMPCError
 from onionmpc.mesh.network import Stream
-from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.tor.dialling.dial import dial_onion
-from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint
-from onionmpc.tor.service.service import VIRTUAL_PORT
+from onionmpc.tor.endpoint import Endpoint
 
 PARTIES = 3
 CIRCUITS = 4
@@ -42,9 +30,7 @@ BULK_BYTES = 8_000_000
 # Each way goes so often over what it has dialled: the first time, windows are small and circuits still compared.
 TURNS = 3
 CHUNK_BYTES = 2**16
-DIAL_TIMEOUT_S = 30.0
-DIALS = 5
-RAW_LIMIT_S = 300.0
+LIMIT_S = 300.0
 DONE = b"!"
 
 Seconds = list[float]
@@ -75,12 +61,10 @@ async def run_raw(tors: Sequence[BenchTor], size: int, turns: int) -> Seconds:
 
     near, *far = tors
     took_s = []
-    async with asyncio.timeout(RAW_LIMIT_S), contextlib.AsyncExitStack() as stack:
-        paths = [stack.enter_context(socket_directory()) / "service" for _ in far]
-        for path in paths:
-            await stack.enter_async_context(listening_unix(path, serve))
-        onions = await stack.enter_async_context(fresh_services(far, [f"{UNIX_PREFIX}{path}" for path in paths]))
-        streams = await asyncio.gather(*(dial_raw(near, onion) for onion in onions))
+    async with asyncio.timeout(LIMIT_S), contextlib.AsyncExitStack() as stack:
+        onions = await stack.enter_async_context(serving(far, serve))
+        # Through a plain SOCKS port, as any program would.
+        streams = await asyncio.gather(*(dial_raw(Endpoint(port=near.socks_port), onion) for onion in onions))
         for stream in streams:
             stack.push_async_callback(stream.close)
         for _ in range(turns):
@@ -90,20 +74,12 @@ async def run_raw(tors: Sequence[BenchTor], size: int, turns: int) -> Seconds:
     return took_s
 
 
-async def dial_raw(tor: BenchTor, onion: Onion) -> Stream:
-    """Open a stream through a tor's plain SOCKS port."""
-    for _ in range(DIALS - 1):
-        with contextlib.suppress(PeerUnreachable):
-            return (await dial_onion(Endpoint(port=tor.socks_port), onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
-    return (await dial_onion(Endpoint(port=tor.socks_port), onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
-
-
 def parts(size: int) -> Sequence[int]:
     """Return sizes of writes that make up so many bytes."""
     return [CHUNK_BYTES] * (size // CHUNK_BYTES) + [size % CHUNK_BYTES]
 
 
-async def run_ours(tors: Sequence[BenchTor], folder: Path, circuits: int, size: int, turns: int) -> Seconds:
+async def run_ours(tors: Sequence[BenchTor], circuits: int, size: int, turns: int) -> Seconds:
     """Send bytes from party 0 to each peer in a session of full lists, some times over.
 
     Returns:
@@ -112,21 +88,10 @@ async def run_ours(tors: Sequence[BenchTor], folder: Path, circuits: int, size: 
     Raises:
         Failed: it did not end well.
     """
-    public = ["--public", str(size), "--public", str(turns)]
-    await run_listed(tors, folder, [str(HERE / "transfer.py"), "--circuits", str(circuits), *public])
-    return printed((folder / "output-0.txt").read_text())
-
-
-def printed(output: str) -> Seconds:
-    """Return what transfer.py printed, among the events of the party that ran it.
-
-    Raises:
-        Failed: it printed nothing.
-    """
-    for line in output.splitlines():
-        if line.startswith("["):
-            return [float(seconds) for seconds in json.loads(line)]
-    raise Failed("party 0 printed no times")
+    controls = [["--control", tor.control] for tor in tors]
+    program = [WORKLOAD, "--circuits", str(circuits)]
+    parties = await run_listed(len(tors), program, controls, [f"transfer={size}"] * turns, LIMIT_S)
+    return [load["ended_s"] - load["began_s"] for load in parties[0].results["loads"]]
 
 
 @dataclass(slots=True)
@@ -141,64 +106,42 @@ class Runs:
         """Return medians and ranges over all turns, and the ratio of the medians of each pair of runs."""
         if not self.ours:
             return {"failures": self.failures}
-        ratios = [
-            statistics.median(ours) / statistics.median(raw) for ours, raw in zip(self.ours, self.raw, strict=True)
-        ]
+        pairs = zip(self.ours, self.raw, strict=True)
         return {
             "ours_s": Spread.of(itertools.chain(*self.ours)),
             "raw_s": Spread.of(itertools.chain(*self.raw)),
-            "ratio": Spread.of(ratios),
+            "ratio": Spread.of(statistics.median(ours) / statistics.median(raw) for ours, raw in pairs),
             "failures": self.failures,
         }
 
 
-async def take_turn(tors: Sequence[BenchTor], folder: Path, options: argparse.Namespace, runs: Runs, turn: int) -> None:
+async def take_turn(tors: Sequence[BenchTor], options: argparse.Namespace, runs: Runs, *, raw_first: bool) -> None:
     """Run both ways, one after the other, and note what they took if both worked."""
-
-    async def ours() -> Seconds:
-        return await run_ours(tors, folder, options.circuits, options.bytes, options.turns)
-
-    async def raw() -> Seconds:
-        return await run_raw(tors, options.bytes, options.turns)
-
-    # What comes later may find a busier machine: each way does every other time.
-    first, second = (raw, ours) if turn % 2 else (ours, raw)
+    took: dict[str, Seconds] = {}
     try:
-        took = {way: await way() for way in (first, second)}
+        for way in sorted(("ours", "raw"), reverse=raw_first):
+            if way == "ours":
+                took[way] = await run_ours(tors, options.circuits, options.bytes, options.turns)
+            else:
+                took[way] = await run_raw(tors, options.bytes, options.turns)
     except (Failed, OnionMPCError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
         runs.failures.append(str(error) or type(error).__name__)
         say(f"failed: {runs.failures[-1]}")
         return
-    runs.ours.append(took[ours])
-    runs.raw.append(took[raw])
-    say(f"ours: {show(took[ours])}; raw: {show(took[raw])}")
+    runs.ours.append(took["ours"])
+    runs.raw.append(took["raw"])
+    say("; ".join(f"{way}: {', '.join(f'{one:.1f}' for one in seconds)} s" for way, seconds in took.items()))
 
 
-def show(seconds: Seconds) -> str:
-    """Say what each turn took."""
-    return ", ".join(f"{one:.1f}" for one in seconds) + " s"
-
-
-async def measure(options: argparse.Namespace) -> AsyncGenerator[Runs, None]:
-    """Build networks one after the other, and take turns in each; yield what there is."""
+async def measure(options: argparse.Namespace) -> Runs:
+    """Build networks one after the other, and take turns in each; write after each pair of runs what there is."""
     runs = Runs()
     for network in range(options.networks):
-        with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
-            directory = Path(name)
-            say(f"starting private Tor network {network + 1} of {options.networks}")
-            async with PrivateNetwork(directory / "net"), bench_tors(directory / "net", PARTIES) as tors:
-                for repeat in range(options.repeats):
-                    folder = private_directory(directory / f"run-{repeat}")
-                    await take_turn(tors, folder, options, runs, network + repeat)
-                    yield runs
-
-
-async def run(options: argparse.Namespace) -> Runs:
-    """Measure, and write after each pair of runs what there is; return it all."""
-    runs = Runs()
-    async with contextlib.aclosing(measure(options)) as measuring:
-        async for runs in measuring:
-            write("bulk", results(options, runs), options.output)
+        async with private_network() as (_, directory), bench_tors(directory, PARTIES) as tors:
+            for repeat in range(options.repeats):
+                # What comes later may find a busier machine: each way does every other time.
+                await take_turn(tors, options, runs, raw_first=(network + repeat) % 2 == 1)
+                write("bulk", results(options, runs), options.output)
     return runs
 
 
@@ -210,27 +153,20 @@ def results(options: argparse.Namespace, runs: Runs) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bulk", description=__doc__.splitlines()[0])
+    parser = options_of("bulk", __doc__, repeats=3)
     parser.add_argument("--networks", type=int, default=2, help="private networks, one after the other (2)")
-    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs in each (3)")
     parser.add_argument("--turns", type=int, default=TURNS, help=f"transfers in each run ({TURNS})")
     parser.add_argument("--bytes", type=int, default=BULK_BYTES, help=f"to each peer ({BULK_BYTES})")
     parser.add_argument("--circuits", type=int, default=CIRCUITS, help=f"that our links race ({CIRCUITS})")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/bulk.json)")
     options = parser.parse_args()
-    try:
-        runs = run_until_interrupted(run(options))
-    except OnionMPCError as error:
-        sys.exit(f"the private network did not come up: {error.message}")
+    runs = run(measure(options))
     found = results(options, runs)
-    rows = [
-        [words, found[key].show(2) if key in found else ""]
-        for key, words in (
-            ("ours_s", f"ours with {options.circuits} circuits, s"),
-            ("raw_s", "one raw stream to each peer, s"),
-            ("ratio", "ours / raw"),
-        )
-    ]
+    words = {
+        "ours_s": f"ours with {options.circuits} circuits, s",
+        "raw_s": "one raw stream to each peer, s",
+        "ratio": "ours / raw",
+    }
+    rows = [[said, found[key].show(2) if key in found else ""] for key, said in words.items()]
     title = f"{options.bytes / 1e6:g} MB to each of {PARTIES - 1} peers, latency: regions"
     ended = f"{len(runs.ours)} pairs of runs; {len(runs.failures)} failed."
     report("bulk", title, [table(["what", "median"], rows), ended], found, options.output)

@@ -1,31 +1,34 @@
-"""What every benchmark shares: the machine, medians with ranges, Markdown tables, results as JSON.
-
-Knows nothing of onionmpc but its version and where it lies.
-"""
+"""What every benchmark shares: options, turns, medians with ranges, Markdown tables, results as JSON."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import argparse
 import json
 import os
 import platform
 import resource
-import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onionmpc import __version__
+from onionmpc.cli.loop import run_until_interrupted
+from onionmpc.errors import OnionMPCError
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Path(__file__).resolve().parent / "results"
-# What a party may take to say goodbye before it is killed.
-GOODBYE_S = 15.0
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+MIB = 2**20
+
+T = TypeVar("T")
+
+
+class Failed(Exception):
+    """A run whose figures do not count: it did not end, not well, or did other work than it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,82 @@ class Spread:
         ordered = sorted(values)
         return cls(statistics.median(ordered), ordered[0], ordered[-1], len(ordered))
 
+    @property
+    def data(self) -> dict[str, float]:
+        """The same for JSON."""
+        return {key: round(number, 4) for key, number in asdict(self).items()}
+
     def show(self, decimals: int = 2) -> str:
         """Say it: median and, where there are several, the range."""
         middle, low, high = (f"{value:.{decimals}f}" for value in (self.median, self.lowest, self.highest))
         return f"{middle} ({low} to {high})" if self.count > 1 else middle
+
+
+def spreads(runs: Sequence[dict[str, float]]) -> dict[str, Spread]:
+    """Sum up each figure of several runs."""
+    return {key: Spread.of(run[key] for run in runs) for key in runs[0]} if runs else {}
+
+
+def ratio_of(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    """Return the ratio of two medians, and the lowest and highest ratio of the runs that followed each other."""
+    pairs = [one / other for one, other in zip(above, below, strict=True)]
+    return {
+        "of_medians": statistics.median(above) / statistics.median(below),
+        "lowest": min(pairs),
+        "highest": max(pairs),
+    }
+
+
+def show_ratio(ratio: dict[str, float]) -> str:
+    """Show what `ratio_of` returned."""
+    return f"{ratio['of_medians']:.2f} ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
+
+
+def options_of(name: str, about: str | None, *, repeats: int = 0, budget_s: float = 0) -> argparse.ArgumentParser:
+    """Return the options that all benchmarks have.
+
+    Args:
+        about: the module's docstring; its first line is shown.
+        repeats, budget_s: 0 for a benchmark without such an option.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(about or "").splitlines()[0])
+    if repeats:
+        parser.add_argument("--repeats", type=int, default=repeats, metavar="N", help=f"how often ({repeats})")
+    if budget_s:
+        words = f"start no further repeat after S seconds ({budget_s:g})"
+        parser.add_argument("--budget", type=float, default=budget_s, metavar="S", help=words)
+    parser.add_argument("--output", type=Path, metavar="FILE", help=f"where to write (benchmarks/results/{name}.json)")
+    return parser
+
+
+def in_turns(variants: Sequence[T], repeats: int, budget_s: float) -> Iterator[tuple[int, T]]:
+    """Yield each repeat's number with each variant, until there are enough or the time is up.
+
+    Each repeat starts with another variant, because the first one may find a colder machine. The first repeat is
+    always complete, and so is every other that has begun.
+    """
+    until_s = time.monotonic() + budget_s
+    for repeat in range(repeats):
+        if repeat and time.monotonic() > until_s:
+            say(f"stopping after {repeat} of {repeats} repeats: --budget is spent")
+            return
+        first = repeat % len(variants)
+        for variant in [*variants[first:], *variants[:first]]:
+            yield repeat, variant
+
+
+def run(measuring: Coroutine[Any, Any, T]) -> T:
+    """Measure to the end; end everything that was started if a signal comes.
+
+    Raises:
+        SystemExit: it cannot be measured, with a sentence that says why.
+    """
+    try:
+        return run_until_interrupted(measuring)
+    except (Failed, OnionMPCError) as error:
+        sys.exit(f"cannot measure: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def machine() -> dict[str, Any]:
@@ -81,17 +156,6 @@ def memory_of(process: int | str) -> dict[str, int]:
         return {}
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-
-
-async def end_party(process: asyncio.subprocess.Process) -> None:
-    """End a party that still runs, and wait for it; its program and its tor end with it."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_S):
-                    await process.wait()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -129,7 +193,7 @@ def say(text: str) -> None:
 
 def _as_data(value: object) -> Any:  # noqa: ANN401
     if isinstance(value, Spread):
-        return {key: round(number, 4) for key, number in asdict(value).items()}
+        return value.data
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 

@@ -6,16 +6,15 @@ take each protection away, and measures both ways in turns.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import pickle
 import random
 import secrets
 import socket
-import sys
 import tempfile
 import time
 import timeit
@@ -27,9 +26,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.common import Spread, report, say, table
-from benchmarks.link_cost import SMALL_BYTES, CountingStream, End
-from benchmarks.overhead import Case, Failed, compare, summarise
+from benchmarks.common import Spread, options_of, report, run, say, table
+from benchmarks.links import SMALL_BYTES, LinkEnd, carried, time_bulk, time_small
+from benchmarks.overhead import Case, compare, example, summarise
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
@@ -64,7 +63,7 @@ ROUNDS = 20
 # A share of 20 bytes and MPyC's header.
 ROUND_BYTES = 32
 LIMIT_S = 60.0
-PROGRAM = Case("secret_santa", "secret_santa")
+PROGRAM = Case("secret_santa", example("secret_santa"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,53 +214,17 @@ async def joined(delay_s: float = 0.0) -> AsyncIterator[tuple[Stream, Stream]]:
 @contextlib.asynccontextmanager
 async def linked(
     records: Iterable[Records], *, delay_s: float = 0.0, rate: int = 0
-) -> AsyncIterator[tuple[tuple[End, CountingStream], tuple[End, CountingStream]]]:
-    """Two ends of a link, each with what was written there; the ticks of a rate begin at times of their own."""
+) -> AsyncIterator[tuple[LinkEnd, LinkEnd]]:
+    """Two ends of a link; the ticks of a rate begin at times of their own."""
     onion = Identity(bytes(SEED_BYTES)).onion
-    async with joined(delay_s) as streams, asyncio.TaskGroup() as tasks:
+    async with joined(delay_s) as streams, contextlib.AsyncExitStack() as stack:
         ends = []
-
-        async def carry(end: End, secure: SecureStream) -> None:
-            await asyncio.sleep(random.random() / rate if rate else 0)
-            await end.runner.carry(secure)
-
         for stream, of_end in zip(streams, records, strict=True):
-            end, count = End(rate), CountingStream(stream)
-            tasks.create_task(carry(end, SecureStream(stream, of_end, onion, bytes(16), 0)))
-            ends.append((end, count))
-        try:
-            yield ends[0], ends[1]
-        finally:
-            for end, _ in ends:
-                end.runner.close()
-
-
-async def bulk_s(records: Iterable[Records]) -> float:
-    """Return how long bulk data takes over a link."""
-    async with linked(records) as ((near, _), (far, _)):
-        before_s = time.monotonic()
-        sending = asyncio.create_task(near.send(BULK_BYTES))
-        await far.until(BULK_BYTES)
-        await sending
-        return time.monotonic() - before_s
-
-
-async def small_us(records: Iterable[Records]) -> float:
-    """Return how long a small message takes over a link, there and back."""
-    async with linked(records) as ((near, _), (far, _)):
-
-        async def answer() -> None:
-            for turn in range(SMALL_TURNS):
-                await far.until(SMALL_BYTES * (turn + 1))
-                await far.send(SMALL_BYTES)
-
-        before_s = time.monotonic()
-        answering = asyncio.create_task(answer())
-        for turn in range(SMALL_TURNS):
-            await near.send(SMALL_BYTES)
-            await near.until(SMALL_BYTES * (turn + 1))
-        await answering
-        return (time.monotonic() - before_s) / SMALL_TURNS * 1e6
+            await asyncio.sleep(random.random() / rate if rate else 0)
+            ends.append(LinkEnd(stream, rate))
+            secure = SecureStream(stream, of_end, onion, bytes(16), 0)
+            await stack.enter_async_context(carried(ends[-1], secure))
+        yield ends[0], ends[1]
 
 
 # -- padding
@@ -270,29 +233,28 @@ async def small_us(records: Iterable[Records]) -> float:
 async def rounds(rate: int) -> tuple[float, float]:
     """Let parties exchange a share in each of some rounds, each with each; return ms and kB on all wires per round."""
     async with contextlib.AsyncExitStack() as stack:
-        ends: dict[int, list[End]] = {number: [] for number in range(PARTIES)}
-        counts = []
-        for high in range(PARTIES):
-            for low in range(high):
-                two = await stack.enter_async_context(linked(sealed_records(), delay_s=ONE_WAY_S, rate=rate))
-                for number, (end, count) in zip((low, high), two, strict=True):
-                    ends[number].append(end)
-                    counts.append(count)
+        ends: dict[int, list[LinkEnd]] = {number: [] for number in range(PARTIES)}
+        for low, high in itertools.combinations(range(PARTIES), 2):
+            two = await stack.enter_async_context(linked(sealed_records(), delay_s=ONE_WAY_S, rate=rate))
+            for number, end in zip((low, high), two, strict=True):
+                ends[number].append(end)
 
-        async def compute(peers: list[End], first: int, last: int) -> None:
-            for number in range(first, last):
+        def written() -> int:
+            return sum(end.written_bytes for peers in ends.values() for end in peers)
+
+        async def compute(peers: list[LinkEnd], count: int) -> None:
+            for _ in range(count):
                 for peer in peers:
                     await peer.send(ROUND_BYTES)
                 for peer in peers:
-                    await peer.until(ROUND_BYTES * (number + 1))
+                    await peer.receive(ROUND_BYTES)
 
         # The first one finds all links up.
-        await asyncio.gather(*(compute(peers, 0, 1) for peers in ends.values()))
-        before_s, before_bytes = time.monotonic(), sum(count.written_bytes for count in counts)
-        await asyncio.gather(*(compute(peers, 1, ROUNDS + 1) for peers in ends.values()))
-        took_s = time.monotonic() - before_s
-        written = sum(count.written_bytes for count in counts) - before_bytes
-    return took_s / ROUNDS * 1000, written / ROUNDS / 1000
+        await asyncio.gather(*(compute(peers, 1) for peers in ends.values()))
+        before_s, before_bytes = time.monotonic(), written()
+        await asyncio.gather(*(compute(peers, ROUNDS) for peers in ends.values()))
+        took_s, sent = time.monotonic() - before_s, written() - before_bytes
+    return took_s / ROUNDS * 1000, sent / ROUNDS / 1000
 
 
 # -- what MPyC is fed
@@ -403,51 +365,36 @@ async def local_prices(repeats: int) -> list[Price]:
             note("cpu", handshake_cpu_ms())
             note("wait", await handshake_ms())
             for name, records in (("on", sealed_records), ("off", copying_records)):
-                note(f"bulk {name}", await bulk_s(records()))
-                note(f"small {name}", await small_us(records()))
+                async with linked(records()) as ends:
+                    note(f"bulk {name}", await time_bulk(*ends, BULK_BYTES))
+                    note(f"small {name}", await time_small(*ends, SMALL_TURNS) / SMALL_TURNS * 1e6)
             for rate in (0, PADDING_RATE):
                 round_ms, round_kb = await rounds(rate)
                 note(f"round {rate}", round_ms)
                 note(f"bytes {rate}", round_kb)
     spread = {name: Spread.of(values) for name, values in measured.items()}
-    mib = BULK_BYTES // 2**20
     way = f"{ONE_WAY_S * 1000:.0f} ms each way"
     padded = f"padding ({PADDING_RATE} records a second)"
+    bulk, small = f"{BULK_BYTES // 2**20} MiB over a link", f"{SMALL_BYTES} bytes over a link and back"
+    round_of = f"a round of {PARTIES} parties, {way}"
+    on = PADDING_RATE
     return [
         Price("handshake", "processor time of both ends, for each stream", "ms", spread["cpu"]),
         Price("handshake", f"until a stream is ready, {way}", "ms", spread["wait"]),
-        Price("records", f"{mib} MiB over a link", "s", spread["bulk on"], spread["bulk off"]),
-        Price(
-            "records",
-            f"{SMALL_BYTES} bytes over a link and back",
-            "us",
-            spread["small on"],
-            spread["small off"],
-        ),
-        Price(
-            padded,
-            f"a round of {PARTIES} parties, {way}",
-            "ms",
-            spread[f"round {PADDING_RATE}"],
-            spread["round 0"],
-        ),
-        Price(
-            padded,
-            "all that they write in it",
-            "kB",
-            spread[f"bytes {PADDING_RATE}"],
-            spread["bytes 0"],
-        ),
+        Price("records", bulk, "s", spread["bulk on"], spread["bulk off"]),
+        Price("records", small, "us", spread["small on"], spread["small off"]),
+        Price(padded, round_of, "ms", spread[f"round {on}"], spread["round 0"]),
+        Price(padded, "all that they write in it", "kB", spread[f"bytes {on}"], spread["bytes 0"]),
     ]
 
 
-def isolation_prices(repeats: int) -> list[Price]:
+async def isolation_prices(repeats: int) -> list[Price]:
     """Measure a program in a process of its own, with links between supervisors, against MPyC that has the sockets.
 
     Raises:
         Failed: a run failed.
     """
-    result = summarise(compare([PROGRAM], PARTIES, repeats, LIMIT_S)[PROGRAM.name])
+    result = summarise((await compare([PROGRAM], PARTIES, repeats, LIMIT_S))[PROGRAM.name])
     return [
         Price("own process, with links and records", f"{PROGRAM.name}, {words}", "s", spans["onionmpc"], spans["plain"])
         for words, spans in (("computing", result["compute_s"]), ("processor time of all", result["cpu_s"]))
@@ -456,27 +403,17 @@ def isolation_prices(repeats: int) -> list[Price]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="of each measurement (5)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/cost.json)")
-    options = parser.parse_args()
+    options = options_of("cost", __doc__, repeats=5).parse_args()
     say("handshake, records and padding")
-    prices = asyncio.run(local_prices(options.repeats))
+    prices = run(local_prices(options.repeats))
     say("walls")
     prices += walls_prices(options.repeats)
     say("unpickler")
     prices += unpickler_prices(options.repeats)
-    try:
-        prices += isolation_prices(options.repeats)
-    except Failed as error:
-        sys.exit(str(error))
-    report(
-        "cost",
-        "The price of each protection",
-        [table(["protection", "what", "with", "without", "ratio"], [price.row() for price in prices])],
-        {"prices": [price.data() for price in prices]},
-        options.output,
-    )
+    prices += run(isolation_prices(options.repeats))
+    shown = table(["protection", "what", "with", "without", "ratio"], [price.row() for price in prices])
+    data = {"prices": [price.data() for price in prices]}
+    report("cost", "The price of each protection", [shown], data, options.output)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,25 @@
-"""The onionmpc command with plain local sockets where tor would be, and its memory written down at the end.
+"""The onionmpc command with plain local sockets where tor would be.
 
-Usage: direct_party.py DIRECTORY NOTES_FILE ARGUMENT..., the arguments being those of `onionmpc`. All else is as people
-run it, imports included, so that its memory is that of a supervisor but for what a connection to tor holds.
+Usage: direct_party.py DIRECTORY ARGUMENT..., the arguments being those of `onionmpc`. All else is as people run it,
+imports included: its memory is that of a supervisor but for what a connection to tor holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import memory_of
 from onionmpc.cli import main as command
 from onionmpc.cli import party
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.network import Stream
 
-# As often as MPyC tries: a supervisor would wait a second, which is right for onion services and none of our matter.
+# As often as MPyC tries. A supervisor would wait a second, which suits onion services and is nothing to measure here.
 RETRY_S = 0.1
 
 
@@ -41,7 +39,7 @@ class DirectPlace(DirectNetwork):
         return await super().dial(onion, timeout_s)
 
 
-def main(directory: str, notes: str, *arguments: str) -> int:
+def main(directory: str, *arguments: str) -> int:
     """Run the command; return its exit code."""
 
     @contextlib.asynccontextmanager
@@ -50,9 +48,7 @@ def main(directory: str, notes: str, *arguments: str) -> int:
             yield network
 
     party.tor_network = direct_network  # type: ignore[assignment,attr-defined]
-    status = command.run(list(arguments))
-    Path(notes).write_text(json.dumps(memory_of("self")))
-    return status
+    return command.run(list(arguments))
 
 
 if __name__ == "__main__":

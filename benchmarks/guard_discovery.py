@@ -31,11 +31,9 @@ tor 0.4.9.11. Knows nothing of onionmpc.
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +41,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from benchmarks import plots
-from benchmarks.common import RESULTS, report, say, table
+from benchmarks.common import RESULTS, options_of, report, table
 
 Days = NDArray[np.float64]
 Numbers = NDArray[np.intp]
@@ -324,12 +322,9 @@ def _show(days: float) -> str:
 
 def main() -> None:
     """Simulate, print, write and draw."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard_discovery", description=__doc__.splitlines()[0])
+    parser = options_of("guard_discovery", __doc__)
     parser.add_argument("--seed", type=int, default=SEED, help=f"which random numbers ({SEED})")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"parties to simulate ({TRIALS})")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/guard_discovery.json)"
-    )
     options = parser.parse_args()
     coarse = coarse_table(options.seed)
     rows = discovery_table(options.seed, options.trials)
@@ -341,12 +336,7 @@ def main() -> None:
         options.output,
     )
     picture = (options.output or RESULTS / "guard_discovery.json").with_suffix(".svg")
-    try:
-        plots.draw_discovery(rows, picture)
-    except plots.NoMatplotlib as error:
-        say(str(error))
-    else:
-        print(f"drawn: {picture}")
+    plots.drawn(picture, lambda path: plots.draw_discovery(rows, path))
 
 
 if __name__ == "__main__":

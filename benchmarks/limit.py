@@ -6,28 +6,21 @@ Knows how to measure circuits between the tors of a benchmark, and how to run a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.tors import BenchTor, fresh_services
+from benchmarks.tors import DIAL_TIMEOUT_S, BenchTor, dial_raw, serving
 from onionmpc.errors import OnionMPCError, PeerUnreachable
-from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
-from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.local import default_threshold
-from onionmpc.tor.dialling.dial import dial_onion
-from onionmpc.tor.endpoint import UNIX_PREFIX
-from onionmpc.tor.service.service import VIRTUAL_PORT
 
-DIAL_TIMEOUT_S = 30.0
 PINGS = 7
 PING_BYTES = 64
 RUN_LIMIT_S = 240.0
@@ -46,13 +39,8 @@ async def draw_circuits(tors: Sequence[BenchTor], circuits: int) -> dict[tuple[i
         OnionMPCError: two parties did not reach each other, by any circuit.
     """
     pairs = [pair for pair in itertools.combinations(range(len(tors)), 2) for _ in range(circuits)]
-    with socket_directory() as sockets:
-        paths = [sockets / str(number) for number in range(len(tors))]
-        async with contextlib.AsyncExitStack() as stack:
-            for path in paths:
-                await stack.enter_async_context(listening_unix(path, echo))
-            onions = await stack.enter_async_context(fresh_services(tors, [f"{UNIX_PREFIX}{path}" for path in paths]))
-            measured = await asyncio.gather(*(time_circuit(tors[low], onions[high]) for low, high in pairs))
+    async with serving(tors, echo) as onions:
+        measured = await asyncio.gather(*(time_circuit(tors[low], onions[high]) for low, high in pairs))
     drawn: dict[tuple[int, int], list[float]] = {pair: [] for pair in pairs}
     for pair, round_trip_s in zip(pairs, measured, strict=True):
         drawn[pair] += round_trip_s
@@ -65,7 +53,7 @@ async def draw_circuits(tors: Sequence[BenchTor], circuits: int) -> dict[tuple[i
 async def time_circuit(tor: BenchTor, onion: Onion) -> list[float]:
     """Dial a circuit of its own; return the median of some round trips over it, and nothing if it failed."""
     try:
-        stream = (await dial_onion(tor.life.socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
+        stream = await dial_raw(tor.instance.socks, onion, dials=1)
     except OnionMPCError:
         return []
     try:

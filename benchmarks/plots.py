@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.common import say
 
 # The colours of Okabe and Ito, which colour-blind people tell apart; the markers serve grey print.
 COLOURS = ("#0072b2", "#e69f00", "#000000", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442")
@@ -36,6 +38,16 @@ AT_ONCE_DAYS = 0.25
 
 class NoMatplotlib(Exception):
     """There is nothing to draw with."""
+
+
+def drawn(path: Path, draw: Callable[[Path], None]) -> None:
+    """Draw a picture, or say why not."""
+    try:
+        draw(path)
+    except NoMatplotlib as error:
+        say(str(error))
+    else:
+        print(f"drawn: {path}")
 
 
 def draw_round_trips(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -7,18 +7,14 @@ the ratios within a round before any number of seconds. Knows what a setting pro
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import math
-import os
 import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
-from benchmarks.common import RESULTS, ROOT, Spread, end_party, report, say, table, write
-from benchmarks.overhead import keep_identities
-from benchmarks.round_trips import Echo, RoundTrips, time_round_trips
+from benchmarks.common import MIB, RESULTS, Failed, Spread, in_turns, options_of, report, run, say, table, write
+from benchmarks.links import DIAL_TIMEOUT_S, Announced, Listener, echo, ping
+from benchmarks.sessions import ONIONMPC, WORKLOAD, Process, direct, keep_identities, listed, running, scratch
+from benchmarks.tors import private_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import Identity
@@ -40,28 +37,24 @@ from onionmpc.testnet.regions import load_regions
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
 
-PROGRAM = ROOT / "benchmarks" / "two_loads.py"
-# Where the parties stand, by number. A party dials those of higher numbers.
+# Where the parties are, by number. A party dials those of higher numbers.
 REGIONS = ("europe-central", "america-east", "asia")
 PARTIES = range(len(REGIONS))
 PAIRS = tuple(itertools.combinations(PARTIES, 2))
-# Of each pair and setting, in each round: links at once, and how often.
+# Of each pair and setting, in each round: links at once, how often, and messages over each.
 LINKS_AT_ONCE = 2
 TURNS = 2
+PINGS = 5
 ROUNDS = 50
 # Of 16 bytes: to each of the two others goes half a MiB, and as much comes from it.
 ELEMENTS = 2**15
+# What the program does, one after the other: what to call it, and the words for it.
 HALVES = {"rounds": f"{ROUNDS} rounds", "large": "large messages"}
+LOADS = (f"rounds={ROUNDS}", f"array={ELEMENTS}")
 PADDING_RATE = 20
 SESSION_LIMIT_S = 240.0
 TOR_LIMIT_S = 120.0
 PING_LIMIT_S = 120.0
-LINE_LIMIT_BYTES = 2**20
-MIB = 2**20
-
-
-class Failed(Exception):
-    """Something did not go as it must for its figures to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,6 @@ class Setting:
     Attributes:
         levels: of the parties of a session, by number; empty without tor.
         dialler, listener: of the two parties of a pinged link.
-        learns: who learns what, in words.
         padding: records a second.
     """
 
@@ -79,7 +71,6 @@ class Setting:
     levels: tuple[Level, ...]
     dialler: Level
     listener: Level
-    learns: str
     padding: int = 0
 
     @property
@@ -91,48 +82,42 @@ class Setting:
 
 
 SHORT, STANDARD, LONG = Level.SHORT, Level.STANDARD, Level.LONG
-AS_STANDARD = "as standard; {} longer until its guard is found (guard_discovery)"
 SETTINGS = (
-    Setting("no tor", (), STANDARD, STANDARD, "all parties, and who is on the way: every IP, and who talks with whom"),
-    Setting(
-        "short",
-        (SHORT,) * 3,
-        SHORT,
-        SHORT,
-        "every other party, and each relay that one of them picks: the IP; providers: that Tor is used",
-    ),
-    Setting(
-        "standard",
-        (STANDARD,) * 3,
-        STANDARD,
-        STANDARD,
-        "no other party: the IP; the guard: the IP, but not the others; a peer who runs relays finds the guard in time "
-        "(guard_discovery); providers: that Tor is used, when and how much",
-    ),
-    Setting(
-        "long when dialling",
-        (LONG, STANDARD, STANDARD),
-        LONG,
-        STANDARD,
-        AS_STANDARD.format("the party that is long has"),
-    ),
-    Setting(
-        "long when listening",
-        (STANDARD, STANDARD, LONG),
-        STANDARD,
-        LONG,
-        AS_STANDARD.format("the party that is long has"),
-    ),
-    Setting("long", (LONG,) * 3, LONG, LONG, AS_STANDARD.format("every party has")),
-    Setting(
-        "standard, padded",
-        (STANDARD,) * 3,
-        STANDARD,
-        STANDARD,
-        "as standard; providers and guards: not when and how much the program says",
-        padding=PADDING_RATE,
-    ),
+    Setting("no tor", (), STANDARD, STANDARD),
+    Setting("short", (SHORT,) * 3, SHORT, SHORT),
+    Setting("standard", (STANDARD,) * 3, STANDARD, STANDARD),
+    Setting("long when dialling", (LONG, STANDARD, STANDARD), LONG, STANDARD),
+    Setting("long when listening", (STANDARD, STANDARD, LONG), STANDARD, LONG),
+    Setting("long", (LONG,) * 3, LONG, LONG),
+    Setting("standard, padded", (STANDARD,) * 3, STANDARD, STANDARD, padding=PADDING_RATE),
 )
+# Who learns what, by setting.
+AS_STANDARD = "as standard; {} longer until its guard is found (guard_discovery)"
+LEARNS = {
+    "no tor": "all parties, and who is on the way: every IP, and who talks with whom",
+    "short": "every other party, and each relay that one of them picks: the IP; providers: that Tor is used",
+    "standard": "no other party: the IP; the guard: the IP, but not the others; a peer who runs relays finds the guard "
+    "in time (guard_discovery); providers: that Tor is used, when and how much",
+    "long when dialling": AS_STANDARD.format("the party that is long has"),
+    "long when listening": AS_STANDARD.format("the party that is long has"),
+    "long": AS_STANDARD.format("every party has"),
+    "standard, padded": "as standard; providers and guards: not when and how much the program says",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrips:
+    """What one circuit took.
+
+    Attributes:
+        own, accepted: relays that the dialler's and the listener's tor counted, the rendezvous point in both; None
+            where there is no tor.
+        median_s: of PINGS messages there and back.
+    """
+
+    own: int | None
+    accepted: int | None
+    median_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +143,13 @@ class Measured:
     sessions: list[Session] = field(default_factory=list)
     failed_dials: int = 0
     failed_sessions: list[str] = field(default_factory=list)
+
+    def add(self, other: Measured) -> None:
+        """Add what another round measured."""
+        self.circuits += other.circuits
+        self.sessions += other.sessions
+        self.failed_dials += other.failed_dials
+        self.failed_sessions += other.failed_sessions
 
 
 # What was measured of each setting, by its name.
@@ -194,67 +186,25 @@ class Watch:
 # --- The commands that people type -------------------------------------------------------------------------------
 
 
-class Party:
-    """One `onionmpc join`, followed by what it says."""
-
-    def __init__(self, number: int, process: asyncio.subprocess.Process) -> None:
-        self.number = number
-        self.process = process
-        self.events: list[dict[str, Any]] = []
-        self.words: list[str] = []
-
-    async def follow(self, heard: Callable[[], None]) -> None:
-        """Keep what it says until it ends; `heard` is called after each event."""
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            try:
-                event = json.loads(line)
-                event["event"]
-            except (ValueError, KeyError, TypeError):
-                self.words.append(line.decode(errors="replace"))
-            else:
-                self.events.append(event)
-                heard()
-        await self.process.wait()
-
-    def said(self, name: str) -> bool:
-        """Whether there was such an event."""
-        return any(event["event"] == name for event in self.events)
-
-    def link(self, peer: int) -> dict[str, Any]:
-        """Return what it measured last of its link to a peer."""
-        told = [event for event in self.events if event["event"] == "link_measured" and event["party"] == peer]
-        if not told:
-            raise Failed(f"party {self.number} did not measure its link to party {peer}")
-        return told[-1]
-
-    @property
-    def last_words(self) -> str:
-        """The end of what it said."""
-        told = [event.get("error", "") for event in self.events if event["event"] == "failed"]
-        return " ".join([*told, *self.words])[-1000:]
+def link_of(party: Process, peer: int) -> Mapping[str, Any]:
+    """Return what a party measured last of its link to a peer."""
+    told = [event for event in party.heard("link_measured") if event["party"] == peer]
+    if not told:
+        raise Failed(f"the link to party {peer} was not measured")
+    return told[-1]
 
 
-def commands(setting: Setting, folder: Path, testnet: Path, sockets: Path) -> tuple[Path, list[list[str]]]:
-    """Return the state directory and, for each party, the words after "python"."""
-    state = private_directory(folder / "state")
-    onions = keep_identities(state, len(PARTIES), exposed=SHORT in setting.levels)
-    found = []
-    for number in PARTIES:
-        words = ["join", *(onion for onion in onions if onion != onions[number]), str(PROGRAM)]
-        words += ["--identity", f"party-{number}", "--yes", "--log-format", "json"]
-        words += [f"--public={ROUNDS}", f"--public={ELEMENTS}"]
-        if setting.levels:
-            level = setting.levels[number]
-            words += ["--testnet", str(testnet), "--region", REGIONS[number], "--profile", profile(number, level)]
-            words += ["--circuit-length", level.value, "--min-circuit-length", SHORT.value]
-            words += ["--show-my-ip"] if level is SHORT else []
-            words += [f"--padding={setting.padding}"] if setting.padding else []
-            start = ["-P", "-m", "onionmpc.cli"]
-        else:
-            start = ["-m", "benchmarks.direct_party", str(sockets), str(folder / f"memory-{number}.json")]
-        found.append([*start, *words, "--", str(folder)])
-    return state, found
+def way_of(setting: Setting, number: int, testnet: Path) -> list[str]:
+    """Return a party's options of `onionmpc join`."""
+    if not setting.levels:
+        return []
+    level = setting.levels[number]
+    return [
+        *("--testnet", str(testnet), "--region", REGIONS[number], "--profile", profile(number, level)),
+        *("--circuit-length", level.value, "--min-circuit-length", SHORT.value),
+        *(["--show-my-ip"] if level is SHORT else []),
+        *([f"--padding={setting.padding}"] if setting.padding else []),
+    ]
 
 
 def profile(number: int, level: Level) -> str:
@@ -266,73 +216,50 @@ async def run_session(setting: Setting, testnet: Path, watch: Watch) -> Session:
     """Run one session by the real commands.
 
     Raises:
-        Failed: it did not end well, or built less than its levels promise.
-        TimeoutError: it took longer than SESSION_LIMIT_S.
+        Failed: it did not end well within SESSION_LIMIT_S, or built less than its levels promise.
     """
     watch.forget()
-    with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name, socket_directory() as sockets:
-        folder = Path(name)
-        state, words = commands(setting, folder, testnet, sockets)
-        parties: list[Party] = []
-        try:
-            for number, command in enumerate(words):
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, *command),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
-                    limit=LINE_LIMIT_BYTES,
-                    cwd=ROOT,
-                    env={**os.environ, "ONIONMPC_STATE": str(state)},
-                    start_new_session=True,
-                )
-                parties.append(Party(number, process))
-            async with asyncio.timeout(SESSION_LIMIT_S):
-                await _followed(parties)
-        finally:
-            await asyncio.gather(*(end_party(party.process) for party in parties))
-        for party in parties:
+    ways = [way_of(setting, number, testnet) for number in PARTIES]
+    with scratch() as folder, socket_directory() as sockets:
+        state = private_directory(folder / "state")
+        onions = keep_identities(state, len(PARTIES), exposed=SHORT in setting.levels)
+        async with running(SESSION_LIMIT_S, ONIONMPC_STATE=state) as processes:
+            for words in listed(onions, [WORKLOAD], ways, LOADS):
+                await processes.start(*(ONIONMPC if setting.levels else direct(sockets)), *words)
+            parties = processes.all
+            ending = asyncio.create_task(processes.ended(parties, allowed=is_done))
             # A padded session goes on to the full minute; we leave it when all have their results.
-            if party.process.returncode != 0 and not party.said("rounding"):
-                # What it said names files of this machine: for a person, and not for the results.
-                say(party.last_words)
-                raise Failed(f"party {party.number} ended with status {party.process.returncode}")
-        notes = [json.loads((folder / f"notes-{number}.json").read_text()) for number in PARTIES]
-    return sum_up(setting, notes, parties, watch)
+            leaving = asyncio.create_task(processes.hears(lambda: all(map(is_done, parties))))
+            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done() and not leaving.exception():
+                for party in parties:
+                    with contextlib.suppress(ProcessLookupError):
+                        party.process.send_signal(signal.SIGINT)
+            leaving.cancel()
+            await ending
+            return sum_up(setting, parties, watch)
 
 
-async def _followed(parties: Sequence[Party]) -> None:
-    leaving = False
-
-    def leave_when_all_are_done() -> None:
-        nonlocal leaving
-        if not leaving and all(party.said("rounding") for party in parties):
-            leaving = True
-            for party in parties:
-                with contextlib.suppress(ProcessLookupError):
-                    party.process.send_signal(signal.SIGINT)
-
-    await asyncio.gather(*(party.follow(leave_when_all_are_done) for party in parties))
+def is_done(party: Process) -> bool:
+    """Whether a party has its result, and only waits for the full minute."""
+    return bool(party.heard("rounding"))
 
 
-def sum_up(
-    setting: Setting, notes: Sequence[Mapping[str, Mapping[str, float]]], parties: Sequence[Party], watch: Watch
-) -> Session:
+def sum_up(setting: Setting, parties: Sequence[Process], watch: Watch) -> Session:
     """Return what a session took, from what its programs and its supervisors told."""
     seconds, wire_bytes = {}, {}
-    for half in HALVES:
-        began_s = max(note[half]["began_s"] for note in notes)
-        ended_s = max(note[half]["ended_s"] for note in notes)
+    for half, notes in zip(HALVES, zip(*(party.results["loads"] for party in parties), strict=True), strict=True):
+        began_s, ended_s = (max(note[key] for note in notes) for key in ("began_s", "ended_s"))
         seconds[half] = ended_s - began_s
         if setting.levels:
-            wire_bytes[half] = watch.count(min(note[half]["began_s"] for note in notes), ended_s)
+            wire_bytes[half] = watch.count(min(note["began_s"] for note in notes), ended_s)
         else:
             # Each sends as much as it receives.
-            wire_bytes[half] = [2 * int(note[half]["sent_bytes"]) for note in notes]
+            wire_bytes[half] = [2 * int(note["sent_bytes"]) for note in notes]
     links = []
     if setting.levels:
         for low, high in PAIRS:
-            dialled, accepted = parties[low].link(high), parties[high].link(low)
+            dialled, accepted = link_of(parties[low], high), link_of(parties[high], low)
             check_promise(setting.levels[low], setting.levels[high], dialled["own_relays"], accepted["own_relays"])
             if (dialled["claimed_relays"], accepted["claimed_relays"]) != (
                 accepted["own_relays"],
@@ -370,7 +297,7 @@ async def draw_guards(testnet: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _tor(testnet: Path, number: int, level: Level) -> AsyncIterator[Echo]:
+async def _tor(testnet: Path, number: int, level: Level) -> AsyncIterator[Listener]:
     """A party's tor, which has bootstrapped."""
     identity = Identity(secrets.token_bytes(32))
     with join_testnet(testnet, REGIONS[number]) as place:
@@ -378,23 +305,23 @@ async def _tor(testnet: Path, number: int, level: Level) -> AsyncIterator[Echo]:
             extra_torrc=place.torrc, profiles=place.profiles, profile=profile(number, level), level=level
         )
         async with tor_network(identity, options, lambda _progress: None) as network:
-            yield Echo(identity, network)
+            yield Listener(identity, network, echo)
 
 
 @contextlib.asynccontextmanager
-async def _no_tor(sockets: Path) -> AsyncIterator[Echo]:
+async def _no_tor(sockets: Path) -> AsyncIterator[Listener]:
     identity = Identity(secrets.token_bytes(32))
     async with DirectNetwork(sockets, identity.onion) as network:
-        yield Echo(identity, network)
+        yield Listener(identity, network, echo)
 
 
 async def _enter_all(
-    stack: contextlib.AsyncExitStack, parties: Sequence[contextlib.AbstractAsyncContextManager[Echo]]
-) -> list[Echo]:
+    stack: contextlib.AsyncExitStack, parties: Sequence[contextlib.AbstractAsyncContextManager[Listener]]
+) -> list[Listener]:
     """Enter all at the same time, each in a task of its own that leaves it when the stack is left."""
-    entered: list[asyncio.Future[Echo]] = [asyncio.get_running_loop().create_future() for _ in parties]
+    entered: list[asyncio.Future[Listener]] = [asyncio.get_running_loop().create_future() for _ in parties]
 
-    async def hold(party: contextlib.AbstractAsyncContextManager[Echo], ready: asyncio.Future[Echo]) -> None:
+    async def hold(party: contextlib.AbstractAsyncContextManager[Listener], ready: asyncio.Future[Listener]) -> None:
         try:
             async with party as echo:
                 ready.set_result(echo)
@@ -441,7 +368,24 @@ async def ping_all(settings: Sequence[Setting], testnet: Path, measured: Round) 
             )
 
 
-async def _ping(setting: Setting, dialler: Echo, listener: Echo, measured: Measured) -> None:
+async def time_round_trips(dialler: Listener, listener: Listener, rate: int) -> RoundTrips:
+    """Dial a circuit, send PINGS messages there and back, one after the other, and hang up.
+
+    Raises:
+        OnionMPCError: there is no circuit.
+        TimeoutError: it lost what was sent.
+    """
+    async with Announced(dialler.network, rate).link(dialler.identity, listener.identity.onion) as (end, stream):
+        path = stream.path
+        accepted = None if path is None else await listener.network.accepted_path(path.rendezvous)
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
+            await ping(end)  # what the handshake left to do
+            trips_s = [await ping(end) for _ in range(PINGS)]
+    relays = (path.relays if path else None, accepted.relays if accepted else None)
+    return RoundTrips(*relays, percentile(trips_s, 0.5))
+
+
+async def _ping(setting: Setting, dialler: Listener, listener: Listener, measured: Measured) -> None:
     try:
         async with asyncio.timeout(PING_LIMIT_S):
             trips = await time_round_trips(dialler, listener, setting.padding)
@@ -460,37 +404,18 @@ async def _ping(setting: Setting, dialler: Echo, listener: Echo, measured: Measu
 async def measure(
     settings: Sequence[Setting], repeats: int, budget_s: float, keep: Callable[[Sequence[Round]], None]
 ) -> list[Round]:
-    """Measure all settings in turns, until there are enough repeats or the time is up.
-
-    Args:
-        keep: called with what there is, at the end of each round.
-    Raises:
-        OnionMPCError: the private network did not come up.
-    """
+    """Measure all settings in rounds; `keep` is called with what there is, at the end of each."""
     rounds: list[Round] = []
-    until_s = time.monotonic() + budget_s
-    with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
-        testnet = Path(name) / "net"
-        say("starting a private Tor network")
-        async with PrivateNetwork(testnet, latency="regions") as network:
-            watch = Watch(network)
-            for repeat in range(repeats):
-                if repeat and time.monotonic() > until_s:
-                    say(f"stopping after {repeat} of {repeats} repeats: --budget is spent")
-                    break
-                say(f"round {repeat + 1} of {repeats}")
-                rounds.append({setting.name: Measured() for setting in settings})
-                try:
-                    await _one_round(turned(settings, repeat), testnet, watch, rounds[-1])
-                finally:
-                    keep(rounds)
+    async with private_network() as (network, testnet):
+        watch = Watch(network)
+        for repeat, in_order in itertools.groupby(in_turns(settings, repeats, budget_s), key=lambda turn: turn[0]):
+            say(f"round {repeat + 1} of {repeats}")
+            rounds.append({setting.name: Measured() for setting in settings})
+            try:
+                await _one_round([setting for _, setting in in_order], testnet, watch, rounds[-1])
+            finally:
+                keep(rounds)
     return rounds
-
-
-def turned(settings: Sequence[Setting], repeat: int) -> list[Setting]:
-    """Return the settings in an order of this repeat's own, so that none is always the first."""
-    start = repeat % len(settings)
-    return [*settings[start:], *settings[:start]]
 
 
 async def _one_round(settings: Sequence[Setting], testnet: Path, watch: Watch, measured: Round) -> None:
@@ -503,10 +428,11 @@ async def _one_round(settings: Sequence[Setting], testnet: Path, watch: Watch, m
         before_s = time.monotonic()
         try:
             session = await run_session(setting, testnet, watch)
-        except (Failed, TimeoutError, OSError) as error:
-            words = str(error) if isinstance(error, Failed) else type(error).__name__
+        except (Failed, OSError) as error:
+            say(f"{setting.name}: the session failed ({error})")
+            # What its parties said names files of this machine: for a person, and not for the results.
+            words = str(error).partition(":")[0] if isinstance(error, Failed) else type(error).__name__
             measured[setting.name].failed_sessions.append(words)
-            say(f"{setting.name}: the session failed ({words})")
         else:
             measured[setting.name].sessions.append(session)
             halves = ", ".join(f"{HALVES[half]} {seconds:.1f} s" for half, seconds in session.seconds.items())
@@ -524,7 +450,7 @@ def summarise(setting: Setting, measured: Measured) -> dict[str, Any]:
     result: dict[str, Any] = {
         "levels": [level.value for level in setting.levels],
         "padding": setting.padding,
-        "learns": setting.learns,
+        "learns": LEARNS[setting.name],
         "promised_relays": setting.promised,
         "failed_dials": measured.failed_dials,
         "failed_sessions": measured.failed_sessions,
@@ -556,10 +482,7 @@ def merged(rounds: Sequence[Round], name: str) -> Measured:
     """Return what all rounds measured of a setting."""
     whole = Measured()
     for measured in rounds:
-        whole.circuits += measured[name].circuits
-        whole.sessions += measured[name].sessions
-        whole.failed_dials += measured[name].failed_dials
-        whole.failed_sessions += measured[name].failed_sessions
+        whole.add(measured[name])
     return whole
 
 
@@ -657,31 +580,17 @@ def program_times(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
     done = {name: result for name, result in results.items() if all(half in result for half in HALVES)}
     if not done:
         return {}
-    times = {}
-    for half, words in HALVES.items():
-        spreads = {name: result[half]["seconds"] for name, result in done.items()}
-        times[words] = {
-            name: {"median": spread.median, "lowest": spread.lowest, "highest": spread.highest}
-            for name, spread in spreads.items()
-        }
-    return times
+    return {
+        words: {name: result[half]["seconds"].data for name, result in done.items()} for half, words in HALVES.items()
+    }
 
 
 def draw(results: Mapping[str, Mapping[str, Any]], output: Path) -> None:
-    """Draw the results beside those in JSON, or say why not."""
-    pictures: list[tuple[str, Callable[[Path], None]]] = []
+    """Draw the results beside those in JSON."""
     if rows := round_trip_rows(results):
-        pictures.append(("round_trips", lambda path: plots.draw_round_trips(rows, path)))
+        plots.drawn(output.with_name(f"{output.stem}_round_trips.svg"), lambda path: plots.draw_round_trips(rows, path))
     if times := program_times(results):
-        pictures.append(("programs", lambda path: plots.draw_program_times(times, path)))
-    for word, picture in pictures:
-        path = output.with_name(f"{output.stem}_{word}.svg")
-        try:
-            picture(path)
-        except plots.NoMatplotlib as error:
-            say(str(error))
-            return
-        print(f"drawn: {path}")
+        plots.drawn(output.with_name(f"{output.stem}_programs.svg"), lambda path: plots.draw_program_times(times, path))
 
 
 def straight_ms() -> dict[str, float]:
@@ -696,13 +605,8 @@ def straight_ms() -> dict[str, float]:
 def main() -> None:
     """Measure, print, write and draw."""
     names = [setting.name for setting in SETTINGS]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.privacy_speed", description=__doc__.splitlines()[0])
+    parser = options_of("privacy_speed", __doc__, repeats=3, budget_s=900)
     parser.add_argument("--setting", action="append", choices=names, help="what to measure (all); repeatable")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of all settings (3)")
-    parser.add_argument("--budget", type=float, default=900, metavar="S", help="start no further round after S (900)")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/privacy_speed.json)"
-    )
     options = parser.parse_args()
     settings = [setting for setting in SETTINGS if setting.name in (options.setting or names)]
 
@@ -724,10 +628,7 @@ def main() -> None:
     def keep(rounds: Sequence[Round]) -> None:
         write("privacy_speed", as_data(rounds), options.output)
 
-    try:
-        rounds = asyncio.run(measure(settings, options.repeats, options.budget, keep))
-    except OnionMPCError as error:
-        sys.exit(f"the private network did not come up: {error.message}")
+    rounds = run(measure(settings, options.repeats, options.budget, keep))
     results = as_data(rounds)
     title = f"Privacy and speed: parties in {', '.join(REGIONS)}"
     report("privacy_speed", title, tables(results["settings"]), results, options.output)

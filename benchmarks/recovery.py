@@ -7,7 +7,6 @@ Knows how to break things; that they mend is the parties' doing.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -17,15 +16,15 @@ import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Spread, report, say, table
+from benchmarks.common import Spread, in_turns, options_of, report, run, say, table
 from benchmarks.link_cost import measure_cost
+from benchmarks.tors import private_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Identity, Onion
 from onionmpc.testnet.network import PrivateNetwork
@@ -85,12 +84,12 @@ class BenchParty:
         async with open_control(find_party_tor(self.process.pid).control) as control:
             return next((circuit.relays for circuit in await open_circuits(control) if circuit.dialled), ())
 
-    async def close_circuits(self, rendezvous: str = "") -> None:
-        """Close its circuits that join at this relay, all unless told one."""
+    async def close_circuits(self, rendezvous: str) -> None:
+        """Close its circuits that join at this relay."""
         async with open_control(find_party_tor(self.process.pid).control) as control:
             found = await open_circuits(control)
             joined = [circuit for circuit in found if circuit.joined and circuit.relays[-1] == rendezvous]
-            await close_circuits(control, joined if rendezvous else found)
+            await close_circuits(control, joined)
 
     def signal(self, number: signal.Signals) -> None:
         """Signal its processes: the supervisor and its tor."""
@@ -117,38 +116,28 @@ class Scene:
         raise OnionMPCError("the link has no stream")
 
 
-# A fault does its harm, and returns when the clock starts and what mends it afterwards.
+# A fault does its harm, and returns when the clock starts and what takes it back afterwards.
 After = Callable[[], Awaitable[None]]
+Fault = Callable[[Scene], Awaitable[tuple[float, After]]]
 
 
 async def nothing() -> None:
     """Nothing is to be mended."""
 
 
-async def circuit_closed(scene: Scene) -> tuple[float, After]:
-    """The circuit of the link is closed at the dialler."""
-    rendezvous = (await scene.path())[-1]
-    since_s = time.monotonic()
-    await scene.parties[0].close_circuits(rendezvous)
-    return since_s, nothing
+def circuit_closed(number: int) -> Fault:
+    """Return the fault that closes the circuit of the link at a party."""
+
+    async def close(scene: Scene) -> tuple[float, After]:
+        rendezvous = (await scene.path())[-1]
+        since_s = time.monotonic()
+        await scene.parties[number].close_circuits(rendezvous)
+        return since_s, nothing
+
+    return close
 
 
-async def circuit_closed_by_listener(scene: Scene) -> tuple[float, After]:
-    """The circuit of the link is closed at the listener."""
-    rendezvous = (await scene.path())[-1]
-    since_s = time.monotonic()
-    await scene.parties[1].close_circuits(rendezvous)
-    return since_s, nothing
-
-
-async def all_circuits_closed(scene: Scene) -> tuple[float, After]:
-    """All circuits of the dialler's tor are closed."""
-    since_s = time.monotonic()
-    await scene.parties[0].close_circuits()
-    return since_s, nothing
-
-
-def relay_killed(position: int) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
+def relay_killed(position: int) -> Fault:
     """Return the fault that kills the relay at this position of the dialler's path."""
 
     async def kill(scene: Scene) -> tuple[float, After]:
@@ -172,7 +161,7 @@ async def relay_stopped(scene: Scene) -> tuple[float, After]:
     return since_s, mend
 
 
-def tor_killed(number: int) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
+def tor_killed(number: int) -> Fault:
     """Return the fault that kills a party's own tor."""
 
     async def kill(scene: Scene) -> tuple[float, After]:
@@ -199,7 +188,7 @@ async def asleep(scene: Scene) -> tuple[float, After]:
     return since_s, nothing
 
 
-def network_out(how: str) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
+def network_out(how: str) -> Fault:
     """Return the fault that takes the dialler's network away; the clock starts when it is back."""
 
     async def take_away(scene: Scene) -> tuple[float, After]:
@@ -216,12 +205,10 @@ def network_out(how: str) -> Callable[[Scene], Awaitable[tuple[float, After]]]:
     return take_away
 
 
-FAULTS: dict[str, Callable[[Scene], Awaitable[tuple[float, After]]]] = {
-    "circuit closed by the dialler": circuit_closed,
-    "circuit closed by the listener": circuit_closed_by_listener,
-    "all circuits closed": all_circuits_closed,
+FAULTS: dict[str, Fault] = {
+    "circuit closed by the dialler": circuit_closed(0),
+    "circuit closed by the listener": circuit_closed(1),
     "guard killed": relay_killed(0),
-    "second relay killed": relay_killed(1),
     "rendezvous point killed": relay_killed(-1),
     "rendezvous point stopped": relay_stopped,
     "own tor killed (dialler)": tor_killed(0),
@@ -233,7 +220,7 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[tuple[float, After]]]] = {
 }
 
 
-async def time_recovery(scene: Scene, fault: Callable[[Scene], Awaitable[tuple[float, After]]]) -> float:
+async def time_recovery(scene: Scene, fault: Fault) -> float:
     """Let a fault happen; return the seconds until ticks sent after it have arrived in both directions."""
     since_s, mend = await fault(scene)
     arrivals = await asyncio.gather(*(party.ask(ask="first", after=since_s) for party in scene.parties))
@@ -287,94 +274,75 @@ async def two_parties(directory: Path) -> AsyncIterator[list[BenchParty]]:
 
 
 async def measure(repeats: int, kinds: list[str], budget_s: float) -> dict[str, Any]:
-    """Measure raw dials, restarts and every kind of fault in turns."""
-    dials: dict[int, list[float]] = {0: [], 1: []}
+    """Measure raw dials, restarts and every kind of fault in turns; return what it came to."""
+    dials: dict[str, list[float]] = {"dialler": [], "listener": []}
     restarts: list[float] = []
     recoveries: dict[str, list[float]] = {kind: [] for kind in kinds}
-    failures: dict[str, int] = dict.fromkeys(kinds, 0)
-    until_s = time.monotonic() + budget_s
-    with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
-        directory = Path(name) / "net"
-        say("starting a private Tor network")
-        async with PrivateNetwork(directory, latency="regions") as network:
-            async with two_parties(directory) as parties:
-                scene = Scene(network, parties)
-                profiles = profiles_directory(directory)
-                shutil.copytree(profiles / parties[0].identity.onion[:16], profiles / "restart", symlinks=True)
-                (profiles / "restart" / "data" / "lock").unlink(missing_ok=True)
-                for repeat in range(repeats):
-                    for kind in kinds:
-                        if repeat and time.monotonic() > until_s:
-                            break
-                        for number, party in enumerate(parties):
-                            dials[number] += await party.time_dial()
-                        if "tor killed" in kind or not restarts:
-                            with contextlib.suppress(OnionMPCError, TimeoutError):
-                                restarts.append(await time_restart(directory, REGIONS[0], parties[1].identity.onion))
-                        await asyncio.sleep(SETTLE_S)
-                        seconds = await time_recovery(scene, FAULTS[kind])
-                        recoveries[kind].append(seconds)
-                        failures[kind] += seconds > RECOVERY_LIMIT_S
-                        say(f"{kind}: {seconds:.1f} s (a raw dial: {dials[0][-1]:.1f} s)")
-            cost = await measure_cost(directory, REGIONS)
-    return {"dials": dials, "restarts": restarts, "recoveries": recoveries, "failures": failures, "cost": cost}
+    async with private_network() as (network, directory):
+        async with two_parties(directory) as parties:
+            scene = Scene(network, parties)
+            profiles = profiles_directory(directory)
+            shutil.copytree(profiles / parties[0].identity.onion[:16], profiles / "restart", symlinks=True)
+            (profiles / "restart" / "data" / "lock").unlink(missing_ok=True)
+            for _, kind in in_turns(kinds, repeats, budget_s):
+                for of_party, party in zip(dials.values(), parties, strict=True):
+                    of_party += await party.time_dial()
+                if "tor killed" in kind or not restarts:
+                    with contextlib.suppress(OnionMPCError, TimeoutError):
+                        restarts.append(await time_restart(directory, REGIONS[0], parties[1].identity.onion))
+                await asyncio.sleep(SETTLE_S)
+                seconds = await time_recovery(scene, FAULTS[kind])
+                recoveries[kind].append(seconds)
+                say(f"{kind}: {seconds:.1f} s (a raw dial: {dials['dialler'][-1]:.1f} s)")
+        cost = await measure_cost(directory, REGIONS)
+    return summarise(dials, restarts, recoveries) | {"link_over_raw": cost}
+
+
+def summarise(
+    dials: Mapping[str, Sequence[float]], restarts: Sequence[float], recoveries: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """Return medians, and ratios to what each kind is measured against."""
+    dial = {who: Spread.of(values) for who, values in dials.items()}
+    # A run of other kinds alone measures it once; it says nothing if even that dial failed.
+    restart = Spread.of(restarts or [math.nan])
+    faults = {}
+    for kind, values in recoveries.items():
+        unit = restart if "tor killed" in kind else dial["listener" if "listener" in kind else "dialler"]
+        seconds = Spread.of(values)
+        failed = sum(value > RECOVERY_LIMIT_S for value in values)
+        faults[kind] = {"seconds": seconds, "ratio": round(seconds.median / unit.median, 3), "failed": failed}
+    return {"dial_s": dial, "restart_s": restart, "faults": faults}
+
+
+def tables(results: Mapping[str, Any]) -> list[str]:
+    """Show the results to a person."""
+    faults = [
+        [kind, fault["seconds"].show(1), f"{fault['ratio']:.2f}", str(fault["failed"])]
+        for kind, fault in results["faults"].items()
+    ]
+    dial = results["dial_s"]
+    units = (
+        f"One raw dial: {dial['dialler'].show(2)} s by the dialler, {dial['listener'].show(2)} s by the listener. "
+        f"* For a killed tor, the unit is a tor's start and one dial: {results['restart_s'].show(2)} s."
+    )
+    return [
+        table(["fault", "seconds", "ratio to one raw dial*", "never back"], faults),
+        units,
+        table(
+            ["a link over one stream, against that stream raw", "ratio"],
+            [[words, spread.show(3)] for words, spread in results["link_over_raw"].items()],
+        ),
+    ]
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="how often each kind happens (5)")
+    parser = options_of("recovery", __doc__, repeats=5, budget_s=1200)
     parser.add_argument("--kind", action="append", choices=list(FAULTS), help="only this kind of fault; repeatable")
-    parser.add_argument(
-        "--budget", type=float, default=1200, metavar="S", help="start no further repeat after S (1200)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write (benchmarks/results/recovery.json)")
     options = parser.parse_args()
-    kinds = options.kind or list(FAULTS)
-    try:
-        measured = asyncio.run(measure(options.repeats, kinds, options.budget))
-    except OnionMPCError as error:
-        sys.exit(f"cannot measure: {error.message}")
-    dial = {number: Spread.of(values) for number, values in measured["dials"].items()}
-    # A run of other kinds alone measures it once; it says nothing if even that dial failed.
-    restart = Spread.of(measured["restarts"] or [math.nan])
-    rows, results = [], {}
-    for kind, seconds in measured["recoveries"].items():
-        if not seconds:
-            rows.append([kind, "never", "", str(measured["failures"][kind])])
-            continue
-        spread = Spread.of(seconds)
-        unit = restart.median if "tor killed" in kind else dial[1 if "listener" in kind else 0].median
-        results[kind] = {
-            "seconds": spread,
-            "ratio": round(spread.median / unit, 3),
-            "failed": measured["failures"][kind],
-        }
-        rows.append([kind, spread.show(1), f"{spread.median / unit:.2f}", str(measured["failures"][kind])])
-    cost = measured["cost"]
-    units = (
-        f"One raw dial: {dial[0].show(2)} s by the dialler, {dial[1].show(2)} s by the listener. A tor's start from "
-        f"kept state and one dial: {restart.show(2)} s (* which is the unit where a tor was killed)."
-    )
-    report(
-        "recovery",
-        "From a fault to bytes flowing again in both directions",
-        [
-            table(["fault", "seconds", "ratio to one raw dial*", "never back"], rows),
-            units,
-            table(
-                ["a link over one stream, against that stream raw", "ratio"],
-                [[words, spread.show(3)] for words, spread in cost.items()],
-            ),
-        ],
-        {
-            "dial_s": {"dialler": dial[0], "listener": dial[1]},
-            "restart_s": restart,
-            "faults": results,
-            "link_over_raw": cost,
-        },
-        options.output,
-    )
+    results = run(measure(options.repeats, options.kind or list(FAULTS), options.budget))
+    title = "From a fault to bytes flowing again in both directions"
+    report("recovery", title, tables(results), results, options.output)
 
 
 if __name__ == "__main__":

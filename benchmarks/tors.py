@@ -1,6 +1,6 @@
-"""One tor per party on a private Tor network, kept for as long as a benchmark lasts: whoever plays a party uses it.
+"""A private Tor network, the tors of a benchmark in it, their onion services, and raw streams to these.
 
-Knows how these tors are started and reached, and their onion services. Does not know what goes through them.
+Does not know what goes through them.
 """
 
 from __future__ import annotations
@@ -9,26 +9,45 @@ import asyncio
 import contextlib
 import secrets
 import shlex
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onionmpc.errors import OnionMPCError
+from benchmarks.common import say
+from onionmpc.errors import OnionMPCError, PeerUnreachable
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import SEED_BYTES, Identity, Onion
+from onionmpc.mesh.listener import listening_unix
+from onionmpc.mesh.network import OnStream, Stream
+from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.place import join_testnet
+from onionmpc.testnet.regions import Latency
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
+from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.instance import TorInstance, own_instance
 from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.report import Reporter
 from onionmpc.tor.service.descriptor import publish
-from onionmpc.tor.service.service import EphemeralService
+from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
 
 BOOTSTRAP_TIMEOUT_S = 120.0
 PUBLISH_TIMEOUT_S = 120.0
+DIAL_TIMEOUT_S = 30.0
+DIALS = 5
 SOCKS_LINE = "SocksPort 127.0.0.1:auto"
+
+
+@contextlib.asynccontextmanager
+async def private_network(latency: Latency = "regions") -> AsyncIterator[tuple[PrivateNetwork, Path]]:
+    """A private Tor network, and its directory; by default with the delays of a world of regions."""
+    with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
+        directory = Path(name) / "net"
+        say("starting a private Tor network")
+        async with PrivateNetwork(directory, latency=latency) as network:
+            yield network, directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +55,13 @@ class BenchTor:
     """One party's tor.
 
     Attributes:
-        life: the tor, and our way to it.
+        instance: the tor, and our way to it.
         control: where its control port is, as `--control` takes it.
         socks_port: on 127.0.0.1, for programs that know no unix sockets.
         region: where it stands.
     """
 
-    life: TorInstance
+    instance: TorInstance
     control: str
     socks_port: int
     region: str
@@ -58,13 +77,13 @@ async def bench_tors(directory: Path, parties: int) -> AsyncIterator[list[BenchT
             sockets = stack.enter_context(socket_directory())
             profile = private_directory(place.profiles / f"bench-{number}")
             lines = f"{place.torrc}\n{SOCKS_LINE}"
-            life = await stack.enter_async_context(
+            instance = await stack.enter_async_context(
                 own_instance(profile, sockets, lines, Reporter(lambda _report: None))
             )
-            port = (await _plain_socks(life.control)).port
-            tors.append(BenchTor(life, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
+            port = (await _plain_socks(instance.control)).port
+            tors.append(BenchTor(instance, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
         for tor in tors:
-            await tor.life.control.bootstrap(lambda _percent, _words: None, BOOTSTRAP_TIMEOUT_S)
+            await tor.instance.control.bootstrap(lambda _percent, _words: None, BOOTSTRAP_TIMEOUT_S)
         yield tors
 
 
@@ -112,10 +131,33 @@ async def fresh_services(tors: Sequence[BenchTor], targets: Sequence[str]) -> As
             failures.append(error)
 
     async with contextlib.AsyncExitStack() as stack:
-        services = [EphemeralService(tor.life.control, Identity(secrets.token_bytes(SEED_BYTES))) for tor in tors]
+        services = [EphemeralService(tor.instance.control, Identity(secrets.token_bytes(SEED_BYTES))) for tor in tors]
         for service in services:
             stack.push_async_callback(service.remove)
         await asyncio.gather(*map(attempt, services, targets))
         if failures:
             raise failures[0]
         yield [service.onion for service in services]
+
+
+@contextlib.asynccontextmanager
+async def serving(tors: Sequence[BenchTor], serve: OnStream) -> AsyncIterator[list[Onion]]:
+    """Publish a new onion service by each tor, whose streams `serve` gets."""
+    async with contextlib.AsyncExitStack() as stack:
+        directory = stack.enter_context(socket_directory())
+        paths = [directory / str(number) for number in range(len(tors))]
+        for path in paths:
+            await stack.enter_async_context(listening_unix(path, serve))
+        yield await stack.enter_async_context(fresh_services(tors, [f"{UNIX_PREFIX}{path}" for path in paths]))
+
+
+async def dial_raw(socks: Endpoint, onion: Onion, dials: int = DIALS) -> Stream:
+    """Open a stream to an onion service.
+
+    Raises:
+        PeerUnreachable: none of so many dials led there.
+    """
+    for _ in range(dials - 1):
+        with contextlib.suppress(PeerUnreachable):
+            return (await dial_onion(socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
+    return (await dial_onion(socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream

@@ -16,7 +16,7 @@ import pytest
 from benchmarks import byhand
 from benchmarks.common import Spread, memory_of
 from benchmarks.limit import best, direct_spec, run_direct
-from benchmarks.overhead import TIMED
+from benchmarks.sessions import TIMED, WORKLOAD, timed, times_of
 from benchmarks.startup import over_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,10 +116,9 @@ def test_a_start_is_compared_with_the_plain_tors_just_before_it() -> None:
 
 
 def test_the_limit_is_no_faster_than_its_slowest_link(tmp_path: Path) -> None:
-    case = byhand.all_cases(rounds=5)[0]
-    spec = direct_spec(TIMED, byhand.timed_arguments(case, tmp_path), 3)
+    spec = direct_spec(TIMED, timed(tmp_path, WORKLOAD, ["rounds=5,4"]), 3)
     asyncio.run(run_direct(spec, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 0.1}))
-    assert byhand.computed_s(tmp_path, 3) >= 5 * 0.1 / 2
+    assert times_of(tmp_path, 3)["compute_s"] >= 5 * 0.1 / 2
 
 
 def test_the_best_of_the_first_circuits() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.bulk import CHUNK_BYTES, Runs, parts, printed
-from benchmarks.byhand import Failed
+from benchmarks.bulk import CHUNK_BYTES, Runs, parts
 from benchmarks.common import Spread
 
 
@@ -25,9 +24,3 @@ def test_a_ratio_is_that_of_the_medians_of_two_runs_beside_each_other() -> None:
 
 def test_nothing_but_failures_has_no_ratio() -> None:
     assert Runs(failures=["it hung"]).summarise() == {"failures": ["it hung"]}
-
-
-def test_the_times_are_found_among_the_events() -> None:
-    assert printed('{"event": "agreed"}\n[1.5, 2]\n{"event": "ended"}\n') == [1.5, 2.0]
-    with pytest.raises(Failed):
-        printed('{"event": "failed"}\n')

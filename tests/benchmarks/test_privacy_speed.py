@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from benchmarks import privacy_speed
-from benchmarks.common import Spread, write
+from benchmarks.common import Failed, Spread, in_turns, write
 from benchmarks.privacy_speed import (
     HALVES,
     SETTINGS,
-    Failed,
     Measured,
-    Party,
+    RoundTrips,
     Session,
     Setting,
     against_standard,
@@ -32,9 +31,8 @@ from benchmarks.privacy_speed import (
     sum_up,
     summarise,
     total,
-    turned,
 )
-from benchmarks.round_trips import RoundTrips
+from benchmarks.sessions import Process
 from onionmpc.levels import Level
 
 NO_TOR, SHORT, STANDARD, LONG_DIALLING, LONG_LISTENING, LONG, PADDED = SETTINGS
@@ -62,7 +60,8 @@ def measured() -> Measured:
 
 def party(number: int, *links: tuple[int, int | None, int | None]) -> Any:
     """A party that measured these links: the peer, own relays, claimed relays."""
-    told = Party(number, SimpleNamespace())  # type: ignore[arg-type]
+    told = Process(SimpleNamespace(), lambda: None)  # type: ignore[arg-type]
+    told.printed = [json.dumps({"loads": list(NOTES[number].values())})]
     told.events = [
         {"event": "link_measured", "party": peer, "own_relays": own, "claimed_relays": claimed}
         for peer, own, claimed in links
@@ -89,9 +88,14 @@ def test_settings_promise_the_relays_of_their_levels() -> None:
 
 
 def test_each_repeat_begins_with_another_setting_and_leaves_none_out() -> None:
-    firsts = [turned(SETTINGS, repeat)[0] for repeat in range(len(SETTINGS))]
-    assert firsts == list(SETTINGS)
-    assert all(set(turned(SETTINGS, repeat)) == set(SETTINGS) for repeat in range(10))
+    turns = list(in_turns(SETTINGS, 10, budget_s=60))
+    orders = [[setting for number, setting in turns if number == repeat] for repeat in range(10)]
+    assert [order[0] for order in orders[: len(SETTINGS)]] == list(SETTINGS)
+    assert all(len(order) == len(SETTINGS) and set(order) == set(SETTINGS) for order in orders)
+
+
+def test_a_repeat_that_has_begun_is_ended_when_the_time_is_up() -> None:
+    assert list(in_turns(["one", "other"], 10, budget_s=0)) == [(0, "one"), (0, "other")]
 
 
 # --- Promises ----------------------------------------------------------------------------------------------------
@@ -118,7 +122,7 @@ def test_a_half_takes_from_the_last_start_to_the_last_end_and_links_are_counted_
         party(1, (0, 4, 3), (2, 3, 4)),
         party(2, (0, 4, 3), (1, 4, 3)),
     ]
-    told = sum_up(STANDARD, NOTES, parties, SimpleNamespace(count=bytes_between))  # type: ignore[arg-type]
+    told = sum_up(STANDARD, parties, SimpleNamespace(count=bytes_between))  # type: ignore[arg-type]
     assert told.seconds == {"rounds": 3.0, "large": 2.5}
     assert told.wire_bytes == {"rounds": [4, 4, 4], "large": [3, 3, 3]}
     assert told.links == [(3, 4)] * 3
@@ -126,12 +130,12 @@ def test_a_half_takes_from_the_last_start_to_the_last_end_and_links_are_counted_
 
 @pytest.mark.parametrize(
     ("lie", "words"),
-    [((0, 4, 4), "claim other relays"), ((0, 3, 3), "relays were counted"), ((2, 4, 3), "did not measure its link")],
+    [((0, 4, 4), "claim other relays"), ((0, 3, 3), "relays were counted"), ((2, 4, 3), "was not measured")],
 )
 def test_a_session_whose_counts_do_not_add_up_fails(lie: tuple[int, int, int], words: str) -> None:
     parties = [party(0, (1, 3, 4), (2, 3, 4)), party(1, lie, (2, 3, 4)), party(2, (0, 4, 3), (1, 4, 3))]
     with pytest.raises(Failed, match=words):
-        sum_up(STANDARD, NOTES, parties, SimpleNamespace(count=bytes_between))  # type: ignore[arg-type]
+        sum_up(STANDARD, parties, SimpleNamespace(count=bytes_between))  # type: ignore[arg-type]
 
 
 # --- What is told ------------------------------------------------------------------------------------------------

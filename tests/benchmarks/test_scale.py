@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.common import Spread
-from benchmarks.scale import MEASURES, OfSize, Seen, growth, summarise, tables
+from benchmarks.scale import MEASURES, OfSize, growth, summarise, tables
 
 
 @given(st.floats(-3, 3), st.floats(0.1, 10), st.lists(st.integers(2, 256), min_size=2, unique=True))
@@ -42,13 +40,3 @@ def test_what_failed_is_said_to_have_failed() -> None:
 def test_what_took_no_time_has_no_power() -> None:
     early = session(5) | {"links_s": -0.5}
     assert "links_s" not in summarise({3: OfSize([early]), 5: OfSize([session(6)])}, 9)["growth"]
-
-
-def test_a_party_is_connected_with_its_last_link() -> None:
-    seen = Seen()
-    seen.note({"event": "link_up", "party": 1, "connected": 1, "peers": 2})
-    assert math.isnan(seen.connected_s)
-    seen.note({"event": "link_up", "party": 2, "connected": 2, "peers": 2})
-    assert not math.isnan(seen.connected_s)
-    seen.note({"event": "failed", "error": "party 2 was lost", "hint": ""})
-    assert seen.error == "party 2 was lost"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from python_socks.async_.asyncio import Proxy
 
-from benchmarks.attack import Knock, visit
 from benchmarks.common import memory_of
+from benchmarks.strangers import Knock, visit
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import Onion, public_key_from_onion
 from onionmpc.mesh.network import Stream

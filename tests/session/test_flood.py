@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.attack import at, visit
+from benchmarks.strangers import at, visit
 from onionmpc.files import socket_directory
 from tests.support.flooded import RIGHT
 from tests.support.session import run

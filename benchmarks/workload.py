@@ -1,0 +1,86 @@
+"""The MPyC program of the benchmarks: does loads of one kind each, and prints as JSON what each took at this party.
+
+Usage: workload.py LOAD...
+    rounds=N,W    multiply W secret numbers N times, one product after the other: a round each, of W small messages
+    array=N       share an array of N numbers of 16 bytes with all others, and open one number of the sum
+    transfer=B    send B bytes from party 0 to each other party, and wait until all have them
+
+Knows mpyc, and nothing of how the parties are connected. Checks its results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpyc.runtime import mpc
+
+HEADER_BYTES = 12  # of each message, as MPyC sends it
+
+
+async def rounds(count: int, width: int = 1) -> bool:
+    """Multiply ones."""
+    ones = mpc.input([mpc.SecInt(32)(1)] * width, senders=0)
+    products = ones
+    for _ in range(count):
+        products = [product * one for product, one in zip(products, ones, strict=True)]
+    return [int(product) for product in await mpc.output(products)] == [1] * width
+
+
+async def array(elements: int) -> bool:
+    """Share 1, 2, 3 ..., times the number of the party."""
+    numbers = np.arange(1, elements + 1, dtype=object)
+    arrays = mpc.input(mpc.SecFld(2**127 - 1).array(numbers * (mpc.pid + 1)))
+    opened = int(await mpc.output(sum(arrays)[elements - 1]))
+    return opened == elements * sum(range(1, len(mpc.parties) + 1))
+
+
+async def transfer(size: int) -> bool:
+    """Send random bytes, which no one can compress."""
+    sent = await mpc.transfer(os.urandom(size) if mpc.pid == 0 else None, senders=0)
+    await mpc.transfer(b"", receivers=0)  # all have them
+    return len(sent) == size
+
+
+LOADS = {"rounds": rounds, "array": array, "transfer": transfer}
+
+
+async def main(loads: list[str]) -> None:
+    """Do all loads, and print a list of what each took, by CLOCK_MONOTONIC, which all parties share."""
+    sent = {"messages": 0, "sent_bytes": 0}
+    send = mpc._send_message  # noqa: SLF001 (nothing public counts)
+
+    def counted_send(peer: int, data: bytes) -> None:
+        sent["messages"] += 1
+        sent["sent_bytes"] += HEADER_BYTES + len(data)
+        send(peer, data)
+
+    mpc._send_message = counted_send  # noqa: SLF001
+    took: list[dict[str, Any]] = []
+    async with mpc:
+        for load in loads:
+            kind, _, sizes = load.partition("=")
+            # No party begins before all are there: the start of the slowest process is no part of a load.
+            await mpc.output(mpc.input(mpc.SecInt(32)(1), senders=0))
+            before, began_s = dict(sent), time.monotonic()
+            if not await LOADS[kind](*map(int, sizes.split(","))):
+                raise ArithmeticError(f"{load} came out wrong")
+            times = {"began_s": began_s, "ended_s": time.monotonic()}
+            took.append({"load": load, **times, **{key: sent[key] - before[key] for key in sent}})
+    print(json.dumps({"loads": took, "peak_bytes": peak_bytes()}))
+
+
+def peak_bytes() -> int:
+    """Return the highest resident memory of this process, 0 where /proc is not there."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+if __name__ == "__main__":
+    mpc.run(main(sys.argv[1:]))

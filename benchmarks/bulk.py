@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Failed, Spread, options_of, report, run, say, table, write
@@ -89,7 +90,7 @@ async def run_ours(tors: Sequence[BenchTor], circuits: int, size: int, turns: in
         Failed: it did not end well.
     """
     controls = [["--control", tor.control] for tor in tors]
-    program = [WORKLOAD, "--circuits", str(circuits)]
+    program: list[str | Path] = [WORKLOAD, "--circuits", str(circuits)]
     parties = await run_listed(len(tors), program, controls, [f"transfer={size}"] * turns, LIMIT_S)
     return [load["ended_s"] - load["began_s"] for load in parties[0].results["loads"]]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import shlex
 import shutil
@@ -84,7 +85,7 @@ class Bench:
         if way == BY_HAND:
             await self._note(way, self._by_hand)
         elif way in self.ours:
-            await self._note(way, lambda folder: self._ours(way, folder))
+            await self._note(way, functools.partial(self._ours, way))
         else:
             await self._limits()
 
@@ -120,10 +121,10 @@ class Bench:
     async def _ours(self, way: str, folder: Path) -> None:
         """Run all parties with `onionmpc join`, and then the limit with the circuits that their links had."""
         controls = [["--control", tor.control] for tor in self.tors]
-        program = [TIMED, *self.ours[way]]
+        program: list[str | Path] = [TIMED, *self.ours[way]]
         parties = await run_listed(len(self.tors), program, controls, self.timed(folder), RUN_LIMIT_S)
         round_trips = link_round_trips([party.heard("ended")[-1] for party in parties])
-        await self._note(own_limit(way), lambda its: self._limit(its, round_trips))
+        await self._note(own_limit(way), functools.partial(self._limit, round_trips))
 
     async def _limits(self) -> None:
         drawn: dict[tuple[int, int], list[float]] = {}
@@ -132,10 +133,9 @@ class Bench:
         except OnionMPCError as error:
             say(f"no circuits to take a limit from: {error.message}")
         for count in self.circuits:
-            round_trips = best(drawn, count)
-            await self._note(limit_of(count), lambda folder, given=round_trips: self._limit(folder, given))
+            await self._note(limit_of(count), functools.partial(self._limit, best(drawn, count)))
 
-    async def _limit(self, folder: Path, round_trips: RoundTrips) -> None:
+    async def _limit(self, round_trips: RoundTrips, folder: Path) -> None:
         if not round_trips:
             raise Failed("no round trips are known")
         await run_direct(direct_spec(TIMED, self.timed(folder), len(self.tors)), round_trips)

@@ -194,7 +194,7 @@ def delay_writes(stream: Stream, delay_s: float) -> None:
     def later(data: bytes) -> None:
         loop.call_later(delay_s, arrive, data)
 
-    stream.writer.write = later  # type: ignore[method-assign]
+    stream.writer.write = later  # type: ignore[method-assign,assignment]
 
 
 @contextlib.asynccontextmanager

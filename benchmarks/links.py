@@ -121,7 +121,7 @@ class LinkEnd:
             self.written_bytes += len(data)
             write(data)
 
-        stream.writer.write = counted  # type: ignore[method-assign]
+        stream.writer.write = counted  # type: ignore[method-assign,assignment]
 
     def _take(self, event: Event) -> None:
         if isinstance(event, ProgramBytes):
@@ -171,9 +171,8 @@ class Announced:
     async def dial(self, onion: Onion, timeout_s: float) -> Stream:
         """Open a stream."""
         with contextlib.ExitStack() as stack:
-            if self.user is not None:
-                name = "onionmpc.tor.dialling.dial.secrets.token_hex"
-                stack.enter_context(patch(name, lambda _size: self.user))
+            if (user := self.user) is not None:
+                stack.enter_context(patch("onionmpc.tor.dialling.dial.secrets.token_hex", lambda _size: user))
             stream = await self.network.dial(onion, timeout_s)
         stream.writer.write(bytes([self.first]))
         return stream

@@ -97,7 +97,7 @@ async def run_onionmpc(case: Case, parties: int, folder: Path, beside: Beside | 
     state = private_directory(folder / "state")
     onions = keep_identities(state, parties)
     # MPyC's own default, named so that the keys which fix the randomness are there with 15 parties too.
-    program = [TIMED, "--mpyc=-L32"]
+    program: list[str | Path] = [TIMED, "--mpyc=-L32"]
     with socket_directory() as sockets:
         commands = [[*direct(sockets), *words] for words in listed(onions, program, [[]], case.timed(folder))]
         return await measure(commands, folder, (lambda all_: beside(all_, state, sockets)) if beside else None, state)

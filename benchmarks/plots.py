@@ -18,7 +18,7 @@ from benchmarks.common import say
 # The colours of Okabe and Ito, which colour-blind people tell apart; the markers serve grey print.
 COLOURS = ("#0072b2", "#e69f00", "#000000", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "onionmpc",
     "svg.fonttype": "none",
     # The first comes with matplotlib; the others are for a viewer without it, the second as wide.

@@ -74,10 +74,11 @@ async def run_session(directory: Path, parties: int) -> dict[str, float]:
     with scratch() as folder:
         async with running(SESSION_LIMIT_S, ONIONMPC_STATE=private_directory(folder / "state")) as processes:
             host = await processes.start(*ONIONMPC, "host", PROGRAM, "--parties", str(parties), *common)
+            await processes.hears(lambda: len(host.heard("invite_ready")) == parties - 1)
+            invites = host.heard("invite_ready")
             for number in range(1, parties):
-                await processes.hears(lambda count=number: len(host.heard("invite_ready")) >= count)
                 invite = folder / f"invite-{number}.txt"
-                write_private(invite, host.heard("invite_ready")[number - 1]["invite"].encode())
+                write_private(invite, invites[number - 1]["invite"].encode())
                 await processes.start(*ONIONMPC, "join", f"@{invite}", PROGRAM, *common)
             await processes.ended(processes.all)
             return steps_of(processes.all)

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ async def transfer(size: int) -> bool:
     return len(sent) == size
 
 
-LOADS = {"rounds": rounds, "array": array, "transfer": transfer}
+LOADS: dict[str, Callable[..., Awaitable[bool]]] = {"rounds": rounds, "array": array, "transfer": transfer}
 
 
 async def main(loads: list[str]) -> None:

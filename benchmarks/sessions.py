@@ -216,7 +216,9 @@ def keep_identities(state: Path, parties: int, *, exposed: bool = False) -> list
     directory = private_directory(state / "identities")
     identities = sorted((Identity(secrets.token_bytes(SEED_BYTES)) for _ in range(parties)), key=lambda i: i.onion)
     for number, identity in enumerate(identities):
-        content = encode_key_file(identity, None, bytes(KEY_FILE_SALT_BYTES), bytes(KEY_FILE_NONCE_BYTES), exposed=exposed)
+        content = encode_key_file(
+            identity, None, bytes(KEY_FILE_SALT_BYTES), bytes(KEY_FILE_NONCE_BYTES), exposed=exposed
+        )
         write_private(directory / f"party-{number}.key", content)
     return [identity.onion for identity in identities]
 

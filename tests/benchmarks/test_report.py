@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import report
+from benchmarks.common import RESULTS
 from benchmarks.report import (
     AIMS,
     README,
@@ -165,11 +166,11 @@ def test_a_guard_is_found_by_case_and_share() -> None:
 def test_all_results_in_the_repository_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert capsys.readouterr().out.count("\n| ") == len(AIMS) + 1
-    assert all(find(aim, report.RESULTS).figure for aim in AIMS)
+    assert all(find(aim, RESULTS).figure for aim in AIMS)
 
 
 def test_the_first_table_of_the_readme_is_what_the_report_prints() -> None:
     """Else run: python -m benchmarks.report --readme."""
     readme = README.read_text()
-    assert put_into(readme, show([find(aim, report.RESULTS) for aim in AIMS])) == readme
+    assert put_into(readme, show([find(aim, RESULTS) for aim in AIMS])) == readme
     assert readme.index("| aim |") < readme.replace("| aim |", "").index("\n| ") + len("| aim |")

@@ -31,11 +31,11 @@ from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.levels import Level
 from onionmpc.mesh.direct import DirectNetwork
-from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.testnet.regions import load_regions
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
+from tests.support.faulty_network import FaultyNetwork
 
 # Where the parties are, by number. A party dials those of higher numbers.
 REGIONS = ("europe-central", "america-east", "asia")
@@ -159,7 +159,7 @@ Round = Mapping[str, Measured]
 class Watch:
     """What passes by at the ways out of the parties, with the time of the event loop, which is CLOCK_MONOTONIC."""
 
-    def __init__(self, network: PrivateNetwork) -> None:
+    def __init__(self, network: FaultyNetwork) -> None:
         self._pieces: list[list[tuple[float, int]]] = [[] for _ in PARTIES]
         assert network.state is not None
         for slot in network.state.slots:

@@ -27,12 +27,12 @@ from benchmarks.link_cost import measure_cost
 from benchmarks.tors import private_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Identity, Onion
-from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.testnet.party_tor import close_circuits, find_party_tor, open_circuits
 from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
+from tests.support.faulty_network import FaultyNetwork
+from tests.support.party_tor import close_circuits, find_party_tor, open_circuits
 
 # What takes longer has not recovered; a stopped relay is noticed after 15 s of silence.
 RECOVERY_LIMIT_S = 120.0
@@ -105,7 +105,7 @@ class Scene:
         parties: the first is the one that dials.
     """
 
-    network: PrivateNetwork
+    network: FaultyNetwork
     parties: list[BenchParty]
 
     async def path(self) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import SEED_BYTES, Identity, Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import OnStream, Stream
-from onionmpc.testnet.network import PrivateNetwork
 from onionmpc.testnet.place import join_testnet
 from onionmpc.testnet.regions import Latency
 from onionmpc.tor.control.connection import Control
@@ -32,6 +31,7 @@ from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.report import Reporter
 from onionmpc.tor.service.descriptor import publish
 from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
+from tests.support.faulty_network import FaultyNetwork
 
 BOOTSTRAP_TIMEOUT_S = 120.0
 PUBLISH_TIMEOUT_S = 120.0
@@ -41,12 +41,12 @@ SOCKS_LINE = "SocksPort 127.0.0.1:auto"
 
 
 @contextlib.asynccontextmanager
-async def private_network(latency: Latency = "regions") -> AsyncIterator[tuple[PrivateNetwork, Path]]:
+async def private_network(latency: Latency = "regions") -> AsyncIterator[tuple[FaultyNetwork, Path]]:
     """A private Tor network, and its directory; by default with the delays of a world of regions."""
     with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
         directory = Path(name) / "net"
         say("starting a private Tor network")
-        async with PrivateNetwork(directory, latency=latency) as network:
+        async with FaultyNetwork(directory, latency=latency) as network:
             yield network, directory
 
 

@@ -24,8 +24,8 @@ MAX_BYTES = 1024
 PIPE_WAIT_S = 60.0  # a password manager may ask its owner first
 
 HELP = (
-    "Take the passphrase from the first line of FILE instead of asking. FILE must be closed to others, or be a pipe: "
-    "/dev/stdin, /dev/fd/3 or, in a shell, <(COMMAND)."
+    "Take the passphrase from the first line of FILE instead of asking. FILE must be readable only by you (chmod 600), "
+    "or a pipe: /dev/stdin, /dev/fd/3 or, in a shell, <(COMMAND)."
 )
 
 

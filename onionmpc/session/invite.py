@@ -54,7 +54,7 @@ class Invite:
 
 
 def looks_like_invite(text: str) -> bool:
-    """Return whether `text` is meant to hold an invite, be it whole or not."""
+    """Return whether `text` is meant to hold an invite, whole or not."""
     plain = _plain(text)
     return PREFIX in plain or OF_ANOTHER_VERSION.search(plain) is not None
 

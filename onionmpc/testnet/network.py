@@ -29,8 +29,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from onionmpc.errors import TorFailed, TorNotFound, UsageError
 from onionmpc.files import is_held, private_directory, write_private
 from onionmpc.tasks import Beside
@@ -81,9 +79,6 @@ RELOAD_S = 0.5
 STEP_TIMEOUT_S = 120.0
 ENDING = (signal.SIGTERM, signal.SIGKILL)
 LEFTOVERS_TIMEOUT_S = 30.0
-# A relay that comes back finds the consensus on its disk, and is there in a second or two. On a busy machine one took
-# 16 s; if it has to fetch something again, tor's own retries need up to a minute.
-REVIVE_TIMEOUT_S = 90.0
 POLL_S = 0.1
 KEYGEN_TIMEOUT_S = 120.0
 # A certificate lasts 12 months; older keys are made anew.
@@ -204,59 +199,6 @@ class PrivateNetwork:
     ) -> None:
         """End every process; keys and logs stay in the directory."""
         await self._stack.aclose()
-
-    # What may happen to a network, for tests and benchmarks of what outlives it. A relay is given by its nickname or
-    # its fingerprint.
-
-    async def kill_relay(self, name: str) -> None:
-        """Kill a relay; it is dead when this returns."""
-        await end([self._find(name)], signal.SIGKILL)
-
-    async def revive_relay(self, name: str, timeout_s: float = REVIVE_TIMEOUT_S) -> None:
-        """Start a killed relay again, and wait until it can do its part in circuits.
-
-        Without latency a relay that dialled it in vain meanwhile tries again after a minute (connection_or.c,
-        OR_CONNECT_FAILURE_LIFETIME), as in the public network. Behind a gateway it tries at once: dialling a proxy
-        never fails.
-
-        Raises:
-            TorFailed: it did not come back in time.
-        """
-        relay = self._find(name)
-        relay.start(self._tor)
-        self._note_processes()
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not self._is_ready(relay):
-                    relay.check_alive()
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise TorFailed(f"{relay.nickname} did not come back in {timeout_s:g} s", hint=relay.hint) from None
-
-    def stop_relay(self, name: str) -> None:
-        """Stop a relay's process: its sockets take bytes and nothing comes of them, until `continue_relay`."""
-        self._find(name).signal(signal.SIGSTOP)
-
-    def continue_relay(self, name: str) -> None:
-        """Let a stopped relay run on."""
-        self._find(name).signal(signal.SIGCONT)
-
-    def gateway(self, place: PartySlot) -> Gateway:
-        """Return the way out of a party's tor, which can be cut and stalled.
-
-        Raises:
-            UsageError: without latency there are no gateways.
-        """
-        gateway = self._gateways.get((place.address, place.gateway_port))
-        if gateway is None:
-            raise UsageError("a network without latency has no gateways", hint="ask for a latency of a millisecond")
-        return gateway
-
-    def _find(self, name: str) -> Relay:
-        for tor in self._tors:
-            if name in (tor.nickname, tor.fingerprint):
-                return tor
-        raise UsageError(f"no relay {name} in this network")
 
     def _report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
         self._progress(Progress(phase, time.monotonic() - self._started_s, done, total))
@@ -462,17 +404,6 @@ class PrivateNetwork:
         )
         write_state(self.directory, state)
         return state
-
-    def _note_processes(self) -> None:
-        """Keep the state file true when a relay has a new process."""
-        if self.state is None:
-            return
-        processes = {tor.nickname: tor.process.pid for tor in self._tors if tor.process}
-        tors = tuple(
-            msgspec.structs.replace(tor, process=processes.get(tor.nickname, tor.process)) for tor in self.state.tors
-        )
-        self.state = msgspec.structs.replace(self.state, tors=tors)
-        write_state(self.directory, self.state)
 
     async def _watch(self) -> None:
         """Reap tors that end before their time, so that others see them gone and not as zombies."""

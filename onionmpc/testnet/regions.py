@@ -102,7 +102,7 @@ def parse_regions(text: str) -> Regions:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or too long a number; nested too deep
-        raise UsageError(f"{TABLE_NAME} is not TOML: {error}", hint="mend it, or remove it for a fresh copy") from error
+        raise UsageError(f"{TABLE_NAME} is not TOML: {error}", hint="fix it, or remove it for a fresh copy") from error
     relays, latencies = table.pop("relays", None), table.pop("one_way_ms", None)
     if table or not isinstance(relays, dict) or not isinstance(latencies, dict):
         raise UsageError(f"{TABLE_NAME} must hold the tables [relays] and [one_way_ms.REGION], and nothing else")

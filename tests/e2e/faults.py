@@ -18,8 +18,11 @@ from typing import TypeVar
 
 from onionmpc.errors import TorError
 from onionmpc.session.agreement import DEFAULT_CIRCUITS
-from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.testnet.party_tor import (
+from onionmpc.testnet.state import NetworkState
+from onionmpc.tor.control.login import open_control
+from tests.e2e.kit import Party, gone
+from tests.support.faulty_network import FaultyNetwork
+from tests.support.party_tor import (
     INTRODUCTION,
     OpenCircuit,
     PartyTor,
@@ -28,9 +31,6 @@ from onionmpc.testnet.party_tor import (
     find_party_tor,
     open_circuits,
 )
-from onionmpc.testnet.state import NetworkState
-from onionmpc.tor.control.login import open_control
-from tests.e2e.kit import Party, gone
 
 # With more at once, a network of 12 relays may have no path that a party's guards allow.
 RELAYS_DOWN_AT_ONCE = 2
@@ -132,7 +132,7 @@ class Injector:
         missed: what did not go as planned, in words.
     """
 
-    def __init__(self, network: PrivateNetwork, parties: Sequence[Party], tell: Callable[[str], None]) -> None:
+    def __init__(self, network: FaultyNetwork, parties: Sequence[Party], tell: Callable[[str], None]) -> None:
         self.faults: list[Fault] = []
         self.missed: list[str] = []
         self._network = network

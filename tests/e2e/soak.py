@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.testnet.network import PrivateNetwork
 from tests.e2e.faults import plan_faults
 from tests.e2e.survival import LATENCY_MS, Outage, Report, survive
 from tests.e2e.torlog import keep_outage, logging_tor
+from tests.support.faulty_network import FaultyNetwork
 
 # Longer than any recovery that was explained.
 LONG_OUTAGE_S = 60.0
@@ -80,7 +80,7 @@ async def soak(minutes: float, parties: int, seed: int, every_s: float, logs: Pa
     tell(f"seed {seed}: building a network")
     with tempfile.TemporaryDirectory(prefix="onionmpc-soak-") as name:
         folder = Path(name)
-        async with PrivateNetwork(folder / "net", latency=LATENCY_MS) as network:
+        async with FaultyNetwork(folder / "net", latency=LATENCY_MS) as network:
             (folder / "parties").mkdir()
             plan = plan_faults(seed, minutes * 60, every_s)
             environment = logging_tor(folder / "logs")

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onionmpc.testnet.network import PrivateNetwork
 from tests.e2e.faults import Fault, Injector, Planned
 from tests.e2e.kit import Outfit, Party, Stage
+from tests.support.faulty_network import FaultyNetwork
 
 SCRIPT = Path(__file__).with_name("rounds.py")
 LEAST_ROUNDS = 300
@@ -122,7 +122,7 @@ class Report:
 
 
 async def survive(
-    network: PrivateNetwork,
+    network: FaultyNetwork,
     folder: Path,
     plan: Sequence[Planned],
     *,
@@ -163,7 +163,7 @@ async def survive(
 
 
 @contextlib.asynccontextmanager
-async def _stage(network: PrivateNetwork, folder: Path) -> AsyncIterator[Stage]:
+async def _stage(network: FaultyNetwork, folder: Path) -> AsyncIterator[Stage]:
     stage = Stage(network.directory, folder)
     try:
         yield stage

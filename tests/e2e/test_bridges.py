@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from onionmpc.testnet.party_tor import find_party_tor
 from onionmpc.tor.control.login import open_control
 from tests.e2e.kit import Party, Stage
 from tests.support.bridges import running_bridge
+from tests.support.party_tor import find_party_tor
 
 pytestmark = pytest.mark.tor
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.testnet.party_tor import find_party_tor
 from onionmpc.wire.records import FILLED_RECORD_BYTES
 from tests.e2e.kit import Party, Stage
+from tests.support.faulty_network import FaultyNetwork
+from tests.support.party_tor import find_party_tor
 
 pytestmark = pytest.mark.tor
 
@@ -70,7 +70,7 @@ class Watched:
         return found
 
 
-def watch(network: PrivateNetwork, party: Party) -> Watched:
+def watch(network: FaultyNetwork, party: Party) -> Watched:
     """Note from now on what comes by at the gateway of a party's tor."""
     assert network.state is not None
     place = find_party_tor(party.process_id).gateway
@@ -80,7 +80,7 @@ def watch(network: PrivateNetwork, party: Party) -> Watched:
     return watched
 
 
-async def compute(network: PrivateNetwork, folder: Path, openings: int, options: Sequence[str]) -> list[Watched]:
+async def compute(network: FaultyNetwork, folder: Path, openings: int, options: Sequence[str]) -> list[Watched]:
     """Run a session to its end and watch all its parties."""
     stage = Stage(network.directory, folder)
     try:
@@ -105,7 +105,7 @@ async def compute(network: PrivateNetwork, folder: Path, openings: int, options:
 async def compute_all(folder: Path) -> dict[str, list[Watched]]:
     """The quiet and the busy program side by side, with padding and then without."""
     seen = {}
-    async with PrivateNetwork(folder / "net", latency=LATENCY_MS) as network:
+    async with FaultyNetwork(folder / "net", latency=LATENCY_MS) as network:
         for word, options in (("padded", ["--padding", str(RATE)]), ("unpadded", [])):
             sessions = []
             for kind, openings in OPENINGS.items():

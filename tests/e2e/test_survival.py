@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.testnet.network import PrivateNetwork
 from tests.e2e.faults import Kind, plan_faults
 from tests.e2e.survival import LATENCY_MS, LEAST_ROUNDS, Report, survive
+from tests.support.faulty_network import FaultyNetwork
 
 pytestmark = pytest.mark.tor
 
@@ -24,7 +24,7 @@ FAULTS = {3: len(Kind), 5: 4}
 async def both(folder: Path) -> dict[int, Report]:
     """Three parties under each kind of fault, then five under some, in one network."""
     reports = {}
-    async with PrivateNetwork(folder / "net", latency=LATENCY_MS) as network:
+    async with FaultyNetwork(folder / "net", latency=LATENCY_MS) as network:
         for parties, faults in FAULTS.items():
             place = folder / f"parties-{parties}"
             place.mkdir()

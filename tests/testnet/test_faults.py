@@ -16,15 +16,6 @@ from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
 from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
-from onionmpc.testnet.network import PrivateNetwork
-from onionmpc.testnet.party_tor import (
-    INTRODUCTION,
-    OpenCircuit,
-    close_circuits,
-    descriptor_holders,
-    find_party_tor,
-    open_circuits,
-)
 from onionmpc.testnet.place import join_testnet
 from onionmpc.testnet.proxy import Gateway
 from onionmpc.testnet.state import PartySlot
@@ -35,6 +26,15 @@ from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import find_tor
+from tests.support.faulty_network import FaultyNetwork
+from tests.support.party_tor import (
+    INTRODUCTION,
+    OpenCircuit,
+    close_circuits,
+    descriptor_holders,
+    find_party_tor,
+    open_circuits,
+)
 from tests.support.tor_loop import kept
 
 pytestmark = pytest.mark.tor
@@ -52,7 +52,7 @@ HOLDERS = 8
 class World:
     """A network, and one tor in it which serves onion services and dials them as well."""
 
-    network: PrivateNetwork
+    network: FaultyNetwork
     folder: Path
     control: Control
 
@@ -129,7 +129,7 @@ async def world() -> AsyncIterator[World]:
     # Not tmp_path: a socket's path is limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="onionmpc-faults-") as name:
         folder = Path(name)
-        async with PrivateNetwork(folder / "net", latency=LATENCY_MS) as network:
+        async with FaultyNetwork(folder / "net", latency=LATENCY_MS) as network:
             with join_testnet(network.directory) as place:
                 async with client(folder, place.torrc) as control, listening_unix(folder / "service", echo):
                     await control.bootstrap(lambda *_: None, DEADLINE_S)
@@ -313,4 +313,4 @@ def test_a_descriptor_is_lost_with_the_relays_that_hold_it(shared: tuple[asyncio
 
 def test_a_network_without_latency_has_no_gateway_to_cut(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="without latency"):
-        PrivateNetwork(tmp_path, latency="none").gateway(PartySlot(0, "asia", "127.0.0.1", 0))
+        FaultyNetwork(tmp_path, latency="none").gateway(PartySlot(0, "asia", "127.0.0.1", 0))

@@ -65,7 +65,7 @@ class RestrictedPickle:
         try:
             self._measure(data)
         except (RemoteProtocolError, *_MALFORMED) as error:
-            # Told here, where it can be mended: the others would call it an attack.
+            # Reported here, where it can be fixed: the other parties would call it an attack.
             raise ProgramError(f"the program sends something that the other parties would refuse: {error}") from error
         return data
 

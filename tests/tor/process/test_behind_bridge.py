@@ -12,13 +12,13 @@ import pytest
 
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.levels import Level
-from onionmpc.testnet.party_tor import _children, open_circuits
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import Bridge
 from onionmpc.tor.report import TorReport
 from tests.support.bridges import running_bridge
+from tests.support.party_tor import _children, open_circuits
 from tests.tor.circuit.test_level import Ours, meet
 from tests.tor.process.test_own_tor import ended
 from tests.tor.test_lives import SCENE_S

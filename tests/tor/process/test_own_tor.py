@@ -34,7 +34,6 @@ from onionmpc.errors import (
 from onionmpc.files import lock, private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
-from onionmpc.testnet.party_tor import _children
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.control.probe import Kind, probe
@@ -50,6 +49,7 @@ from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import Reporter, TorReport
 from onionmpc.tor.service.descriptor import is_lost, publish
 from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
+from tests.support.party_tor import _children
 
 tor = pytest.mark.tor
 

@@ -125,7 +125,12 @@ async def rehearse(
         if standstill.all_wait():
             stuck.set()
 
-    ways = {(one, other): Way(delay_s(one, other), start) for one in everyone for other in everyone if one != other}
+    delayed = {
+        (one, other): DelayedStream(delay_s(one, other), start)
+        for one in everyone
+        for other in everyone
+        if one != other
+    }
     async with contextlib.AsyncExitStack() as stack:
         logs: list[BinaryIO] = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115
         programs = []
@@ -134,7 +139,9 @@ async def rehearse(
             program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log)))
             programs.append(program)
             stack.callback(_tell, program, tell)
-        streams = {way: await asyncio.open_unix_connection(sock=programs[way[0]].sockets[way[1]]) for way in ways}
+        streams = {
+            pair: await asyncio.open_unix_connection(sock=programs[pair[0]].sockets[pair[1]]) for pair in delayed
+        }
         for _, writer in streams.values():
             stack.callback(writer.transport.abort)
         async with asyncio.TaskGroup() as tasks:
@@ -144,8 +151,8 @@ async def rehearse(
             ]
             standing = tasks.create_task(stuck.wait())
             carrying = [
-                tasks.create_task(way.carry(streams[one, other][0], streams[other, one][1]))
-                for (one, other), way in ways.items()
+                tasks.create_task(one_way.carry(streams[one, other][0], streams[other, one][1]))
+                for (one, other), one_way in delayed.items()
             ]
             failing = tasks.create_task(_failure(ends, logs))
             await asyncio.wait([failing, standing], return_when=asyncio.FIRST_COMPLETED)
@@ -156,8 +163,8 @@ async def rehearse(
                     task.cancel()
     if failure is not None:
         raise failure
-    held_s = sum(way.held_s / way.chunks for way in ways.values()) / len(ways)
-    return Rehearsed(max(way.ended_s for way in ways.values()) - start.given_s, held_s)
+    held_s = sum(one.held_s / one.chunks for one in delayed.values()) / len(delayed)
+    return Rehearsed(max(one.ended_s for one in delayed.values()) - start.given_s, held_s)
 
 
 def _tell(program: ProgramProcess, tell: Callable[[OutOfReach], None]) -> None:
@@ -190,7 +197,7 @@ class Start:
         return self.given_s
 
 
-class Way:
+class DelayedStream:
     """From one party to another: from the start on bytes come out in order, each as long after it went in.
 
     Attributes:

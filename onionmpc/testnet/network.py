@@ -33,7 +33,7 @@ from onionmpc.errors import TorFailed, TorNotFound, UsageError
 from onionmpc.files import is_held, private_directory, write_private
 from onionmpc.tasks import Beside
 from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
-from onionmpc.testnet.proxy import Endpoint, Gateway
+from onionmpc.testnet.proxy import Gateway, RelayAddress
 from onionmpc.testnet.regions import (
     MAX_ONE_WAY_MS,
     SHIPPED_TABLE,
@@ -153,7 +153,7 @@ class PrivateNetwork:
         self._started_s = 0.0
         self._tor = Path()
         self._tors: list[Relay] = []
-        self._gateways: dict[Endpoint, Gateway] = {}
+        self._gateways: dict[RelayAddress, Gateway] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -247,14 +247,14 @@ class PrivateNetwork:
         Returns:
             The places of parties, one region after the other and round again.
         """
-        region_of: dict[Endpoint, str] = {(tor.address, tor.or_port): tor.region for tor in self._tors}
+        region_of: dict[RelayAddress, str] = {(tor.address, tor.or_port): tor.region for tor in self._tors}
 
         async def open_gateway(address: str, region: str) -> int:
             """Return its port, 0 if there is none."""
             if self._latency == "none":
                 return 0
 
-            def one_way_s(target: Endpoint) -> float | None:
+            def one_way_s(target: RelayAddress) -> float | None:
                 to = region_of.get(target)
                 return None if to is None else regions.one_way_s(region, to)
 

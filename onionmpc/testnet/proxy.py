@@ -29,10 +29,10 @@ HELD_LIMIT_BYTES = 2**20
 MAX_HEADER_BYTES = 107
 CONNECT_TIMEOUT_S = 10.0
 
-Endpoint = tuple[str, int]
+RelayAddress = tuple[str, int]
 
 
-class Way(enum.Enum):
+class Traffic(enum.Enum):
     """What becomes of bytes at a gateway."""
 
     OPEN = "they travel"
@@ -119,7 +119,7 @@ class _Side(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (narrows asyncio's loose type)
         self.transport = transport
         self._gateway.sides.add(self)
-        if self._gateway.way is Way.CUT:
+        if self._gateway.traffic is Traffic.CUT:
             self.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -176,7 +176,7 @@ class _Side(asyncio.Protocol):
         next_s = self._line.next_s()
         if self._timer or self._line_stopped or self.far_is_full or self._far is None or next_s is None:
             return
-        if self._gateway.way is Way.STALLED:
+        if self._gateway.traffic is Traffic.STALLED:
             return
         self._timer = self._loop.call_at(next_s, self._release)
 
@@ -188,7 +188,7 @@ class _Side(asyncio.Protocol):
 
     def _release(self) -> None:
         self._timer = None
-        if self._far is None or self._far.transport is None or self._gateway.way is Way.STALLED:
+        if self._far is None or self._far.transport is None or self._gateway.traffic is Traffic.STALLED:
             return
         now_s = self._loop.time()
         if data := self._line.pop_due(now_s):
@@ -250,7 +250,7 @@ class Dialler(_Side):
             super().data_received(rest)
 
 
-def parse_header(header: bytes) -> Endpoint | None:
+def parse_header(header: bytes) -> RelayAddress | None:
     """Return the address and port that a line of the PROXY protocol, version 1, asks for; None if it is none."""
     match header.split(b" "):
         case [b"PROXY", b"TCP4", _, address, _, port] if port.isdigit():
@@ -266,16 +266,16 @@ class Gateway:
         one_way_s: the latency from here to a relay, in seconds; None for what is no relay of this network.
 
     Attributes:
-        way: what becomes of bytes now.
+        traffic: what becomes of bytes now.
         on_bytes: called with the size of each piece that comes by, and whether it is on its way out; sees what
             somebody at this place's provider would.
     """
 
-    def __init__(self, address: str, one_way_s: Callable[[Endpoint], float | None]) -> None:
+    def __init__(self, address: str, one_way_s: Callable[[RelayAddress], float | None]) -> None:
         self.address = address
         self.port = 0
         self.one_way_s = one_way_s
-        self.way = Way.OPEN
+        self.traffic = Traffic.OPEN
         self.on_bytes: Callable[[int, bool], None] = lambda _size, _outward: None
         self.sides: set[_Side] = set()
         self._server: asyncio.Server | None = None
@@ -303,7 +303,7 @@ class Gateway:
 
     def cut(self) -> None:
         """Drop all connections, and each new one as soon as it is made, until `mend`."""
-        self._go(Way.CUT)
+        self._go(Traffic.CUT)
         for task in self._dials:
             task.cancel()
         for side in tuple(self.sides):
@@ -314,29 +314,29 @@ class Gateway:
 
         What comes meanwhile is held, as much as one direction may hold, and arrives late: TCP would send it again.
         """
-        self._go(Way.STALLED)
+        self._go(Traffic.STALLED)
 
     def mend(self) -> None:
         """Let bytes travel again."""
-        self._go(Way.OPEN)
+        self._go(Traffic.OPEN)
         for side in self.sides:
             side.arm_both()
 
-    def _go(self, way: Way) -> None:
-        self.way = way
-        if way is Way.STALLED:
+    def _go(self, traffic: Traffic) -> None:
+        self.traffic = traffic
+        if traffic is Traffic.STALLED:
             self._may_dial.clear()
         else:
             self._may_dial.set()
 
-    def connect(self, dialler: _Side, target: Endpoint, back: DelayLine) -> None:
+    def connect(self, dialler: _Side, target: RelayAddress, back: DelayLine) -> None:
         """Dial a relay for a dialler."""
         task = asyncio.create_task(self._connect(dialler, target, back))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
         task.add_done_callback(show_failure)
 
-    async def _connect(self, dialler: _Side, target: Endpoint, back: DelayLine) -> None:
+    async def _connect(self, dialler: _Side, target: RelayAddress, back: DelayLine) -> None:
         loop = asyncio.get_running_loop()
         await self._may_dial.wait()
         try:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, Dialler, Endpoint, Gateway, parse_header
+from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, Dialler, Gateway, RelayAddress, parse_header
 
 T = TypeVar("T")
 ADDRESS = "127.0.0.1"
@@ -108,7 +108,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 @contextlib.asynccontextmanager
-async def relay_that(handler: Handler) -> AsyncIterator[Endpoint]:
+async def relay_that(handler: Handler) -> AsyncIterator[RelayAddress]:
     """A listener whose connections are all over, and their sockets closed, at the end."""
     conversations: list[asyncio.Task[None]] = []
 
@@ -135,7 +135,9 @@ async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
             await writer.wait_closed()
 
 
-def with_gateway(handler: Handler, scenario: Callable[[Gateway, Endpoint], Awaitable[T]], one_way_s: float = 0.0) -> T:
+def with_gateway(
+    handler: Handler, scenario: Callable[[Gateway, RelayAddress], Awaitable[T]], one_way_s: float = 0.0
+) -> T:
     """Run a scenario with a gateway before one relay that does what `handler` does."""
 
     async def run() -> T:
@@ -165,14 +167,14 @@ async def read_all(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-def header(relay: Endpoint) -> bytes:
+def header(relay: RelayAddress) -> bytes:
     return f"PROXY TCP4 0.0.0.0 {relay[0]} 0 {relay[1]}\r\n".encode()
 
 
 def test_bytes_come_back_in_order() -> None:
     sent = b"".join(b"%06d" % number for number in range(50_000))
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(sent)
             writer.write_eof()
@@ -184,7 +186,7 @@ def test_bytes_come_back_in_order() -> None:
 def test_who_watches_a_gateway_sees_sizes_and_directions() -> None:
     seen = {True: 0, False: 0}
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> None:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> None:
         def note(size: int, outward: bool) -> None:
             seen[outward] += size
 
@@ -203,7 +205,7 @@ def test_who_watches_a_gateway_sees_sizes_and_directions() -> None:
 
 
 def test_a_header_may_come_byte_by_byte_and_with_the_first_bytes() -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, b"") as (reader, writer):
             for byte in header(relay):
                 writer.write(bytes([byte]))
@@ -215,7 +217,7 @@ def test_a_header_may_come_byte_by_byte_and_with_the_first_bytes() -> None:
 
 
 def test_no_round_trip_is_shorter_than_two_ways_and_the_first_pays_for_opening() -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> list[float]:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> list[float]:
         loop = asyncio.get_running_loop()
         times_s = []
         started_s = loop.time()
@@ -236,7 +238,7 @@ def test_the_relay_may_speak_on_after_the_dialler_has_ended() -> None:
     async def answer_after_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"answer to " + await reader.read(-1))
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"question")
             writer.write_eof()
@@ -251,7 +253,7 @@ def test_a_dialler_that_is_gone_ends_the_relays_connection() -> None:
     async def read_to_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.put_nowait(await reader.read(-1))
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (_, writer):
             writer.write(b"last words")
         return await heard.get()
@@ -264,7 +266,7 @@ def test_a_relay_that_is_gone_ends_the_diallers_connection_after_its_last_bytes(
         await reader.readexactly(2)
         writer.write(b"bye")
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"hi")
             return await reader.read(-1)
@@ -286,7 +288,7 @@ def test_what_a_slow_relay_does_not_take_is_not_piled_up() -> None:
                 count += len(data)
             taken.put_nowait(count)
 
-        async def scenario(gateway: Gateway, relay: Endpoint) -> None:
+        async def scenario(gateway: Gateway, relay: RelayAddress) -> None:
             async with dial(gateway, header(relay)) as (_, writer):
                 for _ in range(sent_bytes // 2**16):
                     writer.write(bytes(2**16))
@@ -313,7 +315,7 @@ def test_what_a_slow_relay_does_not_take_is_not_piled_up() -> None:
     "first", [header((ADDRESS, 1)), b"GET / HTTP/1.1\r\n", b"\x16" * 108, b"PROXY TCP4 a b c d\r\n"]
 )
 def test_a_gateway_leads_to_relays_and_nowhere_else(first: bytes) -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, first) as (reader, _):
             return await read_all(reader)
 
@@ -357,7 +359,7 @@ def test_an_end_to_a_relay_that_was_just_killed_is_no_failure() -> None:
 
 
 def test_leaving_a_gateway_cuts_its_connections() -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"here")
             assert await reader.readexactly(4) == b"here"
@@ -371,7 +373,7 @@ def test_leaving_a_gateway_cuts_its_connections() -> None:
 
 
 def test_a_cut_gateway_drops_its_connections_and_each_new_one_until_it_is_mended() -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> list[bytes]:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> list[bytes]:
         heard = []
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"here")
@@ -395,7 +397,7 @@ def test_the_relays_side_of_a_cut_connection_ends_too() -> None:
         writer.write(b"hello")
         heard.put_nowait(await read_all(reader))
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, _):
             await reader.readexactly(5)
             gateway.cut()
@@ -418,7 +420,7 @@ def test_a_stalled_gateway_tells_nobody_and_delivers_in_order_once_it_is_mended(
             heard.append(data)
             writer.write(data)
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"1")
             assert await reader.readexactly(1) == b"1"
@@ -441,7 +443,7 @@ def test_a_connection_made_while_the_gateway_stalls_opens_once_it_is_mended() ->
         opened.append(True)
         await echo(reader, writer)
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         gateway.stall()
         async with dial(gateway, header(relay) + b"early") as (reader, _):
             await until_held(gateway, 5)
@@ -459,7 +461,7 @@ def test_an_end_is_told_after_a_stall_even_if_the_one_who_ended_is_gone_by_then(
         writer.write(b"hello")
         heard.put_nowait(await reader.read(-1))
 
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             await reader.readexactly(5)
             gateway.stall()
@@ -479,7 +481,7 @@ def test_an_end_is_told_after_a_stall_even_if_the_one_who_ended_is_gone_by_then(
 
 
 def test_a_stalled_gateway_takes_no_more_than_it_may_hold() -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> int:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> int:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"1")
             await reader.readexactly(1)
@@ -498,7 +500,7 @@ def test_a_stalled_gateway_takes_no_more_than_it_may_hold() -> None:
 
 
 def test_a_cut_ends_what_stalled() -> None:
-    async def scenario(gateway: Gateway, relay: Endpoint) -> bytes:
+    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         gateway.stall()
         async with dial(gateway, header(relay) + b"early") as (reader, _):
             await until_held(gateway, 5)

@@ -37,10 +37,10 @@ class Failures:
         self.reason: BaseException | None = None
         self._report = loop.get_exception_handler() or type(loop).default_exception_handler
         self._any = False
-        loop.set_exception_handler(self.heed)
+        loop.set_exception_handler(self.handle)
 
-    def heed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what asyncio reports: say the reason first, and then all that there is to say."""
+    def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle what asyncio reports: print the reason first, then the rest."""
         error = context.get("exception")
         if error is None:
             self._report(loop, context)

@@ -66,8 +66,8 @@ class ProgramExit:
         return f"it exited with status {self.status}"
 
 
-def nothing(_wait: Wait | None = None) -> None:
-    """Heed nothing."""
+def ignore(_wait: Wait | None = None) -> None:
+    """Do nothing."""
 
 
 class ProgramProcess:
@@ -93,10 +93,10 @@ class ProgramProcess:
 
     async def wait(
         self,
-        on_revealed: Callable[[], None] = nothing,
+        on_revealed: Callable[[], None] = ignore,
         *,
-        on_started: Callable[[], None] = nothing,
-        on_wait: Callable[[Wait | None], None] = nothing,
+        on_started: Callable[[], None] = ignore,
+        on_wait: Callable[[Wait | None], None] = ignore,
     ) -> ProgramExit:
         """Wait for the end of the process.
 
@@ -111,14 +111,14 @@ class ProgramProcess:
             started.set()
             on_started()
 
-        heed: dict[str, Callable[[Notice], None]] = {
+        handlers: dict[str, Callable[[Notice], None]] = {
             "revealed": lambda _: on_revealed(),
             "started": lambda _: note_start(),
             "waiting": lambda notice: on_wait(notice.wait),
             "moving": lambda _: on_wait(None),
         }
         async with Beside() as tasks:
-            listening = tasks.start(self._listen(heed))
+            listening = tasks.start(self._listen(handlers))
             assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()
             # All that it said is here already; a process that it left behind may hold the other end for ever.
@@ -137,13 +137,13 @@ class ProgramProcess:
         """Return what the program has asked for so far and may not have, as far as that may be told."""
         return self._asked.told()
 
-    async def _listen(self, heed: Mapping[str, Callable[[Notice], None]]) -> Notice | None:
+    async def _listen(self, handlers: Mapping[str, Callable[[Notice], None]]) -> Notice | None:
         last: Notice | None = None
         while notice := await self._notice():
             if notice.kind == "refused":
                 self._asked.note(notice.detail)
-            elif notice.kind in heed:
-                heed[notice.kind](notice)
+            elif notice.kind in handlers:
+                handlers[notice.kind](notice)
             else:
                 last = notice
         return last
@@ -156,19 +156,19 @@ class ProgramProcess:
             raise ProgramError("the program wrote into the channel to its supervisor, which is not its own") from error
 
     async def end(self) -> None:
-        """Terminate the process if it runs, and kill it if it does not heed that."""
+        """Terminate the process if it runs, and kill it if it does not end."""
         try:
-            if not await self._heeds(signal.SIGTERM):
-                await self._heeds(signal.SIGKILL)
+            if not await self._ends_by(signal.SIGTERM):
+                await self._ends_by(signal.SIGKILL)
             await self._process.wait()
         finally:
-            self._send(signal.SIGKILL)  # whoever is cancelled while they wait leaves no program behind either
+            self._send(signal.SIGKILL)  # if we are cancelled while we wait, no program is left behind either
         if self._tee is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_OUTPUT_S):
                     await self._tee.finish()
 
-    async def _heeds(self, number: int) -> bool:
+    async def _ends_by(self, number: int) -> bool:
         """Send a signal; tell whether the process ended within TERMINATE_S."""
         self._send(number)
         with contextlib.suppress(TimeoutError):

@@ -18,12 +18,26 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+import cloup
 from click.core import ParameterSource
 
 from onionmpc.cli.beforehand import check_receipt, note_program
 from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted, while_read
-from onionmpc.cli.options import REHEARSED, LatencyType, LevelType, shared_options, typed_options
+from onionmpc.cli.options import (
+    HELP_LAYOUT,
+    OUTPUT,
+    PRIVACY,
+    REHEARSED,
+    SESSION,
+    TOR,
+    LatencyType,
+    LevelType,
+    grouped,
+    option,
+    shared_options,
+    typed_options,
+)
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.streams import STDERR
@@ -33,12 +47,12 @@ from onionmpc.files import check_writable, write_named, write_private
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import catalogue, find_program, program_files
+from onionmpc.session.agreed_options import default_threshold
 from onionmpc.session.local import (
     check_allowed_types,
     check_mpyc_options,
     check_parties,
     check_program_arguments,
-    default_threshold,
 )
 from onionmpc.testnet.network import PrivateNetwork, Progress
 from onionmpc.testnet.regions import Latency
@@ -322,9 +336,9 @@ def _rehearsed(
     threshold = default_threshold(parties) if options["threshold"] is None else options["threshold"]
     check_parties(parties, threshold, allow_no_privacy=options["allow_no_privacy"])
     check_program_arguments([*private, *options["public"]])
-    check_mpyc_options(options["mpyc"])
+    check_mpyc_options(options["mpyc_options"])
     found = find_program(program)
-    check_allowed_types(options["allow_type"], found)
+    check_allowed_types(options["allowed_types"], found)
     attached = attach(options["with_files"])
     program_files(found, attached)
     note_program(found, attached)
@@ -347,51 +361,57 @@ def _rehearsed(
     return rehearsal
 
 
-@click.command()
+@cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("program", default=DEFAULT_PROGRAM)
-@click.option("--parties", "-m", default=3, show_default=True, help="How many take part.")
-@shared_options(*REHEARSED)
-@click.option(
-    "--circuit-length",
-    type=LevelType(),
-    default=Level.STANDARD.value,
-    show_default=True,
-    help="That of each party; see: onionmpc levels.",
-)
-@click.option(
-    "--receipt",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Have all parties sign a receipt, as with host. Each one's goes to FILE with its number before the suffix: "
-    "r.json makes r-0.json, r-1.json and r-2.json.",
-)
-@click.option(
-    "--stdin",
-    "stdin_file",
-    type=click.File("rb"),
-    metavar="FILE",
-    help="What each party's program reads from standard input, the same at all; - is the standard input of demo. "
-    "Default: nothing.",
-)
-@click.option(
-    "--testnet",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Use the private Tor network that runs in DIR (see: onionmpc testnet), and leave it running. "
-    "Default: start one, and stop it at the end.",
-)
-@click.option(
-    "--latency",
-    type=LatencyType(),
-    default="regions",
-    show_default=True,
-    help="Delay in the private network, MS being one way.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write what was shown to a file, as data; there each line of a program's output is whole.",
+@grouped(
+    option(SESSION, "--parties", "-m", default=3, show_default=True, help="How many take part."),
+    option(
+        SESSION,
+        "--stdin",
+        "stdin_file",
+        type=click.File("rb"),
+        metavar="FILE",
+        help="What each party's program reads from standard input; - is demo's own.",
+    ),
+    *shared_options(*REHEARSED),
+    option(
+        PRIVACY,
+        "--circuit-length",
+        type=LevelType(),
+        default=Level.STANDARD.value,
+        show_default=True,
+        help="Every party's level (see: onionmpc levels).",
+    ),
+    option(
+        PRIVACY,
+        "--receipt",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Have all parties sign a receipt: r.json makes r-0.json, r-1.json, ...",
+    ),
+    option(
+        TOR,
+        "--testnet",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Use the running private Tor network in DIR. Default: a temporary one.",
+    ),
+    option(
+        TOR,
+        "--latency",
+        type=LatencyType(),
+        default="regions",
+        show_default=True,
+        help="Delay in the private network; MS is one way.",
+    ),
+    option(
+        OUTPUT,
+        "--json",
+        "json_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write a report to FILE, with each party's output in full.",
+    ),
 )
 @click.pass_obj
 def demo(

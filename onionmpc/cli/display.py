@@ -25,6 +25,7 @@ from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Onion
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.program.walls.asked import OutOfReach
+from onionmpc.session.agreed_options import agreed_values
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 from onionmpc.session.computation import Result
 from onionmpc.session.estimates import Case
@@ -317,11 +318,8 @@ class JsonDisplay:
                 "session": session_id(agreement),
                 "own_number": own_number,
                 "addresses": agreement.common.addresses,
-                "threshold": agreement.common.threshold,
                 "program": agreement.common.program,
-                "padding_rate": agreement.common.padding_rate,
-                "circuits": agreement.common.circuits,
-                "receipt": agreement.common.receipt,
+                **agreed_values(agreement.common),
                 "walls": msgspec.structs.asdict(self._answers.walls),
                 "allow_subprocess": self._answers.allow_subprocess,
             },

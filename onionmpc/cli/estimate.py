@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import cloup
 
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.loop import run_until_interrupted
-from onionmpc.cli.options import Duration, shared_options
+from onionmpc.cli.options import ADVANCED, HELP_LAYOUT, OUTPUT, SESSION, TOR, Duration, grouped, option, shared_options
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
@@ -24,6 +25,7 @@ from onionmpc.program.rehearsal import Hops, count_hops
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.program.walls.probe import probe_walls
+from onionmpc.session.agreed_options import default_mpyc_options, default_threshold
 from onionmpc.session.estimates import Case
 from onionmpc.session.local import (
     check_allowed_types,
@@ -31,30 +33,33 @@ from onionmpc.session.local import (
     check_parties,
     check_program_arguments,
     check_sendable,
-    default_mpyc_options,
-    default_threshold,
 )
 from onionmpc.text import duration, printable
 
 
-@click.command()
+@cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("program")
-@click.option("--parties", "-m", type=int, required=True, help="How many take part.")
-@click.option("--threshold", "-t", type=int, metavar="T", help="As for host. Default: the largest T below M/2.")
-@click.option("--public", multiple=True, metavar="ARG", help="An argument that is the same at all parties. Repeatable.")
-@click.option("--mpyc", multiple=True, metavar="OPTION", help="As for host: --mpyc=-L64, for example. Repeatable.")
-@shared_options("with_files")
-@click.option("--allow-type", multiple=True, metavar="MODULE.CLASS", help="As for host. Repeatable.")
-@click.option(
-    "--round-trip",
-    "round_trips_s",
-    type=Duration(),
-    multiple=True,
-    help="What the slowest link takes there and back, such as 300ms. Repeatable. Default: a guess for each level.",
+@grouped(
+    option(SESSION, "--parties", "-m", type=int, required=True, help="How many take part."),
+    *shared_options("threshold", "public", "mpyc_options", "allowed_types", "with_files", "allow_subprocess"),
+    option(
+        TOR,
+        "--round-trip",
+        "round_trips_s",
+        type=Duration(),
+        multiple=True,
+        help="The slowest link's round trip. Repeatable. Default: a guess for each level.",
+    ),
+    option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+    option(
+        ADVANCED,
+        "--timeout",
+        type=Duration(),
+        default="2m",
+        show_default=True,
+        help="How long the dry run may take.",
+    ),
 )
-@click.option("--timeout", type=Duration(), default="2m", show_default=True, help="How long the dry run may take.")
-@click.option("--allow-subprocess", is_flag=True, help="As for host.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.pass_obj
 def estimate(
     private: tuple[str, ...],
@@ -63,9 +68,9 @@ def estimate(
     parties: int,
     threshold: int | None,
     public: tuple[str, ...],
-    mpyc: tuple[str, ...],
+    mpyc_options: tuple[str, ...],
     with_files: tuple[Path, ...],
-    allow_type: tuple[str, ...],
+    allowed_types: tuple[str, ...],
     round_trips_s: tuple[float, ...],
     timeout: float,
     *,
@@ -91,7 +96,7 @@ def estimate(
     threshold = default_threshold(parties) if threshold is None else threshold
     check_parties(parties, threshold, allow_no_privacy=True)  # nothing is at stake
     check_program_arguments([*private, *public])
-    options = check_mpyc_options(mpyc) or default_mpyc_options(parties)
+    options = check_mpyc_options(mpyc_options) or default_mpyc_options(parties)
     found = find_program(program)
     attached = attach(with_files)
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
@@ -107,7 +112,7 @@ def estimate(
         parties=parties,
         threshold=threshold,
         mpyc_options=options,
-        allowed_types=check_allowed_types(allow_type, found),
+        allowed_types=check_allowed_types(allowed_types, found),
         sockets={},
         named=(*public, *private),
         code=code_of(found, attached),

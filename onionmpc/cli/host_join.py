@@ -8,27 +8,28 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import cloup
 
-from onionmpc.cli.options import PartyOptions, party_options
+from onionmpc.cli.options import HELP_LAYOUT, OPTIONS, SESSION, PartyOptions, grouped, option
 from onionmpc.program.walls.probe import probing
 
 
-@click.command()
+@cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("program", required=False)
-@click.option("--parties", "-m", type=int, required=True, help="How many take part, you included.")
-@click.option(
-    "--expect",
-    multiple=True,
-    metavar="ONION|@FILE",
-    help="An address that needs no invite; @FILE holds one per line. Repeatable.",
+@grouped(
+    option(SESSION, "--parties", "-m", type=int, required=True, help="How many take part, you included."),
+    option(
+        SESSION,
+        "--expect",
+        multiple=True,
+        metavar="ONION|@FILE",
+        help="An address that needs no invite. @FILE has one per line. Repeatable.",
+    ),
+    option(
+        SESSION, "--open", "is_open", is_flag=True, help="Let anyone who knows your address join without an invite."
+    ),
+    *OPTIONS.values(),
 )
-@click.option(
-    "--open",
-    "is_open",
-    is_flag=True,
-    help="Whoever knows the address finds this party and may take a seat: no invites.",
-)
-@party_options
 @click.pass_obj
 def host(
     private: tuple[str, ...],
@@ -56,9 +57,9 @@ def host(
         party.host(PartyOptions(**shared), program, parties, expect, private, walls, is_open=is_open)
 
 
-@click.command()
+@cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|FILE... [PROGRAM]")
-@party_options
+@grouped(*OPTIONS.values())
 @click.pass_obj
 def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
     """Join a host, or a list of parties, and compute with them.

@@ -36,6 +36,7 @@ from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import Program, find_program, program_files
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
+from onionmpc.session.agreed_options import wishes_of
 from onionmpc.session.computation import Result
 from onionmpc.session.events import AddressKnown, TorProgress
 from onionmpc.session.invite import looks_like_invite, parse_invite
@@ -181,14 +182,14 @@ def _plan(
         check_writable(options.json_file)
     if options.receipt is not None:
         check_receipt(options.receipt)
-    if options.padding and (options.circuits or 1) > 1:
-        raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
+    options.check()
     check_program_arguments(private)
-    check_program_arguments(options.public)
+    check_program_arguments(options.public or ())
+    options = replace(options, mpyc_options=check_mpyc_options(options.mpyc_options or ()))
     found: Program | None = None if program is None else find_program(program)
     attached = attach(options.with_files)
     if found is not None:
-        check_allowed_types(options.allow_type, found)
+        check_allowed_types(options.allowed_types or (), found)
         program_files(found, attached)  # too many of them are told now, not at the host's table
     if options.log_format == "text":
         note_program(found, attached)
@@ -207,23 +208,17 @@ def _plan(
         )
     return Plan(
         program=found,
-        threshold=options.threshold,
-        public=None if joins_host and not options.public else options.public,
         private=private,
-        mpyc_options=None if joins_host and not options.mpyc else check_mpyc_options(options.mpyc),
-        allowed_types=None if joins_host and not options.allow_type else options.allow_type,
         attached=attached,
         allow_no_privacy=options.allow_no_privacy,
         wait_s=options.wait,
         patience_s=options.patience,
         min_circuit_length=options.min_circuit_length,
         verbose=options.verbose,
-        padding=options.padding,
-        circuits=options.circuits,
-        receipt=options.receipt,
         hidden=() if options.testnet is None else (options.testnet,),
         allow_subprocess=options.allow_subprocess,
         walls=walls(),
+        **wishes_of(options, joins_host=joins_host),
     )
 
 

@@ -11,12 +11,21 @@ from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.process.stuck import describe, likely_cause
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
-from onionmpc.session.agreement import Agreement, PartyTerms, roster_fingerprint, session_id
+from onionmpc.session.agreed_options import AGREED_OPTIONS
+from onionmpc.session.agreement import (
+    Agreement,
+    PartyTerms,
+    SharedTerms,
+    limits_links,
+    roster_fingerprint,
+    session_id,
+)
 from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable
-from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
 
 WIDTH = 13
+# The arguments come first, since the program reads them; all else follows the versions.
+OTHER_OPTIONS = tuple(option.term for option in AGREED_OPTIONS if option.term != "public_arguments")
 # What parties say of themselves must not push the rest off the screen.
 MAX_DIFFERENCES = 8
 MAX_DIFFERENCE = 300
@@ -43,60 +52,71 @@ def agreement_lines(
         allow_subprocess: whether it may start processes.
     """
     common = agreement.common
-    parties, readers = len(common.addresses), common.threshold + 1
-    files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
-    count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
-    yield line("program", f"{printable(common.program)} ({count}, SHA-256 {digest_of_files(files).hex()[:16]}…)")
-    if common.public_arguments:
-        yield line("arguments", " ".join(printable(argument) for argument in common.public_arguments))
+    yield from _program(common)
+    yield from _options(common, "public_arguments")
     if private_arguments:
-        yield line(
-            "yours alone", f"{private_arguments} argument{'s' if private_arguments > 1 else ''}, not sent to anyone"
-        )
-    yield line("parties", f"{parties}, in this order:")
-    for number, (address, own) in enumerate(zip(common.addresses, agreement.own, strict=True)):
-        you = " (you)" if number == own_number else ""
-        words = f"{number}  {address}  circuits {own.circuit_length.value}"
-        if own.min_circuit_length is not Level.STANDARD:
-            words += f", accepts {own.min_circuit_length.value}"
-        if own.max_circuits < common.circuits and not common.padding_rate:
-            words += f", {own.max_circuits} a link at most"
-        if own.circuit_length is Level.SHORT:
-            words += ", its IP address is SHOWN to all others"
-        yield line("", words + you)
-    versions = [f"MPyC {common.mpyc_version}", common.python]
-    if common.numpy is not None:
-        versions.append(f"numpy {common.numpy}")
-    yield line("runs on", ", ".join(map(printable, [*versions, *common.mpyc_options])))
+        yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
+    yield from _parties(agreement, own_number)
+    yield from _versions(common)
     yield from differing_versions(agreement.own)
-    if common.allowed_types:
-        yield line("may be sent", ", ".join(map(printable, common.allowed_types)))
-        yield line("", "classes of the program: any party can have them made of whatever it likes")
-    if common.padding_rate:
-        # What tor sends for them; a little more goes over the line.
-        each_way = (parties - 1) * common.padding_rate * CELL_BYTES / 1000
-        what = f"{common.padding_rate} records of {FILLED_RECORD_BYTES} bytes a second on each link, both ways"
-        yield line("padding", f"{what}; {each_way:.1f} kB/s out and as much in")
-    elif common.circuits > 1:
-        what = f"each link is raced over {common.circuits}, where both its parties allow that many"
-        yield line("circuits", f"{what}; what is urgent goes over the fastest")
-    if common.receipt:
-        yield line("receipt", "when all are done, each one signs these terms and a salted digest of its output")
+    yield from _options(common)
     if takes:
         yield line("takes", takes)
     yield from _walls(walls, allow_subprocess=allow_subprocess)
     yield line("session", f"{session_id(agreement).hex()[:16]}…")
     yield line("roster", roster_fingerprint(common.addresses))
     yield ""
+    yield from _warnings(common, by_invite=by_invite)
+
+
+def _program(common: SharedTerms) -> Iterator[str]:
+    files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
+    digest = digest_of_files(files).hex()[:16]
+    yield line("program", f"{printable(common.program)} ({_count(len(files), 'file')}, SHA-256 {digest}…)")
+
+
+def _options(common: SharedTerms, *first: str) -> Iterator[str]:
+    """Yield the lines of the named options, or of all that are not shown elsewhere."""
+    for option in AGREED_OPTIONS:
+        if option.term in (first or OTHER_OPTIONS):
+            yield from (line(*words) for words in option.shown(common))
+
+
+def _parties(agreement: Agreement, own_number: int) -> Iterator[str]:
+    yield line("parties", f"{len(agreement.own)}, in this order:")
+    for number, (address, own) in enumerate(zip(agreement.common.addresses, agreement.own, strict=True)):
+        words = [f"{number}  {address}  level {own.circuit_length.value}"]
+        if own.min_circuit_length is not Level.STANDARD:
+            words.append(f"accepts {own.min_circuit_length.value}")
+        if limits_links(agreement.common, own):
+            words.append(f"{own.max_circuits} a link at most")
+        if own.circuit_length is Level.SHORT:
+            words.append("its IP address is SHOWN to all others")
+        yield line("", ", ".join(words) + (" (you)" if number == own_number else ""))
+
+
+def _versions(common: SharedTerms) -> Iterator[str]:
+    versions = [f"MPyC {common.mpyc_version}", common.python]
+    if common.numpy is not None:
+        versions.append(f"numpy {common.numpy}")
+    yield line("runs on", ", ".join(map(printable, versions)))
+
+
+def _warnings(common: SharedTerms, *, by_invite: bool) -> Iterator[str]:
+    parties, readers = len(common.addresses), common.threshold + 1
     if common.threshold == 0:
-        yield "This hides NOTHING: every single one of these parties can read your input."
+        yield "This hides NOTHING: each of these parties alone can read your input."
     else:
         yield f"Any {readers} of these {parties} addresses together can read your input."
     yield "One person can hold several addresses. The program decides what is revealed: read it first."
     if common.receipt:
-        yield "The receipt proves to ANYONE, for ever, that your address took part: you cannot deny it afterwards."
+        yield "The receipt PERMANENTLY proves to anyone that your address took part: you cannot deny it later."
     if by_invite:
-        yield "You rely on the host for who the others are: compare the roster line with them by another way."
+        yield "The host told you who the others are. Compare the roster line with them by another way."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def differing_versions(owns: Sequence[PartyTerms]) -> Iterator[str]:

@@ -1,21 +1,20 @@
 """What all parties commit to before a single byte of the program flows.
 
-Knows the fields, how two parties' versions of them differ, and the session id. Does not know how they got here.
-Rules: docs/PROTOCOL.md section 4.
+Knows the fields and the session id. Does not know how they got here: `agreed_options` declares what people choose of
+them, and `comparison` says how two versions differ. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
 from onionmpc.errors import AgreementError
 from onionmpc.levels import Level
-from onionmpc.text import printable
 
 AGREEMENT_LABEL = b"onionmpc/1 agreement"
 ROSTER_LABEL = b"onionmpc/1 roster"
@@ -25,25 +24,6 @@ MAX_PADDING_RATE = 200
 # Over how many circuits a link is raced, and over how many at most: each is a draw of relays (docs/THREATS.md).
 DEFAULT_CIRCUITS = 3
 MAX_CIRCUITS = 8
-
-# How a person reads each common field.
-FIELD_NAMES = {
-    "protocol": "protocol version",
-    "addresses": "parties",
-    "threshold": "threshold",
-    "program": "program",
-    "files": "program file",
-    "public_arguments": "public arguments",
-    "mpyc_version": "MPyC version",
-    "mpyc_options": "MPyC options",
-    "allowed_types": "allowed types",
-    "padding_rate": "padding rate",
-    "circuits": "circuits per link",
-    "receipt": "receipt",
-    "python": "Python",
-    "numpy": "numpy's major version",
-}
-
 
 Circuits = Annotated[int, msgspec.Meta(ge=1, le=MAX_CIRCUITS)]
 
@@ -139,45 +119,9 @@ def circuits_of_link(common: SharedTerms, one: PartyTerms, other: PartyTerms) ->
     return min(common.circuits, one.max_circuits, other.max_circuits)
 
 
-def unexplained(_path: str, _sha256: str) -> str:
-    """Explain no difference."""
-    return ""
-
-
-def check_equal(
-    ours: SharedTerms, theirs: SharedTerms, *, here: str, there: str, explain: Callable[[str, str], str] = unexplained
-) -> None:
-    """Compare two parties' common fields.
-
-    Args:
-        here, there: what to call the two, such as "party 0" and "party 2".
-        explain: says in what alone our file of a path differs from theirs, given the SHA-256 in hex of theirs.
-
-    Raises:
-        AgreementError: a field differs; it is named with both values.
-    """
-    for field, name in FIELD_NAMES.items():
-        mine, other = getattr(ours, field), getattr(theirs, field)
-        if mine != other:
-            if field in ("program", "files") and (renamed := _renamed(ours.files, theirs.files)):
-                raise AgreementError(
-                    f"a file of the program has two names: {renamed[0]} at {here}, {renamed[1]} at {there}",
-                    hint="its content is the same: rename it at one of them, and start again",
-                )
-            if field == "files":
-                path = _first_difference(mine, other)
-                how = explain(path, other[path]) if path in mine and path in other else ""
-                name = f"program file {printable(path)}"
-                mine, other = (f"SHA-256 {f[path][:16]}…" if path in f else "missing" for f in (mine, other))
-                if how:
-                    raise AgreementError(
-                        f"{name} differs {how}: {_show(mine)} at {here}, {_show(other)} at {there}",
-                        hint="git, mail and editors change these: send the file in an archive",
-                    )
-            raise AgreementError(
-                f"{name} differs: {_show(mine)} at {here}, {_show(other)} at {there}",
-                hint="agree with the others on one, and start again",
-            )
+def limits_links(common: SharedTerms, own: PartyTerms) -> bool:
+    """Return whether the links of this party have fewer circuits than the session asks for."""
+    return own.max_circuits < common.circuits and not common.padding_rate
 
 
 def check_floors(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str) -> None:
@@ -195,24 +139,3 @@ def check_floors(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str)
             raise AgreementError(
                 f"{other_name} takes part at circuit length {level}, and {strict_name} accepts no less than {floor}"
             )
-
-
-def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
-    return min(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
-
-
-def _renamed(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str, str] | None:
-    """Return what the two call a file that is the same but for its path, if there is one."""
-    others = {digest: path for path, digest in theirs.items() if path not in ours}
-    for path, digest in sorted(ours.items()):
-        if path not in theirs and digest in others:
-            return printable(path), printable(others[digest])
-    return None
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return "wanted" if value else "not wanted"
-    if isinstance(value, tuple | list):
-        return f"({', '.join(printable(str(item)) for item in value)})"
-    return "none" if value is None else printable(str(value)) or "nothing"

@@ -9,9 +9,10 @@ import importlib.metadata
 import platform
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Onion
@@ -20,6 +21,7 @@ from onionmpc.program.code.attached import NOTHING, Attachments
 from onionmpc.program.code.catalogue import Program, program_classes, program_files
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import MAX_PARTIES, NO_WALLS, Walls
+from onionmpc.session.agreed_options import Wishes, default_threshold
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, SharedTerms
 from onionmpc.session.timings import DEFAULT_TIMINGS, Timings
 from onionmpc.text import printable
@@ -30,10 +32,6 @@ WIRE_OPTIONS = frozenset({"--no-prss", "--mix32-64bit"})
 WIRE_OPTION = re.compile(r"(-[LK]=?|--bit-length=|--sec-param=)[1-9][0-9]{0,3}|--no-prss|--mix32-64bit")
 # MPyC would open connections of its own with these, past the mesh.
 CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
-# From so many parties on MPyC does without the keys of its pseudorandom secret sharing unless told otherwise. There are
-# C(m, t) of them: a party sends each peer 27 kB as it starts with 15 parties and 22 MB with 25, and hashes all that it
-# has for each random number. Without them, parties send their randomness as it is needed.
-NO_PRSS_FROM_PARTIES = 15
 # With padding a session that ends well lasts a whole number of these, which tells the minutes and not the rounds.
 PADDING_BUCKET_S = 60.0
 # Programs that wait for each other for so long are said to be stuck. A link that was lost without a word is noticed
@@ -41,21 +39,18 @@ PADDING_BUCKET_S = 60.0
 STUCK_AFTER_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What this party wants to run; None is "as the host says".
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Wishes):
+    """What this party wants to run: what it asks for of what all agree on, and what is its own.
 
     Attributes:
+        program: None where the host names it.
         private: arguments that stay here.
         attached: further files that must be the same everywhere.
         allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
         wait_s: how long to wait for the others, in seconds, at each step.
         patience_s: how long a party may be away once it was there, or all programs stuck, in seconds.
         min_circuit_length: the lowest level that is accepted of others.
-        padding: records a second on each link.
-        circuits: over how many each link is raced.
-        receipt: where this party's goes, None if it signs none; never as the host says, since it cannot be taken back.
-        allowed_types: classes of the program that peers may send, by their full names.
         stuck_after_s: how long all programs wait for each other before that is told, in seconds.
         padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
         hidden: what is kept from the program, beside our own state.
@@ -66,20 +61,13 @@ class Plan:
     """
 
     program: Program | None
-    threshold: int | None
-    public: tuple[str, ...] | None
     private: tuple[str, ...]
-    mpyc_options: tuple[str, ...] | None
     attached: Attachments = NOTHING
     allow_no_privacy: bool = False
     wait_s: float = 3600.0
     patience_s: float = 600.0
     min_circuit_length: Level = Level.STANDARD
     verbose: bool = False
-    padding: int | None = None
-    circuits: int | None = None
-    receipt: Path | None = None
-    allowed_types: tuple[str, ...] | None = ()
     padding_bucket_s: float = PADDING_BUCKET_S
     stuck_after_s: float = STUCK_AFTER_S
     hidden: tuple[Path, ...] = ()
@@ -95,16 +83,6 @@ def max_circuits(plan: Plan, level: Level) -> int:
         return plan.circuits
     # Who asks for long asks for few draws of relays: what is gained in time has to be asked for as well.
     return 1 if level is Level.LONG else DEFAULT_CIRCUITS
-
-
-def default_threshold(parties: int) -> int:
-    """Return the largest t that an honest majority allows."""
-    return (parties - 1) // 2
-
-
-def default_mpyc_options(parties: int) -> tuple[str, ...]:
-    """Return the options of MPyC that a session has where nobody named any."""
-    return ("--no-prss",) if parties >= NO_PRSS_FROM_PARTIES else ()
 
 
 def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> None:
@@ -211,42 +189,36 @@ def check_allowed_types(names: Sequence[str], program: Program) -> tuple[str, ..
     return tuple(sorted(set(names)))
 
 
-def common_fields(
-    program: Program,
-    attached: Attachments,
-    addresses: Sequence[Onion],
-    threshold: int,
-    public: Sequence[str],
-    mpyc_options: Sequence[str],
-    padding_rate: int = 0,
-    circuits: int = DEFAULT_CIRCUITS,
-    allowed_types: Sequence[str] = (),
-    *,
-    receipt: bool = False,
+def shared_terms(
+    program: Program, attached: Attachments, addresses: Sequence[Onion], agreed: Mapping[str, Any]
 ) -> SharedTerms:
-    """Return the common fields of the agreement as this party sees them.
+    """Return the shared terms as this party sees them.
+
+    Args:
+        agreed: the value of each agreed option, by its term; see `Wishes`.
 
     Raises:
         UsageError: a file of the program cannot be read, a name is not UTF-8, or an allowed type is no class of it.
     """
     files = {file.path: file.sha256.hex() for file in program_files(program, attached)}
-    check_sendable(public)
-    word_size = "any word size" if "--mix32-64bit" in mpyc_options else f"{64 if sys.maxsize > 2**32 else 32}-bit"
+    check_sendable(agreed["public_arguments"])
+    any_word_size = "--mix32-64bit" in agreed["mpyc_options"]
+    word_size = "any word size" if any_word_size else f"{64 if sys.maxsize > 2**32 else 32}-bit"
+    values = {
+        **agreed,
+        "public_arguments": tuple(agreed["public_arguments"]),
+        "mpyc_options": tuple(agreed["mpyc_options"]),
+        "allowed_types": check_allowed_types(agreed["allowed_types"], program),
+    }
     return SharedTerms(
         protocol=VERSION,
         addresses=tuple(addresses),
-        threshold=threshold,
         program=program.name,
         files=files,
-        public_arguments=tuple(public),
         mpyc_version=importlib.metadata.version("mpyc"),
-        mpyc_options=tuple(mpyc_options),
         python=f"{platform.python_implementation()} {word_size}",
         numpy=_numpy_major(),
-        allowed_types=check_allowed_types(allowed_types, program),
-        padding_rate=padding_rate,
-        circuits=circuits,
-        receipt=receipt,
+        **values,
     )
 
 

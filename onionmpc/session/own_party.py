@@ -11,7 +11,8 @@ from functools import partial
 from onionmpc.identity import Identity, Onion
 from onionmpc.program.code.catalogue import Program, code_of, explain_difference
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.agreement import PartyTerms, SharedTerms, check_equal, check_floors
+from onionmpc.session.agreement import PartyTerms, SharedTerms, check_floors
+from onionmpc.session.comparison import check_equal
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import Offer
 

@@ -20,8 +20,9 @@ from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Seldom
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
-from onionmpc.session.agreement import DEFAULT_CIRCUITS, Agreement, SharedTerms, check_equal
+from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.ask_host import ask_host
+from onionmpc.session.comparison import check_equal
 from onionmpc.session.computation import Computation, Result
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import InviteReady, OtherVersion, Published, Trouble, UserInterface
@@ -31,9 +32,7 @@ from onionmpc.session.local import (
     Plan,
     check_mpyc_options,
     check_parties,
-    common_fields,
-    default_mpyc_options,
-    default_threshold,
+    shared_terms,
 )
 from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
@@ -153,20 +152,9 @@ class Party:
     def _common(self, roster: Sequence[Onion], parties: int) -> SharedTerms:
         """Our common fields, where no host has said anything."""
         plan = self._plan
-        threshold = default_threshold(parties) if plan.threshold is None else plan.threshold
-        check_parties(parties, threshold, allow_no_privacy=plan.allow_no_privacy)
-        return common_fields(
-            self._program(),
-            plan.attached,
-            roster,
-            threshold,
-            plan.public or (),
-            plan.mpyc_options or default_mpyc_options(parties),
-            plan.padding or 0,
-            plan.circuits or DEFAULT_CIRCUITS,
-            plan.allowed_types or (),
-            receipt=plan.receipt is not None,
-        )
+        agreed = plan.as_host(parties)
+        check_parties(parties, agreed["threshold"], allow_no_privacy=plan.allow_no_privacy)
+        return shared_terms(self._program(), plan.attached, roster, agreed)
 
     def _check_roster(self, theirs: SharedTerms, host: Onion) -> None:
         """Check that the host's roster and threshold are such that the parties can meet at all."""
@@ -204,18 +192,8 @@ class Party:
         if plan.mpyc_options is None:
             # They are MPyC's arguments here: one that changes more than the wire could make it write files, or dial.
             check_mpyc_options(theirs.mpyc_options)
-        common = common_fields(
-            program,
-            plan.attached,
-            [Onion(address) for address in theirs.addresses],
-            theirs.threshold if plan.threshold is None else plan.threshold,
-            theirs.public_arguments if plan.public is None else plan.public,
-            theirs.mpyc_options if plan.mpyc_options is None else plan.mpyc_options,
-            theirs.padding_rate if plan.padding is None else plan.padding,
-            theirs.circuits if plan.circuits is None else plan.circuits,
-            theirs.allowed_types if plan.allowed_types is None else plan.allowed_types,
-            receipt=plan.receipt is not None,
-        )
+        roster = [Onion(address) for address in theirs.addresses]
+        common = shared_terms(program, plan.attached, roster, plan.as_joiner(theirs))
         here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
         explain = partial(explain_difference, program, plan.attached)
         check_equal(common, theirs, here=here, there=there, explain=explain)

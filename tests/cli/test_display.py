@@ -105,9 +105,9 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
     own = (PartyTerms(Level.LONG, Level.SHORT), PartyTerms(Level.SHORT), PartyTerms())
     lines = [line.strip() for line in agreement_lines(replace(PADDED, own=own), 2, 0, by_invite=False)]
     addresses = PADDED.common.addresses
-    assert f"0  {addresses[0]}  circuits long, accepts short" in lines
-    assert f"1  {addresses[1]}  circuits short, its IP address is SHOWN to all others" in lines
-    assert f"2  {addresses[2]}  circuits standard (you)" in lines
+    assert f"0  {addresses[0]}  level long, accepts short" in lines
+    assert f"1  {addresses[1]}  level short, its IP address is SHOWN to all others" in lines
+    assert f"2  {addresses[2]}  level standard (you)" in lines
 
 
 def test_the_agreement_shows_where_parties_have_other_versions_of_what_the_program_imports() -> None:
@@ -138,7 +138,7 @@ def test_the_agreement_names_each_class_that_parties_may_send() -> None:
     common = replace(PADDED.common, allowed_types=("__main__.Ballot", "urns.Urn\x1b"))
     lines = list(agreement_lines(replace(PADDED, common=common), 0, 0, by_invite=False))
     assert "  may be sent  __main__.Ballot, urns.Urn\\x1b" in lines
-    assert any("any party can have them made of whatever it likes" in line for line in lines)
+    assert any("any party can create instances with contents of its choice" in line for line in lines)
     assert not any("may be sent" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
 
 
@@ -151,7 +151,7 @@ def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allow
     several = lines(0, 3, 3, 8, 1)
     assert "  circuits     each link is raced over 3, where both its parties allow that many" in several
     assert several.count("a link at most") == 1
-    assert f"2  {PADDED.common.addresses[2]}  circuits standard, 1 a link at most" in several
+    assert f"2  {PADDED.common.addresses[2]}  level standard, 1 a link at most" in several
     assert "raced" not in lines(0, 1, 3, 3, 3)
     assert "a link" not in lines(10, 3, 1, 1, 1).replace("on each link", "")
 
@@ -159,9 +159,8 @@ def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allow
 def test_the_agreement_says_that_a_receipt_ends_deniability() -> None:
     with_receipt = replace(PADDED, common=replace(PADDED.common, receipt=True))
     lines = list(agreement_lines(with_receipt, 0, 0, by_invite=False))
-    assert "  receipt      when all are done, each one signs these terms and a salted digest of its output" in lines
-    (warning,) = [line for line in lines if "ANYONE" in line]
-    assert "for ever" in warning
+    assert "  receipt      when all are done, each party signs these terms and a salted digest of its output" in lines
+    (warning,) = [line for line in lines if "PERMANENTLY" in line]
     assert "you cannot deny it" in warning
     assert not [line for line in agreement_lines(PADDED, 0, 0, by_invite=False) if "receipt" in line.lower()]
 

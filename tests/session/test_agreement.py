@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 from onionmpc.errors import AgreementError
 from onionmpc.levels import Level
 from onionmpc.session.agreement import (
-    FIELD_NAMES,
     Agreement,
     PartyTerms,
     SharedTerms,
-    check_equal,
     check_floors,
     circuits_of_link,
     roster_fingerprint,
     session_id,
 )
+from onionmpc.session.comparison import TERM_NAMES, check_equal
 
 COMMON = SharedTerms(
     protocol=1,
@@ -70,7 +69,7 @@ def difference(ours: SharedTerms, theirs: SharedTerms) -> str:
 
 def test_every_common_field_has_a_name_and_another_value_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(SharedTerms)}
-    assert set(FIELD_NAMES) == set(OTHERS) == fields
+    assert set(TERM_NAMES) == set(OTHERS) == fields
 
 
 def test_session_id_is_the_digest_of_the_standing_text() -> None:
@@ -83,7 +82,7 @@ def test_session_id_known_answer() -> None:
     assert session_id(AGREEMENT).hex() == "4b56f435fe1e19b8add7a592f4c74b8489a793d17fa22803ce7c7c986d6cdba7"
 
 
-@pytest.mark.parametrize("field", FIELD_NAMES)
+@pytest.mark.parametrize("field", TERM_NAMES)
 def test_another_common_field_is_another_session(field: str) -> None:
     changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{field: OTHERS[field]}))
     assert session_id(changed) != session_id(AGREEMENT)
@@ -187,11 +186,11 @@ def test_a_difference_is_named_with_both_values(field: str, sentence: str) -> No
     assert difference(COMMON, change(COMMON, **{field: OTHERS[field]})) == sentence
 
 
-@pytest.mark.parametrize("field", FIELD_NAMES)
+@pytest.mark.parametrize("field", TERM_NAMES)
 def test_every_difference_is_found_from_both_sides(field: str) -> None:
     changed = change(COMMON, **{field: OTHERS[field]})
-    assert FIELD_NAMES[field] in difference(COMMON, changed)
-    assert FIELD_NAMES[field] in difference(changed, COMMON)
+    assert TERM_NAMES[field] in difference(COMMON, changed)
+    assert TERM_NAMES[field] in difference(changed, COMMON)
 
 
 def test_a_missing_file_is_named() -> None:

@@ -15,14 +15,13 @@ from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import Identity
 from onionmpc.program.code.attached import NOTHING, attach
 from onionmpc.program.code.catalogue import Program, find_program
+from onionmpc.session.agreed_options import Wishes, default_mpyc_options, default_threshold
 from onionmpc.session.local import (
     check_allowed_types,
     check_mpyc_options,
     check_parties,
     check_program_arguments,
-    common_fields,
-    default_mpyc_options,
-    default_threshold,
+    shared_terms,
 )
 from onionmpc.wire.handshake import VERSION
 
@@ -142,7 +141,7 @@ def test_allowed_types_are_sorted_and_named_once(program: Program) -> None:
     names = ["ballots.Ballot", "__main__.Vote", "ballots.Ballot"]
     assert check_allowed_types(names, program) == ("__main__.Vote", "ballots.Ballot")
     assert check_allowed_types((), program) == ()
-    common = common_fields(program, NOTHING, ADDRESSES, 1, (), (), allowed_types=names)
+    common = shared_terms(program, NOTHING, ADDRESSES, Wishes(allowed_types=tuple(names)).as_host(3))
     assert common.allowed_types == ("__main__.Vote", "ballots.Ballot")
 
 
@@ -180,10 +179,15 @@ def test_many_parties_do_without_the_keys_of_prss(parties: int, options: tuple[s
 # -- versions
 
 
-def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
+def test_shared_terms_are_what_is_installed(tmp_path: Path) -> None:
     data = tmp_path / "data.csv"
     data.write_text("1")
-    common = common_fields(find_program("vote"), attach([data]), ADDRESSES, 1, ("tea,coffee",), ("-L64",))
+    common = shared_terms(
+        find_program("vote"),
+        attach([data]),
+        ADDRESSES,
+        Wishes(public=("tea,coffee",), mpyc_options=("-L64",)).as_host(3),
+    )
     assert common.protocol == VERSION
     assert common.addresses == tuple(ADDRESSES)
     assert common.program == "vote"
@@ -194,11 +198,11 @@ def test_common_fields_are_what_is_installed(tmp_path: Path) -> None:
     assert common.python == f"{platform.python_implementation()} {64 if sys.maxsize > 2**32 else 32}-bit"
     assert common.numpy == int(importlib.metadata.version("numpy").split(".")[0])
     assert common.padding_rate == 0
-    assert common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), (), 10).padding_rate == 10
+    assert shared_terms(find_program("vote"), NOTHING, ADDRESSES, Wishes(padding=10).as_host(3)).padding_rate == 10
 
 
 def test_the_word_size_is_left_free_where_mpyc_bridges_it() -> None:
-    common = common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), ("--mix32-64bit",))
+    common = shared_terms(find_program("vote"), NOTHING, ADDRESSES, Wishes(mpyc_options=("--mix32-64bit",)).as_host(3))
     assert common.python == f"{platform.python_implementation()} any word size"
 
 
@@ -209,4 +213,4 @@ def test_no_numpy_is_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
         return "0.11"
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert common_fields(find_program("vote"), NOTHING, ADDRESSES, 1, (), ()).numpy is None
+    assert shared_terms(find_program("vote"), NOTHING, ADDRESSES, Wishes().as_host(3)).numpy is None

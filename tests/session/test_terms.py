@@ -20,9 +20,10 @@ from onionmpc.errors import (
 from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import find_program
+from onionmpc.session.agreed_options import Wishes
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.invite import Invite
-from onionmpc.session.local import common_fields
+from onionmpc.session.local import shared_terms
 from onionmpc.session.messages import Terms
 from onionmpc.session.run import Party
 from tests.support.gathering import HOST, JOINERS, PSK, opposite
@@ -38,7 +39,8 @@ def party_of(wishes: dict[str, Any]) -> Party:
 
 def terms_for(parties: int = 3, **changes: Any) -> SharedTerms:
     roster = sorted(identity.onion for identity in [HOST, *JOINERS][:parties])
-    common = common_fields(find_program("vote"), NOTHING, roster, (parties - 1) // 2, ("tea", "coffee"), ("-L64",))
+    wishes = Wishes(public=("tea", "coffee"), mpyc_options=("-L64",))
+    common = shared_terms(find_program("vote"), NOTHING, roster, wishes.as_host(parties))
     return msgspec.structs.replace(common, **changes)
 
 
@@ -117,14 +119,11 @@ def test_a_host_cannot_have_a_joiner_allow_what_is_no_class_of_the_program(name:
 def test_a_joiner_takes_the_hosts_types_unless_it_names_its_own(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("class Ballot: ...\nclass Urn: ...\n")
     program = find_program(str(tmp_path / "script.py"))
-    terms = common_fields(
+    terms = shared_terms(
         program,
         NOTHING,
         [Onion(onion) for onion in terms_for().addresses],
-        1,
-        (),
-        (),
-        allowed_types=["__main__.Ballot"],
+        Wishes(allowed_types=("__main__.Ballot",)).as_host(3),
     )
     _, common = party_of({"program": program})._accept(terms, HOST.onion)
     assert common.allowed_types == ("__main__.Ballot",)

@@ -16,11 +16,12 @@ from onionmpc.mesh.door import Door
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import find_program
+from onionmpc.session.agreed_options import Wishes
 from onionmpc.session.ask_host import ask_host
 from onionmpc.session.events import InviteReady, JoinerArrived
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
-from onionmpc.session.local import common_fields
+from onionmpc.session.local import shared_terms
 from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
 from onionmpc.wire.frames import Ping, encode_frame
@@ -88,7 +89,7 @@ class Hosting:
     def terms(self) -> Terms:
         program = find_program("vote")
         holders = sorted(seat.holder for seat in self.seating.seats if seat.holder is not None)
-        return Terms(common_fields(program, NOTHING, [HOST.onion, *holders], 1, (), ()), PSK, {})
+        return Terms(shared_terms(program, NOTHING, [HOST.onion, *holders], Wishes(threshold=1).as_host(3)), PSK, {})
 
 
 @contextlib.asynccontextmanager

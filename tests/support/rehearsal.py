@@ -11,7 +11,7 @@ from pathlib import Path
 
 from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.local import default_threshold
+from onionmpc.session.agreed_options import default_threshold
 
 # Multiplies a secret number ROUNDS times, each product of the one before.
 CHAIN = """

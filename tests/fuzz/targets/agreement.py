@@ -14,11 +14,11 @@ from onionmpc.session.agreement import (
     MAX_CIRCUITS,
     PartyTerms,
     SharedTerms,
-    check_equal,
     check_floors,
     circuits_of_link,
     session_id,
 )
+from onionmpc.session.comparison import check_equal
 from onionmpc.session.messages import LENGTH_BYTES, Offer, encode_message
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.messages import JSON_TOKENS

@@ -1,0 +1,99 @@
+"""Each agreed option, from the table to every place where it has to be: no option is named here by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from onionmpc.cli.display import Answers, JsonDisplay
+from onionmpc.cli.main import cli
+from onionmpc.cli.options import OPTIONS, PartyOptions
+from onionmpc.cli.screen import agreement_lines
+from onionmpc.errors import AgreementError
+from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, Kind, Wishes, wishes_of
+from onionmpc.session.agreement import SharedTerms
+from onionmpc.session.comparison import TERM_NAMES, check_equal
+from onionmpc.session.local import Plan
+from tests.session.test_agreement import AGREEMENT, COMMON, OTHERS, change
+
+PROTOCOL = Path(__file__).parents[2] / "docs/PROTOCOL.md"
+each_option = pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda option: option.term)
+
+
+def wish_for(option: AgreedOption) -> Any:
+    return Path("receipt.json") if option.kind is Kind.FILE else OTHERS[option.term]
+
+
+def test_the_table_and_the_wishes_have_the_same_fields() -> None:
+    assert {option.wish for option in AGREED_OPTIONS} == {field.name for field in dataclasses.fields(Wishes)}
+
+
+def test_every_term_has_a_name() -> None:
+    assert set(TERM_NAMES) == {field.name for field in msgspec.structs.fields(SharedTerms)}
+
+
+@each_option
+def test_it_is_an_option_of_the_command_line(option: AgreedOption) -> None:
+    for name in ("host", "join"):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        (typed,) = [parameter for parameter in command.params if parameter.name == option.wish]
+        assert isinstance(typed, click.Option)
+        assert set(option.flags) == set(typed.opts)
+        assert typed.help == option.help
+    assert option.wish in OPTIONS
+
+
+@each_option
+def test_it_reaches_the_plan_and_the_offer(option: AgreedOption) -> None:
+    wish, other = wish_for(option), OTHERS[option.term]
+    assert option.wish in {field.name for field in dataclasses.fields(PartyOptions)}
+    wishes = dataclasses.replace(Wishes(), **{option.wish: wish})
+    plan = Plan(program=None, private=(), **wishes_of(wishes, joins_host=False))
+    assert getattr(plan, option.wish) == wish
+    assert plan.as_host(3)[option.term] == other
+    assert Wishes().as_host(3)[option.term] == option.default(3)
+
+
+@each_option
+def test_a_joiner_that_leaves_it_open_takes_the_hosts_unless_each_must_choose(option: AgreedOption) -> None:
+    theirs = change(COMMON, **{option.term: OTHERS[option.term]})
+    open_wishes = Wishes(**wishes_of(Wishes(), joins_host=True))
+    taken = open_wishes.as_joiner(theirs)[option.term]
+    assert (taken == OTHERS[option.term]) == (option.choice is Choice.HOST)
+    own = dataclasses.replace(open_wishes, **{option.wish: wish_for(option)})
+    assert own.as_joiner(COMMON)[option.term] == OTHERS[option.term]
+
+
+@each_option
+def test_a_difference_is_named_in_its_words(option: AgreedOption) -> None:
+    with pytest.raises(AgreementError, match=re.escape(f"{option.name} differs")):
+        check_equal(COMMON, change(COMMON, **{option.term: OTHERS[option.term]}), here="party 0", there="party 2")
+
+
+@each_option
+def test_it_is_on_the_screen_and_in_json(option: AgreedOption, capsys: pytest.CaptureFixture[str]) -> None:
+    changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{option.term: OTHERS[option.term]}))
+
+    def words(agreement: Any) -> list[str]:
+        lines = agreement_lines(agreement, 0, 0, by_invite=False)
+        return [line for line in lines if not line.startswith("  session")]
+
+    assert words(changed) != words(AGREEMENT)
+    assert asyncio.run(JsonDisplay(Answers(yes=True, private_arguments=0, by_invite=False)).consents(changed, 0))
+    shown = json.loads(capsys.readouterr().err)
+    assert shown[option.term] == msgspec.json.decode(msgspec.json.encode(OTHERS[option.term]))
+
+
+@each_option
+def test_the_protocol_names_it_among_the_common_fields(option: AgreedOption) -> None:
+    (row,) = [line for line in PROTOCOL.read_text().splitlines() if line.startswith("| protocol, addresses")]
+    assert option.name in row.split("|")[1]

@@ -37,7 +37,7 @@ from onionmpc.program.pickles.unpickle import RestrictedPickle
 from onionmpc.program.process.launch import start_program
 from onionmpc.program.rehearsal import evenly, rehearse
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.local import default_threshold
+from onionmpc.session.agreed_options import default_threshold
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
     MESSAGE_2_BYTES,

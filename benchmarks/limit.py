@@ -19,7 +19,7 @@ from onionmpc.mesh.network import Stream
 from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.local import default_threshold
+from onionmpc.session.agreed_options import default_threshold
 
 PINGS = 7
 PING_BYTES = 64

@@ -25,7 +25,7 @@ from benchmarks.common import HERE, ROOT, Failed, memory_of
 from onionmpc.files import private_directory, write_private
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.identity.key_file import KEY_FILE_NONCE_BYTES, KEY_FILE_SALT_BYTES, encode_key_file
-from onionmpc.session.local import default_threshold
+from onionmpc.session.agreed_options import default_threshold
 
 ONIONMPC = (sys.executable, "-P", "-m", "onionmpc.cli")
 TIMED = HERE / "timed.py"

@@ -22,7 +22,7 @@ from onionmpc.mesh.secure import SecureStream
 from onionmpc.tasks import together
 from onionmpc.text import duration
 from onionmpc.wire.handshake import Answer, Reply
-from onionmpc.wire.link import MAX_STRIPES
+from onionmpc.wire.paths import MAX_STRIPES
 
 # The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
 GRACE_S = 5.0

@@ -1,17 +1,15 @@
 """A resumable link: two ordered byte channels between two parties, across broken streams.
 
-Knows acknowledgements, replay, heartbeats, which stream is the fastest and which deserve doubt. Does not know Tor,
-sockets or clocks: bytes and the time come in as arguments, and streams are numbers that the caller picks. Rules:
-docs/PROTOCOL.md section 3.
+Knows acknowledgements, replay, heartbeats and which streams deserve doubt. Does not know which stream is the fastest
+(onionmpc.wire.paths does), nor Tor, sockets or clocks: bytes and the time come in as arguments, and streams are numbers
+that the caller picks. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import enum
 import math
-import statistics
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
@@ -36,6 +34,7 @@ from onionmpc.wire.frames import (
     encode_data,
     encode_frame,
 )
+from onionmpc.wire.paths import CHUNK_BYTES, Path, PathSelector
 
 # Five rounds of 10**5 shares of 8 bytes, per link and channel. Also what a receiver is ready to hold: the data channel
 # is acknowledged as the program takes it, so a sender that keeps to it bounds the memory of both sides.
@@ -55,18 +54,8 @@ SILENCE_LIMIT_S = 3 * SUSPECT_AFTER_S
 # left for the others sooner than it is suspicious: they are there, and cost nothing.
 LATE_AFTER_S = 3.0
 LATE_ROUND_TRIPS = 4
-# So many round trips tell how fast a stream is, one pong after the other; then one each 30 s, however much it brings.
-ROUND_TRIPS = 5
+# One ping each 30 s measures a stream whose round trip is known, however much it brings.
 MEASURE_EVERY_S = 30.0
-# A stream whose last round trips all took more than so many times what its first took is worth another. Those beside
-# much data, or so soon after it, say nothing of the circuit.
-SLOWED_TIMES = 2
-LOADED_FOR_S = 10.0
-# What waits to be sent goes over the fastest stream alone while it is less than this, about tor's first flight (124
-# cells of 498 bytes): all of it is awaited, and would wait for the slowest. Of more, others too take a chunk at a time.
-BULK_BYTES = 64 * 2**10
-CHUNK_BYTES = 16 * 2**10
-MAX_STRIPES = 4
 # How many pieces of a window may wait for what is in front of them. An honest sender gives whole chunks, 256 to a
 # window, to all streams but the fastest. Each piece costs us more than the one byte that it may consist of.
 MAX_PIECES = 1024
@@ -145,30 +134,22 @@ class _Stream:
     """What a link knows of one of its streams.
 
     Attributes:
+        path: how fast it is, and whether it is late.
         heard_at: when it brought something.
         ping_at: when to ask over it for a sign of life.
         asked_at: when that was done last.
         pings: tokens under way over it, and when each was sent.
         answers: what is to be said over it and no other.
-        round_trips: in seconds, the latest.
-        usual_s: their median; infinite before there is one.
-        first_s: the median of the first ones; infinite before they are there.
-        loaded_at: when much data went or came over it.
-        late: whether it owes a sign of life.
         spoken: whether bytes or an acknowledgement of ours may be on their way over it.
         carried: what it was given of each channel, and the peer has not acknowledged.
     """
 
+    path: Path
     heard_at: float
     ping_at: float
     asked_at: float = -math.inf
     pings: dict[int, float] = field(default_factory=dict)
     answers: list[Frame] = field(default_factory=list)
-    round_trips: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=ROUND_TRIPS))
-    usual_s: float = math.inf
-    first_s: float = math.inf
-    loaded_at: float = -math.inf
-    late: bool = False
     spoken: bool = False
     carried: dict[Channel, list[Span]] = field(default_factory=lambda: {channel: [] for channel in Channel})
 
@@ -176,22 +157,8 @@ class _Stream:
     def late_at(self) -> float:
         """When it is late if it brings nothing."""
         asked_at = max(self.heard_at, min(self.pings.values(), default=math.inf))
-        patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.usual_s)
+        patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.path.usual_s)
         return min(asked_at + patience_s, self.heard_at + SUSPECT_AFTER_S)
-
-    def load(self, size: int, now: float) -> None:
-        """Note how much at a time goes or comes over it."""
-        if size >= CHUNK_BYTES // 2:
-            self.loaded_at = now
-
-    def measure(self, seconds: float, now: float) -> None:
-        """Note a round trip."""
-        if len(self.round_trips) == ROUND_TRIPS and now - seconds < self.loaded_at + LOADED_FOR_S:
-            return
-        self.round_trips.append(seconds)
-        self.usual_s = statistics.median(self.round_trips)
-        if len(self.round_trips) == ROUND_TRIPS and math.isinf(self.first_s):
-            self.first_s = self.usual_s
 
     def carry(self, channel: Channel, start: int, stop: int) -> None:
         """Note what it was given."""
@@ -230,7 +197,7 @@ class Link:
         self._consumed = 0
         self._end: int | None = None  # of what the peer's program sends
         self._streams: dict[int, _Stream] = {}
-        self._ranking: list[int] = []
+        self._paths = PathSelector()
         self._heed_at = -math.inf
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
@@ -262,41 +229,35 @@ class Link:
         for other in self._streams.values():
             other.ping_at = min(other.ping_at, now)
         # At once: the dialler must send a record for the listener to attach, and both want a round trip.
-        self._streams[stream] = _Stream(now, now)
-        self._rank()
+        self._streams[stream] = _Stream(self._paths.add(stream), now, now)
         self._heed_at = self._heard_at = now
 
     def detach(self, stream: int) -> None:
         """Forget a stream that broke; what it had not delivered goes out again over the others."""
         if (broken := self._streams.pop(stream, None)) is not None:
             self._leave(broken)
-            self._rank()
+            self._paths.remove(stream)
 
     @property
     def best(self) -> int | None:
         """The stream that goes before all others: what is urgent goes over it."""
-        return self._ranking[0] if self._ranking else None
+        return self._paths.best
 
     def ranking(self) -> list[int]:
         """Return the streams, the best first."""
-        return self._ranking.copy()
+        return self._paths.ranking()
 
     def round_trip_s(self, stream: int) -> float | None:
         """Return how long a round trip over this stream usually takes, in seconds; None if it is not known."""
-        usual_s = self._streams[stream].usual_s if stream in self._streams else math.inf
-        return None if math.isinf(usual_s) else usual_s
+        return self._paths.usual_s(stream)
 
     def compared(self) -> int:
         """Return over how many streams there were enough round trips to tell how fast they are."""
-        return sum(len(stream.round_trips) == ROUND_TRIPS for stream in self._streams.values())
+        return self._paths.compared()
 
     def slowed(self) -> list[int]:
         """Return the streams whose round trips stay far over what they were at first."""
-        return [
-            number
-            for number, stream in self._streams.items()
-            if min(stream.round_trips, default=0.0) > SLOWED_TIMES * stream.first_s
-        ]
+        return self._paths.slowed()
 
     def suspicious(self, now: float) -> bool:
         """Return whether no stream has brought anything, heartbeats included, for SUSPECT_AFTER_S; no verdict yet."""
@@ -312,8 +273,8 @@ class Link:
         for stream in self._streams.values():
             stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
             stream.ping_at = self._heed_at = now
-            stream.late = True
-        self._rank()
+            stream.path.late = True
+        self._paths.rank()
 
     def quietest_first(self) -> list[int]:
         """Return the streams in the order of when they brought something last."""
@@ -322,11 +283,6 @@ class Link:
     def silent_for(self, now: float) -> float:
         """Return for how many seconds nothing has arrived over any stream."""
         return 0.0 if self._heard_at is None else now - self._heard_at
-
-    def _rank(self) -> None:
-        """Put those that are not late first, and the faster before the slower; of unknown ones, the newer first."""
-        newest_first = reversed(self._streams.items())
-        self._ranking = [number for number, _ in sorted(newest_first, key=lambda item: (item[1].late, item[1].usual_s))]
 
     def _leave(self, stream: _Stream) -> None:
         """Send over other streams what this one may not deliver."""
@@ -406,9 +362,13 @@ class Link:
             return b""
         self.heed_time(now)
         # Before anything is made: this is asked once more after each record, and of all streams.
-        is_best = number == self.best
+        is_best = number == self._paths.best
         acknowledge = is_best and (self._unsent() or self._ack_is_due(now))
-        if not stream.answers and not acknowledge and (is_best or not self._takes_bulk(number)):
+        if (
+            not stream.answers
+            and not acknowledge
+            and (is_best or not self._paths.takes_bulk(number, self._out[Channel.DATA].unsent()))
+        ):
             return b""
         return self._record(number, now, MAX_RECORD_BYTES, acknowledge=acknowledge)
 
@@ -428,15 +388,6 @@ class Link:
                 return True
         return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
 
-    def wants(self, number: int) -> bool:
-        """Return whether there is something to say over this stream at once."""
-        answers = self._streams[number].answers
-        if answers or self.state is not State.OPEN:
-            return bool(answers)
-        if number != self.best:
-            return self._takes_bulk(number)
-        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
-
     def wake_at(self) -> float | None:
         """Return when `heed_time` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:
@@ -451,15 +402,15 @@ class Link:
         for stream in streams:
             if now >= stream.ping_at:
                 self._ask(stream, now)
-            stream.late = stream.late or now >= stream.late_at
-        self._rank()
+            stream.path.late = stream.path.late or now >= stream.late_at
+        self._paths.rank()
         # At the earliest: what comes meanwhile puts it off.
         self._heed_at = min(stream.ping_at for stream in streams)
         if len(streams) > 1:
-            self._heed_at = min([self._heed_at, *(stream.late_at for stream in streams if not stream.late)])
-        if not all(stream.late for stream in streams):
+            self._heed_at = min([self._heed_at, *(stream.late_at for stream in streams if not stream.path.late)])
+        if not all(stream.path.late for stream in streams):
             for stream in streams:
-                if stream.late and stream.spoken:
+                if stream.path.late and stream.spoken:
                     self._leave(stream)
 
     def _ask(self, stream: _Stream, now: float) -> None:
@@ -469,13 +420,6 @@ class Link:
             stream.pings[self._next_token] = now
             stream.answers.append(Ping(self._next_token))
             self._next_token += 1
-
-    def _takes_bulk(self, number: int) -> bool:
-        """Return whether this stream, which is not the best, is to carry some of what waits."""
-        if self._out[Channel.DATA].unsent() < BULK_BYTES:
-            return False
-        stream = self._streams[number]
-        return not stream.late and stream.usual_s < math.inf and number in self._ranking[:MAX_STRIPES]
 
     def _unsent(self) -> bool:
         """Return whether there is something that no stream has."""
@@ -493,7 +437,7 @@ class Link:
             del stream.answers[0]
         if self.state is not State.OPEN:
             return bytes(record)
-        if number == self.best:
+        if number == self._paths.best:
             if acknowledge and self._unacknowledged_bytes and len(record) + ACK_FRAME.size <= size:
                 record += encode_ack(*self.offsets())
                 self._unacknowledged_bytes = 0
@@ -502,7 +446,10 @@ class Link:
             for channel, outbox in self._out.items():
                 while outbox.unsent() and (room := size - len(record) - DATA_OVERHEAD_BYTES) > 0:
                     record += self._give(stream, channel, room, now)
-        elif self._takes_bulk(number) and (room := min(CHUNK_BYTES, size - len(record)) - DATA_OVERHEAD_BYTES) > 0:
+        elif (
+            self._paths.takes_bulk(number, self._out[Channel.DATA].unsent())
+            and (room := min(CHUNK_BYTES, size - len(record)) - DATA_OVERHEAD_BYTES) > 0
+        ):
             record += self._give(stream, Channel.DATA, room, now)
         return bytes(record)
 
@@ -511,7 +458,7 @@ class Link:
         outbox = self._out[channel]
         start, stop = outbox.take(size)
         stream.carry(channel, start, stop)
-        stream.load(stop - start, now)
+        stream.path.load(stop - start, now)
         if start == outbox.end:
             return encode_frame(End(start))
         return encode_data(channel, start, outbox.read(start, stop))
@@ -542,9 +489,9 @@ class Link:
                 self.parted |= any(isinstance(frame, Close | Abort) for frame in decode_frames(plaintext))
             return []
         self._heard_at = stream.heard_at = now
-        if stream.late:
-            stream.late = False
-            self._rank()
+        if stream.path.late:
+            stream.path.late = False
+            self._paths.rank()
             self._heed_at = now  # to leave others that are late
         if stream.ping_at > now:  # one that is due leaves all the same
             stream.ping_at = now + PING_AFTER_S
@@ -564,7 +511,7 @@ class Link:
     def _handle(self, number: int, stream: _Stream, frame: Frame, now: float) -> list[Event]:
         match frame:
             case Data(channel, offset, payload):
-                stream.load(len(payload), now)
+                stream.path.load(len(payload), now)
                 return self._arrived(channel, offset, payload, now)
             case End(offset):
                 return self._end_arrived(offset, now)
@@ -577,10 +524,10 @@ class Link:
             case Pong(token) if token in stream.pings:
                 seconds = now - stream.pings[token]
                 stream.pings = {other: at for other, at in stream.pings.items() if other > token}
-                stream.measure(seconds, now)
-                self._rank()
+                stream.path.measure(seconds, now)
+                self._paths.rank()
                 # There is nothing to compare a lone stream with.
-                if len(stream.round_trips) < ROUND_TRIPS and len(self._streams) > 1:
+                if not stream.path.compared and len(self._streams) > 1:
                     self._ask(stream, now)
                 return [RoundTrip(seconds, number)]
             case Close():

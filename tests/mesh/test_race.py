@@ -17,7 +17,8 @@ from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, Pace
 from onionmpc.mesh.runner import EXTRA_STREAMS
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Ping
-from onionmpc.wire.link import CHUNK_BYTES, ProgramEnd
+from onionmpc.wire.link import ProgramEnd
+from onionmpc.wire.paths import CHUNK_BYTES
 from tests.support.mesh import (  # noqa: F401 (fixtures)
     RESUME,
     Party,

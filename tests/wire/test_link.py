@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
 from onionmpc.wire import link as link_module
+from onionmpc.wire import paths
 from onionmpc.wire.frames import (
     MAX_RECORD_BYTES,
     Abort,
@@ -35,15 +36,11 @@ from onionmpc.wire.frames import (
 from onionmpc.wire.link import (
     ACK_AFTER_BYTES,
     ACK_DELAY_S,
-    BULK_BYTES,
-    CHUNK_BYTES,
     LATE_AFTER_S,
     LATE_ROUND_TRIPS,
-    LOADED_FOR_S,
     MAX_PIECES,
     OWN_SHARE_BYTES,
     PING_AFTER_S,
-    ROUND_TRIPS,
     SILENCE_LIMIT_S,
     SUSPECT_AFTER_S,
     WINDOW_BYTES,
@@ -58,6 +55,7 @@ from onionmpc.wire.link import (
     RoundTrip,
     State,
 )
+from onionmpc.wire.paths import BULK_BYTES, CHUNK_BYTES, LOADED_FOR_S, ROUND_TRIPS
 
 T0 = 1000.0
 CONTROL, DATA = Channel
@@ -675,24 +673,23 @@ def test_what_is_little_goes_over_the_fastest_stream_alone() -> None:
     link = raced(0.3, 0.1, 0.2)
     link.send_control(b"hello")
     link.send_data(bytes(BULK_BYTES - 1))
-    assert not link.wants(0)
+    assert link.speaks()
     assert said(link, stream=0) == said(link, stream=2) == []
-    assert link.wants(1)
     assert said(link, stream=1)[0] == Data(CONTROL, 0, b"hello")
-    assert not link.wants(1)
+    assert said(link, stream=1) == []
+    assert not link.speaks()
 
 
 def test_of_much_each_stream_takes_a_chunk_when_it_has_room_and_the_rest_goes_over_the_fastest() -> None:
     link = raced(0.3, 0.1, 0.2)
     link.send_data(bytes(BULK_BYTES + 2 * CHUNK_BYTES))
     link.send_control(b"hello")
-    assert all(link.wants(stream) for stream in range(3))
     assert len(link.transmit(0, T0)) == len(link.transmit(2, T0)) == CHUNK_BYTES
     assert link.transmit(2, T0)
     # What is left is too little for them, and the control channel was never theirs.
     assert said(link, stream=0) == said(link, stream=2) == []
     assert said(link, stream=1)[0] == Data(CONTROL, 0, b"hello")
-    assert not any(link.wants(stream) for stream in range(3))
+    assert said(link, stream=0) == said(link, stream=1) == said(link, stream=2) == []
 
 
 def test_much_goes_over_no_more_streams_than_are_kept_nor_over_one_of_unknown_speed() -> None:
@@ -1008,9 +1005,10 @@ class AnySchedule(RuleBasedStateMachine):
         # Small, so that a handful of bytes makes several records and windows.
         self.patch.setattr(link_module, "MAX_RECORD_BYTES", 40)
         self.patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
-        self.patch.setattr(link_module, "BULK_BYTES", 30)
+        self.patch.setattr(paths, "BULK_BYTES", 30)
         self.patch.setattr(link_module, "CHUNK_BYTES", 25)
-        self.patch.setattr(link_module, "MAX_STRIPES", 2)
+        self.patch.setattr(paths, "CHUNK_BYTES", 25)
+        self.patch.setattr(paths, "MAX_STRIPES", 2)
         self.now = T0
         self.parties = [Party(), Party()]
         self.wires: list[Wire] = []
@@ -1090,7 +1088,7 @@ class AnySchedule(RuleBasedStateMachine):
         # Or whoever waits for `wake_at` would turn without end.
         for pick, wire in enumerate(self.wires):
             assert self.filled_bytes or not link.transmit(wire.number, self.now), pick
-            assert not wire.held[side] or self.filled_bytes or not link.wants(wire.number)
+            assert not wire.held[side] or self.filled_bytes or not link.speaks()
         assert (link.wake_at() or T0 * 1000) > self.now
 
     @precondition(lambda self: self.wires)

@@ -14,6 +14,7 @@ import pytest
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire import link as link_module
+from onionmpc.wire import paths
 from onionmpc.wire.frames import (
     Abort,
     AbortCode,
@@ -299,8 +300,9 @@ def check(data: bytes) -> tuple[str, bool, bool]:
         patch.setattr(link_module, "MAX_RECORD_BYTES", RECORD_BYTES)
         patch.setattr(link_module, "MAX_PIECES", MAX_PIECES)
         patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
-        patch.setattr(link_module, "BULK_BYTES", 30)
+        patch.setattr(paths, "BULK_BYTES", 30)
         patch.setattr(link_module, "CHUNK_BYTES", 25)
+        patch.setattr(paths, "CHUNK_BYTES", 25)
         story.attach(0, 0, 0, 0)
         for at in range(0, len(data) - STEP_BYTES + 1, STEP_BYTES):
             action, *arguments = data[at : at + STEP_BYTES]

@@ -56,6 +56,6 @@ _PROMISES = {
     Level.LONG: Promise(dialled=4, accepted=5),  # C-G-L2-L3-R and S-G-L2-L3-M-R
 }
 
-# Medians of 24 circuits each between three regions of a private network (benchmarks/results/privacy_speed.json). The
+# Medians of 24 paths each between three regions of a private network (benchmarks/results/privacy_speed.json). The
 # public network was not measured.
 _ROUND_TRIPS_S = {Level.SHORT: 0.34, Level.STANDARD: 0.49, Level.LONG: 0.64}

@@ -427,7 +427,7 @@ def demo(
     json_file: Path | None,
     **_passed_on: Any,  # noqa: ANN401 (click passes options by name)
 ) -> None:
-    """Rehearse a session on this machine: PROGRAM, over a private Tor network.
+    """Rehearse PROGRAM on this machine, over a private Tor network.
 
     Starts a Tor network of real tor processes on loopback, with the delays of a world of regions, then one host and
     its joiners as processes of their own, each behind its own tor and onion service. Options that host has

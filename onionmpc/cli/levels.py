@@ -18,7 +18,7 @@ WORDS = {
   Tor's own default: a guard, a pinned second relay and the rendezvous point. No party learns an IP address.""",
     Level.LONG: """\
   One more pinned relay, drawn and kept by onionmpc. Whoever looks for your guard by running relays needs longer; each
-  message needs longer, too. Your links are not raced over several circuits unless you say --circuits.""",
+  message needs longer, too. Each link has one circuit, unless you ask for more (see: onionmpc host --help).""",
 }
 
 CONCLUSION = """\

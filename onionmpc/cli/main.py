@@ -25,19 +25,23 @@ INTERRUPTED = 128 + signal.SIGINT
 
 # Where each command is, and what --help says of it: the first sentence of its own help.
 COMMANDS = {
-    "demo": ("onionmpc.cli.demo:demo", "Rehearse a session on this machine: PROGRAM, over a private Tor network."),
-    "doctor": ("onionmpc.cli.doctor:doctor", "Look over this machine: can a party run here?"),
+    "demo": ("onionmpc.cli.demo:demo", "Rehearse PROGRAM on this machine, over a private Tor network."),
+    "doctor": ("onionmpc.cli.doctor:doctor", "Check whether a party can run on this machine."),
     "estimate": ("onionmpc.cli.estimate:estimate", "Say how long PROGRAM will take."),
     "host": ("onionmpc.cli.host_join:host", "Gather parties and compute PROGRAM with them."),
     "id": ("onionmpc.cli.identities:identities", "Keep identities that outlive a session."),
     "join": ("onionmpc.cli.host_join:join", "Join a host, or a list of parties, and compute with them."),
     "levels": ("onionmpc.cli.levels:levels", "Explain the circuit lengths: short, standard, long."),
     "programs": ("onionmpc.cli.programs:programs", "List the programs that come with onionmpc."),
-    "testnet": (
-        "onionmpc.cli.testnet:testnet",
-        "A private Tor network on this machine, to try, test and measure with.",
-    ),
+    "testnet": ("onionmpc.cli.testnet:testnet", "Run a private Tor network on this machine, to test with."),
     "verify": ("onionmpc.cli.verify:verify", "Say who signed a receipt, and whose outputs are the same."),
+}
+
+
+# The groups of the first screen.
+SECTIONS = {
+    "Sessions": ("demo", "host", "join", "verify"),
+    "Tools": ("doctor", "estimate", "id", "levels", "programs", "testnet"),
 }
 
 
@@ -56,9 +60,15 @@ class LazyGroup(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write what each command does, without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        """Write what each command does, in groups, without importing any."""
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, and the two options in one line: the whole fits a terminal of 24 lines."""
+        self.format_commands(ctx, formatter)
+        formatter.write("\nonionmpc COMMAND --help (-h) explains a command; --version shows the version.\n")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -66,17 +76,10 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Compute together with people whom you need not trust or know, over Tor.
 
-    Each party runs its own copy of one MPyC program and keeps its input to itself. Parties reach each other as onion
-    services: nobody learns an IP address, and no router needs to be told anything.
-
     \b
-    Try it on this machine alone:   onionmpc demo
-    Gather two others:              onionmpc host average-salary --parties 3
-    Join with what they sent you:   onionmpc join invite.txt
-    See how long it will take:      onionmpc estimate sort --parties 3
-    See whether tor is usable:      onionmpc doctor
-
-    What follows a lone -- goes to the program, and to nobody else.
+    Try it on this machine:          onionmpc demo
+    Start a session of three:        onionmpc host average-salary --parties 3
+    Join with the invite you got:    onionmpc join invite.txt
     """
 
 

@@ -314,7 +314,7 @@ OPTIONS: dict[str, GroupedOption] = {
         "--change-foreign-tor",
         is_flag=True,
         help="With --control and long: change that tor's settings for the session.",
-        details="All users of that tor get long circuits until this party leaves.",
+        details="Every circuit of that tor is long until this party leaves.",
     ),
     "profile": option(
         ADVANCED,

@@ -42,7 +42,7 @@ directory_argument = click.argument(
 
 @click.group()
 def testnet() -> None:
-    """A private Tor network on this machine, to try, test and measure with.
+    """Run a private Tor network on this machine, to test with.
 
     Real tor processes (3 directory authorities, 12 relays or more) on loopback addresses: no root, no byte leaves
     this machine, nothing is left behind. Each relay stands in a region of the world, and every chunk between two of

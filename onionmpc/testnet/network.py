@@ -59,7 +59,7 @@ from onionmpc.tor.process.binary import TOR_UMASK, cannot_start, environment_of_
 from onionmpc.tor.process.torrc import quote
 
 AUTHORITIES = 3
-# With 5 relays beside 3 authorities, building circuits failed now and then for want of a hop; with 10 never in 20.
+# With 5 relays beside 3 authorities, building a circuit failed now and then for want of a hop; with 10 never in 20.
 MIN_RELAYS = 12
 MAX_RELAYS = 60
 PARTY_SLOTS_PER_REGION = 8

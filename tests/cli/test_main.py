@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -387,3 +388,41 @@ run_until_interrupted(work())
             assert process.wait(DEADLINE_S) == 128 + signal.SIGINT
         finally:
             process.kill()
+
+
+# Issue 13.
+GROUPED = [("host",), ("join",), ("demo",), ("estimate",)]
+
+
+@pytest.mark.parametrize("path", GROUPED, ids=" ".join)
+def test_every_option_has_a_group_and_at_most_two_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for option in COMMANDS[path].params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert getattr(option, "group", None) is not None, option.name
+    assert run([*path, "--help"]) == 0
+    out = capfd.readouterr().out
+    # What stands below and beside each name, up to the next name or the end of its group.
+    blocks = re.findall(r"^  (-.*(?:\n {8,}.*)*)", out, re.M)
+    assert len(blocks) > 5
+    for block in blocks:
+        first, *below = block.split("\n")
+        beside = "  " in first.strip()
+        assert len(below) + beside <= 2, block
+
+
+def test_the_first_screen_says_what_to_type_and_fits_a_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) <= 23  # the prompt takes the last of 24
+    assert max(map(len, lines)) < 80
+    places = [
+        next(n for n, line in enumerate(lines) if f"onionmpc {word}" in line) for word in ("demo", "host", "join")
+    ]
+    assert places == sorted(places)
+    assert {name for names in module.SECTIONS.values() for name in names} == set(module.COMMANDS)

@@ -1,3 +1,109 @@
-"""Multiparty computation between parties who never learn each other's IP address."""
+"""Multiparty computation between parties who never learn each other's IP address.
+
+    import asyncio, onionmpc
+
+    async def main():
+        async with onionmpc.party() as me:
+            async with me.host("average-salary", parties=3) as table:
+                for invite in table.invites:
+                    send_privately(str(invite))
+                result = await table.compute(input="4200", consent=ask)
+                print(result.outputs)
+
+`ask` is a coroutine function that gets a `Proposal` and returns whether to compute on its terms. The others do the same
+with `me.join(invite)`. Everything ends with its `async with` block, also if it is cancelled: tor, the program's process
+and all temporary files.
+
+Errors are those of `onionmpc.errors`, sorted by who can fix them; `OnionMPCError` is the base of all. Events are those
+of `onionmpc.events`. The names in `__all__` keep their meaning within a major version (semantic versioning); other
+modules may change at any time.
+
+onionmpc changes nothing of the process that imports it: no signal handlers, no log handlers, no limits. So what the
+command line does for its own process is yours to do, if you want it: see docs/THREATS.md, "In another program's
+process".
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onionmpc import errors as errors
+    from onionmpc.api import events as events
+    from onionmpc.api.options import SessionOptions as SessionOptions
+    from onionmpc.api.outcome import Result as Result
+    from onionmpc.api.outcome import Times as Times
+    from onionmpc.api.party import OpenIdentity as OpenIdentity
+    from onionmpc.api.party import Party as Party
+    from onionmpc.api.party import open_identity as open_identity
+    from onionmpc.api.party import party as party
+    from onionmpc.api.questions import ADMIT_ANYONE as ADMIT_ANYONE
+    from onionmpc.api.questions import AGREE_TO_ANYTHING as AGREE_TO_ANYTHING
+    from onionmpc.api.questions import Joiner as Joiner
+    from onionmpc.api.questions import Proposal as Proposal
+    from onionmpc.api.table import HostTable as HostTable
+    from onionmpc.api.table import Table as Table
+    from onionmpc.api.testnet import private_network as private_network
+    from onionmpc.errors import OnionMPCError as OnionMPCError
+    from onionmpc.levels import Level as Level
+    from onionmpc.session.invite import Invite as Invite
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ADMIT_ANYONE",
+    "AGREE_TO_ANYTHING",
+    "HostTable",
+    "Invite",
+    "Joiner",
+    "Level",
+    "OnionMPCError",
+    "OpenIdentity",
+    "Party",
+    "Proposal",
+    "Result",
+    "SessionOptions",
+    "Table",
+    "Times",
+    "errors",
+    "events",
+    "open_identity",
+    "party",
+    "private_network",
+]
+
+# Where each name is. They are imported when they are used: the program process, and `onionmpc --help`, import this
+# package too, and need neither asyncio nor tor.
+_MODULES = {
+    "ADMIT_ANYONE": "api.questions",
+    "AGREE_TO_ANYTHING": "api.questions",
+    "HostTable": "api.table",
+    "Invite": "session.invite",
+    "Joiner": "api.questions",
+    "Level": "levels",
+    "OnionMPCError": "errors",
+    "OpenIdentity": "api.party",
+    "Party": "api.party",
+    "Proposal": "api.questions",
+    "Result": "api.outcome",
+    "SessionOptions": "api.options",
+    "Table": "api.table",
+    "Times": "api.outcome",
+    "open_identity": "api.party",
+    "party": "api.party",
+    "private_network": "api.testnet",
+}
+_SUBMODULES = {"errors": "onionmpc.errors", "events": "onionmpc.api.events"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (each has a type of its own, above)
+    if name in _SUBMODULES:
+        return importlib.import_module(_SUBMODULES[name])
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"onionmpc.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,8 @@ stem 1.8 is older than tor 0.4.9. What this module works around:
 * `router_status_entry._parse_file` is private. stem's own `Controller.get_network_statuses` reads ns/all with it; the
   public readers want a whole consensus.
 * stem does not know "family-ids" in a microdescriptor (proposal 321). We read that line ourselves.
-* stem logs whole lines that it does not know (stem/response/events.py): relays, and a peer's address. Its log is off.
+* stem logs whole lines that it does not know (stem/response/events.py): relays, and a peer's address. Its log is off
+  while it parses for us.
 * An event that it cannot read is an error. It is None here: a line of a later tor must not end anything.
 
 Families are asked for relay by relay (`GETINFO md/id/FINGERPRINT`), not all at once: a microdescriptor does not hold
@@ -14,9 +15,11 @@ its relay's fingerprint, and ns/all does not hold the digest of its microdescrip
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from stem import ProtocolError
@@ -37,9 +40,20 @@ MEMBER = re.compile(r"\$?([0-9A-Fa-f]{40})(?:[=~].*)?")
 FAMILY_IDS = "family-ids "
 NEWER_HINT = "this tor may be newer than onionmpc can read"
 
-logging.getLogger("stem").disabled = True
+LOG = logging.getLogger("stem")
 
 
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Switch stem's log off while it parses for us: another user of stem in this process keeps theirs."""
+    before, LOG.disabled = LOG.disabled, True
+    try:
+        yield
+    finally:
+        LOG.disabled = before
+
+
+@_without_log()
 def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is untyped)
     """Return stem's event for a line of tor's, or None if stem cannot read it.
 
@@ -53,6 +67,7 @@ def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is un
         return None
 
 
+@_without_log()
 def parse_relays(text: str) -> dict[str, GuardCandidate]:
     """Return the relays that can be layer guards, by fingerprint, from the answer to `GETINFO ns/all`.
 
@@ -79,6 +94,7 @@ def parse_relays(text: str) -> dict[str, GuardCandidate]:
         raise TorFailed("tor's list of relays cannot be read", hint=NEWER_HINT) from error
 
 
+@_without_log()
 def parse_family(text: str) -> Family:
     """Return the family in a relay's microdescriptor, from the answer to `GETINFO md/id/FINGERPRINT`.
 

@@ -1,0 +1,1 @@
+"""The public Python API. `import onionmpc` offers it; see there."""

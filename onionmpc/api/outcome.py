@@ -1,0 +1,68 @@
+"""What a computation leaves behind at one party."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onionmpc.errors import OnionMPCError
+from onionmpc.session.computation import Result as SessionResult
+from onionmpc.session.ledger import LinkSummary
+from onionmpc.session.receipt import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long the steps of a session took, in seconds.
+
+    Attributes:
+        connect_s: until every link was up.
+        agree_s: from then until all parties had agreed.
+        run_s: the run of the program.
+    """
+
+    connect_s: float
+    agree_s: float
+    run_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A computation that ended well at all parties.
+
+    Attributes:
+        outputs: everything that this party's program wrote to its standard output. It is decoded as UTF-8 with
+            "surrogateescape", so `outputs.encode("utf-8", "surrogateescape")` returns the very bytes. Empty if the
+            program had the terminal.
+        errors: the same for its standard error.
+        session: what the session layer knows of the computation.
+    """
+
+    outputs: str = field(repr=False)
+    errors: str = field(repr=False)
+    session: SessionResult
+
+    @property
+    def number(self) -> int:
+        """This party's number in the session."""
+        return self.session.own_number
+
+    @property
+    def links(self) -> Mapping[int, LinkSummary]:
+        """The link to each other party, by that party's number: relays, round trip, gaps."""
+        return self.session.links
+
+    @property
+    def times(self) -> Times:
+        """How long the steps took."""
+        return Times(self.session.connect_s, self.session.agree_s, self.session.run_s)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What all parties signed in the end, None if that was not agreed."""
+        return self.session.receipt
+
+    @property
+    def flaw(self) -> OnionMPCError | None:
+        """What is wrong at this party alone, though the computation ended well: its output, or its receipt."""
+        return self.session.output_flaw or self.session.receipt_flaw

@@ -1,0 +1,368 @@
+"""One party: an identity, and a tor that carries its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import unicodedata
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, Unpack
+
+from onionmpc.api.events import EventQueue
+from onionmpc.api.options import Prepared, SessionOptions, prepare
+from onionmpc.api.questions import Admit, admit_the_invited
+from onionmpc.api.table import GuestTable, HostTable, ListTable, Table, over_network
+from onionmpc.api.targets import Target, parse_target
+from onionmpc.errors import TorError, UnsafeSetting, UsageError
+from onionmpc.identity import Identity, Onion, parse_onion
+from onionmpc.levels import Level
+from onionmpc.mesh.network import Network
+from onionmpc.session import keystore
+from onionmpc.session.computation import Result as SessionResult
+from onionmpc.session.events import Event, TorProgress
+from onionmpc.session.invite import Invite
+from onionmpc.tasks import cancel
+from onionmpc.testnet.place import join_testnet
+from onionmpc.tor.endpoint import parse_endpoint, parse_listener
+from onionmpc.tor.network import tor_network
+from onionmpc.tor.options import TorOptions
+from onionmpc.tor.process.binary import find_tor
+from onionmpc.tor.process.bridges import parse_bridge
+from onionmpc.tor.process.transports import bridge_torrc
+from onionmpc.tor.report import TorReport
+
+SEED_BYTES = 32
+
+OnEvent = Callable[[Event], None]
+Passphrase = Callable[[], bytearray]
+
+
+class LiveNetwork(Network, Protocol):
+    """A network that can be lost for good."""
+
+    @property
+    def died(self) -> asyncio.Future[TorError]:
+        """Done, with the last reason, when it is given up."""
+
+    @property
+    def failure(self) -> TorError | None:
+        """Why it is given up or away; None while it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIdentity:
+    """A kept identity that was opened; `open_identity` makes it."""
+
+    name: str
+    level: Level
+    secret: Identity = field(repr=False)
+
+    @property
+    def onion(self) -> Onion:
+        """Its address."""
+        return self.secret.onion
+
+
+def open_identity(
+    name: str, passphrase: str | Passphrase | None = None, *, circuit_length: Level | str = Level.STANDARD
+) -> OpenIdentity:
+    """Open an identity that `onionmpc id new` made. A sealed one takes half a second, and 128 MiB for so long.
+
+    Args:
+        name: of the identity.
+        passphrase: opens a sealed one; a function is called for it only if it is needed, and its answer overwritten.
+        circuit_length: at which level it is to be used.
+
+    Raises:
+        InvalidIdentityFile: there is none of that name, it is damaged, or the passphrase is missing or wrong.
+        UnsafeSetting: the identity is for other levels.
+    """
+    level = Level(circuit_length)
+    ask = passphrase if callable(passphrase) else lambda: _passphrase_bytes(passphrase)
+    return OpenIdentity(name, level, keystore.load(name, ask, exposed=level is Level.SHORT))
+
+
+def _passphrase_bytes(passphrase: str | None) -> bytearray:
+    if passphrase is None:
+        raise UsageError("a passphrase is needed", hint="pass passphrase=, or use an identity without one")
+    return bytearray(unicodedata.normalize("NFC", passphrase), "utf-8")
+
+
+class Party:
+    """One party; `onionmpc.party` makes it.
+
+    Attributes:
+        onion: its address. Others need it to expect this party, or to join it without an invite.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        network: AbstractAsyncContextManager[LiveNetwork],
+        on_event: OnEvent | None = None,
+        hidden: tuple[Path, ...] = (),
+    ) -> None:
+        self.identity = identity
+        self.hidden = hidden
+        self._opening = network
+        self._on_event = on_event
+        self._events: EventQueue | None = None
+        self._ready: asyncio.Future[LiveNetwork] = asyncio.get_running_loop().create_future()
+        self._running: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        """Name the address, and no secret."""
+        return f"<onionmpc.Party {self.onion}>"
+
+    @property
+    def onion(self) -> Onion:
+        """The address."""
+        return self.identity.onion
+
+    def host(
+        self,
+        program: str | os.PathLike[str] | Prepared,
+        *,
+        parties: int,
+        expect: Sequence[str] = (),
+        open: bool = False,  # noqa: A002 (the command line's word)
+        admit: Admit | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> HostTable:
+        """Host a session.
+
+        Args:
+            program: a script, or the name of a program that comes with onionmpc.
+            parties: how many take part, this one included.
+            expect: addresses that need no invite.
+            open: let everybody who knows the address find this party and ask for a seat, without invites.
+            admit: a coroutine function that gets a `Joiner` and returns whether it may take part. By default every
+                joiner may that has an invite or was expected; an open table needs an answer, and
+                `onionmpc.ADMIT_ANYONE` is one.
+            **options: see `SessionOptions`.
+        Returns:
+            A table, to be entered with `async with`.
+
+        Raises:
+            UsageError: there is no such program or file, or an option is out of its bounds. What depends on the
+                number of parties is checked when the table is entered.
+        """
+        prepared = program if isinstance(program, Prepared) else prepare(program, **options)
+        if open and admit is None:
+            raise UnsafeSetting("an open table needs admit=", hint="onionmpc.ADMIT_ANYONE lets everybody take part")
+        expected = [parse_onion(onion) for onion in expect]
+        return HostTable(self, prepared, parties, expected, admit or admit_the_invited, is_open=open)
+
+    def join(
+        self,
+        target: str | Invite | Sequence[str],
+        program: str | os.PathLike[str] | Prepared | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> Table:
+        """Join a session.
+
+        Args:
+            target: an invite, or the host's address; or the addresses of all other parties, where no host is needed.
+            program: a script, or the name of a program that comes with onionmpc. With a host it may be left out, if
+                the host's program comes with onionmpc.
+            **options: see `SessionOptions`. With a host, what is left out is as the host says.
+        Returns:
+            A table, to be entered with `async with`.
+
+        Raises:
+            UsageError: see `host`; or there is neither an invite nor an address.
+        """
+        found = parse_target(target)
+        by_host = isinstance(found, Invite | str)
+        prepared = program if isinstance(program, Prepared) else prepare(program, joins_host=by_host, **options)
+        return self.sit_down(found, prepared)
+
+    def sit_down(self, target: Target, prepared: Prepared) -> Table:
+        """Return the table for what `parse_target` and `prepare` returned."""
+        if isinstance(target, Invite | str):
+            return GuestTable(self, prepared, target)
+        return ListTable(self, prepared, target)
+
+    # -- for the tables
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the network, from now until the end; nobody waits for it to come up."""
+        self._running = asyncio.create_task(self._keep_network())
+        try:
+            yield
+        finally:
+            # What failed was raised where somebody waited for the network, or is moot.
+            await cancel(self._running)
+
+    async def _keep_network(self) -> None:
+        async with self._opening as network:
+            self._ready.set_result(network)
+            await asyncio.get_running_loop().create_future()  # until we are cancelled
+
+    async def run_over_network(self, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
+        """Run this when the network is there; fail when it is lost.
+
+        Raises:
+            TorError: it does not come up, or was away for too long.
+        """
+        if self._running is None:
+            raise UsageError("this party has not begun", hint="async with onionmpc.party(...) as me")
+        starting: set[asyncio.Future[Any]] = {self._ready, self._running}
+        await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            self._running.result()
+        network = self._ready.result()
+        return await over_network(network, network.died, lambda: network.failure, work)
+
+    def tell(self, event: Event) -> None:
+        """Hand on an event."""
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def tell_progress(self, report: TorReport) -> None:
+        """Hand on what tor reports."""
+        event = TorProgress(report.phase, report.percent, report.detail)
+        if self._events is not None:
+            self._events.put(event)
+        self.tell(event)
+
+    def subscribe(self, events: EventQueue) -> None:
+        """See `Base`."""
+        if self._events is not None:
+            raise UsageError("this party has another table", hint="leave that one first, or take another party")
+        self._events = events
+
+    def unsubscribe(self, events: EventQueue) -> None:
+        """See `Base`."""
+        if self._events is events:
+            self._events = None
+
+
+@contextlib.asynccontextmanager
+async def party(
+    *,
+    identity: str | OpenIdentity | None = None,
+    passphrase: str | Passphrase | None = None,
+    circuit_length: Level | str = Level.STANDARD,
+    or_standard: bool = False,
+    show_my_ip: bool = False,
+    testnet: str | os.PathLike[str] | None = None,
+    region: str | None = None,
+    control: str | None = None,
+    listen: str | None = None,
+    change_foreign_tor: bool = False,
+    profile: str | None = None,
+    bridge: Sequence[str] = (),
+    bootstrap_timeout_s: float = 300.0,
+    publish_timeout_s: float = 180.0,
+    patience_s: float = 600.0,
+    on_event: OnEvent | None = None,
+) -> AsyncIterator[Party]:
+    """Be a party: have an address, and a tor that starts in the background.
+
+    What fails with tor is raised by `Table.compute`, which is what needs it. When the block ends, tor has ended too,
+    and the address is reached no more.
+
+    Args:
+        identity: name of a kept identity (see: onionmpc id); None for a fresh one that is never written down.
+        passphrase: opens a sealed identity, see `open_identity`.
+        circuit_length: how long this party's own side of every circuit is.
+        or_standard: where long cannot be had, go on at standard.
+        show_my_ip: consent to what short means: every other party learns this machine's IP address.
+        testnet: directory of a private Tor network to use, see `onionmpc.private_network`; None for the public one.
+        region: where in the private network to stand.
+        control: "unix:PATH" or "HOST:PORT" of the control port of a tor that runs already; None for a tor of our own.
+        listen: "ADDRESS:PORT" where that tor is to bring this party its streams.
+        change_foreign_tor: with `control` and long: change that tor's settings until this party leaves.
+        profile: which of our tor's kept directories to use (guards, consensus); None for the first free one.
+        bridge: lines of the bridges by which our tor enters its network, and by nothing else.
+        bootstrap_timeout_s: how long tor may take to reach its network.
+        publish_timeout_s: how long the onion service may take to be published.
+        patience_s: how long tor may be away in one outage.
+        on_event: called with each event of tor and of every table, as it happens. It must not block.
+
+    Raises:
+        UsageError: what was asked for cannot be.
+        UnsafeSetting: short was not consented to, or the identity is for another level.
+        TorError: there is no tor to start.
+    """
+    level = Level(circuit_length)
+    if level is Level.SHORT and not show_my_ip:
+        raise UnsafeSetting(
+            "short shows this machine's IP address to every other party, and nobody has consented to that",
+            hint="show_my_ip=True consents; at standard, the default, no party learns it",
+        )
+    options = TorOptions(
+        control=control,
+        listen=listen,
+        profile=profile,
+        bridges=tuple(dict.fromkeys(map(parse_bridge, bridge))),
+        bootstrap_timeout_s=bootstrap_timeout_s,
+        publish_timeout_s=publish_timeout_s,
+        patience_s=patience_s,
+        level=level,
+        or_standard=or_standard,
+        change_foreign_tor=change_foreign_tor,
+    )
+    check_tor_options(control=control, testnet=testnet is not None, region=region, profile=profile)
+    if isinstance(identity, str):
+        identity = await asyncio.to_thread(open_identity, identity, passphrase, circuit_length=level)
+    with contextlib.ExitStack() as stack:
+        if identity is None:
+            own = Identity(secrets.token_bytes(SEED_BYTES))
+        else:
+            stack.enter_context(keystore.in_use(identity.name))
+            own = identity.secret
+        options = stack.enter_context(_place(options, None if testnet is None else Path(testnet), region))
+        me = Party(own, tor_network(own, options, lambda report: me.tell_progress(report)), on_event, _hidden(testnet))
+        async with me.running():
+            yield me
+
+
+def check_tor_options(*, control: str | None, testnet: bool, region: str | None, profile: str | None) -> None:
+    """Refuse options of which one would be silently without effect.
+
+    Raises:
+        UsageError: two of them exclude each other.
+    """
+    if not testnet and region is not None:
+        raise UsageError("--region needs --testnet", hint="only a private network has regions to choose")
+    if control is not None and testnet:
+        raise UsageError(
+            "--control and --testnet exclude each other", hint="a party in a private network has a tor of our own"
+        )
+    if control is not None and profile is not None:
+        raise UsageError(
+            "--control and --profile exclude each other", hint="a tor that runs already keeps its own guards"
+        )
+
+
+def _hidden(testnet: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """Return what is kept from the program, beside our own state."""
+    return () if testnet is None else (Path(testnet),)
+
+
+@contextlib.contextmanager
+def _place(options: TorOptions, testnet: Path | None, region: str | None) -> Iterator[TorOptions]:
+    """Check that there is a tor to use; yield the options of the public network, or of a place in a private one.
+
+    It comes before anything is shown: an invite to a session that cannot be helps nobody.
+    """
+    if options.control is None:
+        find_tor()
+        bridge_torrc(options.bridges)
+    else:
+        parse_endpoint(options.control)
+    if options.listen is not None:
+        parse_listener(options.listen)
+    if testnet is None:
+        yield options
+        return
+    with join_testnet(testnet, region) as place:
+        yield replace(options, profiles=place.profiles, extra_torrc=place.torrc)

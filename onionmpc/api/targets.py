@@ -1,0 +1,47 @@
+"""What there is to join: a host by an invite or by its address, or a list of parties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onionmpc.errors import UsageError
+from onionmpc.identity import Onion, looks_like_onion, parse_onion
+from onionmpc.session.invite import Invite, looks_like_invite, parse_invite
+
+# An invite, a host's address, or the addresses of all other parties.
+Target = Invite | Onion | tuple[Onion, ...]
+
+
+def parse_target(target: str | Invite | Sequence[str]) -> Target:
+    """Read what to join.
+
+    Raises:
+        UsageError: there is neither one invite, nor one address, nor addresses alone.
+    """
+    if isinstance(target, Invite):
+        return target
+    return target_of([target] if isinstance(target, str) else target)
+
+
+def target_of(words: Sequence[str]) -> Target:
+    """Read one invite, or addresses; raises as `parse_target` does."""
+    invites = [parse_invite(word) for word in words if is_invite(word)]
+    onions = tuple(parse_onion(word) for word in words if not is_invite(word))
+    if len(invites) > 1 or (invites and onions) or not (invites or onions):
+        raise UsageError(
+            f"{len(invites)} invites and {len(onions)} addresses given",
+            hint="expected one invite, or one address, or the addresses of all other parties",
+        )
+    if invites:
+        return invites[0]
+    return onions[0] if len(onions) == 1 else onions
+
+
+def is_invite(word: str) -> bool:
+    """Return whether a word is meant to be an invite, and not a program's name or path."""
+    return looks_like_invite(word) and not word.endswith(".py") and "/" not in word
+
+
+def is_target(word: str) -> bool:
+    """Return whether a word is meant to be an invite or an address."""
+    return is_invite(word) or looks_like_onion(word)

@@ -1,0 +1,303 @@
+"""Sessions by the public API, over local sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onionmpc
+from onionmpc import events
+from onionmpc.api.party import Party
+from onionmpc.errors import AgreementError, PeerUnreachable, ProgramError, TorFailed, UnsafeSetting, UsageError
+from tests.support.api import LocalNetwork, local_parties
+from tests.support.session import processes_of_ours, run
+
+SUM = """
+import sys
+from mpyc.runtime import mpc
+
+async def main():
+    secint = mpc.SecInt(32)
+    await mpc.start()
+    print("sum", await mpc.output(mpc.sum(mpc.input(secint(int(sys.stdin.read()))))))
+    print("done", file=sys.stderr)
+    await mpc.shutdown()
+
+mpc.run(main())
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "sum.py"
+    path.write_text(SUM)
+    return path
+
+
+async def agree(_proposal: onionmpc.Proposal) -> bool:
+    return True
+
+
+async def until(table: onionmpc.Table, kind: type[Any]) -> None:
+    async for event in table.events:
+        if isinstance(event, kind):
+            return
+
+
+async def compute(table: onionmpc.Table, number: int, **options: Any) -> onionmpc.Result:
+    async with table:
+        return await table.compute(input=str(number), consent=agree, **options)
+
+
+async def compute_together(
+    host: Party, guests: list[Party], program: Path | str, **options: Any
+) -> list[onionmpc.Result]:
+    """Compute with an input of 1 at the host, 2 at the first guest and so on."""
+    async with host.host(program, parties=1 + len(guests), **options) as table, asyncio.TaskGroup() as tasks:
+        joining = [
+            tasks.create_task(compute(guest.join(str(invite), program), number))
+            for number, (guest, invite) in enumerate(zip(guests, table.invites, strict=True), 2)
+        ]
+        hosting = tasks.create_task(table.compute(input="1", consent=agree))
+    return [hosting.result(), *(task.result() for task in joining)]
+
+
+def test_three_parties_in_one_process_compute_twice_each_time_with_another_host(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(3) as (first, second, third):
+            for host, guests in ((first, [second, third]), (third, [first, second])):
+                for number, result in enumerate(await compute_together(host, guests, script), 1):
+                    assert result.outputs == "sum 6\n"
+                    assert result.errors.endswith("done\n")
+                    assert sorted([result.number, *result.links]) == [0, 1, 2]
+                    assert result.times.run_s > 0
+                    assert result.receipt is None
+                    assert result.flaw is None, number
+
+    run(main())
+
+
+def test_a_list_of_addresses_needs_no_host(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(3) as parties, asyncio.TaskGroup() as tasks:
+            computing = [
+                tasks.create_task(
+                    compute(me.join([other.onion for other in parties if other is not me], script), number)
+                )
+                for number, me in enumerate(parties)
+            ]
+            for task in computing:
+                assert (await task).outputs == "sum 3\n"
+
+    run(main())
+
+
+def test_a_program_that_comes_with_onionmpc_reads_the_input() -> None:
+    async def main() -> None:
+        async with local_parties(3) as (host, *guests):
+            results = await compute_together(host, guests, "average-salary")
+            assert all("2" in result.outputs for result in results)
+
+    run(main())
+
+
+def test_who_gives_no_consent_refuses(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(2) as (host, guest):
+            async with host.host(script, parties=2, allow_no_privacy=True) as table, asyncio.TaskGroup() as tasks:
+                joining = tasks.create_task(_error_of(guest.join(table.invites[0], script, allow_no_privacy=True)))
+                with pytest.raises(AgreementError, match="its user said no"):
+                    await table.compute(input="1")
+            assert isinstance(joining.result(), AgreementError)
+
+    async def _error_of(table: onionmpc.Table) -> BaseException:
+        with pytest.raises(onionmpc.OnionMPCError) as raised:
+            await compute(table, 1)
+        return raised.value
+
+    run(main())
+
+
+def test_consent_sees_what_is_agreed_and_events_tell_what_happens(script: Path) -> None:
+    async def main() -> None:
+        seen: list[onionmpc.Proposal] = []
+
+        async def ask(proposal: onionmpc.Proposal) -> bool:
+            seen.append(proposal)
+            return True
+
+        async with local_parties(3) as (host, *guests):
+            async with host.host(script, parties=3) as table, asyncio.TaskGroup() as tasks:
+                for guest, invite in zip(guests, table.invites, strict=True):
+                    tasks.create_task(compute(guest.join(invite, script), 0))
+                result = await table.compute(input="1", arguments=["mine"], consent=ask)
+            told = [event async for event in table.events]
+        (proposal,) = seen
+        assert proposal.program == "sum"
+        assert proposal.parties == tuple(sorted([host.onion, *(guest.onion for guest in guests)]))
+        assert proposal.threshold == 1
+        assert proposal.private_arguments == 1
+        assert proposal.session == result.session.session.hex()
+        assert not proposal.by_invite
+        kinds = [type(event) for event in told]
+        assert kinds.count(events.JoinerArrived) == 2
+        order = [events.InviteReady, events.Published, events.RosterKnown, events.Agreed, events.ProgramEnded]
+        assert [kind for kind in kinds if kind in order[1:]] == order[1:]
+        assert kinds[:2] == [events.InviteReady] * 2
+
+    run(main())
+
+
+def test_output_is_shown_as_it_is_written(script: Path) -> None:
+    async def main() -> None:
+        shown: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+        def show(name: str, data: bytes) -> None:
+            shown[name] += data
+
+        async with local_parties(3) as parties, asyncio.TaskGroup() as tasks:
+            for number, me in enumerate(parties):
+                others = [other.onion for other in parties if other is not me]
+                extra = {"on_output": show} if number == 0 else {}
+                tasks.create_task(compute(me.join(others, script), number, **extra))
+        assert shown["stdout"] == b"sum 3\n"
+        assert shown["stderr"].endswith(b"done\n")
+
+    run(main())
+
+
+def test_what_a_failed_program_said_is_there_after_the_error(tmp_path: Path) -> None:
+    path = tmp_path / "fails.py"
+    said: list[str] = []
+    path.write_text("from mpyc.runtime import mpc\nmpc.run(mpc.start())\nraise ValueError('out of paper')\n")
+
+    async def main() -> None:
+        async with local_parties(3) as parties, asyncio.TaskGroup() as tasks:
+            for me in parties:
+                tasks.create_task(fail(me, [other.onion for other in parties if other is not me]))
+        assert any("out of paper" in words for words in said)  # the others may be ended before theirs says so
+
+    async def fail(me: Party, others: list[str]) -> None:
+        async with me.join(others, path) as table:
+            with pytest.raises(ProgramError):
+                await table.compute(consent=agree)
+            said.append(table.program_errors)
+
+    run(main())
+
+
+def test_a_table_is_for_one_session_and_a_party_has_one_table(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(2) as (host, guest):
+            async with host.host(script, parties=3) as table:
+                with pytest.raises(UsageError, match="another table"):
+                    async with host.join(guest.onion, script):
+                        pass
+                computing = asyncio.create_task(table.compute(input="1", consent=agree))
+                await until(table, events.Published)
+                with pytest.raises(UsageError, match="computed at already"):
+                    await table.compute(input="1", consent=agree)
+                computing.cancel()
+                await asyncio.gather(computing, return_exceptions=True)
+            async with host.join(guest.onion, script, wait_s=0.01) as later:
+                with pytest.raises(PeerUnreachable):
+                    await later.compute(input="1", consent=agree)
+
+    run(main())
+
+
+def test_wrong_wishes_are_refused_at_once(script: Path, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with local_parties(1) as (me,):
+            with pytest.raises(UsageError):
+                me.host("no-such-program", parties=3)
+            with pytest.raises(UnsafeSetting, match="admit="):
+                me.host(script, parties=3, open=True)
+            with pytest.raises(UsageError):
+                me.join("not an invite", script)
+            with pytest.raises(UnsafeSetting, match="threshold 0"):
+                async with me.host(script, parties=2):
+                    pass
+            async with me.host(script, parties=3, open=True, admit=onionmpc.ADMIT_ANYONE) as table:
+                assert table.invites == ()
+                with pytest.raises(UsageError, match="has the terminal"):
+                    await table.compute(input="1", terminal=True)
+
+    run(main())
+
+
+def test_invites_hide_their_secrets_but_in_their_text(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(1) as (me,), me.host(script, parties=3) as table:
+            for invite in table.invites:
+                assert str(invite) == invite.text
+                assert invite.text.startswith("onionmpc1")
+                assert invite.text not in repr(table.invites)
+                assert invite.secret.hex() not in repr(table.invites)
+                assert repr(invite.secret) not in repr(table.invites)
+
+    run(main())
+
+
+def test_a_network_that_is_lost_ends_the_session_with_its_own_error(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(1) as (me,), me.host(script, parties=3) as table:
+            computing = asyncio.create_task(table.compute(input="1", consent=agree))
+            await until(table, events.Published)
+            network = me._opening
+            assert isinstance(network, LocalNetwork)
+            network.died.set_result(TorFailed("tor is gone"))
+            with pytest.raises(TorFailed, match="tor is gone"):
+                await computing
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [None, events.Published, events.JoinerArrived, events.RosterKnown, events.LinkUp, events.Agreed],
+    ids=lambda moment: "at once" if moment is None else moment.__name__,
+)
+def test_a_cancelled_host_leaves_nothing_behind(
+    script: Path, moment: type[events.Event] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where temporary files go
+    tmp_path.chmod(0o700)
+    before = sorted(tmp_path.iterdir())
+
+    async def main() -> None:
+        async with local_parties(3) as (host, *guests), contextlib.AsyncExitStack() as stack:
+            table = await stack.enter_async_context(host.host(script, parties=3))
+            others = [
+                asyncio.create_task(compute(guest.join(invite, script), 1))
+                for guest, invite in zip(guests, table.invites, strict=True)
+            ]
+            computing = asyncio.create_task(table.compute(input="1", consent=agree))
+            if moment is not None:
+                await until(table, moment)
+            computing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await computing
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        assert processes_of_ours() == []
+        assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+    run(main())
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_leaving_a_table_cancels_what_computes_there_in_another_task(script: Path) -> None:
+    async def main() -> None:
+        async with local_parties(1) as (me,):
+            async with me.host(script, parties=3) as table:
+                computing = asyncio.create_task(table.compute(input="1", consent=agree))
+                await until(table, events.Published)
+            assert computing.cancelled()
+
+    run(main())

@@ -1,6 +1,6 @@
 """What a party wants to run, checked before a network is needed.
 
-The options have the names and defaults of the command line's.
+The options have the defaults of the command line's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, Unpack
 
 from onionmpc.errors import UsageError
 from onionmpc.files import check_writable
@@ -17,24 +17,18 @@ from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program, program_files
 from onionmpc.program.spec import Walls
+from onionmpc.session.agreed_options import Wishes, WishOptions, wishes_of
 from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_program_arguments
 
 WAIT_S, PATIENCE_S = 3600.0, 600.0
 FROM_STDIN = ("--input", "-")  # has a program that comes with onionmpc read its private input there
 
 
-class SessionOptions(TypedDict, total=False):
-    """What can be said of one session, beside the program.
+class SessionOptions(WishOptions, total=False):
+    """What can be said of one session, beside the program. What all parties must agree on is in `Wishes`.
 
     Attributes:
-        threshold: any threshold + 1 parties together can read every input; the largest below half of them by default.
-        public: arguments of the program that are equal at all parties; they come first.
         with_files: files that must be equal at all parties, or folders of them.
-        mpyc: options of MPyC that all must agree on: "-L64", "-K40", "--no-prss", "--mix32-64bit".
-        allow_type: classes of the program that parties may send each other, by their full names.
-        padding: records a second on each link, 0 for none.
-        circuits: over how many circuits each link is raced.
-        receipt: where to keep a receipt that all parties sign. It permanently proves that this address took part.
         allow_no_privacy: accept a threshold of 0, which hides nothing.
         allow_subprocess: let this party's program start processes.
         wait_s: how long to wait for the others, at each step.
@@ -43,14 +37,7 @@ class SessionOptions(TypedDict, total=False):
         verbose: have MPyC log to the program's standard error.
     """
 
-    threshold: int | None
-    public: Sequence[str]
     with_files: Sequence[str | os.PathLike[str]]
-    mpyc: Sequence[str]
-    allow_type: Sequence[str]
-    padding: int | None
-    circuits: int | None
-    receipt: str | os.PathLike[str] | None
     allow_no_privacy: bool
     allow_subprocess: bool
     wait_s: float
@@ -103,38 +90,36 @@ def prepare(
     Raises:
         UsageError: there is no such program or file, or an option is out of its bounds.
     """
-    receipt = options.get("receipt")
-    public, mpyc = tuple(options.get("public", ())), tuple(options.get("mpyc", ()))
-    allowed_types = tuple(options.get("allow_type", ()))
-    if receipt is not None:
-        check_receipt(Path(receipt))
-    if options.get("padding") and (options.get("circuits") or 1) > 1:
-        raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
-    check_program_arguments(public)
+    wishes = _wishes(options)
+    if wishes.receipt is not None:
+        check_receipt(wishes.receipt)
+    check_program_arguments(wishes.public or ())
     found = None if program is None else find_program(os.fspath(program))
     attached = attach([Path(file) for file in options.get("with_files", ())])
     if found is not None:
-        check_allowed_types(allowed_types, found)
+        check_allowed_types(wishes.allowed_types or (), found)
         program_files(found, attached)  # with too many of them, nobody is invited
     plan = Plan(
         program=found,
-        threshold=options.get("threshold"),
-        public=None if joins_host and not public else public,
         private=(),
-        mpyc_options=None if joins_host and not mpyc else check_mpyc_options(mpyc),
-        allowed_types=None if joins_host and not allowed_types else allowed_types,
         attached=attached,
         allow_no_privacy=options.get("allow_no_privacy", False),
         wait_s=options.get("wait_s", WAIT_S),
         patience_s=options.get("patience_s", PATIENCE_S),
         min_circuit_length=Level(options.get("min_circuit_length", Level.STANDARD)),
         verbose=options.get("verbose", False),
-        padding=options.get("padding"),
-        circuits=options.get("circuits"),
-        receipt=None if receipt is None else Path(receipt),
         allow_subprocess=options.get("allow_subprocess", False),
+        **wishes_of(wishes, joins_host=joins_host),
     )
     return Prepared(plan, walls)
+
+
+def _wishes(options: SessionOptions) -> Wishes:
+    values: dict[str, Any] = {name: options[name] for name in WishOptions.__annotations__ if name in options}  # type: ignore[literal-required]
+    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, Sequence)}
+    wishes = Wishes(**values)
+    wishes.check()
+    return replace(wishes, mpyc_options=check_mpyc_options(wishes.mpyc_options or ()))
 
 
 def check_receipt(file: Path) -> None:

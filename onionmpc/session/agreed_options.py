@@ -7,11 +7,11 @@ fields in docs/PROTOCOL.md; tests/session/test_agreed_options.py checks that the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from onionmpc.errors import UsageError
 from onionmpc.session.agreement import DEFAULT_CIRCUITS, MAX_CIRCUITS, MAX_PADDING_RATE, SharedTerms
@@ -257,11 +257,15 @@ class Wishes:
     receipt: Path | None = None
 
     def check(self) -> None:
-        """Refuse wishes that exclude each other.
+        """Refuse wishes that are out of their bounds, or exclude each other.
 
         Raises:
-            UsageError: they do.
+            UsageError: they are, or do.
         """
+        for option in AGREED_OPTIONS:
+            wish = getattr(self, option.wish)
+            if option.bounds is not None and wish is not None and not option.bounds[0] <= wish <= option.bounds[1]:
+                raise UsageError(f"{option.name}: {wish}, expected {option.bounds[0]} to {option.bounds[1]}")
         if self.padding and (self.circuits or 1) > 1:
             raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
 
@@ -280,6 +284,18 @@ class Wishes:
     def _own(self, option: AgreedOption) -> Any:  # noqa: ANN401 (an option's value)
         wish = getattr(self, option.wish)
         return wish is not None if option.choice is Choice.EACH else wish
+
+
+class WishOptions(TypedDict, total=False):
+    """The fields of `Wishes` as keyword options of the Python API."""
+
+    threshold: int | None
+    public: Sequence[str]
+    mpyc_options: Sequence[str]
+    allowed_types: Sequence[str]
+    padding: int | None
+    circuits: int | None
+    receipt: Path | None
 
 
 def wishes_of(options: Wishes, *, joins_host: bool) -> dict[str, Any]:

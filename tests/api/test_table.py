@@ -219,6 +219,10 @@ def test_wrong_wishes_are_refused_at_once(script: Path, tmp_path: Path) -> None:
                 me.host(script, parties=3, open=True)
             with pytest.raises(UsageError):
                 me.join("not an invite", script)
+            with pytest.raises(UsageError, match="padding rate: 1000, expected 0 to 200"):
+                me.host(script, parties=3, padding=1000)
+            with pytest.raises(UsageError, match="one circuit"):
+                me.host(script, parties=3, padding=10, circuits=2)
             with pytest.raises(UnsafeSetting, match="threshold 0"):
                 async with me.host(script, parties=2):
                     pass

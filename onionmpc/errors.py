@@ -13,7 +13,7 @@
         TorNotFound, TorTooOld, TransportNotFound, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
       PeerError                a party (exit 4)
         PeerUnreachable          it could not be dialled
-          NotExpected              only those whom it expects can find it
+          NotExpected              only the parties it expects can find it
         LinkExpired              it was there and is gone
         PeerLeft                 it announced that it leaves
       AgreementError           the parties do not agree on what to run (exit 5)

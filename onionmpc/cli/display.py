@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, fields
+from functools import singledispatchmethod
 from typing import Any, TextIO
 
 import click
@@ -42,7 +43,6 @@ from onionmpc.session.events import (
     LinkResumed,
     LinkUp,
     OtherVersion,
-    PeerDone,
     PeerQuiet,
     ProgramEnded,
     ProgramsMove,
@@ -99,107 +99,168 @@ class TextDisplay:
 
     def tell(self, event: Event) -> None:
         """Show an event."""
-        if isinstance(event, LinkMeasured) and event.round_trip_s is not None:
+        self._show(event)
+
+    @singledispatchmethod
+    def _show(self, event: Event) -> None:
+        """Show an event: by its type, in the order of a session. Of the others there is nothing to say."""
+
+    @_show.register
+    def _(self, event: TorProgress) -> None:
+        phase, percent, detail = event.phase, event.percent, event.detail
+        names = {
+            "tor": "tor",
+            "bootstrap": "connecting to the Tor network",
+            "publish": "publishing the onion service",
+        }
+        self._status.going_on(names[phase], f"{percent} %, {printable(detail)}")
+
+    @_show.register
+    def _(self, event: AddressKnown) -> None:
+        self._status.line(f"this party's address: {event.onion}")
+
+    @_show.register
+    def _(self, event: InviteReady) -> None:
+        seat, invite = event.seat, event.invite
+        self._invite(seat, format_invite(invite))
+
+    @_show.register
+    def _(self, event: Published) -> None:
+        found_by = "anyone who knows its address" if event.to_all else "only the parties it expects"
+        self._status.line(f"the onion service is published; {found_by} can find it")
+        self._status.going_on("waiting for the others")
+
+    @_show.register
+    def _(self, event: JoinerArrived) -> None:
+        seat, onion, taken, parties = event.seat, event.onion, event.taken, event.parties
+        self._status.line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
+        self._status.going_on("waiting for the others", f"{taken} of {parties} are here")
+
+    @_show.register
+    def _(self, event: JoinerLeft) -> None:
+        seat, onion = event.seat, event.onion
+        if onion == self._asked_about:
+            self._status.beside_a_question("It has left meanwhile; your answer counts if it is back by then. Answer?")
+            return
+        self._status.line(f"{onion} gave up seat {seat}; its invite works again")
+
+    @_show.register
+    def _(self, event: SeatsTaken) -> None:
+        taken, parties = event.taken, event.parties
+        self._status.going_on("waiting for the host's other guests", f"{taken} of {parties} parties are here")
+
+    @_show.register
+    def _(self, event: DialRetry) -> None:
+        party, reason, again_in_s, hint = event.party, event.reason, event.again_in_s, event.hint
+        who = "the host" if party is None else f"party {party}"
+        if hint and party not in self._hinted:
+            self._hinted.add(party)
+            self._status.line(f"{who} cannot be reached: {printable(reason)}; trying again. If this continues: {hint}")
+        self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
+
+    @_show.register
+    def _(self, event: OtherVersion) -> None:
+        self._status.line(
+            f"somebody with another version of onionmpc (protocol {event.protocol}, here {VERSION}) tried to connect"
+        )
+
+    @_show.register
+    def _(self, event: SpentInvite) -> None:
+        self._status.line(
+            f"somebody tried the invite of seat {event.seat}, which is used: each party needs an invite of its own"
+        )
+
+    @_show.register
+    def _(self, event: RosterKnown) -> None:
+        addresses, own_number = event.addresses, event.own_number
+        self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")
+        self._status.line(f"roster: {roster_fingerprint(addresses)}")
+        self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
+
+    @_show.register
+    def _(self, event: LinkUp) -> None:
+        party, connected, peers = event.party, event.connected, event.peers
+        self._status.line(f"connected to party {party}")
+        if connected < peers:
+            self._status.going_on("connecting to the other parties", f"{connected} of {peers}")
+        else:
+            self._status.going_on("comparing what to run")
+
+    @_show.register
+    def _(self, event: LinkMeasured) -> None:
+        if event.round_trip_s is not None:
             self._round_trips_s[event.party] = event.round_trip_s
-        match event:
-            case TorProgress(phase, percent, detail):
-                names = {
-                    "tor": "tor",
-                    "bootstrap": "connecting to the Tor network",
-                    "publish": "publishing the onion service",
-                }
-                self._status.going_on(names[phase], f"{percent} %, {printable(detail)}")
-            case AddressKnown(onion):
-                self._status.line(f"this party's address: {onion}")
-            case InviteReady(seat, invite):
-                self._invite(seat, format_invite(invite))
-            case Published(to_all):
-                found_by = "whoever knows its address" if to_all else "only those whom it expects"
-                self._status.line(f"the onion service is published; {found_by} can find it")
-                self._status.going_on("waiting for the others")
-            case JoinerArrived(seat, onion, taken, parties):
-                self._status.line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
-                self._status.going_on("waiting for the others", f"{taken} of {parties} are here")
-            case JoinerLeft(_, onion) if onion == self._asked_about:
-                self._status.beside_a_question(
-                    "It has left meanwhile; your answer counts if it is back by then. Answer?"
-                )
-            case JoinerLeft(seat, onion):
-                self._status.line(f"{onion} gave up seat {seat}; its invite works again")
-            case SeatsTaken(taken, parties):
-                self._status.going_on("waiting for the host's other guests", f"{taken} of {parties} parties are here")
-            case DialRetry(party, reason, again_in_s, hint):
-                who = "the host" if party is None else f"party {party}"
-                if hint and party not in self._hinted:
-                    self._hinted.add(party)
-                    self._status.line(
-                        f"{who} cannot be reached: {printable(reason)}; trying on. If it stays so: {hint}"
-                    )
-                self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
-            case OtherVersion(protocol):
-                self._status.line(
-                    f"somebody with another version of onionmpc (protocol {protocol}, here {VERSION}) tried to connect"
-                )
-            case SpentInvite(seat):
-                self._status.line(
-                    f"somebody tried the invite of seat {seat}, which is used: each party needs an invite of its own"
-                )
-            case RosterKnown(addresses, own_number):
-                self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")
-                self._status.line(f"roster: {roster_fingerprint(addresses)}")
-                self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
-            case LinkUp(party, connected, peers):
-                self._status.line(f"connected to party {party}")
-                if connected < peers:
-                    self._status.going_on("connecting to the other parties", f"{connected} of {peers}")
-                else:
-                    self._status.going_on("comparing what to run")
-            case LinkMeasured(party, own_relays, claimed_relays, round_trip_s, raced) if claimed_relays and own_relays:
-                words = describe_link(party, own_relays, claimed_relays, round_trip_s, raced)
-                self._status.line(f"link to party {party}: {words}")
-            case LinkBroken(party, reason):
-                self._status.line(f"link to party {party} broke: {printable(reason)}; dialling again")
-            case PeerQuiet(party, quiet_s):
-                # Each line twice as late as the one before: a long absence is not to fill the screen.
-                if quiet_s >= 2 * self._quiet_s.get(party, 0.0):
-                    self._quiet_s[party] = quiet_s
-                    self._status.line(f"party {party} quiet for {duration(quiet_s)}")
-            case LinkResumed(party, away_s):
-                self._quiet_s.pop(party, None)
-                seen = "; whoever watches saw that gap" if self._padded else ""
-                self._status.line(f"party {party} is back after {duration(away_s)}{seen}")
-            case Agreed():
-                self._status.line("all parties agreed; the program runs")
-                self.close()
-                self._status.lent = True
-            case ProgramsStuck():
-                for line in stuck_lines(event):
-                    self._status.line(line)
-            case ProgramsMove():
-                self._status.line("the programs move again")
-            case ProgramEnded(seconds):
-                self._status.line(f"the program ended after {duration(seconds)}")
-                self._status.lent = False
-                self._status.going_on("waiting for the other parties to end")
-            case Signing():
-                self._status.going_on("waiting for the other parties to sign the receipt")
-            case ReceiptWritten(file, signed, parties):
-                whom = (
-                    f"all {parties} parties" if len(signed) == parties else f"{len(signed)} of {parties} parties ONLY"
-                )
-                self._status.line(f"{file}: signed by {whom} (see: onionmpc verify --help)")
-            case Rounding(seconds):
-                self._status.line(
-                    f"all parties are done; links stay busy for {duration(seconds)} more, so that the session's length "
-                    "tells less (Ctrl-C ends it now)"
-                )
-            case OutOfReach():
-                for line in reach_lines(**dataclasses.asdict(event)):
-                    self._status.line(line)
-            case PeerDone() | LinkMeasured():
-                pass
-            case Trouble(what):
-                self._status.going_on("this session cannot go on; hearing the others", printable(what))
+        own, claimed = event.own_relays, event.claimed_relays
+        if own and claimed:
+            words = describe_link(event.party, own, claimed, event.round_trip_s, event.raced)
+            self._status.line(f"link to party {event.party}: {words}")
+
+    @_show.register
+    def _(self, event: LinkBroken) -> None:
+        party, reason = event.party, event.reason
+        self._status.line(f"link to party {party} broke: {printable(reason)}; dialling again")
+
+    @_show.register
+    def _(self, event: PeerQuiet) -> None:
+        party, quiet_s = event.party, event.quiet_s
+        # Each line twice as late as the one before: a long absence is not to fill the screen.
+        if quiet_s >= 2 * self._quiet_s.get(party, 0.0):
+            self._quiet_s[party] = quiet_s
+            self._status.line(f"party {party} quiet for {duration(quiet_s)}")
+
+    @_show.register
+    def _(self, event: LinkResumed) -> None:
+        party, away_s = event.party, event.away_s
+        self._quiet_s.pop(party, None)
+        seen = "; whoever watches saw that gap" if self._padded else ""
+        self._status.line(f"party {party} is back after {duration(away_s)}{seen}")
+
+    @_show.register
+    def _(self, _event: Agreed) -> None:
+        self._status.line("all parties agreed; the program runs")
+        self.close()
+        self._status.lent = True
+
+    @_show.register
+    def _(self, event: ProgramsStuck) -> None:
+        for line in stuck_lines(event):
+            self._status.line(line)
+
+    @_show.register
+    def _(self, _event: ProgramsMove) -> None:
+        self._status.line("the programs move again")
+
+    @_show.register
+    def _(self, event: ProgramEnded) -> None:
+        self._status.line(f"the program ended after {duration(event.seconds)}")
+        self._status.lent = False
+        self._status.going_on("waiting for the other parties to end")
+
+    @_show.register
+    def _(self, _event: Signing) -> None:
+        self._status.going_on("waiting for the other parties to sign the receipt")
+
+    @_show.register
+    def _(self, event: ReceiptWritten) -> None:
+        file, signed, parties = event.file, event.signed, event.parties
+        whom = f"all {parties} parties" if len(signed) == parties else f"{len(signed)} of {parties} parties ONLY"
+        self._status.line(f"{file}: signed by {whom} (see: onionmpc verify --help)")
+
+    @_show.register
+    def _(self, event: Rounding) -> None:
+        self._status.line(
+            f"all parties are done; links stay busy for {duration(event.seconds)} more, so that the session's length "
+            "tells less (Ctrl-C ends it now)"
+        )
+
+    @_show.register
+    def _(self, event: OutOfReach) -> None:
+        for line in reach_lines(**dataclasses.asdict(event)):
+            self._status.line(line)
+
+    @_show.register
+    def _(self, event: Trouble) -> None:
+        self._status.going_on("this session cannot go on; hearing the others", printable(event.what))
 
     def ended(self, result: Result) -> None:
         """Show the summary of a computation that ended well."""

@@ -58,7 +58,7 @@ class Network(Protocol):
 
     @property
     def level(self) -> Level:
-        """How long this party's side of their circuits is."""
+        """How long this party's side of each circuit is."""
 
     async def listen(self, on_stream: OnStream, keys: Iterable[bytes] = ()) -> None:
         """Accept streams for our address from now on; each is served by `on_stream` in a task of its own.

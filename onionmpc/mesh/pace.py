@@ -13,7 +13,7 @@ import statistics
 # one each 15 s: at most 270 within an hour. A peer that cuts each stream at once gets no more out of us.
 DIALS_IN_A_ROW = 30
 DIAL_EVERY_S = 15.0
-# What a peer is allowed, by our clock: an honest one stays below, whatever happens to its circuits.
+# What a peer is allowed, by our clock: an honest one stays below, even if each circuit of its breaks.
 ACCEPTED_PER_HOUR = 300
 HOUR_S = 3600.0
 # Records that a busy machine or a full stream made late are made up for: how many went out must not tell how busy we

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import typing
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     Agreed,
     DialRetry,
+    Event,
     LinkBroken,
     LinkMeasured,
     LinkResumed,
+    PeerDone,
     PeerQuiet,
     ProgramEnded,
     ProgramsMove,
@@ -242,7 +245,7 @@ def test_who_is_not_expected_is_told_so_once_and_what_helps(capsys: pytest.Captu
     display.tell(DialRetry(1, "no answer", 2.0))
     told = [line for line in shown(capsys) if "cannot be reached" in line]
     assert told == [
-        f"{who} cannot be reached: it is sealed; trying on. If it stays so: ask the host for another"
+        f"{who} cannot be reached: it is sealed; trying again. If this continues: ask the host for another"
         for who in ("the host", "party 2")
     ]
 
@@ -251,8 +254,8 @@ def test_the_person_is_told_who_can_find_the_service(capsys: pytest.CaptureFixtu
     for to_all in (False, True):
         TextDisplay(ANSWERS).tell(Published(to_all))
     assert [line for line in shown(capsys) if "published" in line] == [
-        "the onion service is published; only those whom it expects can find it",
-        "the onion service is published; whoever knows its address can find it",
+        "the onion service is published; only the parties it expects can find it",
+        "the onion service is published; anyone who knows its address can find it",
     ]
 
 
@@ -400,3 +403,9 @@ def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys
     told = json.loads(capsys.readouterr().err)
     assert told["walls"] == dict.fromkeys(("network", "secrets", "files", "frozen"), False) | {"sockets": True}
     assert told["allow_subprocess"] is True
+
+
+def test_every_event_but_one_has_words() -> None:
+    # What others have done shows in the end; until then it changes nothing for the person.
+    shown = set(vars(TextDisplay)["_show"].dispatcher.registry) - {object}
+    assert set(typing.get_args(Event)) - shown == {PeerDone}

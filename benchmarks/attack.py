@@ -23,9 +23,9 @@ from benchmarks.sessions import WORKLOAD, Process, running, scratch
 from benchmarks.strangers import at, visit
 from onionmpc.identity import Identity
 from onionmpc.identity.key_file import decode_key_file
-from onionmpc.mesh.direct import NAME_CHARACTERS
 from onionmpc.mesh.secure import EPHEMERAL_BYTES
 from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose
+from tests.support.direct import NAME_CHARACTERS
 
 PARTIES = 3
 VISITED = 1

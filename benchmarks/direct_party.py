@@ -16,8 +16,8 @@ from typing import Any
 from onionmpc.cli import main as command
 from onionmpc.cli import party
 from onionmpc.identity import Identity, Onion
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.network import Stream
+from tests.support.direct import DirectNetwork
 
 # As often as MPyC tries. A supervisor would wait a second, which suits onion services and is nothing to measure here.
 RETRY_S = 0.1

@@ -226,13 +226,13 @@ class Listener:
             await asyncio.Event().wait()
             return
         door = Door(self.identity, bytes(16))
-        door.keeper = Guest(LinkEnd(stream, first), self.serve_link)
+        door.gatekeeper = Guest(LinkEnd(stream, first), self.serve_link)
         await door.serve(stream)
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Keeper of a door for one stream, which lets everyone in."""
+    """Gatekeeper of a door for one stream, which lets everyone in."""
 
     end: LinkEnd
     serve_link: Callable[[LinkEnd], Awaitable[None]]

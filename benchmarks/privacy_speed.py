@@ -30,11 +30,11 @@ from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.levels import Level
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.testnet.regions import load_regions
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
+from tests.support.direct import DirectNetwork
 from tests.support.faulty_network import FaultyNetwork
 
 # Where the parties are, by number. A party dials those of higher numbers.

@@ -123,7 +123,7 @@ async def run(directory: Path, region: str) -> None:
         async with tor_network(identity, options, lambda _progress: None) as network:
             mesh = Mesh(network, identity, sorted([identity.onion, peer]), NO_PSK, nonce, ticks, PATIENCE_S)
             door = Door(identity, nonce)
-            door.keeper = mesh
+            door.gatekeeper = mesh
             async with mesh.running(PATIENCE_S), Beside(network.listen(door.serve), tick(ticks)):
                 say(address=place.address)
                 while line := await reader.readline():

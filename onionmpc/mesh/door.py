@@ -1,7 +1,7 @@
 """The listener's side of every stream: strangers in, authenticated peers out.
 
-Knows the handshake and how much a stranger may cost. Does not know who may come in: it asks its keeper, which changes
-as the session goes on. Rules: docs/PROTOCOL.md section 2.
+Knows the handshake and how much a stranger may cost. Does not know who may come in: it asks its gatekeeper, which
+changes as the session goes on. Rules: docs/PROTOCOL.md section 2.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def unheard(_version: int) -> None:
     """Tell nobody."""
 
 
-class Keeper(Protocol):
+class Gatekeeper(Protocol):
     """Says who may come in. Its answers must not change anything before `welcome`: message 1 can be replayed."""
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
@@ -81,7 +81,7 @@ class Door:
     """Serves the streams of one onion service.
 
     Attributes:
-        keeper: says who may come in now; None before anyone may.
+        gatekeeper: says who may come in now; None before anyone may.
         spent: hears of those who are refused since their psk is spent. They get the same refusal as everybody.
 
     Args:
@@ -96,7 +96,7 @@ class Door:
         self._on_version = on_version
         # In the order in which they go if there are too many: those that were turned away, then as they came.
         self._strangers: collections.OrderedDict[Stream, None] = collections.OrderedDict()
-        self.keeper: Keeper | None = None
+        self.gatekeeper: Gatekeeper | None = None
         self.spent: SpentPsks | None = None
 
     async def serve(self, stream: Stream) -> None:
@@ -115,8 +115,8 @@ class Door:
             log.info("a stranger was turned away: %s", error)
         else:
             if arrival is not None:
-                visitor, hello, psk, keeper = arrival
-                await keeper.welcome(visitor, hello, psk)
+                visitor, hello, psk, gatekeeper = arrival
+                await gatekeeper.welcome(visitor, hello, psk)
         finally:
             await stream.close()
 
@@ -134,15 +134,15 @@ class Door:
         finally:
             self._strangers.pop(stream, None)
 
-    async def _authenticate(self, stream: Stream) -> tuple[SecureStream, Hello, bytes, Keeper] | None:
+    async def _authenticate(self, stream: Stream) -> tuple[SecureStream, Hello, bytes, Gatekeeper] | None:
         try:
-            handshake, hello, psk, keeper = await self._recognise(stream)
+            handshake, hello, psk, gatekeeper = await self._recognise(stream)
         except BaseException:
             # Whatever is wrong, and if it is that nothing came in time, gets one reply (PROTOCOL 2).
             stream.writer.write(REFUSAL)
             raise
-        answer = keeper.judge(hello, psk)
-        offsets = keeper.offsets_for(hello) if answer is Answer.ACCEPTED else (0, 0)
+        answer = gatekeeper.judge(hello, psk)
+        offsets = gatekeeper.offsets_for(hello) if answer is Answer.ACCEPTED else (0, 0)
         reply, records = handshake.answer(Reply(answer, self._nonce, offsets))
         stream.writer.write(reply)
         await stream.writer.drain()
@@ -152,7 +152,7 @@ class Door:
         peer = onion_from_public_key(hello.public_key)
         visitor = SecureStream(stream, records, peer, hello.nonce, handshake.stream)
         # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
-        return (visitor, hello, psk, keeper) if await visitor.wait_for_first() else None
+        return (visitor, hello, psk, gatekeeper) if await visitor.wait_for_first() else None
 
     async def _part(self, stream: Stream) -> None:
         """Let the last word arrive at one that is turned away. It is the first to go if there are too many."""
@@ -170,7 +170,7 @@ class Door:
             async with asyncio.timeout(PARTING_S):
                 await stream.writer.wait_closed()
 
-    async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Keeper]:
+    async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Gatekeeper]:
         # At once, since the rest of another version's message may be shorter (PROTOCOL 2).
         version = await stream.reader.readexactly(1)
         if version[0] != VERSION:
@@ -180,13 +180,13 @@ class Door:
         message = version + await stream.reader.readexactly(MESSAGE_1_BYTES - 1)
         handshake = ListenerHandshake(self._identity, secrets.token_bytes(EPHEMERAL_BYTES))
         static_key = handshake.read_static(message)
-        keeper = self.keeper
-        if keeper is None:
+        gatekeeper = self.gatekeeper
+        if gatekeeper is None:
             raise AuthenticationFailed("a dialler came before anyone was expected")
-        psks = keeper.psks_for(static_key)
+        psks = gatekeeper.psks_for(static_key)
         spent = self.spent.spent_psks() if self.spent is not None else ()
         index, hello = handshake.read_hello([*psks, *spent])
         if self.spent is not None and index >= len(psks):
             self.spent.note_spent(spent[index - len(psks)], hello)
             raise AuthenticationFailed("a stranger's first message opens under a key that is spent")
-        return handshake, hello, psks[index], keeper
+        return handshake, hello, psks[index], gatekeeper

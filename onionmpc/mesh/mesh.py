@@ -19,10 +19,10 @@ from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
+from onionmpc.mesh.reconnect import SPARE_DIALS_AT_ONCE, Reconnector
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.mesh.upkeep import SPARE_DIALS_AT_ONCE, Upkeep
 from onionmpc.tasks import Beside, Work
 from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode, Ping, encode_frame
@@ -38,13 +38,13 @@ class MeshLink:
 
     Attributes:
         id: names it in resume handshakes.
-        upkeep: keeps it on streams.
+        reconnector: keeps it on streams.
         visits: counts the streams that the peer has resumed it with.
     """
 
     id: bytes
     runner: LinkRunner
-    upkeep: Upkeep
+    reconnector: Reconnector
     visits: Visits = field(default_factory=Visits)
 
 
@@ -120,15 +120,15 @@ class Mesh:
         while True:
             await self._network.restored()
             for link in self._links.values():
-                link.upkeep.hurry()
+                link.reconnector.hurry()
 
     async def _hurry_after_sleep(self) -> None:
         async for _ in wakings():
             for link in self._links.values():
                 link.runner.doubt()
-                link.upkeep.hurry()
+                link.reconnector.hurry()
 
-    # -- Keeper: the listener's side
+    # -- Gatekeeper: the listener's side
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
         """The session's psk for a roster key, none for anyone else."""
@@ -266,7 +266,7 @@ class Mesh:
     def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
         runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room, rate=self._padding_rate)
         id_ = self._link_id(number, nonce)
-        upkeep = Upkeep(
+        reconnector = Reconnector(
             number,
             runner,
             self._observer,
@@ -277,14 +277,14 @@ class Mesh:
             goes_first=goes_first,
             patience_s=self._patience_s,
         )
-        link = self._links[number] = MeshLink(id_, runner, upkeep)
+        link = self._links[number] = MeshLink(id_, runner, reconnector)
         self._observer.link_up(number, link, nonce)
         self._start(self._keep(number, link))
         return link
 
     async def _keep(self, number: int, link: MeshLink) -> None:
         """Keep a link up to its end, and tell of one that is bad."""
-        async with Beside(link.upkeep.run()):
+        async with Beside(link.reconnector.run()):
             try:
                 await link.runner.run()
             except OnionMPCError as error:

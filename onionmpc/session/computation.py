@@ -137,7 +137,7 @@ class Computation:
                 plan.patience_s,
                 own.shared.padding_rate,
             )
-            door.keeper = mesh
+            door.gatekeeper = mesh
             async with mesh.running(plan.wait_s):
                 return await self._run(dispatcher)
 

@@ -179,7 +179,7 @@ class Dispatcher:
         raced = circuits_of_link(self._own.shared, self._own.terms, offer.own)
         if raced > 1:
             peer.ledger.start_race()
-            peer.link.upkeep.widen(raced)
+            peer.link.reconnector.widen(raced)
 
     # -- the circuit below each stream
 

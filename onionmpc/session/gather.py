@@ -27,7 +27,7 @@ GOODBYE_S = 3.0
 
 
 class Gathering:
-    """Fills the seats: a Keeper for the door, until the roster is complete.
+    """Fills the seats: a Gatekeeper for the door, until the roster is complete.
 
     Args:
         seating: the seats.
@@ -80,7 +80,7 @@ class Gathering:
             async with asyncio.timeout(GOODBYE_S):
                 await self._until(lambda: not self._runners)
 
-    # -- Keeper
+    # -- Gatekeeper
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
         """Return the psks of the seats that are free or held by this key."""

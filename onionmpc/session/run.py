@@ -88,7 +88,7 @@ class Party:
     async def host(self, network: Network, seating: Seating) -> Result:
         """Gather the others and compute with them."""
         gathering = Gathering(seating, self._ui, network.admit)
-        self._door.keeper = self._door.spent = gathering
+        self._door.gatekeeper = self._door.spent = gathering
         async with self._listening(network, seating.keys()):
             try:
                 try:

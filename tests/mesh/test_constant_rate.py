@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import upkeep
+from onionmpc.mesh import reconnect
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import CATCH_UP_S, Ticks
 from onionmpc.wire.frames import Close, Padding, Ping
@@ -252,7 +252,7 @@ async def test_streams_that_cross_leave_one_in_the_end(directory: Path, monkeypa
 async def test_no_byte_is_lost_or_doubled_when_streams_are_cut(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "GRACE_S", 0.05)
+    monkeypatch.setattr(reconnect, "GRACE_S", 0.05)
     async with meshed(directory, 2, padding_rate=200) as (low, high):
         payload = random.Random(1).randbytes(30_000)
         await low.watcher.up[1].send_data(payload)

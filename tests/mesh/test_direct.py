@@ -10,8 +10,8 @@ import pytest
 
 from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.network import Stream
+from tests.support.direct import DirectNetwork
 from tests.support.network_contract import FACTS, Fact, Pair, strangers_do_not_find_the_listener_until_it_admits_them
 
 ALICE = Onion("a" * 56 + ".onion")

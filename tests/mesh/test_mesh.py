@@ -23,7 +23,6 @@ from onionmpc.errors import (
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh import door, redial, runner
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.mesh import Mesh
@@ -52,6 +51,7 @@ from onionmpc.wire.link import (
     State,
 )
 from onionmpc.wire.noise import Initiator
+from tests.support.direct import DirectNetwork
 from tests.support.keys import x25519_public
 from tests.support.mesh import (  # noqa: F401 (fixtures)
     DEADLINE_S,
@@ -387,7 +387,7 @@ async def test_every_stranger_gets_the_same_reply(directory: Path, message: byte
 @in_a_loop
 async def test_nobody_is_let_in_before_anyone_is_expected(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
-        party.door.keeper = None
+        party.door.gatekeeper = None
         assert await reply_to(directory, party.identity.onion, VALID) == REFUSAL
 
 
@@ -591,11 +591,11 @@ async def test_a_peer_that_comes_later_is_reached(directory: Path) -> None:
 @in_a_loop
 async def test_a_peer_that_does_not_expect_us_yet_is_reached_once_it_does(directory: Path) -> None:
     async with Party(directory, 1, 2) as late:
-        late.door.keeper = None
+        late.door.gatekeeper = None
         async with Party(directory, 0, 2) as early:
             await early.watcher.until(lambda: len(early.watcher.failures) >= 3)
             assert "refused" in early.watcher.failures[0].reason
-            late.door.keeper = late.mesh
+            late.door.gatekeeper = late.mesh
             await early.until_up(1)
 
 
@@ -619,7 +619,7 @@ async def test_a_peer_that_refuses_us_for_long_is_given_up(
         roster = sorted(identity.onion for identity in (IDENTITIES[2], IDENTITIES[3], IDENTITIES[0]))
         expected = roster if count == 2 else [identity.onion for identity in IDENTITIES[:3]]
         watcher = Watcher()
-        listening.keeper = Mesh(network, IDENTITIES[2], expected, psk, bytes(16), watcher, 60)
+        listening.gatekeeper = Mesh(network, IDENTITIES[2], expected, psk, bytes(16), watcher, 60)
         async with network:
             await network.listen(listening.serve)
             assert "refused the handshake" in await dialler.watcher.until_down(2, AuthenticationFailed)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import mesh, pace, upkeep
+from onionmpc.mesh import mesh, pace, reconnect
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, Pace
 from onionmpc.mesh.runner import EXTRA_STREAMS
@@ -40,7 +40,7 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
 @pytest.fixture(name="soon")
 def let_go_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Close what is not kept after a moment."""
-    monkeypatch.setattr(upkeep, "LET_GO_AFTER_S", (0.01, 0.05))
+    monkeypatch.setattr(reconnect, "LET_GO_AFTER_S", (0.01, 0.05))
 
 
 async def until_raced(*parties: Party) -> None:
@@ -138,7 +138,7 @@ async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> 
 async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up_for(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "RACE_S", 0.5)
+    monkeypatch.setattr(reconnect, "RACE_S", 0.5)
     async with meshed(directory, 2) as (low, high):
         dial, silent = low.network.dial, 1
 
@@ -202,7 +202,7 @@ async def test_a_peer_that_dials_more_than_was_agreed_has_no_more(directory: Pat
             await say(secure, Ping(token))
             await party.watcher.until(lambda token=token: len(party.watcher.streams[0]) == token + 1)
             if token == 0:
-                party.mesh._links[0].upkeep.widen(4)
+                party.mesh._links[0].reconnector.widen(4)
         await until_streams(party, 0, 4 + EXTRA_STREAMS)
         for secure in streams:
             await secure.close()

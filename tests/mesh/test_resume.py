@@ -14,7 +14,7 @@ import pytest
 
 from onionmpc.errors import LinkExpired, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Onion
-from onionmpc.mesh import clock, mesh, pace, upkeep
+from onionmpc.mesh import clock, mesh, pace, reconnect
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, DialTimes, Pace, Visits
@@ -113,7 +113,7 @@ async def test_the_other_party_dials_where_the_first_cannot(directory: Path) -> 
 
 @in_a_loop
 async def test_a_party_whose_network_is_back_dials_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "GRACE_S", 1000)
+    monkeypatch.setattr(reconnect, "GRACE_S", 1000)
     async with meshed(directory, 2) as (low, high):
         low.network.out = True
         await low.cut(1)
@@ -174,7 +174,7 @@ async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_besid
 async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(
     directory: Path, alert: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "QUIET_EVERY_S", 0.1)
+    monkeypatch.setattr(reconnect, "QUIET_EVERY_S", 0.1)
     async with meshed(directory, 2) as (low, high):
         for party, peer in ((low, 1), (high, 0)):
             party.network.out = True
@@ -209,7 +209,7 @@ async def test_a_link_has_no_more_streams_than_it_may(directory: Path) -> None:
 
 @in_a_loop
 async def test_after_a_sleep_a_party_dials_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "GRACE_S", 1000)
+    monkeypatch.setattr(reconnect, "GRACE_S", 1000)
     woke = asyncio.Event()
 
     async def once_told() -> AsyncIterator[float]:
@@ -377,7 +377,7 @@ async def test_dials_without_an_answer_do_not_hold_up_the_next(
     monkeypatch.setattr(pace, "NEXT_DIAL_S", (0.05, 0.1))
     async with meshed(directory, 2) as (low, high):
         # More than there may be at once: those that began in vain must make room.
-        dial, silent = low.network.dial, 2 * upkeep.DIALS_AT_ONCE
+        dial, silent = low.network.dial, 2 * reconnect.DIALS_AT_ONCE
 
         async def dial_with_silences(onion: Onion, timeout_s: float) -> Stream:
             nonlocal silent

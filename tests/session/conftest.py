@@ -9,10 +9,10 @@ import pytest
 
 from onionmpc.identity import Onion
 from onionmpc.mesh import redial
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.session import running
+from tests.support.direct import DirectNetwork
 from tests.support.stages import RENDEZVOUS
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.session.agreement import Agreement
@@ -19,6 +18,7 @@ from onionmpc.session.computation import Result
 from onionmpc.session.events import DialRetry, LinkMeasured
 from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import AnyMessage, Offer, OwnSide, Rendezvous, encode_message
+from tests.support.direct import DirectNetwork
 from tests.support.session import (
     Hostile,
     Person,

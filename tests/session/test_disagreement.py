@@ -13,7 +13,6 @@ import pytest
 
 from onionmpc.errors import AgreementError
 from onionmpc.levels import Level
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.network import OwnPath
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program
@@ -21,6 +20,7 @@ from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.computation import Result
 from onionmpc.session.events import Agreed
 from onionmpc.session.local import Plan
+from tests.support.direct import DirectNetwork
 from tests.support.session import HASTY, give_answer_files, listed_plan, room, run, same_sentence, write_script
 from tests.support.stages import QUICK, RENDEZVOUS, ROUNDS
 

@@ -115,11 +115,11 @@ def test_the_host_is_told_of_an_invite_that_was_replaced_and_of_those_tried_when
             with pytest.raises(AuthenticationFailed):
                 await host.knock(JOINERS[1], old)
             assert host.person.heard(SpentInvite) == [SpentInvite(1)]
-            host.door.keeper = None
+            host.door.gatekeeper = None
             with pytest.raises(AuthenticationFailed):
                 await host.knock(JOINERS[1], host.invites[1].psk())
             roster = [HOST.onion, JOINERS[2].onion]
-            host.door.keeper = Mesh(host.network(HOST), HOST, sorted(roster), bytes(32), NONCE, Watcher(), 60)
+            host.door.gatekeeper = Mesh(host.network(HOST), HOST, sorted(roster), bytes(32), NONCE, Watcher(), 60)
             with pytest.raises(AuthenticationFailed):
                 await host.knock(JOINERS[1], host.invites[1].psk())
             assert host.person.heard(SpentInvite) == [SpentInvite(1), SpentInvite(2)]

@@ -109,7 +109,7 @@ async def an_alarm(place: Room, mesh: Mesh) -> None:
 
 
 async def upkeep(place: Room, mesh: Mesh) -> None:
-    mesh._links[2].upkeep._until_back = fail  # type: ignore[assignment, method-assign]
+    mesh._links[2].reconnector._until_back = fail  # type: ignore[assignment, method-assign]
     await place.networks[0].cut(place.onions[2])
 
 

@@ -11,7 +11,7 @@ from onionmpc.api.party import OnEvent, Party
 from onionmpc.errors import TorError
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
-from onionmpc.mesh.direct import DirectNetwork
+from tests.support.direct import DirectNetwork
 from tests.support.session import new_identities
 
 

@@ -53,7 +53,7 @@ class Hosting:
         self.admitted: list[list[bytes]] = []
         self._directory = directory
         self.door = Door(HOST, NONCE)
-        self.door.keeper = self.door.spent = self.gathering
+        self.door.gatekeeper = self.door.spent = self.gathering
 
     @property
     def invites(self) -> list[Invite]:

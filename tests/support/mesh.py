@@ -22,8 +22,7 @@ from onionmpc.errors import (
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
-from onionmpc.mesh import redial, runner, upkeep
-from onionmpc.mesh.direct import DirectNetwork
+from onionmpc.mesh import reconnect, redial, runner
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import Stream
@@ -45,6 +44,7 @@ from onionmpc.wire.link import (
     ProgramBytes,
     ProgramEnd,
 )
+from tests.support.direct import DirectNetwork
 
 # No test comes near it: what hangs must fail, and not stop the others.
 DEADLINE_S = 30.0
@@ -88,7 +88,7 @@ def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry without delay, and leave the first dial to the other for a moment only."""
     monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.01)
     monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
-    monkeypatch.setattr(upkeep, "GRACE_S", 0.2)
+    monkeypatch.setattr(reconnect, "GRACE_S", 0.2)
 
 
 @pytest.fixture(name="alert")
@@ -272,7 +272,7 @@ class Party:
         self.door = Door(self.identity, nonce)
         roster = [identity.onion for identity in IDENTITIES[:count]]
         self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher, patience_s, padding_rate)
-        self.door.keeper = self.mesh
+        self.door.gatekeeper = self.mesh
         self.arrived: list[Stream] = []
         self.served: list[Stream] = []
         self._timeout_s = timeout_s
@@ -330,7 +330,7 @@ def widen(parties: Iterable[Party], circuits: int) -> None:
     """Race all links of these parties."""
     for party in parties:
         for peer in party.watcher.up:
-            party.mesh._links[peer].upkeep.widen(circuits)
+            party.mesh._links[peer].reconnector.widen(circuits)
 
 
 def stall(party: Party, peer: int) -> None:

@@ -19,7 +19,6 @@ from onionmpc.errors import OnionMPCError, PeerUnreachable
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
-from onionmpc.mesh.direct import DirectNetwork
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import OnStream, Stream
@@ -39,6 +38,7 @@ from onionmpc.session.timings import Timings
 from onionmpc.wire.handshake import NO_PSK
 from onionmpc.wire.link import ControlBytes
 from onionmpc.wire.link import Event as LinkEvent
+from tests.support.direct import DirectNetwork
 
 # For sessions that fail: nobody stays long for who does not come.
 HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5)
@@ -322,7 +322,7 @@ class Hostile:
         nonce = secrets.token_bytes(16)
         self.mesh = Mesh(self._network, place.identities[number], place.onions, NO_PSK, nonce, self, DEADLINE_S)
         self._door = Door(place.identities[number], nonce)
-        self._door.keeper = self.mesh
+        self._door.gatekeeper = self.mesh
 
     def offer(self) -> bytes:
         return encode_message(Offer(self.common, PartyTerms()))

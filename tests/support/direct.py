@@ -32,7 +32,7 @@ class DirectNetwork:
     Args:
         directory: shared by all parties, mode 0700.
         onion: the address that this party listens as.
-        level: what to call the length of a circuit, of which there is none.
+        level: what to call the length of its circuits, of which there are none.
     """
 
     def __init__(self, directory: Path, onion: Onion, level: Level = Level.STANDARD) -> None:
@@ -87,7 +87,7 @@ class DirectNetwork:
         except OSError as error:
             raise PeerUnreachable(f"nobody listens there ({error.strerror})") from error
 
-    async def accepted_path(self, rendezvous: str) -> OwnPath | None:  # noqa: ARG002 (no circuit here)
+    async def accepted_path(self, rendezvous: str) -> OwnPath | None:
         """See `Network.accepted_path`."""
         return None
 

@@ -44,7 +44,7 @@ Redial = Callable[[int, float], Awaitable[tuple[Reply, SecureStream]]]
 Carry = Callable[[SecureStream, tuple[int, int]], None]
 
 
-class Upkeep:
+class Reconnector:
     """What one link needs to outlive its streams.
 
     Args:

@@ -173,10 +173,7 @@ def test_each_module_that_a_page_names_is_there(page: Path) -> None:
     assert not [name for name in named if not any(file.endswith("/" + name) or file == name for file in FILES)]
 
 
-STILL_WIDE = {"PROTOCOL.md"}
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in STILL_WIDE], ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_are_of_a_width(page: Path) -> None:
     width = 100 if page.name == "README.md" and page.parent == ROOT else 120
     wide = [

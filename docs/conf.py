@@ -23,6 +23,7 @@ myst_enable_extensions = ["colon_fence"]
 # "--parties" is two hyphens, also in prose.
 smartquotes = False
 
+napoleon_use_ivar = True  # an "Attributes:" section does not document an attribute a second time
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 

@@ -1,5 +1,7 @@
 """Multiparty computation between parties who never learn each other's IP address.
 
+A party hosts a session like this::
+
     import asyncio, onionmpc
 
     async def main():

@@ -5,9 +5,11 @@ The site loads nothing from elsewhere: no fonts, scripts, badges or inventories.
 
 from pathlib import Path
 
+import click
 from sphinx.application import Sphinx
 
 import onionmpc
+from onionmpc.cli.options import OPTIONS
 
 project = "onionmpc"
 copyright = "the onionmpc authors"  # noqa: A001 (Sphinx's name)
@@ -39,6 +41,28 @@ def link_included_pages(_app: Sphinx, _path: Path, _document: str, content: list
         content[0] = content[0].replace(f"]({name}.md)", f"]({name.lower()}.md)")
 
 
+def add_details(_app: Sphinx, context: click.Context, lines: list[str]) -> None:
+    """Put what --help has no room for below each option."""
+    details = {
+        flag: OPTIONS[parameter.name].details
+        for parameter in context.command.params
+        if parameter.name in OPTIONS
+        for flag in parameter.opts
+    }
+    below: list[str] = []
+    result: list[str] = []
+    for line in [*lines, ".. option:: end"]:
+        if below and line.startswith((".. option:: ", "   :")):  # the next option, or a field of this one
+            result += below
+            below = []
+        if line.startswith(".. option:: "):
+            more = next((text for flag, text in details.items() if flag in line.replace(",", " ").split()), "")
+            below = [f"   {more}", ""] if more else []
+        result.append(line)
+    lines[:] = result[:-1]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("include-read", link_included_pages)
+    app.connect("sphinx-click-process-options", add_details)

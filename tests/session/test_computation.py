@@ -18,7 +18,7 @@ from onionmpc.errors import OnionMPCError, ProgramError, RemoteProtocolError
 from onionmpc.files import socket_directory
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.code.catalogue import find_program
-from onionmpc.program.process import launch
+from onionmpc.program.process.streams import Streams
 from onionmpc.session.computation import Result
 from onionmpc.session.events import Agreed, ProgramEnded
 from tests.support.session import (
@@ -213,16 +213,13 @@ mpc.run(main())
         ),
     ],
 )
-def test_an_output_that_nobody_takes_spoils_no_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, flaw: str
-) -> None:
+def test_an_output_that_nobody_takes_spoils_no_session(tmp_path: Path, place: str, flaw: str) -> None:
     if place.startswith("/"):
         out = os.open(place, os.O_WRONLY)
     else:
         near, out = os.pipe()
         os.close(near)
-    monkeypatch.setattr(launch, "STDOUT", out)
-    plan = listed_plan(write_script(tmp_path / "well.py", PRINTS))
+    plan = replace(listed_plan(write_script(tmp_path / "well.py", PRINTS)), streams=Streams(0, out, 2))
 
     async def main() -> None:
         async with room(3, plan) as stage:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.program.process import launch
 from onionmpc.program.process.launch import ProgramExit, start_program
+from onionmpc.program.process.streams import Streams
 from onionmpc.program.process.tee import READ_BYTES, Tee
 from tests.support.rehearsal import write_spec
 
@@ -142,18 +142,21 @@ async def test_a_reader_that_is_gone_is_noted_and_the_rest_is_taken_and_hashed()
 # -- a program whose output goes through us
 
 
-async def ending(
-    tmp_path: Path, script: str, out: int, monkeypatch: pytest.MonkeyPatch, *, hash_output: bool = True
-) -> ProgramExit:
-    monkeypatch.setattr(launch, "STDOUT", out)
+def into(out: int) -> Streams:
+    """Our own standard streams, but for where standard output goes."""
+    return Streams(0, out, 2)
+
+
+async def ending(tmp_path: Path, script: str, out: int, *, hash_output: bool = True) -> ProgramExit:
     spec = write_spec(tmp_path, script, parties=1)
-    async with asyncio.timeout(DEADLINE_S), start_program(spec, [], hash_output=hash_output) as program:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        start_program(spec, [], streams=into(out), hash_output=hash_output) as program,
+    ):
         return await program.wait()
 
 
-def test_the_hash_is_that_of_all_that_the_program_wrote_by_whatever_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hash_is_that_of_all_that_the_program_wrote_by_whatever_way(tmp_path: Path) -> None:
     script = """
         import os, sys
         print("first", flush=True)
@@ -164,17 +167,17 @@ def test_the_hash_is_that_of_all_that_the_program_wrote_by_whatever_way(
 
     async def main() -> None:
         with (tmp_path / "out").open("wb") as out:
-            ended = await ending(tmp_path, script, out.fileno(), monkeypatch)
+            ended = await ending(tmp_path, script, out.fileno())
         assert ended == ProgramExit(0, None, hashlib.sha256(expected).digest())
         assert (tmp_path / "out").read_bytes() == expected
 
     asyncio.run(main())
 
 
-def test_what_a_program_wrote_before_it_failed_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_program_wrote_before_it_failed_arrives(tmp_path: Path) -> None:
     async def main() -> None:
         with (tmp_path / "out").open("wb") as out:
-            ended = await ending(tmp_path, "print('half')\nraise SystemExit(3)", out.fileno(), monkeypatch)
+            ended = await ending(tmp_path, "print('half')\nraise SystemExit(3)", out.fileno())
         assert ended.status == 3
         assert (tmp_path / "out").read_bytes() == b"half\n"
 
@@ -191,11 +194,11 @@ WRITES_ON = """
 """
 
 
-def test_a_program_goes_on_when_its_output_is_read_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_goes_on_when_its_output_is_read_no_more(tmp_path: Path) -> None:
     with pipe() as (near, far):
 
         async def main() -> ProgramExit:
-            running = asyncio.create_task(ending(tmp_path, WRITES_ON, far, monkeypatch, hash_output=False))
+            running = asyncio.create_task(ending(tmp_path, WRITES_ON, far, hash_output=False))
             assert await read(near, 9)  # like `head -c 9`
             elsewhere = os.open(os.devnull, os.O_RDONLY)
             os.dup2(elsewhere, near)
@@ -209,29 +212,27 @@ def test_a_program_goes_on_when_its_output_is_read_no_more(tmp_path: Path, monke
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("hash_output", [True, False])
 def test_an_output_that_cannot_be_written_is_told_and_does_not_stop_the_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hash_output: bool
+    tmp_path: Path, *, hash_output: bool
 ) -> None:
     with FULL.open("wb") as full:
-        ended = asyncio.run(ending(tmp_path, WRITES_ON, full.fileno(), monkeypatch, hash_output=hash_output))
+        ended = asyncio.run(ending(tmp_path, WRITES_ON, full.fileno(), hash_output=hash_output))
     assert (ended.status, ended.lost) == (0, "No space left on device")
 
 
-def test_at_a_terminal_a_program_has_the_terminal_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_a_terminal_a_program_has_the_terminal_itself(tmp_path: Path) -> None:
     script = "import sys; sys.exit(0 if sys.stdout.isatty() else 3)"
     far, near = pty.openpty()
     stdout = os.dup(1)
     os.dup2(near, 1)
     try:
-        assert asyncio.run(ending(tmp_path, script, 1, monkeypatch, hash_output=False)).status == 0
+        assert asyncio.run(ending(tmp_path, script, 1, hash_output=False)).status == 0
     finally:
         os.dup2(stdout, 1)
         for descriptor in (stdout, near, far):
             os.close(descriptor)
 
 
-def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a_pipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     script = f"""
         import sys
@@ -242,9 +243,11 @@ def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a
 
     async def main() -> None:
         far, near = pty.openpty()
-        monkeypatch.setattr(launch, "STDOUT", near)
         spec = write_spec(tmp_path, script, parties=1)
-        async with asyncio.timeout(DEADLINE_S), start_program(spec, [], hash_output=True) as program:
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            start_program(spec, [], streams=into(near), hash_output=True) as program,
+        ):
             ending = asyncio.create_task(program.wait())
             first = b"is a terminal: False"
             assert await read(far, len(first)) == first

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from onionmpc.api import party
 from onionmpc.cli import main as command
-from onionmpc.cli import party
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Stream
 from tests.support.direct import DirectNetwork

@@ -6,13 +6,12 @@ The options have the defaults of the command line's.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from onionmpc.errors import UsageError
-from onionmpc.files import check_writable
+from onionmpc.api.receipt_file import check_receipt
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program, program_files
@@ -52,11 +51,15 @@ class Prepared:
 
     Attributes:
         plan: the same in the session's words.
-        walls: waits for the walls around a program to be tried on this machine; None: they have yet to be.
+        walls: what the operating system keeps a program in on this machine, if that is known already.
     """
 
     plan: Plan
-    walls: Callable[[], Walls] | None = None
+    walls: Walls | None = None
+
+    def behind(self, walls: Walls) -> Prepared:
+        """Return the same with these walls, which were tried on this machine."""
+        return replace(self, walls=walls)
 
     def with_private(self, arguments: Sequence[str], *, reads_input: bool) -> Plan:
         """Return the plan with what stays at this party.
@@ -75,7 +78,7 @@ def prepare(
     program: str | os.PathLike[str] | None,
     *,
     joins_host: bool = False,
-    walls: Callable[[], Walls] | None = None,
+    arguments: Sequence[str] = (),
     **options: Unpack[SessionOptions],
 ) -> Prepared:
     """Check what a party wants to run.
@@ -84,7 +87,7 @@ def prepare(
         program: a script, or the name of a program that comes with onionmpc; None to run what the host runs, if that
             comes with onionmpc.
         joins_host: what is not said here is as the host says.
-        walls: see `Prepared`.
+        arguments: those that `Table.compute` will get, to check them now.
         **options: see `SessionOptions`.
 
     Raises:
@@ -93,6 +96,7 @@ def prepare(
     wishes = _wishes(options)
     if wishes.receipt is not None:
         check_receipt(wishes.receipt)
+    check_program_arguments(arguments)
     check_program_arguments(wishes.public or ())
     found = None if program is None else find_program(os.fspath(program))
     attached = attach([Path(file) for file in options.get("with_files", ())])
@@ -111,7 +115,12 @@ def prepare(
         allow_subprocess=options.get("allow_subprocess", False),
         **wishes_of(wishes, joins_host=joins_host),
     )
-    return Prepared(plan, walls)
+    return Prepared(plan)
+
+
+def options_of(wishes: Wishes) -> dict[str, Any]:
+    """Return the options that `prepare` makes these wishes of."""
+    return {name: value for name in WishOptions.__annotations__ if (value := getattr(wishes, name)) is not None}
 
 
 def _wishes(options: SessionOptions) -> Wishes:
@@ -120,16 +129,3 @@ def _wishes(options: SessionOptions) -> Wishes:
     wishes = Wishes(**values)
     wishes.check()
     return replace(wishes, mpyc_options=check_mpyc_options(wishes.mpyc_options or ()))
-
-
-def check_receipt(file: Path) -> None:
-    """Check that a receipt can be kept in this file: at the end it would be too late.
-
-    Raises:
-        UsageError: there is such a file, or it cannot be written.
-    """
-    check_writable(file)
-    if os.path.lexists(file):
-        raise UsageError(
-            f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
-        )

@@ -32,7 +32,7 @@ from onionmpc.tor.endpoint import parse_endpoint, parse_listener
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.binary import find_tor
-from onionmpc.tor.process.bridges import parse_bridge
+from onionmpc.tor.process.bridges import Bridge, parse_bridge
 from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import TorReport
 
@@ -258,7 +258,7 @@ async def party(
     listen: str | None = None,
     change_foreign_tor: bool = False,
     profile: str | None = None,
-    bridge: Sequence[str] = (),
+    bridge: Sequence[str | Bridge] = (),
     bootstrap_timeout_s: float = 300.0,
     publish_timeout_s: float = 180.0,
     patience_s: float = 600.0,
@@ -302,7 +302,7 @@ async def party(
         control=control,
         listen=listen,
         profile=profile,
-        bridges=tuple(dict.fromkeys(map(parse_bridge, bridge))),
+        bridges=tuple(dict.fromkeys(parse_bridge(one) if isinstance(one, str) else one for one in bridge)),
         bootstrap_timeout_s=bootstrap_timeout_s,
         publish_timeout_s=publish_timeout_s,
         patience_s=patience_s,

@@ -19,6 +19,7 @@ from onionmpc.errors import PeerError, TorError, UsageError
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
+from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import Result as SessionResult
@@ -70,7 +71,7 @@ class Table:
         self._computing: asyncio.Task[Any] | None = None
         self._was_computed = False
         self._open = contextlib.ExitStack()
-        self._walls = prepared.walls
+        self._walls: Callable[[], Walls] | None = None
 
     async def __aenter__(self) -> Self:
         """Sit down; nobody is dialled yet."""
@@ -79,8 +80,8 @@ class Table:
             stack.callback(self._party.unsubscribe, self.events)
             stack.callback(self.events.close)
             self._sit_down()
-            if self._walls is None:
-                self._walls = stack.enter_context(probing())
+            known = self._prepared.walls
+            self._walls = stack.enter_context(probing()) if known is None else lambda: known
             self._open = stack.pop_all()
         return self
 

@@ -1,17 +1,12 @@
-"""What a command can tell before it needs a network: notes on a program, and a receipt that could not be kept.
+"""What a command can tell before it needs a network: notes on a program.
 
 Imports nothing of sessions or tor, so that `estimate` and `demo` start without them.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import click
 
-from onionmpc.errors import UsageError
-from onionmpc.files import check_writable
 from onionmpc.program.code.attached import SKIPPED, Attachments
 from onionmpc.program.code.catalogue import Program
 from onionmpc.program.code.sources import imported_names
@@ -44,13 +39,4 @@ def _note_skipped(attached: Attachments) -> None:
         click.echo(
             f"onionmpc: note: --with skips {names}: {printable(str(first))}{more} may differ between the parties",
             err=True,
-        )
-
-
-def check_receipt(file: Path) -> None:
-    """Check that a receipt can be kept there: found out in the end, it would be too late."""
-    check_writable(file)
-    if os.path.lexists(file):
-        raise UsageError(
-            f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
         )

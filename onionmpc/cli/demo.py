@@ -21,7 +21,8 @@ import click
 import cloup
 from click.core import ParameterSource
 
-from onionmpc.cli.beforehand import check_receipt, note_program
+from onionmpc.api.receipt_file import check_receipt
+from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.options import (

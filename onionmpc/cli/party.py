@@ -1,23 +1,26 @@
-"""What `onionmpc host` and `onionmpc join` do: one party of a session, from its options to its result.
+"""What `onionmpc host` and `onionmpc join` do: ask the person what has to be asked, and be a party of the Python API.
 
-Knows what options exclude each other, and where each goes. What they mean is onionmpc.session's to know.
+Knows terminals and files. What the options mean is onionmpc.api's to know.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
-import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 import click
 
-from onionmpc.cli.beforehand import check_receipt, note_program
+from onionmpc.api.events import AddressKnown
+from onionmpc.api.options import Prepared, options_of, prepare
+from onionmpc.api.outcome import Result
+from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
+from onionmpc.api.questions import Joiner, Proposal
+from onionmpc.api.table import Table
+from onionmpc.api.targets import is_target, target_of
+from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
 from onionmpc.cli.lists import expand
@@ -26,33 +29,13 @@ from onionmpc.cli.options import PartyOptions
 from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.summary import summary_data
-from onionmpc.errors import OnionMPCError, PeerError, UnsafeSetting, UsageError
+from onionmpc.errors import OnionMPCError, UnsafeSetting, UsageError
 from onionmpc.files import check_writable, write_named
-from onionmpc.identity import Identity, looks_like_onion, parse_onion
+from onionmpc.identity import parse_onion
 from onionmpc.levels import Level
 from onionmpc.machine import explained
-from onionmpc.mesh.network import Network
-from onionmpc.program.code.attached import attach
-from onionmpc.program.code.catalogue import Program, find_program, program_files
-from onionmpc.program.spec import Walls
-from onionmpc.session import keystore
-from onionmpc.session.agreed_options import wishes_of
-from onionmpc.session.computation import Result
-from onionmpc.session.events import AddressKnown, TorProgress
-from onionmpc.session.invite import looks_like_invite, parse_invite
-from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_program_arguments
-from onionmpc.session.run import Party
-from onionmpc.tasks import cancel
-from onionmpc.testnet.place import join_testnet
+from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.text import printable
-from onionmpc.tor.endpoint import parse_endpoint, parse_listener
-from onionmpc.tor.network import tor_network
-from onionmpc.tor.options import TorOptions
-from onionmpc.tor.process.binary import find_tor
-from onionmpc.tor.process.transports import bridge_torrc
-from onionmpc.tor.report import TorReport
-
-SEED_BYTES = 32
 
 CONSENT = "show my ip"
 EXPOSURE = """
@@ -79,73 +62,40 @@ def host(
         walls: returns how far the program can be walled in; see `probing`.
     """
     expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read what is piped in
-    plan = _plan(options, program, private, walls)
-    with (
-        _identity(options) as identity,
-        _display(options, plan, by_invite=False) as display,
-        _place(options) as tor_options,
-    ):
-        display.tell(AddressKnown(identity.onion))
-        party = Party(identity, plan, display)
-        seating = party.open_seats(parties, expected, is_open=is_open)
-        _run(identity, tor_options, display, lambda network: party.host(network, seating), options.json_file)
+    prepared = _prepare(options, program, private, walls)
+    identity = _identity(options)
+    with _display(options, prepared, private, by_invite=False) as display:
+
+        async def admit(joiner: Joiner) -> bool:
+            return await display.admits(joiner.onion, joiner.seat)
+
+        def sit_down(me: Party) -> Table:
+            return me.host(prepared, parties=parties, expect=expected, open=is_open, admit=admit)
+
+        _run(options, identity, display, sit_down, private)
 
 
 def join(options: PartyOptions, targets: Sequence[str], private: tuple[str, ...], walls: Callable[[], Walls]) -> None:
     """Join a host, or a list of parties; see `host`."""
     words = expand(targets)
-    invites = [parse_invite(word) for word in words if _is_invite(word)]
-    onions = [parse_onion(word) for word in words if looks_like_onion(word)]
-    programs = [word for word in words if not _is_invite(word) and not looks_like_onion(word)]
+    programs = [word for word in words if not is_target(word)]
     if len(programs) > 1:
         shown = ", ".join(printable(name, 60) for name in programs)
         raise UsageError(
             f"{len(programs)} words are neither an address nor an invite ({shown}), expected one program at most",
             hint="an address has 56 characters and .onion; private arguments follow a lone --",
         )
-    if len(invites) > 1 or (invites and onions) or not (invites or onions):
-        raise UsageError(
-            f"{len(invites)} invites and {len(onions)} addresses given",
-            hint="expected one invite, or one address, or the addresses of all other parties",
-        )
-    plan = _plan(options, programs[0] if programs else None, private, walls, joins_host=len(invites or onions) == 1)
-    if len(onions) > 1 and options.identity is None:
+    target = target_of([word for word in words if is_target(word)])
+    is_list = isinstance(target, tuple)
+    prepared = _prepare(options, programs[0] if programs else None, private, walls, joins_host=not is_list)
+    if is_list and options.identity is None:
         raise UsageError(
             "a full list of parties needs --identity",
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
-    with (
-        _identity(options) as identity,
-        _display(options, plan, by_invite=len(invites or onions) == 1) as display,
-        _place(options) as tor_options,
-    ):
-        display.tell(AddressKnown(identity.onion))
-        party = Party(identity, plan, display)
-        if len(onions) > 1:
-            common = party.full_list(onions)
-            _run(identity, tor_options, display, lambda network: party.join_listed(network, common), options.json_file)
-        else:
-            target = invites[0] if invites else onions[0]
-            party.check_host(target)
-            _run(identity, tor_options, display, lambda network: party.join(network, target), options.json_file)
-
-
-def _is_invite(word: str) -> bool:
-    return looks_like_invite(word) and not word.endswith(".py") and "/" not in word
-
-
-def _check_tor_options(options: PartyOptions) -> None:
-    """Refuse options of which one would be silently without effect."""
-    if options.testnet is None and options.region is not None:
-        raise UsageError("--region needs --testnet", hint="only a private network has regions to choose")
-    if options.control is not None and options.testnet is not None:
-        raise UsageError(
-            "--control and --testnet exclude each other", hint="a party in a private network has a tor of our own"
-        )
-    if options.control is not None and options.profile is not None:
-        raise UsageError(
-            "--control and --profile exclude each other", hint="a tor that runs already keeps its own guards"
-        )
+    identity = _identity(options)
+    with _display(options, prepared, private, by_invite=not is_list) as display:
+        _run(options, identity, display, lambda me: me.sit_down(target, prepared), private)
 
 
 def _check_consent(options: PartyOptions) -> None:
@@ -168,31 +118,45 @@ def _ask_to_be_shown() -> None:
         raise UnsafeSetting("short was not consented to", hint="at standard, the default, no party learns your address")
 
 
-def _plan(
+def _prepare(
     options: PartyOptions,
     program: str | None,
     private: tuple[str, ...],
     walls: Callable[[], Walls],
     *,
     joins_host: bool = False,
-) -> Plan:
-    _check_tor_options(options)
+) -> Prepared:
+    """Check what can be checked before a network is needed, or a passphrase asked for."""
+    check_tor_options(
+        control=options.control,
+        testnet=options.testnet is not None,
+        region=options.region,
+        profile=options.profile,
+    )
     _check_consent(options)
     if options.json_file is not None:
         check_writable(options.json_file)
-    if options.receipt is not None:
-        check_receipt(options.receipt)
-    options.check()
-    check_program_arguments(private)
-    check_program_arguments(options.public or ())
-    options = replace(options, mpyc_options=check_mpyc_options(options.mpyc_options or ()))
-    found: Program | None = None if program is None else find_program(program)
-    attached = attach(options.with_files)
-    if found is not None:
-        check_allowed_types(options.allowed_types or (), found)
-        program_files(found, attached)  # too many of them are told now, not at the host's table
+    prepared = prepare(
+        program,
+        joins_host=joins_host,
+        arguments=private,
+        with_files=options.with_files,
+        allow_no_privacy=options.allow_no_privacy,
+        allow_subprocess=options.allow_subprocess,
+        wait_s=options.wait,
+        patience_s=options.patience,
+        min_circuit_length=options.min_circuit_length,
+        verbose=options.verbose,
+        **options_of(options),
+    )
     if options.log_format == "text":
-        note_program(found, attached)
+        note_program(prepared.plan.program, prepared.plan.attached)
+    _check_person(options, private)
+    return prepared.behind(walls())
+
+
+def _check_person(options: PartyOptions, private: Sequence[str]) -> None:
+    """Check that there is somebody to ask, unless all was answered beforehand."""
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
     if not options.yes and not is_interactive():
@@ -200,40 +164,21 @@ def _plan(
             "nobody can be asked: standard input or stderr is no terminal",
             hint="--yes consents to the agreement unseen",
         )
-    if private and any(not argument.startswith("-") for argument in private) and not options.yes:
+    if not options.yes and any(not argument.startswith("-") for argument in private):
         click.echo(
             "onionmpc: note: other users of this machine can see private arguments; the programs that come along ask "
             "without echo, or read --input FILE",
             err=True,
         )
-    return Plan(
-        program=found,
-        private=private,
-        attached=attached,
-        allow_no_privacy=options.allow_no_privacy,
-        wait_s=options.wait,
-        patience_s=options.patience,
-        min_circuit_length=options.min_circuit_length,
-        verbose=options.verbose,
-        hidden=() if options.testnet is None else (options.testnet,),
-        allow_subprocess=options.allow_subprocess,
-        walls=walls(),
-        **wishes_of(options, joins_host=joins_host),
-    )
 
 
-@contextlib.contextmanager
-def _identity(options: PartyOptions) -> Iterator[Identity]:
-    name = options.identity
-    if name is None:
-        if options.passphrase_file is not None:
-            raise UsageError("--passphrase-file needs --identity", hint="a fresh identity is never written down")
-        yield Identity(secrets.token_bytes(SEED_BYTES))
-        return
-    ask = passphrase_from(options.passphrase_file)
-    identity = keystore.load(name, ask, exposed=options.circuit_length is Level.SHORT)
-    with keystore.in_use(name):
-        yield identity
+def _identity(options: PartyOptions) -> OpenIdentity | None:
+    if options.identity is not None:
+        ask = passphrase_from(options.passphrase_file)
+        return open_identity(options.identity, ask, circuit_length=options.circuit_length)
+    if options.passphrase_file is not None:
+        raise UsageError("--passphrase-file needs --identity", hint="a fresh identity is never written down")
+    return None
 
 
 def _events(options: PartyOptions) -> TextIO | None:
@@ -248,14 +193,16 @@ def _events(options: PartyOptions) -> TextIO | None:
 
 
 @contextlib.contextmanager
-def _display(options: PartyOptions, plan: Plan, *, by_invite: bool) -> Iterator[Display]:
+def _display(
+    options: PartyOptions, prepared: Prepared, private: Sequence[str], *, by_invite: bool
+) -> Iterator[Display]:
     events = _events(options)
     answers = Answers(
         yes=options.yes,
-        private_arguments=len(plan.private),
+        private_arguments=len(private),
         by_invite=by_invite,
-        walls=plan.walls,
-        allow_subprocess=plan.allow_subprocess,
+        walls=prepared.walls or NO_WALLS,
+        allow_subprocess=options.allow_subprocess,
     )
     display: Display = JsonDisplay(answers, events) if options.log_format == "json" else TextDisplay(answers)
     try:
@@ -277,69 +224,47 @@ def _display(options: PartyOptions, plan: Plan, *, by_invite: bool) -> Iterator[
 
 
 def _run(
-    identity: Identity,
-    options: TorOptions,
+    options: PartyOptions,
+    identity: OpenIdentity | None,
     display: Display,
-    compute: Callable[[Network], Awaitable[Result]],
-    json_file: Path | None,
+    sit_down: Callable[[Party], Table],
+    private: Sequence[str],
 ) -> None:
-    result = run_until_interrupted(_over_tor(identity, options, display, compute))
-    display.ended(result)
-    if json_file is not None:
-        write_named(json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
-    if flaw := result.output_flaw or result.receipt_flaw:
-        raise flaw
+    result = run_until_interrupted(_compute(options, identity, display, sit_down, private))
+    display.ended(result.session)
+    if options.json_file is not None:
+        write_named(options.json_file, json.dumps(summary_data(result.session), indent=2).encode() + b"\n")
+    if result.flaw is not None:
+        raise result.flaw
 
 
-async def _over_tor(
-    identity: Identity, options: TorOptions, display: Display, compute: Callable[[Network], Awaitable[Result]]
+async def _compute(
+    options: PartyOptions,
+    identity: OpenIdentity | None,
+    display: Display,
+    sit_down: Callable[[Party], Table],
+    private: Sequence[str],
 ) -> Result:
-    """Compute over a tor, and stop when that tor is given up."""
+    async def consent(proposal: Proposal) -> bool:
+        return await display.consents(proposal.agreement, proposal.number)
 
-    def show(report: TorReport) -> None:
-        display.tell(TorProgress(report.phase, report.percent, report.detail))
-
-    async with tor_network(identity, options, show) as network:
-        computing = asyncio.ensure_future(compute(network))
-        waiting: set[asyncio.Future[Any]] = {computing, network.died}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            # A tor that is away takes all links with it: whichever patience ends first, the tor is the cause.
-            without_peers = not computing.done() or isinstance(computing.exception(), PeerError)
-            if without_peers and (failure := network.failure):
-                raise failure
-            return computing.result()
-        finally:
-            await cancel(computing)
-
-
-@contextlib.contextmanager
-def _place(options: PartyOptions) -> Iterator[TorOptions]:
-    """The tor options of the public network, or of a place in a private one.
-
-    Comes before anything is shown: an invite to a session that cannot be helps nobody.
-    """
-    tor_options = TorOptions(
+    async with party(
+        identity=identity,
+        circuit_length=options.circuit_length,
+        or_standard=options.or_standard,
+        show_my_ip=options.circuit_length is Level.SHORT,  # the person has consented
+        testnet=options.testnet,
+        region=options.region,
         control=options.control,
         listen=options.listen,
+        change_foreign_tor=options.change_foreign_tor,
         profile=options.profile,
-        bridges=read_bridges(options.bridge),
+        bridge=read_bridges(options.bridge),
         bootstrap_timeout_s=options.bootstrap_timeout,
         publish_timeout_s=options.publish_timeout,
         patience_s=options.patience,
-        level=options.circuit_length,
-        or_standard=options.or_standard,
-        change_foreign_tor=options.change_foreign_tor,
-    )
-    if options.control is None:
-        find_tor()
-        bridge_torrc(tor_options.bridges)
-    else:
-        parse_endpoint(options.control)
-    if options.listen is not None:
-        parse_listener(options.listen)
-    if options.testnet is None:
-        yield tor_options
-        return
-    with join_testnet(options.testnet, options.region) as place:
-        yield replace(tor_options, profiles=place.profiles, extra_torrc=place.torrc)
+        on_event=display.tell,
+    ) as me:
+        display.tell(AddressKnown(me.onion))
+        async with sit_down(me) as table:
+            return await table.compute(arguments=private, consent=consent, terminal=True)

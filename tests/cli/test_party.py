@@ -20,18 +20,19 @@ from typing import Any
 
 import pytest
 
+from onionmpc.api.options import Prepared
+from onionmpc.api.outcome import Result
 from onionmpc.cli import party as module
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.main import run
+from onionmpc.cli.options import PartyOptions
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, Onion, curve, key_file, onion_from_public_key, public_key_from_onion
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.agreement import PartyTerms
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import Result as SessionResult
 from onionmpc.session.invite import Invite, format_invite
-from onionmpc.session.local import Plan
-from onionmpc.session.run import Party
 
 ERROR = "onionmpc: error: "
 HINT = "onionmpc: hint: "
@@ -455,20 +456,18 @@ def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refu
 def test_a_receipt_that_is_not_whole_is_told_after_the_summary(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flaw: OnionMPCError | None, code: int
 ) -> None:
-    plans: list[Plan] = []
+    asked: list[Path | None] = []
 
-    class Watched(Party):
-        def __init__(self, identity: Identity, plan: Plan, person: Any) -> None:
-            plans.append(plan)
-            super().__init__(identity, plan, person)
+    async def compute(options: PartyOptions, *_: object) -> Result:
+        asked.append(options.receipt)
+        flawed = SessionResult(
+            bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw
+        )
+        return Result("", "", flawed)
 
-    async def compute(*_: object) -> Result:
-        return Result(bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw)
-
-    monkeypatch.setattr(module, "Party", Watched)
-    monkeypatch.setattr(module, "_over_tor", compute)
+    monkeypatch.setattr(module, "_compute", compute)
     assert run([*HOST, "--receipt", "receipt.json"]) == code
-    assert plans[0].receipt == Path("receipt.json")
+    assert asked == [Path("receipt.json")]
     err = capfd.readouterr().err
     assert ("onionmpc: error: " in err) == (flaw is not None)
     assert flaw is None or err.index("done: connected") < err.index(flaw.message)
@@ -496,7 +495,7 @@ def test_a_fault_of_the_machine_is_an_event_in_json_as_well(
         full = OSError(errno.ENOSPC, "No space left on device", "/some/place")
         raise ExceptionGroup("tasks", [full]) if grouped else full
 
-    monkeypatch.setattr(module, "_over_tor", fail)
+    monkeypatch.setattr(module, "_compute", fail)
     assert run([*HOST, "--log-format", "json"]) == 2
     last = json.loads(capfd.readouterr().err.splitlines()[-1])
     assert (last["event"], last["exit_code"]) == ("failed", 2)
@@ -833,8 +832,8 @@ def test_what_this_machine_was_found_to_have_for_walls_is_shown_and_demanded(
     def probe() -> Iterator[Callable[[], Walls]]:
         yield lambda: walls
 
-    def stop(_options: object, plan: Plan, **_: object) -> None:
-        raise UsageError(f"{plan.walls == walls} {plan.allow_subprocess} {plan.hidden}")
+    def stop(_options: object, prepared: Prepared, *_: object, **__: object) -> None:
+        raise UsageError(f"{prepared.walls == walls} {prepared.plan.allow_subprocess}")
 
     monkeypatch.setattr("onionmpc.cli.host_join.probing", probe)
     monkeypatch.setattr(module, "_display", stop)
@@ -842,4 +841,4 @@ def test_what_this_machine_was_found_to_have_for_walls_is_shown_and_demanded(
     monkeypatch.setattr("onionmpc.cli.main.print_error", lambda message, _hint: told.append(message))
     options = ["--allow-subprocess"] if allowed else []
     assert run(["host", "vote", "--parties", "3", "--yes", "--testnet", "net", *options]) == 2
-    assert told == [f"True {allowed} {(Path('net'),)}"]
+    assert told == [f"True {allowed}"]

@@ -1,0 +1,73 @@
+"""The examples of docs/examples, over a private Tor network."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onionmpc.identity import Identity
+from tests.support.testnet import running_testnet
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+TIMEOUT_S = 120
+AVERAGE = "average salary of 3 parties: {}"
+
+pytestmark = pytest.mark.tor
+
+
+@pytest.fixture(scope="module")
+def testnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("api") / "net"
+    with running_testnet(directory):
+        yield directory
+
+
+def start(name: str, *arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_three_parties_in_one_process_compute_twice(testnet: Path, tmp_path: Path) -> None:
+    with start("three_parties_twice.py", testnet, folder=tmp_path) as process:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, err
+    assert [line for line in out.splitlines() if "average" in line] == [AVERAGE.format(4200), AVERAGE.format(4300)], out
+
+
+def test_a_host_asks_its_person_and_two_others_join(testnet: Path, tmp_path: Path) -> None:
+    name = "average_of_three.py"
+    with contextlib.ExitStack() as stack:
+        host = stack.enter_context(start(name, "host", "4200", testnet, folder=tmp_path))
+        stack.callback(host.kill)
+        assert host.stdout is not None
+        for _ in range(2):
+            assert host.stdout.readline().startswith("send invite-")
+        joiners = []
+        for number, salary in ((1, "3100"), (2, "5300")):
+            joiner = start(name, "join", salary, f"invite-{number}.txt", testnet, folder=tmp_path)
+            joiners.append(stack.enter_context(joiner))
+            stack.callback(joiner.kill)
+        for process in (host, *joiners):
+            out, err = process.communicate("y\n", timeout=TIMEOUT_S)
+            assert process.returncode == 0, err
+            assert out.endswith(f"{AVERAGE.format(4200)}\n"), out
+            assert "compare with the others: " in out
+
+
+def test_events_show_progress_and_a_host_that_is_not_there_is_named(testnet: Path, tmp_path: Path) -> None:
+    with start("progress_and_errors.py", Identity(bytes(32)).onion, testnet, folder=tmp_path) as process:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, err
+    assert "bootstrap: 100 %" in out
+    assert out.splitlines()[-1].startswith("a party is not there: "), out

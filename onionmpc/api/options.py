@@ -14,12 +14,13 @@ from typing import Any, Unpack
 from onionmpc.api.receipt_file import check_receipt
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
-from onionmpc.program.code.catalogue import find_program, program_files
+from onionmpc.program.code.catalogue import catalogue, find_program, program_files
 from onionmpc.program.spec import Walls
-from onionmpc.session.agreed_options import Wishes, WishOptions, wishes_of
-from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_program_arguments
+from onionmpc.session.agreed_options import Wishes, WishOptions, default_threshold, wishes_of
+from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_parties, check_program_arguments
 
 WAIT_S, PATIENCE_S = 3600.0, 600.0
+WISHES = tuple(WishOptions.__annotations__)  # the names of the options that all parties must agree on
 FROM_STDIN = ("--input", "-")  # has a program that comes with onionmpc read its private input there
 
 
@@ -60,6 +61,21 @@ class Prepared:
     def behind(self, walls: Walls) -> Prepared:
         """Return the same with these walls, which were tried on this machine."""
         return replace(self, walls=walls)
+
+    @property
+    def takes_demo_input(self) -> bool:
+        """Whether the program comes with onionmpc, and makes up an input if it gets `--demo`."""
+        return self.plan.program is not None and self.plan.program.shipped
+
+    def check_parties(self, parties: int) -> None:
+        """Check that a host can have so many parties, itself included.
+
+        Raises:
+            UsageError: it cannot, or not with this threshold.
+            UnsafeSetting: that hides nothing, and nobody has asked for that.
+        """
+        threshold = default_threshold(parties) if self.plan.threshold is None else self.plan.threshold
+        check_parties(parties, threshold, allow_no_privacy=self.plan.allow_no_privacy)
 
     def with_private(self, arguments: Sequence[str], *, reads_input: bool) -> Plan:
         """Return the plan with what stays at this party.
@@ -118,13 +134,18 @@ def prepare(
     return Prepared(plan)
 
 
+def programs() -> dict[str, str]:
+    """Return what each program that comes with onionmpc computes, by its name."""
+    return dict(catalogue())
+
+
 def options_of(wishes: Wishes) -> dict[str, Any]:
     """Return the options that `prepare` makes these wishes of."""
-    return {name: value for name in WishOptions.__annotations__ if (value := getattr(wishes, name)) is not None}
+    return {name: value for name in WISHES if (value := getattr(wishes, name)) is not None}
 
 
 def _wishes(options: SessionOptions) -> Wishes:
-    values: dict[str, Any] = {name: options[name] for name in WishOptions.__annotations__ if name in options}  # type: ignore[literal-required]
+    values: dict[str, Any] = {name: options[name] for name in WISHES if name in options}  # type: ignore[literal-required]
     values |= {name: tuple(value) for name, value in values.items() if isinstance(value, Sequence)}
     wishes = Wishes(**values)
     wishes.check()

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from onionmpc.testnet.network import MIN_RELAYS, PrivateNetwork, Progress
 from onionmpc.testnet.regions import Latency
+from onionmpc.testnet.state import read_state
+
+__all__ = ["Latency", "Progress", "latency_of", "private_network"]
 
 
 @contextlib.asynccontextmanager
@@ -38,3 +41,12 @@ async def private_network(
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onionmpc-net-")))
         async with PrivateNetwork(directory, relays=relays, latency=latency, progress=progress):
             yield directory
+
+
+def latency_of(directory: Path) -> str:
+    """Return the latency of a network that runs.
+
+    Raises:
+        UsageError: none runs there.
+    """
+    return read_state(directory).latency

@@ -21,7 +21,9 @@ import click
 import cloup
 from click.core import ParameterSource
 
+from onionmpc.api.options import WISHES, prepare, programs
 from onionmpc.api.receipt_file import check_receipt
+from onionmpc.api.testnet import Latency, Progress, latency_of, private_network
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted, while_read
@@ -46,18 +48,6 @@ from onionmpc.cli.summary import describe_link
 from onionmpc.errors import OnionMPCError, ProgramError, UsageError
 from onionmpc.files import check_writable, write_named, write_private
 from onionmpc.levels import Level
-from onionmpc.program.code.attached import attach
-from onionmpc.program.code.catalogue import catalogue, find_program, program_files
-from onionmpc.session.agreed_options import default_threshold
-from onionmpc.session.local import (
-    check_allowed_types,
-    check_mpyc_options,
-    check_parties,
-    check_program_arguments,
-)
-from onionmpc.testnet.network import PrivateNetwork, Progress
-from onionmpc.testnet.regions import Latency
-from onionmpc.testnet.state import read_state
 from onionmpc.text import duration, printable
 
 DEFAULT_PROGRAM = "average-salary"
@@ -264,7 +254,7 @@ async def _network(rehearsal: Rehearsal, directory: Path, status: StatusLine) ->
         yield rehearsal.testnet
         return
     status.line("starting a private Tor network on this machine")
-    async with PrivateNetwork(directory, latency=rehearsal.latency, progress=show):
+    async with private_network(directory, latency=rehearsal.latency, progress=show):
         status.line(
             f"the network is ready after {duration(status.elapsed_s())}; now {rehearsal.parties} parties, "
             "each with a tor of its own"
@@ -276,7 +266,7 @@ async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[s
     """Run the whole demonstration; return what happened, as data."""
     with tempfile.TemporaryDirectory(prefix="onionmpc-demo-") as name:
         directory = Path(name)
-        if about := dict(catalogue()).get(rehearsal.program.replace("-", "_")):
+        if about := programs().get(rehearsal.program.replace("-", "_")):
             status.line(f"to compute: {about[0].lower()}{about[1:].rstrip('.')}; each party's input stays its own")
         async with _network(rehearsal, directory, status) as testnet:
             network_s = status.elapsed_s()
@@ -295,7 +285,7 @@ async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[s
     return {
         "program": rehearsal.program,
         "parties": [_as_data(party) for party in demonstration.parties],
-        "latency": rehearsal.latency if rehearsal.testnet is None else read_state(rehearsal.testnet).latency,
+        "latency": rehearsal.latency if rehearsal.testnet is None else latency_of(rehearsal.testnet),
         "network_s": network_s,
         "total_s": total_s,
     }
@@ -334,15 +324,15 @@ def _rehearsed(
     """Check what can be checked before a network is started, and return what is to be shown."""
     given = click.get_current_context()
     options = given.params
-    threshold = default_threshold(parties) if options["threshold"] is None else options["threshold"]
-    check_parties(parties, threshold, allow_no_privacy=options["allow_no_privacy"])
-    check_program_arguments([*private, *options["public"]])
-    check_mpyc_options(options["mpyc_options"])
-    found = find_program(program)
-    check_allowed_types(options["allowed_types"], found)
-    attached = attach(options["with_files"])
-    program_files(found, attached)
-    note_program(found, attached)
+    prepared = prepare(
+        program,
+        arguments=private,
+        with_files=options["with_files"],
+        allow_no_privacy=options["allow_no_privacy"],
+        **{name: options[name] for name in WISHES if name in REHEARSED and options[name] is not None},
+    )
+    prepared.check_parties(parties)
+    note_program(prepared.plan.program, prepared.plan.attached)
     words = typed_options(given, REHEARSED)
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
@@ -351,8 +341,8 @@ def _rehearsed(
     if testnet is not None:
         if given.get_parameter_source("latency") is ParameterSource.COMMANDLINE:
             raise UsageError("--latency and --testnet exclude each other", hint="a network that runs has its delays")
-        read_state(testnet)
-    arguments = private if private or not found.shipped else ("--demo",)
+        latency_of(testnet)
+    arguments = private if private or not prepared.takes_demo_input else ("--demo",)
     rehearsal = Rehearsal(program, parties, words, arguments, receipt, keep=keep, latency=latency, testnet=testnet)
     if options["json_file"] is not None:
         check_writable(options["json_file"])

@@ -59,7 +59,11 @@ def test_a_host_asks_its_person_and_two_others_join(testnet: Path, tmp_path: Pat
             joiners.append(stack.enter_context(joiner))
             stack.callback(joiner.kill)
         for process in (host, *joiners):
-            out, err = process.communicate("y\n", timeout=TIMEOUT_S)
+            assert process.stdin is not None
+            process.stdin.write("y\n")
+            process.stdin.flush()
+        for process in (host, *joiners):
+            out, err = process.communicate(timeout=TIMEOUT_S)
             assert process.returncode == 0, err
             assert out.endswith(f"{AVERAGE.format(4200)}\n"), out
             assert "compare with the others: " in out

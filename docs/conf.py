@@ -52,12 +52,12 @@ def add_details(_app: Sphinx, context: click.Context, lines: list[str]) -> None:
     below: list[str] = []
     result: list[str] = []
     for line in [*lines, ".. option:: end"]:
-        if below and line.startswith((".. option:: ", "   :")):  # the next option, or a field of this one
+        if below and line.strip().startswith((".. option:: ", ":")):  # the next option, or a field of this one
             result += below
             below = []
         if line.startswith(".. option:: "):
             more = next((text for flag, text in details.items() if flag in line.replace(",", " ").split()), "")
-            below = [f"   {more}", ""] if more else []
+            below = [f"    {more}", ""] if more else []
         result.append(line)
     lines[:] = result[:-1]
 

@@ -133,8 +133,8 @@ def save_named_program(block: Block, folder: Path) -> None:
         (folder / name[1]).write_text(block.text)
 
 
-def run(command: str, folder: Path) -> None:
-    """Run one command of a page, which has to succeed."""
+def run(command: str, folder: Path) -> str:
+    """Run one command of a page, which has to succeed; return what it showed."""
     program, *words = shlex.split(command)
     assert program == "onionmpc", "only commands of onionmpc are run"
     result = subprocess.run(
@@ -147,6 +147,7 @@ def run(command: str, folder: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -182,6 +183,26 @@ def test_lines_are_of_a_width(page: Path) -> None:
         if len(line) > width and not line.startswith("|")  # a row of a table cannot be broken
     ]
     assert not wide
+
+
+def without_particulars(line: str) -> str:
+    """Return a line of a session without its times, counts, addresses and parties' numbers."""
+    line = re.sub(r"[a-z2-7]{56}\.onion", "ONION", " ".join(line.split()))
+    return re.sub(r"\d+(?:\.\d+)?", "N", line)
+
+
+@pytest.mark.tor
+def test_readme_shows_what_a_session_shows(testnet_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    seen = run(f"onionmpc demo --testnet {testnet_dir}", tmp_path)
+    lines = {without_particulars(line) for line in seen.splitlines()}
+    transcript = next(block.text for block in blocks_of(ROOT / "README.md") if "$ make demo" in block.text)
+    shown = {without_particulars(line) for line in transcript.splitlines()[1:] if line.strip() != "..."}
+    only_without_testnet = {line for line in shown if "private Tor network" in line or "network is ready" in line}
+    only_without_testnet |= {line for line in shown if "stopping the network" in line}
+    assert len(only_without_testnet) == 3
+    assert len(shown - only_without_testnet) >= 5
+    assert shown - only_without_testnet <= lines
 
 
 def test_readme_is_a_screen_and_a_half() -> None:

@@ -162,7 +162,7 @@ def test_each_target_that_a_page_names_is_in_the_makefile(page: Path) -> None:
 
 FILES = [
     str(path.relative_to(ROOT))
-    for folder in ("onionmpc", "tests", "benchmarks", "examples", "torrc.d")
+    for folder in ("onionmpc", "tests", "benchmarks", "examples", "torrc.d", "docs")
     for path in (ROOT / folder).rglob("*")
     if path.is_file()
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import onionmpc
+from onionmpc import events
 from onionmpc.identity import Identity
+from tests.support.session import processes_of_ours
 from tests.support.testnet import running_testnet
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -75,3 +79,45 @@ def test_events_show_progress_and_a_host_that_is_not_there_is_named(testnet: Pat
     assert process.returncode == 0, err
     assert "bootstrap: 100 %" in out
     assert out.splitlines()[-1].startswith("a party is not there: "), out
+
+
+@pytest.mark.parametrize(
+    "moment", [None, ("tor", 0), ("bootstrap", 50), ("publish", 0)], ids=["at once", "tor", "bootstrap", "publish"]
+)
+def test_a_cancelled_party_leaves_no_tor_and_no_file_behind(
+    testnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: tuple[str, int] | None
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    before = processes_of_ours()
+
+    async def main() -> None:
+        reached = asyncio.Event()
+
+        def note(event: events.Event) -> None:
+            if isinstance(event, events.TorProgress) and moment is not None:
+                phase, percent = moment
+                if event.phase == phase and event.percent >= percent:
+                    reached.set()
+
+        async def take_part() -> None:
+            async with (
+                onionmpc.party(testnet=testnet, on_event=note) as me,
+                me.host("average-salary", parties=3) as table,
+            ):
+                await table.compute(input="1", consent=onionmpc.AGREE_TO_ANYTHING)
+
+        async with asyncio.timeout(TIMEOUT_S):
+            task = asyncio.create_task(take_part())
+            if moment is None:
+                await asyncio.sleep(0)
+            else:
+                await reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert processes_of_ours() == before
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """What happens in a session, as frozen dataclasses: `onionmpc.events`.
 
-`Table.events` yields them. Match on their types:
+`Table.events` yields them. Match on their types::
 
     async for event in table.events:
         match event:

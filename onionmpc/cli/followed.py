@@ -103,11 +103,11 @@ async def start(
     return Followed(name, process, out, err, events)
 
 
-async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], None], *, keep: bool) -> None:
+async def follow(party: Followed, status: StatusLine, on_event: Callable[[Event], None], *, keep: bool) -> None:
     """Show what a party's program writes, until the party has ended.
 
     Args:
-        heed: called with each event.
+        on_event: called with each event.
         keep: whether the program's output is kept, every line whole.
     """
 
@@ -127,7 +127,7 @@ async def follow(party: Followed, status: StatusLine, heed: Callable[[Event], No
             with contextlib.suppress(ValueError):  # the half of one that a killed party wrote
                 event = json.loads(line)
                 party.times_s.setdefault(event["event"], event["at_s"])
-                heed(event)
+                on_event(event)
 
     def forget(_line: str) -> None:
         pass

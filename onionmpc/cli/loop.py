@@ -31,17 +31,17 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(work)
 
-        # nohup ignores SIGHUP: whoever asked for that wants us to outlive the terminal.
+        # nohup ignores SIGHUP: its user wants us to outlive the terminal.
         nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        heeded = [number for number in SIGNALS if not (nohup and number == signal.SIGHUP)]
+        handled = [number for number in SIGNALS if not (nohup and number == signal.SIGHUP)]
 
         def interrupt() -> None:
-            for number in heeded:
+            for number in handled:
                 # Our own processes end with us: tor by its owning controller, the program by its lifeline.
                 loop.add_signal_handler(number, os._exit, 128 + number)
             task.cancel()
 
-        for number in heeded:
+        for number in handled:
             loop.add_signal_handler(number, interrupt)
         return await task
 
@@ -86,7 +86,7 @@ async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int
 
     async def unread() -> None:
         pipe = select.poll()
-        pipe.register(descriptor, 0)  # that nobody reads it, is told unasked
+        pipe.register(descriptor, 0)  # poll reports a missing reader without being asked to
         while not pipe.poll(0):  # noqa: ASYNC110 (a pipe sets no event)
             await asyncio.sleep(UNREAD_S)
 

@@ -23,7 +23,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 def mend_streams() -> None:
     """Make the three usable, whatever they are; to be called once, before anything is written.
 
-    What cannot be written to stdout is an error, told once; what cannot be written to stderr is lost, and ends nothing.
+    A failure to write to stdout is an error, reported once. What cannot be written to stderr is lost, and ends nothing.
     One that is closed is /dev/null: the next file that we or a program opens would be taken for it otherwise.
     """
     for number in (STDIN, STDOUT, STDERR):
@@ -95,7 +95,7 @@ class _Result(_Waiting):
             except OSError as error:
                 self._lost = True
                 raise refused("cannot write to standard output", error) from error
-        # It was told. Python would find it again at its end, and exit with a code of its own.
+        # It was reported. Python would find it again at its end, and exit with a code of its own.
         return memoryview(data).nbytes
 
 

@@ -60,7 +60,7 @@ async def ask_host(
                     failures.add(DialFailed(error.message, 0.0))
     except TimeoutError as error:
         raise PeerUnreachable(
-            f"the host had no terms for us within {duration(wait_s)}{failures.why}", hint=failures.hint
+            f"the host did not start the session within {duration(wait_s)}{failures.why}", hint=failures.hint
         ) from error
 
 

@@ -22,7 +22,7 @@ def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b""
     Args:
         identity: ours.
         service: whose service it opens, ours or the peer's.
-        nonce: makes it a key of one session; for one that others are told.
+        nonce: makes it a key of one session, for a key that others receive.
     Returns:
         An X25519 private key, 32 bytes.
     """

@@ -73,7 +73,7 @@ async def offline(stage: Stage) -> Party:
 @after(offline)
 def test_a_host_that_is_offline_is_waited_for_and_then_said_to_be(outcome: Party) -> None:
     assert outcome.code == 4, outcome.last_words
-    assert outcome.failure.startswith("the host had no terms for us within 20 s")
+    assert outcome.failure.startswith("the host did not start the session within 20 s")
     assert "tor found no descriptor of it" in outcome.heard("dial_retry")[0]["reason"]
 
 

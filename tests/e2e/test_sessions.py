@@ -111,7 +111,7 @@ def test_who_knows_no_more_than_an_address_finds_neither_the_host_nor_a_joiner(o
     for stranger in outcome["lost"]:
         assert stranger.code == 4, stranger.last_words
         assert stranger.failure.startswith(
-            "the host had no terms for us within 20 s: its descriptor is sealed for the parties that it expects"
+            "the host did not start the session within 20 s: its descriptor is sealed for the parties that it expects"
         )
         hints.append(stranger.hint)
         assert len(stranger.heard("dial_retry")) > 1

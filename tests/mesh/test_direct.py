@@ -12,7 +12,13 @@ from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
 from tests.support.direct import DirectNetwork
-from tests.support.network_contract import FACTS, Fact, Pair, strangers_do_not_find_the_listener_until_it_admits_them
+from tests.support.network_contract import (
+    FACTS,
+    Fact,
+    Pair,
+    a_later_session_has_keys_and_streams_of_its_own,
+    strangers_do_not_find_the_listener_until_it_admits_them,
+)
 
 ALICE = Onion("a" * 56 + ".onion")
 BOB = Onion("b" * 56 + ".onion")
@@ -40,6 +46,7 @@ def test_strangers_do_not_find_the_listener_until_it_admits_them() -> None:
             pair = Pair(alice, bob, BOB, NOBODY, deadline_s=5)
             await pair.listen()
             await strangers_do_not_find_the_listener_until_it_admits_them(pair, carol)
+            await a_later_session_has_keys_and_streams_of_its_own(pair, carol)
 
     with socket_directory() as directory:
         asyncio.run(main(directory))

@@ -71,7 +71,7 @@ def test_a_host_without_terms_is_given_up_in_time() -> None:
         async with hosting() as host:
             ending = await host.join(0, host.invites[0].psk(), wait_s=0.3)[0]
             assert isinstance(ending, PeerUnreachable)
-            assert ending.message == "the host had no terms for us within 0.3 s"
+            assert ending.message == "the host did not start the session within 0.3 s"
 
     run(main())
 
@@ -108,8 +108,8 @@ def test_a_host_that_expects_others_is_dialled_until_then_and_the_person_is_told
                 with pytest.raises(PeerUnreachable) as raised:
                     await ask_host(network, JOINERS[0], HOST.onion, psk, NONCE, person, 1)
             assert raised.value.message == (
-                "the host had no terms for us within 1.0 s: it can be found by those alone whom it expects, and this "
-                "party is not one of them"
+                "the host did not start the session within 1.0 s: it can be found by those alone whom it expects, "
+                "and this party is not one of them"
             )
             assert raised.value.hint == hint
             assert len(person.heard(DialRetry)) > 1

@@ -202,6 +202,23 @@ async def strangers_do_not_find_the_listener_until_it_admits_them(pair: Pair, st
         await end.close()
 
 
+async def a_later_session_has_keys_and_streams_of_its_own(pair: Pair, stranger: Network) -> None:
+    """One fact more, for a further network."""
+    later: asyncio.Queue[Stream] = asyncio.Queue()
+    await pair.listener.listen(later.put, [LATER_KEY])
+    stranger.unlock(pair.onion, LATER_KEY)
+    async with asyncio.timeout(pair.deadline_s):
+        stream = await dial_until_found(pair, stranger)
+        await (await later.get()).close()
+    await stream.close()
+    assert pair.arrived.empty()
+    await pair.listen()
+    async with asyncio.timeout(pair.deadline_s):
+        dialled = await dial_until_found(pair, pair.dialler)
+        await (await pair.arrived.get()).close()
+    await dialled.close()
+
+
 async def cannot_dial(pair: Pair, stranger: Network) -> None:
     with pytest.raises(NotExpected, match="it expects, and this party is not one of them"):
         await stranger.dial(pair.onion, pair.deadline_s)

@@ -34,6 +34,7 @@ from tests.support.network_contract import (
     KEY,
     Fact,
     Pair,
+    a_later_session_has_keys_and_streams_of_its_own,
     strangers_do_not_find_the_listener_until_it_admits_them,
 )
 from tests.support.tor_loop import kept
@@ -136,6 +137,7 @@ def test_strangers_do_not_find_the_listener_nor_its_introduction_points(
             await open_house.listen(lambda stream: stream.close())
             await (await Retrying(stranger).dial(everyones.onion, DEADLINE_S)).close()
             assert await introduction_points(stranger, everyones.onion) == 3
+            await a_later_session_has_keys_and_streams_of_its_own(pair, stranger)
 
     runner, pair = shared
     runner.run(main(pair))

@@ -58,7 +58,6 @@ test-other-pythons: $(INSTALLED)
 
 # The short set, with every figure of benchmarks/report.py, in less than 20 minutes; the defaults of each measure more.
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python -m benchmarks.guard_discovery
 	$(BIN)/python -m benchmarks.privacy_speed --repeats 1 \

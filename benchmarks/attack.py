@@ -20,12 +20,12 @@ from typing import Any
 from benchmarks.common import Failed, Spread, in_turns, options_of, ratio_of, report, run, say, show_ratio, table
 from benchmarks.overhead import Case, Run, check_same_work, run_onionmpc
 from benchmarks.sessions import WORKLOAD, Process, running, scratch
-from benchmarks.strangers import at, visit
 from onionmpc.identity import Identity
 from onionmpc.identity.key_file import decode_key_file
 from onionmpc.mesh.secure import EPHEMERAL_BYTES
 from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose
 from tests.support.direct import NAME_CHARACTERS
+from tests.support.strangers import at, visit
 
 PARTIES = 3
 VISITED = 1

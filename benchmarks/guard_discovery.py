@@ -40,8 +40,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from benchmarks import plots
-from benchmarks.common import RESULTS, options_of, report, table
+from benchmarks.common import options_of, report, table
 
 Days = NDArray[np.float64]
 Numbers = NDArray[np.intp]
@@ -321,7 +320,7 @@ def _show(days: float) -> str:
 
 
 def main() -> None:
-    """Simulate, print, write and draw."""
+    """Simulate, print and write."""
     parser = options_of("guard_discovery", __doc__)
     parser.add_argument("--seed", type=int, default=SEED, help=f"which random numbers ({SEED})")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"parties to simulate ({TRIALS})")
@@ -335,8 +334,6 @@ def main() -> None:
         {"seed": options.seed, "trials": options.trials, "proposal_333": coarse, "cases": rows},
         options.output,
     )
-    picture = (options.output or RESULTS / "guard_discovery.json").with_suffix(".svg")
-    plots.drawn(picture, lambda path: plots.draw_discovery(rows, path))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
-from benchmarks.common import MIB, RESULTS, Failed, Spread, in_turns, options_of, report, run, say, table, write
+from benchmarks.common import MIB, Failed, Spread, in_turns, options_of, report, run, say, table, write
 from benchmarks.links import DIAL_TIMEOUT_S, Announced, Listener, echo, ping
 from benchmarks.sessions import ONIONMPC, WORKLOAD, Process, direct, keep_identities, listed, running, scratch
 from benchmarks.tors import private_network
@@ -561,38 +560,6 @@ def _scaled(spread: Spread, unit: float) -> Spread:
     return Spread(spread.median / unit, spread.lowest / unit, spread.highest / unit, spread.count)
 
 
-def round_trip_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what plots.draw_round_trips wants."""
-    return [
-        {
-            "name": name,
-            "relays": max(map(int, result["round_trip"]["relays"])),
-            "median_ms": result["round_trip"]["median_ms"],
-            "p95_ms": result["round_trip"]["p95_ms"],
-        }
-        for name, result in results.items()
-        if "round_trip" in result
-    ]
-
-
-def program_times(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return what plots.draw_program_times wants, empty if no session ended well."""
-    done = {name: result for name, result in results.items() if all(half in result for half in HALVES)}
-    if not done:
-        return {}
-    return {
-        words: {name: result[half]["seconds"].data for name, result in done.items()} for half, words in HALVES.items()
-    }
-
-
-def draw(results: Mapping[str, Mapping[str, Any]], output: Path) -> None:
-    """Draw the results beside those in JSON."""
-    if rows := round_trip_rows(results):
-        plots.drawn(output.with_name(f"{output.stem}_round_trips.svg"), lambda path: plots.draw_round_trips(rows, path))
-    if times := program_times(results):
-        plots.drawn(output.with_name(f"{output.stem}_programs.svg"), lambda path: plots.draw_program_times(times, path))
-
-
 def straight_ms() -> dict[str, float]:
     """Return the round trips of the straight ways between the parties, which no setting has: by the latency table."""
     regions = load_regions()
@@ -603,7 +570,7 @@ def straight_ms() -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print, write and draw."""
+    """Measure, print and write."""
     names = [setting.name for setting in SETTINGS]
     parser = options_of("privacy_speed", __doc__, repeats=3, budget_s=900)
     parser.add_argument("--setting", action="append", choices=names, help="what to measure (all); repeatable")
@@ -632,7 +599,6 @@ def main() -> None:
     results = as_data(rounds)
     title = f"Privacy and speed: parties in {', '.join(REGIONS)}"
     report("privacy_speed", title, tables(results["settings"]), results, options.output)
-    draw(results["settings"], options.output or RESULTS / "privacy_speed.json")
     print("What the levels buy against someone who looks for a guard: benchmarks/results/guard_discovery.json")
     if any("round_trip" not in result or "large" not in result for result in results["settings"].values()):
         sys.exit("some setting was never measured")

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import MIB, RESULTS, Failed, in_turns, options_of, report, run, say, spreads, table, write
-from benchmarks.plots import draw_scale, drawn
+from benchmarks.common import MIB, Failed, in_turns, options_of, report, run, say, spreads, table, write
 from benchmarks.sessions import WORKLOAD, Process, run_listed
 from benchmarks.tors import bench_tors, private_network
 from onionmpc.errors import OnionMPCError
@@ -81,18 +78,6 @@ async def run_size(directory: Path, parties: int, options: argparse.Namespace) -
         return await run_session(directory, parties, options.rounds, ways, options.limit)
 
 
-def growth(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """Return k where values grow as sizes ** k: the slope of the straight line through their logarithms.
-
-    Args:
-        sizes, values: positive, two different sizes at least.
-    """
-    x, y = ([math.log(value) for value in axis] for axis in (sizes, values))
-    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
-    slopes = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True))
-    return slopes / sum((a - middle_x) ** 2 for a in x)
-
-
 @dataclass(slots=True)
 class OfSize:
     """All sessions of one number of parties: those that ended well, and why the others did not."""
@@ -102,19 +87,13 @@ class OfSize:
 
 
 def summarise(sizes: Mapping[int, OfSize], tors: int) -> dict[str, Any]:
-    """Return what the sessions say, by number of parties, and with what power of it each measure grows."""
-    results: dict[int, dict[str, Any]] = {
-        size: {"tors": min(size, tors), **spreads(of_size.runs), "failures": of_size.failures}
-        for size, of_size in sorted(sizes.items())
+    """Return what the sessions say, by number of parties."""
+    return {
+        "parties": {
+            size: {"tors": min(size, tors), **spreads(of_size.runs), "failures": of_size.failures}
+            for size, of_size in sorted(sizes.items())
+        }
     }
-    whole = [size for size in results if sizes[size].runs]
-    medians = {measure: [results[size][measure].median for size in whole] for measure in MEASURES}
-    exponents = {
-        measure: round(growth(whole, values), 2)
-        for measure, values in medians.items()
-        if len(whole) > 1 and min(values) > 0
-    }
-    return {"parties": results, "growth": exponents}
 
 
 def tables(results: Mapping[str, Any]) -> list[str]:
@@ -128,8 +107,7 @@ def tables(results: Mapping[str, Any]) -> list[str]:
         for size, of_size in results["parties"].items()
     ]
     header = ["parties", "tors", *(words for words, _ in MEASURES.values()), "sessions that failed"]
-    grows = [[MEASURES[measure][0], f"m^{exponent}"] for measure, exponent in results["growth"].items()]
-    return [table(header, rows), *([table(["what", "grows as"], grows)] if grows else [])]
+    return [table(header, rows)]
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -153,7 +131,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, write and draw."""
+    """Measure, print and write."""
     parser = options_of("scale", __doc__, repeats=3, budget_s=1500)
     sizes = ", ".join(map(str, SIZES))
     parser.add_argument("--parties", type=int, action="append", metavar="M", help=f"how many ({sizes}); repeatable")
@@ -163,10 +141,6 @@ def main() -> None:
     options = parser.parse_args()
     results = run(measure(options))
     report("scale", "More parties, latency: regions", tables(results), results, options.output)
-    if results["growth"]:
-        path = options.output or RESULTS / "scale.json"
-        written = json.loads(path.read_text())
-        drawn(path.with_suffix(".svg"), lambda picture: draw_scale(written["parties"], written["growth"], picture))
 
 
 if __name__ == "__main__":

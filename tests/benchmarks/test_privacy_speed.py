@@ -24,8 +24,6 @@ from benchmarks.privacy_speed import (
     check_promise,
     merged,
     percentile,
-    program_times,
-    round_trip_rows,
     row,
     run_session,
     sum_up,
@@ -180,15 +178,6 @@ def test_a_row_has_a_dash_for_what_was_not_measured() -> None:
         *("2.0 (1.0 to 3.0)", "1.0 (1.0 to 1.0)", "2"),
     ]
     assert row("long", summarise(LONG, Measured())) == ["long", *["-"] * 8, "0"]
-
-
-def test_pictures_leave_out_what_was_not_measured() -> None:
-    results = {"standard": summarise(STANDARD, measured()), "long": summarise(LONG, Measured())}
-    assert round_trip_rows(results) == [{"name": "standard", "relays": 6, "median_ms": 400.0, "p95_ms": 500.0}]
-    times = program_times(results)
-    assert list(times) == list(HALVES.values())
-    assert all(by_level.keys() == {"standard"} for by_level in times.values())
-    assert program_times({"long": results["long"]}) == {}
 
 
 def test_a_session_that_fails_is_told_and_the_others_run_all_the_same(

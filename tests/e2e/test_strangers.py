@@ -12,7 +12,6 @@ import pytest
 from python_socks.async_.asyncio import Proxy
 
 from benchmarks.common import memory_of
-from benchmarks.strangers import Knock, visit
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import Onion, public_key_from_onion
 from onionmpc.mesh.network import Stream
@@ -23,6 +22,7 @@ from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.service.service import VIRTUAL_PORT
 from onionmpc.wire.handshake import NO_PSK, DiallerHandshake, Hello, Purpose
 from tests.e2e.kit import ADD_WHEN_TOLD, Party, Stage, keep_identity, new_identity
+from tests.support.strangers import Knock, visit
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("enough_descriptors")]
 

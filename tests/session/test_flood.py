@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.strangers import at, visit
 from onionmpc.files import socket_directory
 from tests.support.flooded import RIGHT
 from tests.support.session import run
 from tests.support.stages import Gate, with_our_path
+from tests.support.strangers import at, visit
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="limits and memory of another process are Linux's"),

@@ -26,12 +26,12 @@ for 1 %, who need many lives, and the missing rotation at the end for 5 and 10 %
 is one uniform draw, with a mean of 6.5 days.
 
 Sources: Tor proposals 292 (sections 3.1 and 3.3) and 333 (sections 1 and 3), the vanguards specification, the source of
-tor 0.4.9.11. Knows nothing of onionmpc.
+tor 0.4.9.11. Knows nothing of onionmpc. Its tests
+compare it with a closed form (tests/support/guard_model.py).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,10 +49,6 @@ SHARES = (0.01, 0.05, 0.10)
 CHANCES = (0.1, 0.5, 0.9)
 SEED = 1
 TRIALS = 100_000
-# The 17th rotation of 1 % ends at 49.5 %: with fewer trials it could pass for one half.
-COARSE_TRIALS = 200_000
-# In the longest life. With twice as many no figure moves by a tenth of a thousandth.
-GRID_STEPS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +75,6 @@ class Layer:
         return np.asarray(lived.clip(0, 1) ** self.larger_of, dtype=np.float64)
 
 
-# Proposal 333, section 3: 4 relays, all replaced every 7 days.
-ROTATION = Layer(4, 7, 7)
 # Proposal 333, section 1.
 PROPOSAL_LAYER_2 = Layer(4, 1, 12)
 # tor 0.4.9.11, entrynodes.c, get_layer2_hs_guard_lifetime: one uniform draw, though a comment above it says max(x,x).
@@ -181,76 +175,16 @@ def first_meetings(second: Stays, third: Stays) -> Days:
     return met
 
 
-def rotations_needed(share: float, relays: int, chance: float) -> int:
-    """Return how many times all relays of a layer are drawn until one is the adversary's with this chance.
-
-    Source: Tor proposal 292, section 3.1.
-    """
-    rotations = 0
-    while 1 - (1 - share) ** (relays * rotations) < chance:
-        rotations += 1
-    return rotations
-
-
-@functools.cache
-def exact_days(layer: Layer, share: float) -> tuple[float, ...]:
-    """Calculate, for each of CHANCES, by which day the adversary has had a relay in a layer with this chance.
-
-    With a chance of S(t) one place has seen no relay of the adversary in t days. Then its first relay is honest, and
-    either lives still, or has lived l days and left the rest to its successor:
-    S(t) = (1 - share) * (P(life > t) + integral of S(t - l) dP(l)).
-    Places are independent: none of them has seen one with a chance of S(t) ** relays.
-    """
-    if layer.shortest_days == layer.longest_days:
-        return tuple((rotations_needed(share, layer.relays, chance) - 1) * layer.longest_days for chance in CHANCES)
-    step = layer.longest_days / GRID_STEPS
-    # By then each place has been drawn often enough even if all lives are the longest.
-    horizon = layer.longest_days * np.log(1 - max(CHANCES)) / (layer.relays * np.log(1 - share))
-    days = np.arange(int(horizon / step) + 2) * step
-    ended = layer.ended_by(days)
-    in_step = np.diff(ended[: GRID_STEPS + 1])
-    unseen = np.empty(days.size)
-    for now in range(days.size):
-        # A life that ends in step k is between k and k + 1 long. None is as short as one step.
-        steps = np.arange(1, min(now, in_step.size))
-        rest = (unseen[now - steps] + unseen[now - steps - 1]) / 2
-        unseen[now] = (1 - share) * (1 - ended[now] + in_step[steps] @ rest)
-    seen = 1 - unseen**layer.relays
-    return tuple(0.0 if chance <= seen[0] else float(np.interp(chance, seen, days)) for chance in CHANCES)
-
-
 def quantiles(values: Days) -> tuple[float, ...]:
     """Return, for each of CHANCES, the lowest value that so many do not exceed."""
     return tuple(float(value) for value in np.quantile(values, CHANCES, method="inverted_cdf"))
-
-
-def coarse_table(seed: int = SEED, trials: int = COARSE_TRIALS) -> list[dict[str, Any]]:
-    """Return proposal 333's own model, calculated and simulated, one dictionary for each share.
-
-    Returns:
-        share; rotations (calculated) and simulated_rotations, to one half; days, at the end of the last rotation.
-    """
-    rows = []
-    for number, share in enumerate(SHARES):
-        drawn = simulate(np.random.default_rng((seed, number)), (ROTATION,), share, trials)
-        rotations = rotations_needed(share, ROTATION.relays, 0.5)
-        rows.append(
-            {
-                "share": share,
-                "rotations": rotations,
-                "simulated_rotations": round(quantiles(drawn / ROTATION.longest_days + 1)[1]),
-                "days": rotations * ROTATION.longest_days,
-            }
-        )
-    return rows
 
 
 def discovery_table(seed: int = SEED, trials: int = TRIALS) -> list[dict[str, Any]]:
     """Return how long discovery takes, one dictionary for each case and share.
 
     Returns:
-        case, level and finds, as in CASES; share of the bandwidth; p10_days, median_days and p90_days, simulated;
-        exact_days: the same three calculated, or None where two layers play together.
+        case, level and finds, as in CASES; share of the bandwidth; p10_days, median_days and p90_days, simulated.
     """
     rows = []
     for case in CASES:
@@ -267,43 +201,19 @@ def discovery_table(seed: int = SEED, trials: int = TRIALS) -> list[dict[str, An
                     "p10_days": round(p10, 2),
                     "median_days": round(median, 2),
                     "p90_days": round(p90, 2),
-                    "exact_days": exact_row(case.layers, share),
                 }
             )
     return rows
 
 
-def exact_row(layers: Sequence[Layer], share: float) -> list[float] | None:
-    """Return what is calculated for CHANCES, or None where it is not."""
-    match list(layers):
-        case []:
-            return [0.0 for _ in CHANCES]
-        case [layer]:
-            return [round(days, 2) for days in exact_days(layer, share)]
-    return None
-
-
-def tables(coarse: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[str]:
+def tables(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Show the results to a person."""
-    proposal = [
-        [_percent(row["share"]), f"{row['rotations']}", f"{row['simulated_rotations']}", f"{row['days']:.0f}"]
-        for row in coarse
-    ]
     by_case: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_case.setdefault(row["case"], []).append(row)
     shares = [f"{_percent(share)} of the bandwidth" for share in SHARES]
     spans = [[name, of_case[0]["finds"], *(_span(row) for row in of_case)] for name, of_case in by_case.items()]
-    checks = [
-        [name, *(f"{row['median_days']:.2f} / {row['exact_days'][1]:.2f}" for row in of_case)]
-        for name, of_case in by_case.items()
-        if of_case[0]["exact_days"] is not None
-    ]
-    return [
-        table(["proposal 333", "rotations to 50 %", "simulated", "days"], proposal),
-        table(["days until half are found (10 to 90 %)", "finds", *shares], spans),
-        table(["days until half are found, simulated / calculated", *shares], checks),
-    ]
+    return [table(["days until half are found (10 to 90 %)", "finds", *shares], spans)]
 
 
 def _percent(share: float) -> str:
@@ -325,13 +235,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help=f"which random numbers ({SEED})")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"parties to simulate ({TRIALS})")
     options = parser.parse_args()
-    coarse = coarse_table(options.seed)
     rows = discovery_table(options.seed, options.trials)
     report(
         "guard_discovery",
         f"Time to guard discovery, {options.trials} simulated parties",
-        tables(coarse, rows),
-        {"seed": options.seed, "trials": options.trials, "proposal_333": coarse, "cases": rows},
+        tables(rows),
+        {"seed": options.seed, "trials": options.trials, "cases": rows},
         options.output,
     )
 

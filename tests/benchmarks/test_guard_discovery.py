@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -13,20 +14,17 @@ import pytest
 from benchmarks.common import RESULTS
 from benchmarks.guard_discovery import (
     CASES,
-    CHANCES,
     LONG_LAYER_2,
     LONG_LAYER_3,
     PROPOSAL_LAYER_2,
     SHARES,
     TOR_LAYER_2,
     Layer,
-    coarse_table,
     discovery_table,
-    exact_days,
     quantiles,
-    rotations_needed,
     simulate,
 )
+from tests.support.guard_model import ROTATION, exact_days, rotations_needed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 120
@@ -36,12 +34,13 @@ def random(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_the_coarse_model_gives_the_rotations_and_days_of_proposal_333() -> None:
-    rows = coarse_table()
-    assert [row["share"] for row in rows] == [0.01, 0.05, 0.10]
-    assert [row["rotations"] for row in rows] == [18, 4, 2]
-    assert [row["simulated_rotations"] for row in rows] == [18, 4, 2]
-    assert [row["days"] for row in rows] == [126, 28, 14]
+@pytest.mark.parametrize(("share", "rotations", "days"), [(0.01, 18, 126), (0.05, 4, 28), (0.10, 2, 14)])
+def test_whole_rotations_take_the_days_of_proposal_333(share: float, rotations: int, days: int) -> None:
+    assert rotations_needed(share, ROTATION.relays, 0.5) == rotations
+    # The 17th rotation of 1 % ends at 49.5 %: with fewer trials it could pass for one half.
+    drawn = quantiles(simulate(random(1), [ROTATION], share, 200_000) / ROTATION.longest_days + 1)
+    assert round(drawn[1]) == rotations
+    assert rotations * ROTATION.longest_days == days
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,6 @@ def test_a_layer_3_that_is_always_won_is_no_obstacle() -> None:
 
 def test_the_same_seed_gives_the_same_table_and_another_seed_another() -> None:
     assert discovery_table(3, 50) == discovery_table(3, 50) != discovery_table(4, 50)
-    assert coarse_table(3, 50) == coarse_table(3, 50)
 
 
 def test_the_table_has_each_case_and_share_in_order() -> None:
@@ -113,7 +111,6 @@ def test_the_table_has_each_case_and_share_in_order() -> None:
     assert {row["level"] for row in rows} == {"short", "standard", "long"}
     for row in rows:
         assert row["p10_days"] <= row["median_days"] <= row["p90_days"]
-        assert row["exact_days"] is None or len(row["exact_days"]) == len(CHANCES)
         assert row["level"] != "short" or row["p90_days"] == 0
 
 
@@ -130,18 +127,17 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     results = json.loads(output.read_text())
     assert results["benchmark"] == "guard_discovery"
     assert results["cases"] == discovery_table(trials=200)
-    assert "| 1 % | 18 | 18 | 126 |" in printed
+    assert all(f"| {case.name} | {case.finds} |" in printed for case in CASES)
 
 
 def test_the_figures_in_the_repository_are_within_2_percent_of_those_calculated() -> None:
     results = json.loads((RESULTS / "guard_discovery.json").read_text())
-    assert [(row["rotations"], row["simulated_rotations"]) for row in results["proposal_333"]] == [
-        (18, 18),
-        (4, 4),
-        (2, 2),
-    ]
-    calculated = [row for row in results["cases"] if row["exact_days"] is not None]
-    assert len(calculated) == (len(CASES) - 1) * len(SHARES)
-    for row in calculated:
+    rows = {(row["case"], row["share"]): row for row in results["cases"]}
+    for case, share in itertools.product(CASES, SHARES):
+        row = rows[case.name, share]
         simulated = [row["p10_days"], row["median_days"], row["p90_days"]]
-        assert simulated == pytest.approx(row["exact_days"], rel=0.02), row["case"]
+        match case.layers:
+            case []:
+                assert simulated == [0, 0, 0]
+            case [layer]:
+                assert simulated == pytest.approx(exact_days(layer, share), rel=0.02, abs=0.005), case.name

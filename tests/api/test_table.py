@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from onionmpc import events
 from onionmpc.api.party import Party
 from onionmpc.errors import AgreementError, PeerUnreachable, ProgramError, TorFailed, UnsafeSetting, UsageError
 from tests.support.api import LocalNetwork, local_parties
-from tests.support.session import processes_of_ours, run
+from tests.support.session import new_identities, processes_of_ours, run
 
 SUM = """
 import sys
@@ -54,15 +56,15 @@ async def compute(table: onionmpc.Table, number: int, **options: Any) -> onionmp
 
 
 async def compute_together(
-    host: Party, guests: list[Party], program: Path | str, **options: Any
+    host: Party, guests: list[Party], program: Path | str, arguments: Sequence[str] = (), **options: Any
 ) -> list[onionmpc.Result]:
     """Compute with an input of 1 at the host, 2 at the first guest and so on."""
     async with host.host(program, parties=1 + len(guests), **options) as table, asyncio.TaskGroup() as tasks:
         joining = [
-            tasks.create_task(compute(guest.join(str(invite), program), number))
+            tasks.create_task(compute(guest.join(str(invite), program), number, arguments=arguments))
             for number, (guest, invite) in enumerate(zip(guests, table.invites, strict=True), 2)
         ]
-        hosting = tasks.create_task(table.compute(input="1", consent=agree))
+        hosting = tasks.create_task(table.compute(input="1", consent=agree, arguments=arguments))
     return [hosting.result(), *(task.result() for task in joining)]
 
 
@@ -101,6 +103,62 @@ def test_a_program_that_comes_with_onionmpc_reads_the_input() -> None:
         async with local_parties(3) as (host, *guests):
             results = await compute_together(host, guests, "average-salary")
             assert all("2" in result.outputs for result in results)
+
+    run(main())
+
+
+PEEKS = """
+import sys
+from pathlib import Path
+from mpyc.runtime import mpc
+
+mpc.run(mpc.start())
+try:
+    print(Path(sys.argv[1]).read_text())
+except OSError:
+    print("kept from it")
+mpc.run(mpc.shutdown())
+"""
+
+
+def test_the_directory_of_a_private_network_is_kept_from_the_program(tmp_path: Path) -> None:
+    (tmp_path / "peeks.py").write_text(PEEKS)
+    (tmp_path / "net").mkdir()
+    keys = tmp_path / "net" / "keys"
+    keys.write_text("in reach")
+
+    seen = []
+
+    async def main(*hidden: Path) -> None:
+        async with local_parties(3) as (host, *guests):
+            for one in (host, *guests):
+                one.hidden = hidden
+            seen.extend(
+                result.outputs for result in await compute_together(host, guests, tmp_path / "peeks.py", [str(keys)])
+            )
+
+    run(main(tmp_path / "net"))
+    run(main())
+    assert seen == ["kept from it\n"] * 3 + ["in reach\n"] * 3
+
+
+def test_a_party_in_a_private_network_keeps_its_directory_from_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def joined(*_: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(profiles=tmp_path, torrc="")
+
+    @contextlib.asynccontextmanager
+    async def network(*_: object) -> AsyncIterator[LocalNetwork]:
+        yield LocalNetwork(tmp_path, new_identities(1)[0].onion)
+
+    monkeypatch.setattr("onionmpc.api.party.join_testnet", joined)
+    monkeypatch.setattr("onionmpc.api.party.tor_network", network)
+
+    async def main() -> None:
+        async with onionmpc.party(testnet=tmp_path / "net") as me:
+            assert me.hidden == (tmp_path / "net",)
 
     run(main())
 

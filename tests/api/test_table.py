@@ -127,7 +127,7 @@ def test_the_directory_of_a_private_network_is_kept_from_the_program(tmp_path: P
     keys = tmp_path / "net" / "keys"
     keys.write_text("in reach")
 
-    seen = []
+    seen: list[str] = []
 
     async def main(*hidden: Path) -> None:
         async with local_parties(3) as (host, *guests):

@@ -19,14 +19,12 @@ from typing import BinaryIO
 import platformdirs
 
 from onionmpc.errors import SystemRefused, UsageError
-from onionmpc.machine import refused, refusing
+from onionmpc.machine import SHARED_MEMORY, refused, refusing
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 # Directories of other kinds, and those of versions that held no lock, begin with "onionmpc-".
 TEMPORARY_PREFIX = "onionmpc."
-# A tmpfs on every Linux.
-MEMORY = Path("/dev/shm")  # noqa: S108
 # Short, and nothing in it that a torrc or tor's control port would want quoted.
 PLAIN_RUNTIME = re.compile(r"/[A-Za-z0-9/._-]{0,38}")
 
@@ -110,7 +108,9 @@ def memory_directory(otherwise: Path) -> Iterator[Path]:
 
     In memory where this machine has a file system for that; below `otherwise`, on the disk, where it has none.
     """
-    with _temporary_directory(MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else otherwise) as directory:
+    with _temporary_directory(
+        SHARED_MEMORY if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK) else otherwise
+    ) as directory:
         yield directory
 
 

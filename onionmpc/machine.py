@@ -15,12 +15,16 @@ from pathlib import Path
 from onionmpc.errors import OnionMPCError, SystemRefused
 from onionmpc.text import printable
 
+READ_BYTES = 2**16  # what a pipe of Linux holds; larger reads of a pipe or a socket gain nothing
+# A tmpfs on every Linux.
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+
 SHOWN_PATH = 1000
 ROOM = "free some space there (df -h shows it), or some files (df -i)"
 ELSEWHERE = "look at its owner and mode, or choose another place"
-FILES = "raise the limit of open files (ulimit -n), or end other programs"
-MEMORY = "free some memory, or raise the limit (ulimit -v)"
-PROCESSES = "raise the limit of processes (ulimit -u), or end other programs"
+FILES_HINT = "raise the limit of open files (ulimit -n), or end other programs"
+MEMORY_HINT = "free some memory, or raise the limit (ulimit -v)"
+PROCESSES_HINT = "raise the limit of processes (ulimit -u), or end other programs"
 HINTS = {
     errno.EACCES: ELSEWHERE,
     errno.EPERM: ELSEWHERE,
@@ -28,10 +32,10 @@ HINTS = {
     errno.ENOSPC: ROOM,
     errno.EDQUOT: ROOM,
     errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
-    errno.EMFILE: FILES,
-    errno.ENFILE: FILES,
-    errno.ENOMEM: MEMORY,
-    errno.EAGAIN: PROCESSES,
+    errno.EMFILE: FILES_HINT,
+    errno.ENFILE: FILES_HINT,
+    errno.ENOMEM: MEMORY_HINT,
+    errno.EAGAIN: PROCESSES_HINT,
     errno.EIO: "the disk or the terminal may be failing or gone; dmesg may say more",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "",
@@ -84,9 +88,9 @@ def explained(error: BaseException) -> OnionMPCError | None:
         each = [explained(one) for one in error.exceptions]
         return None if None in each else each[0]
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_MEMORY in str(error)):
-        return SystemRefused("out of memory", hint=MEMORY)
+        return SystemRefused("out of memory", hint=MEMORY_HINT)
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):
-        return SystemRefused("cannot start a thread", hint=PROCESSES)
+        return SystemRefused("cannot start a thread", hint=PROCESSES_HINT)
     if not isinstance(error, OSError) or error.errno not in HINTS:
         return None
     if error.errno == errno.ENOENT and not error.filename and standing_in() is None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO, Literal, cast
 
-from onionmpc.machine import refusing
+from onionmpc.machine import READ_BYTES, refusing
 from onionmpc.program.process.streams import Streams
 from onionmpc.tasks import cancel
 
@@ -18,7 +18,6 @@ OnOutput = Callable[[StreamName, bytes], None]
 MAX_OUTPUT_BYTES = 2**26
 # When the program has ended, all that it wrote is in its pipes. A process that it left behind may hold them open.
 LAST_OUTPUT_S = 2.0
-READ_BYTES = 2**16
 
 
 class Capture:

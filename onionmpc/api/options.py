@@ -134,7 +134,7 @@ def prepare(
     return Prepared(plan)
 
 
-def programs() -> dict[str, str]:
+def program_names() -> dict[str, str]:
     """Return what each program that comes with onionmpc computes, by its name."""
     return dict(catalogue())
 

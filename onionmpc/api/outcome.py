@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionMPCError
-from onionmpc.session.computation import Result as SessionResult
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.ledger import LinkSummary
 from onionmpc.session.receipt import Receipt
 

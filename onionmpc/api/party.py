@@ -19,11 +19,11 @@ from onionmpc.api.questions import Admit, admit_the_invited
 from onionmpc.api.table import GuestTable, HostTable, ListTable, Table, over_network
 from onionmpc.api.targets import Target, parse_target
 from onionmpc.errors import TorError, UnsafeSetting, UsageError
-from onionmpc.identity import Identity, Onion, parse_onion
+from onionmpc.identity import SEED_BYTES, Identity, Onion, parse_onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import Network
 from onionmpc.session import keystore
-from onionmpc.session.computation import Result as SessionResult
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Event, TorProgress
 from onionmpc.session.invite import Invite
 from onionmpc.tasks import cancel
@@ -36,9 +36,7 @@ from onionmpc.tor.process.bridges import Bridge, parse_bridge
 from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import TorReport
 
-SEED_BYTES = 32
-
-OnEvent = Callable[[Event], None]
+OnSessionEvent = Callable[[Event], None]
 Passphrase = Callable[[], bytearray]
 
 
@@ -104,7 +102,7 @@ class Party:
         self,
         identity: Identity,
         network: AbstractAsyncContextManager[LiveNetwork],
-        on_event: OnEvent | None = None,
+        on_event: OnSessionEvent | None = None,
         hidden: tuple[Path, ...] = (),
     ) -> None:
         self.identity = identity
@@ -262,7 +260,7 @@ async def party(
     bootstrap_timeout_s: float = 300.0,
     publish_timeout_s: float = 180.0,
     patience_s: float = 600.0,
-    on_event: OnEvent | None = None,
+    on_event: OnSessionEvent | None = None,
 ) -> AsyncIterator[Party]:
     """Be a party: have an address, and a tor that starts in the background.
 

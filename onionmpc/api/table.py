@@ -22,11 +22,11 @@ from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
-from onionmpc.session.computation import Result as SessionResult
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Event, InviteReady
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
-from onionmpc.session.run import Party as SessionParty
+from onionmpc.session.run import SessionParty
 from onionmpc.session.seating import Seating
 from onionmpc.tasks import cancel
 

@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from onionmpc.testnet.network import MIN_RELAYS, PrivateNetwork, Progress
+from onionmpc.testnet.network import MIN_RELAYS, NetworkProgress, PrivateNetwork
 from onionmpc.testnet.regions import Latency
 from onionmpc.testnet.state import read_state
 
-__all__ = ["Latency", "Progress", "latency_of", "private_network"]
+__all__ = ["Latency", "NetworkProgress", "latency_of", "private_network"]
 
 
 @contextlib.asynccontextmanager
@@ -20,7 +20,7 @@ async def private_network(
     *,
     relays: int = MIN_RELAYS,
     latency: Latency = "regions",
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[NetworkProgress], None] = lambda _: None,
 ) -> AsyncIterator[Path]:
     """Run a private Tor network of real tor processes on loopback; it takes some 20 seconds to start.
 

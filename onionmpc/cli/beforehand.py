@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from onionmpc.program.code.attached import SKIPPED, Attachments
+from onionmpc.program.code.attached import SKIPPED_FOLDERS, Attachments
 from onionmpc.program.code.catalogue import Program
 from onionmpc.program.code.sources import imported_names
 from onionmpc.text import printable
@@ -35,7 +35,7 @@ def _note_skipped(attached: Attachments) -> None:
     if attached.skipped:
         first, *others = attached.skipped
         more = f" and {len(others)} more" if others else ""
-        names = " and ".join(SKIPPED)
+        names = " and ".join(SKIPPED_FOLDERS)
         click.echo(
             f"onionmpc: note: --with skips {names}: {printable(str(first))}{more} may differ between the parties",
             err=True,

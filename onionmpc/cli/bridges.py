@@ -9,7 +9,7 @@ from onionmpc.errors import InvalidBridge, UsageError
 from onionmpc.text import printable
 from onionmpc.tor.process.bridges import Bridge, parse_bridge
 
-MAX_FILE_BYTES = 2**16
+MAX_BRIDGES_FILE_BYTES = 2**16
 
 
 def read_bridges(words: Sequence[str]) -> tuple[Bridge, ...]:
@@ -36,11 +36,11 @@ def _read(word: str) -> list[Bridge]:
 def _read_file(path: Path) -> Iterator[Bridge]:
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            content = file.read(MAX_BRIDGES_FILE_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {_name(str(path))}: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise UsageError(f"{_name(str(path))} has more than {MAX_FILE_BYTES} bytes, expected a list of bridges")
+    if len(content) > MAX_BRIDGES_FILE_BYTES:
+        raise UsageError(f"{_name(str(path))} has more than {MAX_BRIDGES_FILE_BYTES} bytes, expected a list of bridges")
     # `parse_bridge` refuses what is not ASCII; the error names the line.
     for number, line in enumerate(content.decode("latin-1").split("\n"), 1):
         if text := line.partition("#")[0].strip():

@@ -21,11 +21,11 @@ import click
 import cloup
 from click.core import ParameterSource
 
-from onionmpc.api.options import WISHES, prepare, programs
+from onionmpc.api.options import WISHES, prepare, program_names
 from onionmpc.api.receipt_file import check_receipt
-from onionmpc.api.testnet import Latency, Progress, latency_of, private_network
+from onionmpc.api.testnet import Latency, NetworkProgress, latency_of, private_network
 from onionmpc.cli.beforehand import note_program
-from onionmpc.cli.followed import LAST_WORDS, Event, Followed, follow, start
+from onionmpc.cli.followed import LAST_WORDS, EventFields, Followed, follow, start
 from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.options import (
     HELP_LAYOUT,
@@ -55,7 +55,7 @@ MAX_STDIN_BYTES = 2**26
 # The very command that people type.
 COMMAND = (sys.executable, "-P", "-m", "onionmpc.cli")
 # What a party may take to say goodbye before it is killed.
-GOODBYE_S = 10.0
+PARTIES_GOODBYE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Demo:
             async def begin(name: str, *words: str) -> asyncio.Task[None]:
                 party = await self._start(name, words, rehearsal, testnet)
 
-                def heed(event: Event) -> None:
+                def heed(event: EventFields) -> None:
                     if event["event"] == "invite_ready":
                         invites.put_nowait(event["invite"])
                     self._show(party, event)
@@ -165,7 +165,7 @@ class Demo:
                     kept.append(place)
         return sorted(kept)
 
-    def _show(self, party: Followed, event: Event) -> None:
+    def _show(self, party: Followed, event: EventFields) -> None:
         match event:
             case {"event": "address_known", "onion": onion}:
                 party.address = onion
@@ -215,7 +215,7 @@ class Demo:
                     party.process.send_signal(signal.SIGINT)
             ends = [asyncio.ensure_future(party.process.wait()) for party in running]
             if ends:
-                await asyncio.wait(ends, timeout=GOODBYE_S)
+                await asyncio.wait(ends, timeout=PARTIES_GOODBYE_S)
             for party in running:
                 if party.process.returncode is None:
                     party.process.kill()
@@ -246,7 +246,7 @@ def _error(failed: Sequence[Followed]) -> OnionMPCError:
 async def _network(rehearsal: Rehearsal, directory: Path, status: StatusLine) -> AsyncIterator[Path]:
     """The directory of a network that is ready."""
 
-    def show(progress: Progress) -> None:
+    def show(progress: NetworkProgress) -> None:
         status.going_on(f"private Tor network: {progress.phase.words}", f"{progress.phase.percent} %")
 
     if rehearsal.testnet is not None:
@@ -266,7 +266,7 @@ async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[s
     """Run the whole demonstration; return what happened, as data."""
     with tempfile.TemporaryDirectory(prefix="onionmpc-demo-") as name:
         directory = Path(name)
-        if about := programs().get(rehearsal.program.replace("-", "_")):
+        if about := program_names().get(rehearsal.program.replace("-", "_")):
             status.line(f"to compute: {about[0].lower()}{about[1:].rstrip('.')}; each party's input stays its own")
         async with _network(rehearsal, directory, status) as testnet:
             network_s = status.elapsed_s()

@@ -28,7 +28,7 @@ from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.session.agreed_options import agreed_values
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     AddressKnown,
@@ -262,7 +262,7 @@ class TextDisplay:
     def _(self, event: Trouble) -> None:
         self._status.going_on("this session cannot go on; hearing the others", printable(event.what))
 
-    def ended(self, result: Result) -> None:
+    def ended(self, result: SessionResult) -> None:
         """Show the summary of a computation that ended well."""
         self.close()
         self._status.line(
@@ -354,7 +354,7 @@ class JsonDisplay:
             values["invite"] = format_invite(event.invite)
         self._write(_snake(type(event).__name__), values)
 
-    def ended(self, result: Result) -> None:
+    def ended(self, result: SessionResult) -> None:
         """Write the summary."""
         self._write("ended", summary_data(result))
 

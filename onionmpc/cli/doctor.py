@@ -29,11 +29,11 @@ from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.machine import explained, refusing
 from onionmpc.program.walls.probe import probe_walls
 from onionmpc.resources import shipped
-from onionmpc.tor.control.probe import Kind, Probe, probe
+from onionmpc.tor.control.probe import ListenerKind, Probe, probe
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.process.own_tor import verify_config
-from onionmpc.tor.process.transports import PROGRAMS, find_transport, transport_hint
+from onionmpc.tor.process.transports import TRANSPORT_PROGRAMS, find_transport, transport_hint
 
 # What usually listens where. We never use Tor Browser's two ports; they are listed so that nobody wonders.
 SYSTEM_TOR, TOR_BROWSER, TAILS = "a system tor", "Tor Browser", "the filter of Tails"
@@ -45,7 +45,7 @@ KNOWN_PLACES = {
     Endpoint(port=9150): TOR_BROWSER,
     Endpoint(port=9151): TOR_BROWSER,
 }
-PROBE_TIMEOUT_S = 1.0
+LOCAL_PROBE_TIMEOUT_S = 1.0
 # A profile keeps the consensus and the descriptors of all relays: tens of MB on the public network. A rough estimate
 # is enough.
 NEEDED_BYTES, COMFORTABLE_BYTES = 40 * 10**6, 200 * 10**6
@@ -84,7 +84,7 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
     Each line says ok, warn or fail, and how to fix it. Nothing is changed and nothing leaves this machine. Exit code 0
     means that a party can run here, 3 that it cannot.
     """
-    findings = examine()
+    findings = run_checks()
     usable = all(finding.severity is not Severity.FAIL for finding in findings)
     if as_json:
         shown = [
@@ -100,7 +100,7 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
     context.exit(0 if usable else TorError.exit_code)
 
 
-def examine() -> list[Finding]:
+def run_checks() -> list[Finding]:
     """Return all findings, in the order in which to fix them."""
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _python,
@@ -173,7 +173,7 @@ def _tor() -> Iterator[Finding]:
 def _transports() -> Iterator[Finding]:
     """Report which bridges could be used. Most parties need none, so this never fails."""
     found: dict[str, list[str]] = {}
-    for transport in PROGRAMS:
+    for transport in TRANSPORT_PROGRAMS:
         with contextlib.suppress(OnionMPCError):
             found.setdefault(str(find_transport(transport)), []).append(transport)
     carried = "; ".join(f"{', '.join(transports)} by {path}" for path, transports in found.items())
@@ -254,10 +254,10 @@ def _other_tors() -> Iterator[Finding]:
     """Report what else runs here. None of it is needed, so this never fails."""
 
     async def ask() -> list[Probe]:
-        return await asyncio.gather(*(probe(endpoint, PROBE_TIMEOUT_S) for endpoint in KNOWN_PLACES))
+        return await asyncio.gather(*(probe(endpoint, LOCAL_PROBE_TIMEOUT_S) for endpoint in KNOWN_PLACES))
 
     for (endpoint, usual), found in zip(KNOWN_PLACES.items(), run_to_end(ask()), strict=True):
-        if found.kind is not Kind.NOTHING:
+        if found.kind is not ListenerKind.NOTHING:
             yield Finding(
                 "also here", Severity.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}"
             )
@@ -266,12 +266,12 @@ def _other_tors() -> Iterator[Finding]:
 
 
 def _meaning(endpoint: Endpoint, usual: str, found: Probe) -> str:
-    if found.kind in {Kind.OTHER, Kind.FORBIDDEN}:
+    if found.kind in {ListenerKind.OTHER, ListenerKind.FORBIDDEN}:
         return ""
     if usual == TOR_BROWSER:
         return " of Tor Browser; onionmpc leaves it alone"
     if usual == TAILS:
         return f", as {TAILS} is; usable with --control {endpoint}, see docs/OTHER_TORS.md"
-    if found.kind is Kind.CONTROL:
+    if found.kind is ListenerKind.CONTROL:
         return f" of a running tor {found.version}; usable with --control {endpoint}"
     return " of a running tor"

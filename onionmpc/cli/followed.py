@@ -16,18 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onionmpc.api.capture import LAST_OUTPUT_S
 from onionmpc.cli.lines import Lines
 from onionmpc.cli.output import StatusLine
+from onionmpc.machine import READ_BYTES
 from onionmpc.text import printable
 
-SHOWN_CHARACTERS = 500
-CHUNK_BYTES = 2**16
+SHOWN_LINE_CHARACTERS = 500
 LAST_WORDS = 20
-# All that a party wrote is in its pipes when it has ended, and taken when nothing comes for so long: a process that its
-# program left behind may hold them open.
-LAST_OUTPUT_S = 2.0
 
-Event = dict[str, Any]
+EventFields = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -53,7 +51,7 @@ class Followed:
     address: str = ""
     output: list[str] = field(default_factory=list)
     times_s: dict[str, float] = field(default_factory=dict)
-    summary: Event = field(default_factory=dict)
+    summary: EventFields = field(default_factory=dict)
     last_words: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LAST_WORDS))
     was_ended: bool = False
     taken_bytes: int = 0
@@ -103,7 +101,7 @@ async def start(
     return Followed(name, process, out, err, events)
 
 
-async def follow(party: Followed, status: StatusLine, on_event: Callable[[Event], None], *, keep: bool) -> None:
+async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventFields], None], *, keep: bool) -> None:
     """Show what a party's program writes, until the party has ended.
 
     Args:
@@ -115,12 +113,12 @@ async def follow(party: Followed, status: StatusLine, on_event: Callable[[Event]
         def show_state(lines: Lines) -> None:
             # Where it is not overwritten on the screen either, half a line would be shown twice.
             if lines.overwritten or (lines.state and status.is_terminal):
-                status.going_on(f"{party.name}{mark}", printable(lines.state, SHOWN_CHARACTERS))
+                status.going_on(f"{party.name}{mark}", printable(lines.state, SHOWN_LINE_CHARACTERS))
 
         async for line in _lines(party, pipe, show_state, whole=whole):
             take(line)
             if not party.was_ended:  # what is said of an interruption was asked for by nobody
-                status.line(f"{party.name}{mark} | {printable(line, SHOWN_CHARACTERS)}")
+                status.line(f"{party.name}{mark} | {printable(line, SHOWN_LINE_CHARACTERS)}")
 
     async def listen() -> None:
         async for line in _lines(party, party.events, lambda _: None, whole=True):
@@ -151,7 +149,7 @@ async def _lines(party: Followed, pipe: int, show_state: Callable[[Lines], None]
     """Yield lines as they are completed; show meanwhile what is not a line yet, such as progress."""
     lines = Lines(whole=whole)
     async with _reader(pipe) as reader:
-        while chunk := await reader.read(CHUNK_BYTES):
+        while chunk := await reader.read(READ_BYTES):
             party.taken_bytes += len(chunk)
             for line in lines.feed(chunk):
                 yield line

@@ -54,7 +54,7 @@ def host(
     with probing() as walls:
         from onionmpc.cli import party  # takes as long as the probe
 
-        party.host(PartyOptions(**shared), program, parties, expect, private, walls, is_open=is_open)
+        party.run_host(PartyOptions(**shared), program, parties, expect, private, walls, is_open=is_open)
 
 
 @cloup.command(formatter_settings=HELP_LAYOUT)
@@ -78,4 +78,4 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
     with probing() as walls:
         from onionmpc.cli import party
 
-        party.join(PartyOptions(**shared), targets, private, walls)
+        party.run_join(PartyOptions(**shared), targets, private, walls)

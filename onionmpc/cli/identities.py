@@ -20,8 +20,8 @@ from onionmpc.errors import InvalidIdentityFile, UsageError
 from onionmpc.identity import Onion
 from onionmpc.session import keystore
 
-FILE = click.Path(path_type=Path)
-passphrase_file = click.option("--passphrase-file", type=FILE, metavar="FILE", help=PASSPHRASE_HELP)
+KEY_FILE = click.Path(path_type=Path)
+passphrase_file = click.option("--passphrase-file", type=KEY_FILE, metavar="FILE", help=PASSPHRASE_HELP)
 
 
 @click.group("id")
@@ -55,7 +55,7 @@ def new(name: str, passphrase: bool, passphrase_file: Path | None, for_short: bo
 
 @identities.command()
 @click.argument("name")
-@click.argument("file", type=FILE)
+@click.argument("file", type=KEY_FILE)
 @click.option("--no-passphrase", is_flag=True, help="Leave the copy of an open identity open: whoever reads it is you.")
 @passphrase_file
 def export(name: str, file: Path, no_passphrase: bool, passphrase_file: Path | None) -> None:
@@ -70,7 +70,7 @@ def export(name: str, file: Path, no_passphrase: bool, passphrase_file: Path | N
     """
     if no_passphrase and passphrase_file is not None:
         raise UsageError("--no-passphrase and --passphrase-file exclude each other", hint="leave one of them out")
-    if no_passphrase and keystore.describe(name).sealed:
+    if no_passphrase and keystore.describe_identity(name).sealed:
         raise UsageError(
             f"the identity {name} is sealed, and so will its copy be", hint="leave out --no-passphrase to copy it so"
         )
@@ -82,7 +82,7 @@ def export(name: str, file: Path, no_passphrase: bool, passphrase_file: Path | N
 
 @identities.command("import")
 @click.argument("name")
-@click.argument("file", type=FILE)
+@click.argument("file", type=KEY_FILE)
 @passphrase_file
 def import_(name: str, file: Path, passphrase_file: Path | None) -> None:
     """Keep the identity in FILE under NAME, and print its address.
@@ -116,7 +116,7 @@ def _ask_to_remove(name: str) -> None:
             f"to remove {name} takes consent, and nobody can be asked: there is no terminal", hint="--yes consents"
         )
     try:
-        click.echo(f"{name} is {keystore.describe(name).onion}", err=True)
+        click.echo(f"{name} is {keystore.describe_identity(name).onion}", err=True)
     except InvalidIdentityFile as error:
         click.echo(f"{name}: {error.message}", err=True)
     click.echo("With its key goes its address, for ever unless you have exported a copy.", err=True)
@@ -134,7 +134,7 @@ def list_identities() -> None:
     width = max(map(len, names), default=0)
     for name in names:
         try:
-            facts = keystore.describe(name)
+            facts = keystore.describe_identity(name)
         except InvalidIdentityFile as error:
             # One damaged file must not hide the others.
             click.echo(f"{name}: {error.message}", err=True)
@@ -154,7 +154,7 @@ def show(name: str, as_json: bool) -> None:
     The address is no secret to those you compute with, but it links you to every session in which it took part. The
     code goes to the terminal (stderr), so that stdout carries the address alone. Asks for no passphrase.
     """
-    facts = keystore.describe(name)
+    facts = keystore.describe_identity(name)
     if as_json:
         click.echo(json.dumps({"name": name, **dataclasses.asdict(facts)}))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 # What is kept of a line that nobody asked to have whole: more than a screen shows of it.
-SHOWN_BYTES = 4096
+SHOWN_LINE_BYTES = 4096
 
 
 class Lines:
@@ -19,7 +19,7 @@ class Lines:
     """
 
     def __init__(self, *, whole: bool = False) -> None:
-        self._limit_bytes = None if whole else SHOWN_BYTES
+        self._limit_bytes = None if whole else SHOWN_LINE_BYTES
         self._state = b""  # the last text that a \r followed
         self._text = bytearray()
         self.overwritten = False
@@ -40,7 +40,7 @@ class Lines:
     @property
     def state(self) -> str:
         """What a terminal shows of the line that is being written, as far as it is shown."""
-        return (bytes(self._text[:SHOWN_BYTES]) or self._state[:SHOWN_BYTES]).decode(errors="replace")
+        return (bytes(self._text[:SHOWN_LINE_BYTES]) or self._state[:SHOWN_LINE_BYTES]).decode(errors="replace")
 
     def _take(self, part: bytes) -> None:
         first, *overwriting = part.split(b"\r")

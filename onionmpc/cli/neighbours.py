@@ -13,7 +13,7 @@ from pathlib import Path
 PROC = Path("/proc")
 SHOWN = 6  # a private network alone has some twenty
 # By the name of the program or, under an interpreter, of the script. A firefox that starts a tor is Tor Browser's.
-PROGRAMS = {
+NEIGHBOUR_PROGRAMS = {
     "firefox": "Tor Browser",
     "firefox.real": "Tor Browser",
     "onionmpc": "onionmpc",
@@ -80,7 +80,7 @@ def _owner(process: int, words: list[str]) -> str:
 
 
 def _program(words: list[str]) -> str:
-    return next((PROGRAMS[name] for word in words[:4] if (name := Path(word).name) in PROGRAMS), "")
+    return next((NEIGHBOUR_PROGRAMS[name] for word in words[:4] if (name := Path(word).name) in NEIGHBOUR_PROGRAMS), "")
 
 
 def _words(process: int) -> list[str]:

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from onionmpc.cli.passphrase import HELP as PASSPHRASE_HELP
 from onionmpc.levels import Level
-from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, Kind, Wishes
+from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, OptionKind, Wishes
 from onionmpc.testnet.regions import Latency
 
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -147,11 +147,11 @@ def agreed_option(agreed: AgreedOption) -> GroupedOption:
     section = Section.PRIVACY if agreed.private else Section.SESSION
     settings: dict[str, Any] = {"metavar": agreed.metavar, "help": agreed.help, "details": agreed.details}
     match agreed.kind:
-        case Kind.NUMBER:
+        case OptionKind.NUMBER:
             settings["type"] = click.INT if agreed.bounds is None else click.IntRange(*agreed.bounds)
-        case Kind.TEXTS:
+        case OptionKind.TEXTS:
             settings["multiple"] = True
-        case Kind.FILE:
+        case OptionKind.FILE:
             settings["type"] = click.Path(path_type=Path, dir_okay=False)
     return option(section, *agreed.flags, agreed.wish, **settings)
 

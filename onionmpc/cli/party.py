@@ -45,7 +45,7 @@ What you dial stays anonymous to the others; what they gain is speed, about half
 """
 
 
-def host(
+def run_host(
     options: PartyOptions,
     program: str | None,
     parties: int,
@@ -75,7 +75,9 @@ def host(
         _run(options, identity, display, sit_down, private)
 
 
-def join(options: PartyOptions, targets: Sequence[str], private: tuple[str, ...], walls: Callable[[], Walls]) -> None:
+def run_join(
+    options: PartyOptions, targets: Sequence[str], private: tuple[str, ...], walls: Callable[[], Walls]
+) -> None:
     """Join a host, or a list of parties; see `host`."""
     words = expand(targets)
     programs = [word for word in words if not is_target(word)]

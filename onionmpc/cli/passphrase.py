@@ -20,7 +20,7 @@ from onionmpc.cli.prompt import has_terminal
 from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity.key_file import wipe
 
-MAX_BYTES = 1024
+MAX_PASSPHRASE_BYTES = 1024
 PIPE_WAIT_S = 60.0  # a password manager may ask its owner first
 
 HELP = (
@@ -97,8 +97,10 @@ def _read_line(path: Path, descriptor: int, line: bytearray) -> None:
             raise UsageError(f"{path} has not brought a line within {PIPE_WAIT_S:.0f} s")
         if not os.readv(descriptor, [byte]) or byte == b"\n":
             break
-        if len(line) == MAX_BYTES:
-            raise UsageError(f"the first line of {path} is longer than {MAX_BYTES} bytes: is it the right file?")
+        if len(line) == MAX_PASSPHRASE_BYTES:
+            raise UsageError(
+                f"the first line of {path} is longer than {MAX_PASSPHRASE_BYTES} bytes: is it the right file?"
+            )
         line += byte
     wipe(byte)
     if line.endswith(b"\r"):

@@ -8,7 +8,7 @@ import msgspec
 
 from onionmpc.levels import Level
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
-from onionmpc.program.process.stuck import describe, likely_cause
+from onionmpc.program.process.stuck import describe_wait, likely_cause
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreed_options import AGREED_OPTIONS
@@ -165,7 +165,7 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
 def stuck_lines(event: ProgramsStuck) -> Iterator[str]:
     """Yield what to say of programs that wait for each other."""
     yield "the programs wait for each other, and nothing is on its way between them:"
-    yield from (f"  {describe(number, wait)}" for number, wait in enumerate(event.waits[:STUCK_PARTIES]))
+    yield from (f"  {describe_wait(number, wait)}" for number, wait in enumerate(event.waits[:STUCK_PARTIES]))
     if len(event.waits) > STUCK_PARTIES:
         yield f"  and so do {len(event.waits) - STUCK_PARTIES} more"
     yield f"  {likely_cause(event.waits, event.own_number)}"

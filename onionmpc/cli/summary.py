@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 
 
-def summary_data(result: Result) -> dict[str, Any]:
+def summary_data(result: SessionResult) -> dict[str, Any]:
     """Return a session's summary: what `--json` writes, and the JSON log's last line."""
     return {
         "session": result.session.hex(),

@@ -25,7 +25,7 @@ from onionmpc.cli.options import LatencyType
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import TorFailed, UsageError
 from onionmpc.files import open_private, private_directory
-from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, Phase, PrivateNetwork, Progress
+from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, NetworkPhase, NetworkProgress, PrivateNetwork
 from onionmpc.testnet.regions import Latency
 from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of, remove_state
 from onionmpc.testnet.status import NetworkStatus, network_status
@@ -33,7 +33,7 @@ from onionmpc.testnet.status import NetworkStatus, network_status
 OWNER_LOG = "owner.log"
 # The owner gives its tors 10 s; then it is stuck.
 DOWN_TIMEOUT_S = 20.0
-POLL_S = 0.1
+OWNER_POLL_S = 0.1
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False)
@@ -92,7 +92,7 @@ def down(directory: Path | None) -> None:
     while owner_of(directory) is not None:
         if time.monotonic() > deadline_s:
             raise TorFailed(f"the owner (process {owner}) does not end", hint=f"kill -9 {owner}")
-        time.sleep(POLL_S)
+        time.sleep(OWNER_POLL_S)
     click.echo(f"ended the test network in {directory}", err=True)
 
 
@@ -112,8 +112,8 @@ async def _hold(directory: Path, relays: int, latency: Latency) -> None:
     """Run a network until we are cancelled."""
     status = StatusLine()
 
-    def show(progress: Progress) -> None:
-        if progress.phase is Phase.READY:
+    def show(progress: NetworkProgress) -> None:
+        if progress.phase is NetworkPhase.READY:
             return
         count = f" ({progress.done} of {progress.total})" if progress.total else ""
         status.going_on(progress.phase.words, f"{progress.phase.percent} %{count}")
@@ -161,7 +161,7 @@ def _start_detached(directory: Path, options: list[str]) -> None:
                 click.echo(lines.read(), nl=False, err=True)
                 if ended:
                     _tell_end(owner.returncode, spoke=lines.tell() > 0)
-                time.sleep(POLL_S)
+                time.sleep(OWNER_POLL_S)
     except KeyboardInterrupt:
         owner.terminate()
         owner.wait()

@@ -15,10 +15,10 @@ from onionmpc.cli.screen import differing_versions, line
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import SharedTerms, roster_fingerprint
-from onionmpc.session.receipt import MAX_FILE_BYTES, Findings, Receipt, decode_receipt, examine
+from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Findings, Receipt, decode_receipt, examine_receipts
 from onionmpc.text import printable
 
-FILE = click.Path(path_type=Path)
+RECEIPT_FILE = click.Path(path_type=Path)
 
 MEANING = """
 What a signature says: whoever held that address's key agreed to this computation with these parties, and says that its
@@ -27,8 +27,10 @@ not who is behind an address, nor when it was. Those who hold all keys can have 
 
 
 @click.command()
-@click.argument("receipts", nargs=-1, required=True, type=FILE, metavar="FILE...")
-@click.option("--output", type=FILE, metavar="FILE", help="Check also that this is, byte by byte, what they put out.")
+@click.argument("receipts", nargs=-1, required=True, type=RECEIPT_FILE, metavar="FILE...")
+@click.option(
+    "--output", type=RECEIPT_FILE, metavar="FILE", help="Check also that this is, byte by byte, what they put out."
+)
 def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     """Say who signed a receipt, and whose outputs are the same.
 
@@ -53,7 +55,7 @@ def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     Exit codes: 0 all have signed, and all revealed outputs are the same; 2 a FILE is no receipt; 4 a signature is
     missing; 5 outputs differ; 6 a signature or a salt is wrong.
     """
-    findings = examine({printable(str(file)): _read(file) for file in receipts})
+    findings = examine_receipts({printable(str(file)): _read(file) for file in receipts})
     click.echo("\n".join(_lines(findings)))
     if output is not None:
         _check_output(findings, output)
@@ -64,7 +66,7 @@ def _read(file: Path) -> Receipt:
     name = printable(str(file))
     try:
         with file.open("rb") as opened:
-            content = opened.read(MAX_FILE_BYTES + 1)
+            content = opened.read(MAX_RECEIPT_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
     try:

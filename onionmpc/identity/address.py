@@ -16,7 +16,7 @@ from onionmpc.identity.curve import PUBLIC_KEY_BYTES, check_public_key, y_coordi
 
 Onion = NewType("Onion", str)  # 56 base32 characters and ".onion", lower case, checked
 
-SUFFIX = ".onion"
+ONION_SUFFIX = ".onion"
 BASE32_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 V2_LENGTH = 16
 V3_LENGTH = 56
@@ -37,7 +37,7 @@ def onion_from_public_key(public_key: bytes) -> Onion:
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise ValueError(f"public key has {len(public_key)} bytes, expected {PUBLIC_KEY_BYTES}")
     packed = public_key + _checksum(public_key) + bytes([V3_VERSION])
-    return Onion(base64.b32encode(packed).decode("ascii").lower() + SUFFIX)
+    return Onion(base64.b32encode(packed).decode("ascii").lower() + ONION_SUFFIX)
 
 
 def public_key_from_onion(text: str) -> bytes:
@@ -140,9 +140,11 @@ def _base32_label(text: str) -> str:
             "this is a link, not an address",
             hint='leave out "http://", the port and whatever follows ".onion"',
         )
-    if not lowered.endswith(SUFFIX):
-        raise InvalidAddress(f'the address does not end in "{SUFFIX}"', hint=f'copy it whole, with "{SUFFIX}"')
-    label = text[: -len(SUFFIX)]
+    if not lowered.endswith(ONION_SUFFIX):
+        raise InvalidAddress(
+            f'the address does not end in "{ONION_SUFFIX}"', hint=f'copy it whole, with "{ONION_SUFFIX}"'
+        )
+    label = text[: -len(ONION_SUFFIX)]
     if "." in label:
         # Tor ignores what stands before the address, so one party could appear under many names.
         raise InvalidAddress(
@@ -162,7 +164,7 @@ def _base32_label(text: str) -> str:
         )
     if len(label) != V3_LENGTH:
         raise InvalidAddress(
-            f'the address has {len(label)} characters before "{SUFFIX}", expected {V3_LENGTH}',
+            f'the address has {len(label)} characters before "{ONION_SUFFIX}", expected {V3_LENGTH}',
             hint="copy it again, whole",
         )
     return label.lower()

@@ -36,7 +36,7 @@ from onionmpc.identity.key_pair import SEED_BYTES, Identity
 
 KEY_FILE_SALT_BYTES = 16
 KEY_FILE_NONCE_BYTES = 12
-TAG_BYTES = 16  # of ChaCha20-Poly1305
+KEY_FILE_TAG_BYTES = 16  # of ChaCha20-Poly1305
 
 KEY_FILE_LABEL = b"onionmpc identity "
 EXPOSED_LABEL = b"onionmpc exposed identity "
@@ -219,7 +219,7 @@ def _parse_key_file(content: bytes) -> _KeyFile:
         exposed=label == EXPOSED_LABEL,
         onion=_decode_onion(b" ".join(_fields(lines[1], b"onion"))),
         seal=seal,
-        key=_decode_base64(b" ".join(_fields(lines[3], b"key")), SEED_BYTES + (TAG_BYTES if seal else 0)),
+        key=_decode_base64(b" ".join(_fields(lines[3], b"key")), SEED_BYTES + (KEY_FILE_TAG_BYTES if seal else 0)),
     )
 
 

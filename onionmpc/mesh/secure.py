@@ -15,11 +15,11 @@ from typing import cast
 
 from onionmpc.errors import PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Identity, Onion, public_key_from_onion
+from onionmpc.machine import READ_BYTES
 from onionmpc.mesh.network import Network, Stream
 from onionmpc.wire.handshake import MESSAGE_2_BYTES, DiallerHandshake, Hello, Reply
 from onionmpc.wire.records import Records
 
-READ_BYTES = 2**16
 EPHEMERAL_BYTES = 32
 # What a socket holds can go over no other stream any more, and what is urgent waits behind it.
 HELD_BYTES = 2**15

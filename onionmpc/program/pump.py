@@ -12,11 +12,10 @@ import socket
 from typing import cast
 
 from onionmpc.errors import RemoteProtocolError
+from onionmpc.machine import READ_BYTES
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.process.hello import HelloGate
 from onionmpc.wire.link import DataEvent, ProgramEnd
-
-READ_BYTES = 2**16
 
 
 class Pump(asyncio.BufferedProtocol):

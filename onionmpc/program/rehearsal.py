@@ -19,6 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from onionmpc.errors import ProgramError
+from onionmpc.machine import READ_BYTES
 from onionmpc.program.process.launch import ProgramExit, ProgramProcess, start_program
 from onionmpc.program.process.streams import unattended
 from onionmpc.program.process.stuck import Standstill, describe_all, likely_cause
@@ -28,13 +29,12 @@ from onionmpc.text import duration, printable
 
 # Two delays, and not one and none: in both runs the parties sleep at each hop and are woken, which takes its time too.
 DELAYS_S = (0.005, 0.030)
-CHUNK_BYTES = 2**16
 # When one program fails its peers stop themselves; whose fault it was shows when all have.
 STOP_S = 2.0
 # A program that waits for the others says so after this time: many of the delays here.
-WAITING_S = 2.0
+REHEARSAL_WAITING_S = 2.0
 SHOWN_LINES = 20
-SHOWN_BYTES = 4096
+SHOWN_LOG_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ async def rehearse(
         ProgramError: one of them did not end well.
     """
     everyone = range(spec.parties)
-    start = Start(spec.parties)
-    spec = msgspec.structs.replace(spec, waiting_s=spec.waiting_s or WAITING_S)
+    start = StartGate(spec.parties)
+    spec = msgspec.structs.replace(spec, waiting_s=spec.waiting_s or REHEARSAL_WAITING_S)
     standstill = Standstill(spec.parties)
     stuck = asyncio.Event()
 
@@ -172,7 +172,7 @@ def _tell(program: ProgramProcess, tell: Callable[[OutOfReach], None]) -> None:
         tell(beyond)
 
 
-class Start:
+class StartGate:
     """The moment at which all parties are ready: one may need longer than others to load what it needs.
 
     Attributes:
@@ -206,7 +206,7 @@ class DelayedStream:
         chunks: how many there were, the end being one.
     """
 
-    def __init__(self, delay_s: float, start: Start) -> None:
+    def __init__(self, delay_s: float, start: StartGate) -> None:
         self._delay_s = delay_s
         self._start = start
         # Without a limit: holding back a sender would be a delay of its own, and MPyC keeps what it cannot send, too.
@@ -222,7 +222,7 @@ class DelayedStream:
             while more:
                 chunk = b""
                 with contextlib.suppress(ConnectionError):  # killed: its exit status says more
-                    chunk = await reader.read(CHUNK_BYTES)
+                    chunk = await reader.read(READ_BYTES)
                 self._held.put_nowait((time.monotonic(), chunk))
                 more = bool(chunk)
 
@@ -282,5 +282,5 @@ def _describe(exits: dict[int, ProgramExit], logs: list[BinaryIO]) -> ProgramErr
 
 
 def _last_lines(log: BinaryIO) -> list[str]:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - SHOWN_BYTES))
+    log.seek(max(0, log.seek(0, os.SEEK_END) - SHOWN_LOG_BYTES))
     return log.read().decode(errors="replace").splitlines()[-SHOWN_LINES:]

@@ -37,7 +37,7 @@ class Choice(Enum):
     EACH = "each party's: it cannot be taken back, so nobody takes it from the host"
 
 
-class Kind(Enum):
+class OptionKind(Enum):
     """What a person types."""
 
     NUMBER = "one number"
@@ -67,7 +67,7 @@ class AgreedOption:
     flags: tuple[str, ...]
     metavar: str
     name: str
-    kind: Kind
+    kind: OptionKind
     help: str
     default: Callable[[int], Any]
     shown: Callable[[SharedTerms], Iterator[tuple[str, str]]]
@@ -134,7 +134,7 @@ AGREED_OPTIONS = (
         flags=("--threshold", "-t"),
         metavar="T",
         name="threshold",
-        kind=Kind.NUMBER,
+        kind=OptionKind.NUMBER,
         help="Any T+1 parties together can read every input. Default: the largest T below M/2.",
         default=default_threshold,
         shown=_show_nothing,  # the screen ends with it
@@ -146,7 +146,7 @@ AGREED_OPTIONS = (
         flags=("--public",),
         metavar="ARG",
         name="public arguments",
-        kind=Kind.TEXTS,
+        kind=OptionKind.TEXTS,
         help="An argument of the program, the same at all parties. Repeatable.",
         default=lambda _parties: (),
         shown=_show_arguments,
@@ -158,7 +158,7 @@ AGREED_OPTIONS = (
         flags=("--mpyc",),
         metavar="OPTION",
         name="MPyC options",
-        kind=Kind.TEXTS,
+        kind=OptionKind.TEXTS,
         help="An option of MPyC that all share, as --mpyc=-L64. Repeatable.",
         default=default_mpyc_options,
         shown=_show_mpyc_options,
@@ -174,7 +174,7 @@ AGREED_OPTIONS = (
         flags=("--allow-type",),
         metavar="MODULE.CLASS",
         name="allowed types",
-        kind=Kind.TEXTS,
+        kind=OptionKind.TEXTS,
         help="Let parties send each other instances of this class of the program. Repeatable.",
         default=lambda _parties: (),
         shown=_show_types,
@@ -186,7 +186,7 @@ AGREED_OPTIONS = (
         flags=("--padding",),
         metavar="RATE",
         name="padding rate",
-        kind=Kind.NUMBER,
+        kind=OptionKind.NUMBER,
         help="Hide when and how much you send: RATE records a second on each link. Default: 0.",
         default=lambda _parties: 0,
         shown=_show_padding,
@@ -204,7 +204,7 @@ AGREED_OPTIONS = (
         flags=("--circuits",),
         metavar="K",
         name="circuits per link",
-        kind=Kind.NUMBER,
+        kind=OptionKind.NUMBER,
         help="Race each link over K circuits (1 to 8). Default: 3; 1 with --padding.",
         default=lambda _parties: DEFAULT_CIRCUITS,
         shown=_show_circuits,
@@ -221,7 +221,7 @@ AGREED_OPTIONS = (
         flags=("--receipt",),
         metavar="FILE",
         name="receipt",
-        kind=Kind.FILE,
+        kind=OptionKind.FILE,
         help="Have all parties sign the terms and their outputs; keep the receipt in FILE.",
         default=lambda _parties: False,
         shown=_show_receipt,

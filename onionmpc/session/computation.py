@@ -39,7 +39,7 @@ from onionmpc.text import duration
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SessionResult:
     """A computation that ended well at all parties.
 
     Attributes:
@@ -114,7 +114,7 @@ class Computation:
         self._ending = Ending(self._own, self._peers, ui)
         self._watch = ProgramWatch(self._own, self._peers, self._ending, ui)
 
-    async def run(self, door: Door) -> Result:
+    async def run(self, door: Door) -> SessionResult:
         """Connect, agree, run the program and end together with the others.
 
         Args:
@@ -141,7 +141,7 @@ class Computation:
             async with mesh.running(plan.wait_s):
                 return await self._run(dispatcher)
 
-    async def _run(self, dispatcher: Dispatcher) -> Result:
+    async def _run(self, dispatcher: Dispatcher) -> SessionResult:
         driving = asyncio.create_task(self._drive(dispatcher))
         failing = asyncio.create_task(self._peers.until(lambda: self._ending.begun))
         try:
@@ -161,7 +161,7 @@ class Computation:
             finally:
                 await self._peers.close_when_flushed(self._plan.timings.goodbye_s)
 
-    async def _end(self, driving: asyncio.Task[_Computed]) -> Result:
+    async def _end(self, driving: asyncio.Task[_Computed]) -> SessionResult:
         if not self._ending.begun:
             try:
                 computed = driving.result()
@@ -239,7 +239,7 @@ class Computation:
 
     # -- when all are done
 
-    async def _finish(self, computed: _Computed) -> Result:
+    async def _finish(self, computed: _Computed) -> SessionResult:
         """Sign the receipt, keep padded links busy, and stay until the others know that we are done."""
         agreement, program = computed.agreement, computed.program
         links = {peer.number: peer.summary() for peer in self._peers}
@@ -250,7 +250,7 @@ class Computation:
         await self._fill_bucket(computed.agreed_at)
         # A link may have lost its stream in the last moment.
         await self._peers.close_when_flushed(min(self._plan.timings.farewell_s, self._plan.patience_s))
-        return Result(
+        return SessionResult(
             computed.session,
             self._own.number,
             agreement.own,

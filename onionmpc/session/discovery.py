@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from onionmpc.identity import Identity, Onion, public_key_from_onion, x25519_public_from_ed25519
 
 PAIR_LABEL = b"onionmpc/1 discovery"
-SEAT_LABEL = b"onionmpc/1 seat discovery"
+SEAT_DISCOVERY_LABEL = b"onionmpc/1 seat discovery"
 
 
 def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b"") -> bytes:
@@ -45,7 +45,7 @@ def seat_key(psk: bytes) -> bytes:
     Returns:
         An X25519 private key, 32 bytes.
     """
-    return _derive(psk, SEAT_LABEL)
+    return _derive(psk, SEAT_DISCOVERY_LABEL)
 
 
 def _derive(secret: bytes, info: bytes) -> bytes:

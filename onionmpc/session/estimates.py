@@ -18,7 +18,7 @@ from onionmpc.files import private_directory, state_directory, write_private
 from onionmpc.program.rehearsal import Hops
 from onionmpc.session.agreement import SharedTerms
 
-MAX_FILE_BYTES = 1024
+MAX_ESTIMATE_FILE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Case:
         """Return the result of the last dry run; None if there is none, or its file is not as we write it."""
         try:
             with self._path().open("rb") as file:
-                kept = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Kept)
+                kept = msgspec.json.decode(file.read(MAX_ESTIMATE_FILE_BYTES), type=_Kept)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return Hops(kept.hops, kept.seconds)

@@ -28,12 +28,12 @@ from onionmpc.identity.key_file import (
     wipe,
 )
 
-SUFFIX = ".key"
-LOCK_NAME = ".lock"
+KEY_FILE_SUFFIX = ".key"
+KEYSTORE_LOCK_NAME = ".lock"
 # Lower case only, since some file systems hold "Alice" and "alice" for one file; never a leading dot or dash, which
 # would be a hidden file or an option; no slash, so a name cannot lead out of the directory.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-MAX_FILE_BYTES = 4096  # ten times the longest key file
+MAX_KEY_FILE_BYTES = 4096  # ten times the longest key file
 
 Ask = Callable[[], bytearray]  # asks for a passphrase
 
@@ -163,7 +163,7 @@ def in_use(name: str) -> Iterator[None]:
         yield
 
 
-def describe(name: str) -> KeyFileFacts:
+def describe_identity(name: str) -> KeyFileFacts:
     """Return what an identity's key file tells without its passphrase.
 
     Raises:
@@ -193,8 +193,8 @@ def list_names() -> tuple[str, ...]:
     """
     if not _directory().exists():
         return ()
-    found = files.private_directory(_directory()).glob("*" + SUFFIX)
-    names = (path.name.removesuffix(SUFFIX) for path in found)
+    found = files.private_directory(_directory()).glob("*" + KEY_FILE_SUFFIX)
+    names = (path.name.removesuffix(KEY_FILE_SUFFIX) for path in found)
     return tuple(sorted(name for name in names if NAME.fullmatch(name)))
 
 
@@ -211,7 +211,7 @@ def _check_name(name: str) -> None:
 
 
 def _path(name: str) -> Path:
-    return _directory() / (name + SUFFIX)
+    return _directory() / (name + KEY_FILE_SUFFIX)
 
 
 def _missing(name: str) -> InvalidIdentityFile:
@@ -254,7 +254,7 @@ def _keep(name: str, content: bytes) -> None:
     directory = files.private_directory(_directory())
     # The lock, since the write that is safe against a full disk replaces what is there: between looking and writing,
     # no other process may create the same name. A lost key cannot be made again.
-    with files.lock(directory / LOCK_NAME) as held:
+    with files.lock(directory / KEYSTORE_LOCK_NAME) as held:
         if not held:
             raise UsageError("another onionmpc is making an identity at this moment", hint="try again")
         _check_free(name)
@@ -266,7 +266,7 @@ def _check_unknown(onion: Onion) -> None:
     """Refuse a second name for an identity: a session under each would answer the other's dials."""
     for name in list_names():
         with contextlib.suppress(InvalidIdentityFile):  # a damaged one is nobody's
-            if describe(name).onion == onion:
+            if describe_identity(name).onion == onion:
                 raise UsageError(f"this identity is kept already, under the name {name}", hint=f"use {name}")
 
 
@@ -280,7 +280,7 @@ def _read(name: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_private(path, os.fstat(descriptor))
-            return file.read(MAX_FILE_BYTES)
+            return file.read(MAX_KEY_FILE_BYTES)
     except FileNotFoundError as error:
         raise _missing(name) from error
     except OSError as error:
@@ -295,7 +295,7 @@ def _read_copy(path: Path) -> tuple[bytes, int]:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidIdentityFile(f"{path} is no file", hint="name what onionmpc id export has written")
-            return file.read(MAX_FILE_BYTES), stat.S_IMODE(status.st_mode)
+            return file.read(MAX_KEY_FILE_BYTES), stat.S_IMODE(status.st_mode)
     except OSError as error:
         raise InvalidIdentityFile(f"cannot read {path}: {error.strerror}") from error
 

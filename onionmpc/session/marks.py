@@ -17,7 +17,7 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.program.spec import NOT_CONNECTED, Wait
 from onionmpc.session.discovery import shared_secret
 
-LABEL = b"onionmpc/1 waiting"
+MARK_LABEL = b"onionmpc/1 waiting"
 MARK_BYTES = 8
 
 
@@ -53,4 +53,4 @@ class Marks:
 
 
 def _derive(secret: bytes, session: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=LABEL + session).derive(secret)
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=MARK_LABEL + session).derive(secret)

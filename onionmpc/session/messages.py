@@ -17,8 +17,8 @@ from onionmpc.session.agreement import PartyTerms, SharedTerms
 from onionmpc.session.receipt import Hex32, SignatureText
 from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 
-LENGTH_BYTES = 4
-MAX_MESSAGE_BYTES = 2**20
+MESSAGE_LENGTH_BYTES = 4
+MAX_CONTROL_MESSAGE_BYTES = 2**20
 
 Cause = Literal["program", "protocol", "refused", "agreement", "left", "stuck", "lost"]
 Step = Literal["connect", "agree", "run", "finish"]
@@ -146,7 +146,7 @@ _DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 def encode_message(message: AnyMessage) -> bytes:
     """Return the bytes of the control channel for one message."""
     body = msgspec.json.encode(message)
-    return len(body).to_bytes(LENGTH_BYTES) + body
+    return len(body).to_bytes(MESSAGE_LENGTH_BYTES) + body
 
 
 class MessageDecoder:
@@ -162,16 +162,16 @@ class MessageDecoder:
             RemoteProtocolError: a message is too long, or not of our language.
         """
         self._received += received
-        while len(self._received) >= LENGTH_BYTES:
-            length = int.from_bytes(self._received[:LENGTH_BYTES])
-            if length > MAX_MESSAGE_BYTES:
+        while len(self._received) >= MESSAGE_LENGTH_BYTES:
+            length = int.from_bytes(self._received[:MESSAGE_LENGTH_BYTES])
+            if length > MAX_CONTROL_MESSAGE_BYTES:
                 raise RemoteProtocolError(
-                    f"a control message has {length} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
+                    f"a control message has {length} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"
                 )
-            end = LENGTH_BYTES + length
+            end = MESSAGE_LENGTH_BYTES + length
             if len(self._received) < end:
                 return
-            body = bytes(self._received[LENGTH_BYTES:end])
+            body = bytes(self._received[MESSAGE_LENGTH_BYTES:end])
             del self._received[:end]
             try:
                 yield _DECODER.decode(body)

@@ -16,7 +16,7 @@ QUOTES = (
     "\"'`\u00b4\u201a\u201e\u2032\u2033\u2035\u2036"
     "\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07\uff40\uff62\uff63"
 )
-SKIPPED = QUOTES + ">"
+SKIPPED_CHARACTERS = QUOTES + ">"
 # Zero-width joiners and the like have a category of their own (Cf); these mark a variant of the letter before.
 VARIANTS = range(0xFE00, 0xFE10)
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -37,7 +37,9 @@ def decode_text(content: bytes) -> str:
 
 def squeeze(text: str) -> str:
     """Return `text` without white space, quote marks, > and what cannot be seen, so that no line break matters."""
-    return text.translate({ord(c): None for c in set(text) if c.isspace() or c in SKIPPED or _is_unseen_or_quote(c)})
+    return text.translate(
+        {ord(c): None for c in set(text) if c.isspace() or c in SKIPPED_CHARACTERS or _is_unseen_or_quote(c)}
+    )
 
 
 def words_of(text: str) -> Iterator[tuple[int, str]]:

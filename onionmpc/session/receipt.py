@@ -26,7 +26,7 @@ OUTPUT_LABEL = b"onionmpc/1 output"
 FORMAT = "onionmpc receipt 1"
 SALT_BYTES = 32
 # What can be agreed on fits into a control message of 1 MiB; what the parties say of themselves and sign, into 100 KiB.
-MAX_FILE_BYTES = 2 * 2**20
+MAX_RECEIPT_BYTES = 2 * 2**20
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # of 32 bytes
@@ -137,8 +137,8 @@ def decode_receipt(content: bytes) -> Receipt:
     Raises:
         InvalidReceipt: it is none, or cannot have been written by a party.
     """
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidReceipt(f"it has more than {MAX_FILE_BYTES} bytes, which no receipt has")
+    if len(content) > MAX_RECEIPT_BYTES:
+        raise InvalidReceipt(f"it has more than {MAX_RECEIPT_BYTES} bytes, which no receipt has")
     try:
         head = msgspec.json.decode(content, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -223,7 +223,7 @@ class Findings:
         return list(by_output.values())
 
 
-def examine(receipts: Mapping[str, Receipt]) -> Findings:
+def examine_receipts(receipts: Mapping[str, Receipt]) -> Findings:
     """Check all that is signed in receipts of one session.
 
     Args:

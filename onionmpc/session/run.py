@@ -23,7 +23,7 @@ from onionmpc.program.code.catalogue import Program, explain_difference, find_sh
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.ask_host import ask_host
 from onionmpc.session.comparison import check_equal
-from onionmpc.session.computation import Computation, Result
+from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import InviteReady, OtherVersion, Published, Trouble, UserInterface
 from onionmpc.session.gather import Gathering
@@ -43,7 +43,7 @@ from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
 PSK_BYTES = 32
 
 
-class Party:
+class SessionParty:
     """One party of one session.
 
     Args:
@@ -85,7 +85,7 @@ class Party:
                 self._ui.tell(InviteReady(seat.number, seat.invite))
         return seating
 
-    async def host(self, network: Network, seating: Seating) -> Result:
+    async def host(self, network: Network, seating: Seating) -> SessionResult:
         """Gather the others and compute with them."""
         gathering = Gathering(seating, self._ui, network.admit)
         self._door.gatekeeper = self._door.spent = gathering
@@ -112,7 +112,7 @@ class Party:
         """Check that `join` can ask this host."""
         check_roster([invite.host if isinstance(invite, Invite) else invite], self._identity.onion)
 
-    async def join(self, network: Network, invite: Invite | Onion) -> Result:
+    async def join(self, network: Network, invite: Invite | Onion) -> SessionResult:
         """Ask a host for the roster and compute with it."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
         network.unlock(host, pair_key(self._identity, host, host) if psk == NO_PSK else seat_key(psk))
@@ -136,7 +136,7 @@ class Party:
         roster = sorted([self._identity.onion, *check_roster(others, self._identity.onion)])
         return self._common(roster, len(roster))
 
-    async def join_listed(self, network: Network, common: SharedTerms) -> Result:
+    async def join_listed(self, network: Network, common: SharedTerms) -> SessionResult:
         """Compute with the parties of a full list, which all of them know."""
         others = [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
         _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in others})
@@ -210,7 +210,7 @@ class Party:
                 network, self._identity, self._nonce, theirs, psk, never_started, self._plan, objector
             ).run(self._door)
 
-    async def _compute(self, network: Network, program: Program, common: SharedTerms, psk: bytes) -> Result:
+    async def _compute(self, network: Network, program: Program, common: SharedTerms, psk: bytes) -> SessionResult:
         computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._ui)
         return await computation.run(self._door)
 

@@ -45,7 +45,7 @@ from onionmpc.testnet.regions import (
 )
 from onionmpc.testnet.relay import Relay, end
 from onionmpc.testnet.state import (
-    VERSION,
+    STATE_VERSION,
     NetworkState,
     PartySlot,
     TorRecord,
@@ -55,7 +55,7 @@ from onionmpc.testnet.state import (
     write_state,
 )
 from onionmpc.testnet.status import consensus_flags, read_text
-from onionmpc.tor.process.binary import TOR_UMASK, cannot_start, environment_of_tor, find_tor, install_hint
+from onionmpc.tor.process.binary import TOR_UMASK, cannot_start, environment_of_tor, find_tor, tor_install_hint
 from onionmpc.tor.process.torrc import quote
 
 AUTHORITIES = 3
@@ -84,10 +84,10 @@ KEYGEN_TIMEOUT_S = 120.0
 # A certificate lasts 12 months; older keys are made anew.
 KEYS_LAST_S = 300 * 24 * 3600
 
-NEEDED_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir", "Valid"})
+READY_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir", "Valid"})
 
 
-class Phase(enum.Enum):
+class NetworkPhase(enum.Enum):
     """The steps to a network, with the share of the way that is behind us when each begins."""
 
     LEFTOVERS = (0, "waiting for the tors of a killed network to end")
@@ -110,10 +110,10 @@ class Phase(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class NetworkProgress:
     """How far the network is; done and total count tors within the phase (0 of 0 if they do not count)."""
 
-    phase: Phase
+    phase: NetworkPhase
     elapsed_s: float
     done: int = 0
     total: int = 0
@@ -139,7 +139,7 @@ class PrivateNetwork:
         *,
         relays: int = MIN_RELAYS,
         latency: Latency = "regions",
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[NetworkProgress], None] = lambda _: None,
     ) -> None:
         if not MIN_RELAYS <= relays <= MAX_RELAYS:
             raise UsageError(f"{relays} relays, expected {MIN_RELAYS} to {MAX_RELAYS}")
@@ -178,19 +178,19 @@ class PrivateNetwork:
             stack.push_async_callback(end, self._tors, *ENDING)
             authorities = [tor for tor in self._tors if tor.authority]
             relays = [tor for tor in self._tors if not tor.authority]
-            self._report(Phase.START)
+            self._report(NetworkPhase.START)
             for tor in self._tors:
                 self._write_torrc(tor, _offset_s(time.time() + FIRST_VOTE_IN_S), VOTE_DELAYS_S[0])
             self._start(self._tors)
-            await self._wait(Phase.DESCRIPTORS, authorities, self._knows_all)
+            await self._wait(NetworkPhase.DESCRIPTORS, authorities, self._knows_all)
             await end(relays, *ENDING)
             self._weigh(authorities)
             await self._vote(authorities)
             self._start(relays)
-            await self._wait(Phase.FETCH, relays, self._is_ready)
+            await self._wait(NetworkPhase.FETCH, relays, self._is_ready)
             self.state = self._write_state(regions, slots)
             await stack.enter_async_context(Beside(self._watch()))
-            self._report(Phase.READY)
+            self._report(NetworkPhase.READY)
             self._stack = stack.pop_all()
         return self
 
@@ -200,8 +200,8 @@ class PrivateNetwork:
         """End every process; keys and logs stay in the directory."""
         await self._stack.aclose()
 
-    def _report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
-        self._progress(Progress(phase, time.monotonic() - self._started_s, done, total))
+    def _report(self, phase: NetworkPhase, done: int = 0, total: int = 0) -> None:
+        self._progress(NetworkProgress(phase, time.monotonic() - self._started_s, done, total))
 
     def _load_regions(self) -> Regions:
         table = self.directory / TABLE_NAME
@@ -214,7 +214,7 @@ class PrivateNetwork:
         """Wait for tors whose owner was killed: they end by themselves in 15 seconds, and write files until then."""
         deadline_s = time.monotonic() + LEFTOVERS_TIMEOUT_S
         while left := [path for path in self.directory.glob("tors/*/lock") if is_held(path)]:
-            self._report(Phase.LEFTOVERS)
+            self._report(NetworkPhase.LEFTOVERS)
             if time.monotonic() > deadline_s:
                 raise TorFailed(f"{len(left)} tors of an earlier network do not end", hint=f"fuser -k {left[0]}")
             await asyncio.sleep(POLL_S)
@@ -274,7 +274,7 @@ class PrivateNetwork:
 
     async def _make_keys(self) -> None:
         """Make the keys of the authorities, whose fingerprints all torrcs hold; relays make their own."""
-        self._report(Phase.KEYS)
+        self._report(NetworkPhase.KEYS)
         async with asyncio.TaskGroup() as group:
             for tor in self._tors:
                 if tor.authority:
@@ -325,7 +325,7 @@ class PrivateNetwork:
     async def _vote(self, authorities: Sequence[Relay]) -> None:
         """Have the authorities vote now, and again with more time if votes did not cross."""
         for delay_s in VOTE_DELAYS_S:
-            self._report(Phase.VOTE)
+            self._report(NetworkPhase.VOTE)
             publish_s = math.ceil(time.time() + RELOAD_S + 2 * delay_s)
             for tor in authorities:
                 self._write_torrc(tor, _offset_s(publish_s), delay_s)
@@ -344,7 +344,7 @@ class PrivateNetwork:
         """Tell whether a tor holds a consensus of all relays, each with all the flags it needs."""
         name = "cached-consensus" if tor.authority else "cached-microdesc-consensus"
         flags = consensus_flags(tor.directory / name)
-        return len(flags) == len(self._tors) and all(found >= NEEDED_FLAGS for found in flags.values())
+        return len(flags) == len(self._tors) and all(found >= READY_FLAGS for found in flags.values())
 
     def _is_ready(self, tor: Relay) -> bool:
         """Tell whether a relay can do its part in a circuit: it has the consensus and all descriptors.
@@ -355,7 +355,7 @@ class PrivateNetwork:
         steps = re.findall(r"Bootstrapped (\d+)%", tor.log())
         return any(int(step) >= ENOUGH_DIRECTORY_PERCENT for step in steps) and self._has_consensus(tor)
 
-    async def _wait(self, phase: Phase, tors: Sequence[Relay], ready: Callable[[Relay], bool]) -> None:
+    async def _wait(self, phase: NetworkPhase, tors: Sequence[Relay], ready: Callable[[Relay], bool]) -> None:
         """Wait until all of these tors are ready."""
         self._report(phase, 0, len(tors))
         waiting = list(tors)
@@ -380,7 +380,7 @@ class PrivateNetwork:
 
     def _write_state(self, regions: Regions, slots: tuple[PartySlot, ...]) -> NetworkState:
         state = NetworkState(
-            version=VERSION,
+            version=STATE_VERSION,
             owner=os.getpid(),
             started_at=time.time(),
             latency=self._latency if isinstance(self._latency, str) else f"{self._latency:g} ms",
@@ -455,7 +455,7 @@ def _make_authority_keys(tor: Relay, program: Path) -> None:
     if not certificate.exists() or time.time() - certificate.stat().st_mtime > KEYS_LAST_S:
         gencert = shutil.which("tor-gencert", path=str(program.parent)) or shutil.which("tor-gencert")
         if gencert is None:
-            raise TorNotFound("tor is here, but tor-gencert is not", hint=install_hint())
+            raise TorNotFound("tor is here, but tor-gencert is not", hint=tor_install_hint())
         for name in ("authority_identity_key", "authority_signing_key", "authority_certificate"):
             (keys / name).unlink(missing_ok=True)
         # No -a: a certificate with an address would override the ports that the kernel gives us next time.

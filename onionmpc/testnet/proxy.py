@@ -220,7 +220,7 @@ class _Side(asyncio.Protocol):
             self._timer = None
 
 
-class Dialler(_Side):
+class DiallingSide(_Side):
     """The side of the tor that dials: its first line says which relay it means."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -285,7 +285,7 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         """Listen, on a port that the kernel picks."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: Dialler(self), self.address, 0)
+        self._server = await asyncio.get_running_loop().create_server(lambda: DiallingSide(self), self.address, 0)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 

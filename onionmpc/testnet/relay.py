@@ -20,7 +20,7 @@ from onionmpc.testnet.status import read_text
 from onionmpc.tor.process.binary import TOR_UMASK, environment_of_tor
 
 STOP_TIMEOUT_S = 5.0
-POLL_S = 0.02
+RELAY_POLL_S = 0.02
 
 
 @dataclass(slots=True)
@@ -103,4 +103,4 @@ async def end(relays: Sequence[Relay], *numbers: signal.Signals) -> None:
                 for relay in relays:
                     relay.process = None
                 return
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(RELAY_POLL_S)

@@ -19,9 +19,9 @@ from onionmpc.machine import refusing
 
 STATE_NAME = "testnet.json"
 # Held by the owner for as long as it lives; the kernel frees it if the owner is killed.
-LOCK_NAME = "owner.lock"
+OWNER_LOCK_NAME = "owner.lock"
 PROCESS_ID = "[1-9][0-9]{0,8}"  # 0 would be whoever asks, when it is sent a signal
-VERSION = 1
+STATE_VERSION = 1
 UP_HINT = "onionmpc testnet up --detach"
 
 
@@ -101,8 +101,10 @@ def read_state(directory: Path) -> NetworkState:
         raise UsageError(f"the test network in {directory} is not ready yet", hint="wait for `testnet up`") from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {directory / STATE_NAME} ({error})", hint="onionmpc testnet down") from error
-    if state.version != VERSION:
-        raise UsageError(f"{directory / STATE_NAME} is of version {state.version}, expected {VERSION}", hint=UP_HINT)
+    if state.version != STATE_VERSION:
+        raise UsageError(
+            f"{directory / STATE_NAME} is of version {state.version}, expected {STATE_VERSION}", hint=UP_HINT
+        )
     return state
 
 
@@ -111,7 +113,7 @@ def owner_of(directory: Path) -> int | None:
 
     The id is only believed while the lock is held: another process may have got it since.
     """
-    path = directory / LOCK_NAME
+    path = directory / OWNER_LOCK_NAME
     if not path.is_file():
         return None
     with lock(path) as free:
@@ -128,7 +130,7 @@ def ownership(directory: Path) -> Iterator[None]:
     Raises:
         UsageError: another process does.
     """
-    path = directory / LOCK_NAME
+    path = directory / OWNER_LOCK_NAME
     with lock(path) as ours:
         if not ours:
             raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")

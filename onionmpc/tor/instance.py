@@ -23,13 +23,13 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused, connection_gone
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
-from onionmpc.tor.process.binary import OLDEST, install_hint, version_warning
+from onionmpc.tor.process.binary import OLDEST, tor_install_hint, version_warning
 from onionmpc.tor.process.own_tor import OwnTor, own_tor
 from onionmpc.tor.process.profile import service_profile
 from onionmpc.tor.report import Reporter
 
 # How long tor's last words may take after its control connection broke.
-LAST_WORDS_S = 2.0
+TOR_DEATH_S = 2.0
 # How often tor is asked whether it is there, and how long it may take to answer.
 QUESTION_S = 10.0
 # In a row, each with a time of its own: when we and tor were stopped together, the one under way is overdue as soon as
@@ -121,7 +121,7 @@ class TorInstance:
     async def _last_words(self) -> TorError:
         """Return why the control connection is gone: what tor said as it ended, if it is ours and did."""
         if self.own is not None:
-            await asyncio.wait({self.own.died}, timeout=LAST_WORDS_S)
+            await asyncio.wait({self.own.died}, timeout=TOR_DEATH_S)
             if self.own.died.done():
                 return self.own.died.result()
         return connection_gone()
@@ -185,7 +185,7 @@ async def foreign_instance(
     async with open_control(endpoint) as control:
         version = control.release
         if version < OLDEST:
-            raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=install_hint())
+            raise TorTooOld(f"the tor at {endpoint} is {version}, expected {OLDEST} or newer", hint=tor_install_hint())
         reporter.tor(DONE_PERCENT, _describe(version))
         yield TorInstance(
             control, await _foreign_socks(control), await _reaches_our_files(control), question_s=question_s

@@ -34,7 +34,7 @@ from onionmpc.tor.report import OnTorReport, Reporter
 from onionmpc.tor.restarter import TorRestarter
 from onionmpc.tor.service.publisher import Publisher
 
-Start = Callable[[], AbstractAsyncContextManager[TorInstance]]
+StartTor = Callable[[], AbstractAsyncContextManager[TorInstance]]
 
 
 class TorNetwork:
@@ -54,7 +54,7 @@ class TorNetwork:
         identity: Identity,
         options: TorOptions,
         reporter: Reporter,
-        start: Start,
+        start: StartTor,
         sockets: Path,
         store: LayerStore | None,
     ) -> None:
@@ -166,7 +166,7 @@ async def tor_network(identity: Identity, options: TorOptions, report: OnTorRepo
         # Both stay from instance to instance: the guards, and the socket that accepts streams.
         sockets = stack.enter_context(socket_directory())
         store: LayerStore | None = None
-        start: Start
+        start: StartTor
         if options.control is not None:
             endpoint = parse_endpoint(options.control)
             start = functools.partial(foreign_instance, endpoint, reporter, question_s)
@@ -189,7 +189,7 @@ async def tor_network(identity: Identity, options: TorOptions, report: OnTorRepo
 
 
 @contextlib.asynccontextmanager
-async def _bootstrapped(start: Start, reporter: Reporter, timeout_s: float) -> AsyncIterator[TorInstance]:
+async def _bootstrapped(start: StartTor, reporter: Reporter, timeout_s: float) -> AsyncIterator[TorInstance]:
     """Start an instance, and wait until its tors have bootstrapped."""
     async with start() as instance:
         async with instance.explaining():

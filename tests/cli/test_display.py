@@ -18,7 +18,7 @@ from onionmpc.levels import Level
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Place, Wait, Walls
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     Agreed,
@@ -203,7 +203,7 @@ def test_a_link_is_told_once_and_a_peers_word_is_called_a_claim(capsys: pytest.C
 def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     own = (PartyTerms(Level.LONG), PartyTerms(Level.SHORT, Level.LONG), PartyTerms())
     links = {1: LinkSummary(4, 1, 0.25, 2, 2, 3.5), 2: LinkSummary(None, None, None, 1, 0, 0.0)}
-    result = Result(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
+    result = SessionResult(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
     TextDisplay(ANSWERS).ended(result)
     assert shown(capsys) == [
         "done: connected in 1.0 s, agreed in 2.0 s, computed in 3.0 s",

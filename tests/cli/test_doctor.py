@@ -26,7 +26,7 @@ from onionmpc.errors import ProgramError
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.program.spec import Walls
-from onionmpc.tor.control.probe import Kind, Probe
+from onionmpc.tor.control.probe import ListenerKind, Probe
 from onionmpc.tor.endpoint import Endpoint
 
 
@@ -289,11 +289,11 @@ def test_of_many_processes_the_count_is_shown() -> None:
 @pytest.mark.parametrize(
     ("usual", "found", "words"),
     [
-        (module.SYSTEM_TOR, Probe(Kind.CONTROL, version="0.4.9.11"), "usable with --control 127.0.0.1:9051"),
-        (module.SYSTEM_TOR, Probe(Kind.SOCKS), "is a SOCKS port of a running tor"),
-        (module.TOR_BROWSER, Probe(Kind.CONTROL), "of Tor Browser; onionmpc leaves it alone"),
-        (module.TAILS, Probe(Kind.CONTROL), "a control port, as the filter of Tails is; usable with --control"),
-        (module.SYSTEM_TOR, Probe(Kind.OTHER), "is something that is not tor"),
+        (module.SYSTEM_TOR, Probe(ListenerKind.CONTROL, version="0.4.9.11"), "usable with --control 127.0.0.1:9051"),
+        (module.SYSTEM_TOR, Probe(ListenerKind.SOCKS), "is a SOCKS port of a running tor"),
+        (module.TOR_BROWSER, Probe(ListenerKind.CONTROL), "of Tor Browser; onionmpc leaves it alone"),
+        (module.TAILS, Probe(ListenerKind.CONTROL), "a control port, as the filter of Tails is; usable with --control"),
+        (module.SYSTEM_TOR, Probe(ListenerKind.OTHER), "is something that is not tor"),
     ],
 )
 def test_other_programs_are_named(monkeypatch: pytest.MonkeyPatch, usual: str, found: Probe, words: str) -> None:
@@ -308,7 +308,7 @@ def test_other_programs_are_named(monkeypatch: pytest.MonkeyPatch, usual: str, f
 
 def test_it_never_imports_mpyc(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom onionmpc.cli.doctor import examine\nexamine()\n"
+        "import sys\nfrom onionmpc.cli.doctor import run_checks\nrun_checks()\n"
         "sys.exit(any(name.split('.')[0] in ('mpyc', 'txtorcon') for name in sys.modules))"
     )
     environment = os.environ | {"ONIONMPC_STATE": str(tmp_path / "state")}

@@ -40,9 +40,9 @@ def run(*arguments: str, typed: str = "") -> Result:
 def test_new_prints_the_address_alone() -> None:
     result = run("new", "alice")
     assert result.exit_code == 0
-    assert result.stdout == keystore.describe("alice").onion + "\n"
+    assert result.stdout == keystore.describe_identity("alice").onion + "\n"
     assert result.stderr == ""
-    assert not keystore.describe("alice").sealed
+    assert not keystore.describe_identity("alice").sealed
 
 
 def test_an_identity_for_short_is_made_so_and_shown_so() -> None:
@@ -61,7 +61,7 @@ def test_an_identity_for_short_is_made_so_and_shown_so() -> None:
 
 def test_new_with_passphrase_asks_twice_on_stderr_without_echo() -> None:
     result = run("new", "alice", "--passphrase", typed="open sesame\nopen sesame\n")
-    assert parse_onion(result.stdout) == keystore.describe("alice").onion
+    assert parse_onion(result.stdout) == keystore.describe_identity("alice").onion
     assert result.stderr.count("assphrase") == 1
     assert "confirm" in result.stderr.lower()
     assert "sesame" not in result.output
@@ -138,7 +138,7 @@ def test_help_says_what_an_identity_is_and_what_keeping_one_costs() -> None:
 def test_new_takes_a_passphrase_from_a_file(tmp_path: Path) -> None:
     given = secret(tmp_path, b"open sesame\n")
     result = run("new", "alice", "--passphrase-file", given)
-    assert result.stdout == keystore.describe("alice").onion + "\n"
+    assert result.stdout == keystore.describe_identity("alice").onion + "\n"
     assert result.stderr == ""
     assert keystore.load("alice", says(b"open sesame"))
 

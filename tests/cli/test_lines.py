@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.cli.lines import SHOWN_BYTES, Lines
+from onionmpc.cli.lines import SHOWN_LINE_BYTES, Lines
 
 
 def cut(*chunks: bytes, whole: bool = False) -> list[str]:
@@ -46,7 +46,7 @@ def test_how_it_arrives_does_not_matter(chunks: list[bytes]) -> None:
 
 def test_a_line_without_end_fills_no_memory_unless_all_of_it_is_wanted() -> None:
     long = b"x" * 3 * 2**20
-    assert cut(long, long, b"\nnext\n") == ["x" * SHOWN_BYTES, "next"]
+    assert cut(long, long, b"\nnext\n") == ["x" * SHOWN_LINE_BYTES, "next"]
     assert cut(long, long, b"\nnext\n", whole=True) == ["x" * 6 * 2**20, "next"]
 
 
@@ -62,4 +62,4 @@ def test_what_is_not_a_line_yet_can_be_seen() -> None:
 def test_of_a_line_that_goes_on_as_much_is_seen_as_is_shown() -> None:
     lines = Lines(whole=True)
     list(lines.feed(b"x" * 3 * 2**20))
-    assert lines.state == "x" * SHOWN_BYTES
+    assert lines.state == "x" * SHOWN_LINE_BYTES

@@ -27,7 +27,7 @@ from onionmpc.identity import Onion, curve, key_file, onion_from_public_key, pub
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.agreement import PartyTerms
-from onionmpc.session.computation import Result as SessionResult
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.invite import Invite, format_invite
 from tests.support.commands import (
     HOST,

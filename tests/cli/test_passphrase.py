@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.cli import passphrase
-from onionmpc.cli.passphrase import MAX_BYTES, ask_passphrase, passphrase_from, read_passphrase
+from onionmpc.cli.passphrase import MAX_PASSPHRASE_BYTES, ask_passphrase, passphrase_from, read_passphrase
 from onionmpc.errors import UnsafeSetting, UsageError
 
 
@@ -43,7 +43,7 @@ LINES = {
     b"open sesame\nand more\n": b"open sesame",
     b" open  sesame \n": b" open  sesame ",
     "e\u0301\n".encode(): "\u00e9".encode(),
-    b"x" * MAX_BYTES + b"\n": b"x" * MAX_BYTES,
+    b"x" * MAX_PASSPHRASE_BYTES + b"\n": b"x" * MAX_PASSPHRASE_BYTES,
 }
 
 
@@ -56,7 +56,7 @@ def test_the_first_line_of_a_file_is_the_passphrase(file: Path, content: bytes, 
 REFUSED = {
     b"": "there is no passphrase in the first line of",
     b"\nopen sesame\n": "there is no passphrase in the first line of",
-    b"x" * (MAX_BYTES + 1): f"longer than {MAX_BYTES} bytes",
+    b"x" * (MAX_PASSPHRASE_BYTES + 1): f"longer than {MAX_PASSPHRASE_BYTES} bytes",
     b"sesame \xff\n": r"the passphrase is not UTF-8 \(byte 8\)",
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from onionmpc.cli.main import run
 from onionmpc.session.agreement import PartyTerms
-from onionmpc.session.receipt import MAX_FILE_BYTES, Receipt, encode_receipt
+from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Receipt, encode_receipt
 from tests.session.test_receipt import (
     AGREEMENT,
     COFFEE,
@@ -125,7 +125,7 @@ def test_the_copy_that_the_help_shows_how_to_make_proves_the_signatures(
         (b"", 2, "a: it is no receipt"),
         (b"\x1b[2J", 2, "a: it is no receipt"),
         (b"[" * 10**6, 2, "a: it is no receipt"),
-        (b" " * (MAX_FILE_BYTES + 1), 2, "a: it has more than"),
+        (b" " * (MAX_RECEIPT_BYTES + 1), 2, "a: it has more than"),
         (b'{"receipt": "\\u001b[2J"}', 2, "a: its format is '\\\\x1b[2J'"),
         (encode_receipt(change(receipt(), signatures=(signed(1),))), 6, "a: what it reveals is not what party 0 has"),
         (

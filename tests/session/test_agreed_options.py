@@ -18,7 +18,7 @@ from onionmpc.cli.main import cli
 from onionmpc.cli.options import OPTIONS, PartyOptions
 from onionmpc.cli.screen import agreement_lines
 from onionmpc.errors import AgreementError
-from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, Kind, Wishes, wishes_of
+from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, OptionKind, Wishes, wishes_of
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.comparison import TERM_NAMES, check_equal
 from onionmpc.session.local import Plan
@@ -29,7 +29,7 @@ each_option = pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda optio
 
 
 def wish_for(option: AgreedOption) -> Any:
-    return Path("receipt.json") if option.kind is Kind.FILE else OTHERS[option.term]
+    return Path("receipt.json") if option.kind is OptionKind.FILE else OTHERS[option.term]
 
 
 def test_the_table_and_the_wishes_have_the_same_fields() -> None:

@@ -14,7 +14,7 @@ from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.session.agreement import Agreement
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import DialRetry, LinkMeasured
 from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import AnyMessage, Offer, OwnSide, Rendezvous, encode_message
@@ -56,14 +56,14 @@ def after_races(person: Person, expected: dict[int, int]) -> Callable[[Agreement
     return consent
 
 
-async def compute(place: Room, expected: dict[int, dict[int, int]]) -> list[Result]:
+async def compute(place: Room, expected: dict[int, dict[int, int]]) -> list[SessionResult]:
     """Have a host compute with the others; wait for races to be as expected, and see that all end well."""
     for number, of_links in expected.items():
         place.persons[number].consent = after_races(place.persons[number], of_links)
     place.start_hosted()
     results = []
     for number, ending in enumerate(await place.endings()):
-        assert isinstance(ending, Result)
+        assert isinstance(ending, SessionResult)
         assert {peer: link.raced for peer, link in ending.links.items()} == expected[number]
         results.append(ending)
     return results

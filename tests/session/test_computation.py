@@ -19,7 +19,7 @@ from onionmpc.files import socket_directory
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.code.catalogue import find_program
 from onionmpc.program.process.streams import Streams
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Agreed, ProgramEnded
 from tests.support.session import (
     HASTY,
@@ -96,10 +96,10 @@ def test_strangers_at_a_host_compute_and_all_learn_the_result(
             place.start_hosted()
             endings = await place.endings()
             for number, ending in enumerate(endings):
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
                 assert ending.own_number == number
                 assert set(ending.links) == set(place.numbers) - {number}
-            assert len({ending.session for ending in endings if isinstance(ending, Result)}) == 1
+            assert len({ending.session for ending in endings if isinstance(ending, SessionResult)}) == 1
             assert all(len(person.heard(Agreed)) == 1 == len(person.heard(ProgramEnded)) for person in place.persons)
 
     run(main())
@@ -128,7 +128,7 @@ def test_five_parties_share_arrays(capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         async with room(5, plan) as place:
             place.start_listed()
-            assert all(isinstance(ending, Result) for ending in await place.endings())
+            assert all(isinstance(ending, SessionResult) for ending in await place.endings())
 
     run(main())
     # Not by line: five programs share this output, and what one prints may come in parts (PYTHONUNBUFFERED).
@@ -146,7 +146,7 @@ def test_order_of_a_full_list_does_not_matter(tmp_path: Path) -> None:
                 party = place.party(number)
                 common = party.full_list(place.others(number)[:: 1 - 2 * (number % 2)])
                 place.start(number, party.join_listed(place.networks[number], common))
-            assert all(isinstance(ending, Result) for ending in await place.endings())
+            assert all(isinstance(ending, SessionResult) for ending in await place.endings())
 
     run(main())
 
@@ -225,7 +225,7 @@ def test_an_output_that_nobody_takes_spoils_no_session(tmp_path: Path, place: st
         async with room(3, plan) as stage:
             stage.start_listed()
             for ending in await stage.endings():
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
                 assert str(ending.output_flaw) == flaw
 
     run(main())
@@ -266,7 +266,7 @@ mpc.run(main())
 
 async def misfortune(
     tmp_path: Path, what: str, number: int, parties: int = 3
-) -> tuple[list[Result | OnionMPCError], str]:
+) -> tuple[list[SessionResult | OnionMPCError], str]:
     plan = listed_plan(write_script(tmp_path / "misfortune.py", MISFORTUNE))
     plans = give_answer_files(plan, tmp_path, parties, {n: (what if n == number else "-",) for n in range(parties)})
     async with room(parties, plan, plans) as place:
@@ -366,7 +366,7 @@ def test_a_programs_own_classes_pass_if_all_parties_allow_them(
     plans = give_answer_files(plan, tmp_path, 3)
     plans |= {n: replace(plans[n], public=None, mpyc_options=None, allowed_types=None) for n in range(1, 3)}
 
-    kind = Result if len(allowed) == 2 else ProgramError
+    kind = SessionResult if len(allowed) == 2 else ProgramError
 
     async def main() -> None:
         async with room(3, plan, plans) as place:
@@ -374,7 +374,7 @@ def test_a_programs_own_classes_pass_if_all_parties_allow_them(
             assert {type(ending) for ending in await place.endings()} == {kind}
 
     run(main())
-    if kind is Result:
+    if kind is SessionResult:
         assert answers(tmp_path, 3) == [([(n, "__main__", (n, "x")) for n in range(3)],)] * 3
     else:
         told = capfd.readouterr().err
@@ -574,7 +574,7 @@ def test_a_program_that_does_not_read_fills_no_memory_of_the_supervisors(
                 await full.wait()
                 await gate.release()
                 for ending in await place.endings():
-                    assert isinstance(ending, Result)
+                    assert isinstance(ending, SessionResult)
 
     tracemalloc.start()
     try:

@@ -17,7 +17,7 @@ from onionmpc.mesh.network import OwnPath
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program
 from onionmpc.session.agreement import SharedTerms
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Agreed
 from onionmpc.session.local import Plan
 from tests.support.direct import DirectNetwork
@@ -134,7 +134,7 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
         async with room(3, plan, dict.fromkeys((0, 2), joins)) as place:
             place.start_hosted(1)
             for ending in await place.endings():
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
 
     run(main())
     assert capfd.readouterr().out.count("tea") == 3
@@ -192,8 +192,8 @@ def test_levels_are_agreed_and_each_side_is_told_the_others_count_as_a_claim(
             place.set_level(0, Level.SHORT)
             place.start_listed()
             first, second = await place.endings()
-            assert isinstance(first, Result)
-            assert isinstance(second, Result)
+            assert isinstance(first, SessionResult)
+            assert isinstance(second, SessionResult)
             assert [own.circuit_length for own in first.own] == [Level.SHORT, Level.STANDARD]
             assert first.own == second.own
             # Party 0 shows its address: it was dialled, though it is the lower one.

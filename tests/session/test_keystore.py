@@ -39,12 +39,12 @@ def never() -> bytearray:
 def test_created_identity_is_loaded_again() -> None:
     made = keystore.create("alice", None)
     assert keystore.load("alice", never) == made
-    assert keystore.describe("alice") == key_format.KeyFileFacts(made.onion, sealed=False, exposed=False)
+    assert keystore.describe_identity("alice") == key_format.KeyFileFacts(made.onion, sealed=False, exposed=False)
 
 
 def test_sealed_identity_is_described_without_its_passphrase_and_loaded_with_it() -> None:
     made = keystore.create("alice", says(b"passphrase"))
-    assert keystore.describe("alice") == key_format.KeyFileFacts(made.onion, sealed=True, exposed=False)
+    assert keystore.describe_identity("alice") == key_format.KeyFileFacts(made.onion, sealed=True, exposed=False)
     assert keystore.load("alice", says(b"passphrase")) == made
     with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
         keystore.load("alice", says(b"another"))
@@ -88,7 +88,7 @@ def test_dangling_link_in_the_place_of_an_identity_is_not_followed(state: Path, 
 
 def test_two_processes_do_not_create_at_once(state: Path) -> None:
     keystore.create("alice", None)
-    with files.lock(state / "identities" / keystore.LOCK_NAME) as held:
+    with files.lock(state / "identities" / keystore.KEYSTORE_LOCK_NAME) as held:
         assert held
         with pytest.raises(UsageError, match="another onionmpc is making an identity"):
             keystore.create("bob", None)
@@ -116,7 +116,7 @@ def test_name_that_could_lead_elsewhere_is_refused(name: str, state: Path) -> No
     for act in (
         lambda: keystore.create(name, None),
         lambda: keystore.load(name, never),
-        lambda: keystore.describe(name),
+        lambda: keystore.describe_identity(name),
         lambda: keystore.export_to(state / "copy", name, never),
         lambda: keystore.import_from(state / "copy", name, never),
         lambda: keystore.remove(name),
@@ -235,11 +235,11 @@ def test_an_identity_is_on_another_machine_what_it_was_here(
     copy: Path, elsewhere: Callable[[], None], *, sealed: bool, exposed: bool
 ) -> None:
     made = keystore.create("alice", says(b"passphrase") if sealed else None, exposed=exposed)
-    facts = keystore.describe("alice")
+    facts = keystore.describe_identity("alice")
     assert keystore.export_to(copy, "alice", None) == facts
     assert copy.stat().st_mode & 0o777 == 0o600
     elsewhere()
-    assert keystore.import_from(copy, "bob", says(b"passphrase")) == facts == keystore.describe("bob")
+    assert keystore.import_from(copy, "bob", says(b"passphrase")) == facts == keystore.describe_identity("bob")
     assert keystore.load("bob", says(b"passphrase"), exposed=exposed) == made
     with pytest.raises(UnsafeSetting):
         keystore.load("bob", never, exposed=not exposed)
@@ -251,7 +251,7 @@ def test_the_copy_of_an_open_identity_is_sealed_and_the_identity_stays_open(
 ) -> None:
     made = keystore.create("alice", None, exposed=exposed)
     assert keystore.export_to(copy, "alice", says(b"passphrase")).sealed
-    assert not keystore.describe("alice").sealed
+    assert not keystore.describe_identity("alice").sealed
     elsewhere()
     assert keystore.import_from(copy, "alice", says(b"passphrase")).exposed is exposed
     assert keystore.load("alice", says(b"passphrase"), exposed=exposed) == made
@@ -365,7 +365,7 @@ def test_a_removed_identity_is_gone_with_its_lock_and_its_name_is_free(state: Pa
         pass
     keystore.remove("alice")
     assert keystore.list_names() == ()
-    assert {path.name for path in (state / "identities").iterdir()} == {keystore.LOCK_NAME}
+    assert {path.name for path in (state / "identities").iterdir()} == {keystore.KEYSTORE_LOCK_NAME}
     with pytest.raises(InvalidIdentityFile, match="no identity named alice"):
         keystore.load("alice", never)
     assert keystore.create("alice", None) != made

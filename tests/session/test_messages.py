@@ -15,7 +15,7 @@ from onionmpc.program.spec import MAX_PLACES, Place, Wait
 from onionmpc.session.agreement import PartyTerms, SharedTerms
 from onionmpc.session.messages import (
     CAUSES,
-    MAX_MESSAGE_BYTES,
+    MAX_CONTROL_MESSAGE_BYTES,
     STEPS,
     AnyMessage,
     Commit,
@@ -197,11 +197,11 @@ def test_any_bytes_are_refused_or_wait_for_more(received: bytes) -> None:
 
 def test_the_longest_message_is_taken_and_a_longer_one_refused_at_once() -> None:
     empty = len(msgspec.json.encode(Verdict(("",))))
-    longest = encode_message(Verdict(("a" * (MAX_MESSAGE_BYTES - empty),)))
-    assert len(longest) == MAX_MESSAGE_BYTES + 4
+    longest = encode_message(Verdict(("a" * (MAX_CONTROL_MESSAGE_BYTES - empty),)))
+    assert len(longest) == MAX_CONTROL_MESSAGE_BYTES + 4
     assert len(decode(longest)) == 1
     with pytest.raises(RemoteProtocolError, match="at most 1048576 are allowed"):
-        decode((MAX_MESSAGE_BYTES + 1).to_bytes(4))
+        decode((MAX_CONTROL_MESSAGE_BYTES + 1).to_bytes(4))
 
 
 def test_messages_before_a_bad_one_are_still_delivered() -> None:

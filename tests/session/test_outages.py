@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc.mesh.pace import DIALS_IN_A_ROW
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import LinkResumed
 from tests.support.session import answers, give_answer_files, listed_plan, room, run, write_script
 from tests.support.stages import ROUNDS, STAGES, held_at
@@ -50,7 +50,7 @@ def test_a_session_whose_streams_are_cut_all_the_time_computes_the_same(tmp_path
             endings = await place.endings()
             cutting.cancel()
             for ending in endings:
-                assert isinstance(ending, Result), ending
+                assert isinstance(ending, SessionResult), ending
             assert answers(tmp_path, 3) == [(201,)] * 3
             assert any(person.heard(LinkResumed) for person in place.persons)
 

@@ -14,7 +14,7 @@ import pytest
 
 from onionmpc.errors import AgreementError
 from onionmpc.session.agreement import Agreement
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import LinkResumed, Rounding
 from tests.support.session import Room, answers, give_answer_files, listed_plan, room, run, same_sentence, write_script
 
@@ -49,7 +49,7 @@ def test_a_padded_session_lasts_a_whole_number_of_buckets(tmp_path: Path) -> Non
             endings = await place.endings()
             length_s = time.monotonic() - min(consented_at)
             for person, ending in zip(place.persons, endings, strict=True):
-                assert isinstance(ending, Result), ending
+                assert isinstance(ending, SessionResult), ending
                 (rounding,) = person.heard(Rounding)
                 assert 0 <= rounding.seconds < bucket_s
                 # Whoever agreed a moment later than another may end a moment earlier in its bucket.
@@ -72,7 +72,7 @@ def test_a_joiner_pads_as_the_host_says(tmp_path: Path) -> None:
             for person in place.persons:
                 person.consent = note
             place.start_hosted()
-            assert all(isinstance(ending, Result) for ending in await place.endings())
+            assert all(isinstance(ending, SessionResult) for ending in await place.endings())
             assert rates == [200] * 3
 
     run(main())
@@ -102,7 +102,7 @@ def test_who_leaves_while_links_only_stay_busy_spoils_nothing(tmp_path: Path) ->
                 place.tasks[number].cancel()
                 await asyncio.wait([place.tasks[number]])
             # Nobody is left to be busy with.
-            assert isinstance(await place.tasks[1], Result)
+            assert isinstance(await place.tasks[1], SessionResult)
 
     run(main())
 
@@ -123,9 +123,9 @@ def test_a_gap_is_counted(tmp_path: Path) -> None:
             place.persons[0].consent = cut_first
             place.start_listed()
             (result, *others) = await place.endings()
-            assert isinstance(result, Result)
+            assert isinstance(result, SessionResult)
             assert [link.gaps for link in result.links.values()] == [1, 1]
             assert all(0 < link.gap_s < 10 for link in result.links.values())
-            assert all(isinstance(other, Result) for other in others)
+            assert all(isinstance(other, SessionResult) for other in others)
 
     run(main())

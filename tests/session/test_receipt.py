@@ -20,14 +20,14 @@ from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, 
 from onionmpc.identity import Identity, check_signature
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms, session_id
 from onionmpc.session.receipt import (
-    MAX_FILE_BYTES,
+    MAX_RECEIPT_BYTES,
     Opening,
     Receipt,
     Signature,
     check_signed,
     decode_receipt,
     encode_receipt,
-    examine,
+    examine_receipts,
     sign,
 )
 from onionmpc.wire.handshake import VERSION
@@ -153,7 +153,7 @@ def test_a_signature_over_anything_else_is_none(what: str) -> None:
     if wrong.party == 1:
         altered = change(receipt(), signatures=(signed(0), wrong, signed(2)))
         with pytest.raises(RemoteProtocolError, match="mine: the signature of party 1 is wrong"):
-            examine({"mine": altered})
+            examine_receipts({"mine": altered})
 
 
 @given(st.integers(0, 64 * 8 - 1))
@@ -168,7 +168,7 @@ def test_every_bit_of_a_signature_counts(bit: int) -> None:
 
 
 def test_one_file_says_who_signed_and_reveals_its_own_output_alone() -> None:
-    findings = examine({"mine": receipt(1)})
+    findings = examine_receipts({"mine": receipt(1)})
     assert findings.session == SESSION
     assert findings.signed == {0, 1, 2}
     assert findings.missing == []
@@ -180,22 +180,22 @@ def test_without_its_salt_a_file_proves_the_signatures_and_tells_nothing_of_the_
     lines = encode_receipt(receipt(1)).splitlines(keepends=True)
     without = b"".join(line for line in lines if not line.startswith(b'"opening":'))
     assert len(lines) == 6
-    findings = examine({"mine": decode_receipt(without)})
+    findings = examine_receipts({"mine": decode_receipt(without)})
     assert (findings.signed, findings.outputs, findings.agreeing) == ({0, 1, 2}, {}, [])
     assert TEA.encode() not in without
 
 
 def test_files_of_several_parties_say_whose_outputs_are_the_same() -> None:
     outputs = {1: COFFEE}
-    findings = examine({str(own): receipt(own, outputs=outputs) for own in range(3)})
+    findings = examine_receipts({str(own): receipt(own, outputs=outputs) for own in range(3)})
     assert findings.agreeing == [[0, 2], [1]]
     assert findings.outputs == {0: TEA, 1: COFFEE, 2: TEA}
 
 
 def test_who_signed_in_one_file_has_signed() -> None:
-    findings = examine({"a": receipt(0, (0, 1)), "b": receipt(2, (0, 2))})
+    findings = examine_receipts({"a": receipt(0, (0, 1)), "b": receipt(2, (0, 2))})
     assert findings.missing == []
-    assert examine({"a": receipt(0, (0, 1))}).missing == [2]
+    assert examine_receipts({"a": receipt(0, (0, 1))}).missing == [2]
 
 
 def test_equal_outputs_show_in_no_commitment() -> None:
@@ -207,9 +207,9 @@ def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
     copied = signed(1).commitment
     signature = IDENTITIES[2].sign(b"onionmpc/1 receipt" + SESSION + b"\0\2" + bytes.fromhex(copied)).hex()
     forged = change(receipt(), signatures=(signed(0), signed(1), Signature(2, copied, signature)))
-    assert examine({"honest": forged}).signed == {0, 1, 2}
+    assert examine_receipts({"honest": forged}).signed == {0, 1, 2}
     with pytest.raises(RemoteProtocolError, match="copied: what it reveals is not what party 2 has signed"):
-        examine({"copied": change(forged, opening=change(opening(1), party=2))})
+        examine_receipts({"copied": change(forged, opening=change(opening(1), party=2))})
 
 
 @pytest.mark.parametrize(
@@ -218,24 +218,24 @@ def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
 )
 def test_nothing_else_can_be_revealed_than_what_was_signed(revealed: Opening) -> None:
     with pytest.raises(RemoteProtocolError, match=r"mine: what it reveals is not what party \d has signed"):
-        examine({"mine": change(receipt(), opening=revealed)})
+        examine_receipts({"mine": change(receipt(), opening=revealed)})
 
 
 def test_a_salt_without_a_signature_is_worth_nothing() -> None:
     with pytest.raises(RemoteProtocolError, match="what it reveals is not what party 0 has signed"):
-        examine({"mine": receipt(0, (1, 2))})
+        examine_receipts({"mine": receipt(0, (1, 2))})
 
 
 def test_who_signs_two_outputs_is_caught() -> None:
     one, other = receipt(0), receipt(1, outputs={2: COFFEE})
     with pytest.raises(RemoteProtocolError, match="party 2 has signed two different outputs of this session"):
-        examine({"one": one, "other": other})
+        examine_receipts({"one": one, "other": other})
 
 
 def test_receipts_of_two_sessions_are_not_compared() -> None:
     other = Receipt("onionmpc receipt 1", OTHER_SESSION, (signed(1, agreement=OTHER_SESSION),), opening(1))
     with pytest.raises(UsageError, match="one and other are receipts of two sessions"):
-        examine({"one": receipt(), "other": other})
+        examine_receipts({"one": receipt(), "other": other})
 
 
 # -- the file
@@ -305,7 +305,7 @@ MIRRORED = IDENTITIES[0].public_key[:31] + bytes([IDENTITIES[0].public_key[31] ^
         (b'{"receipt": "onionmpc receipt 1"}', "it was altered: Object missing required field"),
         (encode_receipt(receipt())[:-3], "it is no receipt"),
         (encode_receipt(receipt()) + b"{", "it is no receipt"),
-        (encode_receipt(receipt()) + b" " * MAX_FILE_BYTES, f"it has more than {MAX_FILE_BYTES} bytes"),
+        (encode_receipt(receipt()) + b" " * MAX_RECEIPT_BYTES, f"it has more than {MAX_RECEIPT_BYTES} bytes"),
         # Issue 12: what a later version says is not of ours, which is nobody's fault.
         (
             later(VERSION + 1),
@@ -345,7 +345,7 @@ def examined(content: bytes) -> Receipt | None:
     """Read and check a file; None if it is refused."""
     with contextlib.suppress(OnionMPCError):
         read = decode_receipt(content)
-        examine({"mine": read})
+        examine_receipts({"mine": read})
         return read
     return None
 
@@ -386,7 +386,7 @@ def test_a_receipt_of_a_version_that_knew_no_distributions_still_proves_what_it_
     # Written by the code of before: an own field more must not change its session id.
     content = (Path(__file__).parent / "vectors" / "receipt-1.json").read_bytes()
     assert b"distributions" not in content
-    findings = examine({"old": decode_receipt(content)})
+    findings = examine_receipts({"old": decode_receipt(content)})
     assert findings.session.hex() == "e1f602c42e2394fbebc868e05a2aeb38148f7d9490d2a1973ae898f1c177fd21"
     assert (findings.missing, findings.outputs) == ([], {0: TEA})
     assert encode_receipt(decode_receipt(content)) == content
@@ -399,6 +399,6 @@ def test_a_receipt_proves_which_distributions_each_party_said_it_had() -> None:
         sign(IDENTITIES[0], agreement, opening(0)), signatures=tuple(signed(n, agreement=agreement) for n in range(3))
     )
     content = encode_receipt(whole)
-    assert examine({"a": decode_receipt(content)}).agreement.own == own
+    assert examine_receipts({"a": decode_receipt(content)}).agreement.own == own
     with pytest.raises(RemoteProtocolError):
-        examine({"a": decode_receipt(content.replace(b'"numpy":"2.1"', b'"numpy":"2.2"'))})
+        examine_receipts({"a": decode_receipt(content.replace(b'"numpy":"2.1"', b'"numpy":"2.2"'))})

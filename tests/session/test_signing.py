@@ -19,12 +19,12 @@ from onionmpc.mesh.mesh import MeshLink
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.session import signing
 from onionmpc.session.agreement import Agreement
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.events import ReceiptWritten, Rounding, Signing
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import Done, Signed, encode_message
-from onionmpc.session.receipt import Findings, Opening, Receipt, decode_receipt, examine, sign
+from onionmpc.session.receipt import Findings, Opening, Receipt, decode_receipt, examine_receipts, sign
 from onionmpc.session.signing import ReceiptExchange
 from onionmpc.session.timings import Timings
 from tests.support.session import Room, answers, give_answer_files, listed_plan, room, run, same_sentence, write_script
@@ -56,7 +56,7 @@ def receipt_plans(folder: Path, what: dict[int, str] | None = None, **changes: A
 
 
 def findings(folder: Path, *numbers: int) -> Findings:
-    return examine({str(n): decode_receipt((folder / f"receipt{n}").read_bytes()) for n in numbers})
+    return examine_receipts({str(n): decode_receipt((folder / f"receipt{n}").read_bytes()) for n in numbers})
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +80,7 @@ def test_all_sign_what_they_agreed_to_and_their_outputs(
             else:
                 place.start_hosted(1)
             for number, (person, ending) in enumerate(zip(place.persons, await place.endings(), strict=True)):
-                assert isinstance(ending, Result), ending
+                assert isinstance(ending, SessionResult), ending
                 assert ending.receipt_flaw is None
                 (written,) = person.heard(ReceiptWritten)
                 assert written == ReceiptWritten(str(tmp_path / f"receipt{number}"), (0, 1, 2), 3)
@@ -103,7 +103,7 @@ def test_all_sign_what_they_agreed_to_and_their_outputs(
 def test_a_party_with_another_output_shows_when_salts_are_revealed(tmp_path: Path) -> None:
     async def main() -> None:
         async with ended(receipt_plans(tmp_path, {1: "of its own"})) as (_, endings):
-            assert all(isinstance(ending, Result) and ending.receipt_flaw is None for ending in endings)
+            assert all(isinstance(ending, SessionResult) and ending.receipt_flaw is None for ending in endings)
 
     run(main())
     found = findings(tmp_path, 0, 1, 2)
@@ -116,7 +116,7 @@ def test_without_one_nothing_is_signed(tmp_path: Path, never_signed: None) -> No
 
     async def main() -> None:
         async with ended(plans) as (place, endings):
-            assert all(isinstance(ending, Result) and ending.receipt is None for ending in endings)
+            assert all(isinstance(ending, SessionResult) and ending.receipt is None for ending in endings)
             assert not any(person.heard(Signing) for person in place.persons)
 
     run(main())
@@ -216,7 +216,7 @@ def test_a_wrong_signature_is_left_out_and_told_and_the_result_stays_one(
             one_signs(monkeypatch, place, 2, badly)
             place.start_listed()
             for ending in (await place.endings())[:2]:
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
                 assert type(ending.receipt_flaw) is RemoteProtocolError
                 sentence = "the receipt is not signed by all (party 2: its signature is wrong)"
                 assert ending.receipt_flaw.message == sentence
@@ -241,7 +241,7 @@ def test_who_leaves_before_it_signs_is_missing_and_not_waited_for(
             place.start_listed()
             for number in (0, 2):
                 ending = await place.tasks[number]
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
                 assert type(ending.receipt_flaw) is PeerError
                 assert ending.receipt_flaw.message == (
                     "the receipt is not signed by all (party 1: it left without signing)"
@@ -270,7 +270,7 @@ def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeyp
             place.start_listed()
             for number in (1, 2):
                 ending = await place.tasks[number]
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
                 assert ending.receipt_flaw is not None
                 assert "(party 0: it did not sign within 2.0 s)" in ending.receipt_flaw.message
 
@@ -326,8 +326,8 @@ def test_a_receipt_that_cannot_be_written_is_told_and_the_result_stays_one(tmp_p
 
     async def main() -> None:
         async with ended(plans) as (place, endings):
-            assert all(isinstance(ending, Result) for ending in endings)
-            flaws = [ending.receipt_flaw for ending in endings if isinstance(ending, Result)]
+            assert all(isinstance(ending, SessionResult) for ending in endings)
+            flaws = [ending.receipt_flaw for ending in endings if isinstance(ending, SessionResult)]
             assert [type(flaw) for flaw in flaws] == [type(None), SystemRefused, type(None)]
             assert place.persons[1].heard(ReceiptWritten) == []
 
@@ -341,7 +341,7 @@ def test_on_padded_links_signatures_come_before_the_bucket_is_filled(tmp_path: P
     async def main() -> None:
         async with ended(plans) as (place, endings):
             for person, ending in zip(place.persons, endings, strict=True):
-                assert isinstance(ending, Result)
+                assert isinstance(ending, SessionResult)
                 assert ending.receipt_flaw is None
                 order = [type(event) for event in person.events]
                 assert order.index(Signing) < order.index(ReceiptWritten) < order.index(Rounding)

@@ -25,16 +25,16 @@ from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import shared_terms
 from onionmpc.session.messages import Terms
-from onionmpc.session.run import Party
+from onionmpc.session.run import SessionParty
 from tests.support.gathering import HOST, JOINERS, PSK, opposite
 from tests.support.session import Person, listed_plan
 
 # -- what a joiner makes of the terms
 
 
-def party_of(wishes: dict[str, Any]) -> Party:
+def party_of(wishes: dict[str, Any]) -> SessionParty:
     plan = replace(listed_plan(None, public=None, mpyc_options=None, allowed_types=None), **wishes)
-    return Party(JOINERS[0], plan, Person())
+    return SessionParty(JOINERS[0], plan, Person())
 
 
 def terms_for(parties: int = 3, **changes: Any) -> SharedTerms:
@@ -177,14 +177,14 @@ def test_a_full_list_of_many_parties_does_without_prss(
     roster = [Identity(bytes([number]) * 32) for number in range(parties)]
     plan = replace(listed_plan(find_program("vote")), mpyc_options=wish)
     found = {
-        Party(own, plan, Person()).full_list([other.onion for other in roster if other != own]).mpyc_options
+        SessionParty(own, plan, Person()).full_list([other.onion for other in roster if other != own]).mpyc_options
         for own in (roster[0], roster[-1])
     }
     assert found == {options}
 
 
 def test_a_host_of_many_parties_does_without_prss_and_so_do_its_joiners() -> None:
-    terms = Party(HOST, listed_plan(find_program("vote")), Person())._common([HOST.onion], 15)
+    terms = SessionParty(HOST, listed_plan(find_program("vote")), Person())._common([HOST.onion], 15)
     assert terms.mpyc_options == ("--no-prss",)
     _, common = party_of({})._accept(terms_for(mpyc_options=terms.mpyc_options), HOST.onion)
     assert common.mpyc_options == ("--no-prss",)
@@ -194,7 +194,7 @@ def test_a_host_of_many_parties_does_without_prss_and_so_do_its_joiners() -> Non
 
 
 def open_seats(parties: int, expected: list[Onion]) -> object:
-    return Party(HOST, listed_plan(find_program("vote")), Person()).open_seats(parties, expected, is_open=False)
+    return SessionParty(HOST, listed_plan(find_program("vote")), Person()).open_seats(parties, expected, is_open=False)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def open_seats(parties: int, expected: list[Onion]) -> object:
         (lambda: open_seats(0, []), UsageError),
         (lambda: open_seats(2, []), UnsafeSetting),
         (lambda: open_seats(257, []), UsageError),
-        (lambda: Party(HOST, listed_plan(None), Person()).open_seats(3, [], is_open=False), UsageError),
+        (lambda: SessionParty(HOST, listed_plan(None), Person()).open_seats(3, [], is_open=False), UsageError),
         (lambda: party_of({}).check_host(JOINERS[0].onion), InvalidAddress),
         (lambda: party_of({}).check_host(Invite(JOINERS[0].onion, bytes(16))), InvalidAddress),
         (lambda: party_of({}).full_list([HOST.onion, JOINERS[0].onion]), InvalidAddress),

@@ -18,7 +18,7 @@ from onionmpc.program.code.catalogue import find_program
 from onionmpc.program.process.stuck import USUAL_CAUSES
 from onionmpc.program.spec import NO_BYTES, Place, Wait
 from onionmpc.session.agreement import PartyTerms
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.ending import Ending as EndingOfSession
 from onionmpc.session.events import Agreed, LinkResumed, ProgramsMove, ProgramsStuck
 from onionmpc.session.local import Plan
@@ -305,7 +305,7 @@ def test_a_program_that_goes_on_by_itself_is_never_stuck(tmp_path: Path, what: s
         body = WAITS.format(wait=LONG_WAITS[what].strip())
         plan = plan_of(tmp_path, body, patience_s=60.0, allow_subprocess="process" in what)
         place, ended = await endings(plan)
-        assert [type(ending) for ending in ended] == [Result] * 3, ended
+        assert [type(ending) for ending in ended] == [SessionResult] * 3, ended
         assert [person.heard(ProgramsStuck) for person in place.persons] == [[], [], []]
 
     run(main())
@@ -347,7 +347,7 @@ def test_a_script_may_have_a_transport_of_its_own(tmp_path: Path, made: str) -> 
     async def main() -> None:
         body = OWN_TRANSPORT.format(made=made, pause=PAUSE_S)
         place, ended = await endings(plan_of(tmp_path, body, patience_s=60.0))
-        assert [type(ending) for ending in ended] == [Result] * 3, ended
+        assert [type(ending) for ending in ended] == [SessionResult] * 3, ended
         assert [person.heard(ProgramsStuck) for person in place.persons] == [[], [], []]
 
     run(main())
@@ -371,7 +371,7 @@ def test_a_program_that_asks_its_person_is_never_stuck(tmp_path: Path, how: str)
         plan = plan_of(tmp_path, WAITS.format(wait=ASKED[how].strip()), patience_s=60.0)
         place, ended = await endings(plan)
         answer.cancel()
-        assert [type(ending) for ending in ended] == [Result] * 3, ended
+        assert [type(ending) for ending in ended] == [SessionResult] * 3, ended
         assert [person.heard(ProgramsStuck) for person in place.persons] == [[], [], []]
 
     terminal, person = os.pipe()

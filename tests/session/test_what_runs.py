@@ -11,7 +11,7 @@ import pytest
 from onionmpc.errors import AgreementError, ProgramError
 from onionmpc.program.code.attached import attach
 from onionmpc.session.agreement import Agreement
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.local import Plan
 from tests.support.session import answers, listed_plan, room, run, same_sentence, write_script
 
@@ -83,7 +83,7 @@ def test_a_module_that_all_name_runs(tmp_path: Path) -> None:
     plans = {n: replace(plan, attached=attach([tmp_path / str(n) / "plug.py"])) for n, plan in plans.items()}
 
     async def main() -> None:
-        assert {type(ending) for ending in await endings(plans)} == {Result}
+        assert {type(ending) for ending in await endings(plans)} == {SessionResult}
 
     run(main())
     assert answers(tmp_path, 3) == [(1,)] * 3
@@ -98,7 +98,7 @@ def test_a_script_that_is_saved_while_its_person_reads_the_agreement_changes_not
             (tmp_path / str(number) / name).write_text("word = 'new'; raise SystemExit(3)")
 
     async def main() -> None:
-        assert {type(ending) for ending in await endings(plans, save)} == {Result}
+        assert {type(ending) for ending in await endings(plans, save)} == {SessionResult}
 
     run(main())
     assert answers(tmp_path, 3) == [("old", "1")] * 3

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from onionmpc.api.party import OnEvent, Party
+from onionmpc.api.party import OnSessionEvent, Party
 from onionmpc.errors import TorError
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
@@ -28,7 +28,9 @@ class LocalNetwork(DirectNetwork):
 
 
 @contextlib.asynccontextmanager
-async def local_party(directory: Path, identity: Identity, on_event: OnEvent | None = None) -> AsyncIterator[Party]:
+async def local_party(
+    directory: Path, identity: Identity, on_event: OnSessionEvent | None = None
+) -> AsyncIterator[Party]:
     """What `onionmpc.party` yields, without tor."""
     me = Party(identity, LocalNetwork(directory, identity.onion), on_event)
     async with me.running():

@@ -27,16 +27,19 @@ from typing import Any
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.program.walls import landlock, linux, namespaces, seccomp, stand_ins
 from onionmpc.program.walls.build import build_walls
-from onionmpc.program.walls.syscalls import RULES, Rule
+from onionmpc.program.walls.syscalls import RULES, CallRule
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_EMPTY_PATH = -100, 0x1000
 SIGEV_THREAD_ID = 4
 ANSWERS = {
-    **dict.fromkeys((Rule.SOCKETS, Rule.OTHERS, Rule.OWNERS, Rule.WATCHES, Rule.MACHINE, Rule.SURFACE), errno.EPERM),
-    **dict.fromkeys((Rule.UNSEEN, Rule.GONE), errno.ENOSYS),
-    Rule.LABELS: errno.EOPNOTSUPP,
-    Rule.STARTS: errno.EPERM,
+    **dict.fromkeys(
+        (CallRule.SOCKETS, CallRule.OTHERS, CallRule.OWNERS, CallRule.WATCHES, CallRule.MACHINE, CallRule.SURFACE),
+        errno.EPERM,
+    ),
+    **dict.fromkeys((CallRule.UNSEEN, CallRule.GONE), errno.ENOSYS),
+    CallRule.LABELS: errno.EOPNOTSUPP,
+    CallRule.STARTS: errno.EPERM,
 }
 
 

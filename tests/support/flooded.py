@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.common import memory_of
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import LinkResumed
 from tests.support.session import CuttableNetwork, answers, give_answer_files, listed_plan, room, write_script
 
@@ -76,7 +76,7 @@ async def main(folder: Path, gate: str) -> None:
             firsts = [first.hex() for first in recording.firsts]
             say([str(recording._socket(place.onions[1])), firsts, memory_of("self")])
         for ending in await place.endings():
-            assert isinstance(ending, Result), ending
+            assert isinstance(ending, SessionResult), ending
     say([answers(folder, PARTIES), memory_of("self")])
 
 

@@ -27,13 +27,13 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.discovery import pair_key
 from onionmpc.session.events import Agreed, Event, InviteReady
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_message
-from onionmpc.session.run import Party
+from onionmpc.session.run import SessionParty
 from onionmpc.session.timings import Timings
 from onionmpc.wire.handshake import NO_PSK
 from onionmpc.wire.link import ControlBytes
@@ -45,7 +45,7 @@ HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5)
 # No test comes near it: what hangs must fail, and not stop the others.
 DEADLINE_S = 60.0
 
-Ending = Result | OnionMPCError
+Ending = SessionResult | OnionMPCError
 Doctor = Callable[[SharedTerms], SharedTerms]
 E = TypeVar("E", bound=Event)
 
@@ -180,10 +180,10 @@ class Room:
     def others(self, number: int) -> list[Onion]:
         return [onion for onion in self.onions if onion != self.onions[number]]
 
-    def party(self, number: int) -> Party:
-        return Party(self.identities[number], self.plans.get(number, self.plan), self.persons[number])
+    def party(self, number: int) -> SessionParty:
+        return SessionParty(self.identities[number], self.plans.get(number, self.plan), self.persons[number])
 
-    def start(self, number: int, work: Awaitable[Result]) -> asyncio.Task[Ending]:
+    def start(self, number: int, work: Awaitable[SessionResult]) -> asyncio.Task[Ending]:
         async def end() -> Ending:
             async with self.networks[number]:
                 try:

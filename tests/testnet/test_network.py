@@ -16,10 +16,10 @@ from click.testing import CliRunner
 
 from onionmpc.cli.main import cli
 from onionmpc.errors import UsageError
-from onionmpc.testnet.network import MAX_RELAYS, NEEDED_FLAGS, PrivateNetwork
+from onionmpc.testnet.network import MAX_RELAYS, READY_FLAGS, PrivateNetwork
 from onionmpc.testnet.place import PartyPlace, join_testnet
 from onionmpc.testnet.regions import MAX_ONE_WAY_MS, load_regions
-from onionmpc.testnet.state import LOCK_NAME, STATE_NAME, owner_of, ownership
+from onionmpc.testnet.state import OWNER_LOCK_NAME, STATE_NAME, owner_of, ownership
 from onionmpc.tor.process.binary import find_tor
 from tests.support.testnet import running_testnet
 
@@ -72,7 +72,7 @@ def test_joining_where_no_network_runs_says_how_to_start_one(tmp_path: Path) -> 
 
 
 def test_joining_what_a_killed_owner_left_is_refused(tmp_path: Path) -> None:
-    (tmp_path / LOCK_NAME).write_text("1\n")
+    (tmp_path / OWNER_LOCK_NAME).write_text("1\n")
     (tmp_path / STATE_NAME).write_text("{}")
     with pytest.raises(UsageError, match="no test network"), join_testnet(tmp_path):
         pass
@@ -94,7 +94,7 @@ def test_joining_with_a_state_that_is_not_ours_is_refused(tmp_path: Path, conten
 def test_what_is_no_process_is_no_owner(tmp_path: Path, content: bytes) -> None:
     with ownership(tmp_path):
         assert owner_of(tmp_path) == os.getpid()
-        (tmp_path / LOCK_NAME).write_bytes(content)
+        (tmp_path / OWNER_LOCK_NAME).write_bytes(content)
         assert owner_of(tmp_path) is None
 
 
@@ -115,7 +115,7 @@ def test_all_tors_are_up_with_the_flags_they_need(testnet_dir: Path) -> None:
     tors = status_of(testnet_dir)["tors"]
     assert len(tors) >= 15
     assert all(tor["up"] for tor in tors)
-    assert all(set(tor["flags"].split()) >= NEEDED_FLAGS for tor in tors)
+    assert all(set(tor["flags"].split()) >= READY_FLAGS for tor in tors)
 
 
 @pytest.mark.tor

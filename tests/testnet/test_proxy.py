@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, Dialler, Gateway, RelayAddress, parse_header
+from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, DiallingSide, Gateway, RelayAddress, parse_header
 
 T = TypeVar("T")
 ADDRESS = "127.0.0.1"
@@ -348,7 +348,7 @@ def test_an_end_to_a_relay_that_was_just_killed_is_no_failure() -> None:
                 relay, _ = await asyncio.get_running_loop().sock_accept(server)
                 while len(gateway.sides) < 2:  # noqa: ASYNC110 (a turn of the loop)
                     await asyncio.sleep(0)
-                (side,) = (side for side in gateway.sides if not isinstance(side, Dialler))
+                (side,) = (side for side in gateway.sides if not isinstance(side, DiallingSide))
                 relay.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 relay.close()
                 # The reset is in the socket, and the loop has not seen it yet.

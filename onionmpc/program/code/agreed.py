@@ -36,7 +36,16 @@ from typing import Any
 from onionmpc.resources import PACKAGE
 
 # Where the system keeps its libraries. Packages of Debian, Nix and Guix consist of links into some of these.
-SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/lib", "/lib", "/lib32", "/lib64")
+SYSTEM_LIBRARIES = (
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local/lib",
+    "/lib",
+    "/lib32",
+    "/lib64",
+)
 STORES = (
     "/usr/share",
     "/nix/store",
@@ -72,7 +81,7 @@ class AgreedFiles:
         self._on_disk = {_real(path): digest for path, digest in on_disk.items()}
         self._folders = {os.path.dirname(path) for path in self._code}
         self._installed = _all_real(_installed())
-        self._libraries = [*self._installed, *_all_real([*SYSTEM, *STORES, *_libraries_of_python()])]
+        self._libraries = [*self._installed, *_all_real([*SYSTEM_LIBRARIES, *STORES, *_libraries_of_python()])]
 
     # -- the program
 
@@ -173,7 +182,9 @@ class AgreedFiles:
         real = _real(path)
         if _is_below(real, self._installed if folders is None else folders) or real in self._code:
             return
-        if _is_below(os.path.abspath(path), [*self._installed, *_installed()]) and _is_below(real, [*SYSTEM, *STORES]):
+        if _is_below(os.path.abspath(path), [*self._installed, *_installed()]) and _is_below(
+            real, [*SYSTEM_LIBRARIES, *STORES]
+        ):
             return  # a package that consists of links
         if real not in self._on_disk:
             name = _as_typed(path)

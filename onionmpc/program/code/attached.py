@@ -17,10 +17,10 @@ from onionmpc.errors import AgreementError, UsageError
 from onionmpc.program.code.sources import read
 from onionmpc.text import printable
 
-SKIPPED = (".git", "__pycache__")
+SKIPPED_FOLDERS = (".git", "__pycache__")
 # 5000 digests and short paths fit into an Offer. 16 GiB are hashed in about 20 s, twice.
 MAX_FILES = 5000
-MAX_BYTES = 2**34
+MAX_ATTACHED_BYTES = 2**34
 BOUNDS_HINT = "put what belongs together into one archive"
 
 
@@ -103,9 +103,9 @@ def attach(named: Iterable[Path]) -> Attachments:
             total += size
             if len(found) > MAX_FILES:
                 raise UsageError(f"--with names more than {MAX_FILES} files", hint=BOUNDS_HINT)
-            if total > MAX_BYTES:
+            if total > MAX_ATTACHED_BYTES:
                 raise UsageError(
-                    f"--with names more than {MAX_BYTES // 2**30} GiB", hint="leave out what is not needed"
+                    f"--with names more than {MAX_ATTACHED_BYTES // 2**30} GiB", hint="leave out what is not needed"
                 )
     return Attachments(places, tuple(_read(name, path) for name, path in sorted(found.items())), tuple(skipped))
 
@@ -121,7 +121,7 @@ def _walk(place: Path, skipped: list[Path]) -> Iterator[tuple[str, Path, int]]:
         while waiting:
             folder = waiting.pop()
             for path in sorted(folder.iterdir()):
-                if path.name in SKIPPED:
+                if path.name in SKIPPED_FOLDERS:
                     skipped.append(path)
                 elif path.is_symlink():
                     _check_link(path, root)

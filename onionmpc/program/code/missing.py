@@ -15,7 +15,7 @@ from onionmpc.errors import UsageError
 from onionmpc.program.code.sources import names_in, parse
 
 # Packages that are not called as what is imported from them.
-PACKAGES = {
+PACKAGE_NAMES = {
     "PIL": "pillow",
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python",
@@ -47,13 +47,13 @@ def check_installed(sources: Iterable[tuple[Path, bytes]], folder: Path) -> None
             if not _is_there(name, folder):
                 raise UsageError(
                     f"{path.name} imports {name}, which is not installed for the Python that runs it",
-                    hint=install_hint(name),
+                    hint=package_hint(name),
                 )
 
 
-def install_hint(module: str) -> str:
+def package_hint(module: str) -> str:
     """Return the command that installs what holds a module, into the Python that runs programs."""
-    package = PACKAGES.get(module, module)
+    package = PACKAGE_NAMES.get(module, module)
     if "pipx" in Path(sys.prefix).parts:
         return f"pipx inject onionmpc {package}"
     return f"{sys.executable} -m pip install {package}"
@@ -64,7 +64,7 @@ def hint_for(error: ModuleNotFoundError) -> str:
     name = error.name or ""
     if not name or "." in name or name in sys.stdlib_module_names:
         return ""
-    return f"if {name} is a package, install it for the Python that runs programs: {install_hint(name)}"
+    return f"if {name} is a package, install it for the Python that runs programs: {package_hint(name)}"
 
 
 def _is_there(name: str, folder: Path) -> bool:

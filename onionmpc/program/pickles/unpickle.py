@@ -17,7 +17,7 @@ from typing import Any
 
 from onionmpc.errors import ProgramError, RemoteProtocolError
 from onionmpc.program.pickles.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX_MEMORY_BYTES, measure, refusal, shown
-from onionmpc.program.process.hello import MAX_PAYLOAD_BYTES
+from onionmpc.program.process.hello import MAX_MPYC_PAYLOAD_BYTES
 from onionmpc.program.values import BUILDERS, MALFORMED, array_of_shares, bytes_of_shares, reduce_value
 
 PROTOCOL = 5  # fixed, since Python's default differs between versions
@@ -42,7 +42,7 @@ class RestrictedPickle:
         allowed: Iterable[str] = (),
         *,
         script: Path = Path(),
-        max_bytes: int = MAX_PAYLOAD_BYTES,
+        max_bytes: int = MAX_MPYC_PAYLOAD_BYTES,
         max_memory_bytes: int = MAX_MEMORY_BYTES,
     ) -> None:
         self._allowed = frozenset(allowed)

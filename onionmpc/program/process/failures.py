@@ -20,7 +20,7 @@ ANOTHER_LOOP = "attached to a different loop"
 OTHER_LOOP = (
     "the script runs MPyC in an event loop that is not MPyC's, as asyncio.run(main()) does: write mpc.run(main())"
 )
-SHOWN_CHARACTERS = 500
+SHOWN_FAILURE_CHARACTERS = 500
 
 
 class Failures:
@@ -86,7 +86,7 @@ def _print_reason(error: BaseException) -> None:
     words = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
     if isinstance(error, ProgramError):
         words = error.message
-    _say(f"the program failed: {printable(words, SHOWN_CHARACTERS)}")
+    _say(f"the program failed: {printable(words, SHOWN_FAILURE_CHARACTERS)}")
     if isinstance(error, ProgramError) and error.hint:
         print(f"onionmpc: hint: {error.hint}", file=sys.stderr)  # noqa: T201
 

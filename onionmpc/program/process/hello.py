@@ -14,7 +14,7 @@ from onionmpc.errors import RemoteProtocolError
 NUMBER_BYTES = 2
 PRSS_KEY_BYTES = 16
 MESSAGE_HEADER = struct.Struct("<qI")  # program counter, length of the payload
-MAX_PAYLOAD_BYTES = 2**30  # MPyC collects a message in memory before it looks at it, and would take 4 GiB
+MAX_MPYC_PAYLOAD_BYTES = 2**30  # MPyC collects a message in memory before it looks at it, and would take 4 GiB
 
 
 def hello_bytes(parties: int, threshold: int, lower: int, higher: int, *, prss: bool) -> int:
@@ -42,7 +42,7 @@ class HelloGate:
         max_payload_bytes: the longest message that is let through.
     """
 
-    def __init__(self, sender: int, hello_length: int, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+    def __init__(self, sender: int, hello_length: int, *, max_payload_bytes: int = MAX_MPYC_PAYLOAD_BYTES) -> None:
         self._sender = sender
         self._hello_missing_bytes = hello_length
         self._hello = bytearray()

@@ -31,7 +31,7 @@ from onionmpc.tasks import Beside
 TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
 # What a program that is ended has written already still reaches its person, unless they do not take it.
-LAST_OUTPUT_S = 1.0
+REST_OF_OUTPUT_S = 1.0
 NO_PROCESS = "cannot start the program process"
 NEVER_STARTED = Notice(
     "setup",
@@ -165,7 +165,7 @@ class ProgramProcess:
             self._send(signal.SIGKILL)  # if we are cancelled while we wait, no program is left behind either
         if self._tee is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_OUTPUT_S):
+                async with asyncio.timeout(REST_OF_OUTPUT_S):
                     await self._tee.finish()
 
     async def _ends_by(self, number: int) -> bool:

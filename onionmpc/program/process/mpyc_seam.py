@@ -19,6 +19,7 @@ from typing import Any
 import mpyc.asyncoro
 import mpyc.runtime
 
+from onionmpc.machine import READ_BYTES
 from onionmpc.program.pickles.unpickle import RestrictedPickle
 from onionmpc.program.process.batch import BatchedTransport, WriteBatch
 from onionmpc.program.process.failures import OTHER_LOOP, Failures
@@ -27,7 +28,6 @@ from onionmpc.program.process.supervisor import Supervisor
 from onionmpc.program.process.waiting import WaitingWatch
 from onionmpc.program.spec import Notice, ProgramSpec
 
-READ_BYTES = 2**16
 # MPyC's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
 

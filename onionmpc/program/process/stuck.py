@@ -96,7 +96,7 @@ def check_wait(wait: Wait, party: int, parties: int) -> None:
         raise RemoteProtocolError("it waits for a party that is not among the others")
 
 
-def describe(party: int, wait: Wait) -> str:
+def describe_wait(party: int, wait: Wait) -> str:
     """Say in words what a party's program waits for, and where."""
     if len(wait.awaited) > 2 and len(set(wait.awaited)) == len(wait.sent) - 1:
         whom = "all other parties"
@@ -115,7 +115,7 @@ def describe_all(waits: Sequence[Wait]) -> str:
     """Say it of all parties, in at most as many characters as a report takes."""
     said: list[str] = []
     for number, wait in enumerate(waits):
-        words = describe(number, wait)
+        words = describe_wait(number, wait)
         if sum(map(len, said)) + 2 * len(said) + len(words) > DETAIL_CHARACTERS:
             return "; ".join([*said, f"{len(waits) - number} more wait too"])
         said.append(words)

@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 
-READ_BYTES = 2**16
+from onionmpc.machine import READ_BYTES
 
 
 class Tee:

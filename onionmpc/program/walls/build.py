@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onionmpc.errors import LocalProtocolError
-from onionmpc.machine import standing_in
+from onionmpc.machine import SHARED_MEMORY, standing_in
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls, encode
 from onionmpc.program.walls import landlock, linux, namespaces, seccomp
 from onionmpc.resources import PACKAGE
 
 # What libraries read. Of /etc only this: what else is there tells which machine it is, or is root's alone.
-SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
+SYSTEM_FOLDERS = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
 LIBRARIES_READ = (
     *("ld.so.cache", "localtime", "timezone", "locale.alias", "nsswitch.conf", "passwd", "group", "mime.types"),
     *("inputrc", "alternatives"),
@@ -131,7 +131,7 @@ def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared:
     for name in KERNEL_SAYS:
         yield Path(name), landlock.READ
     if shared:
-        yield namespaces.SHARED_MEMORY, landlock.READ | landlock.WRITE
+        yield SHARED_MEMORY, landlock.READ | landlock.WRITE
     if network:  # otherwise our own /proc/self/net would have this machine's addresses
         yield Path("/proc/self").resolve(), landlock.READ
 
@@ -146,7 +146,7 @@ def readable(spec: ProgramSpec, mounted: Sequence[Path] = ()) -> Iterator[Path]:
     if not own:
         own = list(Path(spec.folder).glob("*.py"))  # a script among all else that a person has
     etc = (Path("/etc") / name for name in LIBRARIES_READ)
-    libraries = [*map(Path, SYSTEM), *_python(), *etc]
+    libraries = [*map(Path, SYSTEM_FOLDERS), *_python(), *etc]
     hidden = _hidden(spec)
     for path in [*libraries, *own, *map(Path, spec.reads), *_wanted(spec)]:
         yield from _without(path, hidden, mounted)
@@ -191,7 +191,7 @@ def _own(spec: ProgramSpec) -> list[Path]:
 
 
 def _kept(spec: ProgramSpec) -> list[Path]:
-    return [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM, "/etc"))), *_python(), *_read_only(spec)]
+    return [*_hidden(spec), *map(_resolved, map(Path, (*SYSTEM_FOLDERS, "/etc"))), *_python(), *_read_only(spec)]
 
 
 def _python() -> list[Path]:

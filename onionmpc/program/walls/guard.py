@@ -14,7 +14,7 @@ from typing import Any
 
 INHERITED = -1  # the family that socket.socket(fileno=...) is called with
 LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo")
-ADDRESSES = ("connect", "bind", "sendto")
+ADDRESS_CALLS = ("connect", "bind", "sendto")
 # Without os.putenv and its kin: only what starts a process.
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen")
 
@@ -31,7 +31,7 @@ def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = 
     refused = dict(watchers or {})
     for name in LOOK_UPS:
         refused[f"socket.{name}"] = lambda _: "look up an address"
-    for name in ADDRESSES:
+    for name in ADDRESS_CALLS:
         refused[f"socket.{name}"] = lambda _: "reach an address"
     refused["socket.sendmsg"] = lambda arguments: "reach an address" if arguments[1] is not None else ""
     refused["socket.__new__"] = lambda arguments: "" if arguments[1] in (socket.AF_UNIX, INHERITED) else "open a socket"

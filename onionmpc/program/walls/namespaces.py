@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from onionmpc.machine import standing_in
+from onionmpc.machine import SHARED_MEMORY, standing_in
 from onionmpc.program.walls import linux
 
 CLONE_NEWNS = 0x00020000
@@ -29,7 +29,6 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4
 NR_OPEN_TREE, NR_MOVE_MOUNT, NR_MOUNT_SETATTR = 428, 429, 442
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 STREAMS = (0, 1, 2)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from onionmpc.program.walls import linux
-from onionmpc.program.walls.syscalls import NUMBERS, RISCV64_OWN, RULES, Rule
+from onionmpc.program.walls.syscalls import NUMBERS, RISCV64_OWN, RULES, CallRule
 
 
 class Machine(NamedTuple):
@@ -126,26 +126,26 @@ def compose(on: Machine, process: int, reach: Reach) -> Iterator[Instruction]:
 def _judge(name: str, process: int, reach: Reach) -> list[Instruction]:
     """Return the instructions for one call, which end in a verdict."""
     itself = [(LOAD, 0, 0, AT_FIRST), (JUMP_IF_EQUAL, 0, 1, process), ALLOWED, REFUSED]
-    match RULES.get(name, Rule.OWN):
-        case Rule.OWN | Rule.PATHS:
+    match RULES.get(name, CallRule.OWN):
+        case CallRule.OWN | CallRule.PATHS:
             return [ALLOWED]
-        case Rule.FAMILY:
+        case CallRule.FAMILY:
             return itself if reach.alone else [ALLOWED]
-        case Rule.NUMBERED:
+        case CallRule.NUMBERED:
             return [(LOAD, 0, 0, AT_FIRST), (JUMP_IF_EQUAL, 1, 0, 0), (JUMP_IF_EQUAL, 0, 1, process), ALLOWED, REFUSED]
-        case Rule.RANKED:
+        case CallRule.RANKED:
             return _judge_rank(PRIO_PROCESS if name == "setpriority" else IOPRIO_WHO_PROCESS, process)
-        case Rule.STARTS:
+        case CallRule.STARTS:
             return [REFUSED if reach.alone else ALLOWED]
-        case Rule.ATTRIBUTES:
+        case CallRule.ATTRIBUTES:
             return [ALLOWED if reach.frozen else REFUSED]
-        case Rule.NAMES:
+        case CallRule.NAMES:
             return [ALLOWED if reach.apart else REFUSED]
-        case Rule.LABELS:
+        case CallRule.LABELS:
             return [UNSUPPORTED]
-        case Rule.UNSEEN | Rule.GONE:
+        case CallRule.UNSEEN | CallRule.GONE:
             return [MISSING]
-        case Rule.ARGUMENTS:
+        case CallRule.ARGUMENTS:
             return _judge_arguments(name, reach)
         case _:
             return [REFUSED]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 
-class Rule(enum.Enum):
+class CallRule(enum.Enum):
     """What a call does, as far as that decides whether a program may do it."""
 
     OWN = "acts on the process itself, or on what it has open: allowed"
@@ -45,7 +45,7 @@ class Numbers(NamedTuple):
 
 # name, number of x86-64, number of ARM64
 _TABLE = {
-    Rule.OWN: """
+    CallRule.OWN: """
         read 0 63, write 1 64, close 3 57, fstat 5 80, poll 7 -, lseek 8 62, mmap 9 222, mprotect 10 226,
         munmap 11 215, brk 12 214, rt_sigaction 13 134, rt_sigprocmask 14 135, rt_sigreturn 15 139,
         pread64 17 67, pwrite64 18 68, readv 19 65, writev 20 66, pipe 22 -, select 23 -, sched_yield 24 124,
@@ -86,57 +86,57 @@ _TABLE = {
         futex_wait 455 455, futex_requeue 456 456, lsm_get_self_attr 459 459, lsm_list_modules 461 461,
         mseal 462 462
     """,
-    Rule.PATHS: """
+    CallRule.PATHS: """
         stat 4 -, lstat 6 -, newfstatat 262 79, statx 332 291, access 21 -, faccessat 269 48,
         faccessat2 439 439, readlink 89 -, readlinkat 267 78, statfs 137 43, file_getattr 468 468, chdir 80 49,
         creat 85 -, mkdir 83 -, mkdirat 258 34, rmdir 84 -, unlink 87 -, unlinkat 263 35, rename 82 -,
         renameat 264 38, renameat2 316 276, link 86 -, linkat 265 37, symlink 88 -, symlinkat 266 36,
         mknod 133 -, mknodat 259 33
     """,
-    Rule.SOCKETS: """
+    CallRule.SOCKETS: """
         socket 41 198, bind 49 200, listen 50 201, accept 43 202, accept4 288 242, connect 42 203
     """,
-    Rule.OTHERS: """
+    CallRule.OTHERS: """
         ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, process_madvise 440 440,
         process_mrelease 448 448, kcmp 312 272, get_robust_list 274 100, pidfd_getfd 438 438,
         pidfd_send_signal 424 424
     """,
-    Rule.FAMILY: """
+    CallRule.FAMILY: """
         kill 62 129, tgkill 234 131, tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240,
         pidfd_open 434 434
     """,
-    Rule.NUMBERED: """
+    CallRule.NUMBERED: """
         prlimit64 302 261, sched_setaffinity 203 122, sched_setparam 142 118, sched_setscheduler 144 119,
         sched_setattr 314 274, migrate_pages 256 238, move_pages 279 239
     """,
-    Rule.RANKED: """
+    CallRule.RANKED: """
         setpriority 141 140, ioprio_set 251 30
     """,
-    Rule.STARTS: """
+    CallRule.STARTS: """
         fork 57 -, vfork 58 -, execve 59 221, execveat 322 281
     """,
-    Rule.ATTRIBUTES: """
+    CallRule.ATTRIBUTES: """
         chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, utime 132 -, utimes 235 -,
         futimesat 261 -, utimensat 280 88, truncate 76 45, file_setattr 469 469
     """,
-    Rule.OWNERS: """
+    CallRule.OWNERS: """
         chown 92 -, fchown 93 55, lchown 94 -, fchownat 260 54
     """,
-    Rule.LABELS: """
+    CallRule.LABELS: """
         setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7, setxattrat 463 463, getxattr 191 8, lgetxattr 192 9,
         fgetxattr 193 10, getxattrat 464 464, listxattr 194 11, llistxattr 195 12, flistxattr 196 13,
         listxattrat 465 465, removexattr 197 14, lremovexattr 198 15, fremovexattr 199 16, removexattrat 466 466
     """,
-    Rule.WATCHES: """
+    CallRule.WATCHES: """
         inotify_init 253 -, inotify_init1 294 26, inotify_add_watch 254 27, inotify_rm_watch 255 28,
         fanotify_init 300 262, fanotify_mark 301 263, name_to_handle_at 303 264, open_by_handle_at 304 265
     """,
-    Rule.NAMES: """
+    CallRule.NAMES: """
         shmget 29 194, shmat 30 196, shmctl 31 195, semget 64 190, semop 65 193, semtimedop 220 192,
         semctl 66 191, msgget 68 186, msgsnd 69 189, msgrcv 70 188, msgctl 71 187, mq_open 240 180,
         mq_unlink 241 181
     """,
-    Rule.MACHINE: """
+    CallRule.MACHINE: """
         mount 165 40, umount2 166 39, pivot_root 155 41, chroot 161 51, open_tree 428 428,
         open_tree_attr 467 467, move_mount 429 429, fsopen 430 430, fsconfig 431 431, fsmount 432 432,
         fspick 433 433, mount_setattr 442 442, statmount 457 457, listmount 458 458, listns 470 470,
@@ -146,20 +146,20 @@ _TABLE = {
         clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266, iopl 172 -, ioperm 173 -,
         vhangup 153 58, lsm_set_self_attr 460 460, lookup_dcookie 212 18, sysfs 139 -, ustat 136 -
     """,
-    Rule.SURFACE: """
+    CallRule.SURFACE: """
         unshare 272 97, setns 308 268, bpf 321 280, perf_event_open 298 241, userfaultfd 323 282,
         io_uring_setup 425 425, io_uring_enter 426 426, io_uring_register 427 427, add_key 248 217,
         request_key 249 218, keyctl 250 219, modify_ldt 154 -
     """,
-    Rule.UNSEEN: """
+    CallRule.UNSEEN: """
         clone3 435 435, openat2 437 437
     """,
-    Rule.GONE: """
+    CallRule.GONE: """
         _sysctl 156 -, afs_syscall 183 -, create_module 174 -, epoll_ctl_old 214 -, epoll_wait_old 215 -,
         get_kernel_syms 177 -, get_thread_area 211 -, getpmsg 181 -, nfsservctl 180 42, putpmsg 182 -,
         query_module 178 -, security 185 -, set_thread_area 205 -, tuxcall 184 -, uselib 134 -, vserver 236 -
     """,
-    Rule.ARGUMENTS: """
+    CallRule.ARGUMENTS: """
         clone 56 220, socketpair 53 199, ioctl 16 29, fcntl 72 25, prctl 157 167, open 2 -, openat 257 56
     """,
 }
@@ -167,7 +167,7 @@ _TABLE = {
 RISCV64_OWN = {"riscv_hwprobe": 258, "riscv_flush_icache": 259}
 
 
-def _rows() -> Iterator[tuple[str, Numbers, Rule]]:
+def _rows() -> Iterator[tuple[str, Numbers, CallRule]]:
     for rule, rows in _TABLE.items():
         for row in rows.split(","):
             name, *numbers = row.split()

@@ -33,7 +33,7 @@ from onionmpc.tor.circuit.layers import Family, GuardCandidate
 
 __all__ = ["Version", "parse_event", "parse_family", "parse_relays"]
 
-NEEDED_FLAGS = frozenset({"Fast", "Stable", "Running", "Valid"})
+USABLE_FLAGS = frozenset({"Fast", "Stable", "Running", "Valid"})
 MAX_BANDWIDTH = 2**32 - 1  # tor's own: dir-spec has no limit, and a consensus may say anything
 # "$" FINGERPRINT, with "=" or "~" and a nickname in old descriptors; or a nickname. Source: dir-spec, "family".
 MEMBER = re.compile(r"\$?([0-9A-Fa-f]{40})(?:[=~].*)?")
@@ -88,7 +88,7 @@ def parse_relays(text: str) -> dict[str, GuardCandidate]:
                 min(entry.bandwidth or 0, MAX_BANDWIDTH),
             )
             for entry in entries
-            if NEEDED_FLAGS.issubset(entry.flags or ()) and entry.fingerprint and entry.nickname and entry.address
+            if USABLE_FLAGS.issubset(entry.flags or ()) and entry.fingerprint and entry.nickname and entry.address
         }
     except ValueError as error:
         raise TorFailed("tor's list of relays cannot be read", hint=NEWER_HINT) from error

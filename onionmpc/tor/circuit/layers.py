@@ -27,7 +27,7 @@ FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class LayerRule:
     """How many guards a layer has, and how long one stays: the longest of `draws` uniform draws."""
 
     layer: int
@@ -39,8 +39,8 @@ class Rule:
 
 # Layer 2 rotates slowly: an attacker that finds one of it is next to our guard, but must break into it before it
 # changes. Layer 3 rotates fast, so that breaking into one of it is not worth the effort.
-LAYER_2 = Rule(2, 4, 30 * DAY_S, 60 * DAY_S, draws=1)
-LAYER_3 = Rule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
+LAYER_2 = LayerRule(2, 4, 30 * DAY_S, 60 * DAY_S, draws=1)
+LAYER_3 = LayerRule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ async def renewed(
 
 
 async def _renewed_layer(
-    rule: Rule,
+    rule: LayerRule,
     guards: Sequence[Guard],
     relays: Mapping[str, GuardCandidate],
     now_s: int,
@@ -183,7 +183,7 @@ def _drawn(relays: Sequence[GuardCandidate], random: Random) -> GuardCandidate:
     return random.choices(relays, weights if any(weights) else None)[0]
 
 
-def life_s(rule: Rule, random: Random) -> int:
+def life_s(rule: LayerRule, random: Random) -> int:
     """Draw how long a guard stays."""
     return max(random.randint(rule.shortest_s, rule.longest_s) for _ in range(rule.draws))
 

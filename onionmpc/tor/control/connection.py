@@ -24,7 +24,7 @@ ANSWER_TIMEOUT_S = 60.0
 # For tor to take note that we stopped listening.
 FAREWELL_S = 1.0
 
-T = TypeVar("T")
+Awaited = TypeVar("Awaited")
 BootstrapProgress = Callable[[int, str], None]
 
 
@@ -126,7 +126,7 @@ class Control:
                 f"tor got to {state.percent} % ({state.seen}) in {timeout_s:g} s", hint=state.hint
             ) from None
 
-    async def unless_closed(self, waiting: Coroutine[Any, Any, T]) -> T:
+    async def unless_closed(self, waiting: Coroutine[Any, Any, Awaited]) -> Awaited:
         """Return what `waiting` returns, or raise TorFailed as soon as the connection is gone."""
         task = asyncio.ensure_future(waiting)
         try:
@@ -138,7 +138,7 @@ class Control:
         finally:
             task.cancel()
 
-    async def _answered(self, line: str, answer: Awaitable[T]) -> T:
+    async def _answered(self, line: str, answer: Awaitable[Awaited]) -> Awaited:
         try:
             async with asyncio.timeout(self._answer_timeout_s):
                 return await answer

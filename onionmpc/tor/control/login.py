@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from onionmpc.errors import ControlRefused
 from onionmpc.tor.control.connection import ANSWER_TIMEOUT_S, Control
 from onionmpc.tor.control.errors import filter_hint
-from onionmpc.tor.control.probe import Kind, Probe, probe
+from onionmpc.tor.control.probe import ListenerKind, Probe, probe
 from onionmpc.tor.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ async def _log_in(endpoint: Endpoint, password: str, cookie_file: str) -> Contro
 
 def _password(endpoint: Endpoint, found: Probe) -> str:
     """Return the password to log in with, or the empty string; refuse what cannot work, in plain words."""
-    if found.kind is not Kind.CONTROL:
+    if found.kind is not ListenerKind.CONTROL:
         hints = {
-            Kind.NOTHING: "start tor, or leave --control out: onionmpc then starts a tor of its own",
-            Kind.FORBIDDEN: "join tor's group (Debian: sudo adduser $USER debian-tor) and log in again",
-            Kind.SOCKS: "give the control port; tor's is usually unix:/run/tor/control or 127.0.0.1:9051",
-            Kind.OTHER: "give tor's control port",
+            ListenerKind.NOTHING: "start tor, or leave --control out: onionmpc then starts a tor of its own",
+            ListenerKind.FORBIDDEN: "join tor's group (Debian: sudo adduser $USER debian-tor) and log in again",
+            ListenerKind.SOCKS: "give the control port; tor's is usually unix:/run/tor/control or 127.0.0.1:9051",
+            ListenerKind.OTHER: "give tor's control port",
         }
         raise _refused(endpoint, f"is {found.kind.value}, expected a control port", hints[found.kind])
     password = os.environ.get(PASSWORD_VARIABLE, "")

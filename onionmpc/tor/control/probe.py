@@ -18,7 +18,7 @@ PROBE_TIMEOUT_S = 5.0
 ANSWER_LIMIT_BYTES = 4096  # a PROTOCOLINFO answer has some 200
 
 
-class Kind(enum.Enum):
+class ListenerKind(enum.Enum):
     """What listens at an endpoint."""
 
     NOTHING = "nothing"
@@ -39,7 +39,7 @@ class Probe:
         version: tor's version, or the empty string.
     """
 
-    kind: Kind
+    kind: ListenerKind
     methods: frozenset[str] = frozenset()
     cookie_file: str = ""
     version: str = ""
@@ -52,9 +52,9 @@ async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe
         async with asyncio.timeout_at(until_s):
             connection = await endpoint.connect()
     except PermissionError:
-        return Probe(Kind.FORBIDDEN)
+        return Probe(ListenerKind.FORBIDDEN)
     except (OSError, TimeoutError):
-        return Probe(Kind.NOTHING)
+        return Probe(ListenerKind.NOTHING)
     reader, writer = await asyncio.open_connection(sock=connection)
     answer = b""
     try:
@@ -78,15 +78,15 @@ def parse_answer(answer: bytes) -> Probe:
         cookie = re.search(r'COOKIEFILE="((?:[^"\\]|\\.)*)"', text)
         version = re.search(r'^250-VERSION Tor="([^"]*)"', text, re.MULTILINE)
         return Probe(
-            Kind.CONTROL,
+            ListenerKind.CONTROL,
             frozenset(methods[1].split(",")),
             _unescaped(cookie[1]) if cookie else "",
             version[1] if version else "",
         )
     # tor's SOCKS port takes "P" for the start of an HTTP request and says so in HTTP.
     if text.startswith("HTTP/1.0 501 Tor is not an HTTP Proxy"):
-        return Probe(Kind.SOCKS)
-    return Probe(Kind.OTHER)
+        return Probe(ListenerKind.SOCKS)
+    return Probe(ListenerKind.OTHER)
 
 
 def _unescaped(text: str) -> str:

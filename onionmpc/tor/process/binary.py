@@ -40,7 +40,7 @@ def environment_of_tor() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
-def install_hint() -> str:
+def tor_install_hint() -> str:
     """Return the one command that installs tor on this operating system."""
     if sys.platform == "darwin":
         return "brew install tor"
@@ -60,8 +60,8 @@ def cannot_start(path: Path, error: OSError | subprocess.SubprocessError) -> Tor
     """Return the error for a program that was not started, or did not end well."""
     if isinstance(error, OSError):
         known = refused(f"cannot start {path}", error)
-        return TorFailed(known.message, hint=known.hint or install_hint())
-    return TorFailed(f"cannot start {path} ({type(error).__name__})", hint=install_hint())
+        return TorFailed(known.message, hint=known.hint or tor_install_hint())
+    return TorFailed(f"cannot start {path} ({type(error).__name__})", hint=tor_install_hint())
 
 
 def find_tor() -> TorBinary:
@@ -79,10 +79,10 @@ def find_tor() -> TorBinary:
             raise TorNotFound(
                 f"ONIONMPC_TOR names {configured}, which is not a program", hint="unset it, or correct it"
             )
-        raise TorNotFound("no tor program on this machine", hint=install_hint())
+        raise TorNotFound("no tor program on this machine", hint=tor_install_hint())
     version = _version_of(Path(found))
     if version < OLDEST:
-        raise TorTooOld(f"{found} is tor {version}, expected {OLDEST} or newer", hint=install_hint())
+        raise TorTooOld(f"{found} is tor {version}, expected {OLDEST} or newer", hint=tor_install_hint())
     return TorBinary(Path(found), version)
 
 
@@ -118,7 +118,7 @@ def _version_of(path: Path) -> Version:
     except OSError as error:
         raise cannot_start(path, error) from error
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
-        raise TorFailed(f"{path} does not say its version ({type(error).__name__})", hint=install_hint()) from error
+        raise TorFailed(f"{path} does not say its version ({type(error).__name__})", hint=tor_install_hint()) from error
 
 
 def _answer(path: Path, question: str, *, check: bool) -> str:

@@ -18,13 +18,13 @@ MAX_LINE_CHARACTERS = 1024
 # tor hands all arguments to the transport as the user name and the password of a SOCKS request, ";" between them.
 MAX_ARGUMENTS_BYTES = 2 * 255
 TRANSPORT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
-FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+BRIDGE_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 # All that is printable but what means something to the reader of a torrc: a double quote, # (a comment begins) and \
 # (the line goes on in the next one).
 ARGUMENT = re.compile(r"[A-Za-z0-9_-]{1,32}=[!$-\[\]-~]*")
 # Of a word that is refused; the rest of the line is right, and names somebody's bridge.
-SHOWN_CHARACTERS = 40
+SHOWN_WORD_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,7 +55,7 @@ class Bridge:
             raise _invalid(f"{_shown(self.transport)} is not the name of a transport")
         if not 0 < self.port < 2**16:
             raise _invalid(f"{self.port} is not a port, expected 1 to 65535")
-        if self.fingerprint and not FINGERPRINT.fullmatch(self.fingerprint):
+        if self.fingerprint and not BRIDGE_FINGERPRINT.fullmatch(self.fingerprint):
             raise _invalid(f"{_shown(self.fingerprint)} is not a fingerprint of 40 hex digits")
         if self.arguments and not self.transport:
             raise _invalid("it has arguments, but no transport that takes them")
@@ -107,7 +107,7 @@ def _parse_place(word: str) -> tuple[IPv4Address | IPv6Address, int]:
 
 
 def _shown(word: str) -> str:
-    return printable(word, SHOWN_CHARACTERS)
+    return printable(word, SHOWN_WORD_CHARACTERS)
 
 
 def _invalid(message: str) -> InvalidBridge:

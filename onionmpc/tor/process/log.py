@@ -17,7 +17,7 @@ TAIL_LINES = 6
 STAMP = re.compile(r"^\w{3} \d+ [\d:.]+ ")
 COMPLAINT = re.compile(r"\[(warn|err)\] ")
 # SafeLogging hides our peers; guards, bridges and what an extra torrc line brings in are hidden here.
-ADDRESSES = re.compile(
+ADDRESS_PATTERN = re.compile(
     r"""\b[a-z2-7]{56}(\.onion)?\b             # an onion address
       | \$?\b[0-9A-F]{40}(~\w+)?\b            # a relay
       | \b(?<!Tor\ )\d{1,3}(\.\d{1,3}){3}\b   # IPv4, and not a version of tor
@@ -27,7 +27,7 @@ ADDRESSES = re.compile(
     re.VERBOSE,
 )
 # What tor's words mean, and what to do: first match wins.
-CAUSES = (
+KNOWN_FAILURES = (
     (r"No space left on device|Disk quota exceeded", "the disk is full", "free some space where its profile is kept"),
     (
         r"Read-only file system|Permission denied|EACCES",
@@ -64,12 +64,13 @@ class TorLog:
     def add(self, line: str) -> None:
         """Keep one line, without its time and without addresses."""
         if line := STAMP.sub("", line.strip()):
-            self._lines.append(ADDRESSES.sub("[hidden]", line))
+            self._lines.append(ADDRESS_PATTERN.sub("[hidden]", line))
 
     def failure(self, what: str) -> TorFailed:
         """Return an error that says `what`, why as far as tor said it, and tor's last lines."""
         cause, hint = next(
-            (words for pattern, *words in CAUSES if any(re.search(pattern, line) for line in self._lines)), NO_CAUSE
+            (words for pattern, *words in KNOWN_FAILURES if any(re.search(pattern, line) for line in self._lines)),
+            NO_CAUSE,
         )
         complaints = [line for line in self._lines if COMPLAINT.match(line)]
         shown = complaints[-TAIL_LINES:] or list(self._lines)[-TAIL_LINES:]

@@ -27,8 +27,8 @@ START_TIMEOUT_S = 30.0
 # tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
 END_TIMEOUT_S = 5.0
 # From its end to the last line of its log.
-LAST_WORDS_S = 1.0
-POLL_S = 0.02
+REST_OF_LOG_S = 1.0
+START_POLL_S = 0.02
 
 
 @dataclass
@@ -183,7 +183,7 @@ async def _started(tor: OwnTor, timeout_s: float) -> None:
                     (await tor.control.connect()).close()
                     return
                 # Nothing tells when a socket appears, short of trusting the words of tor's log.
-                await asyncio.wait({tor.died}, timeout=POLL_S)
+                await asyncio.wait({tor.died}, timeout=START_POLL_S)
     except TimeoutError:
         raise tor.log.failure(f"tor opened no control socket within {timeout_s:g} s") from None
     raise tor.died.result()
@@ -197,7 +197,7 @@ async def _read(process: asyncio.subprocess.Process, log: TorLog, read: asyncio.
 async def _watch(process: asyncio.subprocess.Process, read: asyncio.Event, tor: OwnTor) -> None:
     status = await process.wait()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LAST_WORDS_S):
+        async with asyncio.timeout(REST_OF_LOG_S):
             await read.wait()
     ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}"
     tor.died.set_result(tor.log.failure(f"tor {ended}"))

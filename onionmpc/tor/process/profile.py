@@ -18,7 +18,7 @@ from onionmpc.files import is_held, lock, private_directory
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 # The tor of a party that was killed ends within 0.1 s, unless it was stopped before.
 LEFTOVER_TIMEOUT_S = 5.0
-POLL_S = 0.1
+LOCK_POLL_S = 0.1
 
 
 def data_directory(profile: Path) -> Path:
@@ -48,7 +48,7 @@ async def named_profile(base: Path, name: str, leftover_timeout_s: float = LEFTO
         try:
             async with asyncio.timeout(leftover_timeout_s):
                 while _has_a_tor(profile):  # noqa: ASYNC110 (nothing tells when a lock is freed)
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(LOCK_POLL_S)
         except TimeoutError:
             raise UsageError(
                 f"a tor that a killed party left behind still uses the profile {name}",

@@ -14,14 +14,14 @@ from onionmpc.errors import TransportNotFound, UsageError
 from onionmpc.tor.process.bridges import Bridge
 
 # By transport, the better known first; each tells tor itself what it carries. lyrebird is what became of obfs4proxy.
-PROGRAMS = {
+TRANSPORT_PROGRAMS = {
     "obfs4": ("lyrebird", "obfs4proxy"),
     "meek_lite": ("lyrebird", "obfs4proxy"),
     "webtunnel": ("lyrebird", "webtunnel-client"),
     "snowflake": ("snowflake-client", "lyrebird"),
 }
 # Debian's packages.
-PACKAGES = {"obfs4": "obfs4proxy", "meek_lite": "obfs4proxy", "snowflake": "snowflake-client"}
+DEBIAN_PACKAGES = {"obfs4": "obfs4proxy", "meek_lite": "obfs4proxy", "snowflake": "snowflake-client"}
 # tor splits the line that names a program at spaces, and knows no quotes there.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@~,:-]+")
 
@@ -33,27 +33,29 @@ def find_transport(transport: str) -> Path:
         UsageError: no program is known to carry it, or tor could not start the one that was found.
         TransportNotFound: there is none on the path.
     """
-    if transport not in PROGRAMS:
+    if transport not in TRANSPORT_PROGRAMS:
         raise UsageError(
-            f"onionmpc does not know the transport {transport}", hint=f"expected one of: {', '.join(PROGRAMS)}"
+            f"onionmpc does not know the transport {transport}",
+            hint=f"expected one of: {', '.join(TRANSPORT_PROGRAMS)}",
         )
-    for name in PROGRAMS[transport]:
+    for name in TRANSPORT_PROGRAMS[transport]:
         if found := shutil.which(name):
             path = Path(found).absolute()
             if not PLAIN_PATH.fullmatch(str(path)):
                 raise UsageError(f"tor cannot start {path}: its path contains a space or another special character")
             return path
     raise TransportNotFound(
-        f"no program here for the transport {transport}, expected {' or '.join(PROGRAMS[transport])} on the PATH",
+        f"no program here for the transport {transport},"
+        f" expected {' or '.join(TRANSPORT_PROGRAMS[transport])} on the PATH",
         hint=transport_hint(transport),
     )
 
 
 def transport_hint(transport: str) -> str:
     """Return how the program that carries a transport gets onto this machine."""
-    package = PACKAGES.get(transport)
+    package = DEBIAN_PACKAGES.get(transport)
     if package is None:
-        return f"{PROGRAMS[transport][0]} comes with Tor Browser: put it, or a link to it, on the PATH"
+        return f"{TRANSPORT_PROGRAMS[transport][0]} comes with Tor Browser: put it, or a link to it, on the PATH"
     return f"sudo apt-get install {package}" if shutil.which("apt-get") else f"install {package} (Debian's name of it)"
 
 

@@ -19,7 +19,7 @@ from onionmpc.session.agreement import (
     session_id,
 )
 from onionmpc.session.comparison import check_equal
-from onionmpc.session.messages import LENGTH_BYTES, Offer, encode_message
+from onionmpc.session.messages import MESSAGE_LENGTH_BYTES, Offer, encode_message
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.messages import JSON_TOKENS
 from tests.session.test_agreement import AGREEMENT, COMMON, OTHERS, change
@@ -36,7 +36,7 @@ COMMONS = st.dictionaries(st.sampled_from(list(OTHERS)), st.none(), max_size=2).
     lambda fields: change(COMMON, **{name: OTHERS[name] for name in fields})
 )
 OWNS = st.builds(PartyTerms, st.sampled_from(Level), st.sampled_from(Level), st.integers(1, MAX_CIRCUITS))
-OFFERS = st.builds(lambda common, own: encode_message(Offer(common, own))[LENGTH_BYTES:], COMMONS, OWNS)
+OFFERS = st.builds(lambda common, own: encode_message(Offer(common, own))[MESSAGE_LENGTH_BYTES:], COMMONS, OWNS)
 # Words that speak to a terminal, in the place of one that is shown.
 SPOKEN = st.builds(bytes.replace, OFFERS, st.sampled_from(WORDS), st.sampled_from(ESCAPES), st.just(1))
 INPUTS = mutated(OFFERS | SPOKEN, TOKENS)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.messages import (
-    LENGTH_BYTES,
-    MAX_MESSAGE_BYTES,
+    MAX_CONTROL_MESSAGE_BYTES,
+    MESSAGE_LENGTH_BYTES,
     AnyMessage,
     MessageDecoder,
     Terms,
@@ -24,7 +24,7 @@ JSON_TOKENS = [
     *(b"9" * 30, b"9" * 5000, b"[" * 3000, b'{"a":' * 2000, b'"\\ud800"', b'"\\u0000"', b'"\xff"', b"\xed\xa0\x80"),
     *(b'"session":', b'"reaches":', b'"common":', b'"own":', b'"psk":', b'"type":"terms",'),
 ]
-BODIES = st.sampled_from(EXAMPLES).map(lambda example: encode_message(example)[LENGTH_BYTES:])
+BODIES = st.sampled_from(EXAMPLES).map(lambda example: encode_message(example)[MESSAGE_LENGTH_BYTES:])
 TRUE = st.lists(messages, max_size=2).map(lambda true: b"".join(map(encode_message, true)))
 ALTERED = mutated(BODIES, JSON_TOKENS).map(framed) | mutated(TRUE)
 INPUTS = st.builds(lambda size, *parts: bytes([size]) + b"".join(parts), st.integers(0, 255), TRUE, ALTERED, TRUE)
@@ -52,7 +52,10 @@ def read(pieces: list[bytes]) -> tuple[list[AnyMessage], RemoteProtocolError | N
         for piece in pieces:
             for message in decoder.decode(piece):
                 got.append(message)  # noqa: PERF402 (what came before a refusal counts)
-            assert int.from_bytes(decoder._received[:LENGTH_BYTES]) <= MAX_MESSAGE_BYTES or len(decoder._received) < 4
+            assert (
+                int.from_bytes(decoder._received[:MESSAGE_LENGTH_BYTES]) <= MAX_CONTROL_MESSAGE_BYTES
+                or len(decoder._received) < 4
+            )
     except RemoteProtocolError as error:
         return got, error
     return got, None

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from onionmpc.errors import UsageError
 from onionmpc.testnet.regions import MAX_ONE_WAY_MS, SHIPPED_TABLE, TABLE_NAME, load_regions
 from onionmpc.testnet.state import (
-    LOCK_NAME,
+    OWNER_LOCK_NAME,
     STATE_NAME,
-    VERSION,
+    STATE_VERSION,
     NetworkState,
     PartySlot,
     TorRecord,
@@ -31,7 +31,7 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.messages import JSON_TOKENS
 
 STATE = NetworkState(
-    version=VERSION,
+    version=STATE_VERSION,
     owner=1,
     started_at=1.5,
     latency="regions",
@@ -64,13 +64,13 @@ def check(data: bytes) -> str:
             return TABLE_NAME
         with ownership(directory):
             if data[:1] == b"\2":
-                (directory / LOCK_NAME).write_bytes(content)
+                (directory / OWNER_LOCK_NAME).write_bytes(content)
                 owner = owner_of(directory)
                 assert owner is None or owner >= 0
-                return LOCK_NAME
+                return OWNER_LOCK_NAME
             (directory / STATE_NAME).write_bytes(content)
             state = read_state(directory)
-            assert state.version == VERSION
+            assert state.version == STATE_VERSION
             write_state(directory, state)
             assert read_state(directory) == state
             return STATE_NAME

@@ -10,7 +10,7 @@ import pytest
 
 from onionmpc.errors import UsageError
 from onionmpc.program.code.catalogue import catalogue, find_program
-from onionmpc.program.code.missing import hint_for, install_hint
+from onionmpc.program.code.missing import hint_for, package_hint
 from tests.support.rehearsal import write_spec
 
 
@@ -65,12 +65,12 @@ def test_nothing_is_missing_for_the_programs_that_come_along(name: str) -> None:
 
 
 def test_a_package_of_another_name_is_called_by_its_own() -> None:
-    assert install_hint("sklearn") == f"{sys.executable} -m pip install scikit-learn"
+    assert package_hint("sklearn") == f"{sys.executable} -m pip install scikit-learn"
 
 
 def test_the_hint_names_the_way_that_this_python_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/home/me/.local/share/pipx/venvs/onionmpc")
-    assert install_hint("yaml") == "pipx inject onionmpc pyyaml"
+    assert package_hint("yaml") == "pipx inject onionmpc pyyaml"
 
 
 @pytest.mark.parametrize("name", [None, "", "numpy.nosuch", "winreg"])

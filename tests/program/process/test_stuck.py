@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.process.stuck import USUAL_CAUSES, Standstill, describe, describe_all, likely_cause
+from onionmpc.program.process.stuck import USUAL_CAUSES, Standstill, describe_all, describe_wait, likely_cause
 from onionmpc.program.spec import Place, Wait
 
 QUIET = Wait((), (), ending=False, failed=False, sent=("0",) * 3, received=("0",) * 3)
@@ -167,7 +167,7 @@ def test_what_a_party_cannot_say_of_itself_breaks_the_rules(said: Wait) -> None:
     ],
 )
 def test_words(said: Wait, words: str) -> None:
-    assert describe(0, said) == words
+    assert describe_wait(0, said) == words
 
 
 def test_a_report_has_room_for_it_however_many_there_are() -> None:

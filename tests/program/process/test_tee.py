@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from onionmpc.machine import READ_BYTES
 from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.program.process.streams import Streams
-from onionmpc.program.process.tee import READ_BYTES, Tee
+from onionmpc.program.process.tee import Tee
 from tests.support.rehearsal import write_spec
 
 DEADLINE_S = 30.0

@@ -23,7 +23,7 @@ from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls.asked import MOST_ENTRIES, MOST_HEARD, MOST_TOLD, Asked, OutOfReach
 from onionmpc.program.walls.naming import has_private_name
 from onionmpc.program.walls.probe import probe_walls
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import ProgramEnded
 from tests.support.rehearsal import pids_at
 from tests.support.session import listed_plan, room, run, same_sentence, write_script
@@ -582,7 +582,7 @@ def test_a_session_tells_its_own_person_alone(ground: Path, *, fails: bool) -> N
                 assert str(ground / "data") not in same_sentence(endings)
             else:
                 kinds = [type(event) for event in place.persons[0].events]
-                assert all(isinstance(ending, Result) for ending in endings)
+                assert all(isinstance(ending, SessionResult) for ending in endings)
                 assert kinds.index(OutOfReach) < kinds.index(ProgramEnded)
 
     run(main())

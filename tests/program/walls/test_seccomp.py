@@ -20,7 +20,7 @@ from onionmpc.program.walls.seccomp import (
     Machine,
     Reach,
 )
-from onionmpc.program.walls.syscalls import RULES, Rule
+from onionmpc.program.walls.syscalls import RULES, CallRule
 
 MACHINES = [X86_64, AARCH64, RISCV64]
 OURS = 4711  # a process
@@ -64,7 +64,7 @@ def ruling(on: Machine, call: str | int, *arguments: int, arch: int | None = Non
                 raise AssertionError(operation)
 
 
-def named(on: Machine, *rules: Rule) -> list[str]:
+def named(on: Machine, *rules: CallRule) -> list[str]:
     return [name for name, rule in RULES.items() if rule in rules and name in on.numbers]
 
 
@@ -73,17 +73,25 @@ def named(on: Machine, *rules: Rule) -> list[str]:
 @pytest.mark.parametrize("on", MACHINES)
 def test_each_call_is_ruled_on_as_its_rule_says(on: Machine, reach: Reach) -> None:
     always = {
-        **dict.fromkeys((Rule.OWN, Rule.PATHS), ALLOW),
-        **dict.fromkeys((Rule.SOCKETS, Rule.OTHERS, Rule.OWNERS, Rule.WATCHES, Rule.MACHINE, Rule.SURFACE), REFUSE),
-        **dict.fromkeys((Rule.UNSEEN, Rule.GONE), NOT_THERE),
-        Rule.LABELS: NOT_SUPPORTED,
-        Rule.ATTRIBUTES: ALLOW if reach.frozen else REFUSE,
-        Rule.NAMES: ALLOW if reach.apart else REFUSE,
-        Rule.STARTS: REFUSE if reach.alone else ALLOW,
+        **dict.fromkeys((CallRule.OWN, CallRule.PATHS), ALLOW),
+        **dict.fromkeys(
+            (CallRule.SOCKETS, CallRule.OTHERS, CallRule.OWNERS, CallRule.WATCHES, CallRule.MACHINE, CallRule.SURFACE),
+            REFUSE,
+        ),
+        **dict.fromkeys((CallRule.UNSEEN, CallRule.GONE), NOT_THERE),
+        CallRule.LABELS: NOT_SUPPORTED,
+        CallRule.ATTRIBUTES: ALLOW if reach.frozen else REFUSE,
+        CallRule.NAMES: ALLOW if reach.apart else REFUSE,
+        CallRule.STARTS: REFUSE if reach.alone else ALLOW,
     }
     for rule, expected in always.items():
         assert {ruling(on, name, reach=reach) for name in named(on, rule)} == {expected}, rule
-    assert set(Rule) - set(always) == {Rule.FAMILY, Rule.NUMBERED, Rule.RANKED, Rule.ARGUMENTS}  # see below
+    assert set(CallRule) - set(always) == {
+        CallRule.FAMILY,
+        CallRule.NUMBERED,
+        CallRule.RANKED,
+        CallRule.ARGUMENTS,
+    }  # see below
 
 
 # Issue 12.
@@ -164,7 +172,7 @@ def test_processes_are_started_only_where_its_person_allows_it(on: Machine) -> N
 
 @pytest.mark.parametrize("on", MACHINES)
 def test_signals_are_for_the_process_itself(on: Machine) -> None:
-    for name in named(on, Rule.FAMILY):
+    for name in named(on, CallRule.FAMILY):
         assert ruling(on, name, OURS) == ALLOW
         for other in (OURS + 1, 0, 0xFFFFFFFF, -OURS & 0xFFFFFFFF):
             assert ruling(on, name, other) == REFUSE
@@ -176,7 +184,7 @@ def test_signals_are_for_the_process_itself(on: Machine) -> None:
 @pytest.mark.parametrize("reach", REACHES)
 @pytest.mark.parametrize("on", MACHINES)
 def test_limits_priorities_and_processors_are_set_for_the_process_itself(on: Machine, reach: Reach) -> None:
-    for name in named(on, Rule.NUMBERED):
+    for name in named(on, CallRule.NUMBERED):
         assert ruling(on, name, 0, reach=reach) == ruling(on, name, OURS, reach=reach) == ALLOW
         assert ruling(on, name, OURS + 1, reach=reach) == REFUSE
     for name, of_processes, others in (("setpriority", 0, (1, 2)), ("ioprio_set", 1, (2, 3))):

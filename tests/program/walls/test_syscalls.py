@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.program.walls.syscalls import _TABLE, NUMBERS, RULES, Rule
+from onionmpc.program.walls.syscalls import _TABLE, NUMBERS, RULES, CallRule
 
 # How ARM64 asks for the calls that not all newer architectures have (arch/arm64/include/uapi/asm/unistd.h).
 ARM64 = """
@@ -47,7 +47,7 @@ def header(source: str) -> dict[str, int]:
 def test_every_call_has_one_rule_and_every_number_one_call() -> None:
     names = [row.split()[0] for rows in _TABLE.values() for row in rows.split(",")]
     assert len(names) == len(set(names)) == len(NUMBERS)
-    assert set(RULES.values()) == set(_TABLE) == set(Rule)
+    assert set(RULES.values()) == set(_TABLE) == set(CallRule)
     for column in (0, 1):
         numbers = [number for both in NUMBERS.values() if (number := both[column]) is not None]
         assert len(numbers) == len(set(numbers))

@@ -24,7 +24,7 @@ from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls import landlock, seccomp
 from onionmpc.program.walls.build import readable, writable
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 from tests.support import tries
 from tests.support.rehearsal import CHAIN, write_spec
 from tests.support.session import answers, give_answer_files, listed_plan, room, run, write_script
@@ -253,7 +253,7 @@ def test_a_session_is_walled_in_and_shares_no_walls_with_its_peers(tmp_path: Pat
     async def main() -> None:
         async with room(3, plan, give_answer_files(plan, tmp_path, 3)) as place:
             place.start_listed()
-            assert all(isinstance(ending, Result) for ending in await place.endings())
+            assert all(isinstance(ending, SessionResult) for ending in await place.endings())
 
     run(main())
     assert answers(tmp_path, 3) == [(3, "[Errno 1] the program is walled in and cannot open a socket")] * 3
@@ -284,7 +284,7 @@ def test_a_path_that_the_host_names_is_not_opened_to_a_joiners_program(
     async def main() -> None:
         async with room(3, plan, plans) as place:
             place.start_hosted()
-            assert all(isinstance(ending, Result) for ending in await place.endings())
+            assert all(isinstance(ending, SessionResult) for ending in await place.endings())
 
     run(main())
     assert answers(tmp_path / "answers", 3) == [("secret",), *[(None if walls.files else "secret",)] * 2]

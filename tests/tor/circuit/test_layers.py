@@ -24,8 +24,8 @@ from onionmpc.tor.circuit.layers import (
     Family,
     Guard,
     GuardCandidate,
+    LayerRule,
     Layers,
-    Rule,
     life_s,
     renewed,
 )
@@ -140,7 +140,7 @@ def test_relays_without_bandwidth_come_last() -> None:
 
 
 def test_a_life_is_the_longer_of_two_draws() -> None:
-    lives = [life_s(Rule(2, 4, 0, 300, draws=2), Random(seed)) for seed in range(3000)]
+    lives = [life_s(LayerRule(2, 4, 0, 300, draws=2), Random(seed)) for seed in range(3000)]
     assert abs(sum(lives) / 3000 - 200) < 5
     assert (LAYER_2.shortest_s, LAYER_2.longest_s, LAYER_2.draws) == (30 * DAY_S, 60 * DAY_S, 1)
     assert (LAYER_3.shortest_s, LAYER_3.longest_s, LAYER_3.draws) == (HOUR_S, 48 * HOUR_S, 2)

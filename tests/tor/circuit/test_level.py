@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
-from onionmpc.files import MEMORY, socket_directory
+from onionmpc.files import socket_directory
 from onionmpc.identity import Identity
 from onionmpc.levels import Level
+from onionmpc.machine import SHARED_MEMORY
 from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuit.lengths import TOO_SHORT_LIMIT, Lengths
@@ -190,7 +191,7 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
 ) -> None:
     async def scene(peer: Peer) -> None:
-        before = set(MEMORY.glob("*"))
+        before = set(SHARED_MEMORY.glob("*"))
         async with at_level(testnet_dir, Level.SHORT) as ours:
             with pytest.raises(PeerUnreachable, match="its descriptor is sealed"):
                 await peer.network.dial(ours.onion, DEADLINE_S)
@@ -204,7 +205,7 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
             assert await life.second.control.get_info("net/listeners/socks") == ""
             mode = "HiddenServiceNonAnonymousMode"
             assert await life.control.command(f"GETCONF {mode}") == f"{mode}=0"
-            (directory,) = set(MEMORY.glob("*")) - before
+            (directory,) = set(SHARED_MEMORY.glob("*")) - before
             assert (directory.stat().st_mode & 0o777, (directory / KEY_FILE_NAME).stat().st_mode & 0o777) == (
                 0o700,
                 0o600,
@@ -217,7 +218,7 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
                 os.kill(int(await lost.control.get_info("process/pid")), signal.SIGKILL)
                 await restored
                 assert await ours.dials(peer) == 3
-        assert set(MEMORY.glob("*")) == before
+        assert set(SHARED_MEMORY.glob("*")) == before
 
     play(shared, scene)
 

@@ -20,7 +20,7 @@ from onionmpc.mesh.network import Stream
 from onionmpc.tor.control.bootstrap import Bootstrap
 from onionmpc.tor.control.errors import FILTER_HINT, CommandRefused
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.control.probe import Kind, Probe, parse_answer, probe
+from onionmpc.tor.control.probe import ListenerKind, Probe, parse_answer, probe
 from onionmpc.tor.endpoint import Endpoint, parse_endpoint, parse_listener
 
 SECRET = "c2VjcmV0IGtleQ=="
@@ -498,10 +498,12 @@ def test_a_place_to_listen_is_read(text: str, place: str) -> None:
 def test_a_probe_reads_what_tor_says() -> None:
     answer = b'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE,SAFECOOKIE COOKIEFILE="/run/a \\"b\\""\r\n'
     answer += b'250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n'
-    expected = Probe(Kind.CONTROL, frozenset({"COOKIE", "SAFECOOKIE"}), '/run/a "b"', "0.4.9.11")
+    expected = Probe(ListenerKind.CONTROL, frozenset({"COOKIE", "SAFECOOKIE"}), '/run/a "b"', "0.4.9.11")
     assert parse_answer(answer) == expected
-    assert parse_answer(b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html") == Probe(Kind.SOCKS)
-    assert parse_answer(b"") == parse_answer(b"\xff\x00") == Probe(Kind.OTHER)
+    assert parse_answer(b"HTTP/1.0 501 Tor is not an HTTP Proxy\r\nContent-Type: text/html") == Probe(
+        ListenerKind.SOCKS
+    )
+    assert parse_answer(b"") == parse_answer(b"\xff\x00") == Probe(ListenerKind.OTHER)
 
 
 # Issue 12.
@@ -517,7 +519,7 @@ def test_a_probe_reads_the_path_of_a_cookie_as_tor_escapes_it(path: bytes) -> No
 @pytest.mark.parametrize("odd", ["\\8", "\\", "\\777", "\\x41", "\\²", "é"])
 def test_a_probe_takes_whatever_a_port_says_of_a_cookie(odd: str) -> None:
     answer = f'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE COOKIEFILE="/{odd}\\\\"\r\n250 OK\r\n'.encode()
-    assert parse_answer(answer).kind is Kind.CONTROL
+    assert parse_answer(answer).kind is ListenerKind.CONTROL
 
 
 def test_a_probe_does_not_wait_for_ever() -> None:
@@ -529,4 +531,4 @@ def test_a_probe_does_not_wait_for_ever() -> None:
             async with listening_unix(directory / "silent", silent):
                 return await probe(Endpoint(path=str(directory / "silent")), timeout_s=0.05)
 
-    assert asyncio.run(main()) == Probe(Kind.OTHER)
+    assert asyncio.run(main()) == Probe(ListenerKind.OTHER)

@@ -36,7 +36,7 @@ from onionmpc.identity import Identity
 from onionmpc.resources import shipped
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.control.probe import Kind, probe
+from onionmpc.tor.control.probe import ListenerKind, probe
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.instance import foreign_instance
 from onionmpc.tor.network import tor_network
@@ -104,7 +104,7 @@ def test_it_starts_lets_us_in_by_cookie_and_leaves_nothing(base: Path) -> None:
         async with running(base) as (started, control, process):
             assert re.match(r"0\.4\.\d+", control.version)
             found = await probe(started.control)
-            assert found.kind is Kind.CONTROL
+            assert found.kind is ListenerKind.CONTROL
             assert found.methods == {"COOKIE", "SAFECOOKIE"}
             assert mode(found.cookie_file) == 0o600
             assert mode(started.directory) == 0o700
@@ -552,7 +552,7 @@ def test_each_fragment_starts_a_tor(names: list[str], somewhere: Path) -> None:
 
     async def log_in() -> str:
         async with asyncio.timeout(20):
-            while (await probe(endpoint)).kind is not Kind.CONTROL:
+            while (await probe(endpoint)).kind is not ListenerKind.CONTROL:
                 assert process.poll() is None, process.stdout and process.stdout.read()
             async with open_control(endpoint) as control:
                 return await control.get_info("net/listeners/socks")

@@ -8,7 +8,7 @@ import pytest
 
 from onionmpc.errors import TransportNotFound, UsageError
 from onionmpc.tor.process.bridges import parse_bridge
-from onionmpc.tor.process.transports import PROGRAMS, bridge_torrc, find_transport
+from onionmpc.tor.process.transports import TRANSPORT_PROGRAMS, bridge_torrc, find_transport
 
 PLAIN = parse_bridge("192.0.2.7:443")
 OBFS4 = parse_bridge("obfs4 192.0.2.8:443 cert=abc iat-mode=0")
@@ -30,7 +30,7 @@ def test_the_newer_program_is_found_first_and_the_older_will_do(
     older = program(tmp_path, "obfs4proxy")
     assert find_transport("obfs4") == older
     newer = program(tmp_path, "lyrebird")
-    assert {find_transport(name) for name in PROGRAMS} == {newer}
+    assert {find_transport(name) for name in TRANSPORT_PROGRAMS} == {newer}
 
 
 def test_no_program_is_told_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

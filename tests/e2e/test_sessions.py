@@ -300,8 +300,8 @@ def test_the_agreement_on_the_screen_says_who_can_read_what(outcome: dict[str, A
         assert "add (1 file, SHA-256 " in screen
         assert "Any 2 of these 3 addresses together can read your input." in screen
         assert screen.count(" (you)") == 1
-    assert "You rely on the host for who the others are" in joiner
-    assert "You rely on the host" not in host
+    assert "The host told you who the others are." in joiner
+    assert "The host told you" not in host
     roster = [line.split("roster")[1].split()[:4] for line in host.splitlines() if line.startswith("  roster")]
     assert " ".join(roster[0]) in joiner
 

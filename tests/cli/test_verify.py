@@ -12,17 +12,7 @@ import pytest
 from onionmpc.cli.main import run
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Receipt, encode_receipt
-from tests.session.test_receipt import (
-    AGREEMENT,
-    COFFEE,
-    IDENTITIES,
-    OTHER_SESSION,
-    TEA,
-    change,
-    opening,
-    receipt,
-    signed,
-)
+from tests.support.receipts import AGREEMENT, COFFEE, IDENTITIES, OTHER_SESSION, TEA, change, opening, receipt, signed
 
 Verify = Callable[..., tuple[int, str, str]]
 

@@ -22,7 +22,7 @@ from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.comparison import TERM_NAMES, check_equal
 from onionmpc.session.local import Plan
-from tests.session.test_agreement import AGREEMENT, COMMON, OTHERS, change
+from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
 
 PROTOCOL = Path(__file__).parents[2] / "docs/PROTOCOL.md"
 each_option = pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda option: option.term)

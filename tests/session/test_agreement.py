@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from typing import Any
 
 import msgspec
 import pytest
@@ -24,41 +23,7 @@ from onionmpc.session.agreement import (
     session_id,
 )
 from onionmpc.session.comparison import TERM_NAMES, check_equal
-
-COMMON = SharedTerms(
-    protocol=1,
-    addresses=("a.onion", "b.onion", "c.onion"),
-    threshold=1,
-    program="vote",
-    files={"vote.py": "0a" * 32, "private_input.py": "0b" * 32},
-    public_arguments=("tea,coffee",),
-    mpyc_version="0.11",
-    mpyc_options=(),
-    python="CPython 64-bit",
-    numpy=2,
-)
-AGREEMENT = Agreement(COMMON, (PartyTerms(), PartyTerms(Level.LONG), PartyTerms()), ("00" * 16, "01" * 16, "02" * 16))
-# Another value for each field.
-OTHERS: dict[str, Any] = {
-    "protocol": 2,
-    "addresses": ("a.onion", "b.onion", "d.onion"),
-    "threshold": 0,
-    "program": "auction",
-    "files": {"vote.py": "0c" * 32, "private_input.py": "0b" * 32},
-    "public_arguments": ("tea", "coffee"),
-    "mpyc_version": "0.10",
-    "mpyc_options": ("-L64",),
-    "allowed_types": ("a.B",),
-    "padding_rate": 1,
-    "circuits": 2,
-    "receipt": True,
-    "python": "PyPy 64-bit",
-    "numpy": None,
-}
-
-
-def change(common: SharedTerms, **changes: Any) -> SharedTerms:
-    return msgspec.structs.replace(common, **changes)
+from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
 
 
 def difference(ours: SharedTerms, theirs: SharedTerms) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import string
 import sys
 import unicodedata
@@ -18,16 +16,7 @@ from onionmpc.errors import InvalidAddress, InvalidInvite, UsageError
 from onionmpc.identity import Identity, onion_from_public_key, public_key_from_onion
 from onionmpc.session.invite import Invite, format_invite, looks_like_invite, parse_invite
 from onionmpc.session.paste import decode_text
-
-HOST = Identity(bytes(range(32))).onion
-SECRET = bytes(range(100, 116))
-TEXT = format_invite(Invite(HOST, SECRET))
-
-
-def as_invite(content: bytes) -> str:
-    """What a host would write that has this content and its check."""
-    check = hashlib.sha256(b"onionmpc/1 invite" + content).digest()[:4]
-    return "onionmpc1" + base64.b32encode(content + check).decode().rstrip("=").lower()
+from tests.support.invites import HOST, SECRET, TEXT, as_invite
 
 
 def refusal(text: str) -> UsageError:

@@ -27,7 +27,7 @@ from onionmpc.session.messages import (
     encode_message,
 )
 from onionmpc.session.peer import PeerSession, Phase
-from tests.session.test_messages import COMMON
+from tests.support.messages import COMMON
 
 NONCE = bytes(range(16))
 MESSAGES: list[AnyMessage] = [

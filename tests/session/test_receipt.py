@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from onionmpc import __version__
 from onionmpc.errors import InvalidReceipt, OnionMPCError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, check_signature
-from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms, session_id
+from onionmpc.session.agreement import Agreement, PartyTerms, session_id
 from onionmpc.session.receipt import (
     MAX_RECEIPT_BYTES,
     Opening,
@@ -31,48 +31,9 @@ from onionmpc.session.receipt import (
     sign,
 )
 from onionmpc.wire.handshake import VERSION
+from tests.support.receipts import AGREEMENT, COFFEE, IDENTITIES, OTHER_SESSION, TEA, change, opening, receipt, signed
 
-IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(3)), key=lambda identity: identity.onion)
-AGREEMENT = Agreement(
-    SharedTerms(
-        protocol=1,
-        addresses=tuple(identity.onion for identity in IDENTITIES),
-        threshold=1,
-        program="vote",
-        files={"vote.py": "0a" * 32},
-        public_arguments=("tea", "é\x1b[2J"),
-        mpyc_version="0.11",
-        mpyc_options=(),
-        python="CPython 64-bit",
-        numpy=2,
-        receipt=True,
-    ),
-    (PartyTerms(), PartyTerms(), PartyTerms()),
-    ("00" * 16, "01" * 16, "02" * 16),
-)
 SESSION = session_id(AGREEMENT)
-TEA = hashlib.sha256(b"tea\n").hexdigest()
-COFFEE = hashlib.sha256(b"coffee\n").hexdigest()
-
-
-def opening(party: int, output: str = TEA) -> Opening:
-    return Opening(party, f"{party:02x}" * 32, output)
-
-
-def signed(party: int, output: str = TEA, agreement: Agreement = AGREEMENT) -> Signature:
-    (signature,) = sign(IDENTITIES[party], agreement, opening(party, output)).signatures
-    return signature
-
-
-def receipt(own: int = 0, parties: tuple[int, ...] = (0, 1, 2), outputs: dict[int, str] | None = None) -> Receipt:
-    """The file of a party in whose session these have signed."""
-    by_party = dict.fromkeys(range(3), TEA) | (outputs or {})
-    signatures = tuple(signed(party, by_party[party]) for party in parties)
-    return Receipt("onionmpc receipt 1", AGREEMENT, signatures, opening(own, by_party[own]))
-
-
-def change(value: Any, **changes: Any) -> Any:
-    return msgspec.structs.replace(value, **changes)
 
 
 # -- what is signed
@@ -119,7 +80,6 @@ def wrong_label(party: int) -> Signature:
     return change(right, signature=signature.hex())
 
 
-OTHER_SESSION = change(AGREEMENT, nonces=("00" * 16, "01" * 16, "03" * 16))
 OTHER_TERMS = change(AGREEMENT, common=change(AGREEMENT.common, threshold=0))
 WRONG: dict[str, Callable[[], Signature]] = {
     "another label": lambda: wrong_label(1),

@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import os
 import re
+import select
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onionmpc.errors import TorFailed
+from onionmpc.errors import (
+    TorFailed,
+)
 from onionmpc.testnet.status import read_text
 from onionmpc.tor.adapters.stem import parse_event
 from onionmpc.tor.circuit.status import JoinedCircuit, parse_circuits, service_id
@@ -156,3 +159,15 @@ def _command(process: int) -> list[str]:
     with contextlib.suppress(OSError):
         return os.fsdecode(Path(f"/proc/{process}/cmdline").read_bytes()).rstrip("\0").split("\0")
     return [""]
+
+
+def ended(process: int, within_s: float = 10) -> bool:
+    """Wait for the end of a process that need not be our child."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], within_s)[0])
+    finally:
+        os.close(descriptor)

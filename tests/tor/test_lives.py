@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,66 +30,15 @@ from onionmpc.tor.service.descriptor import is_lost
 from onionmpc.tor.service.service import EphemeralService, Service
 from tests.support.network_contract import KEY
 from tests.support.tor_loop import kept
-from tests.tor.test_network import DEADLINE_S, Retrying, fresh, party
+from tests.support.tor_parties import DEADLINE_S, Peer, Retrying, a_peer, fresh, party, play, talk
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
-
-SCENE_S = 120.0
-
-
-class Peer:
-    """Another party that listens and dials."""
-
-    def __init__(self, identity: Identity, network: TorNetwork) -> None:
-        self.onion = identity.onion
-        self.own = network
-        self.arrived: asyncio.Queue[Stream] = asyncio.Queue()
-        self.network = Retrying(network)
-
-    async def dials(self, identity: Identity, ours: asyncio.Queue[Stream]) -> None:
-        """Dial a party until it is there, and see that it is."""
-        self.network.unlock(identity.onion, KEY)
-        await talk(await self.network.dial(identity.onion, DEADLINE_S), await ours.get())
-
-    async def is_dialled(self, network: TorNetwork) -> None:
-        network.unlock(self.onion, KEY)
-        await talk(await Retrying(network).dial(self.onion, DEADLINE_S), await self.arrived.get())
-
-
-async def talk(one: Stream, other: Stream) -> None:
-    one.writer.write(b"there")
-    other.writer.write(b"back")
-    assert await other.reader.readexactly(5) == b"there"
-    assert await one.reader.readexactly(4) == b"back"
-    await one.close()
-    await other.close()
-
-
-@contextlib.asynccontextmanager
-async def a_peer(testnet: Path) -> AsyncIterator[Peer]:
-    identity = fresh()
-    async with party(testnet, identity) as network:
-        peer = Peer(identity, network)
-        await network.listen(peer.arrived.put, [KEY])
-        yield peer
 
 
 @pytest.fixture(scope="module")
 def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Peer]]:
     with kept(a_peer(testnet_dir)) as runner_and_peer:
         yield runner_and_peer
-
-
-Scene = Callable[[Peer], Awaitable[None]]
-
-
-def play(shared: tuple[asyncio.Runner, Peer], scene: Scene) -> None:
-    async def main(peer: Peer) -> None:
-        async with asyncio.timeout(SCENE_S):
-            await scene(peer)
-
-    runner, peer = shared
-    runner.run(main(peer))
 
 
 async def process_of(network: TorNetwork) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -15,15 +14,15 @@ from stem.descriptor.hidden_service import HiddenServiceDescriptorV3
 
 from onionmpc.errors import PeerUnreachable
 from onionmpc.files import socket_directory
-from onionmpc.identity import Identity, Onion
-from onionmpc.mesh.network import Network, Stream
+from onionmpc.identity import Onion
+from onionmpc.mesh.network import Network
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuit.status import service_id
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.network import TorNetwork, tor_network
-from onionmpc.tor.options import TorOptions, TorTimings
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.process.profile import free_profile
 from onionmpc.tor.report import TorReport
@@ -38,53 +37,9 @@ from tests.support.network_contract import (
     strangers_do_not_find_the_listener_until_it_admits_them,
 )
 from tests.support.tor_loop import kept
+from tests.support.tor_parties import DEADLINE_S, Retrying, fresh, party
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
-
-DEADLINE_S = 30.0
-ATTEMPTS = 3
-
-
-def fresh() -> Identity:
-    return Identity(os.urandom(32))
-
-
-@contextlib.asynccontextmanager
-async def party(
-    testnet: Path,
-    identity: Identity,
-    told: list[TorReport] | None = None,
-    *,
-    patience_s: float = 60,
-    timings: TorTimings = TorTimings(),  # noqa: B008 (frozen)
-) -> AsyncIterator[TorNetwork]:
-    with join_testnet(testnet) as place:
-        options = TorOptions(
-            extra_torrc=place.torrc,
-            bootstrap_timeout_s=120,
-            publish_timeout_s=60,
-            patience_s=patience_s,
-            timings=timings,
-        )
-        async with tor_network(identity, options, (told if told is not None else []).append) as network:
-            yield network
-
-
-class Retrying:
-    """A Network whose dials are tried a few times, as the mesh does: the first try over tor may fail for no reason."""
-
-    def __init__(self, network: TorNetwork) -> None:
-        self.level = network.level
-        self.listen, self.accepted_path = network.listen, network.accepted_path
-        self.restored, self.refresh = network.restored, network.refresh
-        self.admit, self.unlock = network.admit, network.unlock
-        self._network = network
-
-    async def dial(self, onion: Onion, timeout_s: float) -> Stream:
-        for _ in range(ATTEMPTS - 1):
-            with contextlib.suppress(PeerUnreachable):
-                return await self._network.dial(onion, timeout_s / ATTEMPTS)
-        return await self._network.dial(onion, timeout_s / ATTEMPTS)
 
 
 @contextlib.asynccontextmanager

@@ -24,17 +24,7 @@ from onionmpc.wire.frames import (
     decode_frames,
     encode_frame,
 )
-
-U64 = st.integers(0, 2**64 - 1)
-FRAMES: st.SearchStrategy[Frame] = st.one_of(
-    st.builds(Data, st.sampled_from(Channel), U64, st.binary(max_size=300)),
-    st.builds(End, U64),
-    st.builds(Ack, U64, U64),
-    st.builds(Ping, U64),
-    st.builds(Pong, U64),
-    st.just(Close()),
-    st.builds(Abort, st.sampled_from(AbortCode)),
-)
+from tests.support.frames import BODY_BYTES, FRAMES, raw_frame
 
 # One of each kind, and the bytes that docs/PROTOCOL.md section 3 gives it.
 VECTORS = [
@@ -48,11 +38,6 @@ VECTORS = [
     (Abort(AbortCode.PROGRAM_BYTES), "07 0001 05"),
 ]
 KINDS = pytest.mark.parametrize(("frame", "layout"), VECTORS, ids=lambda value: type(value).__name__)
-BODY_BYTES = {2: 8, 3: 16, 4: 8, 5: 8, 6: 0, 7: 1}
-
-
-def raw_frame(kind: int, body: bytes) -> bytes:
-    return bytes([kind]) + len(body).to_bytes(2) + body
 
 
 def refused(plaintext: bytes) -> str:

@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 
 import pytest
 
 from onionmpc import __version__
 from onionmpc.errors import AuthenticationFailed, VersionDiffers
-from onionmpc.identity import Identity
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
     MESSAGE_2_BYTES,
     NO_PSK,
     REFUSAL,
-    VERSION,
     Answer,
     DiallerHandshake,
     Hello,
-    ListenerHandshake,
     Purpose,
     Reply,
 )
-from onionmpc.wire.noise import Initiator
 from onionmpc.wire.records import Records
+from tests.support.handshakes import (
+    ALICE,
+    BOB,
+    EVE,
+    HELLO,
+    PSK,
+    dialler,
+    hear,
+    listener,
+    mirrored,
+    raw_hello,
+    raw_message,
+)
 from tests.support.keys import x25519_public
 
-ALICE, BOB, EVE = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
-PSK = bytes([5]) * 32
-HELLO = Hello(ALICE.public_key, Purpose.MESH, b"alice's nonce 16")
 REPLY = Reply(Answer.ACCEPTED, b"and bob's own 16")
-
-
-def mirrored(public_key: bytes) -> bytes:
-    """-A: the other address of the same X25519 key."""
-    return public_key[:31] + bytes([public_key[31] ^ 0x80])
-
-
-def dialler(
-    identity: Identity = ALICE, peer: bytes = BOB.public_key, psk: bytes = PSK, hello: Hello = HELLO
-) -> DiallerHandshake:
-    return DiallerHandshake(identity, peer, psk, hello, ephemeral=bytes([7]) * 32)
-
-
-def listener(identity: Identity = BOB, ephemeral: bytes = bytes([8]) * 32) -> ListenerHandshake:
-    return ListenerHandshake(identity, ephemeral)
-
-
-def hear(message: bytes, psks: tuple[bytes, ...] = (PSK,), identity: Identity = BOB) -> Hello:
-    listening = listener(identity)
-    listening.read_static(message)
-    return listening.read_hello(psks)[1]
 
 
 def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, Hello, Records]:
@@ -63,21 +47,6 @@ def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, H
     message, listener_records = listening.answer(reply)
     answer, dialler_records = dialling.receive(message)
     return answer, dialler_records, heard, listener_records
-
-
-def raw_message(payload: bytes, prologue: bytes = b"onionmpc/2" + BOB.public_key) -> bytes:
-    """Message 1 of a dialler that holds ALICE's key and says whatever it likes."""
-    noise = Initiator(
-        prologue=prologue,
-        static_private=ALICE.x25519_private,
-        ephemeral_private=bytes([7]) * 32,
-        remote_static=x25519_public(BOB),
-    )
-    return bytes([VERSION]) + noise.write_first(payload, PSK)
-
-
-def raw_hello(public_key: bytes = ALICE.public_key, purpose: int = 2) -> bytes:
-    return struct.pack(">32sB16s32sQQ", public_key, purpose, bytes(16), bytes(32), 0, 0)
 
 
 def altered(message: bytes) -> list[bytes]:

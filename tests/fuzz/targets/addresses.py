@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onionmpc.errors import InvalidAddress
 from onionmpc.identity import check_roster, curve, onion_from_public_key
 from tests.fuzz.mutations import mutated
-from tests.test_identity import DEPLOYED, SMALL_ORDER, identity, key_of, mirrored, point_of
+from tests.support.identities import DEPLOYED, SMALL_ORDER, identity, key_of, mirrored, point_of
 
 OWN = identity(9)
 HONEST = [identity(number).public_key for number in range(4)]

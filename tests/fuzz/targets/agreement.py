@@ -22,8 +22,8 @@ from onionmpc.session.comparison import check_equal
 from onionmpc.session.messages import MESSAGE_LENGTH_BYTES, Offer, encode_message
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.messages import JSON_TOKENS
-from tests.session.test_agreement import AGREEMENT, COMMON, OTHERS, change
-from tests.session.test_messages import decode, framed
+from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
+from tests.support.messages import decode, framed
 
 WORDS = [b"tea", b"a.onion", b"vote.py", b'"vote', b"0.11", b"CPython"]
 ESCAPES = [b"\\u202e", b"\\n", b"\\u001b[2J", b'"\\u0000', b"\xe2\x80\xae"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire.frames import decode_frames, encode_frame
 from tests.fuzz.mutations import mutated
-from tests.wire.test_frames import BODY_BYTES, FRAMES, raw_frame
+from tests.support.frames import BODY_BYTES, FRAMES, raw_frame
 
 # Of a type that there is or is not, and of nearly the right size.
 NEARLY = st.builds(

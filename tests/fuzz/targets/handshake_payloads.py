@@ -13,9 +13,9 @@ from onionmpc.wire import handshake
 from onionmpc.wire.handshake import LABEL, VERSION, Answer, Purpose
 from onionmpc.wire.noise import Responder
 from tests.fuzz.mutations import mutated
+from tests.support.handshakes import ALICE, BOB, EVE, PSK, dialler, hear, mirrored, raw_hello, raw_message
+from tests.support.identities import SMALL_ORDER, key_of, point_of
 from tests.support.keys import x25519_public
-from tests.test_identity import SMALL_ORDER, key_of, point_of
-from tests.wire.test_handshake import ALICE, BOB, EVE, PSK, dialler, hear, mirrored, raw_hello, raw_message
 
 WITH_TORSION = [
     key_of(curve._add(point_of(ALICE.public_key), point_of(bytes.fromhex(point)))) for point in SMALL_ORDER[1:]

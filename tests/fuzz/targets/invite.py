@@ -9,8 +9,8 @@ from onionmpc.identity import Identity, check_public_key
 from onionmpc.session.invite import PREFIX, format_invite, parse_invite
 from onionmpc.session.paste import decode_text
 from tests.fuzz.mutations import mutated
-from tests.session.test_invite import SECRET, TEXT, as_invite
-from tests.test_identity import SMALL_ORDER
+from tests.support.identities import SMALL_ORDER
+from tests.support.invites import SECRET, TEXT, as_invite
 
 CONTENTS = mutated(
     st.sampled_from([Identity(bytes([number]) * 32).public_key + SECRET for number in range(3)]),

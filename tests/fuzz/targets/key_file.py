@@ -15,7 +15,7 @@ from onionmpc.identity import Identity
 from onionmpc.identity import key_file as module
 from onionmpc.identity.key_file import SCRYPT_MAX_LOG2_N, decode_key_file, describe_key_file, encode_key_file
 from tests.fuzz.mutations import mutated
-from tests.test_identity import NONCE, ONE, SALT
+from tests.support.identities import NONCE, ONE, SALT
 
 PASSPHRASE = b"passphrase"
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from onionmpc.wire.link import ACK_DELAY_S, PING_AFTER_S
 from tests.fuzz.mutations import steps
-from tests.wire.test_link import ACK_DELAY_S, PING_AFTER_S, STREAMS_AT_ONCE, AnySchedule, AnyScheduleOfOneSize
+from tests.support.link_schedules import STREAMS_AT_ONCE, AnySchedule, AnyScheduleOfOneSize
 
 STEP_BYTES = 3
 INPUTS = steps(STEP_BYTES, 60)

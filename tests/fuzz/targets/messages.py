@@ -17,7 +17,7 @@ from onionmpc.session.messages import (
     encode_message,
 )
 from tests.fuzz.mutations import cut_up, mutated
-from tests.session.test_messages import EXAMPLES, decode, framed, messages
+from tests.support.messages import EXAMPLES, decode, framed, messages
 
 JSON_TOKENS = [
     *(b'{"type":"', b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"-1", b"1e400", b"1.0", b"0.5"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.process.hello import HelloGate
 from tests.fuzz.mutations import cut_up, mutated
-from tests.program.process.test_hello import LIMIT, message, streams
+from tests.support.mpyc_hello import LIMIT, message, streams
 
 HELLO_LENGTHS = [0, 2, 18, 34]
 MESSAGES = [

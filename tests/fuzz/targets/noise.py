@@ -9,7 +9,7 @@ from onionmpc.errors import AuthenticationFailed
 from onionmpc.wire import noise
 from onionmpc.wire.noise import Initiator
 from tests.fuzz.mutations import mutated
-from tests.wire.test_noise import (
+from tests.support.noise_pairs import (
     INITIATOR_EPHEMERAL,
     INITIATOR_STATIC,
     LOW_ORDER,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.pickles.unpickle import RestrictedPickle
 from tests.fuzz.mutations import mutated
-from tests.program.pickles.test_pickle_attacks import (
+from tests.support.pickle_attacks import bombs
+from tests.support.restricted_pickles import (
     ALLOWED,
     CORPUS,
     FRAGMENTS,
@@ -24,7 +25,6 @@ from tests.program.pickles.test_pickle_attacks import (
     loads_watched,
     mutations,
 )
-from tests.support.pickle_attacks import bombs
 
 # An input has a few thousand bytes; whatever makes more of it than this is refused.
 LIMIT_BYTES = 2**18

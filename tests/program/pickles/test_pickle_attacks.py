@@ -6,7 +6,6 @@ import copyreg
 import io
 import pickle
 import pickletools
-import sys
 import time
 import tracemalloc
 import warnings
@@ -21,68 +20,19 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.pickles.unpickle import RestrictedPickle
-from onionmpc.program.values import BUILDERS
 from tests.support.pickle_attacks import Attack, attacks, bombs, call
+from tests.support.restricted_pickles import (
+    CORPUS,
+    MESSAGES,
+    VALID,
+    Reference,
+    loads_watched,
+    mutations,
+    with_classes,
+)
 
-ALLOWED = (f"{__name__}.Allowed",)
-SCRIPT = Path(__file__).parents[3] / "script.py"  # `tests` is a package beside it
 LIMIT_BYTES = 2**22
 LIMIT_S = 10.0
-
-
-class Allowed:
-    """A class that all parties have allowed."""
-
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Allowed) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return 1
-
-
-def with_classes() -> RestrictedPickle:
-    return RestrictedPickle(ALLOWED, script=SCRIPT)
-
-
-# --- what happens while a message is read, by Python's own account ---
-
-EVENTS: list[str] = []
-WATCHED = (
-    "os.",
-    "subprocess.",
-    "exec",
-    "compile",
-    "import",
-    "open",
-    "pickle.",
-    "socket.",
-    "ctypes.",
-    "shutil.",
-    "sys.",
-)
-_watching = [False]
-
-
-def _hook(event: str, _arguments: tuple[Any, ...]) -> None:
-    if _watching[0] and event.startswith(WATCHED):
-        EVENTS.append(event)
-
-
-sys.addaudithook(_hook)
-
-
-def loads_watched(restricted: RestrictedPickle, data: bytes) -> object:
-    """Load a message, which must not import, open, compile or run anything, whatever it is."""
-    EVENTS.clear()
-    _watching[0] = True
-    try:
-        return restricted.loads(data)
-    finally:
-        _watching[0] = False
-        assert EVENTS == []
 
 
 # --- the corpus ---
@@ -93,9 +43,6 @@ def marker(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "marker"
     yield path
     assert not path.exists(), "the attack ran"
-
-
-CORPUS = attacks("marker")
 
 
 @pytest.mark.parametrize("mode", [RestrictedPickle, with_classes], ids=["data only", "with classes"])
@@ -167,47 +114,6 @@ def test_a_refusal_is_one_short_line_of_plain_characters() -> None:
 
 
 # --- whatever is made of a valid message ---
-
-VALID: list[object] = [
-    None,
-    [1, -1, 2**40, 2**2000, True, 1.5, "a", "\u00e4\U0001f9c5", b"bytes", bytearray(b"array")],
-    {"name": ["tea", ("coffee", 7)], 3: {frozenset({1, 2}), (1, 2, 3, 4)}},
-    np.arange(6).reshape(2, 3),
-    np.array([2**90, -1, 0], dtype=object),
-    [np.float64(0.5), np.array([True, False])],
-    [Allowed(7), {Allowed(8): Allowed(9)}],
-    ["twice"] * 3,
-]
-MESSAGES = [with_classes().dumps(value) for value in VALID]
-FRAGMENTS = [attack.data.removeprefix(b"\x80\x04").removesuffix(b".") for attack in CORPUS]
-FRAGMENTS = [fragment for fragment in FRAGMENTS if 0 < len(fragment) < 200]
-
-
-class Reference(pickle.Unpickler):
-    """Python's own, with nothing but an exact list of names."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if module == "onionmpc.program.values" and name in BUILDERS:
-            return BUILDERS[name]
-        assert (module, name) == (__name__, "Allowed"), "this should have been refused"
-        return Allowed
-
-
-@st.composite
-def mutations(draw: st.DrawFn) -> bytes:
-    """A valid message, of which a few bytes or stretches were altered, dropped, doubled, or came from elsewhere."""
-    data = draw(st.sampled_from(MESSAGES))
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(data)))
-        end = draw(st.integers(start, min(len(data), start + 12)))
-        other = draw(
-            st.binary(max_size=6)
-            | st.sampled_from(FRAGMENTS)
-            | st.sampled_from(MESSAGES).map(lambda message: message[11:-1])
-            | st.just(data[start:end] * 2)
-        )
-        data = data[:start] + other + data[end:]
-    return data
 
 
 @settings(max_examples=600)

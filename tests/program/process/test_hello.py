@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.process.hello import HelloGate, hello_bytes
-
-LIMIT = 1000
-
-
-def message(payload: bytes, counter: int = -5) -> bytes:
-    return struct.pack("<qI", counter, len(payload)) + payload
+from tests.support.mpyc_hello import LIMIT, message, streams
 
 
 def keys_from_peer(parties: int, threshold: int, lower: int, higher: int) -> int:
@@ -26,17 +21,6 @@ def keys_from_peer(parties: int, threshold: int, lower: int, higher: int) -> int
         if subset[0] == lower and higher in subset:
             length += 16
     return length
-
-
-@st.composite
-def streams(draw: st.DrawFn) -> tuple[int, int, bytes]:
-    """A sender, the length of its hello (0: none) and all that it sends, perhaps cut off in the middle."""
-    sender = draw(st.integers(0, 255))
-    hello_length = draw(st.sampled_from([0, 2, 18, 34]))
-    hello = (sender.to_bytes(2, "little") + bytes(range(32)))[:hello_length]
-    payloads = draw(st.lists(st.binary(max_size=40), max_size=5))
-    stream = hello + b"".join(message(payload) for payload in payloads)
-    return sender, hello_length, stream[: draw(st.integers(0, len(stream)))]
 
 
 @pytest.mark.parametrize("parties", range(2, 9))

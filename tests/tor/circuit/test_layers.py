@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 from collections import Counter
 from collections.abc import Iterable
@@ -22,15 +21,13 @@ from onionmpc.tor.circuit.layers import (
     LAYER_2,
     LAYER_3,
     Family,
-    Guard,
     GuardCandidate,
     LayerRule,
     Layers,
     life_s,
     renewed,
 )
-
-NOW_S = 1_800_000_000
+from tests.support.layer_guards import DESCRIPTOR, NOW_S, entry, everyone, fingerprints
 
 
 def relay(number: int, *, network: str = "", bandwidth: int = 1000) -> GuardCandidate:
@@ -56,14 +53,6 @@ def renew(
         return (families or {}).get(fingerprint, Family())
 
     return asyncio.run(renewed(layers, relays, now_s, Random(seed), family_of))
-
-
-def everyone(layers: Layers) -> tuple[Guard, ...]:
-    return layers.layer2 + layers.layer3
-
-
-def fingerprints(guards: Iterable[Guard]) -> list[str]:
-    return [guard.fingerprint for guard in guards]
 
 
 # --- Drawing ---------------------------------------------------------------------------------------------------
@@ -286,17 +275,6 @@ def test_what_is_no_file_of_ours_is_refused(text: str) -> None:
 # --- What tor says ---------------------------------------------------------------------------------------------
 
 
-def entry(
-    number: int, flags: str = "Fast Running Stable Valid", weight: str = "w Bandwidth=7", address: str = ""
-) -> str:
-    identity = base64.b64encode(number.to_bytes(20, "big")).decode().rstrip("=")
-    address = address or f"10.{number}.0.1"
-    return (
-        f"r relay{number} {identity} AAAAAAAAAAAAAAAAAAAAAAAAAAA 2038-01-01 00:00:00 {address} 9001 0\n"
-        f"a [2001:db8::1]:9001\ns {flags}\n{weight}"
-    )
-
-
 def test_candidates_are_fast_stable_running_and_valid() -> None:
     flags = ["Fast", "Running", "Stable", "Valid"]
     lines = [entry(0, " ".join(["Exit", *flags, "V2Dir"]))]
@@ -349,13 +327,6 @@ def test_no_text_is_more_than_an_error(text: str, start: int, length: int) -> No
         for read in (parse_relays, parse_family):
             with contextlib.suppress(TorFailed):
                 read(broken)
-
-
-DESCRIPTOR = """onion-key
-ntor-onion-key 4CpWyDdvTtDvBBxlFjlAjvOxKSnYHRFGKBmXwyMQ7Q8
-{}
-id ed25519 kXBg6k4/eWjzjrY3G+CJRy9GnXTSXyTBzhiQl8KU4oo
-"""
 
 
 def test_a_family_is_read_from_a_microdescriptor() -> None:

@@ -14,10 +14,8 @@ import pytest
 
 from onionmpc.errors import PeerUnreachable, TorFailed, UsageError
 from onionmpc.files import socket_directory
-from onionmpc.identity import Identity
 from onionmpc.levels import Level
 from onionmpc.machine import SHARED_MEMORY
-from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.circuit.lengths import TOO_SHORT_LIMIT, Lengths
 from onionmpc.tor.circuit.pinning import Pinning
@@ -25,7 +23,7 @@ from onionmpc.tor.circuit.status import parse_circuits
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.network import TorNetwork, tor_network
+from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.own_tor import OwnTor, own_tor
 from onionmpc.tor.process.profile import free_profile
@@ -34,8 +32,7 @@ from onionmpc.tor.service.service import VIRTUAL_PORT
 from onionmpc.tor.service.single import CLIENTS_NAME, KEY_FILE_NAME
 from tests.support.network_contract import KEY, LATER_KEY
 from tests.support.tor_loop import kept
-from tests.tor.test_lives import SCENE_S, Peer, Retrying, a_peer, play, talk
-from tests.tor.test_network import DEADLINE_S, fresh, party
+from tests.support.tor_parties import DEADLINE_S, SCENE_S, Ours, Peer, Retrying, a_peer, fresh, meet, party, play, talk
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
@@ -48,54 +45,6 @@ def shared(testnet_dir: Path) -> Iterator[tuple[asyncio.Runner, Peer]]:
 
 async def layer_guards(control: Control) -> str:
     return await control.command("GETCONF HSLayer2Nodes HSLayer3Nodes")
-
-
-async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:
-    """See that a stream is there at both ends; those of circuits that were closed may have arrived before it."""
-    dialled.writer.write(b"there")
-    received = b""
-    while received != b"there":
-        accepted = await arrived.get()
-        with contextlib.suppress(OSError):
-            received = await accepted.reader.read(5)
-        await accepted.close()
-    await dialled.close()
-
-
-class Ours:
-    """The party of a test, which listens."""
-
-    def __init__(self, identity: Identity, network: TorNetwork) -> None:
-        self.onion = identity.onion
-        self.network = network
-        self.arrived: asyncio.Queue[Stream] = asyncio.Queue()
-
-    @property
-    def control(self) -> Control:
-        assert self.network.instance is not None
-        return self.network.instance.control
-
-    async def dials(self, peer: Peer) -> int:
-        """Dial the peer; return how many relays we have on our side."""
-        self.network.unlock(peer.onion, KEY)
-        dialled = await Retrying(self.network).dial(peer.onion, DEADLINE_S)
-        assert dialled.path is not None
-        await meet(dialled, peer.arrived)
-        return dialled.path.relays
-
-    async def is_dialled(self, peer: Peer) -> int:
-        """Let the peer dial us; return how many relays we have on our side."""
-        peer.network.unlock(self.onion, KEY)
-        dialled = await peer.network.dial(self.onion, DEADLINE_S)
-        try:
-            assert dialled.path is not None
-            own = await self.network.accepted_path(dialled.path.rendezvous)
-            assert own is not None
-            assert own.rendezvous == dialled.path.rendezvous
-            await meet(dialled, self.arrived)
-        finally:
-            await dialled.close()
-        return own.relays
 
 
 @contextlib.asynccontextmanager

@@ -25,10 +25,10 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.endpoint import parse_endpoint
 from onionmpc.tor.network import TorNetwork
+from tests.support.fake_control import FakeControl, listening
+from tests.support.layer_guards import DESCRIPTOR, NOW_S, entry, everyone, fingerprints
 from tests.support.tor_loop import kept
-from tests.tor.circuit.test_layers import DESCRIPTOR, NOW_S, entry, everyone, fingerprints
-from tests.tor.control.test_control import FakeControl, listening
-from tests.tor.test_network import DEADLINE_S, Retrying, fresh, party
+from tests.support.tor_parties import DEADLINE_S, Retrying, fresh, party
 
 NAMES = {"VanguardsLiteEnabled", "HSLayer2Nodes", "HSLayer3Nodes"}
 

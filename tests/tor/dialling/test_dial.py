@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from onionmpc.errors import OnionMPCError, PeerUnreachable, TorError, TorFailed
-from onionmpc.files import socket_directory
 from onionmpc.identity import Onion
-from onionmpc.mesh.listener import listening_local, listening_unix
+from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.dialling.dial import OWN_REPLIES, PEER_REPLIES, NotIntroduced, dial_onion
 from onionmpc.tor.endpoint import Endpoint
+from tests.support.fake_socks import SUCCEEDED, FakeSocks, Serve, listening
 
 ONION = Onion("a" * 56 + ".onion")
 PORT = 9880
-SUCCEEDED = bytes([5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
-
-Serve = Callable[[Stream], Awaitable[None]]
-
-
-class FakeSocks:
-    """Answers a connection request with fixed bytes, then echoes; keeps what it was asked."""
-
-    def __init__(self, answer: bytes, *, stays: bool = False) -> None:
-        self.answer = answer
-        self.stays = stays or answer == SUCCEEDED
-        self.logins: list[bytes] = []
-        self.requests: list[bytes] = []
-
-    async def serve(self, stream: Stream) -> None:
-        reader, writer = stream.reader, stream.writer
-        _, methods = await reader.readexactly(2)
-        assert 2 in await reader.readexactly(methods)
-        writer.write(b"\x05\x02")
-        _, length = await reader.readexactly(2)
-        name = await reader.readexactly(length)
-        password = await reader.readexactly((await reader.readexactly(1))[0])
-        self.logins.append(name + b":" + password)
-        writer.write(b"\x01\x00")
-        head = await reader.readexactly(5)
-        self.requests.append(head + await reader.readexactly(head[4] + 2))
-        writer.write(self.answer)
-        while self.stays and (more := await reader.read(100)):
-            writer.write(more)
-        await writer.drain()
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[Endpoint]:
-    with socket_directory() as directory:
-        path = directory / "socks"
-        async with listening_unix(path, serve):
-            yield Endpoint(path=str(path))
 
 
 def refusal(serve: Serve, timeout_s: float = 5) -> OnionMPCError:

@@ -17,7 +17,7 @@ from onionmpc.tor.circuit.lengths import Lengths
 from onionmpc.tor.dialling.dialler import Dialler
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.instance import TorInstance
-from tests.tor.dialling.test_dial import SUCCEEDED, FakeSocks, listening
+from tests.support.fake_socks import SUCCEEDED, FakeSocks, listening
 
 ONION = Onion("a" * 56 + ".onion")
 

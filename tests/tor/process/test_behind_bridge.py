@@ -18,11 +18,8 @@ from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import Bridge
 from onionmpc.tor.report import TorReport
 from tests.support.bridges import running_bridge
-from tests.support.party_tor import _children, open_circuits
-from tests.tor.circuit.test_level import Ours, meet
-from tests.tor.process.test_own_tor import ended
-from tests.tor.test_lives import SCENE_S
-from tests.tor.test_network import DEADLINE_S, Retrying, fresh
+from tests.support.party_tor import _children, ended, open_circuits
+from tests.support.tor_parties import DEADLINE_S, SCENE_S, Ours, Retrying, fresh, meet
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 

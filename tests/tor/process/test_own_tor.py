@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -49,7 +48,7 @@ from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import Reporter, TorReport
 from onionmpc.tor.service.descriptor import is_lost, publish
 from onionmpc.tor.service.service import VIRTUAL_PORT, EphemeralService
-from tests.support.party_tor import _children
+from tests.support.party_tor import _children, ended
 
 tor = pytest.mark.tor
 
@@ -77,18 +76,6 @@ async def running(base: Path, extra: str = OFFLINE, **timings: Any) -> AsyncIter
             open_control(started.control) as control,
         ):
             yield started, control, int(await control.get_info("process/pid"))
-
-
-def ended(process: int, within_s: float = 10) -> bool:
-    """Wait for the end of a process that need not be our child."""
-    try:
-        descriptor = os.pidfd_open(process)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], within_s)[0])
-    finally:
-        os.close(descriptor)
 
 
 def mode(path: Path | str) -> int:

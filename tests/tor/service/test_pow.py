@@ -14,7 +14,7 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.service.service import EphemeralService, Service
 from onionmpc.tor.service.single import SingleOnionService
-from tests.tor.control.test_control import FakeControl, listening
+from tests.support.fake_control import FakeControl, listening
 
 IDENTITY = Identity(bytes(range(32)))
 TARGET = "unix:/tmp/party"

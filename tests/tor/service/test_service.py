@@ -16,7 +16,7 @@ from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.peer_descriptor import add_client_key, remove_client_keys
 from onionmpc.tor.service.descriptor import publish
 from onionmpc.tor.service.service import EphemeralService
-from tests.tor.control.test_control import FakeControl, listening
+from tests.support.fake_control import FakeControl, listening
 
 OURS, PEER = (Identity(bytes([number] * 32)) for number in (1, 2))
 KEYS = [bytes([number] * 32) for number in (3, 4)]

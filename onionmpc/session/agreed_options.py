@@ -18,9 +18,9 @@ from onionmpc.session.agreement import DEFAULT_CIRCUITS, MAX_CIRCUITS, MAX_PADDI
 from onionmpc.text import printable
 from onionmpc.wire.records import CELL_BYTES, FILLED_RECORD_BYTES
 
-# From so many parties on MPyC does without the keys of its pseudorandom secret sharing, unless --mpyc says otherwise.
-# There are C(m, t) of them: as it starts, a party sends each peer 27 kB with 15 parties and 22 MB with 25, and it
-# hashes all its keys for each random number. Without them, parties send their randomness as it is needed.
+# From this number of parties on, MPyC runs without pseudorandom secret sharing (PRSS), unless --mpyc says otherwise.
+# PRSS needs C(m, t) keys: at its start a party sends each peer 27 kB with 15 parties and 22 MB with 25, and it hashes
+# all its keys for each random number. Without PRSS, parties send their randomness when it is needed.
 NO_PRSS_FROM_PARTIES = 15
 
 ALLOW_TYPE_DETAILS = (
@@ -31,14 +31,14 @@ ALLOW_TYPE_DETAILS = (
 
 
 class Choice(Enum):
-    """Whose choice an agreed option is."""
+    """Who chooses the value of an agreed option."""
 
     HOST = "the host's: a joiner that leaves it open takes the host's value"
     EACH = "each party's: it cannot be taken back, so nobody takes it from the host"
 
 
 class OptionKind(Enum):
-    """What a person types."""
+    """What a person types for an option."""
 
     NUMBER = "one number"
     TEXTS = "any number of texts, one per use of the option"
@@ -47,19 +47,19 @@ class OptionKind(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AgreedOption:
-    """One option that must be equal at all parties.
+    """One option that must have the same value at all parties.
 
     Attributes:
-        term: its field of `SharedTerms`: its name on the wire, in receipts and in JSON.
+        term: its field of `SharedTerms`, which is its name on the wire, in receipts and in JSON.
         wish: its field of `Wishes`.
-        flags: what a person types.
-        name: what errors about a difference call it, and docs/PROTOCOL.md.
-        help: one or two lines of an 80-column terminal.
-        default: its value at a host that leaves it open, by the number of parties.
-        shown: the lines of the agreement screen, each with what it is about; none where there is nothing to say.
+        flags: its flags on the command line.
+        name: its name in error messages and in docs/PROTOCOL.md.
+        help: its help text, one or two lines of an 80-column terminal.
+        default: returns the value that a host uses if none was given, for a number of parties.
+        shown: yields the lines of the agreement screen, as pairs of label and text; none if there is nothing to say.
         bounds: the smallest and the largest number.
-        private: whether it is about privacy rather than about what runs.
-        details: what the reference says beyond `help`.
+        private: True if the option concerns privacy, False if it concerns what runs.
+        details: what the reference adds to `help`.
     """
 
     term: str
@@ -83,7 +83,7 @@ def default_threshold(parties: int) -> int:
 
 
 def default_mpyc_options(parties: int) -> tuple[str, ...]:
-    """Return the options of MPyC that a session has where nobody named any."""
+    """Return the MPyC options of a session for which nobody chose any."""
     return ("--no-prss",) if parties >= NO_PRSS_FROM_PARTIES else ()
 
 
@@ -109,7 +109,7 @@ def _show_types(terms: SharedTerms) -> Iterator[tuple[str, str]]:
 
 def _show_padding(terms: SharedTerms) -> Iterator[tuple[str, str]]:
     if terms.padding_rate:
-        # What tor sends for them; a little more goes over the line.
+        # Counts tor's cells; TLS adds a little on the wire.
         each_way = (len(terms.addresses) - 1) * terms.padding_rate * CELL_BYTES / 1000
         what = f"{terms.padding_rate} records of {FILLED_RECORD_BYTES} bytes a second on each link, both ways"
         yield "padding", f"{what}; {each_way:.1f} kB/s out and as much in"
@@ -238,14 +238,14 @@ AGREED_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What one party asks for of `AGREED_OPTIONS`. None leaves it to the host, but for a receipt: there it is "none".
+    """What one party asks for. None leaves an option to the host, except for `receipt`, where it means no receipt.
 
     Attributes:
-        public: arguments of the program.
-        allowed_types: classes of the program that peers may send, by their full names.
+        public: public arguments of the program.
+        allowed_types: full names of classes of the program that peers may send.
         padding: records a second on each link.
-        circuits: how many each link is raced over.
-        receipt: where this party's goes.
+        circuits: how many circuits race for each link.
+        receipt: the file for this party's receipt.
     """
 
     threshold: int | None = None
@@ -257,10 +257,10 @@ class Wishes:
     receipt: Path | None = None
 
     def check(self) -> None:
-        """Refuse wishes that are out of their bounds, or exclude each other.
+        """Check that each wish is within its bounds and that no two exclude each other.
 
         Raises:
-            UsageError: they are, or do.
+            UsageError: a wish is out of bounds, or two wishes exclude each other.
         """
         for option in AGREED_OPTIONS:
             wish = getattr(self, option.wish)
@@ -270,14 +270,14 @@ class Wishes:
             raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
 
     def as_host(self, parties: int) -> dict[str, Any]:
-        """Return the value of each agreed option, by its term, where there is no host to follow."""
+        """Return the value of each agreed option, by its term, for a party that follows no host."""
         values = {option: self._own(option) for option in AGREED_OPTIONS}
         return {
             option.term: option.default(parties) if value in (None, ()) else value for option, value in values.items()
         }
 
     def as_joiner(self, host: SharedTerms) -> dict[str, Any]:
-        """Return the value of each agreed option, by its term; the host's where this party left it open."""
+        """Return the value of each agreed option, by its term. The host's value fills what this party left open."""
         values = {option.term: self._own(option) for option in AGREED_OPTIONS}
         return {term: getattr(host, term) if value is None else value for term, value in values.items()}
 
@@ -299,7 +299,7 @@ class WishOptions(TypedDict, total=False):
 
 
 def wishes_of(options: Wishes, *, joins_host: bool) -> dict[str, Any]:
-    """Return the fields of these wishes. With a host, an option that was not typed is left to it."""
+    """Return the fields of these wishes. A joiner leaves each option that it did not set to the host."""
     values = {field.name: getattr(options, field.name) for field in fields(Wishes)}
     return {name: None if joins_host and value == () else value for name, value in values.items()}
 

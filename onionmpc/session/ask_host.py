@@ -1,4 +1,4 @@
-"""A joiner's side of a gathering: takes a seat at a host and waits for the terms. Rules: docs/PROTOCOL.md section 4."""
+"""The joiner's side of a gathering: takes a seat and waits for the terms. Rules: docs/PROTOCOL.md section 4."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 async def ask_host(
     network: Network, identity: Identity, host: Onion, psk: bytes, nonce: bytes, ui: UserInterface, wait_s: float
 ) -> Terms:
-    """Take a seat at a host and wait for the terms, coming back whenever the stream breaks.
+    """Take a seat at a host and wait for the terms; dial again whenever the stream breaks.
 
     Raises:
-        AuthenticationFailed: the host does not let us in.
-        AgreementError: the person at the host refused us.
+        AuthenticationFailed: the host does not let this party in.
+        AgreementError: the user at the host refused this party.
         VersionDiffers: the host speaks another version of the protocol.
         PeerLeft: the host ended the gathering.
         PeerUnreachable: the terms did not come within `wait_s` seconds.
@@ -89,7 +89,7 @@ async def _wait_for_terms(secure: SecureStream, ui: UserInterface) -> Terms:
         await running
         raise LinkExpired("the host closed the link")
     finally:
-        runner.close(heard=not answer.done())  # else the host has said its last word
+        runner.close(heard=not answer.done())  # after its answer, the host sends no more
         await ended(running)
 
 

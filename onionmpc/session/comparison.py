@@ -1,4 +1,4 @@
-"""Compares two parties' versions of the shared terms, and names the first difference.
+"""Compares two parties' shared terms and names the first difference.
 
 Rules: docs/PROTOCOL.md section 4.
 """
@@ -13,8 +13,8 @@ from onionmpc.session.agreement import SharedTerms
 from onionmpc.text import printable
 
 _OPTION_NAMES = {option.term: option.name for option in AGREED_OPTIONS}
-# What a person reads for each term, in the order of comparison. What parties run comes before how: of two programs with
-# different arguments, the programs are named.
+# The name of each term in messages, in the order of comparison. The program comes first: if two parties run different
+# programs with different arguments, the message names the programs.
 TERM_NAMES = {
     "protocol": "protocol version",
     "addresses": "parties",
@@ -30,21 +30,21 @@ TERM_NAMES = {
 
 
 def unexplained(_path: str, _sha256: str) -> str:
-    """Explain no difference."""
+    """Return no explanation: the default for `explain`."""
     return ""
 
 
 def check_equal(
     ours: SharedTerms, theirs: SharedTerms, *, here: str, there: str, explain: Callable[[str, str], str] = unexplained
 ) -> None:
-    """Compare two parties' common fields.
+    """Check that two parties have the same shared terms.
 
     Args:
-        here, there: what to call the two, such as "party 0" and "party 2".
-        explain: says in what alone our file of a path differs from theirs, given the SHA-256 in hex of theirs.
+        here, there: names of the two for messages, such as "party 0" and "party 2".
+        explain: describes a trivial difference between our file at a path and theirs, from their SHA-256 in hex.
 
     Raises:
-        AgreementError: a field differs; it is named with both values.
+        AgreementError: a term differs. The message names it with both values.
     """
     for field, name in TERM_NAMES.items():
         mine, other = getattr(ours, field), getattr(theirs, field)
@@ -75,7 +75,7 @@ def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
 
 
 def _renamed(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str, str] | None:
-    """Return what the two call a file that is the same but for its path, if there is one."""
+    """Return both paths of the first file that differs in nothing but its path, or None."""
     others = {digest: path for path, digest in theirs.items() if path not in ours}
     for path, digest in sorted(ours.items()):
         if path not in theirs and digest in others:

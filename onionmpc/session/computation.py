@@ -1,7 +1,6 @@
-"""One computation, once the roster is known: the steps in their order.
+"""Runs one computation from the known roster to the result: connect, agree, run, finish.
 
-Knows what each step waits for. Does not know how the roster came about, which Network carries the streams, nor what
-each message leads to (onionmpc.session.dispatch does). Rules: docs/PROTOCOL.md sections 3 and 4.
+What each message of a peer leads to is in onionmpc.session.dispatch. Rules: docs/PROTOCOL.md sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ from onionmpc.text import duration
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """A computation that ended well at all parties.
+    """The result of a computation that ended well at all parties.
 
     Attributes:
-        own: what each party said of itself, in party order.
-        links: by the peer's number.
-        connect_s, agree_s, run_s: seconds that the steps took.
-        receipt: what was signed in the end, if that was agreed.
-        receipt_flaw: what is wrong with it: a signature that it lacks, or that it could not be written.
-        output_flaw: what is wrong with the program's output at this party alone.
+        own: what each party stated about itself, in party order.
+        links: a summary of each link, by the peer's number.
+        connect_s, agree_s, run_s: seconds that each step took.
+        receipt: what was signed at the end, if the parties agreed on a receipt.
+        receipt_flaw: what is wrong with the receipt: a missing signature, or a file that could not be written.
+        output_flaw: what is wrong with the program's output, at this party alone.
     """
 
     session: bytes
@@ -65,7 +64,7 @@ class SessionResult:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """What this party has when all are done; times are those of the monotonic clock."""
+    """What this party has when all are done. Times are seconds of the monotonic clock."""
 
     agreement: Agreement
     session: bytes
@@ -80,12 +79,12 @@ class Computation:
     """Runs one computation.
 
     Args:
-        identity: ours.
-        nonce: what we say in every handshake of this session, 16 bytes.
-        common: the common fields as this party sees them; its addresses are the roster.
+        identity: this party's identity.
+        nonce: sent in every handshake of this session, 16 bytes.
+        common: the shared terms as this party sees them; its addresses are the roster.
         psk: the session's pre-shared key, 32 bytes.
-        plan: what this party wants.
-        ui: sees events, and consents.
+        plan: what this party asks for.
+        ui: shows events, and asks the user for consent.
     """
 
     def __init__(
@@ -115,13 +114,13 @@ class Computation:
         self._watch = ProgramWatch(self._own, self._peers, self._ending, ui)
 
     async def run(self, door: Door) -> SessionResult:
-        """Connect, agree, run the program and end together with the others.
+        """Connect, agree, run the program and end together with the other parties.
 
         Args:
-            door: of our onion service; from now on the mesh decides whom it lets in.
+            door: receives streams of this party's onion service; from here on the mesh is its gatekeeper.
 
         Raises:
-            OnionMPCError: what ended the session, in the same words at every party that could be reached.
+            OnionMPCError: why the session failed, with the same message at every party that could be reached.
         """
         own, plan = self._own, self._plan
         self._ui.tell(RosterKnown(own.roster, own.number))
@@ -149,9 +148,9 @@ class Computation:
             return await self._end(driving)
         except OnionMPCError:
             raise
-        except BaseException:  # Ctrl-C, or a bug of ours: the others have to hear of it
+        except BaseException:  # Ctrl-C, or a bug of ours: the peers must learn that this party leaves
             await _stop(driving)
-            # When all are done nobody misses us: most have their result and are about to end as well.
+            # When all are done, no goodbye is needed: the peers have their results and are about to end as well.
             if not (self._ending.step == "finish" and self._peers.all(lambda peer: peer.session.is_done)):
                 await self._ending.say_goodbye()
             raise
@@ -180,7 +179,7 @@ class Computation:
         """Take all steps until every party is done.
 
         Raises:
-            OnionMPCError: this party cannot go on, or something was reported meanwhile.
+            OnionMPCError: this party cannot go on, or a failure was reported meanwhile.
         """
         started_at = time.monotonic()
         await self._wait_for(lambda peer: peer.alive and peer.session.offer, "lost", "it did not connect")
@@ -225,7 +224,7 @@ class Computation:
         return agreement
 
     async def _wait_for(self, has: Callable[[ConnectedPeer], object], cause: Cause, detail: str) -> None:
-        """Wait for all peers to get somewhere; report those that did not in time."""
+        """Wait until `has` is true for all peers; report those for which it is not within the plan's `wait_s`."""
         wait_s = self._plan.wait_s
         try:
             async with asyncio.timeout(wait_s):
@@ -240,7 +239,7 @@ class Computation:
     # -- when all are done
 
     async def _finish(self, computed: _Computed) -> SessionResult:
-        """Sign the receipt, keep padded links busy, and stay until the others know that we are done."""
+        """Sign the receipt, keep padded links busy, and stay until the peers know that this party is done."""
         agreement, program = computed.agreement, computed.program
         links = {peer.number: peer.summary() for peer in self._peers}
         receipt = flaw = None
@@ -248,7 +247,7 @@ class Computation:
             exchange = ReceiptExchange(self._own, agreement, self._peers, self._ui)
             receipt, flaw = await exchange.run(program.output)
         await self._fill_bucket(computed.agreed_at)
-        # A link may have lost its stream in the last moment.
+        # A link may have just lost its stream: leave time to dial again.
         await self._peers.close_when_flushed(min(self._plan.timings.farewell_s, self._plan.patience_s))
         return SessionResult(
             computed.session,
@@ -264,16 +263,17 @@ class Computation:
         )
 
     async def _fill_bucket(self, agreed_at: float) -> None:
-        """Keep padded links busy for a whole number of buckets, which hides for how long the program ran."""
+        """Keep padded links busy up to a whole number of buckets, which hides how long the program ran."""
         if not self._own.shared.padding_rate:
             return
-        # Counted from the agreement, which all parties reach within a second. Were it from their own starts, minutes
-        # apart, each link would end at the first of two different ends, and several would tell the time in between.
+        # Buckets count from the agreement, which all parties reach within a second. If they counted from each party's
+        # start, minutes apart, each link would end at the earlier of two ends, and several links would give away when
+        # the program ended.
         seconds = (agreed_at - time.monotonic()) % self._plan.padding_bucket_s
         self._ui.tell(Rounding(seconds))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                # The others come to the end of it a little earlier or later.
+                # Peers reach the end of the bucket a little earlier or later than this party.
                 await self._peers.until(lambda: not any(peer.alive for peer in self._peers))
 
 
@@ -283,6 +283,6 @@ def _not_written(why: str) -> OnionMPCError:
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end; a bug in it is raised when the others have heard that we leave."""
+    """Cancel a task and wait for its end. Its bug, if any, is raised later, when the peers know that we leave."""
     task.cancel()
     await asyncio.wait({task})

@@ -1,7 +1,7 @@
-"""Restricted discovery: the keys without which nobody can read where an onion service is reached.
+"""Derives the keys for tor's restricted discovery (client authorization of v3 onion services).
 
-Knows how two parties come to one key, by the addresses or by an invite. Does not know tor, whose client authorization
-of v3 onion services these keys are for. Rules: docs/PROTOCOL.md section 4.
+Only a client with such a key can decrypt an onion service's descriptor. Two parties derive the same key from their
+addresses or from an invite. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SEAT_DISCOVERY_LABEL = b"onionmpc/1 seat discovery"
 
 
 def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b"") -> bytes:
-    """Return the key with which one of two parties finds the other; both come to the same one.
+    """Return the key with which one of two parties finds the other. Both derive the same key.
 
     Args:
-        identity: ours.
-        service: whose service it opens, ours or the peer's.
-        nonce: makes it a key of one session, for a key that others receive.
+        identity: this party's identity.
+        service: the address whose descriptor the key decrypts, ours or the peer's.
+        nonce: limits the key to one session. Needed if the key is sent to other parties.
     Returns:
         An X25519 private key, 32 bytes.
     """
@@ -32,7 +32,7 @@ def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b""
 
 
 def shared_secret(identity: Identity, peer: Onion) -> bytes:
-    """Return what both of two parties, and nobody else, can make of their addresses: 32 bytes, to derive keys from."""
+    """Return the X25519 shared secret of two parties, 32 bytes, to derive keys from."""
     own, other = X25519PrivateKey.from_private_bytes(identity.x25519_private), public_key_from_onion(peer)
     return own.exchange(X25519PublicKey.from_public_bytes(x25519_public_from_ed25519(other)))
 
@@ -41,7 +41,7 @@ def seat_key(psk: bytes) -> bytes:
     """Return the key with which the holder of an invite finds the host.
 
     Args:
-        psk: the seat's, 32 bytes.
+        psk: the seat's pre-shared key, 32 bytes.
     Returns:
         An X25519 private key, 32 bytes.
     """

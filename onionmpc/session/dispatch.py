@@ -1,7 +1,7 @@
-"""Takes what the links of a session bring, and hands each thing to whom it concerns.
+"""Acts on each link event and each control message of a session.
 
-Knows what each event of a link and each control message leads to. Does not know which message may come when
-(onionmpc.session.peer does), nor the steps of a session. Rules: docs/PROTOCOL.md sections 3 and 4.
+Which message may come when is checked in onionmpc.session.peer; the steps of a session are in
+onionmpc.session.computation. Rules: docs/PROTOCOL.md sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, Pr
 
 
 class Dispatcher:
-    """The Observer of one session's mesh.
+    """The mesh observer of one session.
 
     Args:
-        background: runs what takes longer than an event may.
+        background: runs work that takes too long for a callback.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Dispatcher:
     # -- what happens to a link
 
     def dial_failed(self, party: int, failure: DialFailed) -> None:
-        """Show that a peer is not there yet."""
+        """Show that a dial to a peer failed."""
         hint = "compare with that party who takes part" if failure.not_expected else ""
         self._ui.tell(DialRetry(party, failure.reason, failure.again_in_s, hint))
 
     def link_up(self, party: int, link: MeshLink, nonce: bytes) -> None:
-        """Make the peer our offer."""
+        """Set up the peer's session, and send it this party's offer."""
         own, shared = self._own.number, self._own.shared
         low, high = sorted((party, own))
         prss = "--no-prss" not in shared.mpyc_options
@@ -87,7 +87,7 @@ class Dispatcher:
         self._ui.tell(LinkBroken(party, reason))
 
     def link_quiet(self, party: int, seconds: float) -> None:
-        """Show that a peer says nothing."""
+        """Show that nothing arrives from a peer."""
         self._ui.tell(PeerQuiet(party, seconds))
 
     def link_resumed(self, party: int, seconds: float) -> None:
@@ -96,7 +96,7 @@ class Dispatcher:
         self._ui.tell(LinkResumed(party, seconds))
 
     def link_down(self, party: int, error: OnionMPCError) -> None:
-        """Report a link that was given up."""
+        """Report why a link was given up, unless it has served its purpose."""
         peer = self._peers.get(party)
         if peer is not None and self._is_through_with(peer):
             self._peers.note_change()
@@ -112,7 +112,7 @@ class Dispatcher:
             self._ending.report(party, "lost", error.message)
 
     def link_event(self, party: int, event: Event) -> None:
-        """Take what a link brought."""
+        """Act on an event of a link."""
         peer = self._peers[party]
         self._ending.note_heard(party)
         if peer.session.phase is not Phase.ERROR:
@@ -129,10 +129,10 @@ class Dispatcher:
         self._peers.note_change()
 
     def allow_program_bytes(self) -> None:
-        """Let programs' bytes go to the pumps, now that this party has committed.
+        """Open the pumps to program bytes, now that this party has committed.
 
-        The peers' programs start when all have committed, and their bytes come over a channel of their own, which may
-        overtake a Commit. So whether the peers have committed does not matter here.
+        This party's own commit is enough. A peer's program starts only when all have committed, but its bytes travel on
+        the data channel and may overtake another peer's Commit on the control channel.
         """
         self._program_bytes_allowed = True
         for peer in self._peers:
@@ -184,11 +184,11 @@ class Dispatcher:
     # -- the circuit below each stream
 
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
-        """Note a circuit, and our half of it if we dialled."""
+        """Record a circuit, and this party's half of it if this party dialled."""
         self._peers[party].ledger.open(secure.number, secure.stream.path, dialled=dialled)
 
     def stream_down(self, party: int, secure: SecureStream) -> None:
-        """Note that a circuit is gone."""
+        """Drop the record of a circuit that is gone."""
         self._peers[party].ledger.close(secure.number)
 
     def link_raced(self, party: int, streams: int) -> None:
@@ -200,7 +200,8 @@ class Dispatcher:
     def _note_round_trip(self, peer: ConnectedPeer, stream: int) -> None:
         record = peer.ledger.note_round_trip(stream)
         if record is not None:
-            # Not before: now the listener knows of this stream, whichever one our words overtake it on.
+            # Not before a round trip: only then does the listener surely know this stream. Control messages may take
+            # another stream, and arrive before this one is attached there.
             self._introduce(peer, *record.introduction())
             self._show(peer, record)
 
@@ -215,7 +216,7 @@ class Dispatcher:
             peer.send(*words)
 
     def _show(self, peer: ConnectedPeer, record: CircuitRecord) -> None:
-        """Show what is known of a circuit, if it is the one that counts."""
+        """Show what is known of a circuit, if it is the one that the screen shows for its link."""
         if peer.shows(record):
             link = peer.summary()
             self._ui.tell(

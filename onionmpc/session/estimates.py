@@ -1,6 +1,6 @@
-"""Results of dry runs, kept so that a person sees how long a session will take before agreeing to it.
+"""Stores results of dry runs, so that the agreement screen can say how long a session will take.
 
-Knows where they are kept, and what must be the same for one to apply. Does not know how a dry run is made.
+onionmpc.program.rehearsal makes the dry runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_ESTIMATE_FILE_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the number of hops depends on, as far as all parties know it: one result is kept for each case.
+    """What the number of hops depends on, as far as all parties know it. One result is stored for each case.
 
     Attributes:
         files: SHA-256 in hex of each file of the program, by its path.
@@ -52,14 +52,14 @@ class Case:
         return _directory() / f"{hashlib.sha256(msgspec.json.encode(fields)).hexdigest()}.json"
 
     def remember(self, hops: Hops) -> None:
-        """Keep the result of a dry run. Failing to do so is no error: it is then not shown."""
+        """Store the result of a dry run. A failure to write is ignored: the screen then shows no estimate."""
         with contextlib.suppress(UsageError):
             private_directory(state_directory())
             private_directory(_directory())
             write_private(self._path(), msgspec.json.encode(_Kept(hops.count, hops.seconds)) + b"\n")
 
     def recall(self) -> Hops | None:
-        """Return the result of the last dry run; None if there is none, or its file is not as we write it."""
+        """Return the result of the last dry run, or None if there is none or its file is damaged."""
         try:
             with self._path().open("rb") as file:
                 kept = msgspec.json.decode(file.read(MAX_ESTIMATE_FILE_BYTES), type=_Kept)
@@ -69,7 +69,7 @@ class Case:
 
 
 class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a file."""
+    """The content of a stored file."""
 
     hops: int
     seconds: float

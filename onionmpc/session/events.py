@@ -1,6 +1,6 @@
-"""What a session tells the person in front of it, and what it asks.
+"""The events that a session shows to its user, and the questions that it asks.
 
-The session layer emits these and never prints. onionmpc.cli shows them as text or as JSON lines.
+The session layer emits events and never prints. onionmpc.cli shows them as text or as JSON lines.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onionmpc.session.invite import Invite
 
 @dataclass(frozen=True, slots=True)
 class TorProgress:
-    """Our tor gets on: phase "tor", "bootstrap" or "publish", 0 to 100 percent."""
+    """Our tor's progress: phase "tor", "bootstrap" or "publish", 0 to 100 percent."""
 
     phase: str
     percent: int
@@ -26,14 +26,14 @@ class TorProgress:
 
 @dataclass(frozen=True, slots=True)
 class AddressKnown:
-    """This party's address, before anyone can reach it."""
+    """This party's address is known. Nobody can reach it yet."""
 
     onion: Onion
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Others can reach this party now: everybody who knows its address, or those alone whom it expects."""
+    """Others can reach this party now: everybody who knows its address (`to_all`), or only the expected parties."""
 
     to_all: bool
 
@@ -48,7 +48,7 @@ class InviteReady:
 
 @dataclass(frozen=True, slots=True)
 class JoinerArrived:
-    """Someone took a seat; `taken` of `parties` are there, the host included."""
+    """A joiner took a seat. `taken` of `parties` are there, the host included."""
 
     seat: int
     onion: Onion
@@ -58,7 +58,7 @@ class JoinerArrived:
 
 @dataclass(frozen=True, slots=True)
 class JoinerLeft:
-    """Someone gave up a seat before the session began."""
+    """A joiner gave up its seat before the session began."""
 
     seat: int
     onion: Onion
@@ -66,7 +66,7 @@ class JoinerLeft:
 
 @dataclass(frozen=True, slots=True)
 class SeatsTaken:
-    """The host says how many parties are there."""
+    """The host reports how many parties are there."""
 
     taken: int
     parties: int
@@ -74,10 +74,11 @@ class SeatsTaken:
 
 @dataclass(frozen=True, slots=True)
 class DialRetry:
-    """A peer (a number, or None for the host before there are numbers) was not reached yet.
+    """A dial to a peer failed; another follows.
 
     Attributes:
-        hint: what the person can do about it; empty where most likely there is nothing but to wait.
+        party: the peer's number, None for the host before parties have numbers.
+        hint: what the user can do about it; empty if waiting is most likely enough.
     """
 
     party: int | None
@@ -88,21 +89,21 @@ class DialRetry:
 
 @dataclass(frozen=True, slots=True)
 class OtherVersion:
-    """Somebody who speaks another version of the protocol tried to connect; told seldom, since anybody can say that."""
+    """Somebody tried to connect with another protocol version. Emitted rarely, since anybody can cause it."""
 
     protocol: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpentInvite:
-    """Somebody tried the invite of a seat that another one has used, or sent again what was once sent to use it."""
+    """Somebody tried an invite that another joiner has used, or replayed the message that used it."""
 
     seat: int
 
 
 @dataclass(frozen=True, slots=True)
 class RosterKnown:
-    """Who takes part, in party order, and which of them we are."""
+    """The addresses of all parties, in party order, and this party's number."""
 
     addresses: tuple[Onion, ...]
     own_number: int
@@ -110,7 +111,7 @@ class RosterKnown:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link came up: `connected` of `peers` are there."""
+    """A link came up. `connected` of `peers` links are up."""
 
     party: int
     connected: int
@@ -119,13 +120,13 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkMeasured:
-    """What we know of the circuit that what is urgent goes over.
+    """What is known of the circuit that carries a link's urgent data.
 
     Attributes:
-        own_relays: on our side, the rendezvous point included, as our tor says; None where it does not.
-        claimed_relays: on the peer's side, the rendezvous point included, as the peer says; None before it does.
-        round_trip_s: None before one came back.
-        raced: of how many it is the fastest; 1 where there was no race, or before its end.
+        own_relays: relays on our side, the rendezvous point included, as our tor reports; None if it does not.
+        claimed_relays: relays on the peer's side, the rendezvous point included, as the peer claims; None before that.
+        round_trip_s: the measured round trip, None before the first.
+        raced: among how many circuits it is the fastest; 1 without a race, or before its end.
     """
 
     party: int
@@ -137,7 +138,7 @@ class LinkMeasured:
 
 @dataclass(frozen=True, slots=True)
 class LinkBroken:
-    """A link has lost its last stream; another one is being dialled."""
+    """A link lost its last stream. The parties dial another."""
 
     party: int
     reason: str
@@ -145,7 +146,7 @@ class LinkBroken:
 
 @dataclass(frozen=True, slots=True)
 class PeerQuiet:
-    """A peer has said nothing, heartbeats included, for so many seconds; told again while it lasts."""
+    """Nothing, not even a heartbeat, arrived from a peer for `quiet_s` seconds. Repeated while that lasts."""
 
     party: int
     quiet_s: float
@@ -153,7 +154,7 @@ class PeerQuiet:
 
 @dataclass(frozen=True, slots=True)
 class LinkResumed:
-    """A peer is heard again, so many seconds after it was last heard."""
+    """Data of a peer arrives again, after `away_s` seconds of silence."""
 
     party: int
     away_s: float
@@ -161,19 +162,19 @@ class LinkResumed:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """All parties committed to the same session id; the program starts."""
+    """All parties committed to the same session id. The program starts."""
 
     session: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramsStuck:
-    """All programs wait for each other, and nothing is on its way.
+    """All programs wait for each other, and no message is on its way.
 
     Attributes:
-        own_number: ours.
-        waits: what each one waits for, in party order.
-        ends_in_s: when this party gives up the session, if none of them moves.
+        own_number: this party's number.
+        waits: what each program waits for, in party order.
+        ends_in_s: seconds until this party gives up the session, unless a program moves.
     """
 
     own_number: int
@@ -183,12 +184,12 @@ class ProgramsStuck:
 
 @dataclass(frozen=True, slots=True)
 class ProgramsMove:
-    """They do so no longer."""
+    """The programs no longer all wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramEnded:
-    """Our own program ended well; other parties may still run."""
+    """Our own program ended well. Other parties' programs may still run."""
 
     seconds: float
 
@@ -202,12 +203,12 @@ class PeerDone:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """All parties are done, and sign the receipt."""
+    """All parties are done and sign the receipt."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptWritten:
-    """The receipt is in its file; it has the signatures of these of so many parties."""
+    """The receipt is in its file, with the signatures of the parties in `signed`, out of `parties`."""
 
     file: str
     signed: tuple[int, ...]
@@ -216,19 +217,19 @@ class ReceiptWritten:
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """All parties are done; the padded links stay busy for so many seconds, up to a whole number of buckets."""
+    """All parties are done. Padded links stay busy for `seconds` more, up to a whole number of buckets."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something failed, and the parties are telling each other what."""
+    """Something failed, and the parties exchange reports of it."""
 
     what: str
 
 
-# A program's person alone is told what it asked for in vain.
+# OutOfReach stays at this party: peers do not learn what a program was refused.
 Event = (
     TorProgress
     | AddressKnown
@@ -260,13 +261,13 @@ Event = (
 
 
 class UserInterface(Protocol):
-    """Shows events, and asks the person in front of this party; `--yes` answers for them."""
+    """Shows events to this party's user, and asks them questions. `--yes` answers for them."""
 
     def tell(self, event: Event) -> None:
-        """Show what happened. Must not block."""
+        """Show an event. Must not block."""
 
     async def admits(self, onion: Onion, seat: int) -> bool:
-        """Say whether a joiner may take its seat."""
+        """Ask whether a joiner may take its seat."""
 
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
-        """Show the agreement and say whether to go on."""
+        """Show the agreement, and ask whether to go on."""

@@ -1,7 +1,7 @@
-"""The host's side of a gathering: joiners take their seats, the person admits them, and all get the terms.
+"""The host's side of a gathering: joiners take seats, the user admits them, and all get the terms.
 
-Knows links and the person at the host; onionmpc.session.seating knows who may sit where. Ends with `Terms`, before the
-mesh. Rules: docs/PROTOCOL.md section 4.
+Who may take which seat is in onionmpc.session.seating. A gathering ends with `Terms`, before the mesh begins. Rules:
+docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ GOODBYE_S = 3.0
 
 
 class Gathering:
-    """Fills the seats: a Gatekeeper for the door, until the roster is complete.
+    """The gatekeeper of the host's door until the roster is complete.
 
     Args:
-        seating: the seats.
-        ui: sees who comes, and may refuse.
-        admit: called with the keys by which the host can be found from now on.
+        seating: the seats to fill.
+        ui: is shown each joiner, and may refuse it.
+        admit: called with the discovery keys of the host's service whenever they change.
     """
 
     def __init__(self, seating: Seating, ui: UserInterface, admit: Callable[[Iterable[bytes]], None]) -> None:
@@ -42,15 +42,15 @@ class Gathering:
         self._changed = asyncio.Event()
         self._asked_about: Onion | None = None
         self._terms: Terms | None = None
-        # By seat numbers: the links of those who sit there now, and the seats whose holders have the terms.
+        # By seat number: the links of the holders that are here, and the seats whose holders have the terms.
         self._runners: dict[int, LinkRunner] = {}
         self._have_terms: set[int] = set()
         self._told_spent: set[int] = set()
 
     async def fill(self) -> tuple[Onion, ...]:
-        """Ask the person about those who come, until every seat is taken and confirmed; return the roster, sorted.
+        """Ask the user about each joiner until every seat is taken and confirmed; return the sorted roster.
 
-        A joiner that leaves does not end this: an answer takes effect whatever became of the joiner that it is about.
+        A joiner may leave while the user is asked. The answer takes effect all the same.
         """
         seating = self._seating
         while not seating.is_full:
@@ -62,9 +62,10 @@ class Gathering:
         return seating.roster()
 
     async def send_terms(self, terms: Terms) -> None:
-        """Send all joiners the roster; each leaves the gathering when it has it.
+        """Send all joiners the terms. A joiner leaves the gathering when it has them.
 
-        A joiner that has not taken it in TERMS_S seconds will be missing from the mesh, where all others learn of it.
+        A joiner that does not acknowledge them within TERMS_S seconds will be missing from the mesh, where all other
+        parties notice.
         """
         self._terms = terms
         self._send_all(terms)
@@ -73,7 +74,7 @@ class Gathering:
                 await self._until(lambda: len(self._have_terms) == len(self._seating.seats))
 
     async def leave(self) -> None:
-        """Close the links of all seats, and wait until the joiners know it."""
+        """Close the links of all seats, and wait until the joiners have acknowledged that."""
         for runner in list(self._runners.values()):
             runner.close(heard=True)
         with contextlib.suppress(TimeoutError):
@@ -83,18 +84,18 @@ class Gathering:
     # -- Gatekeeper
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
-        """Return the psks of the seats that are free or held by this key."""
+        """Return the psks of the seats that are free, or held by the party with this key."""
         return self._seating.psks_for(static_key)
 
     def judge(self, hello: Hello, psk: bytes) -> Answer:
-        """Accept a joiner that there is a seat for."""
+        """Accept a joiner if there is a seat for it."""
         if hello.purpose is not Purpose.GATHER:
             return Answer.NOT_NOW
         seat = self._seating.seat_for(onion_from_public_key(hello.public_key), psk)
         return Answer.NO_SEAT if seat is None else Answer.ACCEPTED
 
     def offsets_for(self, _hello: Hello) -> tuple[int, int]:
-        """A seat's link has one stream, and nothing to resume."""
+        """Return zero offsets: a seat's link has one stream, and nothing to resume."""
         return 0, 0
 
     async def welcome(self, visitor: SecureStream, _hello: Hello, psk: bytes) -> None:
@@ -103,12 +104,12 @@ class Gathering:
         if seat is None:
             return
         if (before := self._runners.get(seat.number)) is not None:
-            # The same identity came back before we noticed that it was gone.
+            # The same identity came back before we noticed that its last stream had broken.
             before.close()
         runner = LinkRunner(lambda event: self._note(seat, runner, event))
         seat.holder, seat.nonce, self._runners[seat.number] = visitor.peer, visitor.nonce, runner
         if self._terms is not None:
-            runner.send_control(encode_message(self._terms))  # it lost its stream before they arrived
+            runner.send_control(encode_message(self._terms))  # its last stream broke before they arrived
         self._note_change()
         with contextlib.suppress(LinkExpired, RemoteProtocolError):
             await runner.carry_alone(visitor)
@@ -120,11 +121,11 @@ class Gathering:
     # -- SpentPsks
 
     def spent_psks(self) -> Sequence[bytes]:
-        """The psks of all invites: those that may still be used have been tried before."""
+        """Return the psks of all invites. The caller has tried those that may still be used."""
         return self._seating.all_psks()
 
     def note_spent(self, psk: bytes, hello: Hello) -> None:
-        """Report, once for each seat, that somebody tried an invite that another party has used."""
+        """Show, once for each seat, that somebody tried an invite that another party has used."""
         seat = self._seating.invited_by(psk)
         if seat.number not in self._told_spent and seat.holder != onion_from_public_key(hello.public_key):
             self._told_spent.add(seat.number)
@@ -135,7 +136,7 @@ class Gathering:
     def _note(self, seat: Seat, runner: LinkRunner, event: Event) -> None:
         match event:
             case ControlBytes():
-                runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner has nothing to say before the terms
+                runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner sends no message before the terms
             case LinkClosed() if self._runners.get(seat.number) is runner and self._terms is not None:
                 self._have_terms.add(seat.number)
 
@@ -145,7 +146,7 @@ class Gathering:
             if seat.holder is not None and (seat.confirmed or seat.holder == self._asked_about):
                 self._ui.tell(JoinerLeft(seat.number, seat.holder))
             if seat.holder == self._asked_about:
-                self._asked_about = None  # told once: it may come and go as often as it likes
+                self._asked_about = None  # shown once, however often the joiner comes and goes
             seat.holder, seat.confirmed = None, False
         self._note_change()
 
@@ -155,12 +156,12 @@ class Gathering:
         return next((seat for seat in self._seating.seats if seat.number in self._runners and not seat.confirmed), None)
 
     async def _ask_about(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
-        """Ask the person about a seat's holder, and do as they say."""
+        """Ask the user about a seat's holder, and act on the answer."""
         joiner, psk = seat.holder, seat.psk
         assert joiner is not None  # noqa: S101 (a seat with a link has a holder)
         self._asked_about = joiner
-        # Also when it leaves meanwhile: the next question comes after the answer to this one, or that answer would be
-        # taken for one about the next. From the answer on nothing is waited for.
+        # Wait for the answer even if the joiner leaves meanwhile. Otherwise the next question could get the answer to
+        # this one. Nothing is awaited between the answer and its effect.
         admitted = await self._ui.admits(joiner, seat.number)
         self._asked_about = None
         own = self._seating.held_by(joiner)  # it may have left and come back
@@ -176,7 +177,7 @@ class Gathering:
         self._note_change()
 
     def _turn_away(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
-        """Free a seat at once, however long its holder takes to go."""
+        """Free a seat at once, even if its holder is slow to leave."""
         if seat.holder is not None:
             self._seating.refuse(seat.holder, seat.psk)
         if (runner := self._runners.pop(seat.number, None)) is not None:
@@ -187,7 +188,7 @@ class Gathering:
             self._replace_invite(seat)
 
     def _replace_invite(self, seat: Seat) -> None:
-        """Make a seat another invite: a joiner that was refused has the old one."""
+        """Give a seat a new invite, since the refused joiner has the old one."""
         invite = self._seating.invite_to(seat)
         self._ui.tell(InviteReady(seat.number, invite))
         self._admit(self._seating.keys())

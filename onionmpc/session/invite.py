@@ -1,6 +1,6 @@
-"""Invites: one line that lets one identity take one seat at a host.
+"""Invites: one line of text that lets one identity take one seat at a host.
 
-Knows the invite's form and the psk that comes of it. Rules: docs/PROTOCOL.md section 4.
+Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTENT_CHARACTERS = 84  # 52 bytes in base32, without padding
 INVITE_CHARACTERS = len(PREFIX) + CONTENT_CHARACTERS
 CHECK_LABEL = b"onionmpc/1 invite"
 SEAT_LABEL = b"onionmpc/1 seat"
-# Of ASCII alone: there are other letters whose lower case is one of ours.
+# Not str.lower: some letters outside ASCII, such as the Kelvin sign, have a lower case inside it.
 LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 OF_ANOTHER_VERSION = re.compile("onionmpc([02-9])[a-z2-7]{40}")
 PASTE_HINT = "paste the whole line that the host sent you, or ask for a new invite"
@@ -40,7 +40,7 @@ class Invite:
 
     @property
     def text(self) -> str:
-        """The line to send to one party, by a way that only that party can read. It contains the secret."""
+        """The line to send to one party, over a private channel. It contains the secret."""
         return format_invite(self)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Invite:
 
 
 def looks_like_invite(text: str) -> bool:
-    """Return whether `text` is meant to hold an invite, whole or not."""
+    """Return whether `text` seems to hold an invite, even a damaged one."""
     plain = _plain(text)
     return PREFIX in plain or OF_ANOTHER_VERSION.search(plain) is not None
 
@@ -66,10 +66,10 @@ def format_invite(invite: Invite) -> str:
 
 
 def parse_invite(text: str) -> Invite:
-    """Read the invite that a text holds, whatever is around it and however it was broken or quoted (PROTOCOL 4).
+    """Find the invite in a text, ignoring what surrounds it, line breaks and quote marks (PROTOCOL 4).
 
     Raises:
-        InvalidInvite: it was cut short or altered, or there are several. The message holds none of it.
+        InvalidInvite: it was cut short or altered, or there are several. The message does not quote it.
     """
     plain = _plain(text)
     candidates = [part[:CONTENT_CHARACTERS] for part in plain.split(PREFIX)[1:]]
@@ -100,10 +100,10 @@ def _parse(characters: str) -> Invite:
         raise InvalidInvite(f"the invite has {seen} characters, expected {INVITE_CHARACTERS}", hint=PASTE_HINT)
     try:
         content = base64.b32decode(characters.upper() + "====")
-    except ValueError as error:  # binascii.Error is one; another comes of what is not ASCII
+    except ValueError as error:  # binascii.Error is a ValueError; so is the error for text that is not ASCII
         raise InvalidInvite("the invite has a character that no invite has", hint=PASTE_HINT) from error
     body, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
-    # The last character has bits to spare, which must be as we write them.
+    # The last character has spare bits. Encoding again refuses all but the one form that we write.
     if _check(body) != check or _base32(content) != characters:
         raise InvalidInvite("the invite's check does not fit: a character was changed", hint=PASTE_HINT)
     return Invite(parse_onion(onion_from_public_key(body[:-SECRET_BYTES])), body[-SECRET_BYTES:])

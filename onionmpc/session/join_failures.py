@@ -1,7 +1,4 @@
-"""What a joiner concludes from dials to its host that fail, and for how long it goes on.
-
-Knows what a failure may mean, although all refusals look alike. Does not dial.
-"""
+"""Interprets a joiner's failed dials to its host, and decides when to give up. All refusals look alike to a joiner."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from onionmpc.mesh.redial import DialFailed
 from onionmpc.session.events import DialRetry, UserInterface
 
 ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
-# A joiner can only infer this: all refusals look alike, and a descriptor that it cannot read says no more.
+# A joiner can only infer this: all refusals look alike, and so do all descriptors that it cannot decrypt.
 PROBABLY_USED = "the invite is probably used, or its session is over"
 INVITE_HINT = f"{PROBABLY_USED}; ask the host for another"
 ONCE_HINT = "an invite works once, for one party: ask the host for another"
-# A joiner that has not reached its host for so long says so.
+# A joiner that has not reached its host for this long doubts its invite on the screen.
 DOUBT_AFTER_S = 20.0
-# For so long a joiner may read a descriptor that the host is about to replace, for example by one for its invite.
-# A refusal by the host itself leaves no such doubt: the host knows its invites (REFUSED_FOR_S).
+# For this long a joiner may still see an old descriptor that the host is about to replace, for example with one for its
+# invite. A refusal by the host itself is final sooner, since the host knows its invites (REFUSED_FOR_S).
 SEALED_FOR_S = 300.0
 
 
@@ -28,11 +25,11 @@ class JoinFailures:
     """The failures of one attempt to get a seat.
 
     Args:
-        ui: sees each of them.
-        by_invite: whether the joiner has an invite; otherwise it has the host's address alone.
+        ui: is shown each failure.
+        by_invite: True if the joiner has an invite, False if it has only the host's address.
 
     Attributes:
-        why: the failure that says most, as the end of a sentence.
+        why: the most telling failure, as the end of a sentence.
         hint: what the user can do.
     """
 
@@ -46,13 +43,14 @@ class JoinFailures:
         self._sealed_since: float | None = None
 
     def add(self, failure: DialFailed) -> None:
-        """Take and show a failure.
+        """Record and show a failure.
 
         Raises:
-            PeerUnreachable: an invite has opened no descriptor of the host's for SEALED_FOR_S seconds.
+            PeerUnreachable: the invite has decrypted no descriptor of the host for SEALED_FOR_S seconds.
         """
         now = self._clock()
-        if failure.not_expected or self._sealed_since is None:  # tor may say next that it is not there
+        # Once a descriptor could not be decrypted, that stays the reason: tor may next report it as missing.
+        if failure.not_expected or self._sealed_since is None:
             self.why = f": {failure.reason}"
         if failure.not_expected:
             self._sealed_since = self._sealed_since or now
@@ -66,7 +64,7 @@ class JoinFailures:
         self._ui.tell(DialRetry(None, failure.reason, failure.again_in_s, shown))
 
     def refused(self, error: AuthenticationFailed) -> AuthenticationFailed:
-        """Return the error to end with when the host has refused us for long enough."""
+        """Return the error to end with when the host has refused this party for long enough."""
         sentence = f"the host does not let us in: {error.message}"
         if self._by_invite:
             return AuthenticationFailed(f"{sentence}; {PROBABLY_USED}", hint=ONCE_HINT)

@@ -1,8 +1,7 @@
-"""The identities that this user keeps: one key file each, in a private directory.
+"""Stores this user's identities, one key file each, in a private directory.
 
-Knows where key files lie, who may read them, that none is ever overwritten, and how one gets to another machine. Does
-not know their format (`onionmpc.identity`) or how a passphrase is asked for: that comes in as a function, whose answer
-is overwritten here as soon as it has served. Rules: docs/PROTOCOL.md section 1.
+No key file is ever overwritten. The format of key files is in `onionmpc.identity.key_file`. A passphrase comes from a
+function that the caller passes in, and is wiped here after use. Rules: docs/PROTOCOL.md section 1.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from onionmpc.identity.key_file import (
 
 KEY_FILE_SUFFIX = ".key"
 KEYSTORE_LOCK_NAME = ".lock"
-# Lower case only, since some file systems hold "Alice" and "alice" for one file; never a leading dot or dash, which
-# would be a hidden file or an option; no slash, so a name cannot lead out of the directory.
+# Lower case only, since some file systems treat "Alice" and "alice" as one file. No leading dot or dash, which would
+# make a hidden file or an option. No slash, so that a name cannot lead out of the directory.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_KEY_FILE_BYTES = 4096  # ten times the longest key file
 
@@ -39,14 +38,14 @@ Ask = Callable[[], bytearray]  # asks for a passphrase
 
 
 def create(name: str, ask_passphrase: Ask | None, *, exposed: bool = False) -> Identity:
-    """Make a new identity and keep it under `name`.
+    """Make a new identity and store it under `name`.
 
     Args:
-        ask_passphrase: called once, for a passphrase to seal it with; None leaves it open.
-        exposed: it is for circuit length short, and for no other.
+        ask_passphrase: called once, for the passphrase that seals the key file; None stores it unsealed.
+        exposed: True if the identity is for circuit length short only.
 
     Raises:
-        UsageError: the name cannot be one or is taken, the passphrase is empty, or the directory cannot be used.
+        UsageError: the name is invalid or taken, the passphrase is empty, or the directory cannot be used.
     """
     _check_free(name)
     identity = Identity(secrets.token_bytes(SEED_BYTES))
@@ -55,16 +54,16 @@ def create(name: str, ask_passphrase: Ask | None, *, exposed: bool = False) -> I
 
 
 def load(name: str, ask_passphrase: Ask, *, exposed: bool = False) -> Identity:
-    """Open an identity.
+    """Load a stored identity.
 
     Args:
         ask_passphrase: called once, and only if the key file is sealed.
         exposed: whether it is to be used at circuit length short.
 
     Raises:
-        UsageError: the name cannot be one, or the directory is open to others.
+        UsageError: the name is invalid, or other users can read the directory.
         UnsafeSetting: the identity is for other levels.
-        InvalidIdentityFile: there is none of that name, others may read it, it is damaged, or the passphrase is wrong.
+        InvalidIdentityFile: no identity has that name, others can read it, it is damaged, or the passphrase is wrong.
     """
     content = _read(name)
     facts = describe_key_file(content)
@@ -82,17 +81,18 @@ def load(name: str, ask_passphrase: Ask, *, exposed: bool = False) -> Identity:
 
 
 def export_to(path: Path, name: str, ask_passphrase: Ask | None) -> KeyFileFacts:
-    """Copy an identity into a file that `import_from` takes.
+    """Copy an identity into a file that `import_from` reads.
 
-    The copy of a sealed identity is sealed with the same passphrase, which is not asked for.
+    The copy of a sealed identity keeps its seal, so that no passphrase is asked for.
 
     Args:
-        ask_passphrase: called once, for a passphrase to seal the copy of an open identity with; None leaves it open.
+        ask_passphrase: called once, for the passphrase that seals the copy of an unsealed identity; None leaves the
+            copy unsealed.
     Returns:
-        What the copy tells without its passphrase.
+        What the copy shows without its passphrase.
 
     Raises:
-        UsageError: see `load`; there is such a file already, it cannot be written, or would be open to others.
+        UsageError: see `load`; the file exists, cannot be written, or would be readable by others.
         InvalidIdentityFile: see `load`.
     """
     content = _read(name)
@@ -107,18 +107,18 @@ def export_to(path: Path, name: str, ask_passphrase: Ask | None) -> KeyFileFacts
 
 
 def import_from(path: Path, name: str, ask_passphrase: Ask) -> KeyFileFacts:
-    """Keep the identity of an exported file under `name`, sealed and exposed as it is there.
+    """Store the identity of an exported file under `name`. It stays as sealed and as exposed as in the file.
 
-    It is opened once, so that neither a damaged file nor a forgotten passphrase shows only when it is needed. A sealed
-    file may be open to others, as on a memory stick, whose file system knows no modes: it is sealed for that. An
-    open one is then everybody's already.
+    The file is decrypted once, so that a damaged file or a forgotten passphrase shows now and not when the identity is
+    needed. A sealed file may be readable by others, as on a memory stick without file modes: the seal protects it. An
+    unsealed file that others can read is refused, since others may have copied the key.
 
     Args:
         ask_passphrase: called once, and only if the file is sealed.
 
     Raises:
-        UsageError: the name cannot be one or is taken, or the identity is kept already, under whatever name.
-        InvalidIdentityFile: the file cannot be read, is open to others, is damaged, or the passphrase is wrong.
+        UsageError: the name is invalid or taken, or the identity is stored already under any name.
+        InvalidIdentityFile: the file cannot be read, is readable by others, is damaged, or the passphrase is wrong.
     """
     _check_free(name)
     content, mode = _read_copy(path)
@@ -134,25 +134,25 @@ def import_from(path: Path, name: str, ask_passphrase: Ask) -> KeyFileFacts:
 
 
 def remove(name: str) -> None:
-    """Remove an identity. Nothing brings it back but a copy of its key file, which need not be sound to be removed.
+    """Remove an identity for good, unless a copy of its key file exists. A damaged key file can be removed too.
 
     Raises:
-        UsageError: the name cannot be one, a session uses the identity, or it cannot be removed.
-        InvalidIdentityFile: there is none of that name.
+        UsageError: the name is invalid, a session uses the identity, or it cannot be removed.
+        InvalidIdentityFile: no identity has that name.
     """
     check_kept(name)
     with in_use(name):
         files.remove(_path(name))
-        with contextlib.suppress(OSError):  # an empty file in the way of nobody
+        with contextlib.suppress(OSError):  # a leftover lock file is empty and harms nobody
             (_directory() / f"{name}.lock").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def in_use(name: str) -> Iterator[None]:
-    """Keep an identity to one session at a time, on this machine: two would answer each other's dials.
+    """Hold an identity for one session at a time on this machine. Two sessions would answer each other's dials.
 
     Raises:
-        UsageError: another session uses it, or the directory cannot be written.
+        UsageError: another session uses the identity, or the directory cannot be written.
     """
     _check_name(name)
     with files.lock(_directory() / f"{name}.lock") as ours:
@@ -164,21 +164,21 @@ def in_use(name: str) -> Iterator[None]:
 
 
 def describe_identity(name: str) -> KeyFileFacts:
-    """Return what an identity's key file tells without its passphrase.
+    """Return what an identity's key file shows without its passphrase.
 
     Raises:
-        UsageError: the name cannot be one, or the directory is open to others.
-        InvalidIdentityFile: there is none of that name, others may read it, or it is damaged.
+        UsageError: the name is invalid, or other users can read the directory.
+        InvalidIdentityFile: no identity has that name, others can read it, or it is damaged.
     """
     return describe_key_file(_read(name))
 
 
 def check_kept(name: str) -> None:
-    """Check that there is an identity of that name, sound or not.
+    """Check that an identity of that name is stored, damaged or not.
 
     Raises:
-        UsageError: the name cannot be one, or the directory is open to others.
-        InvalidIdentityFile: there is none.
+        UsageError: the name is invalid, or other users can read the directory.
+        InvalidIdentityFile: no identity has that name.
     """
     _check_name(name)
     if name not in list_names():
@@ -186,10 +186,10 @@ def check_kept(name: str) -> None:
 
 
 def list_names() -> tuple[str, ...]:
-    """Return the names of all identities, sorted, without a look into their files.
+    """Return the names of all identities, sorted, without reading their files.
 
     Raises:
-        UsageError: the directory is open to others.
+        UsageError: other users can read the directory.
     """
     if not _directory().exists():
         return ()
@@ -252,8 +252,8 @@ def _keep(name: str, content: bytes) -> None:
     """Write a new key file."""
     files.private_directory(files.state_directory())
     directory = files.private_directory(_directory())
-    # The lock, since the write that is safe against a full disk replaces what is there: between looking and writing,
-    # no other process may create the same name. A lost key cannot be made again.
+    # `write_private` survives a full disk because it replaces the file in one step. The lock makes sure that no other
+    # process creates the same name between the check and that step: an overwritten key is lost for good.
     with files.lock(directory / KEYSTORE_LOCK_NAME) as held:
         if not held:
             raise UsageError("another onionmpc is making an identity at this moment", hint="try again")
@@ -263,9 +263,9 @@ def _keep(name: str, content: bytes) -> None:
 
 
 def _check_unknown(onion: Onion) -> None:
-    """Refuse a second name for an identity: a session under each would answer the other's dials."""
+    """Check that an identity has no name yet: with two names, two sessions could answer each other's dials."""
     for name in list_names():
-        with contextlib.suppress(InvalidIdentityFile):  # a damaged one is nobody's
+        with contextlib.suppress(InvalidIdentityFile):  # a damaged key file names no identity
             if describe_identity(name).onion == onion:
                 raise UsageError(f"this identity is kept already, under the name {name}", hint=f"use {name}")
 
@@ -276,7 +276,7 @@ def _read(name: str) -> bytes:
     if _directory().exists():
         files.private_directory(_directory())
     try:
-        # Not through a link, and the mode is that of the very file that is read.
+        # O_NOFOLLOW and fstat: the mode that is checked is that of the very file that is read.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_private(path, os.fstat(descriptor))
@@ -288,7 +288,7 @@ def _read(name: str) -> bytes:
 
 
 def _read_copy(path: Path) -> tuple[bytes, int]:
-    """Return what is in an exported file, and its mode."""
+    """Return the content of an exported file, and its mode."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -305,7 +305,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise InvalidIdentityFile(f"the key file {path} belongs to another user", hint="it must be a file of yours")
     if mode & 0o077:
-        # Whoever could read it may have: say it, and leave it to the owner whether the identity is still theirs.
+        # Others may have read the key by now. The hint leaves it to the owner whether to go on using the identity.
         raise InvalidIdentityFile(
             f"the key file {path} is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
             hint=f"chmod 600 {path}, or make a new identity if others use this machine",

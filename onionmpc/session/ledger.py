@@ -1,7 +1,6 @@
-"""What is known of the circuit below each stream of one link: where its halves join, and how long they are.
+"""Records the circuit below each stream of one link: how long its two halves are, and where they join.
 
-Knows what was measured here and what the peer claims. Does not measure: lengths and times come in as arguments. Rules:
-docs/PROTOCOL.md section 4.
+What this party measured and what the peer claims stay apart. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class LinkSummary:
 
     Attributes:
         own_relays, claimed_relays, round_trip_s, raced: see `onionmpc.session.events.LinkMeasured`.
-        gaps: how often nothing came for a while, for `gap_s` seconds in all.
+        gaps: how often the link was silent for a while, for `gap_s` seconds in all.
     """
 
     own_relays: int | None
@@ -35,9 +34,9 @@ class CircuitRecord:
 
     Attributes:
         stream: the number of the stream that it carries.
-        path: our half of it; None where that is not known.
+        path: our half of it; None if it is not known.
         is_joint_known: whether the listener knows where the two halves join.
-        claimed_relays: how many relays the other half has, as the peer says.
+        claimed_relays: the length of the other half in relays, as the peer claims.
         measured: whether a round trip has come back.
     """
 
@@ -48,19 +47,19 @@ class CircuitRecord:
     measured: bool = False
 
     def introduction(self) -> tuple[Rendezvous | OwnSide, ...]:
-        """Return what its dialler tells the listener of it."""
+        """Return the messages with which the dialler describes this circuit to the listener."""
         if self.path is None or not self.is_joint_known:
             return ()
         return Rendezvous(self.stream, self.path.rendezvous), OwnSide(self.stream, self.path.relays)
 
 
 class CircuitLedger:
-    """The records of one link, each by the number of its stream."""
+    """The circuit records of one link, by the number of the stream."""
 
     def __init__(self) -> None:
         self._records: dict[int, CircuitRecord] = {}
         self._last = CircuitRecord(0)  # the one whose stream broke last
-        self._raced: int | None = 1  # how many were compared; None while the race lasts
+        self._raced: int | None = 1  # how many circuits the race compared; None while it lasts
         self._gaps = 0
         self._gap_s = 0.0
 
@@ -70,7 +69,7 @@ class CircuitLedger:
         """Add the circuit of a new stream.
 
         Args:
-            path: our half, where this party dialled and its tor says it.
+            path: our half, if this party dialled and its tor reports it.
         """
         self._records[stream] = CircuitRecord(stream, path, is_joint_known=dialled)
 
@@ -79,15 +78,15 @@ class CircuitLedger:
         self._last = self._records.pop(stream)
 
     def start_race(self) -> None:
-        """Note that it is being found out which one is the fastest."""
+        """Note that a race for the fastest circuit has begun."""
         self._raced = None
 
     def end_race(self, compared: int) -> None:
-        """Note how many were compared."""
+        """Note that the race is over, and how many circuits it compared."""
         self._raced = compared
 
     def add_gap(self, seconds: float) -> None:
-        """Count a time in which nothing came."""
+        """Count a gap in which nothing arrived."""
         self._gaps += 1
         self._gap_s += seconds
 
@@ -101,11 +100,11 @@ class CircuitLedger:
         record.measured = True
         return record
 
-    # A peer has one word of each kind for each stream, or it could keep us busy and fill our screen. What it says of a
-    # stream that is gone says nothing.
+    # Each stream takes one message of each kind: with more, a peer could keep us busy and fill our screen. Messages
+    # about a stream that is gone are ignored.
 
     def note_rendezvous(self, stream: int) -> CircuitRecord | None:
-        """Note that the peer, which dialled this stream, says where the halves join, so that ours can be found."""
+        """Note that the peer, which dialled this stream, has named the rendezvous point, by which our half is found."""
         record = self._records.get(stream)
         if record is None or record.is_joint_known:
             return None
@@ -113,7 +112,7 @@ class CircuitLedger:
         return record
 
     def note_claim(self, claim: OwnSide) -> CircuitRecord | None:
-        """Note how long the peer says that its half is."""
+        """Note the length that the peer claims for its half."""
         record = self._records.get(claim.stream)
         if record is None or record.claimed_relays is not None:
             return None
@@ -123,18 +122,18 @@ class CircuitLedger:
     # -- what there is to show
 
     def fastest(self, best: int | None) -> CircuitRecord:
-        """Return the circuit of this stream, the link's best; while it has none, the one that was there last."""
+        """Return the circuit of the link's best stream; without a stream, the circuit that was lost last."""
         return self._last if best is None else self._records.get(best, self._last)
 
     def shows(self, record: CircuitRecord, best: int | None) -> bool:
-        """Return whether a circuit is the one that a person is shown, now that it is measured and no race goes on."""
+        """Return whether to show this circuit: it is the best one, it is measured, and no race goes on."""
         return record is self.fastest(best) and record.measured and self._raced is not None
 
     def summary(self, best: int | None, *, compared: int, round_trip_s: float | None) -> LinkSummary:
         """Sum up the link.
 
         Args:
-            compared: how many streams have been compared so far: a short session may end before its race does.
+            compared: how many streams were compared so far. A short session may end before its race does.
         """
         record = self.fastest(best)
         return LinkSummary(

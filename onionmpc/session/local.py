@@ -1,6 +1,6 @@
-"""What this machine and this person bring to the agreement.
+"""Builds this party's plan and its shared terms, and checks the options that they are made from.
 
-Knows installed versions and the limits of threshold and party count. Does not import mpyc.
+Never imports mpyc, which starts a runtime when it is imported: versions come from the installed metadata.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from onionmpc.wire.handshake import VERSION
 WIRE_OPTIONS_WITH_VALUE = frozenset({"-L", "--bit-length", "-K", "--sec-param"})
 WIRE_OPTIONS = frozenset({"--no-prss", "--mix32-64bit"})
 WIRE_OPTION = re.compile(r"(-[LK]=?|--bit-length=|--sec-param=)[1-9][0-9]{0,3}|--no-prss|--mix32-64bit")
-# MPyC would open connections of its own with these, past the mesh.
+# With these MPyC would open connections of its own, past the mesh and past Tor.
 CONNECTION_OPTIONS = ("-P", "-M", "-I", "--index", "-C", "--config", "-B", "--base-port", "--ssl", "-T", "--threshold")
-# With padding a session that ends well lasts a whole number of these, which tells the minutes and not the rounds.
+# With padding, a successful session lasts a whole number of these: an observer learns minutes, not rounds.
 PADDING_BUCKET_S = 60.0
-# Programs that wait for each other for so long are said to be stuck. A link that was lost without a word is noticed
-# after 15 s (PROTOCOL 3), so it is not mistaken for that.
+# Programs that wait for each other for this long count as stuck. A link that is lost silently is noticed after 15 s
+# (PROTOCOL 3), so it is not mistaken for a stuck program.
 STUCK_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Wishes):
-    """What this party wants to run: what it asks for of what all agree on, and what is its own.
+    """What this party wants to run: its wishes for the agreed options, and its own options.
 
     Attributes:
-        program: None where the host names it.
-        private: arguments that stay here.
-        attached: further files that must be the same everywhere.
-        allow_no_privacy: whether a threshold of 0 is accepted, which hides nothing.
-        wait_s: how long to wait for the others, in seconds, at each step.
-        patience_s: how long a party may be away once it was there, or all programs stuck, in seconds.
-        min_circuit_length: the lowest level that is accepted of others.
-        stuck_after_s: how long all programs wait for each other before that is told, in seconds.
-        padding_bucket_s: what the time from agreement to end is a multiple of, with padding.
-        hidden: what is kept from the program, beside our own state.
+        program: None if the host names it.
+        private: arguments that stay at this party.
+        attached: further files that must be the same at all parties.
+        allow_no_privacy: whether to accept a threshold of 0, which hides nothing.
+        wait_s: how long to wait for the peers at each step, in seconds.
+        patience_s: how long a connected peer may be away, or all programs stuck, in seconds.
+        min_circuit_length: the lowest level that this party accepts from others.
+        stuck_after_s: how long all programs wait for each other before the user is warned, in seconds.
+        padding_bucket_s: with padding, the time from agreement to end is a multiple of this.
+        hidden: files to hide from the program, besides onionmpc's own state.
         allow_subprocess: whether the program may start processes.
-        walls: what this party's person was shown to keep the program in; with less it is not started.
-        streams: what the program reads and writes.
-        timings: how long it stays for the others at the end.
+        walls: the protections that the user was shown. The program does not start with fewer.
+        streams: the standard streams of the program.
+        timings: how long to stay for the peers at the end.
     """
 
     program: Program | None
@@ -78,10 +78,11 @@ class Plan(Wishes):
 
 
 def max_circuits(plan: Plan, level: Level) -> int:
-    """Return the most circuits that this party dials or accepts for one link."""
+    """Return the largest number of circuits that this party dials or accepts for one link."""
     if plan.circuits is not None:
         return plan.circuits
-    # Who asks for long asks for few draws of relays: what is gained in time has to be asked for as well.
+    # Each circuit draws new relays, and long is chosen to keep such draws few. At long, a race for speed takes an
+    # explicit --circuits.
     return 1 if level is Level.LONG else DEFAULT_CIRCUITS
 
 
@@ -89,8 +90,8 @@ def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> No
     """Check the number of parties and the threshold.
 
     Raises:
-        UsageError: they cannot be.
-        UnsafeSetting: they would hide nothing, and that was not asked for.
+        UsageError: they are out of range.
+        UnsafeSetting: they would hide nothing, and `allow_no_privacy` is False.
     """
     if not 2 <= parties <= MAX_PARTIES:
         raise UsageError(
@@ -110,10 +111,10 @@ def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> No
 
 
 def check_program_arguments(arguments: Sequence[str]) -> None:
-    """Refuse MPyC's own options among a program's arguments, where the parties could not agree on them.
+    """Check that a program's arguments contain no options of MPyC, which the parties could not agree on there.
 
     Raises:
-        UsageError: names the option and where it belongs.
+        UsageError: an argument is one. The hint says where it belongs.
     """
     for argument in arguments:
         if any(_is_option(argument, option) for option in CONNECTION_OPTIONS):
@@ -131,10 +132,10 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
 
 
 def check_sendable(public: Iterable[str]) -> None:
-    """Check that public arguments can be sent to the others.
+    """Check that public arguments can be sent to the peers.
 
     Raises:
-        UsageError: one is not UTF-8, as the bytes of an argument may be.
+        UsageError: an argument is not valid UTF-8.
     """
     for argument in public:
         try:
@@ -151,10 +152,10 @@ def _is_option(argument: str, option: str) -> bool:
 
 
 def check_mpyc_options(options: Sequence[str]) -> tuple[str, ...]:
-    """Check `--mpyc` options: those that change the wire, and no others; return them sorted.
+    """Check that each `--mpyc` option is one that all parties must share; return them sorted.
 
     Raises:
-        UsageError: it is none of them, or its value is not a number.
+        UsageError: an option is not, or its value is not a number.
     """
     for option in options:
         if not WIRE_OPTION.fullmatch(option):
@@ -168,11 +169,11 @@ def check_mpyc_options(options: Sequence[str]) -> tuple[str, ...]:
 def check_allowed_types(names: Sequence[str], program: Program) -> tuple[str, ...]:
     """Check the classes that parties may send each other, and return them sorted, each once.
 
-    Exact names of classes that the program's own files define, and no others: everybody has agreed on those files, and
-    read them. A class of Python or of a library does with a stranger's arguments what its authors never thought of.
+    Only exact names of classes that the program's own files define are allowed, since all parties agreed on these
+    files. The authors of a class in Python or in a library did not expect a stranger to choose its arguments.
 
     Raises:
-        UsageError: one is no class of the program.
+        UsageError: a name is not that of a class of the program.
     """
     if not names:
         return ()
@@ -198,7 +199,7 @@ def shared_terms(
         agreed: the value of each agreed option, by its term; see `Wishes`.
 
     Raises:
-        UsageError: a file of the program cannot be read, a name is not UTF-8, or an allowed type is no class of it.
+        UsageError: a file of the program cannot be read, a name is not UTF-8, or an allowed type is not its class.
     """
     files = {file.path: file.sha256.hex() for file in program_files(program, attached)}
     check_sendable(agreed["public_arguments"])

@@ -1,7 +1,7 @@
-"""Counts of bytes that all parties can compare, and only the two parties that exchange the bytes can read.
+"""Replaces counts of bytes by marks that all parties can compare, but only the two parties of a link can interpret.
 
-How much two parties have sent each other is nobody else's business, but all have to see whether their counts agree.
-Rules: docs/PROTOCOL.md section 3.
+All parties must see whether the counts at both ends of a link agree. How much two parties have sent each other is
+nobody else's business. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MARK_BYTES = 8
 
 
 class Marks:
-    """Makes marks of counts, for one session.
+    """Makes the marks of one session.
 
     Args:
         roster: all addresses, in party order.
-        session: the session id, so that those of two sessions cannot be compared.
+        session: the session id, so that marks of two sessions cannot be compared.
     """
 
     def __init__(self, identity: Identity, roster: Sequence[Onion], session: bytes) -> None:
@@ -36,7 +36,7 @@ class Marks:
         ]
 
     def of(self, wait: Wait) -> Wait:
-        """Return a wait of our program with marks in place of its counts."""
+        """Return a copy of our program's wait with marks in place of its counts."""
         numbers = range(len(self._keys))
         return msgspec.structs.replace(
             wait,
@@ -45,7 +45,7 @@ class Marks:
         )
 
     def _mark(self, sender: int, other: int, count: str) -> str:
-        """Return the mark for a count of bytes between us and another party, of which one is the sender."""
+        """Return the mark for the count of bytes that `sender` sent on the link between us and `other`."""
         if other == self._own or count == NOT_CONNECTED:
             return count
         message = sender.to_bytes(2) + int(count, 16).to_bytes(8)

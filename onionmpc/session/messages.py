@@ -1,7 +1,6 @@
 """Control messages: what the supervisors of two parties send each other over the control channel.
 
-Knows their form. Does not know when each may come: onionmpc.session.peer does. Rules: docs/PROTOCOL.md sections 3
-and 4.
+Which message may come when is checked in onionmpc.session.peer. Rules: docs/PROTOCOL.md sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ class Seats(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    """Host to joiner: the person at the host refuses this party."""
+    """Host to joiner: the user at the host refuses this party."""
 
     reason: ShortText
 
 
 class Terms(Message, frozen=True):
-    """Host to joiner: the common fields, the session's pre-shared key, and by address the keys to find the joiners."""
+    """Host to joiner: the shared terms, the session's pre-shared key, and each joiner's discovery key, by address."""
 
     common: SharedTerms
     psk: Hex32
@@ -60,27 +59,27 @@ class Terms(Message, frozen=True):
 
 
 class Offer(Message, frozen=True):
-    """What the sender wants agreed."""
+    """The terms that the sender offers to agree to."""
 
     common: SharedTerms
     own: PartyTerms
 
 
 class Commit(Message, frozen=True):
-    """The session id (32 bytes in hex) that the sender and its person agreed to."""
+    """The session id (32 bytes in hex) that the sender and its user agreed to."""
 
     session: str
 
 
 class Rendezvous(Message, frozen=True):
-    """Dialler to listener: the fingerprint of the relay at which a stream's circuit joins."""
+    """Dialler to listener: the fingerprint of the rendezvous point of a stream's circuit."""
 
     stream: StreamNumber
     fingerprint: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{40}\Z")]
 
 
 class OwnSide(Message, frozen=True):
-    """How many relays the sender's side of a stream's circuit has. To the receiver, that is a claim."""
+    """How many relays the sender's side of a stream's circuit has. The receiver cannot check that."""
 
     stream: StreamNumber
     relays: Annotated[int, msgspec.Meta(ge=1, le=8)]
@@ -108,7 +107,7 @@ class Signed(Message, frozen=True):
 
 
 class Report(Message, frozen=True):
-    """One failure, as one party saw it. Parties are named by address, since two rosters may differ."""
+    """One failure, as one party saw it. It names parties by address, since two parties' rosters may differ."""
 
     reporter: str
     about: str
@@ -118,7 +117,7 @@ class Report(Message, frozen=True):
 
 
 class Verdict(Message, frozen=True):
-    """Which parties (addresses) the sender still reaches, and whether its program has begun to open an output."""
+    """The addresses that the sender still reaches, and whether its program has begun to open an output."""
 
     reaches: tuple[str, ...]
     revealed: bool = False
@@ -144,22 +143,22 @@ _DECODER: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
 def encode_message(message: AnyMessage) -> bytes:
-    """Return the bytes of the control channel for one message."""
+    """Return a message as bytes of the control channel."""
     body = msgspec.json.encode(message)
     return len(body).to_bytes(MESSAGE_LENGTH_BYTES) + body
 
 
 class MessageDecoder:
-    """Cuts the control channel into messages."""
+    """Decodes the bytes of the control channel into messages."""
 
     def __init__(self) -> None:
         self._received = bytearray()
 
     def decode(self, received: bytes) -> Iterator[AnyMessage]:
-        """Take bytes as they came; yield each message that is whole.
+        """Take the next bytes of the channel; yield each complete message.
 
         Raises:
-            RemoteProtocolError: a message is too long, or not of our language.
+            RemoteProtocolError: a message is too long, or cannot be decoded.
         """
         self._received += received
         while len(self._received) >= MESSAGE_LENGTH_BYTES:

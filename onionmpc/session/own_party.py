@@ -1,7 +1,4 @@
-"""What this party brings to a computation: who it is, what it offers, and what it runs.
-
-Knows how its offer compares with another's, and what its program process is to be handed. Does not know the others.
-"""
+"""This party in one computation: its identity, its offer, and the program that it runs."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from onionmpc.session.comparison import check_equal
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import Offer
 
-# A program that waits for its peers says so after this time: longer than any round trip that we know of takes, so that
-# nothing is said in a round.
+# After this time a program that waits for its peers reports so. It is longer than any round trip that we have seen, so
+# that a normal round causes no report.
 WAITING_S = 5.0
 
 
@@ -28,9 +25,9 @@ class OwnParty:
     Attributes:
         nonce: its contribution to the session id, 16 bytes.
         shared: the shared terms as it sees them; their addresses are the roster.
-        terms: what it says of itself.
+        terms: what it states about itself.
         roster: all addresses, in party order.
-        number: its place among them.
+        number: its index in the roster.
     """
 
     identity: Identity
@@ -49,14 +46,14 @@ class OwnParty:
 
     @property
     def offer(self) -> Offer:
-        """What it wants agreed."""
+        """The terms that this party offers to agree to."""
         return Offer(self.shared, self.terms)
 
     def compare(self, theirs: Offer, number: int) -> None:
-        """Compare another party's offer with this one's.
+        """Check that another party's offer fits this party's.
 
         Raises:
-            AgreementError: they differ, or one party is below the other's floor.
+            AgreementError: the shared terms differ, or one party's level is below the other's floor.
         """
         here, there = f"party {self.number}", f"party {number}"
         explain = partial(explain_difference, self.program, self.plan.attached)
@@ -64,7 +61,7 @@ class OwnParty:
         check_floors(self.terms, theirs.own, here=here, there=there)
 
     def program_spec(self) -> ProgramSpec:
-        """Return what its program process is handed, but for the sockets."""
+        """Return the spec of the program process, without the sockets."""
         shared, plan = self.shared, self.plan
         return ProgramSpec(
             script=str(self.program.path),
@@ -77,7 +74,8 @@ class OwnParty:
             allowed_types=shared.allowed_types,
             sockets={},
             verbose=plan.verbose,
-            # Of our own choice: the public arguments may be the host's, who would have our files named for the program.
+            # Only what this party chose itself. The agreed public arguments may be the host's, which could name any of
+            # our files and so open them to the program.
             named=(*(plan.public or ()), *plan.private),
             code=code_of(self.program, plan.attached),
             on_disk=plan.attached.on_disk(),

@@ -1,7 +1,6 @@
-"""Text as people hand it on: out of mails, chats, word processors and files of any kind.
+"""Cleans text that people paste from mails, chats, word processors and files of any kind.
 
-Knows encodings, quotes and what cannot be seen. Does not know what an invite or an address is, and keeps nothing that
-it read: no error of ours quotes it.
+The text may hold a secret: nothing here keeps it or quotes it in an error.
 """
 
 from __future__ import annotations
@@ -10,21 +9,21 @@ import codecs
 import unicodedata
 from collections.abc import Iterator
 
-# Beside what Unicode calls an initial or final quote: straight ones and accents, the low ones of half of Europe, primes
-# and corner brackets; > stands before each line of a mail that was answered, and around what a mail calls a link.
+# Quotes that are not in Unicode's categories for initial and final quotes: straight quotes, accents, low quotes, primes
+# and corner brackets. Mail programs put > before quoted lines and around links.
 QUOTES = (
     "\"'`\u00b4\u201a\u201e\u2032\u2033\u2035\u2036"
     "\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07\uff40\uff62\uff63"
 )
 SKIPPED_CHARACTERS = QUOTES + ">"
-# Zero-width joiners and the like have a category of their own (Cf); these mark a variant of the letter before.
+# Zero-width joiners and the like are in Unicode's category Cf. Variation selectors are not.
 VARIANTS = range(0xFE00, 0xFE10)
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 AROUND_WORDS = QUOTES + "<>()[]{},;*_"
 
 
 def decode_text(content: bytes) -> str:
-    """Return the text of a file, whatever encoding it has; what is none in it is replaced."""
+    """Return the text of a file in UTF-8 or UTF-16. Bytes that cannot be decoded are replaced."""
     for bom, encoding in BOMS:
         if content.startswith(bom):
             return content[len(bom) :].decode(encoding, "replace")
@@ -36,16 +35,16 @@ def decode_text(content: bytes) -> str:
 
 
 def squeeze(text: str) -> str:
-    """Return `text` without white space, quote marks, > and what cannot be seen, so that no line break matters."""
+    """Return `text` without white space, quote marks, > and invisible characters."""
     return text.translate(
         {ord(c): None for c in set(text) if c.isspace() or c in SKIPPED_CHARACTERS or _is_unseen_or_quote(c)}
     )
 
 
 def words_of(text: str) -> Iterator[tuple[int, str]]:
-    """Yield each word and the number of its line, without quotes and brackets around it; # starts a comment."""
+    """Yield the line number and the text of each word, without surrounding quotes and brackets. # starts a comment."""
     for number, line in enumerate(without_comments(text).splitlines(), start=1):
-        # A sign of a list, a bullet or a number, is no word.
+        # A part without a letter is a bullet or a number of a list, not a word.
         unseen = {ord(c): None for c in set(line) if unicodedata.category(c) == "Cf" or ord(c) in VARIANTS}
         for part in line.translate(unseen).replace(",", " ").replace(";", " ").split():
             word = _stripped(part)
@@ -54,7 +53,7 @@ def words_of(text: str) -> Iterator[tuple[int, str]]:
 
 
 def without_comments(text: str) -> str:
-    """Return `text` without what follows a # in each line."""
+    """Return `text` without # and what follows it in each line."""
     return "\n".join(line.partition("#")[0] for line in text.splitlines())
 
 

@@ -1,7 +1,7 @@
-"""A session with one peer, as a state machine without I/O: what it has said, and what it may say next.
+"""A session with one peer, as a state machine without I/O: what it has sent, and what it may send next.
 
-Bytes of the control channel come in, and messages that are in their place come out. Knows the order of messages. Does
-not know what follows from one. Rules: docs/PROTOCOL.md section 4, "Phases".
+Bytes of the control channel come in; messages in their right order come out. onionmpc.session.dispatch acts on them.
+Rules: docs/PROTOCOL.md section 4, "Phases".
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from onionmpc.session.messages import (
 
 
 class Phase(enum.Enum):
-    """How far a peer has come, by what it has said.
+    """How far a peer has come, judged by the messages that it has sent.
 
-    No phase says that its program runs: it starts when all have committed, and no message marks that moment.
+    There is no phase for a running program: it starts when all parties have committed, and no message says so.
     """
 
     CONNECTED = enum.auto()  # its link is up, and it has made no offer
     OFFERED = enum.auto()
-    COMMITTED = enum.auto()  # it and its person agreed; its program may run
+    COMMITTED = enum.auto()  # it and its user agreed; its program may run
     DONE = enum.auto()  # its program ended well
     SIGNED = enum.auto()
-    ERROR = enum.auto()  # it broke the rules; it is not listened to any more
+    ERROR = enum.auto()  # it broke the rules; its messages are ignored
 
 
 Moves = Mapping[type[Message], Phase]
 
-# A circuit is measured, and a party fails, at any time.
+# Circuits come and go, and a party can fail, at any time.
 IN_ANY_PHASE = (Rendezvous, OwnSide, Report, Verdict)
 # The other messages that a peer may send in each phase, and the phase that each leads to.
 TRANSITIONS: Mapping[Phase, Moves] = MappingProxyType(
@@ -60,14 +60,14 @@ TRANSITIONS_WITHOUT_RECEIPT: Mapping[Phase, Moves] = MappingProxyType({**TRANSIT
 
 
 class PeerSession:
-    """What one peer has said in this session.
+    """The state of the session with one peer.
 
     Args:
-        nonce: its contribution to the session id, 16 bytes.
-        receipt: whether this party wants a receipt, to which each party sends its signature.
+        nonce: the peer's contribution to the session id, 16 bytes.
+        receipt: whether this party wants a receipt, for which each party sends its signature.
 
     Attributes:
-        offer, commit, signed: the messages of these kinds, once they have come.
+        offer, commit, signed: the messages of these kinds, None until they arrive.
     """
 
     def __init__(self, nonce: bytes, *, receipt: bool) -> None:
@@ -81,14 +81,14 @@ class PeerSession:
 
     @property
     def is_done(self) -> bool:
-        """Whether its program ended well, and it has kept to the rules."""
+        """True if its program ended well and it has kept to the rules."""
         return self.phase in (Phase.DONE, Phase.SIGNED)
 
     def receive(self, payload: bytes) -> Iterator[AnyMessage]:
-        """Take bytes of the control channel; yield each message that is whole and in its place, none in ERROR.
+        """Take the next bytes of the control channel; yield each complete message. In ERROR, yield nothing.
 
         Raises:
-            RemoteProtocolError: a message is out of place, or not of our language. The phase is ERROR from then on.
+            RemoteProtocolError: a message is out of order, or cannot be decoded. The phase is ERROR from then on.
         """
         if self.phase is Phase.ERROR:
             return
@@ -101,7 +101,7 @@ class PeerSession:
             raise
 
     def fail(self) -> None:
-        """Listen to this peer no more: it broke a rule that is checked elsewhere."""
+        """Ignore this peer from now on, because it broke a rule that is checked elsewhere."""
         self.phase = Phase.ERROR
 
     def _take(self, message: AnyMessage) -> None:

@@ -1,7 +1,4 @@
-"""The other parties whose links have come up: what each has said, and how this party speaks to all of them.
-
-Knows who is there, and how to wait for a change of that. Does not know what comes next.
-"""
+"""The peers whose links have come up: send to one or all of them, and wait until they meet a condition."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ from onionmpc.tasks import together
 
 @dataclass(frozen=True, slots=True)
 class ConnectedPeer:
-    """Another party whose link has come up.
+    """A peer whose link has come up.
 
     Attributes:
-        session: what it has said.
+        session: the state of the session with it.
         pump: moves the program's bytes over its link.
         ledger: what is known of the circuit below each stream of its link.
     """
@@ -36,17 +33,17 @@ class ConnectedPeer:
 
     @property
     def runner(self) -> LinkRunner:
-        """Its link."""
+        """The runner of its link."""
         return self.link.runner
 
     @property
     def alive(self) -> bool:
-        """Whether its link is up, even with no stream attached."""
+        """True while its link exists, even with no stream attached."""
         return self.runner.alive
 
     @property
     def counts(self) -> bool:
-        """Whether it has a say in how the session ends."""
+        """True if it takes part in how the session ends."""
         return self.alive and self.session.phase is not Phase.ERROR
 
     def send(self, *messages: AnyMessage) -> None:
@@ -55,7 +52,7 @@ class ConnectedPeer:
             self.runner.send_control(encode_message(message))
 
     def shows(self, record: CircuitRecord) -> bool:
-        """Return whether this circuit is the one of its link that a person is shown."""
+        """Return whether to show this circuit as that of its link."""
         return self.ledger.shows(record, self.runner.link.best)
 
     def summary(self) -> LinkSummary:
@@ -65,7 +62,7 @@ class ConnectedPeer:
 
 
 class Peers:
-    """All other parties, by number; iterates over those that have connected, in the order of their numbers."""
+    """All peers, by number. Iterates over those that have connected, in the order of their numbers."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.numbers = tuple(numbers)
@@ -73,16 +70,16 @@ class Peers:
         self._changed = asyncio.Event()
 
     def add(self, peer: ConnectedPeer) -> None:
-        """Note that a party's link has come up."""
+        """Add a peer whose link has come up."""
         self._connected[peer.number] = peer
         self.note_change()
 
     def __getitem__(self, number: int) -> ConnectedPeer:
-        """Return the connected party of this number."""
+        """Return the connected peer of this number."""
         return self._connected[number]
 
     def get(self, number: int) -> ConnectedPeer | None:
-        """Return the party of this number if it has connected."""
+        """Return the peer of this number, or None if it has not connected."""
         return self._connected.get(number)
 
     def __iter__(self) -> Iterator[ConnectedPeer]:
@@ -93,30 +90,30 @@ class Peers:
         return len(self._connected)
 
     def all(self, condition: Callable[[ConnectedPeer], object] = lambda _: True) -> bool:
-        """Return whether all have connected and meet this condition."""
+        """Return whether all peers have connected and meet the condition."""
         return len(self._connected) == len(self.numbers) and all(map(condition, self))
 
     def note_change(self) -> None:
-        """Let everyone who waits look again."""
+        """Wake all tasks in `until`, so that they check their conditions again."""
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until this holds."""
+        """Wait until the condition holds."""
         while not condition():
             await self._changed.wait()
-            # Every waiter looks again before anyone waits anew.
+            # `set` has scheduled every waiter, so that each one checks again even after this.
             self._changed.clear()
 
     def broadcast(self, message: AnyMessage, *, besides: ConnectedPeer | None = None) -> None:
-        """Send a message to all that have connected, except one."""
+        """Send a message to all connected peers, except `besides`."""
         encoded = encode_message(message)
         for peer in self:
             if peer is not besides:
                 peer.runner.send_control(encoded)
 
     async def close_when_flushed(self, timeout_s: float) -> None:
-        """Close each link once its peer has acknowledged all that was said, or after `timeout_s` seconds."""
+        """Close each link when its peer has acknowledged all that was sent, or after `timeout_s` seconds."""
         runners = [peer.runner for peer in self]
         await together(*(runner.close_when_flushed(timeout_s) for runner in runners))
-        # A peer that does not hear the CLOSE would wait for us to come back.
+        # A peer that misses the CLOSE would wait for this party to come back.
         await together(*(runner.last_words() for runner in runners))

@@ -1,7 +1,6 @@
-"""A receipt: what each party signs when all are done, and the file that proves it to others.
+"""Receipts: what each party signs when all are done, and the file that proves it to others.
 
-Knows what is signed, who has signed, and whose outputs are the same once salts are revealed. Does not know how
-signatures travel, or what an output says. Rules: docs/PROTOCOL.md section 4.
+How parties exchange signatures is in onionmpc.session.signing. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ RECEIPT_LABEL = b"onionmpc/1 receipt"
 OUTPUT_LABEL = b"onionmpc/1 output"
 FORMAT = "onionmpc receipt 1"
 SALT_BYTES = 32
-# What can be agreed on fits into a control message of 1 MiB; what the parties say of themselves and sign, into 100 KiB.
+# An agreement fits into a control message of 1 MiB. What the parties state about themselves and sign adds up to less
+# than another MiB.
 MAX_RECEIPT_BYTES = 2 * 2**20
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
@@ -34,10 +34,10 @@ SignatureText = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
 
 class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a party keeps to itself until it wants to show what it has signed.
+    """Opens a party's commitment to its output. The party keeps it secret until it wants to prove its output.
 
     Attributes:
-        salt: 32 random bytes in hex; without them nobody can try out what the output may have been.
+        salt: 32 random bytes in hex. Without them nobody can test guesses of the output against the commitment.
         output: the SHA-256 of its program's standard output, in hex.
     """
 
@@ -47,7 +47,7 @@ class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a party signed of its output, and the signature; all in hex."""
+    """A party's commitment to its output, and its signature; both in hex."""
 
     party: Number
     commitment: Hex32
@@ -55,12 +55,12 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One party's file.
+    """The content of one party's receipt file.
 
     Attributes:
-        receipt: the format.
-        opening: this party's own; None in a copy from which it was taken out.
-        signatures: of those that signed, in the order of their numbers.
+        receipt: the name of the format.
+        opening: that party's opening; None in a copy from which it was removed.
+        signatures: of the parties that signed, in the order of their numbers.
     """
 
     receipt: str
@@ -82,13 +82,13 @@ class _VersionedAgreement(msgspec.Struct):
 
 
 class _Versioned(msgspec.Struct):
-    """What a receipt of any version of the protocol has."""
+    """The field that receipts of all protocol versions have."""
 
     agreement: _VersionedAgreement
 
 
 def sign(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
-    """Sign what was agreed and what this party's program put out; return a receipt with that signature alone."""
+    """Sign the agreement and the output of this party's program; return a receipt with that one signature."""
     session = session_id(agreement)
     commitment = _commitment(session, opening)
     signature = identity.sign(_transcript(session, opening.party, commitment))
@@ -100,7 +100,7 @@ def check_signed(onion: Onion, session: bytes, signature: Signature) -> None:
     """Check a party's signature.
 
     Raises:
-        RemoteProtocolError: it is none of that address, of another session, or for another party.
+        RemoteProtocolError: it was not made with that address's key, for that session and that party.
     """
     transcript = _transcript(session, signature.party, bytes.fromhex(signature.commitment))
     try:
@@ -110,8 +110,8 @@ def check_signed(onion: Onion, session: bytes, signature: Signature) -> None:
 
 
 def _commitment(session: bytes, opening: Opening) -> bytes:
-    # With the party's number: whoever signed a copy of another's commitment could else pass the other's opening, once
-    # it is revealed, for its own.
+    # The party's number is hashed too. Otherwise a party could sign a copy of another's commitment and, once the other
+    # reveals its opening, pass that off as its own.
     place = session + opening.party.to_bytes(2)
     return hashlib.sha256(OUTPUT_LABEL + place + bytes.fromhex(opening.salt) + bytes.fromhex(opening.output)).digest()
 
@@ -124,7 +124,7 @@ def _transcript(session: bytes, party: int, commitment: bytes) -> bytes:
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    """Return the file: JSON with a line for each field, so that the opening can be taken out of a copy by its line."""
+    """Return the file: JSON with one field a line, so that people can remove the line of the opening from a copy."""
     fields = ("receipt", "opening", "agreement", "signatures")
     values = [(field, getattr(receipt, field)) for field in fields]
     lines = [f'"{field}": '.encode() + msgspec.json.encode(value, order="sorted") for field, value in values]
@@ -132,10 +132,10 @@ def encode_receipt(receipt: Receipt) -> bytes:
 
 
 def decode_receipt(content: bytes) -> Receipt:
-    """Read a file that anyone may have written; nothing that is signed has been checked yet.
+    """Decode a file that anyone may have written. Does not check signatures.
 
     Raises:
-        InvalidReceipt: it is none, or cannot have been written by a party.
+        InvalidReceipt: it is not a receipt, or no party can have written it.
     """
     if len(content) > MAX_RECEIPT_BYTES:
         raise InvalidReceipt(f"it has more than {MAX_RECEIPT_BYTES} bytes, which no receipt has")
@@ -165,7 +165,7 @@ def decode_receipt(content: bytes) -> Receipt:
 
 
 def _protocol_of(content: bytes) -> int:
-    """Return the version of the protocol that a receipt names, whatever else is in it; 0 if it names none."""
+    """Return the protocol version that a receipt names, even if the rest cannot be decoded; 0 if it names none."""
     try:
         return msgspec.json.decode(content, type=_Versioned).agreement.common.protocol
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -173,7 +173,7 @@ def _protocol_of(content: bytes) -> int:
 
 
 def _check_agreement(agreement: Agreement) -> None:
-    """Check what would otherwise be shown wrongly; that all parties agreed to the rest, their signatures say."""
+    """Check the fields that would be shown wrongly if they were malformed. Signatures vouch for the others."""
     addresses = agreement.common.addresses
     if not 2 <= len(addresses) <= MAX_PARTIES or not len(addresses) == len(agreement.own) == len(agreement.nonces):
         raise InvalidReceipt(f"it was altered: {len(addresses)} parties do not fit what they say of themselves")
@@ -197,11 +197,11 @@ def _check_agreement(agreement: Agreement) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What receipts of one session prove together.
+    """What the receipts of one session prove together.
 
     Attributes:
         signed: the parties that signed.
-        outputs: the SHA-256 of what it put out, in hex, of each party whose salt is revealed.
+        outputs: the SHA-256 of its output, in hex, for each party whose salt is revealed.
     """
 
     session: bytes
@@ -216,7 +216,7 @@ class Findings:
 
     @property
     def agreeing(self) -> list[list[int]]:
-        """The parties whose salts are revealed; those of equal outputs together."""
+        """The parties whose salts are revealed, grouped by equal output."""
         by_output: dict[str, list[int]] = {}
         for number in sorted(self.outputs):
             by_output.setdefault(self.outputs[number], []).append(number)
@@ -224,13 +224,13 @@ class Findings:
 
 
 def examine_receipts(receipts: Mapping[str, Receipt]) -> Findings:
-    """Check all that is signed in receipts of one session.
+    """Check all signatures and openings in the receipts of one session.
 
     Args:
-        receipts: at least one, each by what to call it.
+        receipts: at least one receipt, by its name for messages.
 
     Raises:
-        UsageError: they are of several sessions.
+        UsageError: the receipts are from several sessions.
         RemoteProtocolError: a signature or a salt is wrong, or a party has signed twice.
     """
     (first, receipt), *_ = receipts.items()

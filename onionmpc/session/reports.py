@@ -1,7 +1,6 @@
-"""Why a session failed: all parties that still hear each other end with the same sentence.
+"""Collects reports and verdicts, and picks the one report that all parties name as the reason for the failure.
 
-Knows reports, verdicts and the rule that picks one report. Does not know links or time. Rules: docs/PROTOCOL.md
-section 3.
+No links and no clock: onionmpc.session.ending exchanges the reports. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ DURING: dict[Step, str] = {
     "run": "while the program ran",
     "finish": "after the program had ended",
 }
-# An honest party has few reports. This is how many of each reporter are taken over its own link, and how many in its
-# name from others: what these invent must not use up the room for its own. Those of 256 parties fit into a link's
+# An honest party makes few reports. This many are accepted from each reporter over its own link, and as many in its
+# name from others, so that forged reports cannot use up the room for its own. Those of 256 parties fit into a link's
 # window.
 MAX_REPORTS_PER_PARTY = 2
 SHOWN_DETAIL_CHARACTERS = 200
@@ -47,10 +46,10 @@ _ERRORS: dict[Cause, type[OnionMPCError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The report that was picked.
+    """The report that explains the failure.
 
     Attributes:
-        report: the first failure.
+        report: the report of the first failure.
         lost: whether no survivor reaches the party that the report is about.
     """
 
@@ -63,23 +62,23 @@ class FailureReports:
 
     Args:
         roster: all addresses, sorted.
-        own: ours.
+        own: this party's address.
     """
 
     def __init__(self, roster: Sequence[str], own: str) -> None:
         self._roster = tuple(roster)
         self._own = own
-        # In the order of arrival, and whether each came from its reporter first.
+        # In the order of arrival; True if the first copy came from the reporter itself.
         self._reports: dict[Report, bool] = {}
-        self._first_hand: set[Report] = set()  # those that have come from their reporters by now
+        self._first_hand: set[Report] = set()  # reports that have come from their reporters by now
         self._verdicts: dict[str, frozenset[str]] = {}
         self._revealed = False
 
     def add(self, report: Report, sender: str) -> bool:
-        """Take a report; return whether it is new and names parties of the roster, and so has to be passed on.
+        """Take a report; return whether to pass it on, because it is new and names parties of the roster.
 
         Args:
-            sender: from whom it came: the reporter itself, or another party in its name.
+            sender: the address of the party that sent it: the reporter itself, or another party in its name.
         """
         itself = sender == report.reporter
         if report in self._reports:
@@ -97,42 +96,42 @@ class FailureReports:
         return True
 
     def has_left(self, party: str, *, itself: bool) -> bool:
-        """Return whether a party has said that it leaves: to us if `itself`, otherwise as any party reports."""
+        """Return whether a party leaves: by its own report to us if `itself`, otherwise by any party's report."""
         return any(
             report.cause == "left" and report.about == report.reporter == party
             for report in (self._first_hand if itself else self._reports)
         )
 
     def add_verdict(self, party: str, verdict: Verdict) -> None:
-        """Take a party's verdict, ours included."""
+        """Take a party's verdict. This party's own counts as well."""
         self._verdicts[party] = frozenset(verdict.reaches) & set(self._roster)
         self._revealed |= verdict.revealed
 
     def has_verdict(self, party: str) -> bool:
-        """Return whether this party's verdict has come."""
+        """Return whether the verdict of `party` has arrived."""
         return party in self._verdicts
 
     @property
     def failed(self) -> bool:
-        """Whether anything was reported."""
+        """True once anything was reported."""
         return bool(self._reports)
 
     @property
     def reports(self) -> tuple[Report, ...]:
-        """All that was reported, in the order of arrival."""
+        """All reports, in the order of arrival."""
         return tuple(self._reports)
 
     @property
     def awaits_word(self) -> bool:
-        """Whether a program was seen to end at a party that has not reported anything to us itself."""
+        """True if a program was seen to end at a party that has sent us no report itself."""
         spoke = {report.reporter for report in self._first_hand}
         return any(_is_hearsay(report) and report.about not in spoke for report in self._reports)
 
     def conclude(self) -> Conclusion:
-        """Pick the report that every party picks."""
+        """Pick the report of the first failure. Every party picks the same one."""
         report = min(self._reports, key=self._rank)
         reached = any(report.about in reaches for party, reaches in self._verdicts.items() if party != report.about)
-        # A party whose verdict came here is not lost either, whatever others report.
+        # A party whose verdict arrived here is not lost, even if others report so.
         spoke = report.about in self._verdicts or report.about == self._own
         return Conclusion(report, lost=report.cause == "lost" and not reached and not spoke)
 
@@ -141,7 +140,7 @@ class FailureReports:
         conclusion = self.conclude()
         sentence = self._sentence(conclusion)
         if STEPS.index(conclusion.report.step) >= STEPS.index("run"):
-            # To open an output takes the shares of T others, so one of the parties that are still here took part in it.
+            # Opening an output takes shares of T others, so at least one party that is still here took part in it.
             revealed = "some output may have been revealed before" if self._revealed else "no output had been revealed"
             sentence = f"{sentence}; {revealed}"
         return _ERRORS[conclusion.report.cause](sentence, hint=_hint(conclusion))
@@ -180,7 +179,7 @@ class FailureReports:
                 return f"{reporter} and {about} lost each other {during}{detail}"
 
     def _rank(self, report: Report) -> tuple[int, int, bool, str, str, str]:
-        """Order reports: the lowest is picked. All parties hold the same reports, so all pick the same one."""
+        """Return the rank of a report; the lowest is picked. All parties hold the same reports and so pick the same."""
         about_another = report.about != report.reporter
         step = STEPS.index(report.step)
         return self._cause_rank(report), step, about_another, report.about, report.reporter, report.detail
@@ -188,7 +187,7 @@ class FailureReports:
     def _cause_rank(self, report: Report) -> int:
         if not _is_hearsay(report):
             return CAUSES.index(report.cause) + (2 if report.cause == "lost" else 0)
-        # A program that ends makes others end. A party that has seen another's program end was not the first to fail,
+        # A program that ends makes others end. So a party that saw another's program end was not the first to fail,
         # even if a third party saw its program end.
         is_victim = any(_is_hearsay(other) and other.reporter == report.about for other in self._reports)
         return CAUSES.index("lost") + is_victim
@@ -199,7 +198,7 @@ class FailureReports:
 
 
 def _is_hearsay(report: Report) -> bool:
-    """Return whether a party reports on a program that is not its own: it saw that program end, and no more."""
+    """Return whether a party reports on another party's program. It saw the program end and does not know why."""
     return report.cause == "program" and report.about != report.reporter
 
 

@@ -1,7 +1,7 @@
-"""The composition root of a party: from what a person asked for to a result.
+"""The composition root of a party: builds the roster by host, join or full list, and runs the computation.
 
-Knows the three ways to a roster (host, join, full list) and hands each to the same computation. Does not know tor: it
-is handed a Network. What can be wrong with the person's wishes is found before a network is needed.
+Tor stays behind a `Network` that the caller passes in. Mistakes in the user's options are found before a network is
+needed.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class SessionParty:
     """One party of one session.
 
     Args:
-        identity: ours.
+        identity: this party's identity.
         plan: what this party wants to run.
-        ui: sees events, and is asked.
+        ui: shows events, and asks the user.
     """
 
     def __init__(self, identity: Identity, plan: Plan, ui: UserInterface) -> None:
@@ -65,12 +65,12 @@ class SessionParty:
             self._ui.tell(OtherVersion(protocol))
 
     def open_seats(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> Seating:
-        """Check what `host` is to run, and make and show the invites.
+        """Check the plan for `host`, and make and show the invites.
 
         Args:
             parties: m, this one included.
             expected: addresses that need no invite.
-            is_open: whether the others need none either.
+            is_open: whether other joiners need none either.
         """
         check_roster(expected, self._identity.onion)
         if len(expected) > max(0, parties - 1):
@@ -86,7 +86,7 @@ class SessionParty:
         return seating
 
     async def host(self, network: Network, seating: Seating) -> SessionResult:
-        """Gather the others and compute with them."""
+        """Gather the other parties and compute with them."""
         gathering = Gathering(seating, self._ui, network.admit)
         self._door.gatekeeper = self._door.spent = gathering
         async with self._listening(network, seating.keys()):
@@ -109,14 +109,14 @@ class SessionParty:
             return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
 
     def check_host(self, invite: Invite | Onion) -> None:
-        """Check that `join` can ask this host."""
+        """Check that `join` can take a seat at this host."""
         check_roster([invite.host if isinstance(invite, Invite) else invite], self._identity.onion)
 
     async def join(self, network: Network, invite: Invite | Onion) -> SessionResult:
         """Ask a host for the roster and compute with it."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
         network.unlock(host, pair_key(self._identity, host, host) if psk == NO_PSK else seat_key(psk))
-        # The host has this key as well, and gives it to the others: with our nonce in it, it opens nothing later on.
+        # The host derives this key too and sends it to the other parties. Our nonce limits it to this session.
         own_key = pair_key(self._identity, host, self._identity.onion, self._nonce)
         async with self._listening(network, [own_key]):
             wait_s = self._plan.wait_s
@@ -132,12 +132,12 @@ class SessionParty:
             return await self._compute(network, program, common, session_psk)
 
     def full_list(self, others: Sequence[Onion]) -> SharedTerms:
-        """Check the other parties of a closed roster and what there is to run; for `join_listed`."""
+        """Check a full list of the other parties and the plan; return the shared terms for `join_listed`."""
         roster = sorted([self._identity.onion, *check_roster(others, self._identity.onion)])
         return self._common(roster, len(roster))
 
     async def join_listed(self, network: Network, common: SharedTerms) -> SessionResult:
-        """Compute with the parties of a full list, which all of them know."""
+        """Compute with the parties of a full list, without a host."""
         others = [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
         _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in others})
         own_keys = [pair_key(self._identity, onion, self._identity.onion) for onion in others]
@@ -150,14 +150,14 @@ class SessionParty:
         return self._plan.program
 
     def _common(self, roster: Sequence[Onion], parties: int) -> SharedTerms:
-        """Our common fields, where no host has said anything."""
+        """Return the shared terms of a party that follows no host."""
         plan = self._plan
         agreed = plan.as_host(parties)
         check_parties(parties, agreed["threshold"], allow_no_privacy=plan.allow_no_privacy)
         return shared_terms(self._program(), plan.attached, roster, agreed)
 
     def _check_roster(self, theirs: SharedTerms, host: Onion) -> None:
-        """Check that the host's roster and threshold are such that the parties can meet at all."""
+        """Check the host's roster and threshold, as far as the parties need them to connect at all."""
         own = self._identity.onion
         if own not in theirs.addresses or host not in theirs.addresses:
             raise AgreementError("the host's roster lacks this party or the host")
@@ -166,7 +166,7 @@ class SessionParty:
         check_parties(len(theirs.addresses), theirs.threshold, allow_no_privacy=True)
 
     def _keys_in(self, terms: Terms, host: Onion) -> dict[Onion, bytes]:
-        """Return the keys by which we find the other joiners of a roster that was checked, and nobody else's."""
+        """Return the discovery keys of the other joiners of a checked roster, and no others."""
         others = [Onion(onion) for onion in terms.common.addresses if onion not in (self._identity.onion, host)]
         try:
             return {onion: bytes.fromhex(terms.discovery[onion]) for onion in others}
@@ -174,23 +174,24 @@ class SessionParty:
             raise AgreementError("the host's terms lack the key to a party of the roster") from error
 
     def _accept(self, theirs: SharedTerms, host: Onion) -> tuple[Program, SharedTerms]:
-        """Check the host's terms against what this party has and wants; what it left open is as the host says.
+        """Check the host's terms against what this party has and wants. The host's values fill what it left open.
 
         Raises:
-            AgreementError: they differ.
-            UnsafeSetting: they would hide nothing.
-            UsageError: an option of MPyC's is none that a host may choose.
+            AgreementError: the terms differ from this party's.
+            UnsafeSetting: the terms would hide nothing.
+            UsageError: the host chose an MPyC option that it may not choose.
         """
         plan = self._plan
         program = plan.program or find_shipped(theirs.program)
         if program is None:
-            # Never taken from a peer: a name of our own catalogue, whose files are compared below, or a local script.
+            # Code is never taken from a peer. The program is one of our own catalogue, whose files are compared below,
+            # or a local script.
             raise AgreementError(
                 f"the host runs {printable(theirs.program)}, which is not in the catalogue here",
                 hint="get the script from the host, read it, and name it after the invite",
             )
         if plan.mpyc_options is None:
-            # They are MPyC's arguments here: one that changes more than the wire could make it write files, or dial.
+            # These become arguments of our MPyC: any other option could make it write files, or open connections.
             check_mpyc_options(theirs.mpyc_options)
         roster = [Onion(address) for address in theirs.addresses]
         common = shared_terms(program, plan.attached, roster, plan.as_joiner(theirs))
@@ -201,7 +202,7 @@ class SessionParty:
         return program, common
 
     async def _object(self, network: Network, theirs: SharedTerms, psk: bytes, objection: OnionMPCError) -> None:
-        """Meet the others on the host's terms to tell them why this party does not agree: they wait for it."""
+        """Connect on the host's terms, only to tell the waiting peers why this party does not agree."""
         self._ui.tell(Trouble(objection.message))
         never_started = Program(theirs.program, Path(), Path())
         objector = _Objector(self._ui, objection)
@@ -216,9 +217,9 @@ class SessionParty:
 
     @contextlib.asynccontextmanager
     async def _listening(self, network: Network, keys: Sequence[bytes]) -> AsyncIterator[None]:
-        """Publish in the background, and fail if that does.
+        """Publish the onion service in the background; a failure to publish fails the block.
 
-        It is not waited for: a party that nobody dials can go on at once, and the others redial.
+        Nothing waits for the end of publishing: a party that only dials can go on at once, and its peers redial.
         """
         async with Beside(self._publish(network, keys)):
             yield
@@ -234,7 +235,7 @@ def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:
 
 
 class _Objector:
-    """A user interface that says no to an agreement which this party has found wanting."""
+    """A user interface that refuses every agreement, for a party that has an objection."""
 
     def __init__(self, ui: UserInterface, objection: OnionMPCError) -> None:
         self._objection = objection

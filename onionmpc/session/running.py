@@ -1,8 +1,4 @@
-"""Runs the agreed program of this party, with its bytes pumped to and from the links.
-
-Knows the program process, the pumps and the watch for programs that wait for each other. Does not know what comes
-before or after.
-"""
+"""Runs this party's program process, and pumps its bytes to and from the links."""
 
 from __future__ import annotations
 
@@ -31,10 +27,10 @@ class ProgramRun:
         self._ui = ui
 
     async def run(self, session: bytes) -> ProgramExit:
-        """Run the program to its good end.
+        """Run the program until it ends well.
 
         Raises:
-            OnionMPCError: it failed; the others have been sent a report.
+            OnionMPCError: it failed. A report was sent to the peers.
         """
         marks = Marks(self._own.identity, self._own.roster, session)
         starting = start_program(
@@ -48,7 +44,7 @@ class ProgramRun:
             beside.append(tasks.create_task(self._watch.run()))
             try:
                 ended = await process.wait(self._note_opening, on_wait=partial(self._watch.note_own, marks))
-            finally:  # also if others fail, or their user leaves: it may be why all waited
+            finally:  # also if a peer fails or its user leaves: this may be why all waited
                 if (beyond := process.out_of_reach()) is not None:
                     self._ui.tell(beyond)
             if ended.status == 0:

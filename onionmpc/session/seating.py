@@ -1,6 +1,6 @@
-"""A host's seats: who may take which one, and by which invite.
+"""A host's seats: who may take which seat, and with which invite. No links and no clock.
 
-Knows addresses and secrets. Does not know links, persons or clocks. Rules: docs/PROTOCOL.md section 4.
+Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.invite import SECRET_BYTES, Invite
 from onionmpc.wire.handshake import NO_PSK
 
-# A replaced invite is remembered, to tell it from one that never existed. MPyC has fewer parties than this, and no host
-# refuses as many joiners.
+# Replaced invites are remembered, to tell them from invites that never existed. This is more than MPyC has parties, and
+# more joiners than a user refuses.
 REMEMBERED_INVITES = 512
 
 
@@ -27,12 +27,12 @@ class Seat:
 
     Attributes:
         number: from 1; the host itself has no seat.
-        invite: opens this seat; None for a seat that needs no invite.
-        psk: what its invite comes down to, NO_PSK without one.
+        invite: the invite for this seat; None for a seat that needs no invite.
+        psk: the pre-shared key that its invite gives, NO_PSK without one.
         expected: the only address that may take it, None for any.
         holder: the address that has taken it.
-        nonce: the holder's, 16 bytes; the same for as long as that party runs.
-        confirmed: whether the person at the host has said yes.
+        nonce: the holder's nonce, 16 bytes, which stays the same as long as that party runs.
+        confirmed: whether the user at the host has admitted the holder.
     """
 
     number: int
@@ -57,9 +57,9 @@ class Seating:
     """All seats of one session.
 
     Args:
-        identity: the host's.
+        identity: the host's identity.
         parties: m, the host included.
-        expected: addresses that get in without an invite, one seat each.
+        expected: addresses that need no invite, one seat each.
         is_open: whether the other seats need no invite either.
     """
 
@@ -76,25 +76,25 @@ class Seating:
 
     @property
     def parties(self) -> int:
-        """How many parties there are to be, the host included."""
+        """The number of parties that the session is for, the host included."""
         return 1 + len(self.seats)
 
     @property
     def taken(self) -> int:
-        """How many of them are here."""
+        """The number of parties that are here and admitted, the host included."""
         return 1 + sum(seat.confirmed for seat in self.seats)
 
     @property
     def is_full(self) -> bool:
-        """Whether all are here."""
+        """True if all parties are here."""
         return self.taken == self.parties
 
     def roster(self) -> tuple[Onion, ...]:
-        """Return the addresses of those who are here, the host included, in party order."""
+        """Return the addresses of the parties that are here, the host included, in party order."""
         return tuple(sorted([self._identity.onion, *(seat.holder for seat in self.seats if seat.holder)]))
 
     def keys(self) -> list[bytes]:
-        """Return the keys by which the host can be found; none if everybody can find it."""
+        """Return the discovery keys of the host's service; none if everybody can find it."""
         keys = []
         for seat in self.seats:
             if seat.expected is not None:
@@ -106,7 +106,7 @@ class Seating:
         return keys
 
     def keys_of_joiners(self) -> dict[Onion, bytes]:
-        """Return the keys by which the holders can be found, in this session."""
+        """Return the discovery keys of the holders' services, for this session."""
         return {
             seat.holder: pair_key(self._identity, seat.holder, seat.holder, seat.nonce)
             for seat in self.seats
@@ -114,11 +114,11 @@ class Seating:
         }
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
-        """Return the psks of the seats that are free or held by this X25519 key."""
+        """Return the psks of the seats that are free, or held by the party with this X25519 key."""
         return [seat.psk for seat in self.seats if seat.only_for is None or _static_key(seat.only_for) == static_key]
 
     def seat_for(self, onion: Onion, psk: bytes) -> Seat | None:
-        """Return the seat that this identity may take with this psk, None if there is none."""
+        """Return the seat that this identity may take with this psk, or None."""
         if (onion, psk) in self._refused:
             return None
         others = [seat.holder for seat in self.seats if seat.holder is not None and seat.holder != onion]
@@ -126,10 +126,10 @@ class Seating:
             check_roster([onion, *others], self._identity.onion)
         except InvalidAddress:
             return None
-        # A holder gets its own seat again, and no second one with a second invite.
+        # A holder gets its own seat again, and no second seat with a second invite.
         own = self.held_by(onion)
         fitting = [seat for seat in ([own] if own else self.seats) if seat.is_for(onion, psk)]
-        # An expected party gets its own before an open one.
+        # An expected party gets the seat that is kept for it before an open seat.
         return min(fitting, key=lambda seat: seat.expected is None, default=None)
 
     def held_by(self, onion: Onion) -> Seat | None:
@@ -137,11 +137,11 @@ class Seating:
         return next((seat for seat in self.seats if seat.holder == onion), None)
 
     def refuse(self, onion: Onion, psk: bytes) -> None:
-        """Let this identity take no seat with this psk any more."""
+        """Refuse this identity any seat with this psk from now on."""
         self._refused.add((onion, psk))
 
     def invite_to(self, seat: Seat) -> Invite:
-        """Give a seat a new invite, in place of the one that it has; return it."""
+        """Replace a seat's invite by a new one, and return that."""
         seat.invite = Invite(self._identity.onion, secrets.token_bytes(SECRET_BYTES))
         seat.psk = seat.invite.psk()
         self._seat_of_psk[seat.psk] = seat
@@ -150,11 +150,11 @@ class Seating:
         return seat.invite
 
     def all_psks(self) -> Sequence[bytes]:
-        """Return the psks of all invites, also of those that were replaced."""
+        """Return the psks of all invites, replaced ones included."""
         return list(self._seat_of_psk)
 
     def invited_by(self, psk: bytes) -> Seat:
-        """Return the seat that an invite is, or was, for."""
+        """Return the seat that the invite with this psk is, or was, for."""
         return self._seat_of_psk[psk]
 
 

@@ -1,7 +1,6 @@
-"""How the parties of a computation that ended well exchange signatures for the receipt.
+"""Exchanges signatures for the receipt when a computation has ended well, and writes the file.
 
-Knows for how long the others are waited for, and what is said of those that did not sign. What is signed, and the file,
-are in onionmpc.session.receipt. Rules: docs/PROTOCOL.md section 4.
+What is signed is in onionmpc.session.receipt. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from onionmpc.text import duration
 
 
 class ReceiptExchange:
-    """The exchange of signatures, when all parties are done: a session that fails leaves nothing signed."""
+    """The exchange of signatures. It begins when all parties are done, so that a failed session leaves none."""
 
     def __init__(self, own: OwnParty, agreement: Agreement, peers: Peers, ui: UserInterface) -> None:
         self._own = own
@@ -35,13 +34,13 @@ class ReceiptExchange:
         self._wait_s = min(own.plan.timings.farewell_s, own.plan.patience_s)
 
     async def run(self, output: bytes) -> tuple[Receipt, OnionMPCError | None]:
-        """Sign, wait for the others' signatures and write the receipt.
+        """Sign, wait for the peers' signatures, and write the receipt.
 
         Args:
             output: SHA-256 of what our program wrote to its standard output.
         Returns:
-            The receipt, and what is wrong with it, which spoils no result: a signature that it lacks, or that it could
-            not be written.
+            The receipt, and what is wrong with it: a missing signature, or a file that could not be written. Neither
+            makes the result invalid, so it is not raised.
         """
         opening = Opening(self._own.number, secrets.token_hex(SALT_BYTES), output.hex())
         receipt = sign(self._own.identity, self._agreement, opening)
@@ -84,7 +83,7 @@ class ReceiptExchange:
 
 
 def _not_by_all(missing: Mapping[int, OnionMPCError]) -> OnionMPCError:
-    # Of a kind with the worst of them: a wrong signature says more than none.
+    # The class, and so the exit code, of the worst: a wrong signature is worse than a missing one.
     kind = type(max(missing.values(), key=lambda error: error.exit_code))
     words = "; ".join(f"party {number}: {error.message}" for number, error in missing.items())
     return kind(f"the receipt is not signed by all ({words})", hint="the program ended well, and its output is valid")

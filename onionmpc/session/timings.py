@@ -1,4 +1,4 @@
-"""How long a party stays for the others at the end of a session."""
+"""How long a party waits for its peers at the end of a session."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ class Timings:
     """Limits in seconds. Tests shorten them.
 
     Attributes:
-        ending_s: from the probes after a failure to the end, at the latest. Where all parties answer, that takes a
-            round trip.
-        probe_s: the part of it in which parties that were called lost are looked for: long enough for a link that just
+        ending_s: the longest time from the probes after a failure to the end. If all parties answer, it takes one round
+            trip.
+        probe_s: the part of `ending_s` in which to look for parties reported lost. Long enough for a link that just
             lost its stream to get another.
-        goodbye_s: how long a party that leaves waits until the others have heard so.
-        hear_out_s: from the end of a program's last stream to its exit: it may have to write a traceback, on a busy
-            machine.
-        farewell_s: how long a party that has its result stays for those that have not acknowledged its last words: long
-            enough to dial them a few times. Who is missing after that has most likely all it needs.
+        goodbye_s: how long a party that leaves waits until its peers have acknowledged that.
+        hear_out_s: how long to wait from the end of a program's last stream to its exit. The program may have to write
+            a traceback on a busy machine.
+        farewell_s: how long a party with a result stays for peers that have not acknowledged its last messages. Long
+            enough to dial them a few times. A peer that is missing after that most likely has all it needs.
     """
 
     ending_s: float = 20.0

@@ -1,7 +1,6 @@
-"""Watches the programs of a session while they run, and says when they only wait for each other.
+"""Exchanges what the parties' programs wait for, and warns the user when they all wait for each other.
 
-Knows what is said to peers and to the user of this party, and when. Does not know how programs are found to
-be stuck: onionmpc.program.process.stuck does. Rules: docs/PROTOCOL.md section 3.
+The rule for that is in onionmpc.program.process.stuck. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from onionmpc.session.messages import Moving, Waiting
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import Peers
 
-# While all programs wait, this party looks so often whether its links are up.
+# While all programs wait, this party checks this often whether its links are up.
 LOOK_S = 1.0
 
 
 class ProgramWatch:
-    """What all programs wait for."""
+    """Watches what all programs wait for."""
 
     def __init__(self, own: OwnParty, peers: Peers, ending: Ending, ui: UserInterface) -> None:
         stuck_after_s = own.plan.stuck_after_s
@@ -41,24 +40,24 @@ class ProgramWatch:
         self._is_shown = False
 
     def note_own(self, marks: Marks, wait: Wait | None) -> None:
-        """Take what our own program says, and send it to the others."""
+        """Take what our own program waits for, None if it does not wait, and send it to the peers."""
         if wait is not None:
-            # Others hear of the agreed files and of no other.
+            # Peers learn places in agreed files only: other paths are this party's own business.
             places = tuple(place for place in wait.places if place.file in self._own.shared.files)
             wait = marks.of(msgspec.structs.replace(wait, places=places))
         self._peers.broadcast(Moving() if wait is None else Waiting(wait))
         self._note(self._own.number, wait)
 
     def take(self, party: int, message: Waiting | Moving) -> None:
-        """Take what another party says of its program.
+        """Take what another party's program waits for.
 
         Raises:
-            RemoteProtocolError: there cannot be such a wait.
+            RemoteProtocolError: no program can wait like that.
         """
         self._note(party, message.wait if isinstance(message, Waiting) else None)
 
     async def run(self) -> None:
-        """Show when all programs are stuck; report that when patience ends."""
+        """Warn the user when all programs are stuck; report it as a failure when patience ends."""
         while True:
             stuck_s = self._standstill.stuck_s(time.monotonic(), connected=self._connected())
             if stuck_s is not None:

@@ -120,6 +120,15 @@ async def together(*works: Work) -> None:
         raise error from error.__cause__
 
 
+async def first_of(*futures: asyncio.Future[Any]) -> Any:  # noqa: ANN401 (their results may differ in type)
+    """Wait until one of these is done, and return its result or raise its error. None of them is cancelled.
+
+    If several are done, the first of them in the order of the arguments counts.
+    """
+    await asyncio.wait(set(futures), return_when=asyncio.FIRST_COMPLETED)
+    return next(future for future in futures if future.done()).result()
+
+
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait for their end.
 

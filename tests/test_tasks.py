@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onionmpc.errors import LinkExpired, TorFailed
-from onionmpc.tasks import Beside, Heard, cancel, show_failure, together
+from onionmpc.tasks import Beside, Heard, cancel, first_of, show_failure, together
 
 DEADLINE_S = 10.0
 
@@ -255,3 +255,35 @@ def test_what_ends_a_task_that_nobody_waits_for_is_shown_by_the_loop() -> None:
         assert shown == [bug]
 
     asyncio.run(main())
+
+
+def test_the_first_that_is_done_decides_and_the_others_go_on() -> None:
+    async def returns(answer: int) -> int:
+        return answer
+
+    async def body() -> None:
+        waiting = asyncio.create_task(for_ever())
+        failed = asyncio.create_task(fail(TorFailed("gone")))
+        returned = asyncio.create_task(returns(7))
+        assert await first_of(waiting, returned) == 7
+        with pytest.raises(TorFailed, match="gone"):
+            await first_of(waiting, failed)
+        # Both are done: the order of the arguments counts.
+        assert await first_of(returned, failed) == 7
+        assert not waiting.done()
+        await cancel(waiting)
+
+    run(body())
+
+
+def test_who_waits_for_the_first_can_be_cancelled_and_what_it_waits_for_goes_on() -> None:
+    async def body() -> None:
+        waiting = asyncio.create_task(for_ever())
+        watching = asyncio.create_task(first_of(waiting))
+        await asyncio.sleep(0)
+        await cancel(watching)
+        assert watching.cancelled()
+        assert not waiting.done()
+        await cancel(waiting)
+
+    run(body())

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Protocol, Unpack
 
 from onionmpc.api.events import EventQueue
 from onionmpc.api.options import Prepared, SessionOptions, prepare
@@ -26,7 +26,7 @@ from onionmpc.session import keystore
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Event, TorProgress
 from onionmpc.session.invite import Invite
-from onionmpc.tasks import cancel
+from onionmpc.tasks import cancel, first_of
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.endpoint import parse_endpoint, parse_listener
 from onionmpc.tor.network import tor_network
@@ -211,10 +211,7 @@ class Party:
         """
         if self._running is None:
             raise UsageError("this party has not begun", hint="async with onionmpc.party(...) as me")
-        starting: set[asyncio.Future[Any]] = {self._ready, self._running}
-        await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
-        if self._running.done():
-            self._running.result()
+        await first_of(self._running, self._ready)
         network = self._ready.result()
         return await over_network(network, network.died, lambda: network.failure, work)
 

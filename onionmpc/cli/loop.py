@@ -9,9 +9,10 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from onionmpc.machine import refusing
+from onionmpc.tasks import cancel, first_of
 
 T = TypeVar("T")
 LOOP_DESCRIPTORS = 5  # a selector, a pipe to wake it, and two that come and go
@@ -84,19 +85,16 @@ async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int
         BrokenPipeError: nobody reads it any more, as behind `| head`, and `work` has cleaned up after itself.
     """
 
-    async def unread() -> None:
+    async def unread() -> NoReturn:
         pipe = select.poll()
         pipe.register(descriptor, 0)  # poll reports a missing reader without being asked to
         while not pipe.poll(0):  # noqa: ASYNC110 (a pipe sets no event)
             await asyncio.sleep(UNREAD_S)
-
-    working, watching = asyncio.ensure_future(work()), asyncio.ensure_future(unread())
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
         raise BrokenPipeError
+
+    working, watching = asyncio.create_task(work()), asyncio.create_task(unread())
+    try:
+        await first_of(working, watching)
+        return working.result()
     finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
+        await cancel(working, watching)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from onionmpc.errors import (
     AgreementError,
@@ -23,7 +22,7 @@ from onionmpc.mesh.secure import SecureStream
 from onionmpc.session.events import SeatsTaken, UserInterface
 from onionmpc.session.join_failures import JoinFailures
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms
-from onionmpc.tasks import ended
+from onionmpc.tasks import ended, first_of
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, Hello, Purpose
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed
@@ -82,11 +81,9 @@ async def _wait_for_terms(secure: SecureStream, ui: UserInterface) -> Terms:
     runner = LinkRunner(on_event)
     running = asyncio.create_task(runner.carry_alone(secure))
     try:
-        waiting: set[asyncio.Future[Any]] = {running, answer}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await first_of(answer, running)
         if answer.done():
             return answer.result()
-        await running
         raise LinkExpired("the host closed the link")
     finally:
         runner.close(heard=not answer.done())  # after its answer, the host sends no more

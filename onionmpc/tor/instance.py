@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onionmpc.errors import TorError, TorFailed, TorTooOld, UnsafeSetting, UsageError
 from onionmpc.files import memory_directory, private_directory
-from onionmpc.tasks import cancel
+from onionmpc.tasks import cancel, first_of
 from onionmpc.tor.adapters.stem import Version
 from onionmpc.tor.control.bootstrap import DONE_PERCENT
 from onionmpc.tor.control.connection import Control
@@ -75,8 +75,8 @@ class TorInstance:
         """Wait until one of its tors, or our connection to it, is lost; return why. Our own that hangs is killed."""
         losses = [asyncio.create_task(tor._lost()) for tor in self.tors]  # noqa: SLF001 (of the same class)
         try:
-            done, _ = await asyncio.wait(losses, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            loss: TorError = await first_of(*losses)
+            return loss
         finally:
             await cancel(*losses)
 

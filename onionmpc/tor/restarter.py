@@ -10,11 +10,10 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.mesh.redial import backoff_s
-from onionmpc.tasks import cancel
+from onionmpc.tasks import cancel, first_of
 from onionmpc.tor.control.bootstrap import DONE_PERCENT
 from onionmpc.tor.instance import TorInstance
 
@@ -68,9 +67,7 @@ class TorRestarter:
         """
         keeping = asyncio.create_task(self._keep())
         try:
-            await asyncio.wait({keeping, self._back}, return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done():
-                keeping.result()
+            await first_of(keeping, self._back)
             keeping.add_done_callback(self._ended)
             yield
         finally:
@@ -101,8 +98,7 @@ class TorRestarter:
             TorError: there will be none.
         """
         while self.instance is None or self.instance is after:
-            either: set[asyncio.Future[Any]] = {self._back, self.died}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(self.died, self._back)
             if self.died.done():
                 raise self.died.result()
         return self.instance

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onionmpc.errors import BootstrapTimeout, LocalProtocolError, TorFailed
+from onionmpc.tasks import first_of
 from onionmpc.tor.adapters.stem import Version
 from onionmpc.tor.control.bootstrap import DONE_PERCENT, Bootstrap
 from onionmpc.tor.control.errors import CommandRefused, connection_gone
@@ -130,8 +131,7 @@ class Control:
         """Return what `waiting` returns, or raise TorFailed as soon as the connection is gone."""
         task = asyncio.ensure_future(waiting)
         try:
-            either: set[asyncio.Future[Any]] = {task, self.closed}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(task, self.closed)
             if task.done():
                 return task.result()
             raise connection_gone()

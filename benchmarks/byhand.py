@@ -3,7 +3,7 @@
 On private Tor networks with the delays of a world of regions, with one tor per party, a program of many rounds runs in
 turns in three ways. By hand: an onion service per party by the control port, a socat per pair, and unmodified MPyC.
 Ours: `onionmpc join` with full lists, through the same tors. The limit: no tor, and between any two parties half the
-round trip of the best of some circuits.
+round trip of the link that our run had.
 """
 
 from __future__ import annotations
@@ -24,11 +24,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Failed, Spread, in_turns, options_of, report, run, say, table
-from benchmarks.limit import RoundTrips, best, direct_spec, draw_circuits, run_direct
 from benchmarks.overhead import free_ports
-from benchmarks.sessions import TIMED, WORKLOAD, Processes, plain, run_listed, running, scratch, timed, times_of
+from benchmarks.sessions import (
+    TIMED,
+    WORKLOAD,
+    Processes,
+    direct_spec,
+    plain,
+    run_listed,
+    running,
+    scratch,
+    timed,
+    times_of,
+)
 from benchmarks.tors import BenchTor, bench_tors, fresh_services, private_network
 from onionmpc.errors import OnionMPCError
+from onionmpc.program.rehearsal import rehearse
+from onionmpc.program.spec import ProgramSpec
 from onionmpc.tor.service.service import VIRTUAL_PORT
 
 # Longer than three times what any run took: what takes longer by hand has hung, most often at MPyC's shutdown.
@@ -40,6 +52,9 @@ ROUNDS = 100
 WIDTH = 4
 CIRCUITS = (3, 8)
 BY_HAND = "by hand"
+
+# In seconds, by the numbers of two parties, the lower first.
+RoundTrips = Mapping[tuple[int, int], float]
 
 
 @dataclass(slots=True)
@@ -55,25 +70,18 @@ def own_limit(way: str) -> str:
     return f"limit of {way}"
 
 
-def limit_of(circuits: int) -> str:
-    """Return what to call the limit with the best of so many circuits."""
-    return f"limit, best of {circuits}"
-
-
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What to measure on one network.
 
     Attributes:
         ours: options of `onionmpc join`, by what to call them.
-        circuits: for each limit, of how many circuits per pair the best is taken.
         runs: what was measured, by way.
     """
 
     tors: Sequence[BenchTor]
     rounds: int
     ours: Mapping[str, Sequence[str]]
-    circuits: Sequence[int]
     runs: dict[str, Runs]
 
     def timed(self, folder: Path) -> list[str]:
@@ -81,13 +89,8 @@ class Bench:
         return timed(folder, WORKLOAD, [f"rounds={self.rounds},{WIDTH}"])
 
     async def take_turn(self, way: str) -> None:
-        """Run the program in one way, and the limits that go with it."""
-        if way == BY_HAND:
-            await self._note(way, self._by_hand)
-        elif way in self.ours:
-            await self._note(way, functools.partial(self._ours, way))
-        else:
-            await self._limits()
+        """Run the program in one way, and the limit that goes with it."""
+        await self._note(way, self._by_hand if way == BY_HAND else functools.partial(self._ours, way))
 
     async def _note(self, way: str, measure: Callable[[Path], Awaitable[object]]) -> None:
         with scratch() as folder:
@@ -126,19 +129,16 @@ class Bench:
         round_trips = link_round_trips([party.heard("ended")[-1] for party in parties])
         await self._note(own_limit(way), functools.partial(self._limit, round_trips))
 
-    async def _limits(self) -> None:
-        drawn: dict[tuple[int, int], list[float]] = {}
-        try:
-            drawn = await draw_circuits(self.tors, max(self.circuits))
-        except OnionMPCError as error:
-            say(f"no circuits to take a limit from: {error.message}")
-        for count in self.circuits:
-            await self._note(limit_of(count), functools.partial(self._limit, best(drawn, count)))
-
     async def _limit(self, round_trips: RoundTrips, folder: Path) -> None:
         if not round_trips:
             raise Failed("no round trips are known")
         await run_direct(direct_spec(TIMED, self.timed(folder), len(self.tors)), round_trips)
+
+
+async def run_direct(spec: ProgramSpec, round_trips: RoundTrips) -> None:
+    """Run all parties without tor, every byte between two of them taking half of their round trip."""
+    async with asyncio.timeout(RUN_LIMIT_S):
+        await rehearse(spec, lambda one, other: round_trips[min(one, other), max(one, other)] / 2)
 
 
 async def start_socat(processes: Processes, socks_port: int, onion: str) -> int:
@@ -247,17 +247,16 @@ def see_to_socat() -> None:
 
 async def measure(options: argparse.Namespace, ours: Mapping[str, Sequence[str]]) -> list[dict[str, Runs]]:
     """Run the program in all ways on each network; return what they took, by network and way."""
-    circuits = options.circuits or CIRCUITS
-    ways = [BY_HAND, *ours, *map(own_limit, ours), *map(limit_of, circuits)]
+    ways = [BY_HAND, *ours, *map(own_limit, ours)]
     networks = []
     started_s = time.monotonic()
     for number in range(1, options.networks + 1):
         networks.append({way: Runs() for way in ways})
         async with private_network() as (_, directory), bench_tors(directory, options.parties) as tors:
             say(f"the parties are in {', '.join(tor.region for tor in tors)}")
-            bench = Bench(tors, options.rounds, ours, circuits, networks[-1])
+            bench = Bench(tors, options.rounds, ours, networks[-1])
             left_s = options.budget * number / options.networks - (time.monotonic() - started_s)
-            for _, way in in_turns([BY_HAND, *ours, "limits"], options.repeats, left_s):
+            for _, way in in_turns([BY_HAND, *ours], options.repeats, left_s):
                 await bench.take_turn(way)
     return networks
 
@@ -270,8 +269,6 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=2, help="how many networks, one after the other (2)")
     words = "run ours with these options of join (--circuits 3, and --circuits 8); repeatable"
     parser.add_argument("--ours", action="append", metavar="OPTIONS", help=words)
-    words = "take a limit from the best of K circuits per pair (3, and 8); repeatable"
-    parser.add_argument("--circuits", type=int, action="append", metavar="K", help=words)
     options = parser.parse_args()
     typed = options.ours or [f"--circuits {circuits}" for circuits in CIRCUITS]
     ours = {f"ours {words}".strip(): tuple(shlex.split(words)) for words in typed}

@@ -2,7 +2,7 @@
 
 Two parties, each a process with a tor of its own, on a private Tor network with the delays of a world of regions, send
 each other a tick all the time. Each kind of fault happens in turns, with raw dials between: believe the ratio to these.
-Knows how to break things; that they mend is the parties' doing.
+Knows how to break things, and two kinds of that: `make soak` times the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +30,14 @@ from onionmpc.testnet.place import join_testnet, profiles_directory
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
-from tests.support.faulty_network import FaultyNetwork
 from tests.support.party_tor import close_circuits, find_party_tor, open_circuits
 
-# What takes longer has not recovered; a stopped relay is noticed after 15 s of silence.
+# What takes longer has not recovered.
 RECOVERY_LIMIT_S = 120.0
 # Longer than anything that mends in the end: a question whose answer was not waited for would garble the next.
 ANSWER_LIMIT_S = 600.0
 SETTLE_S = 3.0
 HEALTHY_LIMIT_S = 200.0
-OUTAGE_S = 10.0
 # Where the parties stand: an ocean between them.
 REGIONS = ("europe-central", "america-east")
 
@@ -48,11 +45,9 @@ REGIONS = ("europe-central", "america-east")
 class BenchParty:
     """One party's process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, identity: Identity, region: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, identity: Identity) -> None:
         self.process = process
         self.identity = identity
-        self.region = region
-        self.address = ""
 
     async def ask(self, **question: str | float) -> dict[str, float]:
         """Ask one question and return the answer."""
@@ -91,140 +86,49 @@ class BenchParty:
             joined = [circuit for circuit in found if circuit.joined and circuit.relays[-1] == rendezvous]
             await close_circuits(control, joined)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Signal its processes: the supervisor and its tor."""
-        for process in (find_party_tor(self.process.pid).process, self.process.pid):
-            os.kill(process, number)
 
-
-@dataclass
-class Scene:
-    """What faults happen to.
-
-    Attributes:
-        parties: the first is the one that dials.
-    """
-
-    network: FaultyNetwork
-    parties: list[BenchParty]
-
-    async def path(self) -> tuple[str, ...]:
-        """Return the relays on the side of the link's stream that dialled it, whoever that was."""
-        for party in self.parties:
-            if path := await party.link_path():
-                return path
-        raise OnionMPCError("the link has no stream")
-
-
-# A fault does its harm, and returns when the clock starts and what takes it back afterwards.
-After = Callable[[], Awaitable[None]]
-Fault = Callable[[Scene], Awaitable[tuple[float, After]]]
-
-
-async def nothing() -> None:
-    """Nothing is to be mended."""
+# A fault does its harm to a link's parties, the one that dials first; it returns when it began.
+Fault = Callable[[Sequence[BenchParty]], Awaitable[float]]
 
 
 def circuit_closed(number: int) -> Fault:
     """Return the fault that closes the circuit of the link at a party."""
 
-    async def close(scene: Scene) -> tuple[float, After]:
-        rendezvous = (await scene.path())[-1]
+    async def close(parties: Sequence[BenchParty]) -> float:
+        paths = [await party.link_path() for party in parties]
+        if not any(paths):
+            raise OnionMPCError("the link has no stream")
+        rendezvous = next(path for path in paths if path)[-1]
         since_s = time.monotonic()
-        await scene.parties[number].close_circuits(rendezvous)
-        return since_s, nothing
+        await parties[number].close_circuits(rendezvous)
+        return since_s
 
     return close
-
-
-def relay_killed(position: int) -> Fault:
-    """Return the fault that kills the relay at this position of the dialler's path."""
-
-    async def kill(scene: Scene) -> tuple[float, After]:
-        relay = (await scene.path())[position]
-        since_s = time.monotonic()
-        await scene.network.kill_relay(relay)
-        return since_s, lambda: scene.network.revive_relay(relay)
-
-    return kill
-
-
-async def relay_stopped(scene: Scene) -> tuple[float, After]:
-    """The rendezvous point takes bytes and passes none on."""
-    relay = (await scene.path())[-1]
-    since_s = time.monotonic()
-    scene.network.stop_relay(relay)
-
-    async def mend() -> None:
-        scene.network.continue_relay(relay)
-
-    return since_s, mend
 
 
 def tor_killed(number: int) -> Fault:
     """Return the fault that kills a party's own tor."""
 
-    async def kill(scene: Scene) -> tuple[float, After]:
+    async def kill(parties: Sequence[BenchParty]) -> float:
         since_s = time.monotonic()
-        os.kill(find_party_tor(scene.parties[number].process.pid).process, signal.SIGKILL)
-        return since_s, nothing
+        os.kill(find_party_tor(parties[number].process.pid).process, signal.SIGKILL)
+        return since_s
 
     return kill
-
-
-async def tor_stopped(scene: Scene) -> tuple[float, After]:
-    """The dialler's own tor hangs."""
-    since_s = time.monotonic()
-    os.kill(find_party_tor(scene.parties[0].process.pid).process, signal.SIGSTOP)
-    return since_s, nothing
-
-
-async def asleep(scene: Scene) -> tuple[float, After]:
-    """The dialler's machine sleeps; the clock starts when it wakes."""
-    scene.parties[0].signal(signal.SIGSTOP)
-    await asyncio.sleep(2 * OUTAGE_S)
-    since_s = time.monotonic()
-    scene.parties[0].signal(signal.SIGCONT)
-    return since_s, nothing
-
-
-def network_out(how: str) -> Fault:
-    """Return the fault that takes the dialler's network away; the clock starts when it is back."""
-
-    async def take_away(scene: Scene) -> tuple[float, After]:
-        state = scene.network.state
-        assert state is not None
-        slot = next(slot for slot in state.slots if slot.address == scene.parties[0].address)
-        gateway = scene.network.gateway(slot)
-        getattr(gateway, how)()
-        await asyncio.sleep(OUTAGE_S)
-        since_s = time.monotonic()
-        gateway.mend()
-        return since_s, nothing
-
-    return take_away
 
 
 FAULTS: dict[str, Fault] = {
     "circuit closed by the dialler": circuit_closed(0),
     "circuit closed by the listener": circuit_closed(1),
-    "guard killed": relay_killed(0),
-    "rendezvous point killed": relay_killed(-1),
-    "rendezvous point stopped": relay_stopped,
     "own tor killed (dialler)": tor_killed(0),
     "own tor killed (listener)": tor_killed(1),
-    "own tor stopped": tor_stopped,
-    "asleep for 20 s": asleep,
-    "network gone for 10 s": network_out("cut"),
-    "network silent for 10 s": network_out("stall"),
 }
 
 
-async def time_recovery(scene: Scene, fault: Fault) -> float:
+async def time_recovery(parties: Sequence[BenchParty], fault: Fault) -> float:
     """Let a fault happen; return the seconds until ticks sent after it have arrived in both directions."""
-    since_s, mend = await fault(scene)
-    arrivals = await asyncio.gather(*(party.ask(ask="first", after=since_s) for party in scene.parties))
-    await mend()
+    since_s = await fault(parties)
+    arrivals = await asyncio.gather(*(party.ask(ask="first", after=since_s) for party in parties))
     return max(arrival["arrived_s"] for arrival in arrivals) - since_s
 
 
@@ -251,12 +155,9 @@ async def two_parties(directory: Path) -> AsyncIterator[list[BenchParty]]:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
-            parties.append(BenchParty(process, identity, region))
+            parties.append(BenchParty(process, identity))
             assert process.stdin is not None
             process.stdin.write(json.dumps({"seed": identity.seed.hex(), "peer": other.onion}).encode() + b"\n")
-        for party in parties:
-            assert party.process.stdout is not None
-            party.address = json.loads(await party.process.stdout.readline())["address"]
         async with asyncio.timeout(ANSWER_LIMIT_S):
             await asyncio.gather(*(party.ask(ask="first", after=0.0) for party in parties))
         yield parties
@@ -278,9 +179,8 @@ async def measure(repeats: int, kinds: list[str], budget_s: float) -> dict[str, 
     dials: dict[str, list[float]] = {"dialler": [], "listener": []}
     restarts: list[float] = []
     recoveries: dict[str, list[float]] = {kind: [] for kind in kinds}
-    async with private_network() as (network, directory):
+    async with private_network() as (_, directory):
         async with two_parties(directory) as parties:
-            scene = Scene(network, parties)
             profiles = profiles_directory(directory)
             shutil.copytree(profiles / parties[0].identity.onion[:16], profiles / "restart", symlinks=True)
             (profiles / "restart" / "data" / "lock").unlink(missing_ok=True)
@@ -291,7 +191,7 @@ async def measure(repeats: int, kinds: list[str], budget_s: float) -> dict[str, 
                     with contextlib.suppress(OnionMPCError, TimeoutError):
                         restarts.append(await time_restart(directory, REGIONS[0], parties[1].identity.onion))
                 await asyncio.sleep(SETTLE_S)
-                seconds = await time_recovery(scene, FAULTS[kind])
+                seconds = await time_recovery(parties, FAULTS[kind])
                 recoveries[kind].append(seconds)
                 say(f"{kind}: {seconds:.1f} s (a raw dial: {dials['dialler'][-1]:.1f} s)")
         cost = await measure_cost(directory, REGIONS)

@@ -125,7 +125,6 @@ async def run(directory: Path, region: str) -> None:
             door = Door(identity, nonce)
             door.gatekeeper = mesh
             async with mesh.running(PATIENCE_S), Beside(network.listen(door.serve), tick(ticks)):
-                say(address=place.address)
                 while line := await reader.readline():
                     question = json.loads(line)
                     if question["ask"] == "dial":

@@ -25,6 +25,8 @@ from benchmarks.common import HERE, ROOT, Failed, memory_of
 from onionmpc.files import private_directory, write_private
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.identity.key_file import KEY_FILE_NONCE_BYTES, KEY_FILE_SALT_BYTES, encode_key_file
+from onionmpc.program.code.catalogue import code_of, find_program
+from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.agreed_options import default_threshold
 
 ONIONMPC = (sys.executable, "-P", "-m", "onionmpc.cli")
@@ -277,6 +279,23 @@ def plain(script: Path, ports: Sequence[int], number: int, arguments: Sequence[s
 def timed(folder: Path, script: Path, arguments: Sequence[str], *, delay_ms: int = 0) -> list[str]:
     """Return the arguments of timed.py."""
     return [str(folder), SEED, str(delay_ms), str(script), *arguments]
+
+
+def direct_spec(script: str | Path, arguments: Sequence[str], parties: int) -> ProgramSpec:
+    """Return what runs a script without a network."""
+    program = find_program(str(script))
+    return ProgramSpec(
+        script=str(program.path),
+        folder=str(program.folder),
+        arguments=tuple(arguments),
+        number=0,
+        parties=parties,
+        threshold=default_threshold(parties),
+        mpyc_options=(),
+        sockets={},
+        named=tuple(arguments),
+        code=code_of(program),
+    )
 
 
 def times_of(folder: Path, parties: int) -> dict[str, float]:

@@ -15,8 +15,7 @@ import pytest
 
 from benchmarks import byhand
 from benchmarks.common import Spread, memory_of
-from benchmarks.limit import best, direct_spec, run_direct
-from benchmarks.sessions import TIMED, WORKLOAD, timed, times_of
+from benchmarks.sessions import TIMED, WORKLOAD, direct_spec, timed, times_of
 from benchmarks.startup import over_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +76,7 @@ def test_cost_does_each_thing_with_and_without(tmp_path: Path) -> None:
     prices = results["prices"]
     assert all(is_spread(price["with"]) for price in prices)
     assert all(price["without"] is None or is_spread(price["without"]) for price in prices)
-    for protection in ("handshake", "records", "padding", "unpickler", "own process"):
+    for protection in ("handshake", "records", "walls", "unpickler"):
         assert any(price["protection"].startswith(protection) for price in prices)
         assert f"| {protection}" in printed
 
@@ -117,13 +116,8 @@ def test_a_start_is_compared_with_the_plain_tors_just_before_it() -> None:
 
 def test_the_limit_is_no_faster_than_its_slowest_link(tmp_path: Path) -> None:
     spec = direct_spec(TIMED, timed(tmp_path, WORKLOAD, ["rounds=5,4"]), 3)
-    asyncio.run(run_direct(spec, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 0.1}))
+    asyncio.run(byhand.run_direct(spec, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 0.1}))
     assert times_of(tmp_path, 3)["compute_s"] >= 5 * 0.1 / 2
-
-
-def test_the_best_of_the_first_circuits() -> None:
-    drawn = {(0, 1): [0.3, 0.2, 0.1], (0, 2): [0.4]}
-    assert best(drawn, 2) == {(0, 1): 0.2, (0, 2): 0.4}
 
 
 def test_a_link_has_the_lower_of_what_both_ends_measured() -> None:

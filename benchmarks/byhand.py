@@ -116,7 +116,7 @@ class Bench:
                 near = list(ports)
                 for peer in parties[number + 1 :]:
                     near[peer] = await start_socat(processes, self.tors[number].socks_port, onions[peer])
-                started.append(await processes.start(*plain(TIMED, near, number, self.timed(folder))))
+                started.append(await processes.start(*plain(near, number, self.timed(folder))))
                 if number:
                     await listening(ports[number])
             await processes.ended(started)

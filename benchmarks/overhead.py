@@ -88,7 +88,7 @@ CASES = (
 async def run_plain(case: Case, parties: int, folder: Path) -> Run:
     """Run all parties with MPyC's own connections."""
     ports = free_ports(parties)
-    commands = [plain(TIMED, ports, number, case.timed(folder)) for number in range(parties)]
+    commands = [plain(ports, number, case.timed(folder)) for number in range(parties)]
     return await measure(commands, folder)
 
 

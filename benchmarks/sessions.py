@@ -270,10 +270,10 @@ def direct(sockets: Path) -> list[str | Path]:
     return [sys.executable, "-m", "benchmarks.direct_party", sockets]
 
 
-def plain(script: Path, ports: Sequence[int], number: int, arguments: Sequence[str]) -> list[str | Path]:
-    """Return what starts a party of plain MPyC, which finds the others at these ports of 127.0.0.1."""
+def plain(ports: Sequence[int], number: int, arguments: Sequence[str]) -> list[str | Path]:
+    """Return what starts a party of plain MPyC with timed.py, which finds the others at these ports of 127.0.0.1."""
     options = [*(f"-P127.0.0.1:{port}" for port in ports), f"-T{default_threshold(len(ports))}", f"-I{number}"]
-    return [sys.executable, HERE / "plain_party.py", script, *options, "--no-log", *arguments]
+    return [sys.executable, TIMED, *options, "--no-log", *arguments]
 
 
 def timed(folder: Path, script: Path, arguments: Sequence[str], *, delay_ms: int = 0) -> list[str]:

@@ -58,10 +58,6 @@ PLAIN = {
     "dial_s": "one dial",
     "whole_s": "all of it",
 }
-OVER_PLAIN = {
-    "over_raw": "full lists, first start: all connected / plain tors, a ratio",
-    "gathered_over_raw": "host and joiners, first start: all connected / plain tors, a ratio",
-}
 
 
 async def run_session(directory: Path, parties: int) -> dict[str, float]:
@@ -213,7 +209,6 @@ def summarise(measured: Measured, smallest: int) -> dict[str, Any]:
         "listed": {"parties": smallest, **{start: spreads(runs) for start, runs in measured.listed.items() if runs}},
         "raw": spreads(measured.plain),
         "over_raw": over_plain(measured.listed["first"], measured.plain),
-        "gathered_over_raw": over_plain(measured.sessions[smallest]["first"], measured.plain),
     }
 
 
@@ -238,7 +233,11 @@ def tables(results: Mapping[str, Any]) -> list[str]:
             for start, steps in listed.items()
             if start in STARTS
         ),
-        *([words, results[key].show(2)] for key, words in OVER_PLAIN.items() if results[key]),
+        *(
+            [["full lists, first start / plain tors, a ratio", results["over_raw"].show(2)]]
+            if results["over_raw"]
+            else []
+        ),
     ]
     return [
         table(header, rows),

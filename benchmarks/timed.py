@@ -7,6 +7,7 @@ nothing of how the parties are connected. Both sides run it, so what it costs ca
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import runpy
@@ -27,6 +28,12 @@ def fix_randomness(seed: str) -> None:
     """
     for subset in mpc._prss_keys:  # noqa: SLF001 (keys have no public name)
         mpc._prss_keys[subset] = hashlib.sha256(f"{seed} {subset}".encode()).digest()[:16]  # noqa: SLF001
+
+
+def listen_here_only() -> None:
+    """Let MPyC listen on 127.0.0.1, where it listens on all interfaces by itself. With onionmpc it does not listen."""
+    loop = mpc._loop  # noqa: SLF001 (the loop has no public name)
+    loop.create_server = functools.partial(loop.create_server, host="127.0.0.1")
 
 
 def measure(notes: dict[str, Any]) -> None:
@@ -69,6 +76,7 @@ def delay_arrivals(delay_s: float) -> None:
 def main(directory: str, seed: str, delay_ms: str, script: str, *arguments: str) -> None:
     """Run the script with its arguments, then write notes-NUMBER.json."""
     notes: dict[str, Any] = {}
+    listen_here_only()
     fix_randomness(seed)
     if delay_s := int(delay_ms) / 1000:
         delay_arrivals(delay_s)

@@ -22,7 +22,7 @@ from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
@@ -124,7 +124,7 @@ async def run(directory: Path, region: str) -> None:
             mesh = Mesh(network, identity, sorted([identity.onion, peer]), NO_PSK, nonce, ticks, PATIENCE_S)
             door = Door(identity, nonce)
             door.gatekeeper = mesh
-            async with mesh.running(PATIENCE_S), Beside(network.listen(door.serve), tick(ticks)):
+            async with mesh.running(PATIENCE_S), BackgroundTasks(network.listen(door.serve), tick(ticks)):
                 while line := await reader.readline():
                     question = json.loads(line)
                     if question["ask"] == "dial":

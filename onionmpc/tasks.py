@@ -16,7 +16,7 @@ from onionmpc.errors import OnionMPCError
 Work = Coroutine[Any, Any, Any]
 
 
-class Beside:
+class BackgroundTasks:
     """Runs coroutines beside a block, and cancels at its end those that are left.
 
     If one fails, the block is cancelled, and that error is raised at its end: itself, not a group, nor is one of the
@@ -90,11 +90,11 @@ class Beside:
         return interrupted
 
 
-class Heard:
+class ErrorForwarder:
     """Gives what a block raises to somebody: for what the loop calls back, which nobody awaits."""
 
-    def __init__(self, hear: Callable[[BaseException], None]) -> None:
-        self._hear = hear
+    def __init__(self, forward: Callable[[BaseException], None]) -> None:
+        self._forward = forward
 
     def __enter__(self) -> None:
         """Begin."""
@@ -104,7 +104,7 @@ class Heard:
     ) -> bool:
         """Hand it on."""
         if isinstance(error, Exception):
-            self._hear(error)
+            self._forward(error)
             return True
         return False
 

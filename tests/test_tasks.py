@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onionmpc.errors import LinkExpired, TorFailed
-from onionmpc.tasks import Beside, Heard, cancel, first_of, show_failure, together
+from onionmpc.tasks import BackgroundTasks, ErrorForwarder, cancel, first_of, show_failure, together
 
 DEADLINE_S = 10.0
 
@@ -41,7 +41,7 @@ async def fail(error: Exception, cause: Exception | None = None) -> None:
 
 def test_what_runs_beside_a_block_is_cancelled_at_its_end() -> None:
     async def main() -> None:
-        async with Beside(for_ever()) as tasks:
+        async with BackgroundTasks(for_ever()) as tasks:
             tasks.start(for_ever())
             tasks.start(asyncio.sleep(0))
             await asyncio.sleep(0)
@@ -54,7 +54,7 @@ def test_what_fails_beside_a_block_ends_it_with_that_error_and_its_cause(error: 
     cause = OSError("why")
 
     async def main() -> None:
-        async with Beside(for_ever(), fail(error, cause)):
+        async with BackgroundTasks(for_ever(), fail(error, cause)):
             await for_ever()
 
     with pytest.raises(type(error)) as raised:
@@ -67,7 +67,7 @@ def test_a_task_that_was_started_later_ends_the_block_too_and_none_is_started_af
     refused: list[object] = []
 
     async def main() -> None:
-        tasks = Beside()
+        tasks = BackgroundTasks()
         try:
             async with tasks:
                 tasks.start(fail(ZeroDivisionError()))
@@ -84,7 +84,7 @@ def test_an_error_of_the_block_passes_as_it_is() -> None:
     error = TorFailed("gone")
 
     async def main() -> None:
-        async with Beside(for_ever()):
+        async with BackgroundTasks(for_ever()):
             raise error from OSError("why")
 
     with pytest.raises(TorFailed) as raised:
@@ -95,7 +95,7 @@ def test_an_error_of_the_block_passes_as_it_is() -> None:
 
 def test_a_block_that_is_cancelled_is_cancelled_and_no_more() -> None:
     async def block() -> None:
-        async with Beside(for_ever()):
+        async with BackgroundTasks(for_ever()):
             await for_ever()
 
     async def main() -> None:
@@ -118,7 +118,7 @@ def test_what_goes_on_beside_a_block_does_so_until_it_has_said_why_it_ends() -> 
             said.append("carried")
 
     async def main() -> None:
-        async with Beside(carries(), fail(TorFailed("gone"))):
+        async with BackgroundTasks(carries(), fail(TorFailed("gone"))):
             try:
                 await for_ever()
             except asyncio.CancelledError:
@@ -134,7 +134,7 @@ def test_what_goes_on_beside_a_block_does_so_until_it_has_said_why_it_ends() -> 
 def test_a_block_that_does_not_wait_hears_of_a_failure_at_its_end_and_nobody_is_cancelled_later() -> None:
     async def main() -> None:
         failed = asyncio.Event()
-        block = Beside()
+        block = BackgroundTasks()
         await block.__aenter__()
         task = block.start(fail(ZeroDivisionError()))
         assert task is not None
@@ -162,7 +162,7 @@ def test_a_block_that_is_cancelled_while_it_ends_waits_for_all_and_is_cancelled(
                 raise failure
 
     async def block() -> None:
-        async with Beside(stays()):
+        async with BackgroundTasks(stays()):
             await asyncio.sleep(0)
 
     async def main() -> None:
@@ -181,7 +181,7 @@ def test_a_group_that_the_block_raises_is_opened() -> None:
     error = TorFailed("gone")
 
     async def main() -> None:
-        async with Beside():
+        async with BackgroundTasks():
             raise ExceptionGroup("several", [ExceptionGroup("more", [error])])
 
     with pytest.raises(TorFailed) as raised:
@@ -194,7 +194,7 @@ def test_what_a_callback_raises_is_handed_on() -> None:
 
     async def main() -> None:
         def call_back() -> None:
-            with Heard(heard.append):
+            with ErrorForwarder(heard.append):
                 raise ZeroDivisionError
 
         asyncio.get_running_loop().call_soon(call_back)
@@ -202,7 +202,7 @@ def test_what_a_callback_raises_is_handed_on() -> None:
 
     run(main())
     assert [type(error) for error in heard] == [ZeroDivisionError]
-    with pytest.raises(KeyboardInterrupt), Heard(heard.append):
+    with pytest.raises(KeyboardInterrupt), ErrorForwarder(heard.append):
         raise KeyboardInterrupt
 
 

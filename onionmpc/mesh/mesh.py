@@ -23,7 +23,7 @@ from onionmpc.mesh.reconnect import SPARE_DIALS_AT_ONCE, Reconnector
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
 from onionmpc.mesh.secure import SecureStream, dial
-from onionmpc.tasks import Beside, Work
+from onionmpc.tasks import BackgroundTasks, Work
 from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode, Ping, encode_frame
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
@@ -80,7 +80,7 @@ class Mesh:
         self._spare_dials = asyncio.Semaphore(SPARE_DIALS_AT_ONCE)
         self._patience_s = patience_s
         self._padding_rate = padding_rate
-        self._tasks: Beside | None = None
+        self._tasks: BackgroundTasks | None = None
         self._dialling_back: set[int] = set()
         self._timeout_s = 0.0
         self._network = network
@@ -110,7 +110,7 @@ class Mesh:
         """
         self._timeout_s = timeout_s
         higher = [self._dial_first(number, timeout_s) for number in self.peers if number > self.own_number]
-        async with Beside(self._hurry_after_outages(), self._hurry_after_sleep(), *higher) as self._tasks:
+        async with BackgroundTasks(self._hurry_after_outages(), self._hurry_after_sleep(), *higher) as self._tasks:
             try:
                 yield
             finally:
@@ -284,7 +284,7 @@ class Mesh:
 
     async def _keep(self, number: int, link: MeshLink) -> None:
         """Keep a link up to its end, and tell of one that is bad."""
-        async with Beside(link.reconnector.run()):
+        async with BackgroundTasks(link.reconnector.run()):
             try:
                 await link.runner.run()
             except OnionMPCError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from onionmpc.errors import LinkExpired, OnionMPCError, RemoteProtocolError
 from onionmpc.mesh.pace import Ticks
 from onionmpc.mesh.secure import SecureStream
-from onionmpc.tasks import Heard
+from onionmpc.tasks import ErrorForwarder
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import (
     PING_AFTER_S,
@@ -106,7 +106,7 @@ class LinkRunner:
         self._stays = False
         self._failure: OnionMPCError | None = None
         self._bug: BaseException | None = None
-        self._heard = Heard(self._note_bug)
+        self._forwarding_bugs = ErrorForwarder(self._note_bug)
         self._over = asyncio.Event()
         self._content = asyncio.Event()
         self._measured = asyncio.Event()
@@ -390,7 +390,7 @@ class LinkRunner:
             self._sending = asyncio.get_running_loop().call_soon(self._send_now)
 
     def _send_now(self) -> None:
-        with self._heard:
+        with self._forwarding_bugs:
             self._send()
 
     def _send(self) -> None:
@@ -440,7 +440,7 @@ class LinkRunner:
     def _ring(self) -> None:
         # At the latest then again: a stream that takes no bytes and brings nothing has to be doubted all the same.
         self._set_alarm(time.monotonic() + PING_AFTER_S)
-        with self._heard:
+        with self._forwarding_bugs:
             self._heed_time()
             stale = self.link.stale(time.monotonic())
             # The last one is kept: what it lost may only be late, and the next may be long in coming.

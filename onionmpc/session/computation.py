@@ -33,7 +33,7 @@ from onionmpc.session.receipt import Receipt
 from onionmpc.session.running import ProgramRun
 from onionmpc.session.signing import ReceiptExchange
 from onionmpc.session.watch import ProgramWatch
-from onionmpc.tasks import Beside, cancel
+from onionmpc.tasks import BackgroundTasks, cancel
 from onionmpc.text import duration
 
 
@@ -124,7 +124,7 @@ class Computation:
         """
         own, plan = self._own, self._plan
         self._ui.tell(RosterKnown(own.roster, own.number))
-        async with Beside() as background:
+        async with BackgroundTasks() as background:
             dispatcher = Dispatcher(own, self._network, self._peers, self._ending, self._watch, self._ui, background)
             mesh = Mesh(
                 self._network,

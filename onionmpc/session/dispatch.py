@@ -31,7 +31,7 @@ from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peer import PeerSession, Phase
 from onionmpc.session.peers import ConnectedPeer, Peers
 from onionmpc.session.watch import ProgramWatch
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
 
@@ -50,7 +50,7 @@ class Dispatcher:
         ending: Ending,
         watch: ProgramWatch,
         ui: UserInterface,
-        background: Beside,
+        background: BackgroundTasks,
     ) -> None:
         self._program_bytes_allowed = False
         self._own = own

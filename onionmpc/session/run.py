@@ -36,7 +36,7 @@ from onionmpc.session.local import (
 )
 from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
 
@@ -221,7 +221,7 @@ class SessionParty:
 
         Nothing waits for the end of publishing: a party that only dials can go on at once, and its peers redial.
         """
-        async with Beside(self._publish(network, keys)):
+        async with BackgroundTasks(self._publish(network, keys)):
             yield
 
     async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:

@@ -31,7 +31,7 @@ from typing import Self
 
 from onionmpc.errors import TorFailed, TorNotFound, UsageError
 from onionmpc.files import is_held, private_directory, write_private
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
 from onionmpc.testnet.proxy import Gateway, RelayAddress
 from onionmpc.testnet.regions import (
@@ -189,7 +189,7 @@ class PrivateNetwork:
             self._start(relays)
             await self._wait(NetworkPhase.FETCH, relays, self._is_ready)
             self.state = self._write_state(regions, slots)
-            await stack.enter_async_context(Beside(self._watch()))
+            await stack.enter_async_context(BackgroundTasks(self._watch()))
             self._report(NetworkPhase.READY)
             self._stack = stack.pop_all()
         return self

@@ -18,7 +18,7 @@ from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
-from onionmpc.tasks import Beside, together
+from onionmpc.tasks import BackgroundTasks, together
 from onionmpc.tor.circuit.lengths import Lengths, circuits_of
 from onionmpc.tor.circuit.level import LevelKeeper
 from onionmpc.tor.circuit.pinning import LayerStore, foreign_store, profile_store
@@ -60,7 +60,7 @@ class TorNetwork:
     ) -> None:
         self._identity = identity
         self._start = start
-        self._tasks = Beside()
+        self._tasks = BackgroundTasks()
         self._restarter = TorRestarter(self._start_and_set_up, options.patience_s, reporter.tor)
         self._lengths = Lengths(options.level, self._restarter.give_up, reporter.warn)
         self._levels = LevelKeeper(self._lengths, store, reporter, or_standard=options.or_standard)

@@ -25,7 +25,7 @@ from onionmpc.program.process.tee import Tee
 from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, encode_spec
 from onionmpc.program.walls.asked import Asked, OutOfReach
 from onionmpc.program.walls.build import environment_of_program
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 
 # How long a program may take to put its terminal in order before it is killed.
 TERMINATE_S = 2.0
@@ -117,7 +117,7 @@ class ProgramProcess:
             "waiting": lambda notice: on_wait(notice.wait),
             "moving": lambda _: on_wait(None),
         }
-        async with Beside() as tasks:
+        async with BackgroundTasks() as tasks:
             listening = tasks.start(self._listen(handlers))
             assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()

@@ -14,7 +14,7 @@ from onionmpc.errors import PeerUnreachable, TorError, TorFailed, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.circuit.status import JoinedCircuit, dialled_circuit, is_service_circuit, parse_circuits
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
@@ -102,7 +102,7 @@ class Lengths:
             with contextlib.suppress(CommandRefused):
                 for event in ("CIRC", "CIRC_MINOR"):
                     await held.enter_async_context(control.on_event(event, hear))
-            tasks = await held.enter_async_context(Beside(self._watch(control, onion, changes)))
+            tasks = await held.enter_async_context(BackgroundTasks(self._watch(control, onion, changes)))
             if repair is not None:
                 tasks.start(self._repair_when_needed(repair))
             yield

@@ -19,7 +19,7 @@ import msgspec
 
 from onionmpc.errors import TorError, TorFailed, UnsafeSetting, UsageError
 from onionmpc.files import lock, private_directory, write_private
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.adapters.stem import parse_family, parse_relays
 from onionmpc.tor.circuit.layers import STANDARD_HINT, Family, Layers, renewed
 from onionmpc.tor.control.connection import Control
@@ -242,7 +242,7 @@ async def pinned_layers(
         if foreign:
             stack.push_async_callback(_put_back, control, before, undo_timeout_s)
         await pinning.apply()
-        await stack.enter_async_context(Beside(pinning.keep(warn)))
+        await stack.enter_async_context(BackgroundTasks(pinning.keep(warn)))
         yield pinning
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from onionmpc.errors import NotExpected, PeerUnreachable
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Stream
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.circuit.lengths import Lengths, has_joined
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.dialling.dial import dial_onion
@@ -34,7 +34,7 @@ class Dialler:
         silent_s: see `TorTimings`.
     """
 
-    def __init__(self, restarter: TorRestarter, lengths: Lengths, tasks: Beside, silent_s: float) -> None:
+    def __init__(self, restarter: TorRestarter, lengths: Lengths, tasks: BackgroundTasks, silent_s: float) -> None:
         self._restarter = restarter
         self._lengths = lengths
         self._tasks = tasks

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onionmpc.errors import TorFailed
 from onionmpc.files import private_directory, socket_directory, write_private
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import TOR_UMASK, TorBinary, cannot_start, environment_of_tor, find_tor
 from onionmpc.tor.process.log import TorLog
@@ -97,9 +97,9 @@ async def own_tor(
     log = TorLog()
     tor = OwnTor(binary, sockets, process, asyncio.get_running_loop().create_future(), log)
     read = asyncio.Event()
-    async with Beside(_read(process, log, read)):
+    async with BackgroundTasks(_read(process, log, read)):
         try:
-            async with Beside(_watch(process, read, tor)):
+            async with BackgroundTasks(_watch(process, read, tor)):
                 await _started(tor, start_timeout_s)
                 yield tor
         finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 from onionmpc.errors import OnionMPCError, OnionNotPublished, TorError, TorFailed, UsageError
 from onionmpc.identity import Identity
 from onionmpc.mesh.network import OnStream, Stream
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.instance import TorInstance
 from onionmpc.tor.options import TorOptions
 from onionmpc.tor.report import Reporter
@@ -42,7 +42,7 @@ class Publisher:
         identity: Identity,
         options: TorOptions,
         restarter: TorRestarter,
-        tasks: Beside,
+        tasks: BackgroundTasks,
         sockets: Path,
         reporter: Reporter,
     ) -> None:

@@ -12,7 +12,7 @@ from onionmpc.errors import PeerUnreachable, UsageError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import Stream
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.circuit.lengths import Lengths
 from onionmpc.tor.dialling.dialler import Dialler
 from onionmpc.tor.endpoint import Endpoint
@@ -30,7 +30,9 @@ async def never(*_: object) -> str:
 SILENT = SimpleNamespace(command=never, get_info=never)
 
 
-def dialler(control: Any, socks: Endpoint, tasks: Beside, *, lengths: Any = None, silent_s: float = 2.0) -> Dialler:
+def dialler(
+    control: Any, socks: Endpoint, tasks: BackgroundTasks, *, lengths: Any = None, silent_s: float = 2.0
+) -> Dialler:
     """Return a dialler whose tor is there: it dials by this SOCKS port, and answers as this control connection does."""
     instance = TorInstance(control, socks)
     restarter: Any = SimpleNamespace(current=lambda: instance, instance=instance)
@@ -53,7 +55,7 @@ def test_only_beside_a_dial_that_waits_for_long_is_the_descriptor_fetched_again(
         await stream.reader.read()
 
     async def main() -> None:
-        async with listening(silent) as socks, Beside() as tasks:
+        async with listening(silent) as socks, BackgroundTasks() as tasks:
             dialling = dialler(SimpleNamespace(command=command), socks, tasks, silent_s=silent_s)
             race = [asyncio.create_task(dialling.dial(ONION, 30)) for _ in range(3 if not fetched else 1)]
             await asyncio.sleep(0)
@@ -85,7 +87,7 @@ def test_a_stream_is_closed_when_counting_its_circuit_does_not_end_well(failure:
         raise failure
 
     async def main() -> None:
-        async with listening(serve) as socks, Beside() as tasks:
+        async with listening(serve) as socks, BackgroundTasks() as tasks:
             dialling = dialler(None, socks, tasks, lengths=SimpleNamespace(check_dialled=fail))
             with pytest.raises(type(failure)):
                 await dialling.dial(ONION, 30)
@@ -99,7 +101,7 @@ def test_a_stream_is_closed_when_counting_its_circuit_does_not_end_well(failure:
 @pytest.mark.parametrize("unlocks", [False, True])
 def test_a_dial_ends_in_time_though_tor_answers_no_command(answer: bytes, unlocks: bool) -> None:
     async def main() -> None:
-        async with listening(FakeSocks(answer, stays=True).serve) as socks, Beside() as tasks:
+        async with listening(FakeSocks(answer, stays=True).serve) as socks, BackgroundTasks() as tasks:
             dialling = dialler(SILENT, socks, tasks)
             if unlocks:
                 dialling.unlock(ONION, bytes([1]) * 32)

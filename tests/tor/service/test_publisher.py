@@ -13,7 +13,7 @@ import pytest
 
 from onionmpc.errors import UsageError
 from onionmpc.identity import Identity
-from onionmpc.tasks import Beside
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.options import TorOptions, TorTimings
 from onionmpc.tor.report import Reporter
 from onionmpc.tor.service.publisher import Publisher
@@ -49,7 +49,7 @@ async def publishing(directory: Path, failure: Exception, told: list[str]) -> As
         def service_in(self, _instance: object) -> Any:
             return FailingService(failure)
 
-    async with asyncio.timeout(10), Beside() as tasks:
+    async with asyncio.timeout(10), BackgroundTasks() as tasks:
         restarter: Any = SimpleNamespace(instance=instance, available=available)
         options = TorOptions(timings=TorTimings(refresh_every_s=0, new_service_s=0))
         reporter = Reporter(lambda report: told.append(report.detail))

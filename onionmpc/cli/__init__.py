@@ -1,1 +1,1 @@
-"""The command line: alone prints, prompts and exits."""
+"""The command line: the only layer that prints, prompts and exits."""

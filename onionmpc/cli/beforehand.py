@@ -1,4 +1,4 @@
-"""What a command can tell before it needs a network: notes on a program.
+"""Notes on a program that commands print before they need a network.
 
 Imports nothing of sessions or tor, so that `estimate` and `demo` start without them.
 """
@@ -14,14 +14,14 @@ from onionmpc.text import printable
 
 
 def note_program(program: Program | None, attached: Attachments) -> None:
-    """Say what a person should know of the program that they named, if they did, and of what goes with it."""
+    """Print what the user should know about the named program, if any, and its attached files."""
     _note_skipped(attached)
     if program is not None:
         _note_without_mpyc(program)
 
 
 def _note_without_mpyc(program: Program) -> None:
-    """Say beforehand of a script that it will most likely compute nothing together, and fail in the end."""
+    """Warn of a script that does not use MPyC: it most likely computes nothing together and fails in the end."""
     if "mpyc" not in imported_names(program.sources):
         click.echo(
             f"onionmpc: note: {printable(program.path.name)} imports nothing of mpyc: unless a library of its does, it "
@@ -31,7 +31,7 @@ def _note_without_mpyc(program: Program) -> None:
 
 
 def _note_skipped(attached: Attachments) -> None:
-    """Say what of the folders after --with is not compared."""
+    """Print which parts of the folders after --with are not compared."""
     if attached.skipped:
         first, *others = attached.skipped
         more = f" and {len(others)} more" if others else ""

@@ -1,4 +1,4 @@
-"""Reads the bridges of --bridge: lines, or files of lines. tor/process/bridges.py parses each line."""
+"""Reads the values of --bridge: bridge lines, or files of them. onionmpc.tor.process.bridges parses each line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def read_bridges(words: Sequence[str]) -> tuple[Bridge, ...]:
     """Return each bridge once, in order.
 
     Args:
-        words: each a bridge line, or @FILE: a line each; # starts a comment.
+        words: each is a bridge line, or @FILE for a file with one bridge a line. # starts a comment.
     Raises:
-        UsageError: a file cannot be read, or holds no bridge: a party that asked for bridges must not start without.
+        UsageError: a file cannot be read or holds no bridge. A party that asked for bridges must not start without.
         InvalidBridge: a line is not a bridge.
     """
     return tuple(dict.fromkeys(bridge for word in words for bridge in _read(word)))
@@ -41,7 +41,7 @@ def _read_file(path: Path) -> Iterator[Bridge]:
         raise UsageError(f"cannot read {_name(str(path))}: {error.strerror}") from error
     if len(content) > MAX_BRIDGES_FILE_BYTES:
         raise UsageError(f"{_name(str(path))} has more than {MAX_BRIDGES_FILE_BYTES} bytes, expected a list of bridges")
-    # `parse_bridge` refuses what is not ASCII; the error names the line.
+    # latin-1 decodes any bytes. `parse_bridge` then refuses what is not ASCII, and its error names the line.
     for number, line in enumerate(content.decode("latin-1").split("\n"), 1):
         if text := line.partition("#")[0].strip():
             try:

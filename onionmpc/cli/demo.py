@@ -1,7 +1,7 @@
 """`onionmpc demo`: a whole session on this machine, over a private Tor network.
 
-Starts the very commands that people type, one process per party. Knows nothing of a session that their events do not
-tell; onionmpc.cli.followed listens to each of them.
+Starts the same commands that people type, one process per party, and follows them only through their events;
+onionmpc.cli.followed reads these.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ from onionmpc.text import duration, printable
 
 DEFAULT_PROGRAM = "average-salary"
 MAX_STDIN_BYTES = 2**26
-# The very command that people type.
+# The same command that people type.
 COMMAND = (sys.executable, "-P", "-m", "onionmpc.cli")
-# What a party may take to say goodbye before it is killed.
+# How long a party may take to say goodbye before it is killed.
 PARTIES_GOODBYE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What is to be shown.
+    """What a demonstration runs.
 
     Attributes:
-        options: of each party.
-        private: what goes to each party's program.
-        receipt: where the parties' receipts go, each with its party's number in its name; None: there are none.
-        keep: whether the programs' output is kept.
-        testnet: the directory of a network that runs already, None to start one.
+        options: the options of each party.
+        private: the private arguments of each party's program.
+        receipt: the path of the parties' receipts, to which each adds its party's number; None for no receipts.
+        keep: whether to keep the programs' output.
+        testnet: the directory of a running network, None to start one.
     """
 
     program: str
@@ -80,7 +80,7 @@ class Rehearsal:
     testnet: Path | None = None
 
     def receipt_of(self, number: int) -> Path | None:
-        """Return where the receipt of a party goes."""
+        """Return the path of a party's receipt."""
         return self.receipt and self.receipt.with_stem(f"{self.receipt.stem}-{number}")
 
 
@@ -88,9 +88,9 @@ class Demo:
     """The parties of one demonstration.
 
     Args:
-        directory: private, for what the programs read, the invites and the receipts.
-        status: where to show what goes on.
-        command: what starts a party, before its options.
+        directory: a private directory for the programs' input, the invites and the receipts.
+        status: where to show progress.
+        command: the words that start a party, before its options.
     """
 
     def __init__(self, directory: Path, status: StatusLine, command: Sequence[str] = COMMAND) -> None:
@@ -117,12 +117,12 @@ class Demo:
             async def begin(name: str, *words: str) -> asyncio.Task[None]:
                 party = await self._start(name, words, rehearsal, testnet)
 
-                def heed(event: EventFields) -> None:
+                def on_event(event: EventFields) -> None:
                     if event["event"] == "invite_ready":
                         invites.put_nowait(event["invite"])
                     self._show(party, event)
 
-                return tasks.create_task(follow(party, self._status, heed, keep=rehearsal.keep))
+                return tasks.create_task(follow(party, self._status, on_event, keep=rehearsal.keep))
 
             following = {await begin("host", "host", rehearsal.program, "--parties", str(rehearsal.parties))}
             for number in range(1, rehearsal.parties):
@@ -134,7 +134,8 @@ class Demo:
                 path = self._directory / f"invite-{number}.txt"
                 write_private(path, invite.result().encode())
                 following.add(await begin(f"joiner {number}", "join", f"@{path}", rehearsal.program))
-            # Who fails before all have met would be waited for, and for long. From then on they tell each other.
+            # A party that fails before all have met keeps the others waiting for long, so the demonstration ends. Later
+            # the parties report failures to each other.
             while following and not any(party.failed and party.number is None for party in self.parties):
                 _, following = await asyncio.wait(following, return_when=asyncio.FIRST_COMPLETED)
         failed = [party for party in self.parties if party.failed]
@@ -152,11 +153,11 @@ class Demo:
         return party
 
     def _receipt(self, name: str) -> Path:
-        """Where a party writes its receipt: it has no number yet."""
+        """Return the path to which a party writes its receipt while its number is unknown."""
         return self._directory / f"receipt-{name.replace(' ', '-')}.json"
 
     def keep_receipts(self, rehearsal: Rehearsal) -> list[Path]:
-        """Put the receipts that there are where they belong; return these places."""
+        """Move the receipts to their final paths; return these."""
         kept = []
         for party in self.parties:
             if party.number is not None and (place := rehearsal.receipt_of(party.number)):
@@ -223,13 +224,15 @@ class Demo:
 
 
 def _error(failed: Sequence[Followed]) -> OnionMPCError:
-    """What to say of parties that did not end well: the first sentence that one of them had."""
+    """Return the error for parties that did not end well, from the first message of one of them."""
     at_fault = [party for party in failed if not party.was_ended] or failed
     for party in at_fault:
         if party.summary.get("event") == "failed":
-            # "this party" is another one for whoever reads it here.
-            told = party.summary["error"].replace(f"this party ({party.name})", party.name)
-            error = ProgramError(told if "party " in told else f"{party.name}: {told}", hint=party.summary["hint"])
+            # "this party" in its message means that party: name it.
+            message = party.summary["error"].replace(f"this party ({party.name})", party.name)
+            if "party " not in message:
+                message = f"{party.name}: {message}"
+            error = ProgramError(message, hint=party.summary["hint"])
             break
     else:
         error = ProgramError(f"{at_fault[0].name} ended with status {at_fault[0].process.returncode}")
@@ -244,7 +247,7 @@ def _error(failed: Sequence[Followed]) -> OnionMPCError:
 
 @contextlib.asynccontextmanager
 async def _network(rehearsal: Rehearsal, directory: Path, status: StatusLine) -> AsyncIterator[Path]:
-    """The directory of a network that is ready."""
+    """Yield the directory of a network that is ready."""
 
     def show(progress: NetworkProgress) -> None:
         status.going_on(f"private Tor network: {progress.phase.words}", f"{progress.phase.percent} %")
@@ -263,7 +266,7 @@ async def _network(rehearsal: Rehearsal, directory: Path, status: StatusLine) ->
 
 
 async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[str, Any]:
-    """Run the whole demonstration; return what happened, as data."""
+    """Run the whole demonstration; return its summary."""
     with tempfile.TemporaryDirectory(prefix="onionmpc-demo-") as name:
         directory = Path(name)
         if about := program_names().get(rehearsal.program.replace("-", "_")):
@@ -321,7 +324,7 @@ def _rehearsed(
     testnet: Path | None,
     latency: Latency,
 ) -> Rehearsal:
-    """Check what can be checked before a network is started, and return what is to be shown."""
+    """Check what can be checked before a network starts; return what to run."""
     given = click.get_current_context()
     options = given.params
     prepared = prepare(

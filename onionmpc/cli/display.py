@@ -1,7 +1,4 @@
-"""Shows a session's events: to a person as text on stderr, to a machine as JSON lines.
-
-Knows words and terminals. Does not know what comes next: it is told.
-"""
+"""Shows a session's events on stderr: as text for people, or as JSON lines for machines."""
 
 from __future__ import annotations
 
@@ -64,14 +61,14 @@ from onionmpc.wire.handshake import VERSION
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is the same for every display.
+    """What a display needs to ask its questions, or to answer them without asking.
 
     Attributes:
         yes: answer every question with yes.
-        private_arguments: how many arguments stay with this party.
-        by_invite: whether a host tells us who the others are.
-        walls: what keeps this party's program in.
-        allow_subprocess: whether it may start processes.
+        private_arguments: how many arguments stay at this party.
+        by_invite: whether a host names the other parties.
+        walls: the protections of this party's program process.
+        allow_subprocess: whether the program may start processes.
     """
 
     yes: bool
@@ -82,7 +79,7 @@ class Answers:
 
 
 class TextDisplay:
-    """Lines for what stays true, one status line for what goes on."""
+    """Shows events as lines of text, with a status line for what goes on."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -94,7 +91,7 @@ class TextDisplay:
         self._hinted: set[int | None] = set()
 
     def close(self) -> None:
-        """Leave the terminal to others."""
+        """Give up the terminal."""
         self._status.close()
 
     def tell(self, event: Event) -> None:
@@ -103,7 +100,7 @@ class TextDisplay:
 
     @singledispatchmethod
     def _show(self, event: Event) -> None:
-        """Show an event: by its type, in the order of a session. Of the others there is nothing to say."""
+        """Show an event, by its type. Other types show nothing."""
 
     @_show.register
     def _(self, event: TorProgress) -> None:
@@ -203,7 +200,7 @@ class TextDisplay:
     @_show.register
     def _(self, event: PeerQuiet) -> None:
         party, quiet_s = event.party, event.quiet_s
-        # Each line twice as late as the one before: a long absence is not to fill the screen.
+        # The time between lines doubles, so that a long absence does not fill the screen.
         if quiet_s >= 2 * self._quiet_s.get(party, 0.0):
             self._quiet_s[party] = quiet_s
             self._status.line(f"party {party} quiet for {duration(quiet_s)}")
@@ -274,7 +271,7 @@ class TextDisplay:
             self._status.line(f"  link to party {number}: {words}")
 
     def failed(self, _error: OnionMPCError) -> None:
-        """The error itself is printed by the main command."""
+        """Do nothing: the main command prints the error."""
         self.close()
         self._status.end_line()
 
@@ -324,16 +321,16 @@ class TextDisplay:
         self._status.line(f"invite for seat {seat} (secret, works once, for one party):")
         self._status.text(f"\n{text}\n")
         if self._status.is_terminal and shows_blocks():
-            import segno  # brings urllib and XML, for one drawing
+            import segno  # not at the top: it imports urllib and XML, for one drawing
 
             segno.make(text.upper(), error="L", micro=False).terminal(out=sys.stderr, border=1, compact=True)
 
 
 class JsonDisplay:
-    """One JSON object per line: "event", "at_s" since the start, and the event's fields.
+    """Writes one JSON object per line: "event", "at_s" since the start, and the event's fields.
 
     Args:
-        out: where they go; None: stderr, which the program writes to as well.
+        out: where to write; None for stderr, which the program shares.
     """
 
     def __init__(self, answers: Answers, out: TextIO | None = None) -> None:
@@ -342,7 +339,7 @@ class JsonDisplay:
         self._started = time.monotonic()
 
     def close(self) -> None:
-        """Nothing to put back."""
+        """Do nothing: the terminal was not taken."""
 
     def tell(self, event: Event) -> None:
         """Write an event."""
@@ -367,12 +364,12 @@ class JsonDisplay:
         self._write("left", {})
 
     async def admits(self, onion: Onion, seat: int) -> bool:
-        """Write who came; `--yes` is required with JSON."""
+        """Write which joiner came, and admit it: JSON requires `--yes`."""
         self._write("joiner_wants_seat", {"seat": seat, "onion": onion})
         return self._answers.yes
 
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
-        """Write the agreement; `--yes` is required with JSON."""
+        """Write the agreement, and consent: JSON requires `--yes`."""
         self._write(
             "agreement",
             {

@@ -35,7 +35,7 @@ from onionmpc.tor.process.binary import find_tor, has_pow, version_warning
 from onionmpc.tor.process.own_tor import verify_config
 from onionmpc.tor.process.transports import TRANSPORT_PROGRAMS, find_transport, transport_hint
 
-# What usually listens where. We never use Tor Browser's two ports; they are listed so that nobody wonders.
+# Usual ports of other tors. onionmpc never uses Tor Browser's two ports; doctor lists them so that nobody wonders.
 SYSTEM_TOR, TOR_BROWSER, TAILS = "a system tor", "Tor Browser", "the filter of Tails"
 KNOWN_PLACES = {
     Endpoint(path="/run/tor/control"): SYSTEM_TOR,
@@ -46,8 +46,7 @@ KNOWN_PLACES = {
     Endpoint(port=9151): TOR_BROWSER,
 }
 LOCAL_PROBE_TIMEOUT_S = 1.0
-# A profile keeps the consensus and the descriptors of all relays: tens of MB on the public network. A rough estimate
-# is enough.
+# A rough estimate: a profile holds the consensus and all relays' descriptors, tens of MB on the public network.
 NEEDED_BYTES, COMFORTABLE_BYTES = 40 * 10**6, 200 * 10**6
 # macOS allows 103 bytes for a socket's path, Linux 107. The longest name we give a socket is "/control".
 SOCKET_PATH_BYTES = 103
@@ -58,7 +57,7 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 
 
 class Severity(enum.StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -67,7 +66,7 @@ class Severity(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was seen, and how to fix it."""
+    """The result of one check: what was seen, and how to fix it."""
 
     check: str
     severity: Severity
@@ -116,7 +115,7 @@ def run_checks() -> list[Finding]:
 
 
 def _withstood(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield what a check finds; if the check itself fails, that is a finding as well."""
+    """Yield what a check finds. An error in the check itself becomes a finding too."""
     try:
         yield from findings
     except (OSError, MemoryError, RuntimeError, OnionMPCError) as error:
@@ -209,7 +208,7 @@ def _sockets() -> Iterator[Finding]:
 
 
 def _walls() -> Iterator[Finding]:
-    """Report what a program can be kept from. A party can run without that; its user is shown."""
+    """Report which protections a program process gets here. A party runs with fewer, and shows that to its user."""
     walls = probe_walls()
     if walls.sockets and walls.files:
         yield Finding("walls", Severity.OK, f"around a program: {walls.describe()}")
@@ -251,7 +250,7 @@ def _known_past() -> Iterator[datetime]:
 
 
 def _other_tors() -> Iterator[Finding]:
-    """Report what else runs here. None of it is needed, so this never fails."""
+    """Report which other tors run here. A party needs none of them, so this never fails."""
 
     async def ask() -> list[Probe]:
         return await asyncio.gather(*(probe(endpoint, LOCAL_PROBE_TIMEOUT_S) for endpoint in KNOWN_PLACES))

@@ -1,6 +1,6 @@
-"""`onionmpc estimate`: how long a program will take between parties that are far from each other.
+"""`onionmpc estimate`: how long a program will take between parties that are far apart.
 
-Knows what is assumed of links, and how to say it. How hops are counted is onionmpc.program.rehearsal's to know.
+onionmpc.program.rehearsal counts the hops; this module assumes a round trip and prints the times.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def estimate(
     onionmpc estimate my.py --parties 3 --round-trip 400ms -- --input example.txt
     """
     threshold = default_threshold(parties) if threshold is None else threshold
-    check_parties(parties, threshold, allow_no_privacy=True)  # nothing is at stake
+    check_parties(parties, threshold, allow_no_privacy=True)  # a dry run has no secret inputs
     check_program_arguments([*private, *public])
     options = check_mpyc_options(mpyc_options) or default_mpyc_options(parties)
     found = find_program(program)
@@ -129,7 +129,7 @@ def estimate(
         hops = run_until_interrupted(count_hops(spec, timeout, tell=beyond.append))
     finally:
         status.close()
-        # Every party asks for the same, as a rule.
+        # Usually all parties' programs ask for the same files: print each line once.
         for line in dict.fromkeys(line for one in beyond for line in reach_lines(**dataclasses.asdict(one))):
             status.line(line)
     Case(files, parties, threshold, public, options).remember(hops)

@@ -1,7 +1,7 @@
-"""A party of a demonstration, followed: what its program writes, and what the party itself tells.
+"""Runs one party of a demonstration as a process, and follows its output and its events.
 
-Knows three pipes. stdout and stderr are the program's; the party's events come by a pipe of their own, so that nothing
-that a program writes passes for one. Does not know who else there is.
+stdout and stderr belong to the program. The party's events come through a pipe of their own, so that a program cannot
+forge them.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ EventFields = dict[str, Any]
 
 @dataclass(slots=True)
 class Followed:
-    """One party's process and what it said.
+    """One party's process and what it wrote.
 
     Attributes:
         started_as: "host", or "joiner 1" and so on.
-        out, err, events: our ends of the pipes by which its output, its other words and its events come.
-        output: the lines of its program's stdout, if they are to be kept.
+        out, err, events: our ends of the pipes for its stdout, stderr and events.
+        output: the lines of its program's stdout, if they are kept.
         summary: the fields of its last event, "ended" or "failed".
         last_words: the last lines on its stderr.
-        was_ended: whether it was we who ended it.
-        taken_bytes: how much of all that it wrote was read.
+        was_ended: whether this process ended it.
+        taken_bytes: the number of bytes read from all its pipes.
     """
 
     started_as: str
@@ -58,12 +58,12 @@ class Followed:
 
     @property
     def name(self) -> str:
-        """What it is called: "party 0" and so on, as soon as it has a number."""
+        """Its name on the screen: "party 0" and so on, once it has a number."""
         return self.started_as if self.number is None else f"party {self.number}"
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended, and not well."""
+        """True if it has ended, and not well."""
         return self.process.returncode not in (None, 0)
 
 
@@ -73,11 +73,11 @@ async def start(
     """Start a party.
 
     Args:
-        command: what comes before its options.
-        private: what goes to its program alone.
+        command: the words before its options.
+        private: arguments for its program alone.
         stdin: what its program reads.
     """
-    # Not asyncio's own pipes: with these it waits for all who hold them, when the process has ended.
+    # Not asyncio's own pipes: asyncio waits until every process has closed them, even after this one has ended.
     (out, its_out), (err, its_err), (events, its_events) = pipes = [os.pipe() for _ in range(3)]
     try:
         with stdin.open("rb") as read:
@@ -87,9 +87,9 @@ async def start(
                 stdout=its_out,
                 stderr=its_err,
                 pass_fds=[its_events],
-                # Programs inherit it: what they print is seen at once, though it goes into a pipe.
+                # The program inherits this: its output shows at once, although it goes into a pipe.
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # Ctrl-C is ours to pass on, once
+                start_new_session=True,  # the terminal's Ctrl-C reaches this process alone, which passes it on once
             )
     except BaseException:
         for near, _ in pipes:
@@ -106,23 +106,23 @@ async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventF
 
     Args:
         on_event: called with each event.
-        keep: whether the program's output is kept, every line whole.
+        keep: whether to keep the program's output, with lines of any length.
     """
 
     async def show(pipe: int, mark: str, take: Callable[[str], None], *, whole: bool) -> None:
         def show_state(lines: Lines) -> None:
-            # Where it is not overwritten on the screen either, half a line would be shown twice.
+            # On a screen without overwriting, half a line would be shown again with the whole line.
             if lines.overwritten or (lines.state and status.is_terminal):
                 status.going_on(f"{party.name}{mark}", printable(lines.state, SHOWN_LINE_CHARACTERS))
 
         async for line in _lines(party, pipe, show_state, whole=whole):
             take(line)
-            if not party.was_ended:  # what is said of an interruption was asked for by nobody
+            if not party.was_ended:  # a party that we interrupted complains about nothing new
                 status.line(f"{party.name}{mark} | {printable(line, SHOWN_LINE_CHARACTERS)}")
 
     async def listen() -> None:
         async for line in _lines(party, party.events, lambda _: None, whole=True):
-            with contextlib.suppress(ValueError):  # the half of one that a killed party wrote
+            with contextlib.suppress(ValueError):  # a party that was killed may leave half an event
                 event = json.loads(line)
                 party.times_s.setdefault(event["event"], event["at_s"])
                 on_event(event)
@@ -146,7 +146,7 @@ async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventF
 
 
 async def _lines(party: Followed, pipe: int, show_state: Callable[[Lines], None], *, whole: bool) -> AsyncIterator[str]:
-    """Yield lines as they are completed; show meanwhile what is not a line yet, such as progress."""
+    """Yield each complete line; meanwhile show the incomplete one, such as a progress bar."""
     lines = Lines(whole=whole)
     async with _reader(pipe) as reader:
         while chunk := await reader.read(READ_BYTES):

@@ -1,6 +1,6 @@
 """`onionmpc host` and `onionmpc join`: their arguments and options.
 
-Imports little, so that --help answers at once; what the commands do is onionmpc.cli.party's to know.
+Imports little, so that --help answers at once; onionmpc.cli.party runs the commands.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def host(
     onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
     """
     with probing() as walls:
-        from onionmpc.cli import party  # takes as long as the probe
+        from onionmpc.cli import party  # the import takes as long as the probe, and runs beside it
 
         party.run_host(PartyOptions(**shared), program, parties, expect, private, walls, is_open=is_open)
 

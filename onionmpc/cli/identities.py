@@ -1,7 +1,4 @@
-"""`onionmpc id`: the identities that outlive a session.
-
-Knows what to print and what to have consented to. Does not know key files: that is `onionmpc.session.keystore`.
-"""
+"""`onionmpc id`: makes, copies, lists and removes stored identities. onionmpc.session.keystore stores them."""
 
 from __future__ import annotations
 
@@ -166,8 +163,8 @@ def show(name: str, as_json: bool) -> None:
 def _qr_code(onion: Onion) -> str:
     """Draw an address as a QR code for a terminal with a dark background."""
     drawing = io.StringIO()
-    # In upper case it fits QR's alphanumeric mode, 29 instead of 33 modules wide; addresses are read in either case.
-    import segno  # brings urllib and XML, for one drawing
+    # Upper case fits QR's alphanumeric mode: 29 instead of 33 modules wide. Addresses are read in either case.
+    import segno  # not at the top: it imports urllib and XML, for one drawing
 
     segno.make_qr(onion.upper()).terminal(drawing, compact=True)
     return drawing.getvalue()

@@ -1,4 +1,4 @@
-"""`onionmpc levels`: what a circuit length is, in short; docs/THREATS.md has it in full."""
+"""`onionmpc levels`: explains the circuit lengths in short. The full text is in docs/THREATS.md."""
 
 from __future__ import annotations
 

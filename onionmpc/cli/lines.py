@@ -1,31 +1,31 @@
-"""Cuts what a program writes into lines, as they look on a terminal. Knows bytes, and not whose they are."""
+"""Splits the output of a program into lines, as they look on a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-# What is kept of a line that nobody asked to have whole: more than a screen shows of it.
+# How much of a line is kept, unless whole lines are asked for. It is more than a screen shows.
 SHOWN_LINE_BYTES = 4096
 
 
 class Lines:
-    """One stream of bytes, cut into lines. Of a line that \\r overwrites, as for progress, the last state counts.
+    """Splits one stream of bytes into lines. A line that \\r overwrites, such as progress, counts with its last state.
 
     Args:
-        whole: keep lines of any length. Otherwise their ends are cut off, so that an endless line fills no memory.
+        whole: keep lines of any length. Otherwise long lines are truncated, so that an endless line fills no memory.
 
     Attributes:
-        overwritten: whether the line that is being written was begun anew.
+        overwritten: whether a \\r has restarted the line that is being written.
     """
 
     def __init__(self, *, whole: bool = False) -> None:
         self._limit_bytes = None if whole else SHOWN_LINE_BYTES
-        self._state = b""  # the last text that a \r followed
+        self._state = b""  # the last text before a \r
         self._text = bytearray()
         self.overwritten = False
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """Take what was written next; yield each line that this completes."""
+        """Take the next bytes; yield each line that they complete."""
         *ended, rest = chunk.split(b"\n")
         for part in ended:
             self._take(part)
@@ -33,20 +33,20 @@ class Lines:
         self._take(rest)
 
     def end(self) -> Iterator[str]:
-        """Yield the last line, if it has no end."""
+        """Yield the last line, if it is incomplete."""
         if self._text or self._state:
             yield self._finish()
 
     @property
     def state(self) -> str:
-        """What a terminal shows of the line that is being written, as far as it is shown."""
+        """What a terminal shows of the incomplete line, cut to what is shown."""
         return (bytes(self._text[:SHOWN_LINE_BYTES]) or self._state[:SHOWN_LINE_BYTES]).decode(errors="replace")
 
     def _take(self, part: bytes) -> None:
         first, *overwriting = part.split(b"\r")
         self._add(first)
         for text in overwriting:
-            # Nothing between two: the line stands there as it was, as in the \r\n of another system.
+            # A \r after nothing, as in \r\r\n, leaves the text on the terminal as it was.
             self._state = bytes(self._text) or self._state
             self._text.clear()
             self._add(text)

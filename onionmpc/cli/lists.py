@@ -1,6 +1,6 @@
-"""Addresses and invites as words on the command line, in files, and on standard input.
+"""Reads addresses and invites from words on the command line, from files, and from standard input.
 
-Knows files, and which word is one. What an invite looks like in a text is onionmpc.session.invite's to know.
+onionmpc.session.invite finds an invite in a text.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LIST_HINT = "one address per line, or one invite; # starts a comment"
 
 
 def expand(words: Sequence[str]) -> list[str]:
-    """Replace @FILE, - and the name of a file that is no program by the addresses or the invite that they hold.
+    """Replace @FILE, - and names of files, except programs, by the addresses or the invite in them.
 
     Raises:
-        UsageError: a file cannot be read, or holds neither. The message holds nothing of it.
+        UsageError: a file cannot be read, or holds neither. The message does not quote the file.
     """
     return [part for word in words for part in _expand_word(word)]
 
@@ -42,18 +42,18 @@ def _expand_word(word: str) -> Iterator[str]:
     elif _may_be_list(word) and _holds_entries(text := decode_text(_read_file(word, name))):
         yield from _entries(text, name)
     else:
-        # As it was pasted, in quotes or brackets.
+        # A pasted word may have quotes or brackets around it.
         entries = [entry for _, entry in words_of(word)]
         yield from entries if entries and all(map(looks_like_onion, entries)) else [word]
 
 
 def _may_be_list(word: str) -> bool:
-    """Whether a word is the name of a file that is no program by its name."""
+    """Return whether a word names an existing file whose name is not that of a program."""
     if looks_like_onion(word) or word.endswith(".py") or find_shipped(word.replace("-", "_")):
         return False
     try:
         mode = Path(word).stat().st_mode
-    except (OSError, ValueError):  # an invite is too long for a file's name
+    except (OSError, ValueError):  # a pasted text may be too long for a file name
         return False
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 

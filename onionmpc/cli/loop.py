@@ -1,4 +1,4 @@
-"""Runs a coroutine so that Ctrl-C cleans up: the first one cancels, the second one ends at once."""
+"""Runs a coroutine so that Ctrl-C cleans up: the first one cancels it, the second one exits at once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from onionmpc.machine import refusing
 from onionmpc.tasks import cancel, first_of
 
 T = TypeVar("T")
-LOOP_DESCRIPTORS = 5  # a selector, a pipe to wake it, and two that come and go
+LOOP_DESCRIPTORS = 5  # a selector, the two ends that wake it, and two temporary ones
 UNREAD_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end.
+    """Run `work` to its end, with handlers for the signals that end a process.
 
     Raises:
-        KeyboardInterrupt: a signal came, and `work` has cleaned up after itself.
-        SystemRefused: there is no room for an event loop.
+        KeyboardInterrupt: a signal arrived, and `work` has cleaned up after itself.
+        SystemRefused: the process has no threads or descriptors left for an event loop.
     """
 
     async def guarded() -> T:
@@ -38,7 +38,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
 
         def interrupt() -> None:
             for number in handled:
-                # Our own processes end with us: tor by its owning controller, the program by its lifeline.
+                # os._exit leaves no process behind: tor ends with its owning controller, the program with its lifeline.
                 loop.add_signal_handler(number, os._exit, 128 + number)
             task.cancel()
 
@@ -55,10 +55,10 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, in whatever thread; a signal ends it as it ends Python.
+    """Run `work` in any thread, without signal handlers of its own.
 
     Raises:
-        SystemRefused: there is no room for an event loop.
+        SystemRefused: the process has no threads or descriptors left for an event loop.
     """
     try:
         _check_room()
@@ -68,21 +68,21 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _check_room() -> None:
-    """Refuse what asyncio would begin and not end: with a part of what it needs, it leaves tracebacks behind."""
+    """Check that an event loop has the descriptors and the thread that it needs. asyncio fails halfway without them."""
     with refusing("cannot start"), contextlib.ExitStack() as held:
         for _ in range(LOOP_DESCRIPTORS):
             held.callback(os.close, os.open("/", os.O_RDONLY))
-    # It waits for a process in one.
+    # asyncio waits for a process in a thread.
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
 
 
 async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int) -> T:
-    """Run `work` to its end, or for as long as somebody reads a pipe: what only shows something is for them.
+    """Run `work` to its end, or until the pipe at `descriptor` has no reader: for work that only shows something.
 
     Raises:
-        BrokenPipeError: nobody reads it any more, as behind `| head`, and `work` has cleaned up after itself.
+        BrokenPipeError: nobody reads the pipe, as after `| head`, and `work` has cleaned up after itself.
     """
 
     async def unread() -> NoReturn:

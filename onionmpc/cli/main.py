@@ -1,4 +1,4 @@
-"""The `onionmpc` command: its subcommands, and how every error becomes a sentence and an exit code.
+"""The `onionmpc` command: its subcommands, and the message and exit code for each error.
 
 Exit codes: docs/PROTOCOL.md section 5.
 """
@@ -23,7 +23,7 @@ from onionmpc.program.walls.build import keep_memory_private
 
 INTERRUPTED = 128 + signal.SIGINT
 
-# Where each command is, and what --help says of it: the first sentence of its own help.
+# Where each command is, and its line in --help, which is the first sentence of its own help.
 COMMANDS = {
     "demo": ("onionmpc.cli.demo:demo", "Rehearse PROGRAM on this machine, over a private Tor network."),
     "doctor": ("onionmpc.cli.doctor:doctor", "Check whether a party can run on this machine."),
@@ -46,14 +46,14 @@ SECTIONS = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is called: all of them together take three times as long as Python's own start."""
+    """Imports a command when it is called. To import all takes three times as long as Python's own start."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's words)
         """Return the names of all commands."""
         return sorted({*COMMANDS, *self.commands})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, None if there is none of that name."""
+        """Return the command of that name, or None."""
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             module, _, attribute = COMMANDS[cmd_name][0].partition(":")
             self.add_command(cast(click.Command, getattr(importlib.import_module(module), attribute)), cmd_name)
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands, and the two options in one line: the whole fits a terminal of 24 lines."""
+        """Write the commands, and both options in one line, so that all fits a terminal of 24 lines."""
         self.format_commands(ctx, formatter)
         formatter.write("\nonionmpc COMMAND --help (-h) explains a command; --version shows the version.\n")
 
@@ -100,12 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
-    # Keys and inputs come into it, and what a crash leaves on the disk would hold them: of tor and the program as well,
-    # which inherit this.
+    # Memory holds keys and inputs, and a core dump would write them to the disk. tor and the program process inherit
+    # this protection.
     keep_memory_private()
     private: tuple[str, ...] = ()
     if "--" in arguments:
-        # Before click sees them: these belong to the program, and no option of ours may swallow one.
+        # Cut before click parses: words after -- belong to the program, and no option of ours may swallow one.
         cut = arguments.index("--")
         arguments, private = arguments[:cut], tuple(arguments[cut + 1 :])
     try:
@@ -126,7 +126,7 @@ def run(arguments: list[str]) -> int:
         if known := explained(error):
             print_error(known.message, known.hint)
             return known.exit_code
-        # A bug, which has an exit code of its own.
+        # A bug of ours, with its own exit code.
         traceback.print_exc()
         print_error("this is a bug of onionmpc", hint="report the lines above, and what you did")
         return LocalProtocolError.exit_code

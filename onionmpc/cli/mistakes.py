@@ -1,6 +1,6 @@
-"""What a mistake in the command line most likely was: words for the program without the lone --, or options of MPyC.
+"""Explains mistakes in the command line: a missing -- before the program's words, or MPyC's own options.
 
-Knows what people type who come from MPyC. Repeats no word but options: the others may be private.
+Messages quote nothing but options, since other words may be private.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 from onionmpc.text import printable
 
 WITH_PROGRAM = ("host", "join", "demo", "estimate")
-# MPyC's own, by what stands for them here.
+# MPyC's options, by the option that replaces them here.
 OF_MPYC = {
     "-M": "the number of parties is --parties here, or -m",
     "-T": "the threshold is --threshold here, or -t",
@@ -30,10 +30,10 @@ CLOSE = 0.8
 
 
 def describe_mistake(error: click.ClickException, private: Sequence[str]) -> tuple[str, str]:
-    """Return what to say of a mistake that click found, and a hint.
+    """Return a message and a hint for a mistake that click found.
 
     Args:
-        private: what stood after the lone --.
+        private: the words after --.
     """
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:

@@ -1,6 +1,6 @@
-"""Finds the tors that run on this machine, and programs that use one, by their command lines.
+"""Finds tors that run on this machine, and programs that use one, by their command lines.
 
-Reads Linux's /proc and shows no command line. Without /proc it finds nothing.
+Reads Linux's /proc and shows no command line, which may hold secrets. Without /proc it finds nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-SHOWN = 6  # a private network alone has some twenty
-# By the name of the program or, under an interpreter, of the script. A firefox that starts a tor is Tor Browser's.
+SHOWN = 6  # one private network alone runs about twenty tors
+# By the name of the program or, under an interpreter, of the script. A firefox that starts a tor is Tor Browser.
 NEIGHBOUR_PROGRAMS = {
     "firefox": "Tor Browser",
     "firefox.real": "Tor Browser",
@@ -22,7 +22,7 @@ NEIGHBOUR_PROGRAMS = {
     "onionshare-cli": "OnionShare",
 }
 TOR_BROWSER_FOLDER = "TorBrowser"
-# The users under which distributions run it.
+# The users under which distributions run tor.
 SYSTEM_USERS = {"debian-tor", "tor", "_tor", "toranon"}
 
 
@@ -31,8 +31,8 @@ class Neighbours:
     """Programs of one kind.
 
     Attributes:
-        what: what they are.
-        processes: their process ids, the oldest first as far as these tell.
+        what: the kind of program.
+        processes: their process ids in ascending order, which is mostly that of their age.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Neighbours:
 
 
 def neighbours() -> list[Neighbours]:
-    """Return the programs that run; another user's process that hides from us is not seen."""
+    """Return the programs that run. Processes that the system hides from this user are not found."""
     found: dict[str, list[int]] = {}
     for process in sorted(int(entry.name) for entry in PROC.glob("[0-9]*")):
         with contextlib.suppress(OSError):  # it has just ended
@@ -56,7 +56,7 @@ def neighbours() -> list[Neighbours]:
 
 
 def _what(process: int) -> str:
-    """Return what a process is, or the empty string if it is none of these."""
+    """Return the kind of a process, or the empty string if it is none of `PROGRAMS`."""
     words = _words(process)
     if Path(words[0]).name == "tor":
         return f"tor of {_owner(process, words)}"
@@ -67,7 +67,7 @@ def _what(process: int) -> str:
 
 
 def _owner(process: int, words: list[str]) -> str:
-    """Return for whom a tor runs."""
+    """Return the program or system that a tor belongs to."""
     parent = int((PROC / str(process) / "stat").read_bytes().rpartition(b")")[2].split()[1])
     if program := _program(_words(parent)):
         return program

@@ -1,6 +1,6 @@
-"""The options of commands that run a party: each is defined once, in a section of --help.
+"""The options of commands that run a party, each defined once, in a section of --help.
 
-The options that all parties agree on come from onionmpc.session.agreed_options.
+The options that all parties agree on are declared in onionmpc.session.agreed_options.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Duration(click.ParamType[float]):
 
 
 class LevelType(click.Choice[str]):
-    """A level, by its name."""
+    """A level, given by its name."""
 
     def __init__(self) -> None:
         super().__init__([level.value for level in Level])
@@ -70,7 +70,7 @@ class LatencyType(click.ParamType[Latency]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartyOptions(Wishes):
-    """The options that host and join share; see their help."""
+    """The options that host and join share. Their help explains them."""
 
     identity: str | None
     passphrase_file: Path | None
@@ -111,11 +111,11 @@ class Section(Enum):
 
 @dataclass(frozen=True, slots=True)
 class GroupedOption:
-    """One option of a command.
+    """One option of a command, with its section of --help.
 
     Attributes:
-        add: what adds it to a command.
-        details: what the reference says beyond its help.
+        add: the decorator that adds it to a command.
+        details: what the reference adds to its help.
     """
 
     section: Section
@@ -129,13 +129,13 @@ def option(section: Section, *declarations: str, details: str = "", **settings: 
 
 
 def grouped(*options: GroupedOption) -> Decorator:
-    """Return what adds options to a command, each in its section of --help."""
+    """Return a decorator that adds options to a command, each in its section of --help."""
 
     def add(command: Command) -> Command:
         for section in reversed(Section):
             members = [option.add for option in options if option.section is section]
             if members:
-                # A group of its own for each command: cloup keeps a command's options in it.
+                # A new group for each command, since cloup stores the command's options in it.
                 command = cloup.option_group(section.value, *members)(command)
         return command
 
@@ -143,7 +143,7 @@ def grouped(*options: GroupedOption) -> Decorator:
 
 
 def agreed_option(agreed: AgreedOption) -> GroupedOption:
-    """Return an option that all parties agree on, as it is typed."""
+    """Return the command-line option for an agreed option."""
     section = Section.PRIVACY if agreed.private else Section.SESSION
     settings: dict[str, Any] = {"metavar": agreed.metavar, "help": agreed.help, "details": agreed.details}
     match agreed.kind:
@@ -157,10 +157,10 @@ def agreed_option(agreed: AgreedOption) -> GroupedOption:
 
 
 SESSION, PRIVACY, TOR, OUTPUT, ADVANCED = Section
-# So narrow a first column leaves a terminal of 80 columns room for half a sentence a line.
+# A narrow first column, so that half a sentence fits a line of an 80-column terminal.
 HELP_LAYOUT = cloup.HelpFormatter.settings(col1_max_width=26)
 
-# By the name of its parameter.
+# Each option by the name of its parameter.
 OPTIONS: dict[str, GroupedOption] = {
     **{agreed.wish: agreed_option(agreed) for agreed in AGREED_OPTIONS},
     "with_files": option(
@@ -297,7 +297,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=int,
         hidden=True,
         metavar="DESCRIPTOR",
-        # So that nothing that the program writes to stderr passes for an event.
+        # The program shares stderr and could forge events there.
         help="With --log-format json: write events to this descriptor.",
     ),
     "listen": option(
@@ -340,7 +340,7 @@ OPTIONS: dict[str, GroupedOption] = {
         help="How long publishing the onion service may take.",
     ),
 }
-# What `onionmpc demo` passes on to each of its parties as it was typed. A receipt is not among them: each has its own.
+# The options that `onionmpc demo` passes on to each party as typed. Not --receipt: each party has a file of its own.
 REHEARSED = (
     *(agreed.wish for agreed in AGREED_OPTIONS if agreed.choice is Choice.HOST),
     *("with_files", "allow_no_privacy", "allow_subprocess", "wait", "patience", "verbose"),
@@ -348,12 +348,12 @@ REHEARSED = (
 
 
 def shared_options(*names: str) -> tuple[GroupedOption, ...]:
-    """Return these of the options, for `grouped`."""
+    """Return the options of these names, for `grouped`."""
     return tuple(OPTIONS[name] for name in names)
 
 
 def typed_options(context: click.Context, names: Collection[str]) -> list[str]:
-    """Return the words that give another command these options, where they were given to this one."""
+    """Return the words that pass on to another command those of the named options that this one was given."""
     words: list[str] = []
     for typed in context.command.params:
         given = context.get_parameter_source(typed.name or "") is ParameterSource.COMMANDLINE

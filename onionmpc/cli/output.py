@@ -1,4 +1,4 @@
-"""How lines look on stderr: facts with their time, and one line for what goes on. stdout belongs to results."""
+"""How lines look on stderr: facts with their time, and a status line. stdout belongs to results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-# Where no spinner can show that we live, a line every so often does.
+# Without a spinner, a repeated line shows that the party is alive.
 SAME_LINE_S = 10.0
 
 
 class StatusLine:
-    """Lines for what stays true, and at their end one line for what goes on, where there is a terminal."""
+    """Prints lines on stderr and, on a terminal, keeps a status line below them."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -24,12 +24,12 @@ class StatusLine:
         self._started = time.monotonic()
         self._shown_at: dict[str, float] = {}
         self._held: list[str] | None = None
-        # Set while the terminal belongs to a program: what goes on is told in lines, as where there is no terminal.
+        # Set while the terminal belongs to a program: progress then shows as lines, as it does without a terminal.
         self.lent = False
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person sees this as it happens."""
+        """True if stderr is a terminal that this process may use."""
         return self._console.is_terminal
 
     def elapsed_s(self) -> float:
@@ -46,7 +46,7 @@ class StatusLine:
             self._held.append(line)
 
     def beside_a_question(self, text: str) -> None:
-        """Print a fact that who is being asked has to know before they answer."""
+        """Print a fact at once, even during a question, because the user needs it for the answer."""
         click.echo(f"\n{text} ", nl=False, err=True)
 
     def text(self, text: str) -> None:
@@ -54,10 +54,11 @@ class StatusLine:
         click.echo(text, err=True)
 
     def end_line(self) -> None:
-        """Leave the line in which a program's last words stand without an end, while it has the terminal.
+        """Start a new line if a program, which has the terminal, left its last line without an end.
 
-        Where the cursor is, nobody can say. So the line is filled with blanks: at its beginning they fit, and the
-        cursor goes back to it; behind other words it ends up in the next one. Shells do so before their prompt.
+        Nothing tells where the cursor is. So a row of blanks is printed, and then a carriage return: at the beginning
+        of a line the blanks fit into it; after other text they reach the next line. Shells do the same before their
+        prompt.
         """
         if self.lent and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._console.file.write(" " * self._console.width + "\r")  # Rich itself would print no \r
@@ -65,7 +66,7 @@ class StatusLine:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Leave the terminal to a question and its answer, and print afterwards what happened meanwhile."""
+        """Hold back lines during a question, and print them after its answer."""
         self.close()
         held: list[str] = []
         self._held = held
@@ -77,7 +78,7 @@ class StatusLine:
                 self._console.print(line)
 
     def going_on(self, what: str, detail: str = "") -> None:
-        """Show what is going on until the next call; without a terminal of ours, a line for each new `what`."""
+        """Show `what` as the status until the next call. Without a terminal, print a line for each new `what`."""
         text = f"{what}: {detail}" if detail else what
         if self._held is not None:
             return
@@ -91,7 +92,7 @@ class StatusLine:
             self.line(text)
 
     def close(self) -> None:
-        """Leave the terminal to others."""
+        """Give up the terminal."""
         if self._status is not None:
             self._status.stop()
             self._status = None

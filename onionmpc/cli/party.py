@@ -1,7 +1,4 @@
-"""What `onionmpc host` and `onionmpc join` do: ask the person what has to be asked, and be a party of the Python API.
-
-Knows terminals and files. What the options mean is onionmpc.api's to know.
-"""
+"""Runs `onionmpc host` and `onionmpc join`: asks the user, and runs a party through the Python API."""
 
 from __future__ import annotations
 
@@ -55,13 +52,13 @@ def run_host(
     *,
     is_open: bool,
 ) -> None:
-    """Be the host of a session.
+    """Host a session.
 
     Args:
-        private: what goes to this party's program alone.
-        walls: returns how far the program can be walled in; see `probing`.
+        private: arguments for this party's program alone.
+        walls: returns the protections that a program process gets on this machine; see `probing`.
     """
-    expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read what is piped in
+    expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read standard input
     prepared = _prepare(options, program, private, walls)
     identity = _identity(options)
     with _display(options, prepared, private, by_invite=False) as display:
@@ -101,7 +98,7 @@ def run_join(
 
 
 def _check_consent(options: PartyOptions) -> None:
-    """Have the person consent to showing an IP address, where that is what the level does."""
+    """Ask the user to consent to showing their IP address, if the level does that."""
     level = options.circuit_length
     if options.show_my_ip and level is not Level.SHORT:
         raise UsageError("--show-my-ip needs --circuit-length short", hint="no other level shows it to anyone")
@@ -158,7 +155,7 @@ def _prepare(
 
 
 def _check_person(options: PartyOptions, private: Sequence[str]) -> None:
-    """Check that there is somebody to ask, unless all was answered beforehand."""
+    """Check that somebody can be asked, unless --yes has answered all questions."""
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
     if not options.yes and not is_interactive():
@@ -184,7 +181,7 @@ def _identity(options: PartyOptions) -> OpenIdentity | None:
 
 
 def _events(options: PartyOptions) -> TextIO | None:
-    """Return where events go that are kept apart from stderr, None if nobody asked for that."""
+    """Return the file for events that --events-to names, or None."""
     if options.events is None:
         return None
     try:
@@ -215,7 +212,7 @@ def _display(
             raise
         display.failed(known)
         if isinstance(display, JsonDisplay):
-            # It has been told in JSON: no line of text beside it.
+            # The error was written as JSON: print no text as well.
             raise click.exceptions.Exit(known.exit_code) from error
         raise known from error
     except KeyboardInterrupt:
@@ -254,7 +251,7 @@ async def _compute(
         identity=identity,
         circuit_length=options.circuit_length,
         or_standard=options.or_standard,
-        show_my_ip=options.circuit_length is Level.SHORT,  # the person has consented
+        show_my_ip=options.circuit_length is Level.SHORT,  # the user has consented
         testnet=options.testnet,
         region=options.region,
         control=options.control,

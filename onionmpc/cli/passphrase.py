@@ -1,7 +1,7 @@
-"""Where a passphrase comes from: a person at the terminal, or a file that automation provides.
+"""Reads a passphrase from the terminal, or from a file for automation.
 
-Never from an argument, which every user of the machine can read, nor from the environment, which every process started
-by us inherits. Does not know what a passphrase opens.
+Never from an argument, which every user of the machine can read, nor from the environment, which child processes
+inherit.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ HELP = (
 
 
 def passphrase_from(file: Path | None, *, new: bool = False) -> Callable[[], bytearray]:
-    """Return what gets a passphrase when it is called: from that file, else from the person at the terminal.
+    """Return a function that gets a passphrase, from that file or else from the terminal.
 
     Args:
-        new: it is asked for twice.
+        new: True to ask twice.
     """
     return lambda: ask_passphrase(new=new) if file is None else read_passphrase(file)
 
 
 def ask_passphrase(*, new: bool = False) -> bytearray:
-    """Ask for a passphrase without echo, twice if it is a new one; the prompt goes to stderr.
+    """Ask for a passphrase without echo, twice if it is new. The prompt goes to stderr.
 
     Raises:
         UsageError: there is no terminal to ask at.
@@ -54,11 +54,11 @@ def ask_passphrase(*, new: bool = False) -> bytearray:
 
 
 def read_passphrase(path: Path) -> bytearray:
-    """Return the first line of a file, without its end.
+    """Return the first line of a file, without its line end.
 
     Raises:
-        UsageError: it cannot be read, or holds no passphrase.
-        UnsafeSetting: it is open to others.
+        UsageError: the file cannot be read, or holds no passphrase.
+        UnsafeSetting: other users can read the file.
     """
     line = bytearray()
     try:
@@ -88,10 +88,10 @@ def _check_private(path: Path, descriptor: int) -> None:
 
 
 def _read_line(path: Path, descriptor: int, line: bytearray) -> None:
-    """Read up to the first end of line, and wait for it no longer than PIPE_WAIT_S."""
+    """Read up to the first line end, for at most PIPE_WAIT_S."""
     until_s = time.monotonic() + PIPE_WAIT_S
     byte = bytearray(1)
-    # Byte by byte and in place: what comes in is nowhere else, and what follows the line is left where it is.
+    # Byte by byte and in place: no other copy of the passphrase exists, and the rest of a pipe stays unread.
     while True:
         if not select.select([descriptor], [], [], max(0.0, until_s - time.monotonic()))[0]:
             raise UsageError(f"{path} has not brought a line within {PIPE_WAIT_S:.0f} s")
@@ -108,9 +108,9 @@ def _read_line(path: Path, descriptor: int, line: bytearray) -> None:
 
 
 def _normal(secret: bytearray) -> bytearray:
-    """Bring a passphrase into the one form of its letters: typed on another system, they may be other code points.
+    """Normalise a passphrase, since other systems may type the same letters as other code points.
 
-    Plain ASCII has one form only and is not made a string of, since a string cannot be overwritten.
+    ASCII needs no normalisation and is never made a string, since a string cannot be overwritten.
     """
     if secret.isascii():
         return secret

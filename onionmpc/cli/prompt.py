@@ -1,4 +1,4 @@
-"""Asks a question on the terminal while the event loop goes on."""
+"""Asks a question on the terminal while the event loop runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ STDIN = 0
 
 
 def is_interactive() -> bool:
-    """Whether someone can read our questions and answer them."""
+    """Return whether a user can read our questions and answer them."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def has_terminal() -> bool:
-    """Whether someone can be asked without echo: at the terminal of this process, whatever its stdin is."""
+    """Return whether this process has a terminal to ask at without echo, even if stdin is another file."""
     if is_interactive():
         return True
     with contextlib.suppress(OSError):
@@ -30,7 +30,7 @@ def has_terminal() -> bool:
 
 
 def take_terminal() -> None:
-    """Let this process, and the program that it starts, read from its terminal: what was piped in has been read."""
+    """Make the terminal the stdin of this process and its program, after the piped input has been read."""
     with contextlib.suppress(OSError):  # there is none
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(terminal, STDIN)
@@ -39,9 +39,9 @@ def take_terminal() -> None:
 
 
 async def confirm(question: str, *, default: bool) -> bool:
-    """Ask a yes-or-no question on stderr; links keep beating meanwhile.
+    """Ask a yes-or-no question on stderr, while links keep sending heartbeats.
 
-    What was typed before it was asked is no answer to it.
+    Input typed before the question is discarded.
 
     Returns:
         The answer; `default` for an empty line, False at the end of input.
@@ -62,7 +62,7 @@ async def confirm(question: str, *, default: bool) -> bool:
 
 
 async def _read_line() -> str:
-    """Read one line of standard input without blocking; a terminal hands over whole lines."""
+    """Read one line of standard input without blocking. A terminal delivers whole lines."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     descriptor = sys.stdin.fileno()

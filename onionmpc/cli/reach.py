@@ -13,7 +13,7 @@ LONGEST_PATH = 500
 def reach_lines(
     *, reads: Iterable[str], writes: Iterable[str], imports: Iterable[str], more: int, not_whole: bool
 ) -> list[str]:
-    """Return the lines for what an `OutOfReach` holds."""
+    """Return the lines that describe an `OutOfReach`."""
     lines = [f"the program asked for {_shown(path)}, which it may not read" for path in reads]
     lines += [f"the program asked to write {_place(path)}, which it may not" for path in writes]
     lines += [f"the program looked for modules in {_shown(path)}, which it may not read" for path in imports]
@@ -41,5 +41,5 @@ def _place(path: str) -> str:
 
 
 def _shown(path: str) -> str:
-    # Quoted: a file may be named so that the shell runs something if the path is pasted.
+    # Quoted, since a hostile file name could run a command if the user pastes it into a shell.
     return shlex.quote(printable(path, LONGEST_PATH))

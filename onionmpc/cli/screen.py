@@ -1,4 +1,4 @@
-"""The agreement as a person reads it before saying yes."""
+"""The agreement screen, which the user reads before consenting."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable
 
 WIDTH = 13
-# The arguments come first, since the program reads them; all else follows the versions.
+# The screen shows the arguments near the top, with the program, and all other options below the versions.
 OTHER_OPTIONS = tuple(option.term for option in AGREED_OPTIONS if option.term != "public_arguments")
-# What parties say of themselves must not push the rest off the screen.
+# Parties state their own versions: a hostile list must not push the rest off the screen.
 MAX_DIFFERENCES = 8
 MAX_DIFFERENCE = 300
-STUCK_PARTIES = 25  # as many lines are read
+STUCK_PARTIES = 25  # people do not read more lines
 
 
 def agreement_lines(
@@ -45,11 +45,11 @@ def agreement_lines(
     """Yield the lines of the screen.
 
     Args:
-        private_arguments: how many arguments stay with this party.
-        takes: how long it will take, in words, if that is known.
-        by_invite: whether a host told us who the others are.
-        walls: what keeps this party's program in.
-        allow_subprocess: whether it may start processes.
+        private_arguments: how many arguments stay at this party.
+        takes: how long the session will take, in words, if that is known.
+        by_invite: whether a host named the other parties.
+        walls: the protections of this party's program process.
+        allow_subprocess: whether the program may start processes.
     """
     common = agreement.common
     yield from _program(common)
@@ -120,7 +120,7 @@ def _count(number: int, what: str) -> str:
 
 
 def differing_versions(owns: Sequence[PartyTerms]) -> Iterator[str]:
-    """Yield where parties have other versions of what the program imports."""
+    """Yield a line for each distribution that the program imports in different versions at two parties."""
     names = sorted({name for own in owns if own.distributions is not msgspec.UNSET for name in own.distributions})
     differing = []
     for name in names:
@@ -144,10 +144,10 @@ def _walls(walls: Walls, *, allow_subprocess: bool) -> Iterator[str]:
 
 
 def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> str:
-    """Say how long a session will take, by a dry run of its program.
+    """Say how long a session will take, from a dry run of its program.
 
     Args:
-        round_trip_s: that of the slowest link, None if nothing was measured yet.
+        round_trip_s: the round trip of the slowest link, None if none was measured yet.
     """
     common = agreement.common
     if round_trip_s is None:
@@ -155,7 +155,7 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
         known = "assumed"
     else:
         known = "measured"
-    # With padding, what a program says waits for the next record, on each hop.
+    # With padding, the program's data waits for the next record on each hop.
     seconds = hops.estimate_s(round_trip_s + (2 / common.padding_rate if common.padding_rate else 0))
     return (
         f"about {duration(seconds)}: {hops.count} hops in a dry run, round trip {round_trip_s * 1000:.0f} ms ({known})"
@@ -163,7 +163,7 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
 
 
 def stuck_lines(event: ProgramsStuck) -> Iterator[str]:
-    """Yield what to say of programs that wait for each other."""
+    """Yield the lines about programs that wait for each other."""
     yield "the programs wait for each other, and nothing is on its way between them:"
     yield from (f"  {describe_wait(number, wait)}" for number, wait in enumerate(event.waits[:STUCK_PARTIES]))
     if len(event.waits) > STUCK_PARTIES:
@@ -173,5 +173,5 @@ def stuck_lines(event: ProgramsStuck) -> Iterator[str]:
 
 
 def line(name: str, value: str) -> str:
-    """Return one line of such a screen: what it is about, and what is to be said of it."""
+    """Return one line of such a screen: a label and its text."""
     return f"  {name:<{WIDTH}}{value}"

@@ -1,7 +1,6 @@
-"""The three standard streams, in whatever state a shell, a terminal or a service manager leaves them.
+"""Makes the three standard streams usable, in whatever state a shell, a terminal or a service manager leaves them.
 
-Knows streams that are closed, full or non-blocking, readers that are gone, and encodings that lack a letter. Does not
-know what is written.
+They may be closed, full or non-blocking, their readers may be gone, and their encodings may lack a letter.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def mend_streams() -> None:
         except OSError:
             os.set_inheritable(_nothing(), True)  # the lowest that is free
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # As file names are read: what someone types may be in another encoding than their terminal says.
+        # As for file names: typed bytes may not match the encoding that the terminal claims.
         sys.stdin.reconfigure(errors="surrogateescape")
     else:  # closed, or a directory
         sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
@@ -57,13 +56,13 @@ def _text(kind: type[_Waiting], number: int, before: TextIO | None) -> io.TextIO
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(before, "encoding", "utf-8"),
-        errors="backslashreplace",  # a letter that the encoding lacks is no reason to end
+        errors="backslashreplace",  # a letter that the encoding lacks must not end a session
         line_buffering=True,
     )
 
 
 def shows_blocks() -> bool:
-    """Whether stderr's encoding has the letters that a QR code is drawn with."""
+    """Return whether stderr's encoding has the characters that a QR code is drawn with."""
     try:
         "\u2580\u2584\u2588".encode(sys.stderr.encoding or "ascii")
     except UnicodeEncodeError:
@@ -72,7 +71,7 @@ def shows_blocks() -> bool:
 
 
 class _Waiting(io.FileIO):
-    """What another program has set to be non-blocking (a terminal is shared) is waited for."""
+    """A file that waits until it can write. Another program may have made a shared terminal non-blocking."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         while (written := super().write(data)) is None:
@@ -105,5 +104,5 @@ class _Words(_Waiting):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
-        except OSError:  # there is nobody to tell, and what goes on may matter more
+        except OSError:  # nobody reads the messages, and the session may matter more
             return memoryview(data).nbytes

@@ -1,7 +1,4 @@
-"""What is said at the end of a session: as words, and as data for machines.
-
-Knows what a peer claims from what our own tor measured, and keeps the two apart.
-"""
+"""The summary of a session, as text and as data for machines. It keeps peers' claims apart from measurements."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def summary_data(result: SessionResult) -> dict[str, Any]:
 def describe_link(
     party: int | str, own_relays: int | None, claimed_relays: int | None, round_trip_s: float | None, raced: int
 ) -> str:
-    """Say what is known of a link.
+    """Describe in words what is known of a link.
 
     Args:
         party: the peer's number.

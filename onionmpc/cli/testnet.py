@@ -31,7 +31,7 @@ from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of, remo
 from onionmpc.testnet.status import NetworkStatus, network_status
 
 OWNER_LOG = "owner.log"
-# The owner gives its tors 10 s; then it is stuck.
+# The owner gives its tors 10 s. After that it is stuck.
 DOWN_TIMEOUT_S = 20.0
 OWNER_POLL_S = 0.1
 
@@ -109,7 +109,7 @@ def status(directory: Path | None, as_json: bool) -> None:
 
 
 async def _hold(directory: Path, relays: int, latency: Latency) -> None:
-    """Run a network until we are cancelled."""
+    """Run a network until this task is cancelled."""
     status = StatusLine()
 
     def show(progress: NetworkProgress) -> None:
@@ -128,22 +128,22 @@ async def _hold(directory: Path, relays: int, latency: Latency) -> None:
                 click.echo(bytes(directory))
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
-            # Once it is ready, Ctrl-C is how it ends and no failure.
+            # Once the network is ready, Ctrl-C is the normal way to end it.
             if network.state is None:
                 raise
             status.line("the network has ended")
 
 
 def _start_detached(directory: Path, options: list[str]) -> None:
-    """Start the owner in a session of its own, and show what it says until the network is ready.
+    """Start the owner in a process session of its own, and show its output until the network is ready.
 
     Raises:
-        TorFailed: it ended instead.
+        TorFailed: the owner ended before that.
     """
     private_directory(directory)
     if owner_of(directory) is not None:
         raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")
-    # That of an owner who was killed would pass for the new one's.
+    # An old state file, of an owner that was killed, would be taken for the new one's.
     remove_state(directory)
     log = directory / OWNER_LOG
     with open_private(log) as output:
@@ -170,9 +170,9 @@ def _start_detached(directory: Path, options: list[str]) -> None:
 
 
 def _tell_end(status: int, *, spoke: bool) -> NoReturn:
-    """End as the owner of a network did."""
+    """Exit as the owner of a network did."""
     if status > 0 and spoke:
-        sys.exit(status)  # its own last lines, error and hint, have just been shown
+        sys.exit(status)  # its error and hint have just been shown
     how = f"ended with exit code {status}" if status >= 0 else f"was ended by signal {-status}"
     raise TorFailed(f"the network's owner {how}", hint="look whether the disk is full or memory is short")
 
@@ -196,7 +196,7 @@ def _print_status(found: NetworkStatus) -> None:
 
 
 def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print columns that line up and never wrap: the output may go to a pipe."""
+    """Print aligned columns that never wrap, since the output may go to a pipe."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

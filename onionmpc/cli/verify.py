@@ -1,7 +1,4 @@
-"""`onionmpc verify`: what a receipt proves.
-
-Knows how to say it. What is checked, and how, is onionmpc.session.receipt's to know. Files may come from anyone.
-"""
+"""`onionmpc verify`: says what receipts prove. onionmpc.session.receipt checks them. Files may come from anyone."""
 
 from __future__ import annotations
 

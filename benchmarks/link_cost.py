@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from benchmarks.common import Spread, say
 from benchmarks.links import RAW, SMALL_BYTES, Announced, LinkEnd, Listener, RawEnd, time_bulk, time_small
+from benchmarks.tors import party_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Identity
-from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.network import TorNetwork, tor_network
-from onionmpc.tor.options import TorOptions
+from onionmpc.tor.network import TorNetwork
 
 CIRCUITS = 2
 TURNS = 5
@@ -36,7 +33,10 @@ async def measure_cost(directory: Path, regions: tuple[str, str]) -> dict[str, S
     found: Ratios = []
     links: asyncio.Queue[LinkEnd] = asyncio.Queue()
     dialler, listener = (Identity(secrets.token_bytes(32)) for _ in range(2))
-    async with _party(directory, regions[0], dialler) as near, _party(directory, regions[1], listener) as far:
+    async with (
+        party_network(directory, regions[0], dialler) as near,
+        party_network(directory, regions[1], listener) as far,
+    ):
         party = Listener(listener, far, links.put)
         await party.listen()
         for number in range(CIRCUITS):
@@ -49,14 +49,6 @@ async def measure_cost(directory: Path, regions: tuple[str, str]) -> dict[str, S
             say(f"link cost, circuit {number + 1} of {CIRCUITS}: {ratios}")
             found += ratios
     return {words: Spread.of(values) for words, values in zip(MEASURES, zip(*found, strict=True), strict=False)}
-
-
-@contextlib.asynccontextmanager
-async def _party(directory: Path, region: str, identity: Identity) -> AsyncIterator[TorNetwork]:
-    with join_testnet(directory, region) as place:
-        options = TorOptions(extra_torrc=place.torrc, profiles=place.profiles)
-        async with tor_network(identity, options, lambda _progress: None) as network:
-            yield network
 
 
 async def _one_circuit(

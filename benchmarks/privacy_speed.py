@@ -24,15 +24,13 @@ from typing import Any
 from benchmarks.common import MIB, Failed, Spread, in_turns, options_of, report, run, say, table, write
 from benchmarks.links import DIAL_TIMEOUT_S, Announced, Listener, echo, ping
 from benchmarks.sessions import ONIONMPC, WORKLOAD, Process, direct, keep_identities, listed, running, scratch
-from benchmarks.tors import private_network
+from benchmarks.tors import party_network, private_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.levels import Level
-from onionmpc.testnet.place import join_testnet, profiles_directory
+from onionmpc.testnet.place import profiles_directory
 from onionmpc.testnet.regions import load_regions
-from onionmpc.tor.network import tor_network
-from onionmpc.tor.options import TorOptions
 from tests.support.direct import DirectNetwork
 from tests.support.faulty_network import FaultyNetwork
 
@@ -299,12 +297,9 @@ async def draw_guards(testnet: Path) -> None:
 async def _tor(testnet: Path, number: int, level: Level) -> AsyncIterator[Listener]:
     """A party's tor, which has bootstrapped."""
     identity = Identity(secrets.token_bytes(32))
-    with join_testnet(testnet, REGIONS[number]) as place:
-        options = TorOptions(
-            extra_torrc=place.torrc, profiles=place.profiles, profile=profile(number, level), level=level
-        )
-        async with tor_network(identity, options, lambda _progress: None) as network:
-            yield Listener(identity, network, echo)
+    of_level = profile(number, level)
+    async with party_network(testnet, REGIONS[number], identity, profile=of_level, level=level) as network:
+        yield Listener(identity, network, echo)
 
 
 @contextlib.asynccontextmanager

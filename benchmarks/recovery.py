@@ -23,13 +23,11 @@ from typing import Any
 
 from benchmarks.common import Spread, in_turns, options_of, report, run, say, table
 from benchmarks.link_cost import measure_cost
-from benchmarks.tors import private_network
+from benchmarks.tors import party_network, private_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Identity, Onion
-from onionmpc.testnet.place import join_testnet, profiles_directory
+from onionmpc.testnet.place import profiles_directory
 from onionmpc.tor.control.login import open_control
-from onionmpc.tor.network import tor_network
-from onionmpc.tor.options import TorOptions
 from tests.support.party_tor import close_circuits, find_party_tor, open_circuits
 
 # What takes longer has not recovered.
@@ -135,12 +133,10 @@ async def time_recovery(parties: Sequence[BenchParty], fault: Fault) -> float:
 async def time_restart(directory: Path, region: str, peer: Onion) -> float:
     """Return how long a tor with kept guards and consensus takes from its start until one dial has got through."""
     identity = Identity(secrets.token_bytes(32))
-    with join_testnet(directory, region) as place:
-        options = TorOptions(extra_torrc=place.torrc, profiles=place.profiles, profile="restart")
-        before_s = time.monotonic()
-        async with tor_network(identity, options, lambda _progress: None) as network:
-            await (await network.dial(peer, RECOVERY_LIMIT_S)).close()
-            return time.monotonic() - before_s
+    before_s = time.monotonic()
+    async with party_network(directory, region, identity, profile="restart") as network:
+        await (await network.dial(peer, RECOVERY_LIMIT_S)).close()
+        return time.monotonic() - before_s
 
 
 @contextlib.asynccontextmanager

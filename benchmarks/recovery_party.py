@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.tors import party_network
 from onionmpc.errors import OnionMPCError
 from onionmpc.identity import Identity, parse_onion
 from onionmpc.mesh.door import Door
@@ -23,9 +24,6 @@ from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.tasks import BackgroundTasks
-from onionmpc.testnet.place import join_testnet
-from onionmpc.tor.network import tor_network
-from onionmpc.tor.options import TorOptions
 from onionmpc.wire.handshake import NO_PSK
 from onionmpc.wire.link import Event, ProgramBytes
 
@@ -118,26 +116,24 @@ async def run(directory: Path, region: str) -> None:
     identity, peer = Identity(bytes.fromhex(given["seed"])), parse_onion(given["peer"])
     nonce = identity.public_key[:16]
     ticks = Ticks()
-    with join_testnet(directory, region) as place:
-        options = TorOptions(extra_torrc=place.torrc, profiles=place.profiles, profile=identity.onion[:16])
-        async with tor_network(identity, options, lambda _progress: None) as network:
-            mesh = Mesh(network, identity, sorted([identity.onion, peer]), NO_PSK, nonce, ticks, PATIENCE_S)
-            door = Door(identity, nonce)
-            door.gatekeeper = mesh
-            async with mesh.running(PATIENCE_S), BackgroundTasks(network.listen(door.serve), tick(ticks)):
-                while line := await reader.readline():
-                    question = json.loads(line)
-                    if question["ask"] == "dial":
-                        before_s = time.monotonic()
-                        try:
-                            stream = await network.dial(peer, DIAL_TIMEOUT_S)
-                        except OnionMPCError as error:
-                            say(failed=error.message)
-                        else:
-                            say(seconds=time.monotonic() - before_s)
-                            await stream.close()
+    async with party_network(directory, region, identity, profile=identity.onion[:16]) as network:
+        mesh = Mesh(network, identity, sorted([identity.onion, peer]), NO_PSK, nonce, ticks, PATIENCE_S)
+        door = Door(identity, nonce)
+        door.gatekeeper = mesh
+        async with mesh.running(PATIENCE_S), BackgroundTasks(network.listen(door.serve), tick(ticks)):
+            while line := await reader.readline():
+                question = json.loads(line)
+                if question["ask"] == "dial":
+                    before_s = time.monotonic()
+                    try:
+                        stream = await network.dial(peer, DIAL_TIMEOUT_S)
+                    except OnionMPCError as error:
+                        say(failed=error.message)
                     else:
-                        say(arrived_s=await ticks.first_after(question["after"]))
+                        say(seconds=time.monotonic() - before_s)
+                        await stream.close()
+                else:
+                    say(arrived_s=await ticks.first_after(question["after"]))
 
 
 if __name__ == "__main__":

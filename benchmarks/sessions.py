@@ -55,7 +55,7 @@ class Process:
     """
 
     process: asyncio.subprocess.Process
-    heed: Callable[[], None]
+    on_event: Callable[[], None]
     started_s: float = field(default_factory=time.monotonic)
     heard_s: dict[str, float] = field(default_factory=dict)
     connected_s: float = 0.0
@@ -107,7 +107,7 @@ class Process:
             self.connected_s = time.monotonic()
         with contextlib.suppress(OSError):  # it may have ended since it wrote this
             self.peak_bytes = memory_of(self.process.pid).get("peak_bytes", 0)
-        self.heed()
+        self.on_event()
 
 
 class Processes:

@@ -18,6 +18,7 @@ from benchmarks.common import say
 from onionmpc.errors import OnionMPCError, PeerUnreachable
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import SEED_BYTES, Identity, Onion
+from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.testnet.place import join_testnet
@@ -27,6 +28,8 @@ from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.instance import TorInstance, own_instance
+from onionmpc.tor.network import TorNetwork, tor_network
+from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.own_tor import own_tor
 from onionmpc.tor.report import Reporter
 from onionmpc.tor.service.descriptor import publish
@@ -48,6 +51,17 @@ async def private_network(latency: Latency = "regions") -> AsyncIterator[tuple[F
         say("starting a private Tor network")
         async with FaultyNetwork(directory, latency=latency) as network:
             yield network, directory
+
+
+@contextlib.asynccontextmanager
+async def party_network(
+    directory: Path, region: str, identity: Identity, *, profile: str | None = None, level: Level = Level.STANDARD
+) -> AsyncIterator[TorNetwork]:
+    """A party's network as sessions have it, with a tor of its own in the private network of `directory`."""
+    with join_testnet(directory, region) as place:
+        options = TorOptions(extra_torrc=place.torrc, profiles=place.profiles, profile=profile, level=level)
+        async with tor_network(identity, options, lambda _progress: None) as network:
+            yield network
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Failed, Spread, options_of, report, run, say, table, write
+from benchmarks.common import Spread, failure_noted, options_of, report, run, say, table, write
 from benchmarks.sessions import WORKLOAD, run_listed
 from benchmarks.tors import BenchTor, bench_tors, dial_raw, private_network, serving
-from onionmpc.errors import OnionMPCError
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.endpoint import Endpoint
 
@@ -119,19 +118,15 @@ class Runs:
 async def take_turn(tors: Sequence[BenchTor], options: argparse.Namespace, runs: Runs, *, raw_first: bool) -> None:
     """Run both ways, one after the other, and note what they took if both worked."""
     took: dict[str, Seconds] = {}
-    try:
+    with failure_noted("both ways", runs.failures.append):
         for way in sorted(("ours", "raw"), reverse=raw_first):
             if way == "ours":
                 took[way] = await run_ours(tors, options.circuits, options.bytes, options.turns)
             else:
                 took[way] = await run_raw(tors, options.bytes, options.turns)
-    except (Failed, OnionMPCError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-        runs.failures.append(str(error) or type(error).__name__)
-        say(f"failed: {runs.failures[-1]}")
-        return
-    runs.ours.append(took["ours"])
-    runs.raw.append(took["raw"])
-    say("; ".join(f"{way}: {', '.join(f'{one:.1f}' for one in seconds)} s" for way, seconds in took.items()))
+        runs.ours.append(took["ours"])
+        runs.raw.append(took["raw"])
+        say("; ".join(f"{way}: {', '.join(f'{one:.1f}' for one in seconds)} s" for way, seconds in took.items()))
 
 
 async def measure(options: argparse.Namespace) -> Runs:

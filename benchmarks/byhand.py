@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Failed, Spread, in_turns, options_of, report, run, say, table
+from benchmarks.common import Failed, Spread, failure_noted, in_turns, options_of, report, run, say, table
 from benchmarks.overhead import free_ports
 from benchmarks.sessions import (
     TIMED,
@@ -38,7 +38,6 @@ from benchmarks.sessions import (
     times_of,
 )
 from benchmarks.tors import BenchTor, bench_tors, fresh_services, private_network
-from onionmpc.errors import OnionMPCError
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.tor.service.service import VIRTUAL_PORT
@@ -59,10 +58,10 @@ RoundTrips = Mapping[tuple[int, int], float]
 
 @dataclass(slots=True)
 class Runs:
-    """What one way took on one network: a number of seconds for each run, and how many failed."""
+    """What one way took on one network: a number of seconds for each run, and why others failed."""
 
     seconds: list[float] = field(default_factory=list)
-    failed: int = 0
+    failures: list[str] = field(default_factory=list)
 
 
 def own_limit(way: str) -> str:
@@ -93,16 +92,11 @@ class Bench:
         await self._note(way, self._by_hand if way == BY_HAND else functools.partial(self._ours, way))
 
     async def _note(self, way: str, measure: Callable[[Path], Awaitable[object]]) -> None:
-        with scratch() as folder:
-            try:
-                await measure(folder)
-                seconds = times_of(folder, len(self.tors))["compute_s"]
-            except (Failed, OnionMPCError, TimeoutError) as error:
-                self.runs[way].failed += 1
-                say(f"{way}: failed ({str(error) or type(error).__name__})")
-            else:
-                self.runs[way].seconds.append(seconds)
-                say(f"{way}: {seconds:.1f} s")
+        runs = self.runs[way]
+        with scratch() as folder, failure_noted(way, runs.failures.append):
+            await measure(folder)
+            runs.seconds.append(times_of(folder, len(self.tors))["compute_s"])
+            say(f"{way}: {runs.seconds[-1]:.1f} s")
 
     async def _by_hand(self, folder: Path) -> None:
         """Run all parties as their users would without us."""
@@ -206,7 +200,7 @@ def summarise(networks: Sequence[Mapping[str, Runs]], ours: Sequence[str]) -> di
     seconds = [{way: Spread.of(runs.seconds) for way, runs in network.items() if runs.seconds} for network in networks]
     return {
         "networks": [
-            {"seconds": spreads, "failed": {way: runs.failed for way, runs in network.items()}}
+            {"seconds": spreads, "failed": {way: len(runs.failures) for way, runs in network.items()}}
             for spreads, network in zip(seconds, networks, strict=True)
         ],
         "ratios": ratios(seconds, ours),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -10,7 +11,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +109,17 @@ def in_turns(variants: Sequence[T], repeats: int, budget_s: float) -> Iterator[t
         first = repeat % len(variants)
         for variant in [*variants[first:], *variants[:first]]:
             yield repeat, variant
+
+
+@contextlib.contextmanager
+def failure_noted(what: str, note: Callable[[str], object]) -> Iterator[None]:
+    """Go on after a run that failed: show a person why, and note it for the results."""
+    try:
+        yield
+    except (Failed, OnionMPCError, OSError, EOFError) as error:
+        words = str(error) or type(error).__name__
+        note(words)
+        say(f"{what}: failed ({words})")
 
 
 def run(measuring: Coroutine[Any, Any, T]) -> T:

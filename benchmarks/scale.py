@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import MIB, Failed, in_turns, options_of, report, run, say, spreads, table, write
+from benchmarks.common import MIB, failure_noted, in_turns, options_of, report, run, say, spreads, table, write
 from benchmarks.sessions import WORKLOAD, Process, run_listed
 from benchmarks.tors import bench_tors, private_network
-from onionmpc.errors import OnionMPCError
 from onionmpc.testnet.place import profiles_directory
 
 SIZES = (3, 5, 7, 9, 15, 25)
@@ -117,14 +116,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     async with private_network() as (_, directory):
         for _, size in in_turns(options.parties or SIZES, options.repeats, options.budget):
             of_size = measured.setdefault(size, OfSize())
-            try:
-                session = await run_size(directory, size, options)
-            except (Failed, OnionMPCError) as error:
-                of_size.failures.append(str(error))
-                say(f"{size} parties: failed ({error})")
-            else:
-                of_size.runs.append(session)
-                say(f"{size} parties: all connected after {session['connected_s']:.1f} s")
+            with failure_noted(f"{size} parties", of_size.failures.append):
+                of_size.runs.append(await run_size(directory, size, options))
+                say(f"{size} parties: all connected after {of_size.runs[-1]['connected_s']:.1f} s")
             results = {"latency": "regions", "rounds": options.rounds, **summarise(measured, options.tors)}
             write("scale", results, options.output)
     return results

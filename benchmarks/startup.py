@@ -15,16 +15,15 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import scale
-from benchmarks.common import MIB, Failed, Spread, in_turns, options_of, report, run, say, spreads, table
+from benchmarks.common import MIB, Spread, failure_noted, in_turns, options_of, report, run, say, spreads, table
 from benchmarks.sessions import ONIONMPC, Process, running, scratch
 from benchmarks.tors import BOOTSTRAP_TIMEOUT_S, dial_raw, plain_tor, private_network
-from onionmpc.errors import OnionMPCError
 from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.listener import listening_unix
@@ -136,18 +135,18 @@ class Measured:
         sessions: what each session of a host and joiners took, by number of parties and start.
         listed: what sessions of full lists took, by start; of the smallest number of parties.
         plain: what each run of plain tors took, just before a first start.
-        failures: how many sessions failed.
+        failures: why others failed.
     """
 
     sessions: dict[int, dict[str, list[dict[str, float]]]]
     network_s: float = 0.0
     listed: dict[str, list[dict[str, float]]] = field(default_factory=lambda: {start: [] for start in STARTS})
     plain: list[dict[str, float]] = field(default_factory=list)
-    failures: int = 0
+    failures: list[str] = field(default_factory=list)
 
     async def take_turns(self, directory: Path, size: int) -> None:
         """Run plain tors, and sessions of full lists, each beginning with nothing."""
-        with self.noted("plain tors and full lists"):
+        with failure_noted("plain tors and full lists", self.failures.append):
             plain = await run_plain(directory)
             listed = {
                 start: await scale.run_session(directory, size, LISTED_ROUNDS, [], SESSION_LIMIT_S) for start in STARTS
@@ -160,19 +159,10 @@ class Measured:
 
     async def gather(self, directory: Path, size: int, start: str) -> None:
         """Run a host and its joiners."""
-        with self.noted(f"{size} parties, {start} start"):
+        with failure_noted(f"{size} parties, {start} start", self.failures.append):
             session = await run_session(directory, size)
             say(f"{size} parties, {start} start: result after {session['result_s']:.1f} s")
             self.sessions[size][start].append(session)
-
-    @contextlib.contextmanager
-    def noted(self, what: str) -> Iterator[None]:
-        """Count a failure, and go on."""
-        try:
-            yield
-        except (OnionMPCError, TimeoutError, Failed) as error:
-            self.failures += 1
-            say(f"{what}: failed ({str(error) or type(error).__name__})")
 
 
 async def measure(sizes: Sequence[int], options: argparse.Namespace) -> Measured:
@@ -201,7 +191,7 @@ def summarise(measured: Measured, smallest: int) -> dict[str, Any]:
     """Return what is written down."""
     return {
         "network_s": round(measured.network_s, 1),
-        "failed_sessions": measured.failures,
+        "failed_sessions": len(measured.failures),
         "parties": {
             size: {start: spreads(runs) for start, runs in by_start.items() if runs}
             for size, by_start in measured.sessions.items()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import byhand
-from benchmarks.common import Spread, memory_of
+from benchmarks.common import Failed, Spread, failure_noted, memory_of
 from benchmarks.sessions import TIMED, WORKLOAD, direct_spec, timed, times_of
 from benchmarks.startup import over_plain
 
@@ -112,6 +112,17 @@ def test_a_start_is_compared_with_the_plain_tors_just_before_it() -> None:
 
 
 # --- by hand, ours and the limit
+
+
+def test_a_run_that_fails_is_noted_and_the_next_one_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    failures: list[str] = []
+    for error in (Failed("party 2 was lost"), EOFError(), TimeoutError()):
+        with failure_noted("3 parties", failures.append):
+            raise error
+    assert failures == ["party 2 was lost", "EOFError", "TimeoutError"]
+    assert "3 parties: failed (party 2 was lost)\n" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError), failure_noted("a mistake of ours", failures.append):
+        raise ZeroDivisionError
 
 
 def test_the_limit_is_no_faster_than_its_slowest_link(tmp_path: Path) -> None:

@@ -68,9 +68,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --parties 3 --repeats 1
 	$(BIN)/python -m benchmarks.bulk --networks 1 --repeats 1
 	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 2 --budget 100
-	$(BIN)/python -m benchmarks.recovery --repeats 1 \
-		--kind "circuit closed by the dialler" --kind "circuit closed by the listener" \
-		--kind "own tor killed (dialler)" --kind "own tor killed (listener)"
+	$(BIN)/python -m benchmarks.recovery --repeats 1
 	$(BIN)/python -m benchmarks.report
 
 MINUTES ?= 30

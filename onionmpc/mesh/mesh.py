@@ -18,10 +18,10 @@ from onionmpc.levels import Level
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
-from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, DialTimes, Visits
-from onionmpc.mesh.reconnect import SPARE_DIALS_AT_ONCE, Reconnector
+from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, SharedDials, Visits
+from onionmpc.mesh.reconnect import Reconnector
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
-from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, Room
+from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, ReplayRoom
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.tasks import BackgroundTasks, Work
 from onionmpc.text import duration
@@ -75,9 +75,8 @@ class Mesh:
         self.roster = tuple(roster)
         self.own_number = self.roster.index(identity.onion)
         self._links: dict[int, MeshLink] = {}
-        self._room = Room()
-        self._times = DialTimes()
-        self._spare_dials = asyncio.Semaphore(SPARE_DIALS_AT_ONCE)
+        self._room = ReplayRoom()
+        self._dials = SharedDials()
         self._patience_s = patience_s
         self._padding_rate = padding_rate
         self._tasks: BackgroundTasks | None = None
@@ -229,24 +228,26 @@ class Mesh:
         elif number in self._links:  # by a stream of the peer's, meanwhile
             await secure.close()
         else:
-            link = self._open(number, secure.nonce, goes_first=True)
-            self._carry_dialled(number, link.runner, secure)
+            self._open(number, secure.nonce, goes_first=True)
+            self.carry_dialled(number, secure)
 
-    async def _dial_again(
-        self, number: int, id_: bytes, runner: LinkRunner, attempt: int, timeout_s: float
-    ) -> tuple[Reply, SecureStream]:
+    # -- Redialler: the reconnectors' side
+
+    async def redial(self, party: int, attempt: int, timeout_s: float) -> tuple[Reply, SecureStream]:
+        """Dial a peer to resume its link; see `Redialler`."""
         if attempt > 1:
             # It may try to reach us as well, and not find us.
             await self._network.refresh()
-        hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, id_, runner.link.offsets())
-        peer = self.roster[number]
+        link = self._links[party]
+        hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, link.id, link.runner.link.offsets())
+        peer = self.roster[party]
         return await dial(self._network, self._identity, peer, self._psk, hello, timeout_s=timeout_s)
 
-    def _carry_dialled(
-        self, number: int, runner: LinkRunner, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)
-    ) -> None:
-        self._times.add(secure.dialled_in_s)
-        carrying = self._start(self._carry(number, runner, secure, peer_offsets, dialled=True))
+    def carry_dialled(self, party: int, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)) -> None:
+        """Carry a peer's link over a stream that it accepted; see `Redialler`."""
+        self._dials.add(secure.dialled_in_s)
+        runner = self._links[party].runner
+        carrying = self._start(self._carry(party, runner, secure, peer_offsets, dialled=True))
         if carrying is None:  # the mesh is ending, and the dial was not cancelled yet
             secure.abort()
         else:  # also if it is cancelled before it has begun
@@ -265,19 +266,16 @@ class Mesh:
 
     def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
         runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room, rate=self._padding_rate)
-        id_ = self._link_id(number, nonce)
         reconnector = Reconnector(
             number,
             runner,
             self._observer,
-            lambda attempt, timeout_s: self._dial_again(number, id_, runner, attempt, timeout_s),
-            lambda secure, offsets: self._carry_dialled(number, runner, secure, offsets),
-            self._times,
-            self._spare_dials,
+            redialler=self,
+            dials=self._dials,
             goes_first=goes_first,
             patience_s=self._patience_s,
         )
-        link = self._links[number] = MeshLink(id_, runner, reconnector)
+        link = self._links[number] = MeshLink(self._link_id(number, nonce), runner, reconnector)
         self._observer.link_up(number, link, nonce)
         self._start(self._keep(number, link))
         return link

@@ -5,6 +5,7 @@ Knows counts and times; the time comes in as an argument. Does not dial, nor sen
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import math
 import statistics
@@ -24,6 +25,9 @@ CATCH_UP_S = 1.0
 # takes twice as long as usual gets company, within these bounds.
 NEXT_DIAL_S = (3.0, 10.0)
 REMEMBERED_DIALS = 9
+# Of all links together, for streams that are not the only one: each takes a circuit to an introduction point and one to
+# a rendezvous point.
+SPARE_DIALS_AT_ONCE = 12
 # What strangers can cause to be told: once, a minute later at the soonest, and after twice as long each time.
 TOLD_AGAIN_AFTER_S = 60.0
 
@@ -42,14 +46,19 @@ class Pace:
         return max(0.0, self._spent_until - now - self._room_s + leaving * self._every_s)
 
 
-class DialTimes:
-    """How long dials take that get through, over all links of a party."""
+class SharedDials:
+    """What the dials of all links of a party share.
+
+    Attributes:
+        spare: held by each dial for a further stream.
+    """
 
     def __init__(self) -> None:
+        self.spare = asyncio.Semaphore(SPARE_DIALS_AT_ONCE)
         self._lately_s: collections.deque[float] = collections.deque(maxlen=REMEMBERED_DIALS)
 
     def add(self, seconds: float) -> None:
-        """Note one."""
+        """Note how long a dial took that got through."""
         self._lately_s.append(seconds)
 
     def next_after_s(self) -> float:

@@ -11,13 +11,13 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from onionmpc.errors import AuthenticationFailed, LinkExpired, PeerUnreachable, TorError, VersionDiffers
 from onionmpc.mesh.observer import Observer
-from onionmpc.mesh.pace import DialTimes, Pace
+from onionmpc.mesh.pace import Pace, SharedDials
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, backoff_s
-from onionmpc.mesh.runner import EXTRA_STREAMS, LinkRunner
+from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.tasks import together
 from onionmpc.text import duration
@@ -30,9 +30,6 @@ QUIET_EVERY_S = 15.0
 # A silent dial has so many times what the next one waited. tor builds no more than 32 circuits of clients at once, for
 # all links together.
 DIALS_AT_ONCE = 3
-# Of all links together, for streams that are not the only one: each takes a circuit to an introduction point and one to
-# a rendezvous point.
-SPARE_DIALS_AT_ONCE = 12
 # A dial and five round trips, most often; what comes later is as good, and no longer waited for.
 RACE_S = 15.0
 # When each stream goes that was raced and is not kept: apart, and not when the race ends.
@@ -40,8 +37,19 @@ LET_GO_AFTER_S = (10.0, 60.0)
 # Dials that a link keeps for when no stream brings anything.
 DIALS_LEFT = 15
 
-Redial = Callable[[int, float], Awaitable[tuple[Reply, SecureStream]]]
-Carry = Callable[[SecureStream, tuple[int, int]], None]
+
+class Redialler(Protocol):
+    """Dials the peers of a session again, and gives their links the streams that they accept."""
+
+    async def redial(self, party: int, attempt: int, timeout_s: float) -> tuple[Reply, SecureStream]:
+        """Dial a peer to resume its link.
+
+        Args:
+            attempt: of this outage, from 1.
+        """
+
+    def carry_dialled(self, party: int, secure: SecureStream, peer_offsets: tuple[int, int]) -> None:
+        """Carry a peer's link over a stream that it accepted, with how much of each channel has arrived there."""
 
 
 class Reconnector:
@@ -50,10 +58,7 @@ class Reconnector:
     Args:
         party: the peer's number.
         observer: is told how the link fares.
-        redial: dials the peer to resume this link; told which attempt of this outage it is, from 1, and its timeout.
-        carry: takes a stream that the peer accepted, with how much of each channel has arrived there.
-        times: of the dials of all links.
-        spare_dials: room for those dials of all links that are for a further stream.
+        dials: shared with all links of this party.
         goes_first: whether it is we who dial as soon as a stream breaks.
         patience_s: how long the peer may be away.
     """
@@ -63,10 +68,8 @@ class Reconnector:
         party: int,
         runner: LinkRunner,
         observer: Observer,
-        redial: Redial,
-        carry: Carry,
-        times: DialTimes,
-        spare_dials: asyncio.Semaphore,
+        redialler: Redialler,
+        dials: SharedDials,
         *,
         goes_first: bool,
         patience_s: float,
@@ -74,34 +77,30 @@ class Reconnector:
         self._party = party
         self._runner = runner
         self._observer = observer
-        self._redial = redial
-        self._carry = carry
-        self._times = times
-        self._spare_dials = spare_dials
+        self._redialler = redialler
+        self._dials = dials
         self._goes_first = goes_first
         self._patience_s = patience_s
         self._pace = Pace()
         self._tasks = asyncio.TaskGroup()
         self._dialling: asyncio.Task[None] | None = None
         self._hurried = False
-        self._circuits = 1
-        self._widened = asyncio.Event()
+        self._agreed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def widen(self, circuits: int) -> None:
         """Race the link over so many streams, now that this is agreed, and keep the fastest; once, and more than 1."""
-        self._circuits = circuits
-        self._runner.max_streams = circuits + EXTRA_STREAMS
-        self._widened.set()
+        self._runner.carriers.allow_race_of(circuits)
+        self._agreed.set_result(circuits)
 
     async def run(self) -> None:
         """Bring the link back each time that no stream brings anything, until it is over."""
         async with self._tasks:
             self._tasks.create_task(self._race())
             while self._runner.alive:
-                await self._runner.wanting.wait()
+                await self._runner.until_silent()
                 lost_at = time.monotonic() - self._runner.silent_s
                 if not self._runner.streams:
-                    self._observer.link_broken(self._party, self._runner.break_reason)
+                    self._observer.link_broken(self._party, self._runner.carriers.break_reason)
                 self._begin_to_dial()
                 try:
                     await self._until_back(lost_at)
@@ -114,7 +113,7 @@ class Reconnector:
 
     def hurry(self) -> None:
         """Dial now, whoever's turn it is: the peer cannot know that our way to it is back."""
-        self._hurried = self._runner.wanting.is_set()
+        self._hurried = self._runner.silent
         if self._dialling is not None:
             self._begin_to_dial()
 
@@ -130,33 +129,34 @@ class Reconnector:
 
     async def _race(self) -> None:
         """Once agreed, have as many streams at once as are raced, and from then on as many as are kept."""
-        await self._widened.wait()
+        circuits = await asyncio.shield(self._agreed)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RACE_S):
                 if self._goes_first:
-                    await together(*(self._dial_spare() for _ in range(self._circuits - 1)))
-                await self._runner.compare(self._circuits)
+                    await together(*(self._dial_spare() for _ in range(circuits - 1)))
+                await self._runner.compare(circuits)
         self._observer.link_raced(self._party, self._runner.link.compared())
         if self._goes_first:
-            self._runner.keep(min(self._circuits, MAX_STRIPES))
+            self._runner.keep(min(circuits, MAX_STRIPES))
             self._let_go_of_surplus()
             await self._replace()
 
     def _let_go_of_surplus(self) -> None:
-        if self._runner.kept > 1:
-            for _ in range(self._runner.streams - self._runner.kept):
+        carriers = self._runner.carriers
+        if carriers.kept > 1:
+            for _ in range(carriers.open - carriers.kept):
                 self._tasks.create_task(self._let_go())
 
     async def _let_go(self) -> None:
         await asyncio.sleep(random.SystemRandom().uniform(*LET_GO_AFTER_S))
-        self._runner.let_go()
+        self._runner.carriers.end_slowest()
 
     async def _replace(self) -> None:
         """Dial one stream for each that is lost, one after the other; never again as many as for a race."""
         failures = 0
         while True:
-            await self._runner.lacking.wait()
-            await self._runner.contentment()  # while nothing comes, the stream to dial is another's business
+            await self._runner.until_short_of_streams()
+            await self._runner.until_heard()  # while nothing comes, the stream to dial is another's business
             failures = failures + 1 if await self._dial_spare() else 0
             # What was dialled is carried from the next turn of the loop on.
             await asyncio.sleep(backoff_s(failures) if failures else 0.0)
@@ -164,7 +164,7 @@ class Reconnector:
     async def _dial_spare(self) -> str:
         """Dial a further stream; return why that failed, or the empty string."""
         await asyncio.sleep(self._pace.step(time.monotonic(), leaving=DIALS_LEFT))
-        async with self._spare_dials:
+        async with self._dials.spare:
             return await self._dial_once(1)
 
     async def _until_back(self, lost_at: float) -> None:
@@ -174,11 +174,11 @@ class Reconnector:
             patience_s = self._patience_s - self._runner.silent_s
             try:
                 async with asyncio.timeout(max(0.0, min(patience_s, quiet_at - time.monotonic()))):
-                    return await self._runner.contentment()
+                    return await self._runner.until_heard()
             except TimeoutError:
                 pass
             if self._runner.silent_s >= self._patience_s:
-                why = "" if self._runner.streams else f" ({self._runner.break_reason})"
+                why = "" if self._runner.streams else f" ({self._runner.carriers.break_reason})"
                 self._runner.fail(LinkExpired(f"nothing came for {duration(self._patience_s)}{why}"))
             elif time.monotonic() >= quiet_at:
                 self._observer.link_quiet(self._party, time.monotonic() - lost_at)
@@ -193,7 +193,7 @@ class Reconnector:
             for attempt in itertools.count(1):
                 await asyncio.sleep(self._pace.step(time.monotonic()))
                 delay_s = backoff_s(attempt)
-                next_after_s = max(self._times.next_after_s(), delay_s)
+                next_after_s = max(self._dials.next_after_s(), delay_s)
                 # One that began before the way was back stays silent: it must not keep others from being tried.
                 timeout_s = min(DIAL_TIMEOUT_S, DIALS_AT_ONCE * next_after_s)
                 dials.add(group.create_task(self._dial_once(attempt, timeout_s)))
@@ -208,12 +208,12 @@ class Reconnector:
     async def _dial_once(self, attempt: int, timeout_s: float = DIAL_TIMEOUT_S) -> str:
         """Dial; return why that failed, or the empty string if there is no more to do."""
         try:
-            reply, secure = await self._redial(attempt, timeout_s)
+            reply, secure = await self._redialler.redial(self._party, attempt, timeout_s)
         except (PeerUnreachable, AuthenticationFailed, VersionDiffers, TorError) as error:
             # A refusal too may mend itself, and nothing proves that it came from the peer: it spoke our version before.
             return error.message
         if reply.answer is Answer.ACCEPTED:
-            self._carry(secure, reply.offsets)
+            self._redialler.carry_dialled(self._party, secure, reply.offsets)
             return ""
         await secure.close()
         if reply.answer is Answer.NOT_NOW:

@@ -1,19 +1,23 @@
 """Moves bytes between one link and its streams.
 
-Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link. Does not dial: it says when a stream is wanted.
+Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link. Does not dial: the reconnector does, and waits
+here until a stream is wanted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LinkExpired, OnionMPCError, RemoteProtocolError
-from onionmpc.mesh.pace import Ticks
+from onionmpc.mesh.carriers import EXTRA_STREAMS, Carrier, Carriers
+from onionmpc.mesh.changes import Changes
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.mesh.sender import Alarm, Sender
 from onionmpc.tasks import ErrorForwarder
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import (
@@ -29,46 +33,33 @@ from onionmpc.wire.link import (
     RoundTrip,
     State,
 )
-from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
 
 # How long a CLOSE or an ABORT may take to leave, and to be answered.
 LAST_WORDS_S = 2.0
-# An alarm that is due already, since a stream takes no more bytes, rings no sooner than this.
-ALARM_FLOOR_S = 0.01
-# Each stream is a circuit that our tor keeps up. Beside those that were agreed: one that is doubted, and one that came
-# meanwhile.
-EXTRA_STREAMS = 2
 
 OnEvent = Callable[[Event], None]
 OnData = Callable[[DataEvent], None]
 
 
-class Room:
-    """What all links of one party may hold for replay, and who waits for some of it to come free."""
+class Health(enum.Enum):
+    """How a link fares; once PARTING or OVER, it stays over."""
 
-    def __init__(self) -> None:
-        self.budget = ReplayBudget()
-        self._waiting: asyncio.Future[None] | None = None
-
-    def free(self) -> None:
-        """Let everyone who waits look again."""
-        if self._waiting is not None:
-            self._waiting.set_result(None)
-            self._waiting = None
-
-    async def change(self) -> None:
-        """Wait until somebody may have let go of something, or a link is over."""
-        if self._waiting is None:
-            self._waiting = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._waiting)  # others may wait for the same
+    HEARD = enum.auto()
+    SILENT = enum.auto()  # no stream brings anything
+    PARTING = enum.auto()  # over, and its streams stay open until the peer has heard so
+    OVER = enum.auto()
 
 
-@dataclass(slots=True, eq=False)
-class _Carrier:
-    """One stream of a link; `ended` makes it stop."""
+@dataclass(frozen=True, slots=True)
+class ReplayRoom:
+    """What all links of one party may hold for replay.
 
-    secure: SecureStream
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    Attributes:
+        freed: notified when some of the budget may have come free.
+    """
+
+    budget: ReplayBudget = field(default_factory=ReplayBudget)
+    freed: Changes = field(default_factory=Changes)
 
 
 class LinkRunner:
@@ -78,52 +69,46 @@ class LinkRunner:
         on_event: called with each event of the link, in order; must not block. Data comes here only while it has no
             sink of its own (`deliver_data_to`).
         room: shared with the other links of this party.
-        rate: records that go out each second, all of one size, whatever there is to say, over one stream at a time;
-            0 says what there is to say when there is.
+        rate: records that go out each second, see `Sender`.
 
     Attributes:
-        wanting: set while no stream brings anything, and the link is not over.
-        kept: how many streams it is to have.
-        lacking: set while it has fewer, and is not over.
-        max_streams: how many it may have for a while.
-        break_reason: how the last stream ended.
-        round_trip_s: of what is urgent, in seconds, as far as it is known.
+        link: the rules, and what is still to be delivered.
+        carriers: the link's streams.
     """
 
-    def __init__(self, on_event: OnEvent, room: Room | None = None, *, rate: int = 0) -> None:
-        self.wanting = asyncio.Event()
-        self.lacking = asyncio.Event()
-        self.kept = 1
-        self.max_streams = 1 if rate else 1 + EXTRA_STREAMS
-        self.break_reason = "the stream was closed"
-        self.round_trip_s: float | None = None
-        self._room = room or Room()
+    def __init__(self, on_event: OnEvent, room: ReplayRoom | None = None, *, rate: int = 0) -> None:
+        self._room = room or ReplayRoom()
         self.link = Link(budget=self._room.budget)
+        self.carriers = Carriers(self.link, 1 if rate else 1 + EXTRA_STREAMS)
         self._on_event = on_event
         self._on_data: OnData | None = None
-        self._rate = rate
+        self._health = Health.HEARD
+        self._changes = Changes()
+        self._error: BaseException | None = None
         self._alone = False
-        self._stays = False
-        self._failure: OnionMPCError | None = None
-        self._bug: BaseException | None = None
         self._forwarding_bugs = ErrorForwarder(self._note_bug)
-        self._over = asyncio.Event()
-        self._content = asyncio.Event()
-        self._measured = asyncio.Event()
-        self._parted = asyncio.Event()
-        self._carriers: dict[int, _Carrier] = {}
-        self._alarm: asyncio.TimerHandle | None = None
-        self._sending: asyncio.Handle | None = None
+        self._alarm = Alarm(self._look_at_clock, PING_AFTER_S)
+        self._sender = Sender(self.link, self.carriers, self._alarm, self._forwarding_bugs, rate)
 
     @property
     def alive(self) -> bool:
-        """Whether the peer may still hear us, be it over a stream to come."""
-        return not self._over.is_set()
+        """Whether the peer may still hear us, even with no stream for now."""
+        return self._health in (Health.HEARD, Health.SILENT)
+
+    @property
+    def silent(self) -> bool:
+        """Whether no stream brings anything, and the link is not over."""
+        return self._health is Health.SILENT
 
     @property
     def streams(self) -> int:
-        """How many streams it has, besides those that are being closed."""
-        return sum(not carrier.ended.is_set() for carrier in self._carriers.values())
+        """How many streams it has, without those that are being closed."""
+        return self.carriers.open
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """The round trip of what is urgent, in seconds; None before it is known."""
+        return self.carriers.round_trip_s
 
     @property
     def silent_s(self) -> float:
@@ -134,27 +119,23 @@ class LinkRunner:
 
     async def carry(self, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)) -> None:
         """Move bytes over this stream, beside any others, until it breaks or the link is over; close it."""
-        carrier = _Carrier(secure)
-        number = secure.number
+        carrier = Carrier(secure)
         try:
             if not self.alive:
                 return
-            self.link.attach(number, time.monotonic(), peer_offsets=peer_offsets)
-            self._carriers[number] = carrier
-            # The new one brought something just now. Those that have not for long may be dead without our knowing.
-            for surplus in self.link.quietest_first()[: -self.max_streams]:
-                self._carriers[surplus].ended.set()
+            self.link.attach(carrier.number, time.monotonic(), peer_offsets=peer_offsets)
+            self.carriers.add(carrier)
             self._assess()
-            await self._move(number, carrier)
+            await self._move(carrier)
         except RemoteProtocolError as error:
             self.fail(error)
         finally:
-            self._carriers.pop(number, None)
-            self.link.detach(number)
+            self.carriers.remove(carrier)
+            self.link.detach(carrier.number)
             await secure.close()
-            self._room.free()
+            self._room.freed.notify()
             # The others send now what this one had not delivered.
-            self.wake()
+            self._sender.wake()
             self._assess()
 
     async def carry_alone(self, secure: SecureStream) -> None:
@@ -166,7 +147,7 @@ class LinkRunner:
         """
         self._alone = True
         await self.carry(secure)
-        self.fail(LinkExpired(self.break_reason))
+        self.fail(LinkExpired(self.carriers.break_reason))
         await self.run()
 
     async def run(self) -> None:
@@ -176,57 +157,51 @@ class LinkRunner:
             OnionMPCError: why it failed.
         """
         try:
-            await self._over.wait()
+            await self._changes.until(lambda: not self.alive)
         finally:
             self._end()
-        if self._bug is not None:
-            raise self._bug
-        if self._failure is not None:
-            raise self._failure
+        if self._error is not None:
+            raise self._error
 
     def _note_bug(self, error: BaseException) -> None:
-        """Take what the loop's calls of us raised: it would be written down, and the link would wait for ever."""
-        self._bug = error
-        self._over.set()
+        """Have `run` raise what a callback of the loop raised: asyncio would only log it, and the link would hang."""
+        self._error = error
+        self._health = Health.OVER
+        self._changes.notify()
 
-    async def contentment(self) -> None:
+    async def until_silent(self) -> None:
+        """Wait until no stream brings anything; for ever, once the link is over."""
+        await self._changes.until(lambda: self.silent)
+
+    async def until_heard(self) -> None:
         """Wait until a stream brings something, or the link is over."""
-        await self._content.wait()
+        await self._changes.until(lambda: not self.silent)
 
-    def keep(self, streams: int) -> None:
-        """Say how many streams there are to be from now on."""
-        self.kept = streams
-        self._assess()
+    async def until_short_of_streams(self) -> None:
+        """Wait until it has fewer streams than are kept; for ever, once the link is over."""
+        await self._changes.until(lambda: self.alive and self.carriers.open < self.carriers.kept)
 
     async def compare(self, streams: int) -> None:
         """Wait until it is known of so many streams how fast they are."""
-        while self.link.compared() < streams:
-            self._measured.clear()
-            await self._measured.wait()
+        await self._changes.until(lambda: self.link.compared() >= streams)
 
-    def let_go(self) -> None:
-        """Close the slowest stream, if there are more than are kept."""
-        if self.streams > self.kept:
-            *_, slowest = (number for number in self.link.ranking() if not self._carriers[number].ended.is_set())
-            self._carriers[slowest].ended.set()
+    def keep(self, streams: int) -> None:
+        """Have so many streams from now on."""
+        self.carriers.kept = streams
+        self._assess()
 
     def doubt(self) -> None:
-        """Doubt all streams: our machine was asleep, or the way to the others was lost."""
+        """Doubt all streams: our machine was asleep, or the network of our tor was lost."""
         self.link.doubt(time.monotonic())
-        self._heed_time()
+        self._do_what_is_due()
 
     # -- what is said
-
-    def wake(self) -> None:
-        """Send what the link has to say, if not at its rate; writes of one turn of the loop leave together."""
-        if self._sending is None and self.link.speaks():
-            self._send_soon()
 
     def send_control(self, payload: bytes) -> None:
         """Queue a control message, unless the link has ended."""
         if self.link.state is State.OPEN:
             self.link.send_control(payload)
-            self.wake()
+            self._sender.wake()
 
     def offer_data(self, payload: bytes) -> bytes:
         """Queue bytes of the program; return those for which the window has no room, nothing once the link is over."""
@@ -234,25 +209,25 @@ class LinkRunner:
             return b""
         room = self.link.room()
         self.link.send_data(payload[:room])
-        self._send_soon()
+        self._sender.send_soon()
         return payload[room:]
 
     async def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program, waiting while the window is full."""
         while payload := self.offer_data(payload):
-            await self._room.change()
+            await self._room.freed.next()
 
     def end_data(self) -> None:
         """Say that the program sends nothing more."""
         if self.link.state is State.OPEN:
             self.link.end_data()
-            self.wake()
+            self._sender.wake()
 
     def consume(self, size: int) -> None:
         """Say that the program took `size` bytes."""
         if self.link.state is State.OPEN:
             self.link.consume(size, time.monotonic())
-            self._wake_in_time()
+            self._sender.wake_in_time()
 
     def deliver_data_to(self, sink: OnData | None) -> None:
         """Call `sink` with the events of the data channel from now on; None sends them to `on_event` again.
@@ -266,7 +241,7 @@ class LinkRunner:
         """Ask the peer for a sign of life."""
         if self.link.state is State.OPEN:
             self.link.ping()
-            self._heed_time()
+            self._do_what_is_due()
 
     # -- how it ends
 
@@ -274,10 +249,10 @@ class LinkRunner:
         """Close the link in good order.
 
         Args:
-            heard: keep its streams until the peer ends them or closes the link too, or for LAST_WORDS_S. For who closes
-                since it leaves: its tor may end next, and would take along what has not left it.
+            heard: keep its streams until the peer ends them or closes the link too, or for LAST_WORDS_S. For a party
+                that leaves: its tor may end next, and would take along what has not left it.
         """
-        self._stays = heard
+        self._health = Health.PARTING if heard else Health.OVER
         self.link.close()
         self._end()
 
@@ -285,16 +260,14 @@ class LinkRunner:
         """Close the link once the peer has acknowledged what was said, or after `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.alive and not self.link.flushed():
-                    await self._room.change()
+                await self._room.freed.until(lambda: not self.alive or self.link.flushed())
         self.close(heard=True)
 
     async def last_words(self) -> None:
         """Wait until a link that is over has said so on all its streams, for at most LAST_WORDS_S."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                while self._carriers:
-                    await self._room.change()
+                await self._changes.until(lambda: not self.carriers)
 
     def abort(self, code: AbortCode) -> None:
         """End the link because the peer broke the rules."""
@@ -304,54 +277,50 @@ class LinkRunner:
     def fail(self, error: OnionMPCError) -> None:
         """End the link for this reason, unless it is over."""
         if self.link.state is State.OPEN or isinstance(error, RemoteProtocolError):
-            self._failure = self._failure or error
+            self._error = self._error or error
         self.link.close()
         self._end()
 
     def _end(self) -> None:
-        """Let everyone who waits for something see that the link is over."""
-        self._over.set()
-        self._drop_alarm()
-        self._assess()
-        self._room.free()
-        for carrier in self._carriers.values():
-            carrier.ended.set()
+        """Let every task that waits for something see that the link is over."""
+        if self.alive:
+            self._health = Health.OVER
+        self._alarm.drop()
+        self._changes.notify()
+        self._room.freed.notify()
+        self.carriers.end_all()
 
     # -- one stream
 
-    async def _move(self, number: int, carrier: _Carrier) -> None:
-        secure = carrier.secure
-        await secure.begin(lambda plaintext: self._receive(number, plaintext), self.wake)
+    async def _move(self, carrier: Carrier) -> None:
+        number, secure = carrier.number, carrier.secure
+        await secure.begin(lambda plaintext: self._receive(number, plaintext), self._sender.wake)
         async with asyncio.TaskGroup() as tasks:
-            moving = [tasks.create_task(self._note_end(carrier))]
-            if self._rate:
-                moving.append(tasks.create_task(self._send_at_rate(number, secure)))
-            else:
-                self._send_soon()
+            watching = tasks.create_task(self._watch(carrier))
+            watching.add_done_callback(lambda _: self._changes.notify())
+            sending = tasks.create_task(self._sender.send_at_rate(carrier)) if self._sender.rate else None
+            self._sender.send_soon()
             await carrier.ended.wait()
             if self.link.state is not State.OPEN:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LAST_WORDS_S):
-                        await (asyncio.wait(moving[1:]) if self._rate else secure.drain())
-                        self._send()
-                        await secure.flush(LAST_WORDS_S)
-                        if self._stays:
-                            moving.append(tasks.create_task(self._note_parting()))
-                            await asyncio.wait([moving[0], moving[-1]], return_when=asyncio.FIRST_COMPLETED)
-            for task in moving:
-                task.cancel()
+                        await self._say_last_words(secure, sending, watching)
+            for task in (watching, sending):
+                if task is not None:
+                    task.cancel()
 
-    async def _note_parting(self) -> None:
-        await self._parted.wait()
+    async def _say_last_words(
+        self, secure: SecureStream, sending: asyncio.Task[None] | None, watching: asyncio.Task[None]
+    ) -> None:
+        """Send what a link that is over has left to say; where it is PARTING, wait until the peer parts as well."""
+        await (secure.drain() if sending is None else asyncio.wait([sending]))
+        self._sender.send_now()
+        await secure.flush(LAST_WORDS_S)
+        if self._health is Health.PARTING:
+            await self._changes.until(lambda: self.link.parted or watching.done())
 
-    async def _note_end(self, carrier: _Carrier) -> None:
-        try:
-            await carrier.secure.ended()
-            self.break_reason = "the stream ended"
-        except OSError as error:
-            self.break_reason = f"the stream broke ({error.strerror or type(error).__name__})"
-        finally:
-            carrier.ended.set()
+    async def _watch(self, carrier: Carrier) -> None:
+        self.carriers.break_reason = await carrier.watch()
 
     def _receive(self, number: int, plaintext: bytes) -> None:
         try:
@@ -361,12 +330,10 @@ class LinkRunner:
             # Raised by `run`, when the peer has been told.
             self.link.abort(AbortCode.FRAME)
             self.fail(error)
-        if self.link.parted:
-            self._parted.set()
-        if self.wanting.is_set():
+        if self._health is Health.SILENT:
             self._assess()
-        self._room.free()
-        self._wake_in_time()
+        self._room.freed.notify()
+        self._sender.wake_in_time()
         if self.link.state is not State.OPEN:
             self._end()
 
@@ -377,98 +344,29 @@ class LinkRunner:
         if isinstance(event, LinkAborted):
             raise RemoteProtocolError(f"the peer says that we broke its rules ({event.code.name.lower()})")
         if isinstance(event, RoundTrip):
-            best = self.link.best
-            self.round_trip_s = self.round_trip_s if best is None else self.link.round_trip_s(best)
-            self._measured.set()
-            # Another one comes in its place. All may slow down at once: they go one after the other.
-            if 1 < self.kept <= self.streams and (slowed := self.link.slowed()):
-                self._carriers[slowed[0]].ended.set()
+            self.carriers.note_round_trip()
+            self.carriers.end_slowed()
+            self._changes.notify()
         self._on_event(event)
 
-    def _send_soon(self) -> None:
-        if self._sending is None and not self._rate:
-            self._sending = asyncio.get_running_loop().call_soon(self._send_now)
+    # -- what falls due
 
-    def _send_now(self) -> None:
+    def _look_at_clock(self) -> None:
         with self._forwarding_bugs:
-            self._send()
-
-    def _send(self) -> None:
-        """Send all that there is to say, each stream as much as it takes."""
-        self._sending = None
-        if self._rate:
-            return
-        now = time.monotonic()
-        for number, carrier in self._carriers.items():
-            secure = carrier.secure
-            while secure.takes_more and (record := self.link.transmit(number, now)):
-                secure.send([record])
-        self._set_alarm_in_time()
-
-    async def _send_at_rate(self, number: int, secure: SecureStream) -> None:
-        """Send a record at each tick and at no other time."""
-        ticks = Ticks(self._rate, time.monotonic())
-        while True:
-            over = self.link.state is not State.OPEN
-            now = time.monotonic()
-            if records := [self.link.fill(number, now, FILLED_PLAINTEXT_BYTES) for _ in range(ticks.take(now))]:
-                secure.send(records)
-                if over:
-                    return
-                await secure.drain()
-            self._set_alarm_in_time()
-            await asyncio.sleep(ticks.next_at - time.monotonic())
-
-    # -- when to do what
-
-    def _wake_in_time(self) -> None:
-        """Wake now if the link has something to say, and when it is to heed the time, or before."""
-        self.wake()
-        self._set_alarm_in_time()
-
-    def _set_alarm_in_time(self) -> None:
-        at = self.link.wake_at()
-        # An alarm that rings too early is set again then: to put it off with each message would cost more. The link's
-        # clock is time.monotonic(), as that of asyncio's loop.
-        if at is not None and (self._alarm is None or at < self._alarm.when()):
-            self._drop_alarm()
-            self._set_alarm(max(at, time.monotonic() + ALARM_FLOOR_S))
-
-    def _set_alarm(self, at: float) -> None:
-        self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
-
-    def _ring(self) -> None:
-        # At the latest then again: a stream that takes no bytes and brings nothing has to be doubted all the same.
-        self._set_alarm(time.monotonic() + PING_AFTER_S)
-        with self._forwarding_bugs:
-            self._heed_time()
+            self._do_what_is_due()
             stale = self.link.stale(time.monotonic())
             # The last one is kept: what it lost may only be late, and the next may be long in coming.
-            if self._alone or len(stale) < len(self._carriers):
-                for number in stale:
-                    self.break_reason = f"nothing came for {SILENCE_LIMIT_S:.0f} s"
-                    self._carriers[number].ended.set()
+            if self._alone or len(stale) < len(self.carriers):
+                self.carriers.end(stale, f"nothing came for {SILENCE_LIMIT_S:.0f} s")
 
-    def _heed_time(self) -> None:
+    def _do_what_is_due(self) -> None:
         """Let the link do what has fallen due, also where no stream takes bytes."""
-        self.link.heed_time(time.monotonic())
-        self._send_soon()
+        self.link.do_what_is_due(time.monotonic())
+        self._sender.send_soon()
         self._assess()
 
     def _assess(self) -> None:
-        """Say whether a stream is wanted."""
-        if self.alive and self.streams < self.kept:
-            self.lacking.set()
-        else:
-            self.lacking.clear()
-        if self.alive and self.link.suspicious(time.monotonic()):
-            self._content.clear()
-            self.wanting.set()
-        else:
-            self.wanting.clear()
-            self._content.set()
-
-    def _drop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        """See whether a stream brings something, and let every task that waits look again."""
+        if self.alive:
+            self._health = Health.SILENT if self.link.suspicious(time.monotonic()) else Health.HEARD
+        self._changes.notify()

@@ -82,4 +82,4 @@ class ProgramWatch:
         self._changed.set()
 
     def _connected(self) -> bool:
-        return self._peers.all(lambda peer: peer.alive and not peer.runner.wanting.is_set())
+        return self._peers.all(lambda peer: peer.alive and not peer.runner.silent)

@@ -198,7 +198,7 @@ class Link:
         self._end: int | None = None  # of what the peer's program sends
         self._streams: dict[int, _Stream] = {}
         self._paths = PathSelector()
-        self._heed_at = -math.inf
+        self._due_at = -math.inf
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
         self._heard_at: float | None = None
@@ -230,7 +230,7 @@ class Link:
             other.ping_at = min(other.ping_at, now)
         # At once: the dialler must send a record for the listener to attach, and both want a round trip.
         self._streams[stream] = _Stream(self._paths.add(stream), now, now)
-        self._heed_at = self._heard_at = now
+        self._due_at = self._heard_at = now
 
     def detach(self, stream: int) -> None:
         """Forget a stream that broke; what it had not delivered goes out again over the others."""
@@ -272,7 +272,7 @@ class Link:
         self._heard_at = now
         for stream in self._streams.values():
             stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
-            stream.ping_at = self._heed_at = now
+            stream.ping_at = self._due_at = now
             stream.path.late = True
         self._paths.rank()
 
@@ -329,7 +329,7 @@ class Link:
         """Ask the peer for a sign of life, over every stream."""
         self._require_open()
         for stream in self._streams.values():
-            stream.ping_at = self._heed_at = -math.inf
+            stream.ping_at = self._due_at = -math.inf
 
     def close(self) -> None:
         """Say that nothing more comes, and stop."""
@@ -360,7 +360,7 @@ class Link:
         stream = self._streams.get(number)
         if stream is None:
             return b""
-        self.heed_time(now)
+        self.do_what_is_due(now)
         # Before anything is made: this is asked once more after each record, and of all streams.
         is_best = number == self._paths.best
         acknowledge = is_best and (self._unsent() or self._ack_is_due(now))
@@ -377,7 +377,7 @@ class Link:
 
         It holds what fits, an acknowledgement whenever there is one since it costs nothing here, and padding.
         """
-        self.heed_time(now)
+        self.do_what_is_due(now)
         record = self._record(number, now, size, acknowledge=True)
         return record + encode_frame(Padding(size - len(record)))
 
@@ -389,14 +389,14 @@ class Link:
         return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
 
     def wake_at(self) -> float | None:
-        """Return when `heed_time` has something to do even if nothing arrives, or None."""
+        """Return when `do_what_is_due` has something to do even if nothing arrives, or None."""
         if self.state is not State.OPEN or not self._streams:
             return None
-        return self._heed_at if self._ack_at is None else min(self._heed_at, self._ack_at)
+        return self._due_at if self._ack_at is None else min(self._due_at, self._ack_at)
 
-    def heed_time(self, now: float) -> None:
+    def do_what_is_due(self, now: float) -> None:
         """Ask streams for a sign of life, and leave those that owe one for others."""
-        if now < self._heed_at or self.state is not State.OPEN or not self._streams:
+        if now < self._due_at or self.state is not State.OPEN or not self._streams:
             return
         streams = self._streams.values()
         for stream in streams:
@@ -405,16 +405,16 @@ class Link:
             stream.path.late = stream.path.late or now >= stream.late_at
         self._paths.rank()
         # At the earliest: what comes meanwhile puts it off.
-        self._heed_at = min(stream.ping_at for stream in streams)
+        self._due_at = min(stream.ping_at for stream in streams)
         if len(streams) > 1:
-            self._heed_at = min([self._heed_at, *(stream.late_at for stream in streams if not stream.path.late)])
+            self._due_at = min([self._due_at, *(stream.late_at for stream in streams if not stream.path.late)])
         if not all(stream.path.late for stream in streams):
             for stream in streams:
                 if stream.path.late and stream.spoken:
                     self._leave(stream)
 
     def _ask(self, stream: _Stream, now: float) -> None:
-        stream.asked_at = self._heed_at = now
+        stream.asked_at = self._due_at = now
         stream.ping_at = now + PING_AFTER_S
         if not any(isinstance(frame, Ping) for frame in stream.answers):  # or one that takes no bytes would gather them
             stream.pings[self._next_token] = now
@@ -492,7 +492,7 @@ class Link:
         if stream.path.late:
             stream.path.late = False
             self._paths.rank()
-            self._heed_at = now  # to leave others that are late
+            self._due_at = now  # to leave others that are late
         if stream.ping_at > now:  # one that is due leaves all the same
             stream.ping_at = now + PING_AFTER_S
             if len(self._streams) > 1:

@@ -200,11 +200,11 @@ async def test_a_wish_to_be_dialled_back_that_is_cancelled_leaves_no_stream(
 @in_a_loop
 async def test_a_stream_that_was_dialled_is_closed_though_nobody_has_begun_to_carry_it(directory: Path) -> None:
     async with meshed(directory, 2) as (low, _):
-        mesh, link = low.mesh, low.mesh._links[1]
-        _, secure = await mesh._dial_again(1, link.id, link.runner, 1, DEADLINE_S)
+        mesh = low.mesh
+        _, secure = await mesh.redial(1, 1, DEADLINE_S)
         assert mesh._tasks is not None
         before = set(mesh._tasks._running)
-        mesh._carry_dialled(1, link.runner, secure)
+        mesh.carry_dialled(1, secure)
         (carrying,) = mesh._tasks._running - before
         carrying.cancel()  # in the same turn
         await asyncio.wait({carrying})

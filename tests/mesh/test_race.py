@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import mesh, pace, reconnect
+from onionmpc.mesh import pace, reconnect
+from onionmpc.mesh.carriers import EXTRA_STREAMS
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, Pace
-from onionmpc.mesh.runner import EXTRA_STREAMS
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Ping
 from onionmpc.wire.link import ProgramEnd
@@ -127,8 +127,8 @@ async def test_what_is_not_kept_does_not_go_when_the_race_ends(directory: Path) 
 @in_a_loop
 async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> None:
     async with raced(directory, 6, [0.0]) as (low, high):
-        low.watcher.up[1].let_go()
-        low.watcher.up[1].let_go()
+        low.watcher.up[1].carriers.end_slowest()
+        low.watcher.up[1].carriers.end_slowest()
         assert low.watcher.up[1].streams == 4
         await until_streams(high, 0, 4)
         await still_flows(low, high)
@@ -160,7 +160,7 @@ async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up
 async def test_dials_for_further_streams_share_their_room_over_all_links(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mesh, "SPARE_DIALS_AT_ONCE", 2)
+    monkeypatch.setattr(pace, "SPARE_DIALS_AT_ONCE", 2)
     under_way = most = 0
     async with meshed(directory, 3) as parties:
         low = parties[0]

@@ -15,10 +15,10 @@ import pytest
 from onionmpc.errors import LinkExpired, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Onion
 from onionmpc.mesh import clock, mesh, pace, reconnect
+from onionmpc.mesh.carriers import EXTRA_STREAMS
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Stream
-from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, DialTimes, Pace, Visits
-from onionmpc.mesh.runner import EXTRA_STREAMS
+from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, Pace, SharedDials, Visits
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
 from onionmpc.wire.handshake import Answer, link_id
@@ -360,7 +360,7 @@ def test_an_honest_party_stays_below_what_its_peer_allows() -> None:
 
 
 def test_a_dial_that_takes_twice_as_long_as_usual_gets_company() -> None:
-    times = DialTimes()
+    times = SharedDials()
     assert times.next_after_s() == 10
     for seconds in (2.0, 2.5, 30.0):
         times.add(seconds)

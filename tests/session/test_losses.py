@@ -104,8 +104,8 @@ async def an_alarm(place: Room, mesh: Mesh) -> None:
 
     runner = mesh._links[2].runner
     runner.link.stale = stale  # type: ignore[method-assign]
-    runner._drop_alarm()
-    runner._set_alarm(time.monotonic())
+    runner._alarm.drop()
+    runner._alarm.set_by(time.monotonic())
 
 
 async def upkeep(place: Room, mesh: Mesh) -> None:

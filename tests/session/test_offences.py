@@ -34,7 +34,7 @@ def sends_program_bytes(hostile: Hostile) -> None:
     def on_up(_party: int, runner: LinkRunner) -> None:
         runner.send_control(hostile.offer())
         runner.link.send_data(b"a share")
-        runner.wake()
+        runner._sender.wake()
 
     hostile.on_up = on_up
 
@@ -155,7 +155,7 @@ async def comes_back_without_end(mesh: Mesh) -> None:
     link = mesh._links[1]
     while link.runner.alive:
         with contextlib.suppress(OnionMPCError):
-            _, secure = await mesh._dial_again(1, link.id, link.runner, 1, DIAL_TIMEOUT_S)
+            _, secure = await mesh.redial(1, 1, DIAL_TIMEOUT_S)
             secure.send([encode_frame(Ping(0))])
             await secure.flush(1.0)
             await secure.close()
@@ -163,7 +163,7 @@ async def comes_back_without_end(mesh: Mesh) -> None:
 
 def sends(*frames: Frame) -> Attack:
     async def attack(mesh: Mesh) -> None:
-        carrier = next(iter(mesh._links[1].runner._carriers.values()))
+        carrier = next(iter(mesh._links[1].runner.carriers))
         carrier.secure.send(map(encode_frame, frames))
 
     return attack

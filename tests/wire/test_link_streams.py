@@ -254,9 +254,9 @@ def test_a_slow_stream_is_given_time_to_answer() -> None:
         hear(link, Ack(0, 0), now=asked_at, stream=stream)
         said(link, asked_at, stream=stream)
     hear(link, Ack(0, 0), now=asked_at + 1, stream=1)
-    link.heed_time(asked_at + LATE_ROUND_TRIPS * 0.9 - 0.1)
+    link.do_what_is_due(asked_at + LATE_ROUND_TRIPS * 0.9 - 0.1)
     assert link.best == 0
-    link.heed_time(asked_at + LATE_ROUND_TRIPS * 0.9 + 0.1)
+    link.do_what_is_due(asked_at + LATE_ROUND_TRIPS * 0.9 + 0.1)
     assert link.best == 1
 
 
@@ -318,7 +318,7 @@ def test_a_stream_that_takes_no_bytes_gathers_no_questions() -> None:
     link = raced(0.1, 0.2)
     for second in range(100):
         hear(link, Ack(0, 0), now=T0 + second)
-        link.heed_time(T0 + second)
+        link.do_what_is_due(T0 + second)
     assert len(said(link, T0 + 100, stream=1)) == 1
 
 

@@ -104,7 +104,7 @@ class Story:
 
     def wait(self, one: int, _: int, __: int, ___: int) -> None:
         self.now += WAITS_S[one % len(WAITS_S)]
-        self.link.heed_time(self.now)
+        self.link.do_what_is_due(self.now)
 
     def doubt(self, one: int, _: int, __: int, ___: int) -> None:
         self.link.ping() if one % 2 else self.link.doubt(self.now)

@@ -42,7 +42,7 @@ def state_directory() -> Path:
         found = Path(platformdirs.user_state_dir("onionmpc"))
     if not found.is_absolute():
         raise UsageError(
-            "this user has no home directory to keep files in", hint="set ONIONMPC_STATE to a directory of yours"
+            "this user has no home directory to keep files in", hint="set ONIONMPC_STATE to a directory that you own"
         )
     return found
 
@@ -59,7 +59,7 @@ def private_directory(path: Path) -> Path:
     except OSError as error:
         raise SystemRefused(
             f"cannot use the directory {path}: {error.strerror}",
-            hint="set ONIONMPC_STATE to a directory of yours",
+            hint="set ONIONMPC_STATE to a directory that you own",
         ) from error
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise UsageError(
@@ -208,7 +208,7 @@ def check_writable(path: Path) -> None:
     with refusing(f"cannot write {path}"):
         place = path if _is_stream(path) else Path(os.path.realpath(path)).parent
         if not os.access(place, os.W_OK):
-            raise UsageError(f"cannot write {path}", hint="name a file in a directory of yours")
+            raise UsageError(f"cannot write {path}", hint="choose a file in a directory that you own")
 
 
 def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
@@ -226,7 +226,9 @@ def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     except FileExistsError as error:
-        raise UsageError(f"there is a file {path} already", hint="choose another name: it is not replaced") from error
+        raise UsageError(
+            f"{path} already exists", hint="choose another name: an existing file is never replaced"
+        ) from error
     except OSError as error:
         raise refused(f"cannot write {path}", error) from error
     try:
@@ -249,8 +251,8 @@ def _check_closed(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise UsageError(
-            f"where {path} lies, files are open to others (mode {mode:o}, expected {FILE_MODE:o})",
-            hint="choose another place, or seal what is in it",
+            f"files in the folder of {path} are open to others (mode {mode:o}, expected {FILE_MODE:o})",
+            hint="choose another folder, or protect the file with a passphrase",
         )
 
 

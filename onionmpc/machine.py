@@ -24,7 +24,7 @@ ROOM = "free some space there (df -h shows it), or some files (df -i)"
 ELSEWHERE = "look at its owner and mode, or choose another place"
 FILES_HINT = "raise the limit of open files (ulimit -n), or end other programs"
 MEMORY_HINT = "free some memory, or raise the limit (ulimit -v)"
-PROCESSES_HINT = "raise the limit of processes (ulimit -u), or end other programs"
+PROCESSES_HINT = "raise the process limit (ulimit -u), or close other programs"
 HINTS = {
     errno.EACCES: ELSEWHERE,
     errno.EPERM: ELSEWHERE,
@@ -52,7 +52,7 @@ HINTS = {
     errno.ENOEXEC: "",
 }
 NOT_OF_A_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
-GONE = "the folder that you stand in was removed"
+GONE = "the current folder was removed"
 NO_THREAD = "can't start new thread"  # CPython's words for EAGAIN
 NO_MEMORY = "failed to map segment"  # glibc's, for a library in C
 
@@ -94,11 +94,11 @@ def explained(error: BaseException) -> OnionMPCError | None:
     if not isinstance(error, OSError) or error.errno not in HINTS:
         return None
     if error.errno == errno.ENOENT and not error.filename and standing_in() is None:
-        return SystemRefused(GONE, hint="go to another one: cd")
+        return SystemRefused(GONE, hint="change to another folder (cd)")
     if isinstance(error.filename, str | bytes):
         name = printable(os.fsdecode(error.filename), SHOWN_PATH)
         return SystemRefused(f"cannot use {name}: {error.strerror}", hint=HINTS[error.errno])
-    return refused("the operating system refuses what is needed", error)
+    return refused("the operating system refuses a request", error)
 
 
 @contextlib.contextmanager

@@ -191,7 +191,7 @@ def test_each_refusal_names_what_is_wrong() -> None:
         ADDRESS.replace("z", "0"): r"character 3 of the address is '0', expected a to z or 2 to 7",
         ADDRESS.replace("k", "\u212a"): r"character 24 of the address is '\\u212a'",
         ADDRESS[:5] + "\u200b" + ADDRESS[5:]: r"character 6 of the address is '\\u200b'",
-        with_last_bytes(key, checksum_v4, 4): r"of version 4, expected 3",
+        with_last_bytes(key, checksum_v4, 4): r"has version 4, expected 3",
         with_last_bytes(key, checksum_v3[::-1], 3): r"checksum is wrong: there is a typo",
     }
     for text, expected in cases.items():
@@ -228,7 +228,7 @@ def refused(public_key: bytes) -> str:
         check_public_key(public_key)
     with pytest.raises(ValueError, match="it is"):
         x25519_public_from_ed25519(public_key)
-    with pytest.raises(InvalidAddress, match="holds no usable key: it is"):
+    with pytest.raises(InvalidAddress, match="contains no usable key: it is"):
         parse_onion(onion_from_public_key(public_key))
     return str(caught.value)
 
@@ -416,7 +416,7 @@ def test_sealed_key_file_reads_back_under_its_passphrase_only(
 def test_sealed_key_file_needs_its_passphrase() -> None:
     sealed = b"onionmpc identity 1\nonion " + ONE.onion.encode() + b"\nseal scrypt 17 " + base64.b64encode(SALT) + b" "
     sealed += base64.b64encode(NONCE) + b"\nkey " + base64.b64encode(bytes(48)) + b"\n"
-    with pytest.raises(InvalidIdentityFile, match="sealed with a passphrase, and none was given"):
+    with pytest.raises(InvalidIdentityFile, match="sealed with a passphrase, but none was given"):
         decode_key_file(sealed, None)
 
 
@@ -446,11 +446,11 @@ def test_sealed_key_file_under_another_address_is_refused() -> None:
 
 def test_each_refusal_of_a_key_file_names_what_is_wrong() -> None:
     cases = {
-        b"": "not a key file",
-        b"-----BEGIN OPENSSH PRIVATE KEY-----\n": "not a key file",
-        OPEN_FILE[:5]: "cut short: 0 whole lines, expected 4",
-        OPEN_FILE[:-1]: "cut short: 3 whole lines, expected 4",
-        OPEN_FILE.replace(b"identity 1", b"identity 2"): "of version 2, expected 1",
+        b"": "not an onionmpc key file",
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n": "not an onionmpc key file",
+        OPEN_FILE[:5]: "truncated: 0 whole lines, expected 4",
+        OPEN_FILE[:-1]: "truncated: 3 whole lines, expected 4",
+        OPEN_FILE.replace(b"identity 1", b"identity 2"): "has version 2, expected 1",
         OPEN_FILE.replace(
             b"identity 1", b"identity " + OPEN_FILE.splitlines()[3][4:]
         ): "its first line names no version",

@@ -87,7 +87,7 @@ def no_descriptor() -> None:
     [
         (no_place, "cannot make a directory in /nowhere: No such file or directory"),
         (no_thread, "cannot start a thread"),
-        (no_descriptor, "the operating system refuses what is needed: Too many open files"),
+        (no_descriptor, "the operating system refuses a request: Too many open files"),
     ],
 )
 def test_a_party_whose_machine_cannot_run_the_program_tells_the_others(
@@ -177,7 +177,7 @@ def test_authorities_without_room_for_their_keys_are_no_bug(files: int) -> None:
 
 def test_a_folder_that_was_removed_under_us_is_told() -> None:
     gone = "d=$(mktemp -d) && cd $d && rmdir $d; "
-    check_told(in_shell(f"{gone}onionmpc testnet up net"), "the folder that you stand in was removed")
+    check_told(in_shell(f"{gone}onionmpc testnet up net"), "the current folder was removed")
     assert in_shell(f"{gone}onionmpc programs").returncode == 0
     assert in_shell(f"{gone}onionmpc estimate average-salary --parties 3").returncode == 0
 

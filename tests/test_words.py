@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from tests.words import Sentence, sentences
 
@@ -16,7 +19,7 @@ class Thing:
 
 
 @click.command()
-@click.option("--parties", help="How many take part.")
+@click.option("--parties", help="Number of parties.")
 def host(parties: int) -> None:
     """Gather parties."""
     if parties < 2:
@@ -29,7 +32,7 @@ def test_each_sentence_is_found_once_with_its_kind_and_place(tmp_path: Path) -> 
     (tmp_path / "cli").mkdir()
     (tmp_path / "cli" / "module.py").write_text(SOURCE)
     assert list(sentences(tmp_path)) == [
-        Sentence("help", "How many take part.", "cli/module.py:11"),
+        Sentence("help", "Number of parties.", "cli/module.py:11"),
         Sentence("help", "Gather parties.", "cli/module.py:13"),
         Sentence("error", "{parties} parties, expected 2", "cli/module.py:15"),
         Sentence("hint", "take one more", "cli/module.py:15"),
@@ -39,7 +42,61 @@ def test_each_sentence_is_found_once_with_its_kind_and_place(tmp_path: Path) -> 
     ]
 
 
+def test_constants_and_functions_that_hold_hints_count(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(
+        'PASTE_HINT = "paste it again"\nOTHER = "not this"\n\n\ndef hint() -> str:\n    return "look here"\n'
+    )
+    assert [(sentence.kind, sentence.words) for sentence in sentences(tmp_path)] == [
+        ("hint", "paste it again"),
+        ("hint", "look here"),
+    ]
+
+
 def test_below_the_command_line_only_errors_hints_and_help_count(tmp_path: Path) -> None:
     (tmp_path / "wire").mkdir()
     (tmp_path / "wire" / "module.py").write_text(SOURCE)
     assert [sentence.kind for sentence in sentences(tmp_path)] == ["help", "error", "hint"]
+
+
+# Issue 13. Turns that a colleague would not say, and what to write for them.
+TURNS = {
+    r"\bbe it\b": "whether, even",
+    r"\bheed(s|ed)?\b": "read, follow, obey",
+    r"\b(is|are|was|were|be|been) told\b": "notify, report",
+    r"\bmend(s|ed)?\b": "fix",
+    r"\bstand(s|ing)?\b": "is",
+    r"(?:^|[.:;] )who\b|\bwhoever\b|\bwhatever\b|\bthose who\b": "anyone who, the person who; or name the subject",
+    r"\bone of \w+ that\b": "a, an",
+    r"\bnone that\b|\b(?<!there )(is|are) no (?!longer )\w+|\bis none\b": "unknown, not a",
+    r"\bno such \w+ as\b|\bas of now\b": "no, now",
+    r"\bthere (is|are) (nobody|somebody|those)\b": "make the person the subject",
+    r"\bsomebody\b|\beverybody\b": "someone, everyone",
+    r"\ban? \w+ of (its|his|their|our|your|\w+'s) own\b": "its own",
+    r"\bof (yours|ours|theirs)\b": "that you own, your",
+    r"\banew\b|\bmeanwhile\b|\blest\b|\bunasked\b|\bsave for\b": "again, for now, without asking, except",
+    r"\bend(s|ed)? well\b": "succeed",
+    r"\bcomes? along\b|\bgo(es)? along\b": "comes with",
+    r"\b(is|are) to (be|have)\b": "must, should, or the verb itself",
+    r"\bby another way\b": "over another channel",
+    r"\bfor so long\b|\bsome \d": "for this long, about",
+    r"\bthat wish\b|\bthe like\b|\bas a rule\b": "usually; say it in other words",
+}
+
+
+@pytest.fixture(scope="module")
+def all_sentences() -> list[Sentence]:
+    return list(sentences())
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_no_sentence_has_a_turn_that_nobody_would_say(turn: str, all_sentences: list[Sentence]) -> None:
+    found = [f"{each.place}: {each.words}" for each in all_sentences if re.search(turn, each.words, re.I)]
+    assert not found, f"write instead: {TURNS[turn]}"
+
+
+def test_an_error_and_a_hint_start_in_lower_case_and_end_without_a_full_stop(all_sentences: list[Sentence]) -> None:
+    for sentence in all_sentences:
+        if sentence.kind in ("error", "hint"):
+            # Names (Tor, IKpsk1) and filled-in words may be first.
+            assert not re.match(r"(A|An|The|This|It|No|There|Use|Give|Choose)\b", sentence.words), sentence
+            assert not re.search(r"\w\.$", sentence.words), sentence

@@ -1,7 +1,7 @@
 """`make messages`: lists every sentence that a user of onionmpc can see, with its place, to be read aloud.
 
-Knows where such sentences are written: errors and their hints anywhere, all words of the command line, the command
-lines' docstrings, and the help of their options.
+Knows where such sentences are written: errors and their hints anywhere, all words of the command line and of the other
+modules that write for a screen, the commands' docstrings, and the help of their options.
 """
 
 from __future__ import annotations
@@ -17,6 +17,18 @@ from onionmpc import errors
 
 PACKAGE = Path(errors.__file__).parent
 ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
+# Where every text may come onto a screen.
+SHOWN = (
+    "cli/",
+    "program/process/failures.py",
+    "program/process/stuck.py",
+    "program/spec.py",
+    "session/agreed_options.py",
+    "session/reports.py",
+)
+# What such constants and functions hold is put into an error or a hint elsewhere.
+CONSTANT = re.compile(r"(HINTS?|REPLIES|NOT_EXPECTED|PROBABLY_USED|GONE|MEMORY|PROCESSES)$")
+FUNCTION = re.compile(r"hint|suggestion")
 # A sentence has two words at least; what has fewer is a name or a format.
 SENTENCE = re.compile(r"\w\S* +\S*\w")
 
@@ -41,7 +53,7 @@ def sentences(package: Path = PACKAGE) -> Iterator[Sentence]:
     for path in sorted(package.rglob("*.py")):
         name = str(path.relative_to(package))
         nodes = list(ast.walk(ast.parse(path.read_text())))
-        ways = [_of_call, _of_command, _of_statement] if name.startswith("cli/") else [_of_call]
+        ways = [_of_call, _of_hint, *([_of_command, _of_statement] if name.startswith(SHOWN) else [])]
         kinds: dict[ast.expr, str] = {}
         for way in ways:  # the first that knows a text says what it is
             for node in nodes:
@@ -66,6 +78,15 @@ def _of_command(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
         first = node.body[0]
         if isinstance(first, ast.Expr):
             yield "help", first.value
+
+
+def _of_hint(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if CONSTANT.search(name):
+            yield from (("hint", text) for text in _texts(value))
+        case ast.FunctionDef(name=name) if FUNCTION.search(name):
+            returns = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value is not None]
+            yield from (("hint", text) for value in returns for text in _texts(value))
 
 
 def _of_statement(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:

@@ -152,7 +152,9 @@ class Party:
         """
         prepared = program if isinstance(program, Prepared) else prepare(program, **options)
         if open and admit is None:
-            raise UnsafeSetting("an open table needs admit=", hint="onionmpc.ADMIT_ANYONE lets everybody take part")
+            raise UnsafeSetting(
+                "an open table needs admit=", hint="pass admit=onionmpc.ADMIT_ANYONE to let anyone take part"
+            )
         expected = [parse_onion(onion) for onion in expect]
         return HostTable(self, prepared, parties, expected, admit or admit_the_invited, is_open=open)
 
@@ -210,7 +212,7 @@ class Party:
             TorError: it does not come up, or was away for too long.
         """
         if self._running is None:
-            raise UsageError("this party has not begun", hint="async with onionmpc.party(...) as me")
+            raise UsageError("this party has not started", hint="use it as: async with onionmpc.party(...) as me")
         await first_of(self._running, self._ready)
         network = self._ready.result()
         return await over_network(network, network.died, lambda: network.failure, work)
@@ -230,7 +232,9 @@ class Party:
     def subscribe(self, events: EventQueue) -> None:
         """See `Base`."""
         if self._events is not None:
-            raise UsageError("this party has another table", hint="leave that one first, or take another party")
+            raise UsageError(
+                "this party is already at another table", hint="leave that table first, or use another party"
+            )
         self._events = events
 
     def unsubscribe(self, events: EventQueue) -> None:
@@ -290,8 +294,8 @@ async def party(
     level = Level(circuit_length)
     if level is Level.SHORT and not show_my_ip:
         raise UnsafeSetting(
-            "short shows this machine's IP address to every other party, and nobody has consented to that",
-            hint="show_my_ip=True consents; at standard, the default, no party learns it",
+            "short shows this machine's IP address to every other party, and you have not agreed to that",
+            hint="pass show_my_ip=True to agree; at standard, the default, no party learns it",
         )
     options = TorOptions(
         control=control,
@@ -330,12 +334,10 @@ def check_tor_options(*, control: str | None, testnet: bool, region: str | None,
         raise UsageError("--region needs --testnet", hint="only a private network has regions to choose")
     if control is not None and testnet:
         raise UsageError(
-            "--control and --testnet exclude each other", hint="a party in a private network has a tor of our own"
+            "--control and --testnet exclude each other", hint="a party in a private network starts its own tor"
         )
     if control is not None and profile is not None:
-        raise UsageError(
-            "--control and --profile exclude each other", hint="a tor that runs already keeps its own guards"
-        )
+        raise UsageError("--control and --profile exclude each other", hint="a running tor keeps its own guards")
 
 
 def _hidden(testnet: str | os.PathLike[str] | None) -> tuple[Path, ...]:

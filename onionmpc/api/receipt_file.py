@@ -17,6 +17,4 @@ def check_receipt(file: Path) -> None:
     """
     check_writable(file)
     if os.path.lexists(file):
-        raise UsageError(
-            f"there is a file {file} already", hint="an older receipt is not replaced: choose another name"
-        )
+        raise UsageError(f"{file} already exists", hint="choose another name: an older receipt is never replaced")

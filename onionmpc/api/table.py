@@ -131,9 +131,11 @@ class Table:
             TorError: tor cannot be used, or was away for longer than `patience_s`.
         """
         if self._was_computed:
-            raise UsageError("this table was computed at already", hint="open another one for another session")
+            raise UsageError(
+                "this table has already been used for a session", hint="open another table for another session"
+            )
         if terminal and (input is not None or on_output is not None):
-            raise UsageError("a program that has the terminal has no other input or output")
+            raise UsageError("a program that uses the terminal cannot have another input or output")
         self._was_computed, self._computing = True, asyncio.current_task()
         try:
             return await self._compute(input, arguments, consent, on_output, terminal=terminal)

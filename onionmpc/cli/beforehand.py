@@ -24,8 +24,8 @@ def _note_without_mpyc(program: Program) -> None:
     """Warn of a script that does not use MPyC: it most likely computes nothing together and fails in the end."""
     if "mpyc" not in imported_names(program.sources):
         click.echo(
-            f"onionmpc: note: {printable(program.path.name)} imports nothing of mpyc: unless a library of its does, it "
-            "computes nothing with the other parties (see what does: onionmpc programs)",
+            f"onionmpc: note: {printable(program.path.name)} does not import mpyc: unless a library that it uses "
+            "does, it computes nothing with the other parties (for programs that do: onionmpc programs)",
             err=True,
         )
 

@@ -193,9 +193,9 @@ class Demo:
                     self._status.line(printable(str(line), 500))
             case {"event": "programs_move"} if self._is_stuck:
                 self._is_stuck = False
-                self._status.line("the programs move again")
+                self._status.line("the programs continue")
             case {"event": "program_ended"}:
-                self._status.going_on("waiting for all to end")
+                self._status.going_on("waiting for all programs to end")
             case {"event": "out_of_reach", "at_s": _, **beyond}:
                 for line in reach_lines(**beyond):
                     self._status.line(f"{party.name}: {line}")
@@ -209,7 +209,7 @@ class Demo:
         finally:
             running = [party for party in self.parties if party.process.returncode is None]
             if running:
-                self._status.line(f"ending {', '.join(party.name for party in running)}")
+                self._status.line(f"stopping {', '.join(party.name for party in running)}")
             for party in running:
                 party.was_ended = True
                 with contextlib.suppress(ProcessLookupError):
@@ -239,9 +239,9 @@ def _error(failed: Sequence[Followed]) -> OnionMPCError:
     named = [party for party in at_fault if party.name in error.message] or at_fault
     words = [line for party in named for line in party.last_words][-LAST_WORDS:]
     if words:
-        error.message += "; it said:\n" + "\n".join(printable(line, 500) for line in words)
+        error.message += "; its last lines:\n" + "\n".join(printable(line, 500) for line in words)
     if not error.hint and any("EOFError" in line for line in words):
-        error.hint = "the program asked and nobody could answer: --stdin FILE gives each party's program that to read"
+        error.hint = "the program asked for input and got none: use --stdin FILE to give it some"
     return error
 
 
@@ -253,14 +253,14 @@ async def _network(rehearsal: Rehearsal, directory: Path, status: StatusLine) ->
         status.going_on(f"private Tor network: {progress.phase.words}", f"{progress.phase.percent} %")
 
     if rehearsal.testnet is not None:
-        status.line(f"{rehearsal.parties} parties, each with a tor of its own, in the network of {rehearsal.testnet}")
+        status.line(f"{rehearsal.parties} parties, each with its own tor, in the network in {rehearsal.testnet}")
         yield rehearsal.testnet
         return
     status.line("starting a private Tor network on this machine")
     async with private_network(directory, latency=rehearsal.latency, progress=show):
         status.line(
-            f"the network is ready after {duration(status.elapsed_s())}; now {rehearsal.parties} parties, "
-            "each with a tor of its own"
+            f"the network is ready after {duration(status.elapsed_s())}; starting {rehearsal.parties} parties, "
+            "each with its own tor"
         )
         yield directory
 
@@ -343,7 +343,9 @@ def _rehearsed(
         words += ["--show-my-ip"]  # an address of this machine's loopback
     if testnet is not None:
         if given.get_parameter_source("latency") is ParameterSource.COMMANDLINE:
-            raise UsageError("--latency and --testnet exclude each other", hint="a network that runs has its delays")
+            raise UsageError(
+                "--latency and --testnet exclude each other", hint="a running network already has its delays"
+            )
         latency_of(testnet)
     arguments = private if private or not prepared.takes_demo_input else ("--demo",)
     rehearsal = Rehearsal(program, parties, words, arguments, receipt, keep=keep, latency=latency, testnet=testnet)
@@ -358,14 +360,14 @@ def _rehearsed(
 @cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("program", default=DEFAULT_PROGRAM)
 @grouped(
-    option(SESSION, "--parties", "-m", default=3, show_default=True, help="How many take part."),
+    option(SESSION, "--parties", "-m", default=3, show_default=True, help="Number of parties."),
     option(
         SESSION,
         "--stdin",
         "stdin_file",
         type=click.File("rb"),
         metavar="FILE",
-        help="What each party's program reads from standard input; - is demo's own.",
+        help="Standard input for each party's program. - passes on demo's own.",
     ),
     *shared_options(*REHEARSED),
     option(
@@ -423,12 +425,12 @@ def demo(
 ) -> None:
     """Rehearse PROGRAM on this machine, over a private Tor network.
 
-    Starts a Tor network of real tor processes on loopback, with the delays of a world of regions, then one host and
-    its joiners as processes of their own, each behind its own tor and onion service. Options that host has
-    too go to each of them. Everything is stopped at the end, on Ctrl-C and on failure.
+    Starts a Tor network of real tor processes on loopback, with realistic delays between regions of the world. Then
+    starts one host and its joiners, each in its own process with its own tor and onion service. Options that host has
+    too go to each of them. Everything stops at the end, on Ctrl-C and on failure.
 
-    What follows a lone -- goes to each party's program; without it, the programs that come along make up an input for
-    each party. What a program prints is shown as it is written, with its party's number before it.
+    Arguments after a lone -- go to each party's program. Without any, the programs that come with onionmpc make up an
+    input for each party. Each line that a program prints appears at once, with its party's number before it.
 
     \b
     onionmpc demo
@@ -438,7 +440,7 @@ def demo(
     onionmpc demo my.py -- --input data.txt
     onionmpc demo my.py --stdin answers.txt      for a program that asks
 
-    A network that stays makes each further rehearsal some 15 seconds faster:
+    A network that keeps running makes each further rehearsal about 15 seconds faster:
 
     \b
     onionmpc testnet up --detach net

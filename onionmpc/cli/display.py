@@ -137,14 +137,16 @@ class TextDisplay:
     def _(self, event: JoinerLeft) -> None:
         seat, onion = event.seat, event.onion
         if onion == self._asked_about:
-            self._status.beside_a_question("It has left meanwhile; your answer counts if it is back by then. Answer?")
+            self._status.beside_a_question(
+                "This party has left for now. Your answer counts if it is back by then. Answer?"
+            )
             return
         self._status.line(f"{onion} gave up seat {seat}; its invite works again")
 
     @_show.register
     def _(self, event: SeatsTaken) -> None:
         taken, parties = event.taken, event.parties
-        self._status.going_on("waiting for the host's other guests", f"{taken} of {parties} parties are here")
+        self._status.going_on("waiting for the other parties to join", f"{taken} of {parties} parties are here")
 
     @_show.register
     def _(self, event: DialRetry) -> None:
@@ -153,24 +155,24 @@ class TextDisplay:
         if hint and party not in self._hinted:
             self._hinted.add(party)
             self._status.line(f"{who} cannot be reached: {printable(reason)}; trying again. If this continues: {hint}")
-        self._status.going_on(f"reaching {who}", f"{printable(reason)}; again in {duration(again_in_s)}")
+        self._status.going_on(f"connecting to {who}", f"{printable(reason)}; trying again in {duration(again_in_s)}")
 
     @_show.register
     def _(self, event: OtherVersion) -> None:
         self._status.line(
-            f"somebody with another version of onionmpc (protocol {event.protocol}, here {VERSION}) tried to connect"
+            f"someone with another version of onionmpc (protocol {event.protocol}, here {VERSION}) tried to connect"
         )
 
     @_show.register
     def _(self, event: SpentInvite) -> None:
         self._status.line(
-            f"somebody tried the invite of seat {event.seat}, which is used: each party needs an invite of its own"
+            f"someone tried the invite for seat {event.seat}, which is already used: each party needs its own invite"
         )
 
     @_show.register
     def _(self, event: RosterKnown) -> None:
         addresses, own_number = event.addresses, event.own_number
-        self._status.line(f"all {len(addresses)} parties are known, this one is party {own_number}")
+        self._status.line(f"all {len(addresses)} parties are known; this one is party {own_number}")
         self._status.line(f"roster: {roster_fingerprint(addresses)}")
         self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
 
@@ -181,7 +183,7 @@ class TextDisplay:
         if connected < peers:
             self._status.going_on("connecting to the other parties", f"{connected} of {peers}")
         else:
-            self._status.going_on("comparing what to run")
+            self._status.going_on("comparing terms with the other parties")
 
     @_show.register
     def _(self, event: LinkMeasured) -> None:
@@ -203,13 +205,13 @@ class TextDisplay:
         # The time between lines doubles, so that a long absence does not fill the screen.
         if quiet_s >= 2 * self._quiet_s.get(party, 0.0):
             self._quiet_s[party] = quiet_s
-            self._status.line(f"party {party} quiet for {duration(quiet_s)}")
+            self._status.line(f"party {party} has been silent for {duration(quiet_s)}")
 
     @_show.register
     def _(self, event: LinkResumed) -> None:
         party, away_s = event.party, event.away_s
         self._quiet_s.pop(party, None)
-        seen = "; whoever watches saw that gap" if self._padded else ""
+        seen = "; an observer of your network saw that gap" if self._padded else ""
         self._status.line(f"party {party} is back after {duration(away_s)}{seen}")
 
     @_show.register
@@ -225,7 +227,7 @@ class TextDisplay:
 
     @_show.register
     def _(self, _event: ProgramsMove) -> None:
-        self._status.line("the programs move again")
+        self._status.line("the programs continue")
 
     @_show.register
     def _(self, event: ProgramEnded) -> None:
@@ -257,7 +259,9 @@ class TextDisplay:
 
     @_show.register
     def _(self, event: Trouble) -> None:
-        self._status.going_on("this session cannot go on; hearing the others", printable(event.what))
+        self._status.going_on(
+            "this session cannot continue; waiting for the other parties' reports", printable(event.what)
+        )
 
     def ended(self, result: SessionResult) -> None:
         """Show the summary of a computation that ended well."""
@@ -278,7 +282,7 @@ class TextDisplay:
     def left(self) -> None:
         """Show that this party left by its person's will."""
         self.close()
-        self._status.line("left; the others were told, and everything here is stopped")
+        self._status.line("left the session: the other parties were notified, and everything here has stopped")
 
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may stay."""

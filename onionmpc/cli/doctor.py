@@ -80,8 +80,8 @@ class Finding:
 def doctor(context: click.Context, *, as_json: bool) -> None:
     """Check whether a party can run on this machine.
 
-    Each line says ok, warn or fail, and how to fix it. Nothing is changed and nothing leaves this machine. Exit code 0
-    means that a party can run here, 3 that it cannot.
+    Each line says ok, warn or fail, and how to fix a problem. The check changes nothing, and nothing leaves this
+    machine. Exit code 0 means that a party can run here, 3 that it cannot.
     """
     findings = run_checks()
     usable = all(finding.severity is not Severity.FAIL for finding in findings)
@@ -176,7 +176,7 @@ def _transports() -> Iterator[Finding]:
         with contextlib.suppress(OnionMPCError):
             found.setdefault(str(find_transport(transport)), []).append(transport)
     carried = "; ".join(f"{', '.join(transports)} by {path}" for path, transports in found.items())
-    none = f"plain ones only (for obfs4: {transport_hint('obfs4')})"
+    none = f"only plain bridges (for obfs4: {transport_hint('obfs4')})"
     yield Finding("bridges", Severity.OK, f"--bridge takes {carried or none}")
 
 
@@ -228,11 +228,11 @@ def _clock() -> Iterator[Finding]:
             "clock",
             Severity.FAIL,
             f"it shows {now:%Y-%m-%d %H:%M} UTC, but files here are from {latest:%Y-%m-%d %H:%M} UTC",
-            "set the clock, preferably by network time; tor cannot connect with a wrong one",
+            "set the clock, preferably by network time; tor cannot connect if it is wrong",
         )
     else:
         yield Finding(
-            "clock", Severity.OK, f"{now:%Y-%m-%d %H:%M} UTC (offline, a clock that is fast cannot be noticed)"
+            "clock", Severity.OK, f"{now:%Y-%m-%d %H:%M} UTC (checked offline, which cannot notice a fast clock)"
         )
 
 

@@ -40,7 +40,7 @@ from onionmpc.text import duration, printable
 @cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("program")
 @grouped(
-    option(SESSION, "--parties", "-m", type=int, required=True, help="How many take part."),
+    option(SESSION, "--parties", "-m", type=int, required=True, help="Number of parties."),
     *shared_options("threshold", "public", "mpyc_options", "allowed_types", "with_files", "allow_subprocess"),
     option(
         TOR,
@@ -57,7 +57,7 @@ from onionmpc.text import duration, printable
         type=Duration(),
         default="2m",
         show_default=True,
-        help="How long the dry run may take.",
+        help="Time limit for the dry run.",
     ),
 )
 @click.pass_obj
@@ -79,14 +79,14 @@ def estimate(
 ) -> None:
     """Say how long PROGRAM will take.
 
-    Over Tor what counts is hops: how many times in a row a message has to get from one party to another. They are
-    counted in a dry run of all parties on this machine, without any network. The program runs twice for each of them.
+    Over Tor, the time depends on hops: how many messages in a row must travel from one party to another. onionmpc
+    counts them in a dry run of all parties on this machine, without any network. The program runs twice for each party.
 
-    What follows a lone -- goes to every party alike, so no real input is needed; nobody is asked in a dry run. Without
-    it, the programs that come along make up an input for each party. The number of hops may depend on the input: let it
-    be as large as the real one.
+    Arguments after a lone -- go to every party alike, so you need no real input; a dry run asks no questions. Without
+    any, the programs that come with onionmpc make up an input for each party. The number of hops may depend on the
+    input: use one as large as the real one.
 
-    A later session with the same program, parties and public arguments shows the estimate before its people agree.
+    A later session with the same program, parties and public arguments shows the estimate before its users agree.
 
     \b
     onionmpc estimate sort --parties 5
@@ -138,7 +138,7 @@ def estimate(
     else:
         click.echo(
             f"{printable(found.name)}: {hops.count} hops in a dry run with {parties} parties; "
-            f"takes {duration(hops.seconds)} without any delay"
+            f"takes {duration(hops.seconds)} without network delays"
         )
         click.echo(_in_words(hops, round_trips_s))
 
@@ -150,7 +150,7 @@ def _in_words(hops: Hops, round_trips_s: Sequence[float]) -> str:
     round_trips = ", ".join(f"{level.value} {_milliseconds(level.usual_round_trip_s)}" for level in Level)
     return (
         f"about {times[Level.STANDARD]}, {times[Level.LONG]}, {times[Level.SHORT]} "
-        f"(round trips assumed: {round_trips}; --round-trip has it for others)"
+        f"(assumed round trips: {round_trips}; to change them, use --round-trip)"
     )
 
 

@@ -17,7 +17,7 @@ from onionmpc.program.walls.probe import probing
 @cloup.command(formatter_settings=HELP_LAYOUT)
 @click.argument("program", required=False)
 @grouped(
-    option(SESSION, "--parties", "-m", type=int, required=True, help="How many take part, you included."),
+    option(SESSION, "--parties", "-m", type=int, required=True, help="Number of parties, including you."),
     option(
         SESSION,
         "--expect",
@@ -42,9 +42,9 @@ def host(
 ) -> None:
     """Gather parties and compute PROGRAM with them.
 
-    PROGRAM is a script, or the name of one that comes along (see: onionmpc programs). Send each of the others one
-    invite, by a way that only they can read: an invite works once, and whoever uses it takes the seat. What follows a
-    lone -- is yours alone: it goes to your program, and to nobody else.
+    PROGRAM is a script, or the name of one that comes with onionmpc (see: onionmpc programs). Send one invite to each
+    of the others, over a channel that only they can read. An invite works once, and the first to use it takes the seat.
+    Arguments after a lone -- are private: they go to your program, and to nobody else.
 
     \b
     onionmpc host average-salary --parties 3
@@ -64,11 +64,13 @@ def host(
 def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
     """Join a host, or a list of parties, and compute with them.
 
-    With one invite or one address, that host is asked who takes part and in what; PROGRAM may be left out if it comes
-    with onionmpc. With the addresses of all other parties no host is needed; their order does not matter, and PROGRAM
-    must be named. An invite on the command line can be seen by other users of this machine: a file, or - for standard
-    input, is better. A word that is the name of a file is read as one, like @FILE, unless it is a program. Whatever
-    stands around an invite, quotes or a whole mail, does not matter.
+    With one invite or one address, that host says who takes part and which program runs. You can leave out PROGRAM if
+    it comes with onionmpc. With the addresses of all other parties, in any order, you need no host, but you must give
+    PROGRAM.
+
+    Other users of this machine can see an invite on the command line: prefer a file, or - for standard input. If a file
+    has the name of an argument, it is read, like @FILE, unless it is a program. Text around an invite, such as quotes
+    or a whole mail, is ignored.
 
     \b
     onionmpc join invite.txt

@@ -7,25 +7,25 @@ import click
 from onionmpc.levels import Level
 
 INTRODUCTION = """\
-Each party chooses the length of its own side of every circuit, with --circuit-length. The other side is the other
-party's choice: --min-circuit-length refuses a session in which someone's is too short."""
+Each party chooses the length of its own side of every circuit, with --circuit-length. The other party chooses the
+other side: with --min-circuit-length you refuse sessions in which someone's side is too short."""
 
 WORDS = {
     Level.SHORT: """\
-  Your service goes straight to the rendezvous point. EVERY other party, and every relay that one of them picks, learns
-  this machine's IP address. For a party that has nothing to hide: its links have about half the relays.""",
+  Your service connects straight to the rendezvous point. EVERY other party, and every relay that one of them picks,
+  learns this machine's IP address. For a party with nothing to hide: its links have about half the relays.""",
     Level.STANDARD: """\
   Tor's own default: a guard, a pinned second relay and the rendezvous point. No party learns an IP address.""",
     Level.LONG: """\
-  One more pinned relay, drawn and kept by onionmpc. Whoever looks for your guard by running relays needs longer; each
-  message needs longer, too. Each link has one circuit, unless you ask for more (see: onionmpc host --help).""",
+  One more pinned relay, which onionmpc draws and keeps. An attacker who runs relays to find your guard needs longer;
+  each message takes longer, too. Each link has one circuit, unless you ask for more (see: onionmpc host --help).""",
 }
 
 CONCLUSION = """\
-Relays are counted up to and including the rendezvous point, where the two sides meet. onionmpc reads your side from
-your own tor and closes what is shorter than promised; what a peer says of its side is shown as a claim.
+The counts include the rendezvous point, where the two sides meet. onionmpc reads your side from your own tor, and
+closes a circuit that is shorter than promised. What a peer says about its side is shown as a claim.
 
-What no level changes: whoever watches the networks of two parties sees by timing that they talk with each other."""
+No level changes this: an observer of the networks of two parties can see by timing that they talk to each other."""
 
 
 @click.command()

@@ -74,10 +74,10 @@ def _entries(text: str, name: str) -> Iterator[str]:
             return
     words = list(words_of(text))
     if not words:
-        raise UsageError(f"{name} holds no address and no invite", hint=LIST_HINT)
+        raise UsageError(f"{name} contains neither an address nor an invite", hint=LIST_HINT)
     for line, word in words:
         if not looks_like_onion(word):
-            raise UsageError(f"line {line} of {name} holds no address and no invite", hint=LIST_HINT)
+            raise UsageError(f"line {line} of {name} contains neither an address nor an invite", hint=LIST_HINT)
         yield word
 
 
@@ -95,7 +95,7 @@ def _read_file(file: str, name: str) -> bytes:
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
     except ValueError as error:  # a zero byte
-        raise UsageError(f"cannot read {name}: no file has such a name") from error
+        raise UsageError(f"cannot read {name}: a file cannot have this name") from error
 
 
 def _bounded(content: bytes, name: str) -> bytes:

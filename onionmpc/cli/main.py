@@ -128,6 +128,6 @@ def run(arguments: list[str]) -> int:
             return known.exit_code
         # A bug of ours, with its own exit code.
         traceback.print_exc()
-        print_error("this is a bug of onionmpc", hint="report the lines above, and what you did")
+        print_error("this is a bug in onionmpc", hint="report the lines above, and what you did")
         return LocalProtocolError.exit_code
     return result if isinstance(result, int) else 0

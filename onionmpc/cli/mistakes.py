@@ -15,15 +15,15 @@ from onionmpc.text import printable
 WITH_PROGRAM = ("host", "join", "demo", "estimate")
 # MPyC's options, by the option that replaces them here.
 OF_MPYC = {
-    "-M": "the number of parties is --parties here, or -m",
-    "-T": "the threshold is --threshold here, or -t",
+    "-M": "for the number of parties, use --parties or -m",
+    "-T": "for the threshold, use --threshold or -t",
     **dict.fromkeys(
         ("-L", "-K", "--bit-length", "--sec-param", "--no-prss", "--mix32-64bit"),
-        "options of MPyC that change the wire go by --mpyc, as in --mpyc=-L64",
+        "pass MPyC's options that change the wire as in --mpyc=-L64",
     ),
     **dict.fromkeys(
         ("-P", "-I", "-C", "-B", "--index", "--config", "--base-port", "--ssl"),
-        "onionmpc sets MPyC's connections up itself: leave it out",
+        "leave it out: onionmpc sets up MPyC's connections itself",
     ),
 }
 CLOSE = 0.8
@@ -47,14 +47,14 @@ def describe_mistake(error: click.ClickException, private: Sequence[str]) -> tup
         case click.NoSuchOption(option_name=name) if not _near(name, error.possibilities or ()):
             return error.message, _follows(context, f"{printable(name, 40)} ...")
         case click.MissingParameter(param=click.Option(opts=names)) if set(names) & set(private):
-            return error.format_message(), f"after the lone -- it is the program's: put {names[0]} before that"
+            return error.format_message(), f"put {names[0]} before the lone --: what follows goes to the program"
         case click.UsageError(message=message) if message.startswith("Got unexpected extra argument"):
             return error.format_message(), _follows(context, "...")
     return error.format_message(), see_help
 
 
 def _follows(context: click.Context, words: str) -> str:
-    return f"what is for the program follows a lone --, as in: {context.command_path} PROGRAM ... -- {words}"
+    return f"put the program's own arguments after a lone --, as in: {context.command_path} PROGRAM ... -- {words}"
 
 
 def _near(name: str, known: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ import click
 import cloup
 from click.core import ParameterSource
 
-from onionmpc.cli.passphrase import HELP as PASSPHRASE_HELP
+from onionmpc.cli.passphrase import DETAILS as PASSPHRASE_DETAILS
 from onionmpc.levels import Level
 from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, OptionKind, Wishes
 from onionmpc.testnet.regions import Latency
@@ -171,7 +171,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=click.Path(exists=True, path_type=Path),
         metavar="FILE|FOLDER",
         help="A further file or folder that must be the same at all parties. Repeatable.",
-        details="A folder stands for all files below it, except .git and __pycache__. Data is read-only for the "
+        details="A folder means all files below it, except .git and __pycache__. Data is read-only for the "
         "program. Name a module here if the program finds it by other means than an import statement for its own "
         "folder: by importlib, sys.path or a plug-in system, in a zip, or compiled. Python must still "
         "find it where it is.",
@@ -189,7 +189,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Read the passphrase of a sealed --identity from FILE (chmod 600).",
-        details=PASSPHRASE_HELP,
+        details=PASSPHRASE_DETAILS,
     ),
     "yes": option(SESSION, "--yes", "-y", is_flag=True, help="Accept every joiner and the agreement without asking."),
     "wait": option(
@@ -198,7 +198,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=Duration(),
         default="1h",
         show_default=True,
-        help="How long to wait for the others to come, to connect and to agree.",
+        help="How long to wait for the others to join, to connect and to agree.",
         details="The limit applies to each of the three steps.",
     ),
     "patience": option(
@@ -207,7 +207,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=Duration(),
         default="10m",
         show_default=True,
-        help="Give up after a party is away, or all programs are stuck, for so long.",
+        help="Give up when a party is away, or all programs are stuck, for this long.",
     ),
     "circuit_length": option(
         PRIVACY,
@@ -215,7 +215,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=LevelType(),
         default=Level.STANDARD.value,
         show_default=True,
-        help="How long your side of each circuit is (see: onionmpc levels).",
+        help="Length of your side of each circuit (see: onionmpc levels).",
     ),
     "min_circuit_length": option(
         PRIVACY,
@@ -279,7 +279,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="How to write to stderr. json needs --yes.",
+        help="Format of the messages on stderr. json needs --yes.",
     ),
     "json_file": option(
         OUTPUT,
@@ -287,10 +287,10 @@ OPTIONS: dict[str, GroupedOption] = {
         "json_file",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="After a session that ended well, write its summary to FILE.",
+        help="After a successful session, write a summary to FILE.",
         details="The summary has each party's level, and each link's own relays and round trip.",
     ),
-    "verbose": option(OUTPUT, "--verbose", "-v", is_flag=True, help="Show MPyC's own log, too."),
+    "verbose": option(OUTPUT, "--verbose", "-v", is_flag=True, help="Also show MPyC's own log."),
     "events": option(
         OUTPUT,
         "--events",
@@ -320,8 +320,8 @@ OPTIONS: dict[str, GroupedOption] = {
         ADVANCED,
         "--profile",
         metavar="NAME",
-        help="Which kept directory our tor uses. Default: the first free one.",
-        details="Each has guards and a consensus of its own.",
+        help="Name of the directory that our tor uses. Default: the first free one.",
+        details="Each directory is kept, and has its own guards and consensus.",
     ),
     "bootstrap_timeout": option(
         ADVANCED,
@@ -329,7 +329,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=Duration(),
         default="5m",
         show_default=True,
-        help="How long tor may take to reach its network.",
+        help="Time limit for tor to connect to its network.",
     ),
     "publish_timeout": option(
         ADVANCED,
@@ -337,7 +337,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=Duration(),
         default="3m",
         show_default=True,
-        help="How long publishing the onion service may take.",
+        help="Time limit for publishing the onion service.",
     ),
 }
 # The options that `onionmpc demo` passes on to each party as typed. Not --receipt: each party has a file of its own.

@@ -36,9 +36,9 @@ from onionmpc.text import printable
 
 CONSENT = "show my ip"
 EXPOSURE = """
-At circuit length short this party's onion service is not anonymous. Every other party of the session, and every relay
-that one of them picks, learns this machine's IP address, and that it belongs to this party. It cannot be taken back.
-What you dial stays anonymous to the others; what they gain is speed, about half of a link's relays.
+At circuit length short, this party's onion service is not anonymous. Every other party of the session, and every relay
+that one of them picks, learns this machine's IP address, and that it belongs to this party. You cannot take this back.
+Connections that you open stay anonymous to the others. The gain is speed: a link has about half as many relays.
 """
 
 
@@ -109,12 +109,14 @@ def _check_consent(options: PartyOptions) -> None:
 def _ask_to_be_shown() -> None:
     if not is_interactive():
         raise UnsafeSetting(
-            "short shows this machine's IP address to every other party, and nobody has consented to that",
-            hint="--show-my-ip consents; at standard, the default, no party learns it",
+            "short shows this machine's IP address to every other party, and you have not agreed to that",
+            hint="add --show-my-ip to agree; at standard, the default, no party learns it",
         )
     click.echo(EXPOSURE, err=True)
     if click.prompt(f'Type "{CONSENT}" to go on', default="", show_default=False, err=True).strip() != CONSENT:
-        raise UnsafeSetting("short was not consented to", hint="at standard, the default, no party learns your address")
+        raise UnsafeSetting(
+            "you did not agree to circuit length short", hint="at standard, the default, no party learns your address"
+        )
 
 
 def _prepare(
@@ -157,15 +159,15 @@ def _prepare(
 def _check_person(options: PartyOptions, private: Sequence[str]) -> None:
     """Check that somebody can be asked, unless --yes has answered all questions."""
     if options.log_format == "json" and not options.yes:
-        raise UsageError("--log-format json needs --yes", hint="a machine that reads JSON cannot be asked")
+        raise UsageError("--log-format json needs --yes", hint="a program that reads JSON cannot answer questions")
     if not options.yes and not is_interactive():
         raise UsageError(
-            "nobody can be asked: standard input or stderr is no terminal",
-            hint="--yes consents to the agreement unseen",
+            "cannot ask for your consent: standard input or stderr is not a terminal",
+            hint="add --yes to accept the agreement unseen",
         )
     if not options.yes and any(not argument.startswith("-") for argument in private):
         click.echo(
-            "onionmpc: note: other users of this machine can see private arguments; the programs that come along ask "
+            "onionmpc: note: other users of this machine can see private arguments; the included programs ask "
             "without echo, or read --input FILE",
             err=True,
         )

@@ -23,7 +23,7 @@ from onionmpc.identity.key_file import wipe
 MAX_PASSPHRASE_BYTES = 1024
 PIPE_WAIT_S = 60.0  # a password manager may ask its owner first
 
-HELP = (
+DETAILS = (
     "Take the passphrase from the first line of FILE instead of asking. FILE must be readable only by you (chmod 600), "
     "or a pipe: /dev/stdin, /dev/fd/3 or, in a shell, <(COMMAND)."
 )
@@ -45,7 +45,9 @@ def ask_passphrase(*, new: bool = False) -> bytearray:
         UsageError: there is no terminal to ask at.
     """
     if not has_terminal():
-        raise UsageError("a passphrase is needed, and there is no terminal to ask at", hint="--passphrase-file FILE")
+        raise UsageError(
+            "a passphrase is needed, but there is no terminal to ask at", hint="use --passphrase-file FILE"
+        )
     try:
         text: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
     except UnicodeDecodeError as error:
@@ -69,7 +71,7 @@ def read_passphrase(path: Path) -> bytearray:
     except OSError as error:
         raise UsageError(f"cannot read the passphrase from {path}: {error.strerror}") from error
     if not line:
-        raise UsageError(f"there is no passphrase in the first line of {path}")
+        raise UsageError(f"the first line of {path} is empty, expected a passphrase")
     return _normal(line)
 
 
@@ -83,7 +85,7 @@ def _check_private(path: Path, descriptor: int) -> None:
     if stat.S_ISREG(status.st_mode) and mode & 0o077:
         raise UnsafeSetting(
             f"the passphrase file {path} is open to others (mode {mode:o}, expected 600)",
-            hint=f"chmod 600 {path}; or hand it over by a pipe: --passphrase-file <(COMMAND)",
+            hint=f"chmod 600 {path}, or use a pipe: --passphrase-file <(COMMAND)",
         )
 
 
@@ -94,7 +96,7 @@ def _read_line(path: Path, descriptor: int, line: bytearray) -> None:
     # Byte by byte and in place: no other copy of the passphrase exists, and the rest of a pipe stays unread.
     while True:
         if not select.select([descriptor], [], [], max(0.0, until_s - time.monotonic()))[0]:
-            raise UsageError(f"{path} has not brought a line within {PIPE_WAIT_S:.0f} s")
+            raise UsageError(f"{path} did not send a line within {PIPE_WAIT_S:.0f} s")
         if not os.readv(descriptor, [byte]) or byte == b"\n":
             break
         if len(line) == MAX_PASSPHRASE_BYTES:

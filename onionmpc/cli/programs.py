@@ -11,7 +11,7 @@ from onionmpc.program.code.catalogue import catalogue
 def programs() -> None:
     """List the programs that come with onionmpc.
 
-    Each can be named in place of a script's path. They are plain MPyC scripts: read them, copy them, change them.
+    Give a name in place of a script's path. They are plain MPyC scripts: read them, copy them, change them.
     """
     entries = catalogue()
     width = max(len(name) for name, _ in entries)

@@ -23,15 +23,15 @@ def reach_lines(
         lines.append("the program asked for files in a folder that is never opened as a whole")
     if reads or writes:
         lines.append(
-            "  to let it have one of these: give the path to it after --, or start onionmpc in that folder; "
-            "it can then read and write that file, or all that is in the folder"
+            "  to allow one of these: pass its path after --, or start onionmpc in that folder; "
+            "the program can then read and write that file, or everything in the folder"
         )
     if reads or imports:
-        lines.append("  for modules, and for files that are the same at all parties: --with PATH lets it read them")
+        lines.append("  for modules, and for files that are the same at all parties: --with PATH makes them readable")
     if not_whole:
         lines.append(
-            "  a home folder is never opened as a whole, because it holds keys and passwords, and neither is /tmp: "
-            "start onionmpc in a folder made for this"
+            "  a home folder is never opened as a whole, because it contains keys and passwords, and neither is /tmp: "
+            "start onionmpc in a separate folder"
         )
     return lines
 

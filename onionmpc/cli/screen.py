@@ -87,7 +87,7 @@ def _parties(agreement: Agreement, own_number: int) -> Iterator[str]:
     for number, (address, own) in enumerate(zip(agreement.common.addresses, agreement.own, strict=True)):
         words = [f"{number}  {address}  level {own.circuit_length.value}"]
         if own.min_circuit_length is not Level.STANDARD:
-            words.append(f"accepts {own.min_circuit_length.value}")
+            words.append(f"minimum {own.min_circuit_length.value}")
         if limits_links(agreement.common, own):
             words.append(f"{own.max_circuits} a link at most")
         if own.circuit_length is Level.SHORT:
@@ -112,7 +112,7 @@ def _warnings(common: SharedTerms, *, by_invite: bool) -> Iterator[str]:
     if common.receipt:
         yield "The receipt PERMANENTLY proves to anyone that your address took part: you cannot deny it later."
     if by_invite:
-        yield "The host told you who the others are. Compare the roster line with them by another way."
+        yield "The host told you who the others are. Compare the roster line with them over another channel."
 
 
 def _count(number: int, what: str) -> str:
@@ -164,12 +164,12 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
 
 def stuck_lines(event: ProgramsStuck) -> Iterator[str]:
     """Yield the lines about programs that wait for each other."""
-    yield "the programs wait for each other, and nothing is on its way between them:"
+    yield "the programs are waiting for each other, and no data is on its way between them:"
     yield from (f"  {describe_wait(number, wait)}" for number, wait in enumerate(event.waits[:STUCK_PARTIES]))
     if len(event.waits) > STUCK_PARTIES:
         yield f"  and so do {len(event.waits) - STUCK_PARTIES} more"
     yield f"  {likely_cause(event.waits, event.own_number)}"
-    yield f"  if none of them moves, this party ends the session in {duration(event.ends_in_s)} (--patience)"
+    yield f"  if none of them continues, this party ends the session in {duration(event.ends_in_s)} (--patience)"
 
 
 def line(name: str, value: str) -> str:

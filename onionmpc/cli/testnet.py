@@ -44,30 +44,30 @@ directory_argument = click.argument(
 def testnet() -> None:
     """Run a private Tor network on this machine, to test with.
 
-    Real tor processes (3 directory authorities, 12 relays or more) on loopback addresses: no root, no byte leaves
-    this machine, nothing is left behind. Each relay stands in a region of the world, and every chunk between two of
-    them is held back by the time it would need over that distance, so that a session takes about the time it would
-    take through the public network.
+    Runs real tor processes (3 directory authorities, 12 relays or more) on loopback addresses. It needs no root, no
+    byte leaves this machine, and nothing is left behind. Each relay is in a region of the world, and data between two
+    relays is delayed by the time that the distance would take, so that a session takes about as long as over the public
+    network.
 
     \b
     onionmpc testnet up --detach net       start it in the directory net; takes about 15 seconds
     onionmpc host average-salary --parties 3 --testnet net
-    onionmpc testnet down net              end it
+    onionmpc testnet down net              stop it
 
-    DIR holds keys, logs and the table of regions; by default it is a directory among onionmpc's own files.
+    DIR holds keys, logs and the table of regions. Default: a directory among onionmpc's own files.
     """
 
 
 @testnet.command()
 @directory_argument
-@click.option("--relays", type=click.IntRange(MIN_RELAYS, MAX_RELAYS), default=MIN_RELAYS, show_default=True, help="Relays beside the 3 authorities. Each takes some 40 MB.")  # fmt: skip  # noqa: E501
-@click.option("--latency", type=LatencyType(), default="regions", show_default=True, help="One way between two tors: by the table DIR/regions.toml, which you may edit; none; or MS milliseconds between any two.")  # fmt: skip  # noqa: E501
-@click.option("--detach", "-d", is_flag=True, help="Return when it is ready, and leave it running.")
+@click.option("--relays", type=click.IntRange(MIN_RELAYS, MAX_RELAYS), default=MIN_RELAYS, show_default=True, help="Relays besides the 3 authorities. Each takes about 40 MB.")  # fmt: skip  # noqa: E501
+@click.option("--latency", type=LatencyType(), default="regions", show_default=True, help="One-way delay: by DIR/regions.toml, which you may edit; none; or MS everywhere.")  # fmt: skip  # noqa: E501
+@click.option("--detach", "-d", is_flag=True, help="Return when the network is ready, and leave it running.")
 def up(directory: Path | None, relays: int, latency: Latency, detach: bool) -> None:
     """Start a network, and print its directory when it is ready.
 
-    Runs until Ctrl-C, or with --detach until `onionmpc testnet down`. Several networks can run side by side, each in
-    a DIR of its own.
+    The network runs until Ctrl-C, or with --detach until `onionmpc testnet down`. Several networks can run side by
+    side, each in its own DIR.
     """
     directory = (directory or default_directory()).absolute()
     if detach:
@@ -80,7 +80,7 @@ def up(directory: Path | None, relays: int, latency: Latency, detach: bool) -> N
 @testnet.command()
 @directory_argument
 def down(directory: Path | None) -> None:
-    """End a network, from any terminal."""
+    """Stop a network, from any terminal."""
     directory = (directory or default_directory()).absolute()
     owner = owner_of(directory)
     if owner is None:
@@ -91,14 +91,14 @@ def down(directory: Path | None) -> None:
     deadline_s = time.monotonic() + DOWN_TIMEOUT_S
     while owner_of(directory) is not None:
         if time.monotonic() > deadline_s:
-            raise TorFailed(f"the owner (process {owner}) does not end", hint=f"kill -9 {owner}")
+            raise TorFailed(f"the network's owner (process {owner}) does not stop", hint=f"kill -9 {owner}")
         time.sleep(OWNER_POLL_S)
-    click.echo(f"ended the test network in {directory}", err=True)
+    click.echo(f"stopped the test network in {directory}", err=True)
 
 
 @testnet.command()
 @directory_argument
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def status(directory: Path | None, as_json: bool) -> None:
     """Show what runs: each tor, its region, address and flags, and the latencies in force."""
     found = network_status((directory or default_directory()).absolute())
@@ -124,14 +124,14 @@ async def _hold(directory: Path, relays: int, latency: Latency) -> None:
             async with network:
                 status.close()
                 status.line(f"ready: {relays} relays, 3 authorities, latency {latency}")
-                status.line("leave this running; Ctrl-C ends it")
+                status.line("leave this running; Ctrl-C stops it")
                 click.echo(bytes(directory))
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             # Once the network is ready, Ctrl-C is the normal way to end it.
             if network.state is None:
                 raise
-            status.line("the network has ended")
+            status.line("the network has stopped")
 
 
 def _start_detached(directory: Path, options: list[str]) -> None:
@@ -142,7 +142,7 @@ def _start_detached(directory: Path, options: list[str]) -> None:
     """
     private_directory(directory)
     if owner_of(directory) is not None:
-        raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")
+        raise UsageError(f"a test network already runs in {directory}", hint=f"onionmpc testnet down {directory}")
     # An old state file, of an owner that was killed, would be taken for the new one's.
     remove_state(directory)
     log = directory / OWNER_LOG
@@ -166,15 +166,15 @@ def _start_detached(directory: Path, options: list[str]) -> None:
         owner.terminate()
         owner.wait()
         raise
-    click.echo(f"ready; `onionmpc testnet down {directory}` ends it", err=True)
+    click.echo(f"ready; `onionmpc testnet down {directory}` stops it", err=True)
 
 
 def _tell_end(status: int, *, spoke: bool) -> NoReturn:
     """Exit as the owner of a network did."""
     if status > 0 and spoke:
         sys.exit(status)  # its error and hint have just been shown
-    how = f"ended with exit code {status}" if status >= 0 else f"was ended by signal {-status}"
-    raise TorFailed(f"the network's owner {how}", hint="look whether the disk is full or memory is short")
+    how = f"ended with exit code {status}" if status >= 0 else f"was killed by signal {-status}"
+    raise TorFailed(f"the network's owner {how}", hint="check whether the disk is full or memory is low")
 
 
 def _print_status(found: NetworkStatus) -> None:
@@ -188,7 +188,7 @@ def _print_status(found: NetworkStatus) -> None:
         ]
     )
     for party in found.parties:
-        click.echo(f"a party stands in {party.region}, {party.address}")
+        click.echo(f"a party is in {party.region}, {party.address}")
     if found.one_way_ms:
         click.echo("\none way, in milliseconds")
         rows = [(one, *(f"{latency_ms:g}" for latency_ms in row.values())) for one, row in found.one_way_ms.items()]

@@ -18,26 +18,27 @@ from onionmpc.text import printable
 RECEIPT_FILE = click.Path(path_type=Path)
 
 MEANING = """
-What a signature says: whoever held that address's key agreed to this computation with these parties, and says that its
-program ended well with one output, which it cannot change any more. Not that the output is right, or any input true;
-not who is behind an address, nor when it was. Those who hold all keys can have signed without computing anything."""
+What a signature says: the holder of that address's key agreed to this computation with these parties, and states that
+its program succeeded with one output, which it can no longer change. It does not say that the output is right, that any
+input is true, who is behind an address, or when this was. People who hold all keys can sign without computing."""
 
 
 @click.command()
 @click.argument("receipts", nargs=-1, required=True, type=RECEIPT_FILE, metavar="FILE...")
 @click.option(
-    "--output", type=RECEIPT_FILE, metavar="FILE", help="Check also that this is, byte by byte, what they put out."
+    "--output", type=RECEIPT_FILE, metavar="FILE", help="Also check that FILE is, byte by byte, what they output."
 )
 def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     """Say who signed a receipt, and whose outputs are the same.
 
-    FILE is what a session with --receipt has left with one of its parties: what all agreed to, all signatures, and that
-    party's own salt. With the files of several parties it says which of them had the same output; one file alone
-    reveals the digest of its own party's only. Everything is checked here: no network is used, and nobody is believed.
+    FILE is the receipt that one party keeps after a session with --receipt: the terms that all agreed to, all
+    signatures, and that party's own salt. Given the files of several parties, verify says which of them had the same
+    output; one file reveals only the digest of its own party. Verify checks everything on this machine: it uses no
+    network and believes nobody.
 
-    A signature covers the agreement and a digest, with a random salt, of all that the party's program wrote to its
-    standard output. Who shows a FILE shows that salt too, and whoever has it can try out what the output may have been.
-    A copy without it proves who signed, and tells nothing of the output:
+    A signature covers the agreement, and a digest with a random salt of all that the party's program wrote to its
+    standard output. If you show a FILE, you show that salt too, and anyone who has it can test guesses of the output. A
+    copy without it proves who signed, and reveals nothing about the output:
 
     \b
     onionmpc verify receipt.json                         who signed?
@@ -46,10 +47,10 @@ def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     grep -v '^"opening":' mine.json > without_salt.json  to show to others
 
     A receipt proves to anyone that these addresses took part in this computation: they cannot deny it. It does not
-    prove that the output is right, that inputs were true, who is behind an address, or when it was. A program that
-    writes something of its own at each party, such as its number or the time, has no two outputs alike.
+    prove that the output is right, that inputs were true, who is behind an address, or when it was. If a program prints
+    something different at each party, such as its number or the time, no two outputs are the same.
 
-    Exit codes: 0 all have signed, and all revealed outputs are the same; 2 a FILE is no receipt; 4 a signature is
+    Exit codes: 0 all parties signed, and all revealed outputs are the same; 2 a FILE is not a receipt; 4 a signature is
     missing; 5 outputs differ; 6 a signature or a salt is wrong.
     """
     findings = examine_receipts({printable(str(file)): _read(file) for file in receipts})
@@ -112,19 +113,21 @@ def _parties(numbers: Sequence[int]) -> str:
 def _check_output(findings: Findings, file: Path) -> None:
     name = printable(str(file))
     if not findings.outputs:
-        raise UsageError("--output needs a salt, and no FILE has one", hint="ask a party for its own receipt")
+        raise UsageError(
+            "--output needs a receipt with a salt, and no FILE has one", hint="ask a party for its own receipt"
+        )
     try:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
     if others := [number for number, output in sorted(findings.outputs.items()) if output != digest]:
-        raise AgreementError(f"{name} is not what {_parties(others)} put out")
-    click.echo(f"{name} is what {_parties(sorted(findings.outputs))} put out.")
+        raise AgreementError(f"{name} is not the output of {_parties(others)}")
+    click.echo(f"{name} is the output of {_parties(sorted(findings.outputs))}.")
 
 
 def _check(findings: Findings) -> None:
     if len(findings.agreeing) > 1:
-        raise AgreementError("the outputs that are revealed differ")
+        raise AgreementError("the revealed outputs differ")
     if missing := findings.missing:
         raise PeerError(f"{_parties(missing)} did not sign")

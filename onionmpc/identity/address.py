@@ -57,18 +57,18 @@ def public_key_from_onion(text: str) -> bytes:
     public_key, checksum, version = packed[:32], packed[32:34], packed[34]
     if version != V3_VERSION:
         raise InvalidAddress(
-            f"the address is of version {version}, expected {V3_VERSION}", hint="check its last characters"
+            f"the address has version {version}, expected {V3_VERSION}", hint="check its last characters"
         )
     if checksum != _checksum(public_key):
         raise InvalidAddress(
-            "the checksum is wrong: there is a typo somewhere in the address", hint="copy it again, whole"
+            "the checksum is wrong: there is a typo somewhere in the address", hint="copy the whole address again"
         )
     try:
         check_public_key(public_key)
     except ValueError as error:
         raise InvalidAddress(
-            f"the address holds no usable key: {error}",
-            hint="no tor makes such an address: do not trust whoever gave it to you",
+            f"the address contains no usable key: {error}",
+            hint="tor never makes such an address: do not trust the person who gave it to you",
         ) from error
     return public_key
 
@@ -114,7 +114,7 @@ def check_roster(onions: Iterable[str], own: Onion | None) -> tuple[Onion, ...]:
             raise InvalidAddress(f"address {place}: {error.message}", hint=error.hint) from error
         onion = onion_from_public_key(public_key)
         if onion == own:
-            raise InvalidAddress(f"address {place} is your own", hint="name the other parties only")
+            raise InvalidAddress(f"address {place} is your own", hint="list only the other parties")
         if onion in roster:
             raise InvalidAddress(f"addresses {roster.index(onion) + 1} and {place} are the same")
         first = place_of_y.setdefault(y_coordinate(public_key), place)
@@ -122,7 +122,7 @@ def check_roster(onions: Iterable[str], own: Onion | None) -> tuple[Onion, ...]:
             other = f"address {first}" if first else "your own address"
             raise InvalidAddress(
                 f"address {place} is the mirror image of {other}: both belong to one key",
-                hint="somebody is trying to be two parties",
+                hint="someone is trying to be two parties",
             )
         roster.append(onion)
     return tuple(sorted(roster))
@@ -138,17 +138,17 @@ def _base32_label(text: str) -> str:
     if "/" in lowered or ":" in lowered:
         raise InvalidAddress(
             "this is a link, not an address",
-            hint='leave out "http://", the port and whatever follows ".onion"',
+            hint='leave out "http://", the port and everything after ".onion"',
         )
     if not lowered.endswith(ONION_SUFFIX):
         raise InvalidAddress(
-            f'the address does not end in "{ONION_SUFFIX}"', hint=f'copy it whole, with "{ONION_SUFFIX}"'
+            f'the address does not end in "{ONION_SUFFIX}"', hint=f'copy the whole address, with "{ONION_SUFFIX}"'
         )
     label = text[: -len(ONION_SUFFIX)]
     if "." in label:
         # Tor ignores what stands before the address, so one party could appear under many names.
         raise InvalidAddress(
-            'the address has a name before it ("name.address.onion")', hint="start at the 56 characters"
+            'the address has a name before it ("name.address.onion")', hint="start with the 56 characters"
         )
     # Looked for before lower(): U+212A, the Kelvin sign, is a "k" in lower case.
     for position, character in enumerate(label, start=1):
@@ -159,12 +159,12 @@ def _base32_label(text: str) -> str:
             )
     if len(label) == V2_LENGTH:
         raise InvalidAddress(
-            f"this is a v2 address ({V2_LENGTH} characters), which tor no longer carries",
+            f"this is a v2 address ({V2_LENGTH} characters), which tor no longer supports",
             hint=f"ask for a v3 address: {V3_LENGTH} characters",
         )
     if len(label) != V3_LENGTH:
         raise InvalidAddress(
             f'the address has {len(label)} characters before "{ONION_SUFFIX}", expected {V3_LENGTH}',
-            hint="copy it again, whole",
+            hint="copy the whole address again",
         )
     return label.lower()

@@ -141,7 +141,7 @@ def decode_key_file(content: bytes, passphrase: bytes | bytearray | None) -> Ide
     if file.seal is None:
         return _identity_of(file.key, file.onion)
     if passphrase is None:
-        raise InvalidIdentityFile("the key file is sealed with a passphrase, and none was given")
+        raise InvalidIdentityFile("the key file is sealed with a passphrase, but none was given")
     try:
         with _sealing_key(passphrase, file.seal) as key:
             seed = ChaCha20Poly1305(key).decrypt(file.seal.nonce, file.key, file.header)
@@ -171,7 +171,7 @@ def _sealing_key(passphrase: bytes | bytearray, seal: _Seal) -> Iterator[bytearr
         yield key
     except MemoryError as error:
         raise InvalidIdentityFile(
-            f"a sealed key file takes {_scrypt_mib(seal.log2_n)} MiB of memory, and there is less"
+            f"opening a sealed key file takes {_scrypt_mib(seal.log2_n)} MiB of memory, and there is less"
         ) from error
     finally:
         wipe(key)
@@ -193,7 +193,7 @@ def _parse_key_file(content: bytes) -> _KeyFile:
     labels = (KEY_FILE_LABEL, EXPOSED_LABEL)
     label = next((label for label in labels if first_line.startswith(label) or label.startswith(content)), None)
     if not content or label is None:
-        raise InvalidIdentityFile("this is not a key file of onionmpc", hint="its first line is another")
+        raise InvalidIdentityFile("this is not an onionmpc key file", hint="its first line is not that of a key file")
     if b"\r" in content:
         raise _altered("its lines end in CR LF, expected LF")
     version = first_line.removeprefix(label)
@@ -202,13 +202,13 @@ def _parse_key_file(content: bytes) -> _KeyFile:
         if not re.fullmatch(rb"[0-9]{1,3}", version):
             raise _altered("its first line names no version")
         raise InvalidIdentityFile(
-            f"the key file is of version {version.decode('ascii')}, expected {KEY_FILE_VERSION.decode('ascii')}",
-            hint="use the onionmpc that made it, or a newer one",
+            f"the key file has version {version.decode('ascii')}, expected {KEY_FILE_VERSION.decode('ascii')}",
+            hint="use the release that made it, or a newer one",
         )
     lines = content.split(b"\n")
     if len(lines) <= KEY_FILE_LINES:
         raise InvalidIdentityFile(
-            f"the key file is cut short: {len(lines) - 1} whole lines, expected {KEY_FILE_LINES}",
+            f"the key file is truncated: {len(lines) - 1} whole lines, expected {KEY_FILE_LINES}",
             hint="restore it from a copy",
         )
     if lines[KEY_FILE_LINES:] != [b""]:
@@ -231,9 +231,9 @@ def _decode_seal(fields: list[bytes]) -> _Seal | None:
     log2_n = int(fields[1])
     if log2_n > SCRYPT_MAX_LOG2_N:
         raise InvalidIdentityFile(
-            f"to open the key file would take {_scrypt_mib(log2_n)} MiB of memory, expected at most "
+            f"opening the key file would take {_scrypt_mib(log2_n)} MiB of memory, expected at most "
             f"{_scrypt_mib(SCRYPT_MAX_LOG2_N)}",
-            hint="if it is yours, use the onionmpc that made it, or a newer one",
+            hint="if it is yours, use the release that made it, or a newer one",
         )
     return _Seal(
         log2_n, _decode_base64(fields[2], KEY_FILE_SALT_BYTES), _decode_base64(fields[3], KEY_FILE_NONCE_BYTES)

@@ -176,17 +176,17 @@ class Door:
         if version[0] != VERSION:
             if version[0] in VERSIONS:
                 self._on_version(version[0])
-            raise AuthenticationFailed("a stranger speaks another version of the protocol, or something else")
+            raise AuthenticationFailed("a stranger speaks another version of the protocol, or another protocol")
         message = version + await stream.reader.readexactly(MESSAGE_1_BYTES - 1)
         handshake = ListenerHandshake(self._identity, secrets.token_bytes(EPHEMERAL_BYTES))
         static_key = handshake.read_static(message)
         gatekeeper = self.gatekeeper
         if gatekeeper is None:
-            raise AuthenticationFailed("a dialler came before anyone was expected")
+            raise AuthenticationFailed("someone dialled before anyone was expected")
         psks = gatekeeper.psks_for(static_key)
         spent = self.spent.spent_psks() if self.spent is not None else ()
         index, hello = handshake.read_hello([*psks, *spent])
         if self.spent is not None and index >= len(psks):
             self.spent.note_spent(spent[index - len(psks)], hello)
-            raise AuthenticationFailed("a stranger's first message opens under a key that is spent")
+            raise AuthenticationFailed("a stranger's first message uses an invite that is already used")
         return handshake, hello, psks[index], gatekeeper

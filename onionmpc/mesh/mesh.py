@@ -170,7 +170,7 @@ class Mesh:
             link = self._open(number, hello.nonce, goes_first=False)
         elif not link.visits.add(time.monotonic()):
             link.runner.abort(AbortCode.LIMIT)
-            link.runner.fail(RemoteProtocolError(f"it came back more than {ACCEPTED_PER_HOUR} times within an hour"))
+            link.runner.fail(RemoteProtocolError(f"it reconnected more than {ACCEPTED_PER_HOUR} times within an hour"))
             return
         await self._carry(number, link.runner, visitor, hello.offsets, dialled=False)
 

@@ -179,7 +179,7 @@ class Reconnector:
                 pass
             if self._runner.silent_s >= self._patience_s:
                 why = "" if self._runner.streams else f" ({self._runner.carriers.break_reason})"
-                self._runner.fail(LinkExpired(f"nothing came for {duration(self._patience_s)}{why}"))
+                self._runner.fail(LinkExpired(f"nothing arrived for {duration(self._patience_s)}{why}"))
             elif time.monotonic() >= quiet_at:
                 self._observer.link_quiet(self._party, time.monotonic() - lost_at)
                 quiet_at += QUIET_EVERY_S
@@ -219,5 +219,5 @@ class Reconnector:
         if reply.answer is Answer.NOT_NOW:
             return "it answered: not now"
         # Said under keys that only the peer has.
-        self._runner.fail(LinkExpired("it has ended or started anew, and does not know this session"))
+        self._runner.fail(LinkExpired("it has ended or restarted, and does not know this session"))
         return ""

@@ -342,7 +342,7 @@ class LinkRunner:
             self._on_data(event)
             return
         if isinstance(event, LinkAborted):
-            raise RemoteProtocolError(f"the peer says that we broke its rules ({event.code.name.lower()})")
+            raise RemoteProtocolError(f"the peer reports that we broke the protocol ({event.code.name.lower()})")
         if isinstance(event, RoundTrip):
             self.carriers.note_round_trip()
             self.carriers.end_slowed()

@@ -90,7 +90,7 @@ async def count_hops(
     except TimeoutError:
         raise ProgramError(
             f"the dry run did not end within {duration(timeout_s)}",
-            hint="give it longer with --timeout, or estimate a smaller case of the same program",
+            hint="allow more time with --timeout, or estimate a smaller case of the same program",
         ) from None
     # Timers fire a little late, and over many hops that adds up: what counts is what a delay came to.
     count = max(0, round((long.seconds - short.seconds) / (long.held_s - short.held_s)))
@@ -274,10 +274,10 @@ def _describe(exits: dict[int, ProgramExit], logs: list[BinaryIO]) -> ProgramErr
     message = f"the program of party {number} failed in the dry run: {failed[number].describe()}"
     words = _last_lines(logs[number])
     if words:
-        message += "; it said:\n" + "\n".join(printable(line, 500) for line in words)
+        message += "; its last lines:\n" + "\n".join(printable(line, 500) for line in words)
     # What reading an empty stdin leads to, in a script's words and in those of the programs that come along.
     asked = any("EOFError" in line or "use --input" in line for line in words)
-    hint = "a dry run asks nobody: give what the program would ask for after --, such as --input FILE or --demo"
+    hint = "a dry run asks nobody: pass the program's input after --, such as --input FILE or --demo"
     return ProgramError(message, hint=hint if asked else "")
 
 

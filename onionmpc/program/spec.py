@@ -52,7 +52,7 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
         sockets = "none can be made or connected (seccomp)" if self.sockets else "OPEN"
         opens = "OPEN, all that you can read" + (" and write" if not self.frozen else "")
-        opens += ", save for onionmpc's keys (mounts)" * self.secrets
+        opens += ", except onionmpc's keys (mounts)" * self.secrets
         opens += "; it writes only its own, and what you name (mounts)" * self.frozen
         files = f"its own, and what you name (Landlock); {self._changes()}" if self.files else opens
         return f"network: {network}", f"sockets: {sockets}", f"files: {files}", "Python: a guard against mistakes"
@@ -121,7 +121,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a program waits for that nothing but bytes of its peers can wake.
 
     Attributes:
-        awaited: the numbers of those whose message it awaits; none if it awaits a value that no message will bring.
+        awaited: the numbers of those whose message it awaits; none if it awaits a value that no message can bring.
         places: where its coroutines are suspended.
         ending: whether it shuts MPyC down.
         failed: whether one of its coroutines failed.

@@ -147,7 +147,7 @@ AGREED_OPTIONS = (
         metavar="ARG",
         name="public arguments",
         kind=OptionKind.TEXTS,
-        help="An argument of the program, the same at all parties. Repeatable.",
+        help="A program argument that is the same at all parties. Repeatable.",
         default=lambda _parties: (),
         shown=_show_arguments,
         details="Public arguments come before each party's private ones.",
@@ -159,7 +159,7 @@ AGREED_OPTIONS = (
         metavar="OPTION",
         name="MPyC options",
         kind=OptionKind.TEXTS,
-        help="An option of MPyC that all share, as --mpyc=-L64. Repeatable.",
+        help="An MPyC option that all parties use, as in --mpyc=-L64. Repeatable.",
         default=default_mpyc_options,
         shown=_show_mpyc_options,
         details=(

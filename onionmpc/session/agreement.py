@@ -138,5 +138,5 @@ def check_floors(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str)
         if other.circuit_length < strict.min_circuit_length:
             level, floor = other.circuit_length.value, strict.min_circuit_length.value
             raise AgreementError(
-                f"{other_name} takes part at circuit length {level}, and {strict_name} accepts no less than {floor}"
+                f"{other_name} uses circuit length {level}, but {strict_name} accepts no less than {floor}"
             )

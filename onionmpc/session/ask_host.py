@@ -37,7 +37,7 @@ async def ask_host(
         AuthenticationFailed: the host does not let this party in.
         AgreementError: the user at the host refused this party.
         VersionDiffers: the host speaks another version of the protocol.
-        PeerLeft: the host ended the gathering.
+        PeerLeft: the host stopped waiting for parties.
         PeerUnreachable: the terms did not come within `wait_s` seconds.
     """
     hello = Hello(identity.public_key, Purpose.GATHER, nonce)
@@ -73,7 +73,7 @@ async def _wait_for_terms(secure: SecureStream, ui: UserInterface) -> Terms:
                 for message in decoder.decode(event.payload):
                     _take(message, answer, ui)
             elif isinstance(event, LinkClosed):
-                raise PeerLeft("the host ended the gathering", hint="ask the host whether to try again")
+                raise PeerLeft("the host stopped waiting for parties", hint="ask the host whether to try again")
         except OnionMPCError as error:
             if not answer.done():
                 answer.set_exception(error)
@@ -99,4 +99,4 @@ def _take(message: AnyMessage, answer: asyncio.Future[Terms], ui: UserInterface)
         case Refused(reason):
             raise AgreementError(f"the host refused this party: {printable(reason)}")
         case _:
-            raise RemoteProtocolError(f"the host sent {type(message).__name__}, which has no place here")
+            raise RemoteProtocolError(f"the host sent {type(message).__name__}, which is not expected here")

@@ -66,7 +66,7 @@ def check_equal(
                     )
             raise AgreementError(
                 f"{name} differs: {_show(mine)} at {here}, {_show(other)} at {there}",
-                hint="agree with the others on one, and start again",
+                hint="agree on one with the others, and start again",
             )
 
 

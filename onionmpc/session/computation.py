@@ -212,7 +212,7 @@ class Computation:
             own.shared, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
         if not await self._ui.consents(agreement, own.number):
-            raise AgreementError("its user said no")
+            raise AgreementError("its user declined")
         commit = Commit(session_id(agreement).hex())
         dispatcher.allow_program_bytes()
         self._peers.broadcast(commit)

@@ -75,10 +75,10 @@ def parse_invite(text: str) -> Invite:
     candidates = [part[:CONTENT_CHARACTERS] for part in plain.split(PREFIX)[1:]]
     if not candidates and (other := OF_ANOTHER_VERSION.search(plain)):
         raise InvalidInvite(
-            f"the invite is of version {other[1]}, expected 1", hint="install the newer release, here or at the host"
+            f"the invite has version {other[1]}, expected 1", hint="install the newer release, here or at the host"
         )
     if not candidates:
-        raise InvalidInvite(f"an invite starts with {PREFIX}, this does not", hint=PASTE_HINT)
+        raise InvalidInvite(f"an invite starts with {PREFIX}, but this does not", hint=PASTE_HINT)
     invites, failures = set[Invite](), list[InvalidInvite]()
     for candidate in candidates:
         try:
@@ -89,7 +89,7 @@ def parse_invite(text: str) -> Invite:
         raise failures[0]
     if len(invites) > 1:
         raise InvalidInvite(
-            f"this holds {len(invites)} different invites, expected one", hint="give the one meant for you"
+            f"this contains {len(invites)} different invites, expected one", hint="use the one that is meant for you"
         )
     return invites.pop()
 
@@ -101,11 +101,11 @@ def _parse(characters: str) -> Invite:
     try:
         content = base64.b32decode(characters.upper() + "====")
     except ValueError as error:  # binascii.Error is a ValueError; so is the error for text that is not ASCII
-        raise InvalidInvite("the invite has a character that no invite has", hint=PASTE_HINT) from error
+        raise InvalidInvite("the invite has an invalid character", hint=PASTE_HINT) from error
     body, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
     # The last character has spare bits. Encoding again refuses all but the one form that we write.
     if _check(body) != check or _base32(content) != characters:
-        raise InvalidInvite("the invite's check does not fit: a character was changed", hint=PASTE_HINT)
+        raise InvalidInvite("the invite's checksum is wrong: a character was changed", hint=PASTE_HINT)
     return Invite(parse_onion(onion_from_public_key(body[:-SECRET_BYTES])), body[-SECRET_BYTES:])
 
 

@@ -9,7 +9,7 @@ from onionmpc.errors import AuthenticationFailed, PeerUnreachable
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.session.events import DialRetry, UserInterface
 
-ADDRESS_HINT = "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
+ADDRESS_HINT = "ask the host for an invite, or to put this party's address on its --expect list (see --identity)"
 # A joiner can only infer this: all refusals look alike, and so do all descriptors that it cannot decrypt.
 PROBABLY_USED = "the invite is probably used, or its session is over"
 INVITE_HINT = f"{PROBABLY_USED}; ask the host for another"
@@ -55,7 +55,7 @@ class JoinFailures:
         if failure.not_expected:
             self._sealed_since = self._sealed_since or now
             if self._by_invite and now - self._sealed_since >= SEALED_FOR_S:
-                raise PeerUnreachable(f"the host cannot be found by this invite: {PROBABLY_USED}", hint=ONCE_HINT)
+                raise PeerUnreachable(f"the host cannot be found with this invite: {PROBABLY_USED}", hint=ONCE_HINT)
             self.hint = INVITE_HINT if self._by_invite else ADDRESS_HINT
         in_doubt = self._by_invite and now - self._began >= DOUBT_AFTER_S
         if in_doubt:

@@ -69,13 +69,13 @@ def load(name: str, ask_passphrase: Ask, *, exposed: bool = False) -> Identity:
     facts = describe_key_file(content)
     if exposed and not facts.exposed:
         raise UnsafeSetting(
-            f"the identity {name} is for anonymous sessions, and short would tie it to this machine's IP address",
-            hint="onionmpc id new NAME --for-short makes one that may be",
+            f"the identity {name} is for anonymous sessions, but short would tie it to this machine's IP address",
+            hint="make one for short: onionmpc id new NAME --for-short",
         )
     if facts.exposed and not exposed:
         raise UnsafeSetting(
-            f"the identity {name} is for circuit length short: whoever met it can know its IP address",
-            hint="take part with --circuit-length short, or under another identity",
+            f"the identity {name} is for circuit length short: any party that met it can know its IP address",
+            hint="use --circuit-length short, or another identity",
         )
     return _decode(content, facts, ask_passphrase)
 
@@ -97,7 +97,7 @@ def export_to(path: Path, name: str, ask_passphrase: Ask | None) -> KeyFileFacts
     """
     content = _read(name)
     if os.path.lexists(path):
-        raise UsageError(f"there is a file {path} already", hint="choose another name: it is not replaced")
+        raise UsageError(f"{path} already exists", hint="choose another name: an existing file is never replaced")
     facts = describe_key_file(content)
     if not facts.sealed and ask_passphrase is not None:
         content = _encode(decode_key_file(content, None), ask_passphrase, exposed=facts.exposed)
@@ -125,8 +125,8 @@ def import_from(path: Path, name: str, ask_passphrase: Ask) -> KeyFileFacts:
     facts = describe_key_file(content)
     if not facts.sealed and mode & 0o077:
         raise InvalidIdentityFile(
-            f"no passphrase seals {path}, and it is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
-            hint="if nobody else had it: copy it to a directory of yours, chmod 600 it there, and import that",
+            f"{path} has no passphrase and is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
+            hint="if nobody else had it: copy it to a directory that you own, chmod 600 the copy, and import that",
         )
     _decode(content, facts, ask_passphrase)
     _keep(name, content)
@@ -158,7 +158,7 @@ def in_use(name: str) -> Iterator[None]:
     with files.lock(_directory() / f"{name}.lock") as ours:
         if not ours:
             raise UsageError(
-                f"another session uses the identity {name} now", hint="end that one, or take part under another"
+                f"another session uses the identity {name} now", hint="end that session, or use another identity"
             )
         yield
 
@@ -206,7 +206,7 @@ def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!a} cannot name an identity",
-            hint="take 1 to 64 of a-z, 0-9, dot, dash and underscore, and begin with a letter or digit",
+            hint="use 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit",
         )
 
 
@@ -222,7 +222,7 @@ def _missing(name: str) -> InvalidIdentityFile:
 def _check_free(name: str) -> None:
     _check_name(name)
     if os.path.lexists(_path(name)):
-        raise UsageError(f"there is an identity named {name} already", hint="choose another name")
+        raise UsageError(f"an identity named {name} already exists", hint="choose another name")
 
 
 def _encode(identity: Identity, ask_passphrase: Ask | None, *, exposed: bool) -> bytes:
@@ -256,7 +256,7 @@ def _keep(name: str, content: bytes) -> None:
     # process creates the same name between the check and that step: an overwritten key is lost for good.
     with files.lock(directory / KEYSTORE_LOCK_NAME) as held:
         if not held:
-            raise UsageError("another onionmpc is making an identity at this moment", hint="try again")
+            raise UsageError("another onionmpc process is making an identity", hint="try again")
         _check_free(name)
         _check_unknown(describe_key_file(content).onion)
         files.write_private(_path(name), content)
@@ -267,7 +267,7 @@ def _check_unknown(onion: Onion) -> None:
     for name in list_names():
         with contextlib.suppress(InvalidIdentityFile):  # a damaged key file names no identity
             if describe_identity(name).onion == onion:
-                raise UsageError(f"this identity is kept already, under the name {name}", hint=f"use {name}")
+                raise UsageError(f"this identity is already kept, under the name {name}", hint=f"use {name}")
 
 
 def _read(name: str) -> bytes:
@@ -284,7 +284,7 @@ def _read(name: str) -> bytes:
     except FileNotFoundError as error:
         raise _missing(name) from error
     except OSError as error:
-        raise InvalidIdentityFile(f"cannot read {path}: {error.strerror}", hint="it must be a file of yours") from error
+        raise InvalidIdentityFile(f"cannot read {path}: {error.strerror}", hint="it must belong to you") from error
 
 
 def _read_copy(path: Path) -> tuple[bytes, int]:
@@ -294,7 +294,7 @@ def _read_copy(path: Path) -> tuple[bytes, int]:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise InvalidIdentityFile(f"{path} is no file", hint="name what onionmpc id export has written")
+                raise InvalidIdentityFile(f"{path} is not a file", hint="give a file that onionmpc id export wrote")
             return file.read(MAX_KEY_FILE_BYTES), stat.S_IMODE(status.st_mode)
     except OSError as error:
         raise InvalidIdentityFile(f"cannot read {path}: {error.strerror}") from error
@@ -303,7 +303,7 @@ def _read_copy(path: Path) -> tuple[bytes, int]:
 def _check_private(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid != os.geteuid():
-        raise InvalidIdentityFile(f"the key file {path} belongs to another user", hint="it must be a file of yours")
+        raise InvalidIdentityFile(f"the key file {path} belongs to another user", hint="it must belong to you")
     if mode & 0o077:
         # Others may have read the key by now. The hint leaves it to the owner whether to go on using the identity.
         raise InvalidIdentityFile(

@@ -96,7 +96,7 @@ def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> No
     if not 2 <= parties <= MAX_PARTIES:
         raise UsageError(
             f"{parties} parties, expected 2 to {MAX_PARTIES}",
-            hint="computing together takes at least two; three for privacy",
+            hint="a computation needs at least two parties, and three for privacy",
         )
     if not 0 <= 2 * threshold < parties:
         raise UsageError(
@@ -106,7 +106,7 @@ def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> No
     if threshold == 0 and not allow_no_privacy:
         raise UnsafeSetting(
             f"threshold 0 with {parties} parties hides nothing: any single party can read every input",
-            hint="take at least three parties and threshold 1, or say --allow-no-privacy",
+            hint="use at least three parties and threshold 1, or add --allow-no-privacy",
         )
 
 
@@ -127,7 +127,7 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
         if any(_is_option(argument, option) for option in WIRE_OPTIONS | WIRE_OPTIONS_WITH_VALUE):
             raise UsageError(
                 f"{argument.split('=')[0]} is an option of MPyC that all parties must agree on",
-                hint=f"give it as --mpyc={argument} before the program's own arguments",
+                hint=f"pass it as --mpyc={argument} before the program's own arguments",
             )
 
 
@@ -182,10 +182,10 @@ def check_allowed_types(names: Sequence[str], program: Program) -> tuple[str, ..
         if name not in defined:
             known = [known for known in defined if known.rpartition(".")[2] == name.rpartition(".")[2]]
             raise UsageError(
-                f"{printable(name, 60)} is no class of the program, and no other can be allowed",
+                f"{printable(name, 60)} is not a class of the program, and only those can be allowed",
                 hint=f"did you mean {known[0]}?"
                 if known
-                else "the script's are __main__.Class, a module's module.Class",
+                else "write __main__.Class for the script's, module.Class for a module's",
             )
     return tuple(sorted(set(names)))
 

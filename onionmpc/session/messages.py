@@ -175,4 +175,4 @@ class MessageDecoder:
             try:
                 yield _DECODER.decode(body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise RemoteProtocolError(f"a control message of {length} bytes is not of our language") from error
+                raise RemoteProtocolError(f"a control message of {length} bytes cannot be decoded") from error

@@ -108,7 +108,7 @@ class PeerSession:
         if not isinstance(message, IN_ANY_PHASE):
             after = self._transitions[self.phase].get(type(message))
             if after is None:
-                raise RemoteProtocolError(f"it sent {type(message).__name__} out of place")
+                raise RemoteProtocolError(f"it sent {type(message).__name__} when that was not expected")
             self.phase = after
         match message:
             case Offer():

@@ -138,23 +138,23 @@ def decode_receipt(content: bytes) -> Receipt:
         InvalidReceipt: it is not a receipt, or no party can have written it.
     """
     if len(content) > MAX_RECEIPT_BYTES:
-        raise InvalidReceipt(f"it has more than {MAX_RECEIPT_BYTES} bytes, which no receipt has")
+        raise InvalidReceipt(f"it has more than {MAX_RECEIPT_BYTES} bytes, too many for a receipt")
     try:
         head = msgspec.json.decode(content, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidReceipt("it is no receipt", hint="name a file that --receipt has written") from error
+        raise InvalidReceipt("it is not a receipt", hint="give a file that --receipt wrote") from error
     if head.receipt != FORMAT:
         raise InvalidReceipt(
             f"its format is {printable(head.receipt, 40)!a}, expected {FORMAT!a}",
-            hint="use the onionmpc that wrote it, or a newer one",
+            hint="use the release that wrote it, or a newer one",
         )
     try:
         receipt = msgspec.json.decode(content, type=Receipt)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if (theirs := _protocol_of(content)) > VERSION:
             raise InvalidReceipt(
-                f"it is of protocol {theirs}, and this onionmpc ({__version__}) knows {VERSION} and older ones",
-                hint="use the onionmpc that wrote it, or a newer one",
+                f"it uses protocol {theirs}, but this onionmpc ({__version__}) supports {VERSION} and older",
+                hint="use the release that wrote it, or a newer one",
             ) from error
         raise InvalidReceipt(f"it was altered: {printable(str(error))}") from error
     _check_agreement(receipt.agreement)
@@ -176,9 +176,9 @@ def _check_agreement(agreement: Agreement) -> None:
     """Check the fields that would be shown wrongly if they were malformed. Signatures vouch for the others."""
     addresses = agreement.common.addresses
     if not 2 <= len(addresses) <= MAX_PARTIES or not len(addresses) == len(agreement.own) == len(agreement.nonces):
-        raise InvalidReceipt(f"it was altered: {len(addresses)} parties do not fit what they say of themselves")
+        raise InvalidReceipt(f"it was altered: {len(addresses)} parties do not match their number of terms")
     if not 0 <= 2 * agreement.common.threshold < len(addresses):
-        raise InvalidReceipt("it was altered: its threshold does not fit its parties")
+        raise InvalidReceipt("it was altered: its threshold does not match its number of parties")
     try:
         roster = check_roster(addresses, own=None)
     except OnionMPCError as error:
@@ -189,7 +189,7 @@ def _check_agreement(agreement: Agreement) -> None:
         bytes.fromhex("".join(agreement.common.files.values()))
         session_id(agreement)
     except (ValueError, OverflowError) as error:
-        raise InvalidReceipt("it was altered: a digest or a number in it is none") from error
+        raise InvalidReceipt("it was altered: a digest or a number in it is malformed") from error
 
 
 # -- what it proves
@@ -239,9 +239,7 @@ def examine_receipts(receipts: Mapping[str, Receipt]) -> Findings:
     outputs: dict[int, str] = {}
     for name, receipt in receipts.items():
         if session_id(receipt.agreement) != session:
-            raise UsageError(
-                f"{first} and {name} are receipts of two sessions", hint="verify those of one session at a time"
-            )
+            raise UsageError(f"{first} and {name} are receipts of two sessions", hint="verify one session at a time")
         for signature in receipt.signatures:
             party = signature.party
             try:
@@ -252,10 +250,10 @@ def examine_receipts(receipts: Mapping[str, Receipt]) -> Findings:
                     hint="the file was altered: nothing in it can be relied on",
                 ) from error
             if commitments.setdefault(party, signature.commitment) != signature.commitment:
-                raise RemoteProtocolError(f"party {party} has signed two different outputs of this session ({name})")
+                raise RemoteProtocolError(f"party {party} signed two different outputs of this session ({name})")
         if receipt.opening is not None:
             opening = receipt.opening
             if commitments.get(opening.party) != _commitment(session, opening).hex():
-                raise RemoteProtocolError(f"{name}: what it reveals is not what party {opening.party} has signed")
+                raise RemoteProtocolError(f"{name}: what it reveals is not what party {opening.party} signed")
             outputs[opening.party] = opening.output
     return Findings(session, agreement, frozenset(commitments), outputs)

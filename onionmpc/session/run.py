@@ -75,8 +75,8 @@ class SessionParty:
         check_roster(expected, self._identity.onion)
         if len(expected) > max(0, parties - 1):
             raise UsageError(
-                f"{len(expected)} parties are expected, and there are {max(0, parties - 1)} seats besides yours",
-                hint=f"--parties {len(expected) + 1} has a seat for each",
+                f"{len(expected)} parties are expected, but there are {max(0, parties - 1)} seats besides yours",
+                hint=f"use --parties {len(expected) + 1} to give each a seat",
             )
         self._common([self._identity.onion], parties)
         seating = Seating(self._identity, parties, expected, is_open=is_open)
@@ -96,8 +96,8 @@ class SessionParty:
                         roster = await gathering.fill()
                 except TimeoutError as error:
                     raise PeerUnreachable(
-                        f"the seats were not all taken within {duration(self._plan.wait_s)}",
-                        hint="--wait gives the others longer",
+                        f"not all seats were taken within {duration(self._plan.wait_s)}",
+                        hint="use --wait to give the others more time",
                     ) from error
                 keys = seating.keys_of_joiners()
                 _unlock(network, keys)
@@ -146,7 +146,7 @@ class SessionParty:
 
     def _program(self) -> Program:
         if self._plan.program is None:
-            raise UsageError("no program was named", hint="name a script, or one of `onionmpc programs`")
+            raise UsageError("no program was named", hint="give a script, or one of `onionmpc programs`")
         return self._plan.program
 
     def _common(self, roster: Sequence[Onion], parties: int) -> SharedTerms:
@@ -187,8 +187,8 @@ class SessionParty:
             # Code is never taken from a peer. The program is one of our own catalogue, whose files are compared below,
             # or a local script.
             raise AgreementError(
-                f"the host runs {printable(theirs.program)}, which is not in the catalogue here",
-                hint="get the script from the host, read it, and name it after the invite",
+                f"the host runs {printable(theirs.program)}, which does not come with this onionmpc",
+                hint="get the script from the host, read it, and give its path after the invite",
             )
         if plan.mpyc_options is None:
             # These become arguments of our MPyC: any other option could make it write files, or open connections.

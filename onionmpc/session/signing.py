@@ -86,4 +86,4 @@ def _not_by_all(missing: Mapping[int, OnionMPCError]) -> OnionMPCError:
     # The class, and so the exit code, of the worst: a wrong signature is worse than a missing one.
     kind = type(max(missing.values(), key=lambda error: error.exit_code))
     words = "; ".join(f"party {number}: {error.message}" for number, error in missing.items())
-    return kind(f"the receipt is not signed by all ({words})", hint="the program ended well, and its output is valid")
+    return kind(f"the receipt is not signed by all ({words})", hint="the program succeeded, and its output is valid")

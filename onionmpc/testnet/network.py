@@ -216,7 +216,7 @@ class PrivateNetwork:
         while left := [path for path in self.directory.glob("tors/*/lock") if is_held(path)]:
             self._report(NetworkPhase.LEFTOVERS)
             if time.monotonic() > deadline_s:
-                raise TorFailed(f"{len(left)} tors of an earlier network do not end", hint=f"fuser -k {left[0]}")
+                raise TorFailed(f"{len(left)} tors of an earlier network do not stop", hint=f"fuser -k {left[0]}")
             await asyncio.sleep(POLL_S)
 
     def _plan(self, stack: AsyncExitStack, regions: Regions) -> list[Relay]:
@@ -455,7 +455,7 @@ def _make_authority_keys(tor: Relay, program: Path) -> None:
     if not certificate.exists() or time.time() - certificate.stat().st_mtime > KEYS_LAST_S:
         gencert = shutil.which("tor-gencert", path=str(program.parent)) or shutil.which("tor-gencert")
         if gencert is None:
-            raise TorNotFound("tor is here, but tor-gencert is not", hint=tor_install_hint())
+            raise TorNotFound("tor is installed, but tor-gencert is not", hint=tor_install_hint())
         for name in ("authority_identity_key", "authority_signing_key", "authority_certificate"):
             (keys / name).unlink(missing_ok=True)
         # No -a: a certificate with an address would override the ports that the kernel gives us next time.
@@ -493,5 +493,5 @@ def _run(arguments: list[str | Path], text: str) -> str:
     except subprocess.SubprocessError as error:
         words = (getattr(error, "stderr", None) or "").strip().rpartition("\n")[2]
         raise TorFailed(
-            f"{name} made no keys ({words or type(error).__name__})", hint="look whether the disk is full"
+            f"{name} made no keys ({words or type(error).__name__})", hint="check whether the disk is full"
         ) from error

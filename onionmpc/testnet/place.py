@@ -58,7 +58,7 @@ def join_testnet(directory: Path, region: str | None = None) -> Iterator[PartyPl
             if free:
                 yield _place(state, slot, private_directory(profiles_directory(directory)))
                 return
-    raise UsageError(f"all {len(wanted)} places for parties are taken", hint="end some parties, or choose no region")
+    raise UsageError(f"all {len(wanted)} places for parties are taken", hint="stop some parties, or choose no region")
 
 
 def place_lock(directory: Path, slot: PartySlot) -> Path:

@@ -105,7 +105,7 @@ def parse_regions(text: str) -> Regions:
         raise UsageError(f"{TABLE_NAME} is not TOML: {error}", hint="fix it, or remove it for a fresh copy") from error
     relays, latencies = table.pop("relays", None), table.pop("one_way_ms", None)
     if table or not isinstance(relays, dict) or not isinstance(latencies, dict):
-        raise UsageError(f"{TABLE_NAME} must hold the tables [relays] and [one_way_ms.REGION], and nothing else")
+        raise UsageError(f"{TABLE_NAME} must contain the tables [relays] and [one_way_ms.REGION], and nothing else")
     for name, share in relays.items():
         if type(share) is not int:
             raise UsageError(f"{TABLE_NAME}: the share of relays of {name} is not a whole number")

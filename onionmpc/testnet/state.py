@@ -103,7 +103,7 @@ def read_state(directory: Path) -> NetworkState:
         raise UsageError(f"cannot read {directory / STATE_NAME} ({error})", hint="onionmpc testnet down") from error
     if state.version != STATE_VERSION:
         raise UsageError(
-            f"{directory / STATE_NAME} is of version {state.version}, expected {STATE_VERSION}", hint=UP_HINT
+            f"{directory / STATE_NAME} has version {state.version}, expected {STATE_VERSION}", hint=UP_HINT
         )
     return state
 
@@ -133,7 +133,7 @@ def ownership(directory: Path) -> Iterator[None]:
     path = directory / OWNER_LOCK_NAME
     with lock(path) as ours:
         if not ours:
-            raise UsageError(f"a test network runs in {directory} already", hint=f"onionmpc testnet down {directory}")
+            raise UsageError(f"a test network already runs in {directory}", hint=f"onionmpc testnet down {directory}")
         # Into the locked file itself: a replaced one would be another inode, with another lock.
         with refusing(f"cannot write {path}"):
             path.write_text(f"{os.getpid()}\n", encoding="ascii")

@@ -59,7 +59,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     if text.startswith(UNIX_PREFIX):
         if not text.startswith(UNIX_PREFIX + "/"):
-            raise UsageError(f"{text} is not where a tor listens, expected unix:/PATH", hint="give the whole path")
+            raise UsageError(f"{text} is not a control port, expected unix:/PATH", hint="give the full path")
         return Endpoint(path=text.removeprefix(UNIX_PREFIX))
     address, port = _parse_port(text, "unix:/PATH or 127.0.0.1:PORT")
     if address.is_unspecified:  # how tor writes a port that it opened to every interface

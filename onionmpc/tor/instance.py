@@ -207,7 +207,7 @@ async def _foreign_socks(control: Control) -> Endpoint:
                 hint="leave --control out; for a service of that kind, add --circuit-length short",
             )
     raise TorFailed(
-        f"this tor has {len(listed)} SOCKS ports, but none that we can reach",
+        f"this tor has {len(listed)} SOCKS ports, but we can reach none of them",
         hint="torrc.d/system-service.torrc has a line for one",
     )
 

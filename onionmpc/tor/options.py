@@ -69,16 +69,16 @@ class TorOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot be had, and what would have no effect."""
         if self.or_standard and self.level is not Level.LONG:
-            raise UsageError("--or-standard needs --circuit-length long", hint="the other levels can always be had")
+            raise UsageError("--or-standard needs --circuit-length long", hint="the other levels are always possible")
         if self.change_foreign_tor and (self.control is None or self.level is not Level.LONG):
             raise UsageError("--change-foreign-tor needs --control and --circuit-length long", hint="leave it out")
         if self.listen is not None and self.control is None:
-            raise UsageError("--listen needs --control", hint="a tor of our own uses a socket that nobody else reaches")
+            raise UsageError("--listen needs --control", hint="our own tor uses a socket that nobody else can reach")
         if self.level is Level.SHORT and self.control is not None:
-            raise UsageError("circuit length short needs tors of onionmpc's own", hint="leave --control out")
+            raise UsageError("circuit length short needs a tor that onionmpc starts itself", hint="leave --control out")
         if self.bridges and self.control is not None:
             raise UsageError(
-                "a tor that runs already has its own bridges, or none",
+                "a running tor has its own bridges, or none",
                 hint="put bridges in its torrc; leave out --bridge, or --control",
             )
         if self.bridges and self.level is Level.SHORT:
@@ -90,5 +90,5 @@ class TorOptions:
         if self.level is Level.LONG and self.control and not (self.change_foreign_tor or self.or_standard):
             raise UnsafeSetting(
                 "long changes the circuits of everyone who uses the tor at --control, and you did not allow that",
-                hint="--change-foreign-tor allows it until this party leaves; a tor of our own needs no permission",
+                hint="add --change-foreign-tor to allow it until this party leaves; our own tor needs no permission",
             )

@@ -89,7 +89,7 @@ class TorRestarter:
             raise self.died.result()
         if self.instance is not None:
             return self.instance
-        raise PeerUnreachable("our own tor is starting again")
+        raise PeerUnreachable("our tor is restarting")
 
     async def available(self, after: TorInstance | None = None) -> TorInstance:
         """Return the current tor, or wait for the next one; never `after`, which was found to be lost.
@@ -154,7 +154,7 @@ class TorRestarter:
                         return instance
         except TimeoutError:
             self.give_up(
-                TorFailed(f"our tor was away for {self._patience_s:g} s; giving up: {cause.message}", hint=cause.hint)
+                TorFailed(f"our tor was down for {self._patience_s:g} s; giving up: {cause.message}", hint=cause.hint)
             )
         return None
 

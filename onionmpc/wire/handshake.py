@@ -152,7 +152,7 @@ class DiallerHandshake:
             answer, nonce, control, data = _ANSWER.unpack(self._noise.read_second(message[1:]))
             reply = Reply(Answer(answer), nonce, (control, data))
         except ValueError as error:
-            raise AuthenticationFailed("the peer's answer is none that we know") from error
+            raise AuthenticationFailed("the peer sent an unknown answer code") from error
         sending, receiving = self._noise.split()
         return reply, Records(sending, receiving)
 
@@ -204,7 +204,7 @@ class ListenerHandshake:
             except AuthenticationFailed:
                 continue
             return index, self._parse_hello(payload)
-        raise AuthenticationFailed("a stranger's first message opens under no key of ours")
+        raise AuthenticationFailed("none of our keys opens a stranger's first message")
 
     def _parse_hello(self, payload: bytes) -> Hello:
         try:

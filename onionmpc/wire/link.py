@@ -307,16 +307,16 @@ class Link:
         """Queue bytes of the control channel."""
         self._require_open()
         if len(self._out[Channel.CONTROL].pending) + len(payload) > self._window_bytes:
-            raise LocalProtocolError("the control channel holds more unacknowledged bytes than it may")
+            raise LocalProtocolError("the control channel has too many unacknowledged bytes")
         self._out[Channel.CONTROL].say(payload)
 
     def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program; the caller keeps to `room`."""
         self._require_open()
         if self._out[Channel.DATA].end is not None:
-            raise LocalProtocolError("bytes of the program after its end")
+            raise LocalProtocolError("the program sent bytes after its end")
         if len(payload) > self.room():
-            raise LocalProtocolError(f"{len(payload)} bytes of the program, and room for {self.room()}")
+            raise LocalProtocolError(f"the program sent {len(payload)} bytes, but there is room for {self.room()}")
         self._out[Channel.DATA].say(payload)
         self._budget.hold(len(payload))
 
@@ -472,7 +472,7 @@ class Link:
         """
         self._consumed += size
         if self._consumed > self._in[Channel.DATA].received:
-            raise LocalProtocolError("more bytes were consumed than came")
+            raise LocalProtocolError("more bytes were consumed than had arrived")
         self._owe_ack(size, now)
 
     def receive(self, number: int, plaintext: bytes, now: float) -> list[Event]:

@@ -168,7 +168,7 @@ def test_who_gives_no_consent_refuses(script: Path) -> None:
         async with local_parties(2) as (host, guest):
             async with host.host(script, parties=2, allow_no_privacy=True) as table, asyncio.TaskGroup() as tasks:
                 joining = tasks.create_task(_error_of(guest.join(table.invites[0], script, allow_no_privacy=True)))
-                with pytest.raises(AgreementError, match="its user said no"):
+                with pytest.raises(AgreementError, match="its user declined"):
                     await table.compute(input="1")
             assert isinstance(joining.result(), AgreementError)
 
@@ -257,7 +257,7 @@ def test_a_table_is_for_one_session_and_a_party_has_one_table(script: Path) -> N
                         pass
                 computing = asyncio.create_task(table.compute(input="1", consent=agree))
                 await until(table, events.Published)
-                with pytest.raises(UsageError, match="computed at already"):
+                with pytest.raises(UsageError, match="already been used for a session"):
                     await table.compute(input="1", consent=agree)
                 computing.cancel()
                 await asyncio.gather(computing, return_exceptions=True)

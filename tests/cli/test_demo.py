@@ -96,7 +96,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
-# Issue 12. This ended with "this is a bug of onionmpc".
+# Issue 12. This ended with "this is a bug in onionmpc".
 @pytest.mark.parametrize(
     "word",
     [
@@ -297,7 +297,7 @@ def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal,
         (["--testnet", "nowhere"], "no test network runs in nowhere"),
         (["--testnet", "nowhere", "--latency", "none"], "--latency and --testnet exclude each other"),
         (["--receipt", "nowhere/r.json"], "cannot write nowhere/r-0.json"),
-        (["--receipt", "taken.json"], "there is a file taken-2.json already"),
+        (["--receipt", "taken.json"], "taken-2.json already exists"),
         (["--json", "nowhere/r.json"], "cannot write nowhere/r.json"),
     ],
 )

@@ -54,12 +54,12 @@ def test_a_peer_that_is_away_is_called_quiet_less_and_less_often(capsys: pytest.
     display.tell(LinkResumed(2, 200))
     display.tell(PeerQuiet(2, 42.2))
     assert shown(capsys) == [
-        "party 2 quiet for 15 s",
-        "party 2 quiet for 30 s",
-        "party 2 quiet for 60 s",
-        "party 2 quiet for 2 min",
+        "party 2 has been silent for 15 s",
+        "party 2 has been silent for 30 s",
+        "party 2 has been silent for 60 s",
+        "party 2 has been silent for 2 min",
         "party 2 is back after 3 min 20 s",
-        "party 2 quiet for 42 s",
+        "party 2 has been silent for 42 s",
     ]
 
 
@@ -95,7 +95,7 @@ def test_with_padding_the_agreement_says_what_it_costs_and_a_gap_that_it_was_see
     assert "links stay busy for 42 s more" in lines[-1]
     assert said == [
         "party 1 is back after 12 s",
-        "party 1 is back after 12 s; whoever watches saw that gap",
+        "party 1 is back after 12 s; an observer of your network saw that gap",
     ]
     assert (
         "  padding      10 records of 498 bytes a second on each link, both ways; 10.3 kB/s out and as much in" in lines
@@ -108,7 +108,7 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
     own = (PartyTerms(Level.LONG, Level.SHORT), PartyTerms(Level.SHORT), PartyTerms())
     lines = [line.strip() for line in agreement_lines(replace(PADDED, own=own), 2, 0, by_invite=False)]
     addresses = PADDED.common.addresses
-    assert f"0  {addresses[0]}  level long, accepts short" in lines
+    assert f"0  {addresses[0]}  level long, minimum short" in lines
     assert f"1  {addresses[1]}  level short, its IP address is SHOWN to all others" in lines
     assert f"2  {addresses[2]}  level standard (you)" in lines
 
@@ -232,7 +232,7 @@ def test_the_terminal_is_the_programs_while_it_runs(
     display.tell(Agreed(bytes(32)))
     display.tell(DialRetry(1, "no answer", 2.0))
     assert display._status._status is None
-    assert shown(capsys)[-1] == "reaching party 1: no answer; again in 2.0 s"
+    assert shown(capsys)[-1] == "connecting to party 1: no answer; trying again in 2.0 s"
     display.tell(ProgramEnded(1.0))
     assert display._status._status is not None
     display.close()
@@ -270,12 +270,12 @@ def test_programs_that_wait_for_each_other_are_told_with_places_cause_and_time(
     display.tell(ProgramsStuck(1, (WAIT, replace(WAIT, failed=True)), 570.0))
     display.tell(ProgramsMove())
     assert shown(capsys) == [
-        "the programs wait for each other, and nothing is on its way between them:",
+        "the programs are waiting for each other, and no data is on its way between them:",
         "  party 0 waits for parties 0 and 2 at vote.py line 7",
         "  party 1 (whose program reported an error) waits for parties 0 and 2 at vote.py line 7",
         "  likely cause: an error in party 1's program (see above)",
-        "  if none of them moves, this party ends the session in 9 min 30 s (--patience)",
-        "the programs move again",
+        "  if none of them continues, this party ends the session in 9 min 30 s (--patience)",
+        "the programs continue",
     ]
 
 
@@ -379,11 +379,11 @@ ONLY_ITS_OWN = "it writes only its own, and what you name (mounts)"
         (Walls(sockets=True), ["files: OPEN, all that you can read and write"]),
         (
             Walls(network=True, sockets=True, secrets=True),
-            ["files: OPEN, all that you can read and write, save for onionmpc's keys (mounts)"],
+            ["files: OPEN, all that you can read and write, except onionmpc's keys (mounts)"],
         ),
         (
             Walls(network=True, sockets=True, secrets=True, frozen=True),
-            [f"files: OPEN, all that you can read, save for onionmpc's keys (mounts); {ONLY_ITS_OWN}"],
+            [f"files: OPEN, all that you can read, except onionmpc's keys (mounts); {ONLY_ITS_OWN}"],
         ),
         (NO_WALLS, ["network: OPEN", "sockets: OPEN", "files: OPEN, all that you can read and write"]),
     ],

@@ -123,7 +123,7 @@ def test_a_tor_that_refuses_our_lines_fails_in_its_own_words(tmp_path: Path) -> 
 
 def test_what_bridges_could_be_used_is_told_and_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "--bridge takes plain ones only (for obfs4: install obfs4proxy" in finding("bridges")["seen"]
+    assert "--bridge takes only plain bridges (for obfs4: install obfs4proxy" in finding("bridges")["seen"]
     fake_tor(tmp_path / "obfs4proxy")
     assert finding("bridges")["seen"] == f"--bridge takes obfs4, meek_lite by {tmp_path / 'obfs4proxy'}"
     assert json.loads(run("--json").stdout)["usable"] is True

@@ -50,7 +50,7 @@ def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_it_says_how_long_at_each_level(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
     first, second = said(capfd, "sort", "--parties", "3").splitlines()
-    assert first == "sort: 57 hops in a dry run with 3 parties; takes 0.4 s without any delay"
+    assert first == "sort: 57 hops in a dry run with 3 parties; takes 0.4 s without network delays"
     assert second.startswith("about ")
     for level in ("standard", "long", "short"):
         assert f" s at {level}" in second

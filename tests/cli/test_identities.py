@@ -99,7 +99,7 @@ def test_list_goes_on_after_a_damaged_file(state: Path) -> None:
     (state / "identities" / "alice.key").write_bytes(b"onionmpc identity 1\n")
     result = run("list")
     assert result.stdout == f"bob    {bob.onion}  open\n"
-    assert result.stderr.startswith("alice: the key file is cut short")
+    assert result.stderr.startswith("alice: the key file is truncated")
 
 
 def test_show_prints_the_address_and_draws_a_code_of_it_on_stderr() -> None:
@@ -130,7 +130,7 @@ def test_errors_are_raised_for_the_main_command_to_say() -> None:
 def test_help_says_what_an_identity_is_and_what_keeping_one_costs() -> None:
     text = " ".join(run("--help").stdout.split())
     assert "An identity is a secret key" in text
-    assert "linked to each other" in text
+    assert "can link all sessions" in text
     for command in ("new", "list", "show", "export", "import", "remove"):
         assert run(command, "--help").exit_code == 0
 
@@ -151,7 +151,8 @@ def test_an_export_is_sealed_unless_it_is_said_not_to_be(tmp_path: Path) -> None
     assert b"seal scrypt" in (tmp_path / "copy").read_bytes()
     result = run("export", "alice", str(tmp_path / "open"), "--no-passphrase")
     assert result.stdout == onion + "\n"
-    assert result.stderr == f"onionmpc: note: no passphrase seals {tmp_path / 'open'}: whoever reads it is you\n"
+    warning = f"{tmp_path / 'open'} has no passphrase: anyone who reads it can act as you"
+    assert result.stderr == f"onionmpc: note: {warning}\n"
     assert b"seal none" in (tmp_path / "open").read_bytes()
 
 
@@ -160,7 +161,7 @@ def test_a_sealed_identity_is_exported_as_it_is_and_asks_for_nothing(tmp_path: P
     result = run("export", "alice", str(tmp_path / "copy"))
     assert result.stderr == ""
     assert (tmp_path / "copy").read_bytes() == (state / "identities" / "alice.key").read_bytes()
-    with pytest.raises(UsageError, match="alice is sealed, and so will its copy be"):
+    with pytest.raises(UsageError, match="alice is sealed, and so is its copy"):
         run("export", "alice", str(tmp_path / "open"), "--no-passphrase")
     with pytest.raises(UsageError, match="exclude each other"):
         run("export", "alice", str(tmp_path / "open"), "--no-passphrase", "--passphrase-file", "x")
@@ -196,14 +197,14 @@ def test_remove_says_what_is_lost_and_takes_the_name_for_consent(monkeypatch: py
             run("remove", "alice", typed=typed)
     assert keystore.list_names() == ("alice",)
     result = run("remove", "alice", typed="alice\n")
-    assert result.stderr.startswith(f"alice is {onion}\nWith its key goes its address, for ever unless")
+    assert result.stderr.startswith(f"alice is {onion}\nIts address goes with its key, for ever unless")
     assert result.stdout == ""
     assert keystore.list_names() == ()
 
 
 def test_remove_without_a_terminal_needs_yes() -> None:
     keystore.create("alice", None)
-    with pytest.raises(UsageError, match="nobody can be asked") as caught:
+    with pytest.raises(UsageError, match="there is no terminal to ask at") as caught:
         run("remove", "alice")
     assert "--yes" in caught.value.hint
     assert run("remove", "alice", "--yes").output == ""
@@ -215,7 +216,7 @@ def test_a_damaged_identity_is_removed_all_the_same(state: Path, monkeypatch: py
     keystore.create("alice", None)
     (state / "identities" / "alice.key").write_bytes(b"onionmpc identity 1\n")
     monkeypatch.setattr(identities, "is_interactive", lambda: True)
-    assert run("remove", "alice", typed="alice\n").stderr.startswith("alice: the key file is cut short")
+    assert run("remove", "alice", typed="alice\n").stderr.startswith("alice: the key file is truncated")
     assert keystore.list_names() == ()
 
 

@@ -87,10 +87,10 @@ def test_a_pipe_of_the_shell_is_a_file() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (f"{A}\nhunter2 is my password\n".encode(), "line 2 of {name} holds no address and no invite"),
+        (f"{A}\nhunter2 is my password\n".encode(), "line 2 of {name} contains neither an address nor an invite"),
         (f"{INVITE[:60]}\nhunter2\n".encode(), "the invite has 67 characters, expected 93"),
-        (f"{INVITE[:60]}\nhunter2 {'hunter' * 9}\n".encode(), "the invite's check does not fit"),
-        (f"{INVITE}\nhunter2\n{OTHER}".encode(), "this holds 2 different invites, expected one"),
+        (f"{INVITE[:60]}\nhunter2 {'hunter' * 9}\n".encode(), "the invite's checksum is wrong"),
+        (f"{INVITE}\nhunter2\n{OTHER}".encode(), "this contains 2 different invites, expected one"),
         (b"hunter2" * MAX_LIST_BYTES, "{name} has more than 1048576 bytes"),
     ],
     ids=["a word", "cut short", "altered", "two", "too large"],

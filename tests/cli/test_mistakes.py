@@ -7,10 +7,10 @@ import pytest
 from onionmpc.cli.main import run
 
 # Issue 12.
-FOLLOWS = "what is for the program follows a lone --, as in: onionmpc {} PROGRAM ... -- {}"
-PARTIES = "the number of parties is --parties here, or -m"
-WIRE = "options of MPyC that change the wire go by --mpyc, as in --mpyc=-L64"
-OURS = "onionmpc sets MPyC's connections up itself: leave it out"
+FOLLOWS = "put the program's own arguments after a lone --, as in: onionmpc {} PROGRAM ... -- {}"
+PARTIES = "for the number of parties, use --parties or -m"
+WIRE = "pass MPyC's options that change the wire as in --mpyc=-L64"
+OURS = "leave it out: onionmpc sets up MPyC's connections itself"
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ OURS = "onionmpc sets MPyC's connections up itself: leave it out"
     [
         (["host", "my.py", "-M3"], PARTIES),
         (["estimate", "my.py", "-M", "3"], PARTIES),
-        (["host", "my.py", "-m3", "-T1"], "the threshold is --threshold here, or -t"),
+        (["host", "my.py", "-m3", "-T1"], "for the threshold, use --threshold or -t"),
         (["demo", "my.py", "-L64"], WIRE),
         (["host", "my.py", "-m3", "--no-prss"], WIRE),
         (["host", "my.py", "-m3", "--bit-length=64"], WIRE),
@@ -30,7 +30,10 @@ OURS = "onionmpc sets MPyC's connections up itself: leave it out"
         (["host", "my.py", "data.txt", "-m3"], FOLLOWS.format("host", "...")),
         (["demo", "my.py", "data.txt", "more"], FOLLOWS.format("demo", "...")),
         (["join", "@x", "my.py", "--input", "x"], FOLLOWS.format("join", "--input ...")),
-        (["host", "my.py", "--", "--parties", "3"], "after the lone -- it is the program's: put --parties before that"),
+        (
+            ["host", "my.py", "--", "--parties", "3"],
+            "put --parties before the lone --: what follows goes to the program",
+        ),
         (["host", "my.py", "-m3", "--threshhold", "1"], "onionmpc host --help"),
         (["levels", "--input", "x"], "onionmpc levels --help"),
         (["levels", "x"], "onionmpc levels --help"),

@@ -82,8 +82,8 @@ BAD_ADDRESSES = {
     "a link": (f"http://{A}/", "this is a link, not an address"),
     "with a port": (f"{A}:9735", "this is a link, not an address"),
     "with a name before it": (f"www.{A}", "the address has a name before it"),
-    "of version 2": (V2_ADDRESS, "this is a v2 address (16 characters), which tor no longer carries"),
-    "of version 4": (with_version(A, 4), "the address is of version 4, expected 3"),
+    "of version 2": (V2_ADDRESS, "this is a v2 address (16 characters), which tor no longer supports"),
+    "of version 4": (with_version(A, 4), "the address has version 4, expected 3"),
     "the neutral point": (onion_from_public_key(b"\1" + bytes(31)), "it is a point of small order"),
     "a point of order 8": (onion_from_public_key(POINT_OF_ORDER_8), "it is a point of small order"),
     "a key with torsion": (with_torsion(A), "it is not of prime order"),
@@ -113,7 +113,7 @@ def test_one_bad_address_in_a_file_is_enough(refused: Refused, tmp_path: Path) -
 def test_our_own_address_is_no_other_party(refused: Refused) -> None:
     own = keystore.create("me", None).onion
     me = ("--identity", "me", "--yes")
-    assert "address 1 is your own\nname the other parties only" in refused("join", own, *me)
+    assert "address 1 is your own\nlist only the other parties" in refused("join", own, *me)
     invite = format_invite(Invite(own, bytes(16)))
     assert "address 1 is your own" in refused("join", invite, *me)
     assert "address 2 is your own" in refused("join", B, own, C, "average-salary", *me)
@@ -141,9 +141,9 @@ def test_two_addresses_of_one_key_are_refused(refused: Refused) -> None:
 BAD_INVITES = {
     "cut short": (INVITE[:-1], "the invite has 92 characters, expected 93"),
     "too long": (INVITE[:50] + "a" + INVITE[50:], "a character was changed"),
-    "beside another": (f"{INVITE} {OTHER_INVITE}", "this holds 2 different invites, expected one"),
+    "beside another": (f"{INVITE} {OTHER_INVITE}", "this contains 2 different invites, expected one"),
     "altered": (INVITE[:20] + ("b" if INVITE[20] == "a" else "a") + INVITE[21:], "a character was changed"),
-    "a digit that is none": (INVITE[:20] + "1" + INVITE[21:], "the invite has a character that no invite has"),
+    "a digit that is none": (INVITE[:20] + "1" + INVITE[21:], "the invite has an invalid character"),
 }
 
 
@@ -151,7 +151,7 @@ BAD_INVITES = {
 def test_an_invite_that_is_none_is_refused_and_not_repeated(refused: Refused, invite: str, sentence: str) -> None:
     told = refused("join", invite, "--yes")
     assert sentence in told
-    assert "paste the whole line" in told or "the one meant for you" in told
+    assert "paste the whole line" in told or "the one that is meant for you" in told
     assert invite[20:40] not in told
 
 
@@ -183,13 +183,13 @@ def test_a_file_that_cannot_be_read_is_named(refused: Refused, tmp_path: Path) -
 def test_a_binary_file_is_no_list(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "invite.png").write_bytes(bytes(range(256)))
     told = refused("join", "@invite.png", "--yes")
-    assert "@invite.png holds no address and no invite" in told
+    assert "@invite.png contains neither an address nor an invite" in told
 
 
 def test_an_empty_file_is_no_list(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing yet\n")
-    assert refused("join", "@empty.txt", "--yes").startswith("@empty.txt holds no address and no invite\n")
-    assert refused(*HOST, "--expect", "@empty.txt").startswith("@empty.txt holds no address and no invite\n")
+    assert refused("join", "@empty.txt", "--yes").startswith("@empty.txt contains neither an address nor an invite\n")
+    assert refused(*HOST, "--expect", "@empty.txt").startswith("@empty.txt contains neither an address nor an invite\n")
 
 
 def test_standard_input_is_read_like_a_file() -> None:
@@ -285,7 +285,7 @@ def test_a_further_file_that_is_not_there_is_named(refused: Refused, tmp_path: P
     (tmp_path / "link").symlink_to("..")
     for command in (HOST, ("join", INVITE, "--yes")):
         assert "'nowhere.csv' does not exist" in refused(*command, "--with", "nowhere.csv")
-        assert "link is a link that leads out of " in refused(*command, "--with", str(tmp_path))
+        assert "link is a symbolic link that points outside " in refused(*command, "--with", str(tmp_path))
 
 
 SET_BY_US = [
@@ -328,8 +328,8 @@ def test_no_option_of_mpyc_slips_in_among_the_arguments(refused: Refused, argume
 def test_only_classes_of_the_program_can_be_allowed(refused: Refused, name: str) -> None:
     for command in (HOST, ("join", INVITE, "average-salary", "--yes")):
         assert refused(*command, "--allow-type", name) == (
-            f"{name} is no class of the program, and no other can be allowed\n"
-            "the script's are __main__.Class, a module's module.Class"
+            f"{name} is not a class of the program, and only those can be allowed\n"
+            "write __main__.Class for the script's, module.Class for a module's"
         )
 
 
@@ -379,7 +379,7 @@ def test_a_full_list_checks_the_threshold_too(refused: Refused) -> None:
 
 def test_more_parties_expected_than_there_are_seats(refused: Refused) -> None:
     told = refused(*HOST, "--expect", A, "--expect", B, "--expect", C)
-    assert told == "3 parties are expected, and there are 2 seats besides yours\n--parties 4 has a seat for each"
+    assert told == "3 parties are expected, but there are 2 seats besides yours\nuse --parties 4 to give each a seat"
 
 
 @pytest.mark.parametrize("option", ["--wait", "--bootstrap-timeout", "--publish-timeout"])
@@ -406,10 +406,10 @@ def test_a_padded_link_has_one_circuit(refused: Refused) -> None:
 
 def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refused: Refused, tmp_path: Path) -> None:
     told = refused(*HOST, "--receipt", str(tmp_path / "nowhere" / "receipt.json"))
-    assert told.endswith("receipt.json\nname a file in a directory of yours")
+    assert told.endswith("receipt.json\nchoose a file in a directory that you own")
     (tmp_path / "receipt.json").write_text("an older one")
     told = refused("join", INVITE, "--yes", "--receipt", "receipt.json")
-    assert told == "there is a file receipt.json already\nan older receipt is not replaced: choose another name"
+    assert told == "receipt.json already exists\nchoose another name: an older receipt is never replaced"
     assert (tmp_path / "receipt.json").read_text() == "an older one"
 
 
@@ -442,7 +442,7 @@ def test_a_receipt_that_is_not_whole_is_told_after_the_summary(
 
 def test_nobody_at_the_terminal_means_yes_must_be_said_beforehand(refused: Refused) -> None:
     for told in (refused("host", "average-salary", "--parties", "3"), refused("join", INVITE)):
-        assert told.startswith("nobody can be asked: standard input or stderr is no terminal\n--yes ")
+        assert told.startswith("cannot ask for your consent: standard input or stderr is not a terminal\nadd --yes ")
 
 
 def test_json_needs_yes(refused: Refused) -> None:

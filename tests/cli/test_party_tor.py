@@ -55,7 +55,7 @@ def test_a_tor_that_is_too_old_or_none(refused: Refused, tmp_path: Path, monkeyp
     assert f"{path} is tor 0.4.7.16, expected 0.4.8.1 or newer" in refused(*HOST, code=3)
     path = fake_tor(tmp_path / "strange", version="unknown")
     monkeypatch.setenv("ONIONMPC_TOR", path)
-    assert f"{path} does not say its version" in refused(*HOST, code=3)
+    assert f"{path} did not report its version" in refused(*HOST, code=3)
 
 
 def test_a_tor_that_ends_at_once_is_told_with_its_words(
@@ -92,7 +92,7 @@ BRIDGE_REFUSALS = {
     ),
     "on a foreign tor": (
         ("--bridge", BRIDGE, "--control", "unix:/nowhere"),
-        "a tor that runs already has its own bridges, or none",
+        "a running tor has its own bridges, or none",
     ),
     "at short": (
         ("--bridge", BRIDGE, "--circuit-length", "short", "--show-my-ip"),
@@ -137,10 +137,10 @@ def test_bridges_come_from_lines_and_files_in_order_and_once(tmp_path: Path) -> 
 
 LEVEL_REFUSALS = {
     "a level that is none": (("--circuit-length", "medium"), "'medium' is not one of 'short', 'standard', 'long'"),
-    "short without consent": (("--circuit-length", "short"), "nobody has consented to that"),
+    "short without consent": (("--circuit-length", "short"), "you have not agreed to that"),
     "short on a foreign tor": (
         ("--circuit-length", "short", "--show-my-ip", "--control", "unix:/nowhere"),
-        "circuit length short needs tors of onionmpc's own",
+        "circuit length short needs a tor that onionmpc starts itself",
     ),
     "consent without short": (("--show-my-ip",), "--show-my-ip needs --circuit-length short"),
     "long on a foreign tor": (
@@ -183,7 +183,7 @@ def test_a_state_directory_that_cannot_be_written(
 ) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "closed" / "state"))
-    assert "Permission denied\nset ONIONMPC_STATE to a directory of yours" in refused(*HOST)
+    assert "Permission denied\nset ONIONMPC_STATE to a directory that you own" in refused(*HOST)
 
 
 def test_a_state_directory_that_is_a_file(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_a_state_directory_that_is_a_file(refused: Refused, tmp_path: Path, monk
         monkeypatch.setenv("ONIONMPC_STATE", str(state))
         told = refused(*HOST)
         assert told.startswith(f"cannot use the directory {state}: ")
-        assert told.endswith("set ONIONMPC_STATE to a directory of yours")
+        assert told.endswith("set ONIONMPC_STATE to a directory that you own")
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o770])
@@ -234,7 +234,7 @@ def test_a_full_disk_is_told(refused: Refused, full_disk: Path, monkeypatch: pyt
     ("place", "sentence"),
     [
         ("9051x", "9051x names no port (1 to 65535), expected unix:/PATH or 127.0.0.1:PORT"),
-        ("unix:control", "unix:control is not where a tor listens, expected unix:/PATH"),
+        ("unix:control", "unix:control is not a control port, expected unix:/PATH"),
         ("tor.example:9051", "tor.example is a name, expected unix:/PATH or 127.0.0.1:PORT"),
         ("192.0.2.1:9051", "192.0.2.1 is another machine, expected one of this machine's own addresses"),
     ],
@@ -266,7 +266,7 @@ def test_nothing_where_the_control_port_should_be(refused: Refused, tmp_path: Pa
         told = refused("join", INVITE, "--yes", "--control", place, code=3)
         assert told == (
             f"{place} is nothing, expected a control port\n"
-            "start tor, or leave --control out: onionmpc then starts a tor of its own"
+            "start tor, or leave --control out: onionmpc then starts its own tor"
         )
 
 

@@ -54,8 +54,8 @@ def test_the_first_line_of_a_file_is_the_passphrase(file: Path, content: bytes, 
 
 
 REFUSED = {
-    b"": "there is no passphrase in the first line of",
-    b"\nopen sesame\n": "there is no passphrase in the first line of",
+    b"": "is empty, expected a passphrase",
+    b"\nopen sesame\n": "is empty, expected a passphrase",
     b"x" * (MAX_PASSPHRASE_BYTES + 1): f"longer than {MAX_PASSPHRASE_BYTES} bytes",
     b"sesame \xff\n": r"the passphrase is not UTF-8 \(byte 8\)",
 }
@@ -116,7 +116,7 @@ def test_a_pipe_that_brings_nothing_is_not_waited_for_for_ever(
     monkeypatch.setattr(passphrase, "PIPE_WAIT_S", 0.0)
     os.mkfifo(tmp_path / "fifo", 0o600)
     for path in (pipe[0], tmp_path / "fifo"):  # nobody has opened the second one for writing
-        with pytest.raises(UsageError, match="has not brought a line within"):
+        with pytest.raises(UsageError, match="did not send a line within"):
             read_passphrase(path)
 
 

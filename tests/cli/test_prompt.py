@@ -70,7 +70,7 @@ def test_who_is_asked_about_one_that_has_left_hears_it_before_the_answer(
         asking = asyncio.create_task(display.admits(JOINER, 1))
         await asyncio.sleep(0)
         display.tell(JoinerLeft(1, JOINER))
-        assert "It has left meanwhile" in capsys.readouterr().err
+        assert "This party has left for now" in capsys.readouterr().err
         os.write(person, b"\n")
         assert await asking
         display.tell(JoinerLeft(1, JOINER))

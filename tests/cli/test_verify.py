@@ -49,7 +49,7 @@ def test_one_receipt_shows_what_was_computed_and_who_signed(verify: Verify) -> N
     assert f"1  {IDENTITIES[1].onion}  signed, SHA-256 of its output {TEA}" in lines
     assert f"2  {IDENTITIES[2].onion}  signed" in lines
     assert "SAME" not in out
-    assert "Not that the output is right" in out
+    assert "It does not say that the output is right" in out
 
 
 def test_a_receipt_shows_where_parties_had_other_versions_of_what_the_program_imports(verify: Verify) -> None:
@@ -80,7 +80,7 @@ def test_several_receipts_say_who_had_the_same(verify: Verify) -> None:
     code, out, err = verify(*(receipt(own, outputs={1: COFFEE}) for own in range(3)))
     assert code == 5
     assert "\nOutputs DIFFER: parties 0 and 2 / party 1.\n" in out
-    assert err == "onionmpc: error: the outputs that are revealed differ\n"
+    assert err == "onionmpc: error: the revealed outputs differ\n"
 
 
 def test_an_output_can_be_compared_with_what_was_signed(verify: Verify, tmp_path: Path) -> None:
@@ -88,12 +88,12 @@ def test_an_output_can_be_compared_with_what_was_signed(verify: Verify, tmp_path
     (tmp_path / "coffee").write_bytes(b"coffee\n")
     code, out, _ = verify(receipt(0), receipt(1), "--output", "tea")
     assert code == 0
-    assert out.endswith("\ntea is what parties 0 and 1 put out.\n")
+    assert out.endswith("\ntea is the output of parties 0 and 1.\n")
     code, _, err = verify(receipt(0), "--output", "coffee")
-    assert (code, err) == (5, "onionmpc: error: coffee is not what party 0 put out\n")
+    assert (code, err) == (5, "onionmpc: error: coffee is not the output of party 0\n")
     code, _, err = verify(change(receipt(0), opening=None), "--output", "tea")
     assert code == 2
-    assert "--output needs a salt, and no FILE has one" in err
+    assert "--output needs a receipt with a salt, and no FILE has one" in err
     code, _, err = verify(receipt(0), "--output", "nothing")
     assert (code, err) == (2, "onionmpc: error: cannot read nothing: No such file or directory\n")
 
@@ -112,12 +112,16 @@ def test_the_copy_that_the_help_shows_how_to_make_proves_the_signatures(
 @pytest.mark.parametrize(
     ("content", "code", "sentence"),
     [
-        (b"", 2, "a: it is no receipt"),
-        (b"\x1b[2J", 2, "a: it is no receipt"),
-        (b"[" * 10**6, 2, "a: it is no receipt"),
+        (b"", 2, "a: it is not a receipt"),
+        (b"\x1b[2J", 2, "a: it is not a receipt"),
+        (b"[" * 10**6, 2, "a: it is not a receipt"),
         (b" " * (MAX_RECEIPT_BYTES + 1), 2, "a: it has more than"),
         (b'{"receipt": "\\u001b[2J"}', 2, "a: its format is '\\\\x1b[2J'"),
-        (encode_receipt(change(receipt(), signatures=(signed(1),))), 6, "a: what it reveals is not what party 0 has"),
+        (
+            encode_receipt(change(receipt(), signatures=(signed(1),))),
+            6,
+            "a: what it reveals is not what party 0 signed",
+        ),
         (
             encode_receipt(change(receipt(), signatures=(change(signed(1), party=0),))),
             6,
@@ -151,7 +155,7 @@ def test_receipts_of_two_sessions_are_told_apart(verify: Verify) -> None:
 def test_who_signed_two_outputs_is_told(verify: Verify) -> None:
     code, out, err = verify(receipt(0), receipt(1, outputs={2: COFFEE}))
     assert (code, out) == (6, "")
-    assert err == "onionmpc: error: party 2 has signed two different outputs of this session (b)\n"
+    assert err == "onionmpc: error: party 2 signed two different outputs of this session (b)\n"
 
 
 def test_numbers_that_nobody_can_print_are_refused(verify: Verify) -> None:

@@ -119,7 +119,7 @@ def test_a_program_that_fails_ends_the_demo_with_its_words(outcome: Party) -> No
     assert outcome.code == 1, outcome.last_words
     assert outcome.failure == (
         "the program failed at party 1 while the program ran: it exited with status 1; "
-        "some output may have been revealed before; it said:"
+        "some output may have been revealed before; its last lines:"
     )
     assert outcome.words[-1] == "RuntimeError: stumbled"
 
@@ -164,12 +164,12 @@ def test_programs_that_wait_for_each_other_end_the_demo_and_are_named(outcome: P
     assert outcome.code == 1, outcome.last_words
     waits = (
         "party 0 is shutting down and waits for parties 1 and 2 at rows.py line 5; "
-        "party 1 waits for a value that no message will bring at rows.py line 7; "
+        "party 1 waits for a value that no message can bring at rows.py line 7; "
         "party 2 waits for party 1 at rows.py line 7"
     )
     assert outcome.failure.startswith("the programs wait for each other, and party ")
     assert waits in outcome.failure
-    assert outcome.screen.count("the programs wait for each other, and nothing is on its way between them:") == 1
+    assert outcome.screen.count("the programs are waiting for each other, and no data is on its way between them:") == 1
 
 
 async def slow(stage: Stage) -> Party:

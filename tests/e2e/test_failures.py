@@ -86,8 +86,8 @@ async def never_full(stage: Stage) -> Party:
 
 @after(never_full)
 def test_a_host_that_nobody_joins_gives_up(outcome: Party) -> None:
-    assert (outcome.code, outcome.failure) == (4, "the seats were not all taken within 5.0 s"), outcome.last_words
-    assert outcome.hint == "--wait gives the others longer"
+    assert (outcome.code, outcome.failure) == (4, "not all seats were taken within 5.0 s"), outcome.last_words
+    assert outcome.hint == "use --wait to give the others more time"
 
 
 # --- Who lists whom ----------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def test_a_killed_party_that_starts_again_is_another_session_and_the_old_one_end
     assert [party.code for party in others] == [4, 4], [party.last_words for party in others]
     told = same_sentence(others)
     assert told.startswith(f"party {outcome['number']} is lost: no other party reaches it")
-    assert "it has ended or started anew, and does not know this session" in told
+    assert "it has ended or restarted, and does not know this session" in told
     # It took its locks without a word, and came to no agreement with those of the old session.
     assert again.code == 130, again.last_words
     assert again.heard("published")
@@ -341,7 +341,7 @@ def test_ctrl_c_before_all_are_there(outcome: dict[str, Any]) -> None:
     assert host.heard("joiner_left")[0]["seat"] == 1
     assert [event["seat"] for event in host.heard("joiner_arrived")] == [1, 1]
     assert host.code == 130, host.last_words
-    assert (staying.code, staying.failure) == (4, "the host ended the gathering"), staying.last_words
+    assert (staying.code, staying.failure) == (4, "the host stopped waiting for parties"), staying.last_words
     assert outcome["after_s"] < ENDING_S
 
 

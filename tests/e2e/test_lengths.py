@@ -113,7 +113,7 @@ async def hesitates(stage: Stage) -> Party:
 def test_short_asks_in_words_and_a_plain_yes_is_none(outcome: Party) -> None:
     assert outcome.code == 2
     assert "learns this machine's IP address" in " ".join(outcome.screen.split())
-    assert outcome.failure == "short was not consented to"
+    assert outcome.failure == "you did not agree to circuit length short"
     assert "onionmpc1" not in outcome.screen
 
 
@@ -131,4 +131,4 @@ async def consents(stage: Stage) -> Party:
 @after(consents)
 def test_short_goes_on_once_it_was_consented_to(outcome: Party) -> None:
     assert outcome.code == 130
-    assert "left; the others were told" in outcome.screen
+    assert "left the session: the other parties were notified" in outcome.screen

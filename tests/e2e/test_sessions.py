@@ -118,7 +118,7 @@ def test_who_knows_no_more_than_an_address_finds_neither_the_host_nor_a_joiner(o
         assert stranger.output == ""
     assert hints[0] == "the invite is probably used, or its session is over; ask the host for another"
     assert set(hints[1:]) == {
-        "ask the host for an invite, or to expect this party's address (one that stays: --identity)"
+        "ask the host for an invite, or to put this party's address on its --expect list (see --identity)"
     }
 
 
@@ -235,7 +235,7 @@ def test_a_receipt_has_all_signatures_and_the_output_that_the_parties_saw(outcom
     verifier = outcome["verifier"]
     assert verifier.code == 0, verifier.last_words
     assert "parties 0, 1 and 2 had the SAME output." in verifier.output
-    assert "output is what parties 0, 1 and 2 put out." in verifier.output
+    assert "output is the output of parties 0, 1 and 2." in verifier.output
     assert outcome["parties"][0].heard("ended")[0]["session"] in verifier.output
 
 
@@ -346,5 +346,5 @@ def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str,
 def test_no_to_the_agreement_ends_it_for_all_with_one_sentence(outcome: dict[str, Any]) -> None:
     host, joiners = outcome["host"], outcome["joiners"]
     assert [party.code for party in (host, *joiners)] == [5, 5, 5], [party.last_words for party in joiners]
-    assert same_sentence([host, *joiners]).endswith(" did not agree: its user said no")
+    assert same_sentence([host, *joiners]).endswith(" did not agree: its user declined")
     assert {joiner.output for joiner in joiners} == {""}

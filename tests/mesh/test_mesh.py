@@ -797,7 +797,7 @@ async def test_an_abort_is_heard_by_the_peer(directory: Path, code: AbortCode) -
     async with meshed(directory, 2) as (accuser, accused):
         accuser.watcher.up[1].abort(code)
         message = await accused.watcher.until_down(0, RemoteProtocolError)
-        assert message == f"the peer says that we broke its rules ({code.name.lower()})"
+        assert message == f"the peer reports that we broke the protocol ({code.name.lower()})"
         await accuser.until_over(1)
         assert accuser.watcher.downs == []
 

@@ -257,7 +257,7 @@ async def test_a_party_that_starts_anew_is_another_session_and_said_to_be(direct
             await first.until_up(0)
         async with Party(directory, 1, 2, nonce=bytes([77]) * 16) as second:
             message = await low.watcher.until_down(1, LinkExpired)
-            assert message == "it has ended or started anew, and does not know this session"
+            assert message == "it has ended or restarted, and does not know this session"
             assert second.watcher.up == {}
 
 
@@ -319,7 +319,7 @@ async def test_a_peer_that_comes_back_without_end_breaks_the_rules(
             _, secure = await knock(directory, party.identity, **RESUME)
             await say(secure, Ping(token))
             said.append(secure)
-        assert "came back more than" in await party.watcher.until_down(0, RemoteProtocolError)
+        assert "reconnected more than" in await party.watcher.until_down(0, RemoteProtocolError)
         assert Abort(AbortCode.LIMIT) in await hear_all(said[3])
         for secure in said:
             await secure.close()

@@ -84,7 +84,9 @@ def test_the_party_that_failed_is_named_with_its_last_words(tmp_path: Path) -> N
     mpc.run(main())
     """
     error = failure_of(write_spec(tmp_path, script))
-    assert error.message.startswith("the program of party 1 failed in the dry run: it exited with status 1; it said:\n")
+    assert error.message.startswith(
+        "the program of party 1 failed in the dry run: it exited with status 1; its last lines:\n"
+    )
     assert error.message.endswith("ValueError: one is enough")
     assert error.hint == ""
 
@@ -113,7 +115,7 @@ def test_a_party_that_ends_too_early_is_told_by_who_waits_for_it(tmp_path: Path)
 )
 def test_a_program_that_asks_gets_no_answer_and_a_hint(tmp_path: Path, question: str) -> None:
     error = failure_of(write_spec(tmp_path, question))
-    assert "give what the program would ask for after --" in error.hint
+    assert "pass the program's input after --" in error.hint
 
 
 def test_a_program_has_no_terminal_to_ask_at(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_programs_that_wait_for_each_other_are_told_without_waiting_for_the_time
     """
     error = failure_of(write_spec(tmp_path, script))
     assert error.message.startswith("the programs wait for each other in the dry run: party 0 is shutting down and ")
-    assert "party 1 waits for a value that no message will bring at script.py line 7" in error.message
+    assert "party 1 waits for a value that no message can bring at script.py line 7" in error.message
     assert error.hint == USUAL_CAUSES
 
 

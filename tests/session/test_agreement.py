@@ -63,7 +63,7 @@ def test_a_floor_is_kept_by_both_sides_and_told_with_both_levels(floor: Level, l
             continue
         with pytest.raises(AgreementError) as caught:
             check_floors(*pair, here=names[0], there=names[1])
-        sentence = f"party 2 takes part at circuit length {level.value}, and party 0 accepts no less than {floor.value}"
+        sentence = f"party 2 uses circuit length {level.value}, but party 0 accepts no less than {floor.value}"
         assert caught.value.message == sentence
 
 

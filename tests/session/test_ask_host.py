@@ -61,7 +61,7 @@ def test_a_host_that_goes_says_so() -> None:
             await host.gathering.leave()
             ending = await task
             assert isinstance(ending, PeerLeft)
-            assert ending.message == "the host ended the gathering"
+            assert ending.message == "the host stopped waiting for parties"
 
     run(main())
 
@@ -91,7 +91,7 @@ def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
 @pytest.mark.parametrize(
     ("psk", "hint"),
     [
-        (NO_PSK, "ask the host for an invite, or to expect this party's address (one that stays: --identity)"),
+        (NO_PSK, "ask the host for an invite, or to put this party's address on its --expect list (see --identity)"),
         (PSK.encode()[:32], "the invite is probably used, or its session is over; ask the host for another"),
     ],
     ids=["by address", "by invite"],

@@ -92,7 +92,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
         ("with", "program file with/data.csv differs: SHA-256 "),
         ("public", "public arguments differs: (3) at party {joiner}, (2) at party {host}"),
         ("name", "program differs: vote at party {joiner}, script at party {host}"),
-        ("catalogue", "the host runs script, which is not in the catalogue here"),
+        ("catalogue", "the host runs script, which does not come with this onionmpc"),
         ("threshold", "threshold differs: 0 at party {joiner}, 1 at party {host}"),
         ("padding", "padding rate differs: 5 at party {joiner}, 0 at party {host}"),
         ("circuits", "circuits per link differs: 5 at party {joiner}, 3 at party {host}"),
@@ -233,7 +233,7 @@ def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: i
             place.start_listed()
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {AgreementError}
-            assert same_sentence(endings) == f"party {number} did not agree: its user said no"
+            assert same_sentence(endings) == f"party {number} did not agree: its user declined"
 
     run(main())
 

@@ -113,7 +113,7 @@ def test_it_is_read_whatever_a_mail_and_an_editor_made_of_it(between: list[str],
 def test_an_invite_of_another_version_is_named_as_one() -> None:
     text = TEXT.replace("onionmpc1", "onionmpc2")
     assert looks_like_invite(f"> {text}")
-    assert refusal(f"> {text}").message == "the invite is of version 2, expected 1"
+    assert refusal(f"> {text}").message == "the invite has version 2, expected 1"
     assert parse_invite(f"{text} {TEXT}") == parse_invite(TEXT)
     assert not looks_like_invite("onionmpc2")
 
@@ -124,7 +124,7 @@ def test_the_same_invite_twice_is_one_and_two_different_ones_are_refused() -> No
     assert parse_invite(f"> {TEXT}\n\nthanks!\n{TEXT}") == parse_invite(f"{TEXT[:60]}\n{TEXT}") == parse_invite(TEXT)
     for text in (f"{TEXT} {other}", f"{TEXT}{other}", f"{TEXT[:40]} {TEXT} {other}"):
         error = refusal(text)
-        assert error.message == "this holds 2 different invites, expected one"
+        assert error.message == "this contains 2 different invites, expected one"
         assert other[12:24] not in error.message + error.hint
 
 

@@ -46,7 +46,7 @@ def test_an_invite_that_opens_no_descriptor_is_given_up_after_a_while_and_not_at
         failures.add(AWAY)  # tor says so once it has read the descriptor, which changes nothing
     assert failures.why == ": it is sealed"
     clock.now += 1
-    with pytest.raises(PeerUnreachable, match="the host cannot be found by this invite: the invite is probably used"):
+    with pytest.raises(PeerUnreachable, match="the host cannot be found with this invite: the invite is probably used"):
         failures.add(SEALED)
 
 

@@ -212,7 +212,7 @@ def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(
             assert persons[0].heard(SpentInvite) == [SpentInvite(1)]
             place.start(2, place.party(2).join(place.networks[2], other))
             endings = [await place.tasks[number] for number in range(3)]
-            assert {type(ending) for ending in endings} == {AgreementError}  # "its user said no": they had met
+            assert {type(ending) for ending in endings} == {AgreementError}  # "its user declined": they had met
             assert len(persons[0].heard(RosterKnown)) == 1
 
     async def no(_agreement: Agreement) -> bool:

@@ -154,7 +154,7 @@ def test_allowed_types_are_sorted_and_named_once(program: Program) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_class_of_the_program_cannot_be_allowed(name: str, program: Program) -> None:
-    with pytest.raises(UsageError, match="is no class of the program, and no other can be allowed") as caught:
+    with pytest.raises(UsageError, match="is not a class of the program, and only those can be allowed") as caught:
         check_allowed_types([name], program)
     assert caught.value.hint
     assert caught.value.message.isprintable()

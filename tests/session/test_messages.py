@@ -88,7 +88,7 @@ def test_nothing_comes_of_part_of_a_message(example: AnyMessage) -> None:
     ],
 )
 def test_what_is_not_of_the_language_is_refused(body: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match=f"a control message of {len(body)} bytes is not of our language"):
+    with pytest.raises(RemoteProtocolError, match=f"a control message of {len(body)} bytes cannot be decoded"):
         decode(framed(body))
 
 

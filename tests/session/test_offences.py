@@ -66,16 +66,16 @@ NONSENSE = b'{"type":"nonsense"}'
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (says(Hostile.offer, Hostile.offer), "it sent Offer out of place"),
-        (says(message(Commit("0" * 64))), "it sent Commit out of place"),
-        (says(Hostile.offer, message(Done())), "it sent Done out of place"),
-        (says(Hostile.offer, *[message(Commit("0" * 64))] * 2), "it sent Commit out of place"),
-        (says(lambda _: b"\x00\x00\x00\x01{"), "a control message of 1 bytes is not of our language"),
-        (says(lambda _: len(NONSENSE).to_bytes(4) + NONSENSE), "is not of our language"),
-        (says(with_a_field_more(Hostile.offer)), "is not of our language"),
-        (says(with_a_field_more(Hostile.offer, "common")), "is not of our language"),
-        (says(with_a_field_more(Hostile.offer, "own")), "is not of our language"),
-        (says(with_a_field_more(message(Report("", "", "lost", "agree")))), "is not of our language"),
+        (says(Hostile.offer, Hostile.offer), "it sent Offer when that was not expected"),
+        (says(message(Commit("0" * 64))), "it sent Commit when that was not expected"),
+        (says(Hostile.offer, message(Done())), "it sent Done when that was not expected"),
+        (says(Hostile.offer, *[message(Commit("0" * 64))] * 2), "it sent Commit when that was not expected"),
+        (says(lambda _: b"\x00\x00\x00\x01{"), "a control message of 1 bytes cannot be decoded"),
+        (says(lambda _: len(NONSENSE).to_bytes(4) + NONSENSE), "cannot be decoded"),
+        (says(with_a_field_more(Hostile.offer)), "cannot be decoded"),
+        (says(with_a_field_more(Hostile.offer, "common")), "cannot be decoded"),
+        (says(with_a_field_more(Hostile.offer, "own")), "cannot be decoded"),
+        (says(with_a_field_more(message(Report("", "", "lost", "agree")))), "cannot be decoded"),
         (says(lambda _: b"\x00\x10\x00\x01"), "a control message has 1048577 bytes, at most 1048576 are allowed"),
         (sends_program_bytes, "it sent bytes of the program before the agreement"),
         (ends_program_bytes, "it sent bytes of the program before the agreement"),
@@ -172,7 +172,7 @@ def sends(*frames: Frame) -> Attack:
 @pytest.mark.parametrize(
     ("attack", "said"),
     [
-        (comes_back_without_end, "it came back more than"),
+        (comes_back_without_end, "it reconnected more than"),
         (sends(Data(Channel.DATA, FAR, b"far")), "bytes of the data channel came unasked"),
         (sends(Data(Channel.CONTROL, FAR, b"far")), "bytes of the control channel came unasked"),
         (

@@ -91,7 +91,7 @@ def test_each_message_in_each_phase(phase: Phase, said: AnyMessage) -> None:
     if after is None:
         with pytest.raises(RemoteProtocolError) as caught:
             list(peer.receive(encode_message(said)))
-        assert caught.value.message == f"it sent {kind.__name__} out of place"
+        assert caught.value.message == f"it sent {kind.__name__} when that was not expected"
         assert peer.phase is Phase.ERROR
     else:
         assert list(peer.receive(encode_message(said))) == [said]
@@ -103,7 +103,7 @@ def test_nobody_signs_where_no_receipt_is_wanted(phase: Phase) -> None:
     if phase is Phase.SIGNED:
         phase = Phase.DONE
     peer = peer_in(phase, receipt=False)
-    with pytest.raises(RemoteProtocolError, match="it sent Signed out of place"):
+    with pytest.raises(RemoteProtocolError, match="it sent Signed when that was not expected"):
         list(peer.receive(encode_message(message(Signed))))
 
 
@@ -119,7 +119,7 @@ def test_what_came_before_the_offence_counts_and_nothing_after_it() -> None:
     peer = PeerSession(NONCE, receipt=True)
     offer, verdict = encode_message(message(Offer)), encode_message(message(Verdict))
     taken: list[AnyMessage] = []
-    with pytest.raises(RemoteProtocolError, match="it sent Offer out of place"):
+    with pytest.raises(RemoteProtocolError, match="it sent Offer when that was not expected"):
         taken.extend(peer.receive(verdict + offer + offer + verdict))
     assert taken == [message(Verdict), message(Offer)]
     assert list(peer.receive(verdict)) == []
@@ -127,7 +127,7 @@ def test_what_came_before_the_offence_counts_and_nothing_after_it() -> None:
 
 def test_words_of_no_language_are_an_offence() -> None:
     peer = PeerSession(NONCE, receipt=True)
-    with pytest.raises(RemoteProtocolError, match="is not of our language"):
+    with pytest.raises(RemoteProtocolError, match="cannot be decoded"):
         list(peer.receive(b"\x00\x00\x00\x01{"))
     assert peer.phase is Phase.ERROR
 

@@ -168,7 +168,7 @@ def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
     signature = IDENTITIES[2].sign(b"onionmpc/1 receipt" + SESSION + b"\0\2" + bytes.fromhex(copied)).hex()
     forged = change(receipt(), signatures=(signed(0), signed(1), Signature(2, copied, signature)))
     assert examine_receipts({"honest": forged}).signed == {0, 1, 2}
-    with pytest.raises(RemoteProtocolError, match="copied: what it reveals is not what party 2 has signed"):
+    with pytest.raises(RemoteProtocolError, match="copied: what it reveals is not what party 2 signed"):
         examine_receipts({"copied": change(forged, opening=change(opening(1), party=2))})
 
 
@@ -177,18 +177,18 @@ def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
     [opening(0, COFFEE), change(opening(0), salt="ff" * 32), opening(1, COFFEE), change(opening(1), party=0)],
 )
 def test_nothing_else_can_be_revealed_than_what_was_signed(revealed: Opening) -> None:
-    with pytest.raises(RemoteProtocolError, match=r"mine: what it reveals is not what party \d has signed"):
+    with pytest.raises(RemoteProtocolError, match=r"mine: what it reveals is not what party \d signed"):
         examine_receipts({"mine": change(receipt(), opening=revealed)})
 
 
 def test_a_salt_without_a_signature_is_worth_nothing() -> None:
-    with pytest.raises(RemoteProtocolError, match="what it reveals is not what party 0 has signed"):
+    with pytest.raises(RemoteProtocolError, match="what it reveals is not what party 0 signed"):
         examine_receipts({"mine": receipt(0, (1, 2))})
 
 
 def test_who_signs_two_outputs_is_caught() -> None:
     one, other = receipt(0), receipt(1, outputs={2: COFFEE})
-    with pytest.raises(RemoteProtocolError, match="party 2 has signed two different outputs of this session"):
+    with pytest.raises(RemoteProtocolError, match="party 2 signed two different outputs of this session"):
         examine_receipts({"one": one, "other": other})
 
 
@@ -252,39 +252,39 @@ MIRRORED = IDENTITIES[0].public_key[:31] + bytes([IDENTITIES[0].public_key[31] ^
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "it is no receipt"),
-        (b"\xff\xfe", "it is no receipt"),
-        (b"[]", "it is no receipt"),
-        (b"{}", "it is no receipt"),
-        (b'{"receipt": 1}', "it is no receipt"),
-        (b'{"receipt": "\\ud800"}', "it is no receipt"),
-        (b'{"a":' + b"[" * 10**6, "it is no receipt"),
-        (b'{"a":' * 10**5, "it is no receipt"),
+        (b"", "it is not a receipt"),
+        (b"\xff\xfe", "it is not a receipt"),
+        (b"[]", "it is not a receipt"),
+        (b"{}", "it is not a receipt"),
+        (b'{"receipt": 1}', "it is not a receipt"),
+        (b'{"receipt": "\\ud800"}', "it is not a receipt"),
+        (b'{"a":' + b"[" * 10**6, "it is not a receipt"),
+        (b'{"a":' * 10**5, "it is not a receipt"),
         (b'{"receipt": "onionmpc receipt 2"}', "its format is 'onionmpc receipt 2', expected 'onionmpc receipt 1'"),
         (b'{"receipt": "\\u001b[2J"}', r"its format is '\\\\x1b\[2J'"),
         (b'{"receipt": "onionmpc receipt 1"}', "it was altered: Object missing required field"),
-        (encode_receipt(receipt())[:-3], "it is no receipt"),
-        (encode_receipt(receipt()) + b"{", "it is no receipt"),
+        (encode_receipt(receipt())[:-3], "it is not a receipt"),
+        (encode_receipt(receipt()) + b"{", "it is not a receipt"),
         (encode_receipt(receipt()) + b" " * MAX_RECEIPT_BYTES, f"it has more than {MAX_RECEIPT_BYTES} bytes"),
         # Issue 12: what a later version says is not of ours, which is nobody's fault.
         (
             later(VERSION + 1),
-            f"it is of protocol {VERSION + 1}, and this onionmpc \\({__version__}\\) knows {VERSION} ",
+            f"it uses protocol {VERSION + 1}, but this onionmpc \\({__version__}\\) supports {VERSION} ",
         ),
         (later(VERSION), r"it was altered: Object contains unknown field `more`"),
         (later(256), r"it was altered: Object contains unknown field `more`"),
         (altered("\x1b[2J", 1), r"it was altered: Object contains unknown field `\\x1b\[2J`"),
         (altered("agreement.common.threshold", "1"), "it was altered: Expected `int`"),
-        (altered("agreement.common.threshold", -1), "its threshold does not fit its parties"),
-        (altered("agreement.common.threshold", 10**40), "its threshold does not fit its parties"),
-        (altered("agreement.common.addresses", []), "0 parties do not fit what they say of themselves"),
-        (altered("agreement.common.addresses", ["a"] * 300), "300 parties do not fit"),
+        (altered("agreement.common.threshold", -1), "its threshold does not match its number of parties"),
+        (altered("agreement.common.threshold", 10**40), "its threshold does not match its number of parties"),
+        (altered("agreement.common.addresses", []), "0 parties do not match their number of terms"),
+        (altered("agreement.common.addresses", ["a"] * 300), "300 parties do not match"),
         (altered("agreement.common.addresses", ["a"] * 3), 'address 1: the address does not end in ".onion"'),
         (altered("agreement.common.addresses", [IDENTITIES[0].onion] * 3), "addresses 1 and 2 are the same"),
         (altered("agreement.common.addresses.0", IDENTITIES[0].onion.upper()), "its parties are not in order"),
-        (altered("agreement.own", []), "3 parties do not fit what they say of themselves"),
-        (altered("agreement.nonces", ["00" * 16]), "3 parties do not fit what they say of themselves"),
-        (altered("agreement.common.files", {"vote.py": "x"}), "a digest or a number in it is none"),
+        (altered("agreement.own", []), "3 parties do not match their number of terms"),
+        (altered("agreement.nonces", ["00" * 16]), "3 parties do not match their number of terms"),
+        (altered("agreement.common.files", {"vote.py": "x"}), "a digest or a number in it is malformed"),
         (altered("agreement.common.padding_rate", 201), "it was altered: Expected `int` <= 200"),
         (altered("signatures.0.party", 256), "it was altered: Expected `int` <= 255"),
         (altered("signatures.2.party", 3), "its signatures are not those of its parties, in order"),

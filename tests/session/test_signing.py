@@ -312,7 +312,7 @@ def test_a_signature_out_of_place_breaks_the_rules(tmp_path: Path, when: str, mo
         async with ended(plans) as (_, endings):
             assert {type(ending) for ending in endings} == {RemoteProtocolError}
             assert "says that party 2 broke the rules" in same_sentence(endings)
-            assert "it sent Signed out of place" in same_sentence(endings)
+            assert "it sent Signed when that was not expected" in same_sentence(endings)
 
     run(main())
 

@@ -55,10 +55,10 @@ def test_a_joiner_takes_what_it_left_open_from_the_host() -> None:
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("nothing_of_ours", "the host runs nothing_of_ours, which is not in the catalogue here"),
-     ("../vote", "the host runs ../vote, which is not in the catalogue here"),
-     ("private_input", "the host runs private_input, which is not in the catalogue here"),
-     ("\x1b[2J", "the host runs \\x1b[2J, which is not in the catalogue here")],
+    [("nothing_of_ours", "the host runs nothing_of_ours, which does not come with this onionmpc"),
+     ("../vote", "the host runs ../vote, which does not come with this onionmpc"),
+     ("private_input", "the host runs private_input, which does not come with this onionmpc"),
+     ("\x1b[2J", "the host runs \\x1b[2J, which does not come with this onionmpc")],
 )  # fmt: skip
 def test_a_joiner_runs_only_what_is_here(name: str, error: str) -> None:
     with pytest.raises(AgreementError) as raised:
@@ -111,7 +111,7 @@ def test_a_host_cannot_choose_what_mpyc_does_beyond_the_wire(option: str) -> Non
 
 @pytest.mark.parametrize("name", ["subprocess.Popen", "builtins.eval", "numpy.ndarray", "__main__.*", "\x1b[2J.X"])
 def test_a_host_cannot_have_a_joiner_allow_what_is_no_class_of_the_program(name: str) -> None:
-    with pytest.raises(UsageError, match="is no class of the program") as raised:
+    with pytest.raises(UsageError, match="is not a class of the program") as raised:
         party_of({})._accept(terms_for(allowed_types=(name,)), HOST.onion)
     assert raised.value.message.isprintable()
 

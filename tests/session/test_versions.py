@@ -167,5 +167,5 @@ def test_what_strangers_cause_is_told_once_and_then_more_and_more_seldom() -> No
 def test_the_note_of_another_version_names_both(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(Answers(yes=True, private_arguments=0, by_invite=False)).tell(OtherVersion(1))
     assert capsys.readouterr().err.endswith(
-        "  somebody with another version of onionmpc (protocol 1, here 2) tried to connect\n"
+        "  someone with another version of onionmpc (protocol 1, here 2) tried to connect\n"
     )

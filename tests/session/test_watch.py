@@ -144,7 +144,7 @@ NEVER_STARTED_BY_ONE = """
             UNEQUAL_ROWS,
             {
                 0: "party 0 is shutting down and waits for parties 1 and 2 at script.py line 4",
-                1: "party 1 waits for a value that no message will bring at script.py line 8",
+                1: "party 1 waits for a value that no message can bring at script.py line 8",
                 2: "party 2 waits for party 1 at script.py line 8",
             },
         ),
@@ -169,7 +169,7 @@ NEVER_STARTED_BY_ONE = """
             {
                 # The lowest party dials all others, and is through with the start when the links are.
                 0: "party 0 is shutting down and waits for parties 1 and 2 at script.py line 8",
-                1: "party 1 waits for a value that no message will bring at script.py line 7",
+                1: "party 1 waits for a value that no message can bring at script.py line 7",
                 2: "party 2 waits for party 1 at script.py line 8",
             },
         ),
@@ -189,11 +189,11 @@ def test_programs_that_wait_for_each_other_are_told_with_their_lines(
         assert f": {'; '.join(waits.values())}; " in sentence
         for number in place.numbers:
             first, *each, cause, patience = lines_of(place, number)
-            assert first == "the programs wait for each other, and nothing is on its way between them:"
+            assert first == "the programs are waiting for each other, and no data is on its way between them:"
             assert each == list(waits.values())
             assert cause == USUAL_CAUSES
             assert re.fullmatch(
-                r"if none of them moves, this party ends the session in [01]\.\d s \(--patience\)", patience
+                r"if none of them continues, this party ends the session in [01]\.\d s \(--patience\)", patience
             )
 
     run(main())

@@ -82,7 +82,7 @@ def test_where_loopback_is_one_address_all_share_it(monkeypatch: pytest.MonkeyPa
         ("a = " + "[" * 10_000, "not TOML"),
         (TWO.replace("40.5", "9" * 5000), "not TOML"),
         (TWO.replace("40.5", "9" * 400), "takes 9999"),
-        ("", "must hold the tables"),
+        ("", "must contain the tables"),
         (TWO + "[other]", "nothing else"),
         (TWO.replace("far = 40.5", ""), "no latency from near to far"),
         (TWO + "near = 40.5", "given twice"),

@@ -80,7 +80,7 @@ async def outlives(
         while network.instance is first:
             await asyncio.wait({restored}, timeout=0)
         if network.instance is None:
-            with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
+            with pytest.raises(PeerUnreachable, match="our tor is restarting"):
                 await network.dial(peer.onion, DEADLINE_S)
             assert await network.accepted_path("0" * 40) is None
         await restored
@@ -105,7 +105,9 @@ def test_a_killed_tor_comes_back_with_its_guards(
         async with party(testnet_dir, fresh()):
             pass
         before = guards(profile)
-        await outlives(peer, testnet_dir, lambda process: os.kill(process, signal.SIGKILL), "tor was ended by signal 9")
+        await outlives(
+            peer, testnet_dir, lambda process: os.kill(process, signal.SIGKILL), "tor was killed by signal 9"
+        )
         assert before
         assert guards(profile) == before
 
@@ -148,7 +150,7 @@ def test_a_tor_whose_program_is_gone_is_given_up_when_patience_ends(
             program.unlink()
             os.kill(await process_of(network), signal.SIGKILL)
             await asyncio.wait({network.died})
-            with pytest.raises(TorFailed, match="our tor was away for 2 s; giving up: ONIONMPC_TOR names "):
+            with pytest.raises(TorFailed, match="our tor was down for 2 s; giving up: ONIONMPC_TOR names "):
                 await network.dial(peer.onion, DEADLINE_S)
             assert network.failure is network.died.result()
 

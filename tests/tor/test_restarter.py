@@ -102,12 +102,12 @@ def test_a_lost_tor_is_followed_by_another_and_told() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         first = restarter.instance
         restored = asyncio.create_task(restarter.restored())
-        lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9\n  tor: its last words"))
+        lives.begun[0].end.set_result(TorFailed("tor was killed by signal 9\n  tor: its last words"))
         await restored
         assert lives.begun[0].left
         assert restarter.instance is lives.begun[1]
         assert await restarter.available(after=first) is lives.begun[1]
-        assert told == ["0 tor was ended by signal 9; starting again", "100 tor is back after 0 s"]
+        assert told == ["0 tor was killed by signal 9; starting again", "100 tor is back after 0 s"]
 
     play(scene, Lives())
 
@@ -123,7 +123,7 @@ def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
         crashing = asyncio.create_task(crash())
         await asyncio.wait({restarter.died})
         crashing.cancel()
-        assert restarter.died.result().message == "our tor was away for 0.2 s; giving up: tor crashed"
+        assert restarter.died.result().message == "our tor was down for 0.2 s; giving up: tor crashed"
         assert len(lives.begun) > 2
 
     play(scene, Lives(), patience_s=0.2)
@@ -148,7 +148,7 @@ def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
         seen: list[str] = []
 
         def look(percent: int, words: str) -> None:
-            with pytest.raises(PeerUnreachable, match="our own tor is starting again"):
+            with pytest.raises(PeerUnreachable, match="our tor is restarting"):
                 restarter.current()
             seen.append(words)
 
@@ -163,10 +163,10 @@ def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
 
 def test_a_tor_that_does_not_come_back_is_given_up_with_the_last_cause() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
-        lives.begun[0].end.set_result(TorFailed("tor was ended by signal 9"))
+        lives.begun[0].end.set_result(TorFailed("tor was killed by signal 9"))
         await asyncio.wait({restarter.died})
         error = restarter.died.result()
-        assert str(error) == "our tor was away for 0.05 s; giving up: no tor program on this machine"
+        assert str(error) == "our tor was down for 0.05 s; giving up: no tor program on this machine"
         assert error.hint == "install it"
         for waiting in (restarter.available(), restarter.available(after=None)):
             with pytest.raises(TorFailed, match="giving up"):

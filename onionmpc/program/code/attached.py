@@ -21,7 +21,7 @@ SKIPPED_FOLDERS = (".git", "__pycache__")
 # 5000 digests and short paths fit into an Offer. 16 GiB are hashed in about 20 s, twice.
 MAX_FILES = 5000
 MAX_ATTACHED_BYTES = 2**34
-BOUNDS_HINT = "put what belongs together into one archive"
+BOUNDS_HINT = "put related files into one archive"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,7 +78,7 @@ class Attachments:
 def _changed(name: str) -> AgreementError:
     return AgreementError(
         f"{printable(name)} changed after the parties had agreed on it",
-        hint="leave such files alone until the session has ended",
+        hint="do not change such files until the session has ended",
     )
 
 
@@ -139,11 +139,11 @@ def _check_link(path: Path, root: Path) -> None:
     target = path.resolve()
     if not target.is_relative_to(root):
         raise UsageError(
-            f"{printable(str(path))} is a link that leads out of {printable(root.name)}",
-            hint="put a copy in its place, or name what it leads to with a --with of its own",
+            f"{printable(str(path))} is a symbolic link that points outside {printable(root.name)}",
+            hint="replace it with a copy, or add its target with another --with",
         )
     if target.is_dir():
-        raise UsageError(f"{printable(str(path))} is a link to a folder", hint="put a copy in its place")
+        raise UsageError(f"{printable(str(path))} is a symbolic link to a folder", hint="replace it with a copy")
 
 
 def _size(path: Path) -> int:

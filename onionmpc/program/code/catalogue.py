@@ -187,9 +187,9 @@ def _check_bounds(files: Sequence[ProgramFile], code: Mapping[str, bytes]) -> No
         try:
             file.path.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"the name {printable(file.path)} is not UTF-8", hint="rename the file") from None
+            raise UsageError(f"the file name {printable(file.path)} is not UTF-8", hint="rename the file") from None
     if sum(len(json.dumps(file.path)) + DIGEST_BYTES for file in files) > MAX_PATHS_BYTES:
-        raise UsageError(f"{len(files)} files have longer paths than an offer has room for", hint=BOUNDS_HINT)
+        raise UsageError(f"{len(files)} files have paths that are too long for an offer", hint=BOUNDS_HINT)
     if sum(map(len, code.values())) > MAX_CODE_BYTES:
         raise UsageError(
             f"the program has more than {MAX_CODE_BYTES // 2**20} MiB of Python",

@@ -153,7 +153,7 @@ class ProgramProcess:
             line = await self._control.readline()
             return msgspec.json.decode(line, type=Notice) if line else None
         except (msgspec.DecodeError, ValueError) as error:  # which a line without an end is, and text that is not UTF-8
-            raise ProgramError("the program wrote into the channel to its supervisor, which is not its own") from error
+            raise ProgramError("the program wrote to onionmpc's own channel, which is not for programs") from error
 
     async def end(self) -> None:
         """Terminate the process if it runs, and kill it if it does not end."""

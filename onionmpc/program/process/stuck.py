@@ -91,7 +91,7 @@ def check_wait(wait: Wait, party: int, parties: int) -> None:
         or len(wait.received) != parties
         or {wait.sent[party], wait.received[party]} != {NO_BYTES}
     ):
-        raise RemoteProtocolError(f"it counts the bytes of others than the {parties - 1} parties besides itself")
+        raise RemoteProtocolError(f"it does not count bytes for exactly the {parties - 1} other parties")
     if party in wait.awaited or any(other >= parties for other in wait.awaited):
         raise RemoteProtocolError("it waits for a party that is not among the others")
 
@@ -104,7 +104,7 @@ def describe_wait(party: int, wait: Wait) -> str:
         numbers = [str(number) for number in sorted(set(wait.awaited))]
         whom = f"party {numbers[0]}" if len(numbers) == 1 else f"parties {', '.join(numbers[:-1])} and {numbers[-1]}"
     else:
-        whom = "a value that no message will bring"
+        whom = "a value that no message can bring"
     failed = " (whose program reported an error)" if wait.failed else ""
     ending = "is shutting down and " if wait.ending else ""
     where = f" at {', '.join(map(_place, wait.places))}" if wait.places else ""

@@ -22,7 +22,7 @@ from onionmpc.errors import TorFailed
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
-STANDARD_HINT = "at --circuit-length standard nothing needs to be set"
+STANDARD_HINT = "--circuit-length standard needs no such setting"
 FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
 

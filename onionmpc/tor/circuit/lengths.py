@@ -60,7 +60,7 @@ class Lengths:
         if await circuits_of(control) is None:
             raise TorFailed(
                 "this tor does not show its circuits, so their length cannot be checked",
-                hint="use a tor of onionmpc's own, or --circuit-length standard",
+                hint="let onionmpc start its own tor, or use --circuit-length standard",
             )
 
     async def check_dialled(self, control: Control, username: str) -> OwnPath | None:
@@ -77,7 +77,7 @@ class Lengths:
             raise PeerUnreachable("its circuit closed before it was used")
         if await self._closes(control, circuit):
             raise PeerUnreachable(
-                f"our tor built {len(circuit.relays)} relays, and {self.level.value} promises "
+                f"our tor built {len(circuit.relays)} relays, but {self.level.value} promises "
                 f"{self.level.promise.dialled}: closed"
             )
         return circuit.own_path
@@ -132,7 +132,7 @@ class Lengths:
                 TorFailed(
                     f"our tor built {TOO_SHORT_LIMIT} circuits that were shorter than {self.level.value} promises, "
                     f"the last with {len(circuit.relays)} relays on our side, expected {expected}",
-                    hint="another program may be changing this tor's settings: use a tor of onionmpc's own",
+                    hint="another program may be changing this tor's settings: let onionmpc start its own tor",
                 )
             )
         with contextlib.suppress(CommandRefused):  # it closed by itself

@@ -92,7 +92,7 @@ def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
         if not ours:
             raise UsageError(
                 f"another party has changed the tor at {endpoint} to long, and still uses it",
-                hint="wait until it ends, or leave --control out: onionmpc then starts a tor of its own",
+                hint="wait until it ends, or leave --control out: onionmpc then starts its own tor",
             )
         yield LayerStore(directory / LAYERS_NAME)
 

@@ -124,7 +124,7 @@ class Control:
                         progress(state.percent, state.summary)
         except TimeoutError:
             raise BootstrapTimeout(
-                f"tor got to {state.percent} % ({state.seen}) in {timeout_s:g} s", hint=state.hint
+                f"tor reached {state.percent} % ({state.seen}) in {timeout_s:g} s", hint=state.hint
             ) from None
 
     async def unless_closed(self, waiting: Coroutine[Any, Any, Awaited]) -> Awaited:

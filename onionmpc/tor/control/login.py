@@ -71,7 +71,7 @@ def _password(endpoint: Endpoint, found: Probe) -> str:
     """Return the password to log in with, or the empty string; refuse what cannot work, in plain words."""
     if found.kind is not ListenerKind.CONTROL:
         hints = {
-            ListenerKind.NOTHING: "start tor, or leave --control out: onionmpc then starts a tor of its own",
+            ListenerKind.NOTHING: "start tor, or leave --control out: onionmpc then starts its own tor",
             ListenerKind.FORBIDDEN: "join tor's group (Debian: sudo adduser $USER debian-tor) and log in again",
             ListenerKind.SOCKS: "give the control port; tor's is usually unix:/run/tor/control or 127.0.0.1:9051",
             ListenerKind.OTHER: "give tor's control port",

@@ -20,7 +20,7 @@ from onionmpc.tor.endpoint import Endpoint
 
 ISOLATION_BYTES = 16
 
-NOT_EXPECTED = "its descriptor is sealed for the parties that it expects, and this party is not one of them, or not yet"
+NOT_EXPECTED = "its descriptor is sealed for the parties that it expects, and this party is not (or not yet) among them"
 # Source: tor's man page, SocksPort, ExtendedErrors (0xF0 to 0xF7); RFC 1928 section 6 (1 to 8).
 PEER_REPLIES = {
     0x01: "tor could not reach it and gave no reason",
@@ -39,8 +39,8 @@ PEER_REPLIES = {
 }
 OWN_REPLIES = {
     0x02: "this tor's own rules forbid it",
-    0x07: "it does not take connections",
-    0x08: "it does not take onion addresses",
+    0x07: "it does not accept connections",
+    0x08: "it does not accept onion addresses",
 }
 # Its introduction points do not answer.
 NO_INTRODUCTION = {0xF2, 0xF7}
@@ -102,9 +102,9 @@ async def dial_onion(
             ) from None
         except OSError as error:
             # It may be on its way out or back in; whether it is gone for good does not show here.
-            raise PeerUnreachable(f"our own tor does not take connections: {error.strerror or error}") from error
+            raise PeerUnreachable(f"our tor does not accept connections: {error.strerror or error}") from error
         except EOFError:
-            raise PeerUnreachable("tor hung up instead of answering") from None
+            raise PeerUnreachable("tor closed the connection without answering") from None
         except ValueError:
             raise TorFailed(
                 f"{socks} does not speak SOCKS5 as tor does", hint="check that it is tor's SOCKS port"
@@ -132,5 +132,7 @@ def _refusal(socks: Endpoint, code: int) -> PeerUnreachable | TorFailed:
     if code in PEER_REPLIES:
         return (NotIntroduced if code in NO_INTRODUCTION else PeerUnreachable)(PEER_REPLIES[code])
     if code in OWN_REPLIES:
-        return TorFailed(f"tor's SOCKS port {socks} refuses: {OWN_REPLIES[code]}", hint="use a tor of onionmpc's own")
+        return TorFailed(
+            f"tor's SOCKS port {socks} refuses: {OWN_REPLIES[code]}", hint="let onionmpc start its own tor"
+        )
     return PeerUnreachable(f"tor answered with the SOCKS reply {code:#04x}, which onionmpc does not know")

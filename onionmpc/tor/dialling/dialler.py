@@ -104,4 +104,4 @@ async def _answering(until_s: float, timeout_s: float) -> AsyncIterator[None]:
         async with asyncio.timeout_at(until_s):
             yield
     except TimeoutError:
-        raise PeerUnreachable(f"our own tor did not answer within {timeout_s:.3g} s") from None
+        raise PeerUnreachable(f"our tor did not answer within {timeout_s:.3g} s") from None

@@ -70,7 +70,7 @@ def find_tor() -> TorBinary:
     Raises:
         TorNotFound: there is none.
         TorTooOld: it is older than OLDEST.
-        TorFailed: it does not say its version.
+        TorFailed: it did not report its version.
     """
     configured = os.environ.get("ONIONMPC_TOR")
     found = shutil.which(configured or "tor")
@@ -118,7 +118,9 @@ def _version_of(path: Path) -> Version:
     except OSError as error:
         raise cannot_start(path, error) from error
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
-        raise TorFailed(f"{path} does not say its version ({type(error).__name__})", hint=tor_install_hint()) from error
+        raise TorFailed(
+            f"{path} did not report its version ({type(error).__name__})", hint=tor_install_hint()
+        ) from error
 
 
 def _answer(path: Path, question: str, *, check: bool) -> str:

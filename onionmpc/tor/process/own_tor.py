@@ -199,7 +199,7 @@ async def _watch(process: asyncio.subprocess.Process, read: asyncio.Event, tor: 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(REST_OF_LOG_S):
             await read.wait()
-    ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}"
+    ended = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
     tor.died.set_result(tor.log.failure(f"tor {ended}"))
 
 

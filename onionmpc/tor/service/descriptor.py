@@ -84,7 +84,7 @@ async def publish(
             return
         raise OnionNotPublished(
             f"the onion service's descriptor was {uploads} in {timeout_s:g} s",
-            hint="try again; if it stays so, check this machine's clock",
+            hint="try again; if this continues, check this machine's clock",
         ) from None
 
 

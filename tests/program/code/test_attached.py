@@ -66,10 +66,10 @@ def test_a_link_within_a_folder_counts_as_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("../outside.csv", "is a link that leads out of lib"),
-        ("/etc/passwd", "is a link that leads out of lib"),
-        ("..", "is a link that leads out of lib"),
-        ("a", "is a link to a folder"),
+        ("../outside.csv", "is a symbolic link that points outside lib"),
+        ("/etc/passwd", "is a symbolic link that points outside lib"),
+        ("..", "is a symbolic link that points outside lib"),
+        ("a", "is a symbolic link to a folder"),
         ("nowhere", "cannot read"),
         ("link", "cannot read"),
     ],

@@ -298,7 +298,7 @@ def test_more_than_an_offer_has_room_for_is_said_in_words(tmp_path: Path, monkey
     program = find_program(str(tmp_path / "script.py"))
     monkeypatch.setattr(module, "MAX_PATHS_BYTES", 600)
     program_files(program)
-    with pytest.raises(UsageError, match="2 files have longer paths than an offer has room for"):
+    with pytest.raises(UsageError, match="2 files have paths that are too long for an offer"):
         program_files(program, attach([tmp_path / "data"]))
     monkeypatch.setattr(module, "MAX_CODE_BYTES", 4)
     with pytest.raises(UsageError, match="the program has more than 0 MiB of Python"):

@@ -100,7 +100,7 @@ def test_the_last_notice_is_heard() -> None:
     "said", [b"{}\n", b"{", b'{"kind":"\xff","party":1,"detail":""}\n', b"[" * 2**16, b"9" * 2**17 + b"\n"]
 )
 def test_what_is_no_notice_is_called_so(said: bytes) -> None:
-    with pytest.raises(ProgramError, match="wrote into the channel to its supervisor"):
+    with pytest.raises(ProgramError, match="wrote to onionmpc's own channel"):
         asyncio.run(heard(said))
 
 
@@ -128,5 +128,5 @@ def test_what_is_no_notice_is_called_so_while_the_program_runs() -> None:
         async with asyncio.timeout(DEADLINE_S):
             await ProgramProcess(Runs(), control, {}).wait()  # type: ignore[arg-type]
 
-    with pytest.raises(ProgramError, match="wrote into the channel to its supervisor"):
+    with pytest.raises(ProgramError, match="wrote to onionmpc's own channel"):
         asyncio.run(main())

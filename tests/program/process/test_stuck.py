@@ -159,10 +159,10 @@ def test_what_a_party_cannot_say_of_itself_breaks_the_rules(said: Wait) -> None:
             wait(awaited=(1, 2, 3), sent=(0, 0, 0, 0)),
             "party 0 waits for all other parties",
         ),
-        (wait(), "party 0 waits for a value that no message will bring"),
+        (wait(), "party 0 waits for a value that no message can bring"),
         (
             wait(places=(Place("\x1b[2J.py", 1),)),
-            "party 0 waits for a value that no message will bring at \\x1b[2J.py line 1",
+            "party 0 waits for a value that no message can bring at \\x1b[2J.py line 1",
         ),
     ],
 )

@@ -29,7 +29,7 @@ LINES = [
 def test_lines_say_what_was_refused_and_what_would_open_it() -> None:
     lines = reach_lines(**asdict(SEEN))
     assert lines[:4] == LINES
-    for line, words in zip(lines[4:], ("give the path to it after --", "--with PATH", "a home folder"), strict=True):
+    for line, words in zip(lines[4:], ("pass its path after --", "--with PATH", "a home folder"), strict=True):
         assert words in line
     at_home = reach_lines(**asdict(OutOfReach((), (), (), 0, not_whole=True)))
     assert at_home[0] == "the program asked for files in a folder that is never opened as a whole"

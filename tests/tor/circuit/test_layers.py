@@ -159,7 +159,7 @@ def test_relays_that_name_each_other_are_one_family() -> None:
         match=r"has 8 relays that can be layer guards, in 7 networks \(/16\) and families; layer 3 needs 8$",
     ) as raised:
         renew(Layers(), EIGHT, families=related([(1, 2), (2, 1)]))
-    assert raised.value.hint == "at --circuit-length standard nothing needs to be set"
+    assert raised.value.hint == "--circuit-length standard needs no such setting"
 
 
 def test_relays_may_name_each_other_by_nickname() -> None:

@@ -303,7 +303,7 @@ def test_a_tor_that_does_not_let_us_is_refused_in_plain_words(store: LayerStore,
     tor.answers[verb] = "510 Command filtered\r\n"
     error = refused(tor, store)
     assert error.message == f"layer guards cannot be pinned: tor refused {verb.split()[0]}: 510 Command filtered"
-    assert error.hint == "at --circuit-length standard nothing needs to be set"
+    assert error.hint == "--circuit-length standard needs no such setting"
 
 
 def test_a_list_that_nobody_can_read_is_an_error_and_no_crash(store: LayerStore) -> None:

@@ -240,7 +240,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
     with pytest.raises(ControlRefused, match="is nothing, expected a control port") as raised:
         asyncio.run(main())
-    assert "starts a tor of its own" in raised.value.hint
+    assert "starts its own tor" in raised.value.hint
 
 
 def test_something_else_there() -> None:
@@ -388,7 +388,7 @@ def test_a_bootstrap_that_stops_says_where_and_what_may_help() -> None:
         async with listening(FakeControl()) as endpoint, open_control(endpoint) as control:
             await control.bootstrap(lambda percent, summary: None, 0.2)
 
-    with pytest.raises(BootstrapTimeout, match=r"tor got to 10 % \(Connected\) in 0.2 s") as raised:
+    with pytest.raises(BootstrapTimeout, match=r"tor reached 10 % \(Connected\) in 0.2 s") as raised:
         asyncio.run(main())
     assert "bridges" in raised.value.hint
 

@@ -148,5 +148,5 @@ def test_a_port_that_is_not_socks_is_named() -> None:
 
 
 def test_a_tor_that_is_not_there_may_come_back(tmp_path: Path) -> None:
-    with pytest.raises(PeerUnreachable, match="our own tor does not take connections: No such file"):
+    with pytest.raises(PeerUnreachable, match="our tor does not accept connections: No such file"):
         asyncio.run(dial_onion(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))

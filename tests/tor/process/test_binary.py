@@ -52,7 +52,7 @@ def test_a_program_that_does_not_say_its_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str
 ) -> None:
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", body))
-    with pytest.raises(TorFailed, match="does not say its version"):
+    with pytest.raises(TorFailed, match="did not report its version"):
         find_tor()
 
 

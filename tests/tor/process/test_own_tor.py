@@ -180,7 +180,7 @@ def test_its_death_is_told(base: Path) -> None:
                 return await started.died
 
     error = asyncio.run(main())
-    assert "tor was ended by signal 9" in str(error)
+    assert "tor was killed by signal 9" in str(error)
 
 
 @tor
@@ -222,7 +222,7 @@ def test_its_death_ends_a_network_that_waits(base: Path, tmp_path: Path) -> None
         async with tor_network(IDENTITY, TorOptions(extra_torrc=torrc, bootstrap_timeout_s=20), progress):
             pytest.fail("bootstrapped without a network")
 
-    with pytest.raises(TorFailed, match="ended by signal 9"):
+    with pytest.raises(TorFailed, match="killed by signal 9"):
         asyncio.run(main())
 
 

@@ -69,11 +69,6 @@ class Layer:
         drawn: Days = random.random((self.larger_of, count)).max(axis=0)
         return self.shortest_days + (self.longest_days - self.shortest_days) * drawn
 
-    def ended_by(self, days: NDArray[np.floating]) -> Days:
-        """Return the chance that a life is over after some days."""
-        lived = (days - self.shortest_days) / (self.longest_days - self.shortest_days)
-        return np.asarray(lived.clip(0, 1) ** self.larger_of, dtype=np.float64)
-
 
 # Proposal 333, section 1.
 PROPOSAL_LAYER_2 = Layer(4, 1, 12)

@@ -24,7 +24,7 @@ from benchmarks.guard_discovery import (
     quantiles,
     simulate,
 )
-from tests.support.guard_model import ROTATION, exact_days, rotations_needed
+from tests.support.guard_model import ROTATION, ended_by, exact_days, rotations_needed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 120
@@ -69,7 +69,7 @@ def test_lives_have_their_mean_and_bounds(layer: Layer, mean_days: float) -> Non
     lives = layer.draw_lives(random(1), 100_000)
     assert lives.mean() == pytest.approx(mean_days, rel=0.01)
     assert layer.shortest_days <= lives.min() < lives.max() <= layer.longest_days
-    assert layer.ended_by(np.array([lives.min(), np.median(lives), layer.longest_days])) == pytest.approx(
+    assert ended_by(layer, np.array([lives.min(), np.median(lives), layer.longest_days])) == pytest.approx(
         [0, 0.5, 1], abs=0.01
     )
 

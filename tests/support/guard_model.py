@@ -5,13 +5,20 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.guard_discovery import CHANCES, Layer
+from benchmarks.guard_discovery import CHANCES, Days, Layer
 
 # In the longest life. With twice as many no figure moves by a tenth of a thousandth.
 GRID_STEPS = 300
 # Proposal 333, section 3: 4 relays, all replaced every 7 days.
 ROTATION = Layer(4, 7, 7)
+
+
+def ended_by(layer: Layer, days: NDArray[np.floating]) -> Days:
+    """Return the chance that the life of a relay in a layer is over after some days."""
+    lived = (days - layer.shortest_days) / (layer.longest_days - layer.shortest_days)
+    return np.asarray(lived.clip(0, 1) ** layer.larger_of, dtype=np.float64)
 
 
 def rotations_needed(share: float, relays: int, chance: float) -> int:
@@ -40,7 +47,7 @@ def exact_days(layer: Layer, share: float) -> tuple[float, ...]:
     # By then each place has been drawn often enough even if all lives are the longest.
     horizon = layer.longest_days * np.log(1 - max(CHANCES)) / (layer.relays * np.log(1 - share))
     days = np.arange(int(horizon / step) + 2) * step
-    ended = layer.ended_by(days)
+    ended = ended_by(layer, days)
     in_step = np.diff(ended[: GRID_STEPS + 1])
     unseen = np.empty(days.size)
     for now in range(days.size):

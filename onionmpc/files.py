@@ -1,7 +1,4 @@
-"""Private directories, atomic writes and locks: the only ways in which state reaches the disk.
-
-Knows modes and where each operating system keeps state. Does not know what is in the files.
-"""
+"""Private directories, atomic writes and locks: the only ways in which state reaches the disk."""
 
 from __future__ import annotations
 
@@ -48,10 +45,10 @@ def state_directory() -> Path:
 
 
 def private_directory(path: Path) -> Path:
-    """Create `path` with mode 0700, and its parents as well, or check that it is ours and closed to others.
+    """Create `path` and its parents with mode 0700, or check that it belongs to this user and others cannot read it.
 
     Raises:
-        UsageError: it cannot be created, or others may look into it.
+        UsageError: it cannot be created, or others can read it.
     """
     try:
         _make_directory(path)
@@ -75,14 +72,14 @@ def _make_directory(path: Path) -> None:
     except FileNotFoundError:
         if path.parent == path:
             raise
-        # Not mkdir(parents=True): it leaves the mode of parents to the umask.
+        # Not mkdir(parents=True), which leaves the mode of parents to the umask.
         _make_directory(path.parent)
         path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
 
 
 @contextlib.contextmanager
 def socket_directory() -> Iterator[Path]:
-    """A private directory for unix sockets, removed at the end; if we are killed, by the next of us that makes one.
+    """A private directory for unix sockets, removed at the end. If we are killed, a later process removes it.
 
     Its path is short, since a socket's path is limited to 107 bytes on Linux and 103 on macOS.
 
@@ -97,14 +94,14 @@ def socket_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A private directory for another program's temporary files; removed at the end with all that is in it."""
+    """A private directory for another program's temporary files, removed at the end with its content."""
     with _temporary_directory(Path("/tmp")) as directory:  # noqa: S108
         yield directory
 
 
 @contextlib.contextmanager
 def memory_directory(otherwise: Path) -> Iterator[Path]:
-    """A private directory for a key that another program insists on reading from a file; removed at the end.
+    """A private directory for a key that another program reads only from a file, removed at the end.
 
     In memory where this machine has a file system for that; below `otherwise`, on the disk, where it has none.
     """
@@ -121,7 +118,7 @@ def _temporary_directory(base: Path) -> Iterator[Path]:
         directory = Path(tempfile.mkdtemp(prefix=f".{TEMPORARY_PREFIX}", dir=base))
     try:
         with lock(directory, is_directory=True):
-            # Others look at it only from now on, and find it locked.
+            # Other processes see it only from now on, and find it locked.
             with refusing(f"cannot make a directory in {base}"):
                 directory = directory.rename(base / directory.name.removeprefix("."))
             yield directory
@@ -130,7 +127,7 @@ def _temporary_directory(base: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(base: Path) -> None:
-    """Remove what runs of ours left that were killed: directories that nobody holds."""
+    """Remove directories that killed processes of ours left: those that no process has locked."""
     found: list[Path] = []
     with contextlib.suppress(OSError):  # what is wrong there shows when we make our own
         found = list(base.glob(f"{TEMPORARY_PREFIX}*"))
@@ -142,7 +139,7 @@ def _remove_leftovers(base: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 whole or not at all.
+    """Write a file of mode 0600 completely or not at all.
 
     Raises:
         UsageError: the disk is full, or the directory cannot be written.
@@ -165,7 +162,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def write_named(path: Path, content: bytes) -> None:
-    """Write to what a person has named: a file as `write_private` does, or a device or pipe that is there already.
+    """Write to a path that the user named: a file as `write_private` does, or an existing device or pipe.
 
     Raises:
         SystemRefused: it cannot be written.
@@ -181,7 +178,7 @@ def write_named(path: Path, content: bytes) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Tell what is written to from what is replaced: root could replace /dev/null for all."""
+    """Return whether to write into a path instead of replacing it: root could replace /dev/null for everybody."""
     return path.exists() and (not path.is_file() or path.absolute().parts[1] in ("dev", "proc"))
 
 
@@ -200,7 +197,7 @@ def _private_opener(path: str, flags: int) -> int:
 
 
 def check_writable(path: Path) -> None:
-    """Check, as far as that can be told without writing, that `write_named` will work.
+    """Check, as far as possible without writing, that `write_named` will work.
 
     Raises:
         UsageError: it will not.
@@ -214,8 +211,8 @@ def check_writable(path: Path) -> None:
 def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
     """Write a file of mode 0600 where there is none, on whatever file system.
 
-    Not by way of a temporary file: what takes its place without replacing anything is a hard link, and a memory stick
-    has none. Whoever is interrupted here leaves a file cut short, which its reader notices.
+    Not with a temporary file: only a hard link could take its place without replacing another file, and memory sticks
+    have no hard links. If this is interrupted, the file is cut short, which its reader notices.
 
     Args:
         must_be_private: whether a file system that cannot close it to others is refused.
@@ -257,7 +254,7 @@ def _check_closed(path: Path, status: os.stat_result) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, for good also if the power fails now. What was in it, a disk may keep.
+    """Remove a file, durably even if the power fails now. The disk may still hold its content.
 
     Raises:
         UsageError: it cannot be removed.
@@ -270,7 +267,7 @@ def remove(path: Path) -> None:
 
 
 def _settle(directory: Path) -> None:
-    """Have the disk keep what was done to a directory's names; some file systems do not offer that."""
+    """Flush a directory's entries to the disk, where the file system supports that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -281,13 +278,13 @@ def _settle(directory: Path) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, *, is_directory: bool = False) -> Iterator[bool]:
-    """Hold an exclusive lock on `path` for as long as this process wants it; the kernel frees it if we die.
+    """Hold an exclusive lock on `path` during the block. The kernel releases it if this process dies.
 
     Args:
-        path: a file, made if it is not there.
-        is_directory: it is a directory instead.
+        path: a file, created if it does not exist.
+        is_directory: True if `path` is a directory.
     Yields:
-        True if we hold it, False if another process does.
+        True if this process holds the lock, False if another one does.
     Raises:
         SystemRefused: it cannot be made or locked.
     """
@@ -311,7 +308,7 @@ def _is_ours(path: Path, descriptor: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock `path`; tor holds that of its data directory as we do ours, by flock."""
+    """Return whether a process holds the lock `path`. tor locks its data directory by flock too, so this finds it."""
     if not path.exists():
         return False
     with lock(path, is_directory=path.is_dir()) as free:

@@ -1,7 +1,6 @@
 """The levels: how long a party makes its own half of every circuit.
 
-Knows their order and what each promises in relays. Does not know tor: how a level is brought about, and measured, is
-onionmpc.tor's to know. What a level buys: docs/THREATS.md.
+onionmpc.tor sets up and measures a level. What each level protects from is in docs/THREATS.md.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ class Level(enum.Enum):
 
     @property
     def promise(self) -> Promise:
-        """Below how many relays of our own no circuit may carry a stream."""
+        """The smallest numbers of own relays with which a circuit may carry a stream."""
         return _PROMISES[self]
 
     @property
     def usual_round_trip_s(self) -> float:
-        """How long it takes to another party of this level and back, in seconds: a guess, until a link is measured."""
+        """A typical round trip to another party of this level, in seconds, until a link is measured."""
         return _ROUND_TRIPS_S[self]
 
 
@@ -40,8 +39,8 @@ class Promise:
     """Relays on this party's side of a circuit, the rendezvous point included.
 
     Attributes:
-        dialled: of a circuit that this party dialled.
-        accepted: of one that it was dialled on.
+        dialled: on a circuit that this party dialled.
+        accepted: on a circuit that a peer dialled.
     """
 
     dialled: int

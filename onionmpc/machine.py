@@ -1,7 +1,6 @@
-"""What the operating system refuses, as a sentence with a hint.
+"""Translates errors of the operating system into messages with hints.
 
-Knows error numbers, and which of them are the machine's fault and not ours. Does not know what was being done: that
-comes in as words. What is not listed here is a bug of ours until someone shows otherwise.
+It lists the errors that are the machine's fault. Any other one counts as a bug of ours until somebody shows otherwise.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ NO_MEMORY = "failed to map segment"  # glibc's, for a library in C
 
 
 def refused(what: str, error: OSError) -> SystemRefused:
-    """Return the error that says what could not be done, and why.
+    """Return the error for an action that the operating system refused.
 
     Args:
-        what: such as "cannot write FILE".
+        what: the action, such as "cannot write FILE".
     """
     words = f"{what}: {error.strerror or error}"
     if isinstance(error.filename, str | bytes) and error.errno not in NOT_OF_A_FILE:
@@ -73,7 +72,7 @@ def refused(what: str, error: OSError) -> SystemRefused:
 
 @contextlib.contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Raise what the operating system refuses within as `SystemRefused`; see `refused`."""
+    """Translate an OSError of the block into `SystemRefused`; see `refused`."""
     try:
         yield
     except OSError as error:
@@ -81,7 +80,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def explained(error: BaseException) -> OnionMPCError | None:
-    """Return what to tell a person of an error that nobody has translated; None if it is a bug of ours."""
+    """Return the message for an error that no layer has translated; None if it is a bug of ours."""
     if isinstance(error, OnionMPCError):
         return error
     if isinstance(error, BaseExceptionGroup):  # of tasks: one bug among them is a bug
@@ -103,7 +102,7 @@ def explained(error: BaseException) -> OnionMPCError | None:
 
 @contextlib.contextmanager
 def explaining() -> Iterator[None]:
-    """Raise what is the machine's fault as what `explained` makes of it."""
+    """Translate errors of the block that are the machine's fault, by `explained`."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
@@ -113,7 +112,7 @@ def explaining() -> Iterator[None]:
 
 
 def standing_in() -> Path | None:
-    """Return the folder that this process stands in, None if it was removed."""
+    """Return the working directory of this process, None if it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:

@@ -1,7 +1,4 @@
-"""Tasks beside what their owner does: none of them ends unseen.
-
-Knows who hears of a task or a callback that fails. Does not know what they do. Rule: docs/ARCHITECTURE.md, "Decisions".
-"""
+"""Runs background tasks and callbacks so that no failure goes unnoticed. Rule: docs/ARCHITECTURE.md, "Decisions"."""
 
 from __future__ import annotations
 
@@ -17,10 +14,11 @@ Work = Coroutine[Any, Any, Any]
 
 
 class BackgroundTasks:
-    """Runs coroutines beside a block, and cancels at its end those that are left.
+    """Runs coroutines in the background of a block, and cancels the remaining ones at its end.
 
-    If one fails, the block is cancelled, and that error is raised at its end: itself, not a group, nor is one of the
-    block's own. Unlike in a TaskGroup the others go on until then: over them the block can still say that it ends.
+    If one fails, the block is cancelled, and its end raises that error itself, not an exception group. Unlike in a
+    TaskGroup, the other coroutines go on until then, so that the block can use them to end cleanly, for example to send
+    its last messages.
     """
 
     def __init__(self, *works: Work) -> None:
@@ -31,7 +29,7 @@ class BackgroundTasks:
         self._cancelled_owner = False
 
     async def __aenter__(self) -> Self:
-        """Start them; the task that enters owns them."""
+        """Begin the block. The task that enters is the one that a failure cancels."""
         owner = asyncio.current_task()
         assert owner is not None  # noqa: S101 (a coroutine runs in a task)
         self._owner = owner
@@ -41,7 +39,7 @@ class BackgroundTasks:
         return self
 
     def start(self, work: Work) -> asyncio.Task[Any] | None:
-        """Run one more, unless the block has ended."""
+        """Run a coroutine in the background, unless the block has ended."""
         if self._ending:
             work.close()
             return None
@@ -62,11 +60,11 @@ class BackgroundTasks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cancel what is left, wait for it, and raise what failed."""
+        """Cancel the remaining coroutines, wait for their end, and raise the first failure."""
         self._ending = True
         interrupted = await self._cancel_all()
         if self._cancelled_owner:
-            # Ours may not have been delivered yet; then it is now, and nowhere else.
+            # Our own cancellation may not have been delivered yet. Take it here, and nowhere else.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
             interrupted = self._owner.uncancel() > self._cancelling
@@ -78,7 +76,7 @@ class BackgroundTasks:
             raise asyncio.CancelledError
 
     async def _cancel_all(self) -> bool:
-        """Return whether the owner was cancelled meanwhile: all are waited for all the same."""
+        """Cancel all coroutines and wait for their end; return whether the owner was cancelled meanwhile."""
         interrupted = False
         for task in self._running:
             task.cancel()
@@ -91,18 +89,18 @@ class BackgroundTasks:
 
 
 class ErrorForwarder:
-    """Gives what a block raises to somebody: for what the loop calls back, which nobody awaits."""
+    """Passes on what a block raises: for callbacks of the event loop, which nobody awaits."""
 
     def __init__(self, forward: Callable[[BaseException], None]) -> None:
         self._forward = forward
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Begin the block."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Hand it on."""
+        """Pass on what the block raised."""
         if isinstance(error, Exception):
             self._forward(error)
             return True
@@ -110,7 +108,7 @@ class ErrorForwarder:
 
 
 async def together(*works: Work) -> None:
-    """Run coroutines side by side to their ends. If one fails, the others are cancelled and its error is raised."""
+    """Run coroutines concurrently to their ends. If one fails, cancel the others and raise its error."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
@@ -133,7 +131,8 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait for their end.
 
     Raises:
-        BaseException: a bug that ended one of them. An OnionMPCError is not raised: it was told, or is moot.
+        BaseException: a bug that ended one of them. An OnionMPCError is not raised: it was reported, or no longer
+            matters.
     """
     for task in tasks:
         task.cancel()
@@ -141,7 +140,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Wait for the end of tasks; raises as `cancel` does."""
+    """Wait for the end of tasks. Raises as `cancel` does."""
     if tasks:
         await asyncio.wait(tasks)
     errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
@@ -152,7 +151,7 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
 
 
 def show_failure(task: asyncio.Task[Any]) -> None:
-    """Have the loop show what ended a task, where that is nobody else's business: a callback for when it is done."""
+    """Have the event loop show what ended a task that nobody awaits. Use it as the task's done callback."""
     if not task.cancelled() and (error := task.exception()) is not None:
         asyncio.get_running_loop().call_exception_handler(
             {"message": "a task failed that nobody waits for", "exception": error, "task": task}
@@ -160,7 +159,7 @@ def show_failure(task: asyncio.Task[Any]) -> None:
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that a person should see of those that a task group collected: ours before any other."""
+    """Return the error of an exception group that the user should see: one of ours before any other."""
     known, others = group.split(OnionMPCError)
     chosen = (known or others or group).exceptions[0]
     return first_error(chosen) if isinstance(chosen, BaseExceptionGroup) else chosen

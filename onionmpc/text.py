@@ -1,12 +1,12 @@
-"""Shows text that came from strangers without letting it speak to the terminal."""
+"""Makes text from strangers safe to print on a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return `text` with all that is not printable escaped, cut to `limit` characters.
+    """Return `text` with unprintable characters escaped, cut to `limit` characters.
 
-    Escape sequences could rewrite what the person has read, and direction marks turn an address around.
+    Escape sequences could rewrite earlier lines of the screen, and direction marks could reverse an address.
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

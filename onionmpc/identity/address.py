@@ -105,7 +105,7 @@ def check_roster(onions: Iterable[str], own: Onion | None) -> tuple[Onion, ...]:
     """
     roster: list[Onion] = []
     # A and -A are two valid addresses with one y, hence one X25519 key: the handshake could not tell them
-    # apart, and whoever holds one of the two secrets holds both.
+    # apart, and the holder of one of the two secrets holds both.
     place_of_y = {} if own is None else {y_coordinate(public_key_from_onion(own)): 0}
     for place, text in enumerate(onions, start=1):
         try:

@@ -68,7 +68,7 @@ class Identity:
 
 
 def check_signature(onion: Onion, message: bytes, signature: bytes) -> None:
-    """Check that whoever holds the key of this address has signed this message.
+    """Check that the holder of this address's key has signed this message.
 
     Raises:
         ValueError: it is no signature of that key over that message.

@@ -1,6 +1,6 @@
 """Notices that this machine was asleep.
 
-Knows clocks. Does not know links: whoever asks decides what a sleep means for them.
+The caller decides what a sleep of the machine means for its links.
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ from onionmpc.wire.handshake import (
 
 # Three of the slowest round trips that we know of through tor.
 STRANGER_TIMEOUT_S = 30.0
-# Nobody waits: whoever comes is heard at once, and whoever has been here longest goes when there are too many. So
+# Nobody waits: each visitor is read at once, and the one that has been here longest goes when there are too many. So
 # strangers do not keep a party out, unless so many come during one handshake. Each costs a descriptor and up to 80 kB.
 STRANGERS_AT_ONCE = 128
 # A socket that is closed with bytes unread is reset, which may take along what was said last. So a stranger that is
-# turned away is heard, and not heeded, for so much and so long: more than any message 1, and a round trip through tor.
+# turned away is read and ignored up to these limits: more than any message 1, and a round trip through tor.
 PARTING_BYTES = 2**16
 PARTING_S = 2.0
 

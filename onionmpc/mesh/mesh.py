@@ -56,7 +56,7 @@ class Mesh:
         roster: all parties' addresses, sorted.
         psk: the session's pre-shared key, 32 bytes.
         nonce: ours, 16 bytes.
-        observer: is told what happens.
+        observer: is notified of events.
         patience_s: how long a party may be away.
         padding_rate: records a second on each link, each way; 0 is as there is something to say.
     """
@@ -134,7 +134,7 @@ class Mesh:
         return [self._psk] if static_key in self._static_keys else []
 
     def judge(self, hello: Hello, _psk: bytes) -> Answer:
-        """Accept a lower party that has no link yet, and whoever resumes one that runs.
+        """Accept a party of a lower number that has no link yet, and any party that resumes its link.
 
         Where exactly one of two parties shows its IP address, the other dials.
         """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Is told what happens to the links. Must not block."""
+    """Receives the events of all links. Must not block."""
 
     def dial_failed(self, party: int, failure: DialFailed) -> None:
         """A peer could not be dialled yet, or not again."""
@@ -29,7 +29,7 @@ class Observer(Protocol):
         """A link got a stream, its first or a further one, whose other end is authenticated."""
 
     def stream_down(self, party: int, secure: SecureStream) -> None:
-        """A link has lost a stream that was told of."""
+        """A link has lost a stream that `stream_up` announced."""
 
     def link_raced(self, party: int, streams: int) -> None:
         """So many streams of a link were compared, and what is urgent goes over the fastest."""

@@ -28,7 +28,8 @@ REMEMBERED_DIALS = 9
 # Of all links together, for streams that are not the only one: each takes a circuit to an introduction point and one to
 # a rendezvous point.
 SPARE_DIALS_AT_ONCE = 12
-# What strangers can cause to be told: once, a minute later at the soonest, and after twice as long each time.
+# Spacing of messages that strangers can cause: the second follows after a minute at the earliest, and each later one
+# after twice as long as the one before.
 TOLD_AGAIN_AFTER_S = 60.0
 
 
@@ -89,7 +90,7 @@ class Seldom:
         self._wait_s = TOLD_AGAIN_AFTER_S
 
     def is_due(self, now: float) -> bool:
-        """Return whether it may be told now; if so, the next time is later than that."""
+        """Return whether a message may be shown now; if so, the next one has to wait longer."""
         if now < self._due_at:
             return False
         self._due_at, self._wait_s = now + self._wait_s, 2 * self._wait_s

@@ -57,7 +57,7 @@ class Reconnector:
 
     Args:
         party: the peer's number.
-        observer: is told how the link fares.
+        observer: is notified of the link's outages.
         dials: shared with all links of this party.
         goes_first: whether it is we who dial as soon as a stream breaks.
         patience_s: how long the peer may be away.

@@ -327,7 +327,7 @@ class LinkRunner:
             for event in self.link.receive(number, plaintext, time.monotonic()):
                 self._handle(event)
         except RemoteProtocolError as error:
-            # Raised by `run`, when the peer has been told.
+            # `run` raises it when the peer knows.
             self.link.abort(AbortCode.FRAME)
             self.fail(error)
         if self._health is Health.SILENT:

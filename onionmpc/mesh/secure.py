@@ -26,7 +26,7 @@ HELD_BYTES = 2**15
 
 
 def nothing() -> None:
-    """Heed nothing."""
+    """Ignore the event."""
 
 
 class SecureStream(asyncio.BufferedProtocol):
@@ -66,7 +66,7 @@ class SecureStream(asyncio.BufferedProtocol):
         self._room.set()
         self._transport = cast(asyncio.Transport, stream.writer.transport)
         self._transport.set_write_buffer_limits(high=HELD_BYTES)
-        with contextlib.suppress(OSError):  # a stream that broke already: whoever begins will see it
+        with contextlib.suppress(OSError):  # the stream broke already: its user will see that
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD_BYTES)
         # An end that the reader has seen already is seen again when reading goes on.
         self._transport.pause_reading()

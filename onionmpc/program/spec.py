@@ -142,7 +142,7 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Program process to supervisor: how far it is, or, before it stops, why it cannot go on.
 
     Attributes:
-        kind: "started" (the script begins to connect) and "revealed" (it opens an output), each told once; "refused"
+        kind: "started" (the script begins to connect) and "revealed" (it opens an output), each sent once; "refused"
             (it asked for a file out of its reach; see walls/asked.py), once for each file; "pickle" (a peer's
             pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it),
             "failed" (a coroutine of MPyC's raised an error of ours) or "setup" (the script wants other parameters than

@@ -4,8 +4,8 @@ Knows the tor processes, their keys and files, and the order in which a network 
 parties (place.py) or how bytes are delayed (proxy.py).
 
 How it is ready in seconds and not in a minute: relays start, upload their descriptors and end again; the
-authorities are told to vote the moment they know all of them, not when a clock strikes; then the relays come back
-and find a consensus at their first request. A relay that waited for it would be told "404" again and again and
+authorities vote as soon as they know all relays, not at a fixed time; then the relays come back
+and find a consensus at their first request. A relay that waited for it would get "404" again and again and
 wait longer after each, up to a minute and more.
 """
 

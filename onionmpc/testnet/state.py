@@ -20,7 +20,7 @@ from onionmpc.machine import refusing
 STATE_NAME = "testnet.json"
 # Held by the owner for as long as it lives; the kernel frees it if the owner is killed.
 OWNER_LOCK_NAME = "owner.lock"
-PROCESS_ID = "[1-9][0-9]{0,8}"  # 0 would be whoever asks, when it is sent a signal
+PROCESS_ID = "[1-9][0-9]{0,8}"  # a signal to process 0 would reach the sender's own group
 STATE_VERSION = 1
 UP_HINT = "onionmpc testnet up --detach"
 

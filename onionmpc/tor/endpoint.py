@@ -1,7 +1,4 @@
-"""Where a tor listens, and where we listen for it: a unix socket, or a port of this machine.
-
-Knows how to write, read and connect to such a place. Does not know what is spoken there.
-"""
+"""Endpoints where a tor listens, or where we listen for it: a unix socket, or a port of this machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One tor instance: from its start, or from our login, until it or our connection to it is lost.
 
-Knows how to get a tor of our own, or one that runs already, and how to notice that it is lost. Does not know what the
-party does with it (network.py), nor what comes after it (restarter.py).
+network.py sets it up for a party; restarter.py starts the next one.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from onionmpc.tor.process.own_tor import OwnTor, own_tor
 from onionmpc.tor.process.profile import service_profile
 from onionmpc.tor.report import Reporter
 
-# How long tor's last words may take after its control connection broke.
+# How long to wait for tor's last log lines after its control connection broke.
 TOR_DEATH_S = 2.0
 # How often tor is asked whether it is there, and how long it may take to answer.
 QUESTION_S = 10.0
-# In a row, each with a time of its own: when we and tor were stopped together, the one under way is overdue as soon as
-# we go on, and tor answers the next.
+# Two in a row, each with its own timeout: if this machine was suspended, the question under way is overdue at once when
+# it resumes, but tor answers the next.
 UNANSWERED_QUESTIONS = 2
 # Such a tor has no SOCKS port: tor refuses to start with both.
 NON_ANONYMOUS = "HiddenServiceNonAnonymousMode"
@@ -44,11 +43,11 @@ class TorInstance:
     """A tor that runs, and our connection to it.
 
     Attributes:
-        control: logged in.
-        socks: where to dial.
-        reaches_files: whether it can connect to a socket in a directory of ours.
-        own: the process, if it is ours.
-        second: the tor that carries our service, where that is another one.
+        control: our control connection, logged in.
+        socks: its SOCKS endpoint, for dials.
+        reaches_files: whether it can connect to a socket in a private directory of ours.
+        own: its process, if it is ours.
+        second: the tor that carries our service, if that is another one.
         keys: the directory for that service's key.
         question_s: see `TorTimings`.
     """
@@ -72,7 +71,7 @@ class TorInstance:
         return any(tor.control.closed.done() for tor in self.tors)
 
     async def lost(self) -> TorError:
-        """Wait until one of its tors, or our connection to it, is lost; return why. Our own that hangs is killed."""
+        """Wait until one of its tors, or our connection to it, is lost; return why. Kill a tor of ours that hangs."""
         losses = [asyncio.create_task(tor._lost()) for tor in self.tors]  # noqa: SLF001 (of the same class)
         try:
             loss: TorError = await first_of(*losses)
@@ -94,7 +93,7 @@ class TorInstance:
 
     @contextlib.asynccontextmanager
     async def explaining(self) -> AsyncIterator[None]:
-        """Turn "the connection is gone" into tor's own last words."""
+        """Replace "the connection is gone" by tor's own reason, from its log."""
         try:
             yield
         except TorFailed as error:
@@ -104,7 +103,7 @@ class TorInstance:
             raise
 
     async def _hanging(self) -> None:
-        """Return when tor does not answer any more."""
+        """Return when tor no longer answers."""
         unanswered = 0
         while unanswered < UNANSWERED_QUESTIONS:
             try:
@@ -119,7 +118,7 @@ class TorInstance:
                 await asyncio.sleep(self.question_s)
 
     async def _last_words(self) -> TorError:
-        """Return why the control connection is gone: what tor said as it ended, if it is ours and did."""
+        """Return why the control connection is gone, from the log of our own tor if it has ended."""
         if self.own is not None:
             await asyncio.wait({self.own.died}, timeout=TOR_DEATH_S)
             if self.own.died.done():
@@ -144,9 +143,9 @@ async def own_instance(
     """
     reporter.tor(0, "starting tor")
     async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
-        # tor ends the moment this connection does, should we be killed.
+        # If this process is killed, the connection ends and tor exits at once.
         await control.command("TAKEOWNERSHIP")
-        # tor looks for work once a second, for the first time a second after its start. This makes it look at once.
+        # tor first looks for work one second after its start. SIGHUP makes it look at once.
         await control.command("SIGNAL HUP")
         reporter.tor(DONE_PERCENT, _describe(tor.binary.version))
         yield TorInstance(control, tor.socks, own=tor, question_s=question_s)
@@ -179,7 +178,7 @@ async def foreign_instance(
 
     Raises:
         TorError: it does not let us in, is too old or has no SOCKS port for us.
-        UnsafeSetting: it is there to serve without anonymity.
+        UnsafeSetting: it is configured to serve without anonymity.
     """
     reporter.tor(0, f"logging in at {endpoint}")
     async with open_control(endpoint) as control:
@@ -213,7 +212,7 @@ async def _foreign_socks(control: Control) -> Endpoint:
 
 
 async def _reaches_our_files(control: Control) -> bool:
-    """Whether tor runs as our user: only then can it connect to a socket in a directory of mode 0700."""
+    """Return whether tor runs as our user, and so can connect to a socket in a directory of mode 0700."""
     try:
         return int(await control.get_info("process/uid")) == os.geteuid()
     except (CommandRefused, ValueError):

@@ -1,7 +1,6 @@
-"""A Network over tor: composes what restarts tor, keeps the level, publishes our service and dials peers.
+"""A Network over tor: composes the parts that restart tor, keep the level, publish our service and dial peers.
 
-Knows in which order an instance is set up. Does not know who the peers are: of tor's end they see nothing but cut
-streams.
+Peers notice nothing of a lost tor but broken streams.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ class TorNetwork:
 
     Args:
         start: starts a tor, waits until it has bootstrapped, and ends it.
-        sockets: private; where our own socket comes to lie.
-        store: of the layer guards; None where this tor may not be changed.
+        sockets: a private directory for our own socket.
+        store: keeps the layer guards; None if this tor's settings may not be changed.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class TorNetwork:
 
     @property
     def level(self) -> Level:
-        """How long our side of every circuit is; settled when `tor_network` yields."""
+        """The length of our side of every circuit, decided when `tor_network` yields."""
         return self._lengths.level
 
     @property
@@ -79,7 +78,7 @@ class TorNetwork:
 
     @property
     def died(self) -> asyncio.Future[TorError]:
-        """Done, with the last reason, when tor was away for longer than patience lasts.
+        """Done, with the last reason, when tor has been away for longer than `patience_s`.
 
         Wait for it with `asyncio.wait`, which does not cancel it when cancelled.
         """
@@ -87,12 +86,12 @@ class TorNetwork:
 
     @property
     def failure(self) -> TorError | None:
-        """Why we gave tor up or, in an outage, why it is away; None while it is there."""
+        """Why tor was given up or, in an outage, why it is away; None while it runs."""
         return self.died.result() if self.died.done() else self._restarter.cause
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep a tor running, and at the end cut what was accepted.
+        """Keep a tor running; at the end cut the accepted streams.
 
         Raises:
             OnionMPCError: the first tor did not start, or did not reach its network.
@@ -155,7 +154,7 @@ class TorNetwork:
 
 @contextlib.asynccontextmanager
 async def tor_network(identity: Identity, options: TorOptions, report: OnTorReport) -> AsyncIterator[TorNetwork]:
-    """Run a party's tor network: from when tor has bootstrapped to when our tor, if it is ours, is gone.
+    """Run a party's tor network. Yields when tor has bootstrapped; at the end, a tor of ours has exited.
 
     Raises:
         TorError: tor is missing, fails, does not let us in or does not reach its network.

@@ -1,4 +1,4 @@
-"""What a tor network reports of itself: how far it has come, and what goes wrong meanwhile."""
+"""What a tor network reports about itself: its progress, and warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onionmpc.tor.control.bootstrap import DONE_PERCENT
 
 @dataclass(frozen=True, slots=True)
 class TorReport:
-    """How far a tor network has come: percent of its phase, and words for it."""
+    """The progress of a tor network: percent of its phase, and a description."""
 
     phase: Literal["tor", "bootstrap", "publish"]
     percent: int

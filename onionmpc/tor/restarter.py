@@ -1,7 +1,4 @@
-"""Keeps a tor running: when it is lost, starts another, again and again until patience ends.
-
-Knows backoff and how long is too long. Does not know how a tor is started: it is handed the way to start one.
-"""
+"""Keeps a tor running: when it is lost, starts another, with backoff, until patience ends."""
 
 from __future__ import annotations
 
@@ -17,12 +14,13 @@ from onionmpc.tasks import cancel, first_of
 from onionmpc.tor.control.bootstrap import DONE_PERCENT
 from onionmpc.tor.instance import TorInstance
 
-# A tor that is lost sooner than this was not back: one that crashes after each start must not be started for ever.
+# A tor that is lost sooner than this does not end the outage: a tor that crashes after each start must not be started
+# for ever.
 SETTLED_S = 60.0
 
 
 def waits_s() -> Iterator[float]:
-    """Yield how long to wait before each try of an outage: not at all, then as between dials."""
+    """Yield how long to wait before each try in an outage: first not at all, then as between dials."""
     yield 0.0
     yield from map(backoff_s, itertools.count(1))
 
@@ -60,7 +58,7 @@ class TorRestarter:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep a tor: from when the first is ready to when the last is gone.
+        """Keep a tor running during the block, which begins when the first tor is ready.
 
         Raises:
             OnionMPCError: the first one could not start.
@@ -74,7 +72,7 @@ class TorRestarter:
             await cancel(keeping)
 
     def give_up(self, error: TorError) -> None:
-        """Offer no tor any more: this one does not do what it must."""
+        """Stop offering a tor, because this one fails at what it must do."""
         if not self.died.done():
             self.died.set_result(error)
 
@@ -159,7 +157,7 @@ class TorRestarter:
         return None
 
     def _ended(self, keeping: asyncio.Task[None]) -> None:
-        """Make sure that a bug of ours does not leave all waiting for a tor that nobody restarts."""
+        """Wake all waiters if a bug of ours has ended the restarts. Otherwise they would wait for ever."""
         if not self.died.done() and not keeping.cancelled() and (error := keeping.exception()) is not None:
             self.died.set_exception(error)
             self.died.exception()  # seen: `running` raises it as well, where nobody asks

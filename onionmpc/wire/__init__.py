@@ -1,1 +1,1 @@
-"""What goes over a stream: Noise, frames and the link. Bytes in, events out."""
+"""The protocol on a stream, without I/O: Noise handshake, records, frames and the link. Bytes in, events out."""

@@ -1,6 +1,6 @@
-"""One channel at its two ends: which of our bytes are still to be sent, and which of the peer's are still missing.
+"""The two ends of one channel: which of our bytes are still to be sent, and which of the peer's are missing.
 
-Knows offsets. Does not know frames, streams or the time. Rules: docs/PROTOCOL.md section 3.
+Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# From the first byte to behind the last one.
+# Start and stop offset, like a Python slice.
 Span = tuple[int, int]
 
 
 @dataclass(slots=True)
 class Outbox:
-    """Bytes that the peer has not acknowledged, and which of them no stream has.
+    """The sending end: bytes that the peer has not acknowledged, and which of them no stream carries.
 
     Attributes:
-        acknowledged: the peer has all that is before it.
-        given: the first byte that no stream was ever given.
-        top: the offset behind all that was said.
+        acknowledged: the peer has all bytes before this offset.
+        given: the offset of the first byte that was never given to a stream.
+        top: the offset behind the last byte queued.
         pending: the bytes from `acknowledged` on.
-        end: the offset at which the channel ends; END itself counts as one byte.
-        lost: what is before `given` and to be sent again, in order.
+        end: the offset at which the channel ends. END itself counts as one byte.
+        lost: spans before `given` to be sent again, in order.
     """
 
     acknowledged: int = 0
@@ -34,12 +34,12 @@ class Outbox:
     lost: list[Span] = field(default_factory=list)
 
     def say(self, payload: bytes) -> None:
-        """Add bytes."""
+        """Queue bytes."""
         self.pending += payload
         self.top += len(payload)
 
     def say_end(self) -> None:
-        """Add the end, once."""
+        """Queue the end of the channel, once."""
         if self.end is None:
             self.end = self.top
             self.top += 1
@@ -50,7 +50,7 @@ class Outbox:
         return new + sum(stop - start for start, stop in self.lost) if self.lost else new
 
     def take(self, size: int) -> Span:
-        """Give a stream what comes next, up to `size` bytes of it: what was lost before what is new."""
+        """Return the next span for a stream, of up to `size` bytes: lost bytes before new ones."""
         start, stop = self.lost.pop(0) if self.lost else (self.given, self.top)
         taken = min(start + size, stop)
         if self.end is not None and start < self.end:
@@ -65,7 +65,7 @@ class Outbox:
         return bytes(self.pending[start - self.acknowledged : stop - self.acknowledged])
 
     def lose(self, spans: Iterable[Span]) -> None:
-        """Send again what a stream was given and may not deliver, but for what the peer has acknowledged."""
+        """Queue again the spans of a stream that may not deliver them, without what the peer has acknowledged."""
         lost: list[Span] = []
         for start, stop in sorted([*self.lost, *spans]):
             if lost and start <= lost[-1][1]:
@@ -75,7 +75,7 @@ class Outbox:
         self.lost = unacknowledged(lost, self.acknowledged)
 
     def acknowledge(self, offset: int) -> None:
-        """Forget what the peer has, now that it has more."""
+        """Drop the bytes before `offset`, which the peer has."""
         del self.pending[: offset - self.acknowledged]
         self.acknowledged = offset
         if self.lost:
@@ -83,13 +83,13 @@ class Outbox:
 
 
 def unacknowledged(spans: Iterable[Span], offset: int) -> list[Span]:
-    """Return what of these spans is not before `offset`."""
+    """Return the parts of these spans from `offset` on."""
     return [(max(start, offset), stop) for start, stop in spans if stop > offset]
 
 
 @dataclass(slots=True)
 class Piece:
-    """Bytes that came before those in front of them."""
+    """Bytes that arrived before earlier ones: they wait behind a gap."""
 
     start: int
     payload: bytearray
@@ -102,14 +102,13 @@ class Piece:
 
 @dataclass(slots=True)
 class Inbox:
-    """Bytes as they come, whatever streams they come over.
+    """The receiving end: puts bytes that arrive over several streams in order.
 
-    Of bytes that come twice one copy counts, and it does not matter which: only a peer that harms itself sends two
-    different ones.
+    If bytes arrive twice, either copy counts: a peer that sends two different ones harms only itself.
 
     Attributes:
-        received: all before it was handed on.
-        held: what is after a gap, in order; two pieces may touch, none overlaps another.
+        received: all bytes before this offset were delivered.
+        held: pieces behind a gap, in order. Two may touch, but none overlaps another.
     """
 
     received: int = 0
@@ -117,11 +116,11 @@ class Inbox:
 
     @property
     def top(self) -> int:
-        """The offset behind all that has come."""
+        """The offset behind the last byte that arrived."""
         return self.held[-1].stop if self.held else self.received
 
     def put(self, offset: int, payload: bytes) -> bytes:
-        """Take bytes, and return all that can be handed on now."""
+        """Take bytes, and return all that can be delivered now."""
         if offset > self.received:
             self._hold(offset, payload)
             return b""
@@ -137,7 +136,7 @@ class Inbox:
         return b"".join(parts)
 
     def _hold(self, offset: int, payload: bytes) -> None:
-        """Keep what is not there yet."""
+        """Hold those of the bytes that are not held yet."""
         start, stop = offset, offset + len(payload)
         while start < stop:
             index = bisect_right(self.held, start, key=lambda piece: piece.start)
@@ -148,8 +147,8 @@ class Inbox:
             upto = min(stop, self.held[index].start) if index < len(self.held) else stop
             part = payload[start - offset : upto - offset]
             if before is not None and before.stop == start:
-                # Most often: a stream brings its bytes in order. Never the other way round, or bytes that come from
-                # back to front would be copied again and again.
+                # The usual case, since a stream brings its bytes in order. Pieces are never merged the other way round:
+                # a peer that sends from back to front would make us copy the bytes again and again.
                 before.payload += part
             else:
                 self.held.insert(index, Piece(start, bytearray(part)))

@@ -1,7 +1,4 @@
-"""What a record's plaintext says: frames, encoded and decoded.
-
-Knows byte layouts and nothing of when a frame may come. Rules: docs/PROTOCOL.md section 3.
-"""
+"""Encodes and decodes frames, the content of records. Rules: docs/PROTOCOL.md section 3."""
 
 from __future__ import annotations
 
@@ -82,7 +79,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """The rest of the record, `size` bytes of zero, says nothing; has no length, so that it can be of any size."""
+    """The rest of the record: `size` zero bytes. It has no length field, so that it fits any size."""
 
     size: int
 
@@ -104,12 +101,12 @@ MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - DATA_OVERHEAD_BYTES
 
 
 def encode_data(channel: Channel, offset: int, payload: bytes) -> bytes:
-    """Encode a Data frame without making one: nearly every record has one."""
+    """Encode a Data frame without building the object, since nearly every record has one."""
     return DATA_FRAME.pack(1, DATA_HEADER.size + len(payload), channel, offset) + payload
 
 
 def encode_ack(control: int, data: int) -> bytes:
-    """Encode an Ack frame without making one."""
+    """Encode an Ack frame without building the object."""
     return ACK_FRAME.pack(3, OFFSETS.size, control, data)
 
 
@@ -144,7 +141,7 @@ def decode_frames(plaintext: bytes) -> Iterator[Frame]:
     position = 0
     while position < len(plaintext):
         if plaintext[position] == 0:
-            # Frames have one encoding each: bytes that nobody reads would be room for anything.
+            # Each frame has exactly one encoding. Bytes that nobody checks could carry hidden data.
             if any(plaintext[position:]):
                 raise RemoteProtocolError("padding has bytes other than zero")
             yield Padding(len(plaintext) - position)

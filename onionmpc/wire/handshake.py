@@ -1,7 +1,6 @@
-"""The handshake of a stream: who dials, who listens, what for, and under which keys they go on.
+"""The handshake of a stream: authenticates both parties, and gives the keys of its records.
 
-Knows the messages' layouts and Noise. Does not know rosters or seats: which pre-shared keys to try and whom to let in
-is the caller's to say. Rules: docs/PROTOCOL.md section 2.
+The caller decides which pre-shared keys to try and which parties to accept. Rules: docs/PROTOCOL.md section 2.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ MESSAGE_1_BYTES = 1 + 32 + 48 + _HELLO.size + 16
 MESSAGE_2_BYTES = 1 + 32 + _ANSWER.size + 16
 
 REFUSAL = bytes([VERSION])
-# Exact in every JSON reader.
+# Small enough that every JSON reader keeps it exact (below 2**53).
 STREAM_NUMBER_BYTES = 6
 
 
@@ -42,13 +41,13 @@ class Purpose(enum.IntEnum):
     GATHER = 1
     MESH = 2
     RESUME = 3
-    # As MESH, from a party whose service shows its IP address anyway: better be dialled by the other, unless that one's
-    # does too.
+    # As MESH, from a party whose service shows its IP address anyway: the listener dials it back, unless the listener
+    # shows its address as well.
     MESH_OR_DIAL_BACK = 4
 
 
 class Answer(enum.IntEnum):
-    """What the listener says to an authenticated dialler."""
+    """The listener's answer to an authenticated dialler."""
 
     ACCEPTED = 0
     NOT_NOW = 1
@@ -65,8 +64,8 @@ class Hello:
     Attributes:
         public_key: Ed25519, 32 bytes.
         nonce: 16 bytes, this party's contribution to the session id.
-        link: `link_id` of the link that the stream is to carry on, 32 bytes; zero unless the purpose is RESUME.
-        offsets: how much of the control channel has arrived, and how much of the data channel the program took.
+        link: `link_id` of the link to resume, 32 bytes; zero unless the purpose is RESUME.
+        offsets: how many bytes of the control channel have arrived, and how many of the data channel the program took.
     """
 
     public_key: bytes
@@ -86,9 +85,9 @@ class Reply:
 
 
 def link_id(lower_nonce: bytes, higher_nonce: bytes) -> bytes:
-    """Return what names a link in a resume handshake: 32 bytes.
+    """Return the id of a link in a resume handshake, 32 bytes.
 
-    Both nonces are drawn afresh for each session, so no link of another session has this name.
+    Both nonces are fresh in each session, so no link of another session has this id.
 
     Args:
         lower_nonce: the contribution of the lower party to the session id, 16 bytes.
@@ -98,9 +97,9 @@ def link_id(lower_nonce: bytes, higher_nonce: bytes) -> bytes:
 
 
 def stream_number(handshake_hash: bytes) -> int:
-    """Return what both ends of a stream call it.
+    """Return the number of a stream, the same at both ends.
 
-    Nobody chooses it: the fresh keys of both sides are hashed into it.
+    Neither side can choose it, since the fresh keys of both sides are hashed into it.
 
     Args:
         handshake_hash: of the Noise handshake, 32 bytes.
@@ -112,10 +111,10 @@ class DiallerHandshake:
     """The dialler's side: `message`, then `receive`.
 
     Args:
-        identity: ours.
+        identity: this party's identity.
         peer: Ed25519 public key of the party that we dial, 32 bytes.
         psk: the pre-shared key, 32 bytes.
-        hello: what to say.
+        hello: the payload of message 1.
         ephemeral: a fresh X25519 private key, 32 random bytes.
     """
 
@@ -179,7 +178,7 @@ class ListenerHandshake:
         self._static = b""
 
     def read_static(self, message: bytes) -> bytes:
-        """Read message 1 up to the dialler's X25519 key, and return that; it is not authenticated yet.
+        """Read message 1 up to the dialler's X25519 key; return this key, which is not authenticated yet.
 
         Raises:
             AuthenticationFailed: another version, another length, or not meant for us.
@@ -193,10 +192,10 @@ class ListenerHandshake:
         """Read the rest of message 1 under the first psk that opens it.
 
         Returns:
-            Which psk it was, and what the dialler says.
+            The index of that psk, and the dialler's payload.
 
         Raises:
-            AuthenticationFailed: none of them opens it, or the dialler claims an address that is not its own.
+            AuthenticationFailed: no psk opens it, or the dialler claims an address that is not its own.
         """
         for index, psk in enumerate(psks):
             try:
@@ -213,7 +212,7 @@ class ListenerHandshake:
             claimed = x25519_public_from_ed25519(public_key)
         except (ValueError, InvalidAddress) as error:
             raise AuthenticationFailed("a dialler's hello is malformed") from error
-        # Or anyone could take part under another's address: Noise proved the X25519 key only.
+        # Noise proved the X25519 key only. Without this check anyone could take part under another party's address.
         if claimed != self._static:
             raise AuthenticationFailed("a dialler claims an address whose key it does not hold")
         return hello

@@ -1,8 +1,8 @@
 """A resumable link: two ordered byte channels between two parties, across broken streams.
 
-Knows acknowledgements, replay, heartbeats and which streams deserve doubt. Does not know which stream is the fastest
-(onionmpc.wire.paths does), nor Tor, sockets or clocks: bytes and the time come in as arguments, and streams are numbers
-that the caller picks. Rules: docs/PROTOCOL.md section 3.
+It acknowledges, replays, sends heartbeats and detects silent streams. onionmpc.wire.paths picks the fastest stream. No
+sockets and no clock: bytes and the time come in as arguments, and streams are numbers that the caller picks. Rules:
+docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ from onionmpc.wire.paths import CHUNK_BYTES, Path, PathSelector
 # Five rounds of 10**5 shares of 8 bytes, per link and channel. Also what a receiver is ready to hold: the data channel
 # is acknowledged as the program takes it, so a sender that keeps to it bounds the memory of both sides.
 WINDOW_BYTES = 4 * 2**20
-# What all links of a party may hold together: eight full windows. Beyond it a link keeps a share that is its own, or a
-# peer that is away could stop what the others still have to say to each other.
+# The limit for all links of a party together: eight full windows. Beyond it each link keeps a share of its own.
+# Otherwise a peer that is away could block the data to all others.
 REPLAY_LIMIT_BYTES = 32 * 2**20
 OWN_SHARE_BYTES = 64 * 2**10
 ACK_DELAY_S = 0.2
 ACK_AFTER_BYTES = 64 * 2**10
-# A heartbeat, and three of them missed; the slowest round trips that we know of through tor are below ten seconds.
+# A heartbeat, and three missed heartbeats. The slowest round trips through tor that we have seen are below ten seconds.
 PING_AFTER_S = 5.0
 SUSPECT_AFTER_S = 3 * PING_AFTER_S
-# A stream that has brought nothing for so long is given up, unless it is the only one.
+# A stream that brings nothing for this long is given up, unless it is the only one.
 SILENCE_LIMIT_S = 3 * SUSPECT_AFTER_S
-# Where there are several streams, one that leaves a ping unanswered for so long, and for so many of its round trips, is
-# left for the others sooner than it is suspicious: they are there, and cost nothing.
+# With several streams, one that leaves a ping unanswered for this long, and for this many of its round trips, yields to
+# the others before it is suspicious: they are there, and using them costs nothing.
 LATE_AFTER_S = 3.0
 LATE_ROUND_TRIPS = 4
-# One ping each 30 s measures a stream whose round trip is known, however much it brings.
+# A stream whose round trip is known gets one ping each 30 s to measure it again, even if it is never silent.
 MEASURE_EVERY_S = 30.0
-# How many pieces of a window may wait for what is in front of them. An honest sender gives whole chunks, 256 to a
-# window, to all streams but the fastest. Each piece costs us more than the one byte that it may consist of.
+# How many pieces may wait behind gaps. An honest sender gives whole chunks, 256 to a window, to all streams but the
+# fastest. A hostile one could send pieces of one byte, each of which costs us far more than a byte of memory.
 MAX_PIECES = 1024
 
 
 class State(enum.Enum):
-    """Where a link stands."""
+    """The state of a link."""
 
     OPEN = enum.auto()
     CLOSED = enum.auto()
@@ -103,7 +103,7 @@ class LinkClosed:
 
 @dataclass(frozen=True, slots=True)
 class LinkAborted:
-    """The peer says that we broke the rules."""
+    """The peer reports that this party broke the rules."""
 
     code: AbortCode
 
@@ -113,7 +113,7 @@ Event = ControlBytes | DataEvent | RoundTrip | LinkClosed | LinkAborted
 
 
 class ReplayBudget:
-    """What all links of one party hold for replay, together."""
+    """Counts the bytes that all links of one party hold for replay."""
 
     def __init__(self, limit_bytes: int = REPLAY_LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
@@ -121,27 +121,27 @@ class ReplayBudget:
 
     @property
     def left(self) -> int:
-        """How many bytes more may be held, 0 or more."""
+        """The number of bytes that may still be held, 0 or more."""
         return max(0, self._limit_bytes - self._held_bytes)
 
     def hold(self, size: int) -> None:
-        """Count bytes that are held from now on; fewer than 0 are let go."""
+        """Count `size` bytes that are held from now on; a negative size releases bytes."""
         self._held_bytes += size
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What a link knows of one of its streams.
+    """The state of one of a link's streams.
 
     Attributes:
         path: how fast it is, and whether it is late.
-        heard_at: when it brought something.
-        ping_at: when to ask over it for a sign of life.
-        asked_at: when that was done last.
-        pings: tokens under way over it, and when each was sent.
-        answers: what is to be said over it and no other.
+        heard_at: when something last arrived over it.
+        ping_at: when to send the next ping over it.
+        asked_at: when the last ping was sent.
+        pings: tokens of unanswered pings, and when each was sent.
+        answers: frames that must go over this stream and no other.
         spoken: whether bytes or an acknowledgement of ours may be on their way over it.
-        carried: what it was given of each channel, and the peer has not acknowledged.
+        carried: the spans of each channel that it was given and the peer has not acknowledged.
     """
 
     path: Path
@@ -155,7 +155,7 @@ class _Stream:
 
     @property
     def late_at(self) -> float:
-        """When it is late if it brings nothing."""
+        """When it becomes late if nothing arrives over it."""
         asked_at = max(self.heard_at, min(self.pings.values(), default=math.inf))
         patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.path.usual_s)
         return min(asked_at + patience_s, self.heard_at + SUSPECT_AFTER_S)
@@ -184,7 +184,7 @@ class Link:
         budget: what all links of this party may hold together.
 
     Attributes:
-        parted: whether the peer has said CLOSE or ABORT, be it after we did.
+        parted: whether the peer has sent CLOSE or ABORT, even if after ours.
     """
 
     def __init__(self, *, window_bytes: int = WINDOW_BYTES, budget: ReplayBudget | None = None) -> None:
@@ -218,14 +218,14 @@ class Link:
         return self._in[Channel.CONTROL].received, self._consumed
 
     def attach(self, stream: int, now: float, *, peer_offsets: tuple[int, int] = (0, 0)) -> None:
-        """Send over this stream too, now that the peer says where its bytes end.
+        """Add a stream. `peer_offsets` say how much of each channel the peer has.
 
         Raises:
             RemoteProtocolError: the peer claims bytes that were never sent.
         """
         self._require_open()
         self._peer_acknowledges(*peer_offsets)
-        # Those that it joins are asked as well: a peer may dial since it knows that they deliver nothing.
+        # Ping the other streams too: the peer may have dialled because it knows that they deliver nothing.
         for other in self._streams.values():
             other.ping_at = min(other.ping_at, now)
         # At once: the dialler must send a record for the listener to attach, and both want a round trip.
@@ -233,14 +233,14 @@ class Link:
         self._due_at = self._heard_at = now
 
     def detach(self, stream: int) -> None:
-        """Forget a stream that broke; what it had not delivered goes out again over the others."""
+        """Remove a stream that broke. What it may not have delivered is sent again over the others."""
         if (broken := self._streams.pop(stream, None)) is not None:
             self._leave(broken)
             self._paths.remove(stream)
 
     @property
     def best(self) -> int | None:
-        """The stream that goes before all others: what is urgent goes over it."""
+        """The best stream, which carries urgent data; None without a stream."""
         return self._paths.best
 
     def ranking(self) -> list[int]:
@@ -285,7 +285,7 @@ class Link:
         return 0.0 if self._heard_at is None else now - self._heard_at
 
     def _leave(self, stream: _Stream) -> None:
-        """Send over other streams what this one may not deliver."""
+        """Queue again, for other streams, what this one may not deliver."""
         for channel, spans in stream.carried.items():
             self._out[channel].lose(spans)
             spans.clear()
@@ -321,22 +321,22 @@ class Link:
         self._budget.hold(len(payload))
 
     def end_data(self) -> None:
-        """Say that the program sends nothing more."""
+        """Queue the end of the data channel: the program sends nothing more."""
         self._require_open()
         self._out[Channel.DATA].say_end()
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life, over every stream."""
+        """Ping the peer over every stream."""
         self._require_open()
         for stream in self._streams.values():
             stream.ping_at = self._due_at = -math.inf
 
     def close(self) -> None:
-        """Say that nothing more comes, and stop."""
+        """Queue a CLOSE, and stop."""
         self._stop(State.CLOSED, Close())
 
     def abort(self, code: AbortCode) -> None:
-        """Say that the peer broke the rules, and stop."""
+        """Queue an ABORT because the peer broke the rules, and stop."""
         self._stop(State.ERROR, Abort(code))
 
     def _stop(self, state: State, last_words: Frame | None = None) -> None:
@@ -382,7 +382,7 @@ class Link:
         return record + encode_frame(Padding(size - len(record)))
 
     def speaks(self) -> bool:
-        """Return whether there is something to say at once, over whatever stream."""
+        """Return whether any stream has something to send at once."""
         for stream in self._streams.values():
             if stream.answers:
                 return True
@@ -518,7 +518,7 @@ class Link:
             case Ack(control, data):
                 self._peer_acknowledges(control, data)
             case Ping(token):
-                # One answer per stream is enough: a peer must not make us queue without end.
+                # One answer per stream is enough. A peer that floods pings must not grow our queue.
                 stream.answers = [frame for frame in stream.answers if not isinstance(frame, Pong)]
                 stream.answers.append(Pong(token))
             case Pong(token) if token in stream.pings:
@@ -579,7 +579,7 @@ class Link:
         return [ProgramEnd()]
 
     def _require_asked_for(self, channel: Channel, stop: int) -> None:
-        """Check that a peer keeps to the window, be it with gaps: so much, and no more, may wait here to be taken."""
+        """Check that a peer keeps to the window. Gaps count too: no more than a window may wait here."""
         taken = self._consumed if channel is Channel.DATA else self._in[channel].received
         if stop > taken + self._window_bytes:
             what = f"{self._window_bytes} bytes of the {channel.name.lower()} channel"

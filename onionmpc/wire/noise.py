@@ -1,9 +1,8 @@
 """The Noise handshake IKpsk1 (and IK, for its published vectors): two messages, then two cipher states.
 
-Knows the Noise Protocol Framework, revision 34, as far as these two patterns go; the classes are named as
-there. Does not know who may connect, what the payloads say, or where randomness comes from: ephemeral keys
-come in as arguments. Whatever a peer does wrong ends in one error with one message. Rules: docs/PROTOCOL.md
-section 2.
+Implements these two patterns of the Noise Protocol Framework, revision 34, with its names for classes. Ephemeral keys
+come in as arguments. Every fault of a peer gives the same error with the same message, so that it learns nothing from
+it. Rules: docs/PROTOCOL.md section 2.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ TAG_BYTES = 16
 MAX_MESSAGE_BYTES = 65535  # Noise section 3: of every message, tags included
 LAST_NONCE = 2**64 - 2  # Noise section 5.1: 2**64-1 is reserved
 
-# The same words for a wrong key, a wrong invite, a low-order point and a cut message: whoever tries keys on
-# us learns that it failed and no more.
+# The same message for a wrong key, a wrong invite, a low-order point and a cut message: an attacker that tries keys
+# learns that one failed, and no more.
 FAILED = "the handshake or a record failed: wrong key or invite at one end, or the bytes were altered"
 
 
@@ -208,7 +207,7 @@ class HandshakeState:
 
     @property
     def handshake_hash(self) -> bytes:
-        """What both sides saw, in one hash: equal at both ends, and at no other two ends.
+        """The hash of the whole handshake: equal at its two ends, and different for every other handshake.
 
         Raises:
             LocalProtocolError: the handshake is not complete.

@@ -1,7 +1,6 @@
-"""The choice of stream: which of a link's streams is the fastest, and which share large amounts of data.
+"""The choice of stream: which of a link's streams is the fastest, and which ones share bulk data.
 
-Knows round trips, and which streams the link takes for late. Does not know frames, channels or heartbeats. Rules:
-docs/PROTOCOL.md section 3.
+Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-# So many round trips tell how fast a stream is, one pong after the other; then one each 30 s, however much it brings.
+# This many round trips, one after the other, tell how fast a stream is. After that it is measured once each 30 s.
 ROUND_TRIPS = 5
-# A stream whose last round trips all took more than so many times what its first took is worth another. Those beside
-# much data, or so soon after it, say nothing of the circuit.
+# A stream should be replaced if its latest round trips all took more than this many times its first ones. Round trips
+# during bulk data, or this soon after it, do not count: they measure a queue.
 SLOWED_TIMES = 2
 LOADED_FOR_S = 10.0
 # What waits to be sent goes over the fastest stream alone while it is less than this, about tor's first flight (124
@@ -44,12 +43,12 @@ class Path:
 
     @property
     def compared(self) -> bool:
-        """Whether there were enough round trips to tell how fast it is."""
+        """True if there were enough round trips to tell how fast it is."""
         return len(self.round_trips) == ROUND_TRIPS
 
     @property
     def slowed(self) -> bool:
-        """Whether its round trips stay far above the first ones."""
+        """True if its round trips stay far above the first ones."""
         return min(self.round_trips, default=0.0) > SLOWED_TIMES * self.first_s
 
     def load(self, size: int, now: float) -> None:

@@ -112,7 +112,7 @@ class AgreedFiles:
         sys.addaudithook(self._guard)
 
     def _guard_loaders(self) -> None:
-        """Put the check where all ways to a module meet, whoever found it: the loaders."""
+        """Install the check in the loaders of Python files, where imports meet, whichever finder was used."""
         source_code, source_data = SourceFileLoader.get_code, SourceFileLoader.get_data
         sourceless_code = SourcelessFileLoader.get_code
         zip_code, zip_module = zipimport.zipimporter.get_code, zipimport.zipimporter.load_module

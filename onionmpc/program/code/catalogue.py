@@ -159,7 +159,7 @@ def distributions(program: Program, attached: Attachments = NOTHING) -> dict[str
     own = {path.partition("/")[0].removesuffix(".py") for path, _ in _named_sources(program)}
     try:
         return distributions_of(imported_names({**program.sources, **attached_sources}) - own)
-    except UsageError:  # what --with names may be no Python of this version; whoever imports it will hear
+    except UsageError:  # a file after --with may not parse with this Python; its import will fail then
         return distributions_of(imported_names(program.sources) - own)
 
 

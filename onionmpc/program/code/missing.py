@@ -1,4 +1,4 @@
-"""Packages that a program imports and this Python does not have: told before anyone is gathered, with how to get them.
+"""Finds packages that a program imports and this Python lacks, before a session starts, and says how to install them.
 
 Knows import statements and where Python finds a module. Names a package only where its import is sure to fail: one
 inside `try`, a branch or a function may be meant to.

@@ -33,7 +33,7 @@ def hello_bytes(parties: int, threshold: int, lower: int, higher: int, *, prss: 
 class HelloGate:
     """One direction of a link, between the peer's MPyC and ours.
 
-    MPyC believes whoever dials: the number in the hello decides whose shares these are, so another party's number
+    MPyC believes any dialler: the number in the hello decides whose shares these are, so another party's number
     there would be that party's voice (PROTOCOL 6).
 
     Args:

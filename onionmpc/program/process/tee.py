@@ -25,7 +25,7 @@ class Tee:
         out: the descriptor that everything goes to.
 
     Attributes:
-        end: what the program writes into; whoever starts it closes this one when it has its own.
+        end: what the program writes into; the caller closes this one when the program has its own.
         loss: why some of it could not be written there, if so.
     """
 

@@ -1,4 +1,4 @@
-"""Which of the files that a program asked for in vain its person may be told of: the supervisor's side.
+"""Decides which files that a program could not open its user is shown: the supervisor's side.
 
 Knows what the program process says, which the program may have forged, and this machine's files. Whatever is told names
 a file or folder that is there, that this person can open and the program cannot have made, and that neither its name
@@ -27,7 +27,7 @@ KEY_MARKS = (
     *(b"PRIVATE KEY", b"ed25519v1-secret", b"openssh-key-v1", b"PuTTY-User-Key", b"AGE-SECRET-KEY", b":x25519:"),
     b"onionmpc identity",
 )
-# What a folder is looked through for; one that has more in it is not told of.
+# How many entries of a folder are looked at; a folder with more is not shown.
 MOST_ENTRIES = 4096
 HARMLESS = (".gitignore", ".gitattributes", ".gitkeep", ".DS_Store")
 # What `--with` leaves out of a folder.
@@ -79,7 +79,7 @@ class Asked:
             self._heard[kind, os.fsdecode(path)] = None
 
     def told(self) -> OutOfReach | None:
-        """Return what may be told, None if that is nothing. Looks at the files now."""
+        """Return what may be shown, or None. Looks at the files now."""
         found: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
         not_whole, more = False, 0
         for kind, given in self._heard:

@@ -1,4 +1,4 @@
-"""Which paths never appear in a hint, whoever asked for them: those whose names say that they hold keys or state.
+"""Paths that never appear in a hint, even if the user named them: names that suggest keys or state.
 
 Knows names alone: paths come in as text, resolved or not, and nothing is looked up. A hint that names a path invites
 its reader to open that path to a program, which may be hostile; so this errs on the side of silence. Rules:

@@ -38,7 +38,7 @@ AT_HOME = (
 
 
 def reach_hint(rules: Rules) -> str:
-    """Say what a program reaches, to whoever has just seen a PermissionError; nothing where it reaches everything."""
+    """Return a hint, for a PermissionError, about the files that a program can open; empty if it can open all."""
     here = standing_in()
     return REACH + AT_HOME * (here is not None and not is_opened_whole(here)) if rules else ""
 

@@ -64,7 +64,7 @@ O_TRUNC, O_ACCMODE = 0o1000, 0o3
 PRIO_PROCESS, IOPRIO_WHO_PROCESS = 0, 1
 F_SETFL, O_ASYNC = 4, 0o20000
 # F_SETOWN F_SETSIG F_SETOWN_EX: a signal of ours, to whom we like, at the next byte. F_SETLEASE F_NOTIFY: what others
-# do to a file waits for us, or is told to us.
+# do to a file waits for us, or is reported to us.
 FCNTL_REFUSED = (8, 10, 15, 1024, 1026)
 # Of ioctl what concerns terminals and all open files is allowed (TC*, TIOC*, FIO*: requests of type T), and a copy
 # that shares its blocks (FICLONE FICLONERANGE). The rest has gaps that no list would close: any socket tells the

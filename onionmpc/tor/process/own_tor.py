@@ -167,7 +167,7 @@ async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
             stderr=asyncio.subprocess.STDOUT,
             env=environment_of_tor(),
             umask=TOR_UMASK,
-            # Ctrl-C on the terminal goes to us, and we end tor after we have told the peers.
+            # Ctrl-C on the terminal reaches us alone. We end tor after we have sent our last messages to the peers.
             start_new_session=True,
         )
     except OSError as error:

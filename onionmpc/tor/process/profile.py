@@ -61,8 +61,8 @@ async def named_profile(base: Path, name: str, leftover_timeout_s: float = LEFTO
 def free_profile(base: Path) -> Iterator[Path]:
     """Lock and return the first of the profiles "1", "2", ... that no running party and no tor uses.
 
-    So a party without a name of its own still keeps its guards: a fresh draw in each run would sooner or later pick
-    a guard of the adversary's.
+    So a party without a named profile keeps its guards as well. New guards in each run would sooner or later include an
+    adversary's.
     """
     for number in itertools.count(1):
         with _try_profile(base, str(number)) as profile:

@@ -1,7 +1,6 @@
-"""The lines of a torrc: those that ship, and how a value is written so that tor reads what was meant.
+"""Reads the torrc lines that ship with onionmpc, and quotes values for a torrc.
 
-Knows tor's quoting. Does not know options. Source: tor's man page, "The configuration file format"; tor 0.4.9,
-unescape_string in confline.c.
+Source: tor's man page, "The configuration file format"; tor 0.4.9, unescape_string in confline.c.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ PRINTABLE = range(0x20, 0x7F)
 
 
 def quote(value: str | Path) -> str:
-    """Return a whole value in quotes: ASCII, whatever bytes a path has."""
+    """Return a value in quotes, in ASCII even if a path has other bytes."""
     shown = (chr(byte) if byte in PRINTABLE and byte not in ESCAPED else f"\\{byte:03o}" for byte in os.fsencode(value))
     return f'"{"".join(shown)}"'
 

@@ -1,7 +1,4 @@
-"""Publishes our service in one tor instance after the other, and publishes it again when peers cannot find it.
-
-Knows which keys open its descriptor. Does not know who dials in, nor how a service of either kind is added.
-"""
+"""Publishes our service in one tor instance after the other, and publishes it again when peers cannot find it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tor brings the streams that our service accepts: a socket of ours that tor can reach."""
+"""The socket to which tor connects the streams that our service accepts."""
 
 from __future__ import annotations
 

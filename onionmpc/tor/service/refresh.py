@@ -1,7 +1,4 @@
-"""When to check whether our service can be found, and when doubt is reason enough to add it again.
-
-Knows no tor and no clock: the time comes in as an argument.
-"""
+"""Decides when to check whether peers can find our service, and when to add it again. No tor and no clock."""
 
 from __future__ import annotations
 
@@ -41,8 +38,8 @@ class RefreshSchedule:
     def doubt(self) -> None:
         """Note that a peer's introduction points led nowhere.
 
-        That peer has most likely tried ours in vain, too: the network was away for both, and tor does not try again for
-        two minutes what it has tried in vain. Nor does it know of a circuit that is gone at a relay in between.
+        That peer has most likely tried our introduction points in vain too: the network was away for both, and tor does
+        not retry a failed introduction point for two minutes. Nor does tor notice that a relay has lost a circuit.
         """
         self._in_doubt = True
 

@@ -63,7 +63,7 @@ class EphemeralService:
     """A service that tor knows over the control connection alone.
 
     Args:
-        keys: without one of these nobody can read its descriptor; if there are none, everybody can.
+        keys: only holders of one of these can read its descriptor; without keys, everybody can.
     """
 
     def __init__(self, control: Control, identity: Identity, keys: Iterable[bytes] = ()) -> None:

@@ -27,7 +27,7 @@ class SingleOnionService:
 
     Args:
         directory: private, in memory where there is a file system for that; its owner removes it.
-        keys: who has none of these cannot read its descriptor; without any, everybody can.
+        keys: only holders of one of these can read its descriptor; without keys, everybody can.
     """
 
     def __init__(self, control: Control, identity: Identity, directory: Path, keys: Iterable[bytes] = ()) -> None:

@@ -22,7 +22,7 @@ QUEUE = 100
 ACCEPTED_AT_ONCE = 8
 
 
-class Listener:
+class StreamServer:
     """Serves accepted streams until it is closed; made by `listening`."""
 
     def __init__(self, on_stream: OnStream) -> None:
@@ -100,11 +100,11 @@ async def listening_local(on_stream: OnStream, host: str = "127.0.0.1", port: in
 
 @contextlib.asynccontextmanager
 async def _serving(listening: socket.socket, on_stream: OnStream) -> AsyncIterator[None]:
-    listener = Listener(on_stream)
-    server = await asyncio.start_server(listener.accept, sock=listening, backlog=ACCEPTED_AT_ONCE)
+    streams = StreamServer(on_stream)
+    server = await asyncio.start_server(streams.accept, sock=listening, backlog=ACCEPTED_AT_ONCE)
     listening.listen(QUEUE)  # asyncio has one number for both
     try:
         yield
     finally:
         server.close()
-        await listener.close()
+        await streams.close()

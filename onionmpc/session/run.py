@@ -38,7 +38,7 @@ from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
 from onionmpc.tasks import BackgroundTasks
 from onionmpc.text import duration, printable
-from onionmpc.wire.handshake import NO_PSK, NONCE_BYTES
+from onionmpc.wire.handshake import HELLO_NONCE_BYTES, NO_PSK
 
 PSK_BYTES = 32
 
@@ -56,7 +56,7 @@ class SessionParty:
         self._identity = identity
         self._plan = plan
         self._ui = ui
-        self._nonce = secrets.token_bytes(NONCE_BYTES)
+        self._nonce = secrets.token_bytes(HELLO_NONCE_BYTES)
         self._door = Door(identity, self._nonce, self._note_version)
         self._versions = Seldom()
 

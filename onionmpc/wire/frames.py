@@ -97,7 +97,6 @@ CHANNELS = tuple(Channel)
 # A record's plaintext, less one frame header and one data header.
 MAX_RECORD_BYTES = 65519
 DATA_OVERHEAD_BYTES = HEADER.size + DATA_HEADER.size
-MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - DATA_OVERHEAD_BYTES
 
 
 def encode_data(channel: Channel, offset: int, payload: bytes) -> bytes:

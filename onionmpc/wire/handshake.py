@@ -20,7 +20,7 @@ VERSION = 2
 LABEL = b"onionmpc/%d" % VERSION
 LINK_LABEL = b"onionmpc/1 link"
 NO_PSK = bytes(32)
-NONCE_BYTES = 16
+HELLO_NONCE_BYTES = 16
 NO_LINK = bytes(32)
 
 _HELLO = struct.Struct(">32sB16s32sQQ")

@@ -50,7 +50,7 @@ async def until_raced(*parties: Party) -> None:
 
 @contextlib.asynccontextmanager
 async def raced(directory: Path, circuits: int, delays_s: list[float]) -> AsyncIterator[tuple[Party, Party]]:
-    """Two parties whose link was raced; `delays_s` are the round trips of its streams, see `mesh_kit.Network`."""
+    """Two parties whose link was raced; for `delays_s`, the round trips of its streams, see `Network`."""
     low, high = Party(directory, 0, 2), Party(directory, 1, 2)
     low.network.delays_s = delays_s
     async with low, high:

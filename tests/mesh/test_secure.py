@@ -69,7 +69,7 @@ async def test_records_arrive_whenever_they_come_and_so_does_the_end(when: str) 
 
 
 @in_a_loop
-async def test_nothing_is_read_before_anyone_heeds_it() -> None:
+async def test_nothing_is_read_before_anyone_takes_it() -> None:
     # Or a peer could fill our memory before its first record is judged.
     line = Line()
     secure = line.secure(await line.open())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.wire.frames import (
-    MAX_PAYLOAD_BYTES,
+    DATA_OVERHEAD_BYTES,
     MAX_RECORD_BYTES,
     Abort,
     AbortCode,
@@ -109,7 +109,7 @@ def test_an_unknown_channel_or_abort_code_is_refused() -> None:
 
 
 def test_the_largest_payload_fills_a_record() -> None:
-    frame = Data(Channel.DATA, 5, bytes(MAX_PAYLOAD_BYTES))
+    frame = Data(Channel.DATA, 5, bytes(MAX_RECORD_BYTES - DATA_OVERHEAD_BYTES))
     assert len(encode_frame(frame)) == MAX_RECORD_BYTES
     assert list(decode_frames(encode_frame(frame))) == [frame]
 

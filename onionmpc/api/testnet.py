@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from onionmpc.testnet.network import MIN_RELAYS, NetworkProgress, PrivateNetwork
+from onionmpc.testnet.network import MIN_RELAYS, PrivateNetwork
+from onionmpc.testnet.progress import NetworkProgress
 from onionmpc.testnet.regions import Latency
 from onionmpc.testnet.state import read_state
 

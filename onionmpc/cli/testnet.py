@@ -25,7 +25,8 @@ from onionmpc.cli.options import LatencyType
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import TorFailed, UsageError
 from onionmpc.files import open_private, private_directory
-from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, NetworkPhase, NetworkProgress, PrivateNetwork
+from onionmpc.testnet.network import MAX_RELAYS, MIN_RELAYS, PrivateNetwork
+from onionmpc.testnet.progress import NetworkPhase, NetworkProgress
 from onionmpc.testnet.regions import Latency
 from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of, remove_state
 from onionmpc.testnet.status import NetworkStatus, network_status

@@ -12,27 +12,24 @@ wait longer after each, up to a minute and more.
 from __future__ import annotations
 
 import asyncio
-import enum
 import itertools
 import math
 import os
-import re
 import shutil
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from onionmpc.errors import TorFailed, TorNotFound, UsageError
+from onionmpc.errors import TorFailed, UsageError
 from onionmpc.files import is_held, private_directory, write_private
 from onionmpc.tasks import BackgroundTasks
+from onionmpc.testnet.authority_keys import make_authority_keys
 from onionmpc.testnet.place import common_torrc, fragment, profiles_directory
+from onionmpc.testnet.progress import NetworkPhase, NetworkProgress
 from onionmpc.testnet.proxy import Gateway, RelayAddress
 from onionmpc.testnet.regions import (
     MAX_ONE_WAY_MS,
@@ -43,7 +40,7 @@ from onionmpc.testnet.regions import (
     load_regions,
     relay_address,
 )
-from onionmpc.testnet.relay import Relay, end
+from onionmpc.testnet.relay import Relay, end, fresh_directory, reserve_ports
 from onionmpc.testnet.state import (
     STATE_VERSION,
     NetworkState,
@@ -54,8 +51,8 @@ from onionmpc.testnet.state import (
     tor_directory,
     write_state,
 )
-from onionmpc.testnet.status import consensus_flags, read_text
-from onionmpc.tor.process.binary import TOR_UMASK, cannot_start, environment_of_tor, find_tor, tor_install_hint
+from onionmpc.testnet.status import read_text
+from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.process.torrc import quote
 
 AUTHORITIES = 3
@@ -71,8 +68,6 @@ FIRST_VOTE_IN_S = 900
 VOTE_DELAYS_S = (2, 4, 8, 20)
 RELAY_WEIGHT_KB = 1000
 BANDWIDTHS_NAME = "bandwidths"
-# tor's word for "consensus and descriptors are here", in tor's bootstrap events.
-ENOUGH_DIRECTORY_PERCENT = 75
 # From writing the new time into a torrc to the authority having read it.
 RELOAD_S = 0.5
 # How long to wait for descriptors and for relays to fetch the consensus: tor's own retries need up to a minute.
@@ -80,43 +75,6 @@ STEP_TIMEOUT_S = 120.0
 ENDING = (signal.SIGTERM, signal.SIGKILL)
 LEFTOVERS_TIMEOUT_S = 30.0
 POLL_S = 0.1
-KEYGEN_TIMEOUT_S = 120.0
-# A certificate lasts 12 months; older keys are made anew.
-KEYS_LAST_S = 300 * 24 * 3600
-
-READY_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir", "Valid"})
-
-
-class NetworkPhase(enum.Enum):
-    """The steps to a network, with the share of the way that is behind us when each begins."""
-
-    LEFTOVERS = (0, "waiting for the tors of a killed network to end")
-    KEYS = (1, "making keys")
-    START = (15, "starting relays")
-    DESCRIPTORS = (35, "relays introduce themselves")
-    VOTE = (50, "authorities vote")
-    FETCH = (75, "relays fetch the consensus")
-    READY = (100, "ready")
-
-    @property
-    def percent(self) -> int:
-        """Share of the way, in percent."""
-        return self.value[0]
-
-    @property
-    def words(self) -> str:
-        """What is going on."""
-        return self.value[1]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkProgress:
-    """How far the network is; done and total count tors within the phase (0 of 0 if they do not count)."""
-
-    phase: NetworkPhase
-    elapsed_s: float
-    done: int = 0
-    total: int = 0
 
 
 class PrivateNetwork:
@@ -182,12 +140,12 @@ class PrivateNetwork:
             for tor in self._tors:
                 self._write_torrc(tor, _offset_s(time.time() + FIRST_VOTE_IN_S), VOTE_DELAYS_S[0])
             self._start(self._tors)
-            await self._wait(NetworkPhase.DESCRIPTORS, authorities, self._knows_all)
+            await self._wait(NetworkPhase.DESCRIPTORS, authorities, lambda tor: tor.knows_all(len(self._tors)))
             await end(relays, *ENDING)
             self._weigh(authorities)
             await self._vote(authorities)
             self._start(relays)
-            await self._wait(NetworkPhase.FETCH, relays, self._is_ready)
+            await self._wait(NetworkPhase.FETCH, relays, lambda tor: tor.is_ready(len(self._tors)))
             self.state = self._write_state(regions, slots)
             await stack.enter_async_context(BackgroundTasks(self._watch()))
             self._report(NetworkPhase.READY)
@@ -227,13 +185,13 @@ class PrivateNetwork:
         for number, (name, region) in enumerate(zip(names, regions.relay_regions(), strict=False)):
             address = relay_address(number)
             authority = name.startswith("authority")
-            or_port, dir_port = _reserve_ports(stack, address, 2)
+            or_port, dir_port = reserve_ports(stack, address, 2)
             tors.append(
                 Relay(
                     name,
                     region,
                     address,
-                    _fresh_directory(tor_directory(self.directory, name)),
+                    fresh_directory(tor_directory(self.directory, name)),
                     authority,
                     or_port,
                     dir_port if authority else 0,
@@ -278,7 +236,7 @@ class PrivateNetwork:
         async with asyncio.TaskGroup() as group:
             for tor in self._tors:
                 if tor.authority:
-                    group.create_task(asyncio.to_thread(_make_authority_keys, tor, self._tor))
+                    group.create_task(asyncio.to_thread(make_authority_keys, tor, self._tor))
 
     def _start(self, tors: Sequence[Relay]) -> None:
         for tor in tors:
@@ -306,13 +264,6 @@ class PrivateNetwork:
             )
         write_private(tor.directory / "torrc", text.encode())
 
-    def _knows_all(self, authority: Relay) -> bool:
-        """Tell whether an authority knows every relay."""
-        known = read_text(authority.directory / "cached-descriptors.new")
-        # Its own descriptor an authority keeps elsewhere if it has not been sent round yet.
-        names = set(re.findall(r"^router (\S+) ", known, re.MULTILINE)) | {authority.nickname}
-        return len(names) == len(self._tors)
-
     def _weigh(self, authorities: Sequence[Relay]) -> None:
         """Tell the authorities what each relay may carry: the same. Format: torspec, bandwidth-file-spec 1.0."""
         lines = [f"{time.time():.0f}"]
@@ -332,28 +283,13 @@ class PrivateNetwork:
                 tor.signal(signal.SIGHUP)
             while time.time() < publish_s + delay_s:
                 self._check_alive()
-                if all(self._has_consensus(tor) for tor in authorities):
+                if all(tor.has_consensus(len(self._tors)) for tor in authorities):
                     return
                 await asyncio.sleep(POLL_S)
         raise TorFailed(
             f"the authorities agreed on no consensus in {len(VOTE_DELAYS_S)} votes",
             hint=authorities[0].hint,
         )
-
-    def _has_consensus(self, tor: Relay) -> bool:
-        """Tell whether a tor holds a consensus of all relays, each with all the flags it needs."""
-        name = "cached-consensus" if tor.authority else "cached-microdesc-consensus"
-        flags = consensus_flags(tor.directory / name)
-        return len(flags) == len(self._tors) and all(found >= READY_FLAGS for found in flags.values())
-
-    def _is_ready(self, tor: Relay) -> bool:
-        """Tell whether a relay can do its part in a circuit: it has the consensus and all descriptors.
-
-        Not "Bootstrapped 100%": that is a circuit of its own, which a relay needs for nothing and tries at leisure.
-        """
-        # tor leaves lines out when it passes several steps at once.
-        steps = re.findall(r"Bootstrapped (\d+)%", tor.log())
-        return any(int(step) >= ENOUGH_DIRECTORY_PERCENT for step in steps) and self._has_consensus(tor)
 
     async def _wait(self, phase: NetworkPhase, tors: Sequence[Relay], ready: Callable[[Relay], bool]) -> None:
         """Wait until all of these tors are ready."""
@@ -417,81 +353,3 @@ class PrivateNetwork:
 def _offset_s(vote_at_s: float) -> int:
     """Return the offset that makes a time (seconds since 1970) one of the times at which a consensus is published."""
     return math.ceil(vote_at_s) % VOTING_INTERVAL_S
-
-
-def _reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
-    """Ask the kernel for ports, and keep them from other networks for as long as the stack lasts.
-
-    A socket that is bound and does not listen keeps the kernel from giving its port to anyone else who asks for any,
-    and does not keep tor from it: tor sets SO_REUSEADDR too. Relays let go of their ports for some seconds on the way.
-    """
-    sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-    try:
-        for one in sockets:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((address, 0))
-    except OSError as error:
-        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
-    return [int(one.getsockname()[1]) for one in sockets]
-
-
-def _fresh_directory(path: Path) -> Path:
-    """Make a tor's directory, or empty it of all but its keys: making those takes the longest."""
-    private_directory(path)
-    for entry in path.iterdir():
-        if entry.name == "keys":
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    return path
-
-
-def _make_authority_keys(tor: Relay, program: Path) -> None:
-    """Make the keys of an authority unless it has some, and note its fingerprints."""
-    keys = private_directory(tor.directory / "keys")
-    certificate = keys / "authority_certificate"
-    if not certificate.exists() or time.time() - certificate.stat().st_mtime > KEYS_LAST_S:
-        gencert = shutil.which("tor-gencert", path=str(program.parent)) or shutil.which("tor-gencert")
-        if gencert is None:
-            raise TorNotFound("tor is installed, but tor-gencert is not", hint=tor_install_hint())
-        for name in ("authority_identity_key", "authority_signing_key", "authority_certificate"):
-            (keys / name).unlink(missing_ok=True)
-        # No -a: a certificate with an address would override the ports that the kernel gives us next time.
-        # The key that the passphrase guards lives no longer than this directory and signs for loopback only.
-        arguments: list[str | Path] = [gencert, "--create-identity-key", "-m", "12", "--passphrase-fd", "0"]
-        arguments += ["-i", keys / "authority_identity_key", "-s", keys / "authority_signing_key", "-c", certificate]
-        _run(arguments, "loopback\n")
-    fields = dict(line.split(" ", 1) for line in read_text(certificate).splitlines() if " " in line)
-    tor.v3_identity = fields["fingerprint"]
-    # tor refuses /dev/null as -f, and an authority without authorities.
-    empty = tor.directory / "empty.torrc"
-    write_private(empty, b"")
-    arguments = [program, "-f", empty, "--DataDirectory", tor.directory, "--ORPort", str(tor.or_port), "--quiet"]
-    arguments += ["--Nickname", tor.nickname, "--GeoIPFile", "/dev/null", "--GeoIPv6File", "/dev/null"]
-    arguments += ["--DirAuthority", f"x no-v2 v3ident={'F' * 40} orport=1 127.0.0.1:2 {'F' * 40}", "--list-fingerprint"]
-    tor.fingerprint = "".join(_run(arguments, "").split()[1:])
-
-
-def _run(arguments: list[str | Path], text: str) -> str:
-    name = Path(arguments[0]).name
-    try:
-        return subprocess.run(
-            arguments,
-            input=text,
-            env=environment_of_tor(),
-            umask=TOR_UMASK,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=KEYGEN_TIMEOUT_S,
-            check=True,
-        ).stdout
-    except OSError as error:
-        raise cannot_start(Path(arguments[0]), error) from error
-    except subprocess.SubprocessError as error:
-        words = (getattr(error, "stderr", None) or "").strip().rpartition("\n")[2]
-        raise TorFailed(
-            f"{name} made no keys ({words or type(error).__name__})", hint="check whether the disk is full"
-        ) from error

@@ -1,26 +1,33 @@
 """One relay or authority of the private network, and its process.
 
-Knows how to start, signal and end a tor process, and how to read its notices. Does not know what is in its torrc, nor
-when a network is ready.
+Knows how to start, signal and end a tor process, and what its files say of how far it is. Does not know what is in its
+torrc, nor when a network is ready.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onionmpc.errors import TorFailed
-from onionmpc.files import open_private
+from onionmpc.errors import TorFailed, UsageError
+from onionmpc.files import open_private, private_directory
 from onionmpc.machine import refusing
-from onionmpc.testnet.status import read_text
+from onionmpc.testnet.status import consensus_flags, read_text
 from onionmpc.tor.process.binary import TOR_UMASK, environment_of_tor
 
 STOP_TIMEOUT_S = 5.0
 RELAY_POLL_S = 0.02
+# tor's word for "consensus and descriptors are here", in tor's bootstrap events.
+ENOUGH_DIRECTORY_PERCENT = 75
+READY_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir", "Valid"})
 
 
 @dataclass(slots=True)
@@ -89,6 +96,27 @@ class Relay:
         last = lines[-1].partition("] ")[2] if lines else f"exit code {self.process.returncode}"
         raise TorFailed(f"{self.nickname} ended: {last}", hint=self.hint)
 
+    def knows_all(self, tors: int) -> bool:
+        """Tell whether this authority has the descriptors of so many relays."""
+        known = read_text(self.directory / "cached-descriptors.new")
+        # Its own descriptor an authority keeps elsewhere if it has not been sent round yet.
+        return len(set(re.findall(r"^router (\S+) ", known, re.MULTILINE)) | {self.nickname}) == tors
+
+    def has_consensus(self, tors: int) -> bool:
+        """Tell whether this tor holds a consensus of so many relays, each with all the flags it needs."""
+        name = "cached-consensus" if self.authority else "cached-microdesc-consensus"
+        flags = consensus_flags(self.directory / name)
+        return len(flags) == tors and all(found >= READY_FLAGS for found in flags.values())
+
+    def is_ready(self, tors: int) -> bool:
+        """Tell whether this relay can do its part in a circuit: it has the consensus and all descriptors.
+
+        Not "Bootstrapped 100%": that is a circuit of its own, which a relay needs for nothing and tries at leisure.
+        """
+        # tor leaves lines out when it passes several steps at once.
+        steps = re.findall(r"Bootstrapped (\d+)%", self.log())
+        return any(int(step) >= ENOUGH_DIRECTORY_PERCENT for step in steps) and self.has_consensus(tors)
+
 
 async def end(relays: Sequence[Relay], *numbers: signal.Signals) -> None:
     """End relays by these signals, each with some seconds to take effect before the next."""
@@ -104,3 +132,32 @@ async def end(relays: Sequence[Relay], *numbers: signal.Signals) -> None:
                     relay.process = None
                 return
             await asyncio.sleep(RELAY_POLL_S)
+
+
+def reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
+    """Ask the kernel for ports, and keep them from other networks for as long as the stack lasts.
+
+    A socket that is bound and does not listen keeps the kernel from giving its port to anyone else who asks for any,
+    and does not keep tor from it: tor sets SO_REUSEADDR too. Relays let go of their ports for some seconds on the way.
+    """
+    sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+    try:
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((address, 0))
+    except OSError as error:
+        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+    return [int(one.getsockname()[1]) for one in sockets]
+
+
+def fresh_directory(path: Path) -> Path:
+    """Make a tor's directory, or empty it of all but its keys: making those takes the longest."""
+    private_directory(path)
+    for entry in path.iterdir():
+        if entry.name == "keys":
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    return path

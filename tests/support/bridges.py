@@ -13,10 +13,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from onionmpc.files import write_private
-from onionmpc.testnet.network import ENOUGH_DIRECTORY_PERCENT, POLL_S, STEP_TIMEOUT_S, _reserve_ports
+from onionmpc.testnet.network import POLL_S, STEP_TIMEOUT_S
 from onionmpc.testnet.place import common_torrc, fragment
 from onionmpc.testnet.regions import relay_address
-from onionmpc.testnet.relay import Relay, end
+from onionmpc.testnet.relay import ENOUGH_DIRECTORY_PERCENT, Relay, end, reserve_ports
 from onionmpc.testnet.state import read_state
 from onionmpc.testnet.status import read_text
 from onionmpc.tor.process.binary import find_tor
@@ -53,7 +53,7 @@ async def running_bridge(testnet: Path, directory: Path) -> AsyncIterator[OurBri
     state = read_state(testnet)
     address = relay_address(len(state.tors))
     async with contextlib.AsyncExitStack() as stack:
-        or_port, obfs4_port = _reserve_ports(stack, address, 2)
+        or_port, obfs4_port = reserve_ports(stack, address, 2)
         relay = Relay("bridge", "", address, directory, authority=False, or_port=or_port)
         torrc = common_torrc(state.directory_authorities, "") + fragment(
             "testnet-relay",

@@ -40,7 +40,7 @@ class FaultyNetwork(PrivateNetwork):
         self._note_processes()
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._is_ready(relay):
+                while not relay.is_ready(len(self._tors)):
                     relay.check_alive()
                     await asyncio.sleep(POLL_S)
         except TimeoutError:

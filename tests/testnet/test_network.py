@@ -16,9 +16,10 @@ from click.testing import CliRunner
 
 from onionmpc.cli.main import cli
 from onionmpc.errors import UsageError
-from onionmpc.testnet.network import MAX_RELAYS, READY_FLAGS, PrivateNetwork
+from onionmpc.testnet.network import MAX_RELAYS, PrivateNetwork
 from onionmpc.testnet.place import PartyPlace, join_testnet
 from onionmpc.testnet.regions import MAX_ONE_WAY_MS, load_regions
+from onionmpc.testnet.relay import READY_FLAGS
 from onionmpc.testnet.state import OWNER_LOCK_NAME, STATE_NAME, owner_of, ownership
 from onionmpc.tor.process.binary import find_tor
 from tests.support.testnet import running_testnet

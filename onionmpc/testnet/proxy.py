@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from onionmpc.tasks import show_failure
+from onionmpc.testnet.delay_line import DelayLine
 
 # What one direction of one connection may hold: 1 MiB is 8 MB/s at the 128 ms of the widest ocean, above what
 # the whole network carries.
@@ -38,48 +38,6 @@ class Traffic(enum.Enum):
     OPEN = "they travel"
     CUT = "connections are dropped, new ones at once"
     STALLED = "nothing arrives, nobody is told"
-
-
-class DelayLine:
-    """One direction of a connection: what goes in at t comes out at t + one_way_s, in order.
-
-    Any number of chunks is under way at once, as on a real line. Times are arguments, in seconds of one clock.
-    """
-
-    def __init__(self, one_way_s: float, open_at_s: float = 0.0) -> None:
-        """Make a line that takes no byte on its way before `open_at_s`."""
-        self._one_way_s = one_way_s
-        self._open_at_s = open_at_s
-        self._chunks: deque[tuple[float, bytes]] = deque()
-        self._end_s: float | None = None
-        self.held_bytes = 0
-
-    def push(self, chunk: bytes, now_s: float) -> None:
-        """Put a chunk on its way."""
-        self._chunks.append((max(now_s, self._open_at_s) + self._one_way_s, chunk))
-        self.held_bytes += len(chunk)
-
-    def end(self, now_s: float) -> None:
-        """Put the end of the stream on its way, behind all chunks."""
-        if self._end_s is None:
-            self._end_s = max(now_s, self._open_at_s) + self._one_way_s
-
-    def pop_due(self, now_s: float) -> bytes:
-        """Take out all bytes that have arrived by now."""
-        due = []
-        while self._chunks and self._chunks[0][0] <= now_s:
-            due.append(self._chunks.popleft()[1])
-        data = b"".join(due)
-        self.held_bytes -= len(data)
-        return data
-
-    def ended(self, now_s: float) -> bool:
-        """Tell whether the end of the stream has arrived."""
-        return self._end_s is not None and not self._chunks and self._end_s <= now_s
-
-    def next_s(self) -> float | None:
-        """Return when the next chunk, or the end, arrives; None if nothing is under way."""
-        return self._chunks[0][0] if self._chunks else self._end_s
 
 
 class _Side(asyncio.Protocol):

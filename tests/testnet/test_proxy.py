@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DelayLine, DiallingSide, Gateway, RelayAddress, parse_header
+from onionmpc.testnet.delay_line import DelayLine
+from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DiallingSide, Gateway, RelayAddress, parse_header
 
 T = TypeVar("T")
 ADDRESS = "127.0.0.1"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.program.walls.build import is_opened_whole, places
 from onionmpc.program.walls.naming import has_private_name, is_key, is_private_part
+from onionmpc.program.walls.reachable import is_opened_whole, places
 
 MOST_HEARD = 64  # paths: what a program that floods us can make us look at
 MOST_TOLD = 10

@@ -19,9 +19,10 @@ from typing import Any
 from onionmpc.machine import standing_in
 from onionmpc.program.spec import Notice
 from onionmpc.program.walls import landlock
-from onionmpc.program.walls.build import Rules, is_opened_whole
+from onionmpc.program.walls.build import Rules
 from onionmpc.program.walls.guard import Judge
 from onionmpc.program.walls.naming import has_private_name
+from onionmpc.program.walls.reachable import is_opened_whole
 
 MOST_SENT = 64  # paths; of these the person is shown ten
 REMEMBERED = 4096

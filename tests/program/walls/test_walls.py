@@ -23,7 +23,7 @@ from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls import landlock, seccomp
-from onionmpc.program.walls.build import readable, writable
+from onionmpc.program.walls.reachable import readable, writable
 from onionmpc.session.computation import SessionResult
 from tests.support import tries
 from tests.support.rehearsal import CHAIN, write_spec

@@ -1,8 +1,7 @@
 """Layer guards: the second and third relay of every circuit at level long, and when each of them is replaced.
 
-Knows the rules: which relays qualify, how they are drawn, how long each stays. Does not know a control connection,
-files or clocks: tor's list of relays, the time and randomness come in as arguments. pinning.py writes them to disk and
-sets them in a tor.
+These are the rules: which relays qualify, how they are drawn, how long each stays. tor's list of relays, the time and
+randomness come in as arguments. pinning.py writes the layers to disk and sets them in a tor.
 
 Source: Tor vanguards-spec, "Full Vanguards" (Stable and Fast, one life per guard, kept on disk, replaced when a relay
 loses what it was drawn for; lives of both layers). The numbers of guards are those of arti and of the vanguards add-on.
@@ -37,8 +36,8 @@ class LayerRule:
     draws: int
 
 
-# Layer 2 rotates slowly: an attacker that finds one of it is next to our guard, but must break into it before it
-# changes. Layer 3 rotates fast, so that breaking into one of it is not worth the effort.
+# Layer 2 rotates slowly: an attacker that finds a relay of it is next to our guard, but must compromise that relay
+# before it changes. Layer 3 rotates fast, so that compromising a relay of it is not worth the effort.
 LAYER_2 = LayerRule(2, 4, 30 * DAY_S, 60 * DAY_S, draws=1)
 LAYER_3 = LayerRule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
 
@@ -62,7 +61,7 @@ class GuardCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a relay says about who runs it.
+    """What a relay states about its operator.
 
     Attributes:
         members: relays it names as run by the same people: fingerprints in upper case, or nicknames in lower case.
@@ -73,7 +72,7 @@ class Family:
     ids: frozenset[str] = frozenset()
 
     def names(self, relay: GuardCandidate) -> bool:
-        """Whether a relay is said to belong to it."""
+        """Return whether this family names the relay as a member."""
         return relay.fingerprint in self.members or relay.nickname.lower() in self.members
 
 
@@ -118,9 +117,9 @@ class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def renewed(
     layers: Layers, relays: Mapping[str, GuardCandidate], now_s: int, random: Random, family_of: FamilyOf
 ) -> Layers:
-    """Return the layers with all guards that may stay, and others in the places of those that may not.
+    """Return the layers with the guards that may stay, and new ones in place of the others.
 
-    A guard goes when its life is over, or when its relay is no candidate any more: tor would not choose it either.
+    A guard goes when its life is over, or when its relay is no longer a candidate: tor would not choose it either.
 
     Args:
         layers: those of before; `Layers()` at first.
@@ -146,7 +145,7 @@ async def _renewed_layer(
     family_of: FamilyOf,
 ) -> tuple[Guard, ...]:
     kept = [
-        # No life is longer than the longest from now: a clock that was ahead when it was drawn would make it so.
+        # Limit the life from now: a clock that was ahead when the guard was drawn would have made it too long.
         Guard(guard.fingerprint, min(guard.until_s, now_s + rule.longest_s))
         for guard in guards
         if guard.until_s > now_s and guard.fingerprint in relays
@@ -184,10 +183,13 @@ def _drawn(relays: Sequence[GuardCandidate], random: Random) -> GuardCandidate:
 
 
 def life_s(rule: LayerRule, random: Random) -> int:
-    """Draw how long a guard stays."""
+    """Draw the life of a guard, in seconds."""
     return max(random.randint(rule.shortest_s, rule.longest_s) for _ in range(rule.draws))
 
 
 def _related(one: GuardCandidate, ones: Family, other: GuardCandidate, others: Family) -> bool:
-    """Whether two relays are of one family: both say so, as anybody can name anyone, or they share a proved key."""
+    """Return whether two relays are of one family: each names the other, or they share a proved key.
+
+    One side's word is not enough, since anybody can name any relay.
+    """
     return bool(ones.ids & others.ids) or (ones.names(other) and others.names(one))

@@ -1,7 +1,6 @@
-"""Holds our tor to the level: closes circuits that are shorter than it promises, and says when there were too many.
+"""Enforces the level: closes circuits that are shorter than it promises, and gives up after too many.
 
-Reads lengths from tor's list, never from tor's settings. Does not know how a level is set (level.py), nor the peer's
-side.
+Lengths come from tor's list of circuits, never from its settings. level.py sets the level.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from onionmpc.tor.circuit.status import JoinedCircuit, dialled_circuit, is_servi
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 
-# One may come from the moment between tor's start, or its operator's change of mind, and our repair.
+# A few short circuits are normal: tor may build one between its start, or a change by its operator, and our repair.
 TOO_SHORT_LIMIT = 5
 
 # Sets tor's options again.
@@ -52,7 +51,7 @@ class Lengths:
         self._level = Level.STANDARD
 
     async def require_measure(self, control: Control) -> None:
-        """Check that this tor lets us see its circuits; its settings alone do not prove a length.
+        """Check that this tor shows us its circuits, since its settings alone do not prove a length.
 
         Raises:
             TorFailed: it does not.
@@ -167,7 +166,7 @@ async def circuits_of(control: Control) -> list[JoinedCircuit] | None:
 
 
 async def has_joined(control: Control, username: str) -> bool:
-    """Return whether a circuit that was dialled with this SOCKS user name leads to its service."""
+    """Return whether a circuit that was dialled with this SOCKS user name has reached its service."""
     with contextlib.suppress(TorFailed):
         return dialled_circuit(await circuits_of(control) or (), username) is not None
     return False

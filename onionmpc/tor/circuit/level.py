@@ -1,7 +1,6 @@
-"""Sets the party's level in each tor instance, and keeps it there.
+"""Sets the party's level in each tor instance, and keeps it set.
 
-Knows what each level needs of a tor. Does not know how layer guards are drawn and set (pinning.py), nor how lengths are
-measured (lengths.py).
+pinning.py draws and sets layer guards; lengths.py measures lengths.
 """
 
 from __future__ import annotations

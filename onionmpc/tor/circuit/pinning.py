@@ -1,7 +1,6 @@
-"""Pins the layer guards: draws them, keeps them on disk from run to run, and sets them in a tor while it lives.
+"""Pins the layer guards: stores them on disk from run to run, and sets them in a tor as long as it runs.
 
-Knows tor's options for them, and who else may set these. Does not know the rules of drawing (layers.py), nor how long
-a circuit turns out to be (lengths.py). Source: tor's man page, HSLayer2Nodes and HSLayer3Nodes; control-spec.
+layers.py draws them. Source: tor's man page, HSLayer2Nodes and HSLayer3Nodes; control-spec.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ LAYER_2_NODES, LAYER_3_NODES = "HSLayer2Nodes", "HSLayer3Nodes"
 # A guard's life is counted by the wall clock, which may jump, and timers of a machine that sleeps are late: so we look
 # again after this time at the latest. It also bounds how long options stay away that a SIGHUP took.
 LOOK_AGAIN_S = 600.0
-# A tor that does not answer is about to be given up; nobody should wait for it.
+# Short, because a tor that does not answer is about to be given up.
 UNDO_TIMEOUT_S = 5.0
 
 Warn = Callable[[str], None]
@@ -62,7 +61,7 @@ class LayerStore:
             raise ValueError(str(error)) from error
 
     def write(self, layers: Layers) -> None:
-        """Keep layers.
+        """Write layers to the disk.
 
         Raises:
             UsageError: the disk is full, or the directory cannot be written.
@@ -147,7 +146,7 @@ class Pinning:
         self._applying = asyncio.Lock()
 
     async def apply(self) -> None:
-        """Renew the guards whose time has come, and set them all, whatever is set now.
+        """Renew the guards whose life is over, and set all guards again.
 
         To set what is set already changes nothing in tor. When a guard changes, joined circuits stay as they are; tor
         drops those that nobody uses yet, and the ones to our service's introduction points, which are there again, at

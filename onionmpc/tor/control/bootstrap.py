@@ -1,7 +1,4 @@
-"""How far tor has come on its way into its network, and what may help when it does not get there.
-
-Knows the status events of control-spec. Does not wait for them: that is control.py.
-"""
+"""Reads tor's bootstrap progress from its status events, and picks a hint for when it gets stuck."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ DONE_PERCENT = 100
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """How far tor has come, from its status events.
+    """The state of tor's bootstrap.
 
     Attributes:
         percent: 0 to 100.
         summary: what tor does now, in its own words.
-        warning: what tor complained of last, in its own words.
-        skew_s: how far tor saw our clock off, in seconds; 0 if not.
+        warning: tor's last complaint, in its own words.
+        skew_s: how far our clock is off, in seconds, as tor reports; 0 if it reports nothing.
     """
 
     percent: int = -1

@@ -1,7 +1,4 @@
-"""The live control connection to a tor: asks, commands, listens to events, waits for the bootstrap.
-
-Knows how long tor may take to answer. Does not know onion services, nor how we logged in (login.py).
-"""
+"""A control connection to a tor: sends commands, listens to events, waits for the bootstrap. login.py opens it."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from onionmpc.tor.control.errors import CommandRefused, connection_gone
 if TYPE_CHECKING:
     from onionmpc.tor.adapters.txtorcon import ControlConnection
 
-# tor answers within milliseconds, and within seconds on a busy machine. Longer than it takes to find out that tor does
-# not answer at all (instance.py), which ends the connection.
+# tor answers within milliseconds, or seconds on a busy machine. This is longer than instance.py takes to find out that
+# tor does not answer at all, which ends the connection.
 ANSWER_TIMEOUT_S = 60.0
-# For tor to take note that we stopped listening.
+# How long tor may take to acknowledge that we stopped listening.
 FAREWELL_S = 1.0
 
 Awaited = TypeVar("Awaited")
@@ -51,7 +48,7 @@ class Control:
         return Version(self.version.split()[0])
 
     def __repr__(self) -> str:
-        # Commands wait in the connection with their keys in them.
+        # Not the connection: it queues commands, which contain keys.
         return f"Control(closed={self.closed.done()})"
 
     async def command(self, line: str) -> str:

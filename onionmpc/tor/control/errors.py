@@ -1,10 +1,10 @@
-"""What a control connection fails with."""
+"""The errors of a control connection."""
 
 from __future__ import annotations
 
 from onionmpc.errors import TorFailed
 
-# What a filter before a control port (Tails, Whonix) answers to what it does not let through.
+# The answer of a filter before a control port (Tails, Whonix) to a command that it blocks.
 FILTERED = 510
 FILTER_HINT = "a filter sits before this control port; docs/OTHER_TORS.md lists what it must let through"
 

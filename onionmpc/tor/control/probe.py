@@ -1,6 +1,6 @@
-"""Asks a place what listens there: a control port, a SOCKS port, something else or nothing.
+"""Probes what listens at an endpoint: a control port, a SOCKS port, something else or nothing.
 
-Knows the one question that any of them answers without a login (PROTOCOLINFO). Does not log in and changes nothing.
+It sends PROTOCOLINFO, which needs no login and changes nothing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe
 
 
 def parse_answer(answer: bytes) -> Probe:
-    """Judge what came back after PROTOCOLINFO. Source: control-spec, "PROTOCOLINFO"."""
+    """Interpret the answer to PROTOCOLINFO. Source: control-spec, "PROTOCOLINFO"."""
     text = answer.decode("utf-8", "replace")
     if methods := re.search(r"^250-AUTH METHODS=(\S+)", text, re.MULTILINE):
         cookie = re.search(r'COOKIEFILE="((?:[^"\\]|\\.)*)"', text)

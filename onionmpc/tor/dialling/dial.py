@@ -1,7 +1,6 @@
 """Dials an onion address through tor's SOCKS port, each time over a circuit of its own.
 
-Knows what tor's answers mean, its extended ones among them. Does not know who the peer is: names go to tor unresolved,
-and nothing but .onion names goes there.
+It interprets tor's answers, the extended ones included. Names go to tor unresolved, and only .onion names go there.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ GotThrough = Callable[[str], Awaitable[bool]]
 
 
 async def unknown(_username: str) -> bool:
-    """Leave it at tor's answer: for callers that cannot look at the circuit."""
+    """Return False: for callers that cannot look at the circuit."""
     return False
 
 

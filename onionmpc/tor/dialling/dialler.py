@@ -1,6 +1,6 @@
-"""Dials peers over the current tor, and hands out no stream whose circuit is too short.
+"""Dials peers over the current tor, and refuses streams whose circuits are too short.
 
-Knows which peers have sealed their descriptors, and when tor had better fetch one again. Does not know SOCKS (dial.py).
+It gives tor the keys to peers' descriptors, and has tor fetch a descriptor again when needed. dial.py speaks SOCKS.
 """
 
 from __future__ import annotations
@@ -77,17 +77,18 @@ class Dialler:
         try:
             async with _answering(until_s, timeout_s):
                 path = await self._lengths.check_dialled(instance.control, dialled.username)
-        except BaseException:  # cancelled, most often: another dial got through meanwhile
+        except BaseException:  # usually cancelled, because another dial got through meanwhile
             await dialled.stream.close()
             raise
         return replace(dialled.stream, path=path)
 
     async def _prepare(self, control: Control, onion: Onion, now_s: float) -> None:
         if onion in self._keys:
-            # Each time: another party may use the same tor, and take its key along when it leaves.
+            # Before each dial: another party may use the same tor, and remove its key when it leaves.
             await add_client_key(control, onion, self._keys[onion])
         if any(now_s - began_s >= self._silent_s for began_s in self._waiting[onion]):
-            # The dial before this one has no answer: its descriptor may be of a service that was added again since.
+            # The dial before this one has no answer. tor's copy of the descriptor may be out of date, if the peer has
+            # added its service again since.
             await refetch_descriptor(control, onion)
 
     async def forget_keys(self) -> None:
@@ -99,7 +100,7 @@ class Dialler:
 
 @contextlib.asynccontextmanager
 async def _answering(until_s: float, timeout_s: float) -> AsyncIterator[None]:
-    """Bound tor's answers to commands by the dial that they are part of: each alone may take a minute."""
+    """Limit the time of tor commands to that of the dial that they are part of: each alone may take a minute."""
     try:
         async with asyncio.timeout_at(until_s):
             yield

@@ -1,4 +1,4 @@
-"""What our tor knows of a peer's descriptor: the key that opens it, and whether to fetch it again.
+"""Manages what our tor has of a peer's descriptor: the key that decrypts it, and its cached copy.
 
 Source: control-spec, "ONION_CLIENT_AUTH_ADD", "HSFETCH".
 """

@@ -12,7 +12,9 @@ import onionmpc
 PACKAGE = Path(onionmpc.__file__).parent
 ALLOWED = {
     "HOUR_S",  # one number, in mesh and in tor, which do not import each other
-    *("Event", "Step", "TAG_BYTES"),
+    "Event",  # of a link in wire, and of a session
+    "Step",  # of a Noise handshake in wire, and of a session
+    "TAG_BYTES",  # of the same cipher, in two modules of wire
 }
 
 

@@ -1,7 +1,7 @@
 """The listener's side of every stream: strangers in, authenticated peers out.
 
-Knows the handshake and how much a stranger may cost. Does not know who may come in: it asks its gatekeeper, which
-changes as the session goes on. Rules: docs/PROTOCOL.md section 2.
+It limits what a stranger can cost. Its gatekeeper, which changes as the session goes on, decides who may come in.
+Rules: docs/PROTOCOL.md section 2.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ log = logging.getLogger(__name__)
 
 
 def unheard(_version: int) -> None:
-    """Tell nobody."""
+    """Ignore the version: the default for `on_version`."""
 
 
 class Gatekeeper(Protocol):
-    """Says who may come in. Its answers must not change anything before `welcome`: message 1 can be replayed."""
+    """Decides who may come in. Nothing may change before `welcome`, since message 1 can be replayed."""
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
         """Return the psks to try on a dialler that holds (not yet proved) this X25519 key."""
@@ -155,7 +155,7 @@ class Door:
         return (visitor, hello, psk, gatekeeper) if await visitor.wait_for_first() else None
 
     async def _part(self, stream: Stream) -> None:
-        """Let the last word arrive at one that is turned away. It is the first to go if there are too many."""
+        """Let the refusal reach a stranger. Such a stream is the first to go if there are too many."""
         if stream in self._strangers:
             self._strangers.move_to_end(stream, last=False)
         left = PARTING_BYTES

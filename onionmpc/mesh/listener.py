@@ -16,8 +16,8 @@ from onionmpc.files import FILE_MODE
 from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.tasks import show_failure
 
-# How many may wait in the kernel, and how many asyncio takes from there in one turn of its loop. Each has a descriptor
-# before anybody can look at it, some turns later.
+# How many connections may wait in the kernel, and how many asyncio accepts in one turn of its loop. Each takes a
+# descriptor some turns before our code sees it.
 QUEUE = 100
 ACCEPTED_AT_ONCE = 8
 
@@ -37,7 +37,7 @@ class StreamServer:
             writer.transport.abort()
             return
         stream = Stream(reader, writer)
-        # Forget streams that their owner has closed, or a long session would gather every reconnect.
+        # Forget streams that their owners have closed. Otherwise a long session would collect one for each reconnect.
         self._streams = {known for known in self._streams if not known.writer.is_closing()} | {stream}
         task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._serving.add(task)

@@ -67,14 +67,14 @@ class Network(Protocol):
         replaces both arguments.
 
         Args:
-            keys: who has none of them cannot find us; without any, everybody can. See `unlock`.
+            keys: only holders of one of these can find us; without keys, everybody can. See `unlock`.
 
         Raises:
             TorError: the service could not be published.
         """
 
     def admit(self, keys: Iterable[bytes]) -> None:
-        """Let those find us from now on who have one of these keys, where not everybody can.
+        """Let only holders of one of these keys find us from now on, unless everybody can.
 
         Done behind the caller's back: over tor it takes seconds until a new key opens anything. Streams go on.
         """

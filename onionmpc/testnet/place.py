@@ -1,7 +1,4 @@
-"""A party's place in a running test network: its region, its address and the lines its tor needs.
-
-Knows the network's state file and the locks by which parties take places. Does not know how a party's tor is run.
-"""
+"""A party's place in a running test network: its region, its address and the torrc lines that its tor needs."""
 
 from __future__ import annotations
 

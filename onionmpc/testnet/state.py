@@ -1,7 +1,4 @@
-"""What a running test network leaves in its directory, for all who want to use it.
-
-Knows the files testnet.json and owner.lock. Does not know how a network is built.
-"""
+"""The files of a running test network's directory, testnet.json and owner.lock, by which other processes use it."""
 
 from __future__ import annotations
 

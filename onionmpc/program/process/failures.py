@@ -1,7 +1,4 @@
-"""What failed inside of the program's event loop, where nobody awaits it or something else hides it.
-
-Knows how asyncio and MPyC report the failure of a coroutine, or do not. Does not know who waits for it.
-"""
+"""Finds failures inside the program's event loop that nobody awaits, or that asyncio or MPyC would hide."""
 
 from __future__ import annotations
 

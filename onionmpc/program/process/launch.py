@@ -1,7 +1,4 @@
-"""Starts the program process and ends it: the supervisor's side.
-
-Knows processes and descriptors. Does not know mpyc, links or what the program computes.
-"""
+"""Starts and ends the program process: the supervisor's side."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Programs that wait for each other: from what each one says of itself to whether any of them can ever move again.
+"""Decides from all programs' waits, and the byte counts in them, whether any of them can ever move again.
 
-Knows waits and the counts of bytes in them. Does not know links or clocks: the time is an argument. Rules:
-docs/PROTOCOL.md section 3.
+No links and no clock: the time is an argument. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Passes a program's standard output on, and hashes it on its way.
 
-Knows a pipe and where it leads. Does not know what is written, or why anyone wants to know its hash. When nobody takes
-the output any more, the program does not hear of it: others compute with it, and need it to go on to its end.
+If nobody reads the output any more, the program does not notice: other parties compute with it, and need it to go on
+to its end.
 """
 
 from __future__ import annotations

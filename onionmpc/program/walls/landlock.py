@@ -1,7 +1,4 @@
-"""Landlock: which paths a process may open from now on, and how.
-
-Knows the rights and the versions of Landlock. Does not know which paths they are. Source: landlock(7).
-"""
+"""Landlock: limits which paths a process may open from now on, and how. Source: landlock(7)."""
 
 from __future__ import annotations
 

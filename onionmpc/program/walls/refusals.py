@@ -1,4 +1,4 @@
-"""Which files a program asks for in vain: the program process's side.
+"""Reports which files a program could not open: the program process's side.
 
 Knows Python's audit events about files, and the rules that the walls were built by. An audit hook sees a request
 before the kernel answers it, so each path is judged by those rules; trying to open it here could create a file, or wake

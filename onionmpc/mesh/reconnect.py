@@ -112,7 +112,7 @@ class Reconnector:
                     self._let_go_of_surplus()  # of streams that were doubted, some may be back beside the new one
 
     def hurry(self) -> None:
-        """Dial now, whoever's turn it is: the peer cannot know that our way to it is back."""
+        """Dial now, even if it is the peer's turn: it cannot know that our network is back."""
         self._hurried = self._runner.silent
         if self._dialling is not None:
             self._begin_to_dial()

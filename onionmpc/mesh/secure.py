@@ -162,7 +162,7 @@ class SecureStream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the break."""
-        self._end(exc)  # where it is no OSError: of whoever heeds the records, and `ended` raises it
+        self._end(exc)  # if it is not an OSError, the receiver of records raised it, and `ended` raises it again
         self.takes_more = False
         self._room.set()
 

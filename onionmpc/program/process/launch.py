@@ -131,7 +131,7 @@ class ProgramProcess:
         return ProgramExit(status, notice, output, lost)
 
     def out_of_reach(self) -> OutOfReach | None:
-        """Return what the program has asked for so far and may not have, as far as that may be told."""
+        """Return the files that the program could not open so far, as far as they may be shown."""
         return self._asked.told()
 
     async def _listen(self, handlers: Mapping[str, Callable[[Notice], None]]) -> Notice | None:

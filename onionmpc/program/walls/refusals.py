@@ -2,7 +2,7 @@
 
 Knows Python's audit events about files, and the rules that the walls were built by. An audit hook sees a request
 before the kernel answers it, so each path is judged by those rules; trying to open it here could create a file, or wake
-whoever waits at a pipe. What a library in C opens by itself raises no event and is not seen. What a person may be shown
+a process that waits at a pipe. What a library in C opens by itself raises no event. What a person may be shown
 of all this is onionmpc.program.walls.asked's to know.
 """
 

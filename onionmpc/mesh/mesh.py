@@ -23,6 +23,7 @@ from onionmpc.mesh.reconnect import Reconnector
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, ReplayRoom
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 from onionmpc.tasks import BackgroundTasks, Work
 from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode, Ping, encode_frame
@@ -59,6 +60,7 @@ class Mesh:
         observer: is notified of events.
         patience_s: how long a party may be away.
         padding_rate: records a second on each link, each way; 0 is as there is something to say.
+        timings: of dials and races.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Mesh:
         observer: Observer,
         patience_s: float,
         padding_rate: int = 0,
+        timings: MeshTimings = DEFAULT_MESH_TIMINGS,
     ) -> None:
         self.roster = tuple(roster)
         self.own_number = self.roster.index(identity.onion)
@@ -79,6 +82,7 @@ class Mesh:
         self._dials = SharedDials()
         self._patience_s = patience_s
         self._padding_rate = padding_rate
+        self._timings = timings
         self._tasks: BackgroundTasks | None = None
         self._dialling_back: set[int] = set()
         self._timeout_s = 0.0
@@ -217,6 +221,7 @@ class Mesh:
             self._psk,
             Hello(self._identity.public_key, purpose, self._nonce),
             on_failure=on_failure,
+            timings=self._timings,
         )
         if reply.answer is Answer.DIAL_BACK:
             try:
@@ -274,6 +279,7 @@ class Mesh:
             dials=self._dials,
             goes_first=goes_first,
             patience_s=self._patience_s,
+            timings=self._timings,
         )
         link = self._links[number] = MeshLink(self._link_id(number, nonce), runner, reconnector)
         self._observer.link_up(number, link, nonce)

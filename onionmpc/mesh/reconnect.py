@@ -19,21 +19,15 @@ from onionmpc.mesh.pace import Pace, SharedDials
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S, DialFailed, backoff_s
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.mesh.timings import MeshTimings
 from onionmpc.tasks import together
 from onionmpc.text import duration
 from onionmpc.wire.handshake import Answer, Reply
 from onionmpc.wire.paths import MAX_STRIPES
 
-# The party that did not dial first leaves it to the other for so long: a dial and its handshake, most often.
-GRACE_S = 5.0
-QUIET_EVERY_S = 15.0
 # A silent dial has so many times what the next one waited. tor builds no more than 32 circuits of clients at once, for
 # all links together.
 DIALS_AT_ONCE = 3
-# A dial and five round trips, most often; what comes later is as good, and no longer waited for.
-RACE_S = 15.0
-# When each stream goes that was raced and is not kept: apart, and not when the race ends.
-LET_GO_AFTER_S = (10.0, 60.0)
 # Dials that a link keeps for when no stream brings anything.
 DIALS_LEFT = 15
 
@@ -61,6 +55,7 @@ class Reconnector:
         dials: shared with all links of this party.
         goes_first: whether it is we who dial as soon as a stream breaks.
         patience_s: how long the peer may be away.
+        timings: of its dials and its race.
     """
 
     def __init__(
@@ -73,6 +68,7 @@ class Reconnector:
         *,
         goes_first: bool,
         patience_s: float,
+        timings: MeshTimings,
     ) -> None:
         self._party = party
         self._runner = runner
@@ -81,6 +77,7 @@ class Reconnector:
         self._dials = dials
         self._goes_first = goes_first
         self._patience_s = patience_s
+        self._timings = timings
         self._pace = Pace()
         self._tasks = asyncio.TaskGroup()
         self._dialling: asyncio.Task[None] | None = None
@@ -120,7 +117,7 @@ class Reconnector:
     def _begin_to_dial(self) -> None:
         self._stop_dialling()
         at_once = self._goes_first or self._hurried
-        self._dialling = self._tasks.create_task(self._dial(0.0 if at_once else GRACE_S))
+        self._dialling = self._tasks.create_task(self._dial(0.0 if at_once else self._timings.grace_s))
 
     def _stop_dialling(self) -> None:
         if self._dialling is not None:
@@ -131,7 +128,7 @@ class Reconnector:
         """Once agreed, have as many streams at once as are raced, and from then on as many as are kept."""
         circuits = await asyncio.shield(self._agreed)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RACE_S):
+            async with asyncio.timeout(self._timings.race_s):
                 if self._goes_first:
                     await together(*(self._dial_spare() for _ in range(circuits - 1)))
                 await self._runner.compare(circuits)
@@ -148,7 +145,7 @@ class Reconnector:
                 self._tasks.create_task(self._let_go())
 
     async def _let_go(self) -> None:
-        await asyncio.sleep(random.SystemRandom().uniform(*LET_GO_AFTER_S))
+        await asyncio.sleep(random.SystemRandom().uniform(*self._timings.let_go_after_s))
         self._runner.carriers.end_slowest()
 
     async def _replace(self) -> None:
@@ -159,7 +156,7 @@ class Reconnector:
             await self._runner.until_heard()  # while nothing comes, the stream to dial is another's business
             failures = failures + 1 if await self._dial_spare() else 0
             # What was dialled is carried from the next turn of the loop on.
-            await asyncio.sleep(backoff_s(failures) if failures else 0.0)
+            await asyncio.sleep(backoff_s(failures, timings=self._timings) if failures else 0.0)
 
     async def _dial_spare(self) -> str:
         """Dial a further stream; return why that failed, or the empty string."""
@@ -169,7 +166,7 @@ class Reconnector:
 
     async def _until_back(self, lost_at: float) -> None:
         """Wait until a stream brings something, or patience ends the link."""
-        quiet_at = lost_at + QUIET_EVERY_S
+        quiet_at = lost_at + self._timings.quiet_every_s
         while self._runner.alive:
             patience_s = self._patience_s - self._runner.silent_s
             try:
@@ -182,7 +179,7 @@ class Reconnector:
                 self._runner.fail(LinkExpired(f"nothing arrived for {duration(self._patience_s)}{why}"))
             elif time.monotonic() >= quiet_at:
                 self._observer.link_quiet(self._party, time.monotonic() - lost_at)
-                quiet_at += QUIET_EVERY_S
+                quiet_at += self._timings.quiet_every_s
         return None
 
     async def _dial(self, after_s: float) -> None:
@@ -192,7 +189,7 @@ class Reconnector:
             dials: set[asyncio.Task[str]] = set()
             for attempt in itertools.count(1):
                 await asyncio.sleep(self._pace.step(time.monotonic()))
-                delay_s = backoff_s(attempt)
+                delay_s = backoff_s(attempt, timings=self._timings)
                 next_after_s = max(self._dials.next_after_s(), delay_s)
                 # One that began before the way was back stays silent: it must not keep others from being tried.
                 timeout_s = min(DIAL_TIMEOUT_S, DIALS_AT_ONCE * next_after_s)

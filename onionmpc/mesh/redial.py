@@ -14,15 +14,12 @@ from onionmpc.errors import AuthenticationFailed, NotExpected, PeerUnreachable, 
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply
 
 # A service that could not build its side of a circuit is silent, and a new circuit most often succeeds at once.
 DIAL_TIMEOUT_S = 30.0
-RETRY_FIRST_S = 1.0
 RETRY_GROWTH = 1.6
-RETRY_LAST_S = 15.0
-# A peer that has not heard of the session yet refuses like one that never will; this is for how long we cannot tell.
-REFUSED_FOR_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +37,12 @@ class DialFailed:
     not_expected: bool = False
 
 
-def backoff_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
+def backoff_s(
+    attempt: int, jitter: Callable[[], float] = random.random, timings: MeshTimings = DEFAULT_MESH_TIMINGS
+) -> float:
     """Return how long to wait after try number `attempt` (from 1): growing, bounded, up to a quarter off by chance."""
-    return min(RETRY_LAST_S, RETRY_FIRST_S * RETRY_GROWTH ** (attempt - 1)) * (0.75 + jitter() / 2)
+    usual_s = min(timings.retry_last_s, timings.retry_first_s * RETRY_GROWTH ** (attempt - 1))
+    return usual_s * (0.75 + jitter() / 2)
 
 
 async def dial_until_accepted(
@@ -53,11 +53,12 @@ async def dial_until_accepted(
     hello: Hello,
     *,
     on_failure: Callable[[DialFailed], None],
+    timings: MeshTimings = DEFAULT_MESH_TIMINGS,
 ) -> tuple[Reply, SecureStream]:
     """Dial until the peer accepts, or says that it dials us, where that was asked for.
 
     Raises:
-        AuthenticationFailed: it has refused us for REFUSED_FOR_S seconds, or will for ever.
+        AuthenticationFailed: it has refused us for `timings.refused_for_s` seconds, or will for ever.
         VersionDiffers: it speaks another version. Tor vouches for who says so, and waiting does not mend it.
     """
     loop = asyncio.get_running_loop()
@@ -74,7 +75,7 @@ async def dial_until_accepted(
             reason, not_expected = error.message, isinstance(error, NotExpected)
         except AuthenticationFailed as error:
             refused_since = refused_since or loop.time()
-            if loop.time() - refused_since >= REFUSED_FOR_S:
+            if loop.time() - refused_since >= timings.refused_for_s:
                 raise
             reason = error.message
         else:
@@ -86,6 +87,6 @@ async def dial_until_accepted(
             reason = f"it answered: {reply.answer.name.lower().replace('_', ' ')}"
             if reply.answer is not Answer.NOT_NOW:
                 raise AuthenticationFailed(reason)
-        delay_s = backoff_s(attempt)
+        delay_s = backoff_s(attempt, timings=timings)
         on_failure(DialFailed(reason, delay_s, not_expected))
         await asyncio.sleep(delay_s)

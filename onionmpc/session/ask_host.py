@@ -19,6 +19,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 from onionmpc.session.events import SeatsTaken, UserInterface
 from onionmpc.session.join_failures import JoinFailures
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Refused, Seats, Terms
@@ -29,7 +30,14 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 
 
 async def ask_host(
-    network: Network, identity: Identity, host: Onion, psk: bytes, nonce: bytes, ui: UserInterface, wait_s: float
+    network: Network,
+    identity: Identity,
+    host: Onion,
+    psk: bytes,
+    nonce: bytes,
+    ui: UserInterface,
+    wait_s: float,
+    timings: MeshTimings = DEFAULT_MESH_TIMINGS,
 ) -> Terms:
     """Take a seat at a host and wait for the terms; dial again whenever the stream breaks.
 
@@ -47,7 +55,9 @@ async def ask_host(
         async with asyncio.timeout(wait_s):
             while True:
                 try:
-                    _, secure = await dial_until_accepted(network, identity, host, psk, hello, on_failure=failures.add)
+                    _, secure = await dial_until_accepted(
+                        network, identity, host, psk, hello, on_failure=failures.add, timings=timings
+                    )
                 except VersionDiffers as error:
                     raise VersionDiffers(error.theirs, error.ours, there="the host") from error
                 except AuthenticationFailed as error:

@@ -135,6 +135,7 @@ class Computation:
                 dispatcher,
                 plan.patience_s,
                 own.shared.padding_rate,
+                plan.timings.mesh,
             )
             door.gatekeeper = mesh
             async with mesh.running(plan.wait_s):

@@ -17,7 +17,7 @@ ONCE_HINT = "an invite works once, for one party: ask the host for another"
 # A joiner that has not reached its host for this long doubts its invite on the screen.
 DOUBT_AFTER_S = 20.0
 # For this long a joiner may still see an old descriptor that the host is about to replace, for example with one for its
-# invite. A refusal by the host itself is final sooner, since the host knows its invites (REFUSED_FOR_S).
+# invite. A refusal by the host itself is final sooner, since the host knows its invites (MeshTimings.refused_for_s).
 SEALED_FOR_S = 300.0
 
 

@@ -120,7 +120,9 @@ class SessionParty:
         own_key = pair_key(self._identity, host, self._identity.onion, self._nonce)
         async with self._listening(network, [own_key]):
             wait_s = self._plan.wait_s
-            terms = await ask_host(network, self._identity, host, psk, self._nonce, self._ui, wait_s)
+            terms = await ask_host(
+                network, self._identity, host, psk, self._nonce, self._ui, wait_s, self._plan.timings.mesh
+            )
             self._check_roster(terms.common, host)
             _unlock(network, self._keys_in(terms, host))
             session_psk = bytes.fromhex(terms.psk)

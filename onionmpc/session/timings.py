@@ -1,8 +1,10 @@
-"""How long a party waits for its peers at the end of a session."""
+"""How long a party waits for its peers, most of all at the end of a session."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Timings:
             a traceback on a busy machine.
         farewell_s: how long a party with a result stays for peers that have not acknowledged its last messages. Long
             enough to dial them a few times. A peer that is missing after that most likely has all it needs.
+        mesh: for dials and links.
     """
 
     ending_s: float = 20.0
@@ -26,6 +29,7 @@ class Timings:
     goodbye_s: float = 3.0
     hear_out_s: float = 3.0
     farewell_s: float = 60.0
+    mesh: MeshTimings = DEFAULT_MESH_TIMINGS
 
 
 DEFAULT_TIMINGS = Timings()

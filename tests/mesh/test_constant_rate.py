@@ -7,6 +7,7 @@ import random
 import socket
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import reconnect
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import CATCH_UP_S, Ticks
 from onionmpc.wire.frames import Close, Padding, Ping
 from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES
 from onionmpc.wire.link import ACK_DELAY_S, LinkClosed, ProgramEnd
 from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES, FILLED_RECORD_BYTES
-from tests.support.mesh import (  # noqa: F401 (fixtures)
+from tests.support.mesh import (
+    QUICK,
     RESUME,
     Party,
-    doubt_soon,
     hear_all,
     in_a_loop,
     knock,
     meshed,
-    private_directory,
     say,
     stall,
     still_flows,
     until_resumed,
-    without_delay,
 )
 
 RATE = 100
@@ -249,11 +247,8 @@ async def test_streams_that_cross_leave_one_in_the_end(directory: Path, monkeypa
 
 
 @in_a_loop
-async def test_no_byte_is_lost_or_doubled_when_streams_are_cut(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconnect, "GRACE_S", 0.05)
-    async with meshed(directory, 2, padding_rate=200) as (low, high):
+async def test_no_byte_is_lost_or_doubled_when_streams_are_cut(directory: Path) -> None:
+    async with meshed(directory, 2, padding_rate=200, timings=replace(QUICK, grace_s=0.05)) as (low, high):
         payload = random.Random(1).randbytes(30_000)
         await low.watcher.up[1].send_data(payload)
         low.watcher.up[1].end_data()

@@ -41,7 +41,6 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
     private_directory,
     raw_dial,
     say,
-    without_delay,
 )
 
 

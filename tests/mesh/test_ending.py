@@ -27,7 +27,6 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
     private_directory,
     say,
     stall,
-    without_delay,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import pytest
 
 from onionmpc.errors import AuthenticationFailed, PeerUnreachable, VersionDiffers
 from onionmpc.levels import Level
-from onionmpc.mesh import redial
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import backoff_s
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Ping
 from onionmpc.wire.handshake import (
@@ -35,10 +36,11 @@ from onionmpc.wire.link import (
     RoundTrip,
 )
 from tests.support.direct import DirectNetwork
-from tests.support.mesh import (  # noqa: F401 (fixtures)
+from tests.support.mesh import (
     DEADLINE_S,
     IDENTITIES,
     PSK,
+    QUICK,
     STRANGER,
     Party,
     Watcher,
@@ -46,11 +48,9 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
     in_a_loop,
     knock,
     meshed,
-    private_directory,
     raw_dial,
     say,
     still_flows,
-    without_delay,
 )
 
 # --- Links --------------------------------------------------------------------------------------------------
@@ -343,12 +343,9 @@ async def test_a_peer_that_never_comes_is_unreachable(directory: Path) -> None:
 
 @pytest.mark.parametrize(("psk", "count"), [(bytes([6]) * 32, 3), (PSK, 2)], ids=["another psk", "another roster"])
 @in_a_loop
-async def test_a_peer_that_refuses_us_for_long_is_given_up(
-    directory: Path, psk: bytes, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.05)
+async def test_a_peer_that_refuses_us_for_long_is_given_up(directory: Path, psk: bytes, count: int) -> None:
     # Party 1 of three; the other listens as party 2 and knows another psk, or lists three others.
-    async with Party(directory, 1, 3, timeout_s=10) as dialler:
+    async with Party(directory, 1, 3, timeout_s=10, timings=replace(QUICK, refused_for_s=0.05)) as dialler:
         network = DirectNetwork(directory, IDENTITIES[2].onion)
         listening = Door(IDENTITIES[2], bytes(16))
         roster = sorted(identity.onion for identity in (IDENTITIES[2], IDENTITIES[3], IDENTITIES[0]))
@@ -402,11 +399,10 @@ async def test_a_silent_listener_is_unreachable(directory: Path) -> None:
             )
 
 
-def test_delays_between_dials_grow_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_delays_between_dials_grow_to_a_bound_and_differ() -> None:
     delays = [backoff_s(attempt, lambda: 0.5) for attempt in range(1, 30)]
     assert delays == sorted(delays)
-    assert delays[0] == redial.RETRY_FIRST_S
-    assert delays[-1] == redial.RETRY_LAST_S
-    assert backoff_s(1, lambda: 0.0) == 0.75 * redial.RETRY_FIRST_S
-    assert backoff_s(1, lambda: 1.0) == 1.25 * redial.RETRY_FIRST_S
+    assert delays[0] == DEFAULT_MESH_TIMINGS.retry_first_s
+    assert delays[-1] == DEFAULT_MESH_TIMINGS.retry_last_s
+    assert backoff_s(1, lambda: 0.0) == 0.75 * DEFAULT_MESH_TIMINGS.retry_first_s
+    assert backoff_s(1, lambda: 1.0) == 1.25 * DEFAULT_MESH_TIMINGS.retry_first_s

@@ -6,41 +6,38 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import pace, reconnect
+from onionmpc.mesh import pace
 from onionmpc.mesh.carriers import EXTRA_STREAMS
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, Pace
+from onionmpc.mesh.timings import MeshTimings
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Ping
 from onionmpc.wire.link import ProgramEnd
 from onionmpc.wire.paths import CHUNK_BYTES
-from tests.support.mesh import (  # noqa: F401 (fixtures)
+from tests.support.mesh import (
+    QUICK,
     RESUME,
     Party,
-    doubt_soon,
     in_a_loop,
     knock,
     meshed,
-    private_directory,
     resume,
     say,
     stall,
     still_flows,
     until_resumed,
     widen,
-    without_delay,
 )
 
-
-@pytest.fixture(name="soon")
-def let_go_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Close what is not kept after a moment."""
-    monkeypatch.setattr(reconnect, "LET_GO_AFTER_S", (0.01, 0.05))
+# Closes what is not kept after a moment.
+SOON = replace(QUICK, let_go_after_s=(0.01, 0.05))
 
 
 async def until_raced(*parties: Party) -> None:
@@ -49,9 +46,11 @@ async def until_raced(*parties: Party) -> None:
 
 
 @contextlib.asynccontextmanager
-async def raced(directory: Path, circuits: int, delays_s: list[float]) -> AsyncIterator[tuple[Party, Party]]:
+async def raced(
+    directory: Path, circuits: int, delays_s: list[float], timings: MeshTimings = QUICK
+) -> AsyncIterator[tuple[Party, Party]]:
     """Two parties whose link was raced; for `delays_s`, the round trips of its streams, see `Network`."""
-    low, high = Party(directory, 0, 2), Party(directory, 1, 2)
+    low, high = (Party(directory, number, 2, timings=timings) for number in range(2))
     low.network.delays_s = delays_s
     async with low, high:
         await low.until_up(1)
@@ -103,8 +102,8 @@ async def test_a_link_is_raced_by_the_side_that_dialled_it_and_only_when_it_is_t
 
 
 @in_a_loop
-async def test_all_that_are_kept_stay_and_the_slowest_of_more_go_later(directory: Path, soon: None) -> None:
-    async with raced(directory, 6, [0.16, 0.01, 0.03, 0.05, 0.07, 0.13]) as (low, high):
+async def test_all_that_are_kept_stay_and_the_slowest_of_more_go_later(directory: Path) -> None:
+    async with raced(directory, 6, [0.16, 0.01, 0.03, 0.05, 0.07, 0.13], SOON) as (low, high):
         slowest = {ranked(low, 1)[-1], ranked(low, 1)[-2]}
         assert 0 in slowest
         await until_streams(low, 1, 4)
@@ -138,8 +137,7 @@ async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> 
 async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up_for(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconnect, "RACE_S", 0.5)
-    async with meshed(directory, 2) as (low, high):
+    async with meshed(directory, 2, timings=replace(QUICK, race_s=0.5)) as (low, high):
         dial, silent = low.network.dial, 1
 
         async def dial_with_silences(onion: Onion, timeout_s: float) -> Stream:
@@ -263,10 +261,8 @@ async def test_when_all_streams_break_one_is_dialled_at_once_and_the_others_afte
 
 
 @in_a_loop
-async def test_streams_that_come_back_beside_new_ones_are_let_go_again(
-    directory: Path, alert: None, soon: None
-) -> None:
-    async with meshed(directory, 2) as (low, high):
+async def test_streams_that_come_back_beside_new_ones_are_let_go_again(directory: Path, alert: None) -> None:
+    async with meshed(directory, 2, timings=SOON) as (low, high):
         widen((low, high), 2)
         await until_raced(low, high)
         for party, peer in ((low, 1), (high, 0)):

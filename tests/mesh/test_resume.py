@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,20 @@ from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
 from onionmpc.wire.handshake import Answer, link_id
 from onionmpc.wire.link import WINDOW_BYTES, ProgramEnd
-from tests.support.mesh import (  # noqa: F401 (fixtures)
+from tests.support.mesh import (
+    QUICK,
     RESUME,
     Party,
-    doubt_soon,
     hear_all,
     in_a_loop,
     knock,
     meshed,
-    private_directory,
     resume,
     say,
     stall,
     still_flows,
     until_resumed,
     widen,
-    without_delay,
 )
 
 
@@ -112,9 +111,8 @@ async def test_the_other_party_dials_where_the_first_cannot(directory: Path) -> 
 
 
 @in_a_loop
-async def test_a_party_whose_network_is_back_dials_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconnect, "GRACE_S", 1000)
-    async with meshed(directory, 2) as (low, high):
+async def test_a_party_whose_network_is_back_dials_at_once(directory: Path) -> None:
+    async with meshed(directory, 2, timings=replace(QUICK, grace_s=1000)) as (low, high):
         low.network.out = True
         await low.cut(1)
         await high.watcher.until(lambda: high.watcher.news)
@@ -171,11 +169,8 @@ async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_besid
 
 
 @in_a_loop
-async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(
-    directory: Path, alert: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconnect, "QUIET_EVERY_S", 0.1)
-    async with meshed(directory, 2) as (low, high):
+async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(directory: Path, alert: None) -> None:
+    async with meshed(directory, 2, timings=replace(QUICK, quiet_every_s=0.1)) as (low, high):
         for party, peer in ((low, 1), (high, 0)):
             party.network.out = True
             stall(party, peer)
@@ -209,7 +204,6 @@ async def test_a_link_has_no_more_streams_than_it_may(directory: Path) -> None:
 
 @in_a_loop
 async def test_after_a_sleep_a_party_dials_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconnect, "GRACE_S", 1000)
     woke = asyncio.Event()
 
     async def once_told() -> AsyncIterator[float]:
@@ -217,7 +211,7 @@ async def test_after_a_sleep_a_party_dials_at_once(directory: Path, monkeypatch:
         yield 100.0
 
     monkeypatch.setattr(mesh, "wakings", once_told)
-    async with meshed(directory, 2) as (low, high):
+    async with meshed(directory, 2, timings=replace(QUICK, grace_s=1000)) as (low, high):
         # As a machine that wakes finds its streams: they look open, and nothing comes.
         stall(high, 0)
         woke.set()

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import redial
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import OwnPath, Stream
 from onionmpc.session import running
@@ -24,13 +23,6 @@ def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a program was started")
 
     monkeypatch.setattr(running, "start_program", start)
-
-
-@pytest.fixture
-def quick_redials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dial that failed is repeated at once."""
-    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.05)
-    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
 
 
 @pytest.fixture

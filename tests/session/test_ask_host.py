@@ -12,7 +12,6 @@ from onionmpc.errors import (
     RemoteProtocolError,
 )
 from onionmpc.files import socket_directory
-from onionmpc.mesh import redial
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import dial
 from onionmpc.session.ask_host import ask_host
@@ -21,16 +20,7 @@ from onionmpc.session.events import DialRetry, JoinerArrived, SeatsTaken
 from onionmpc.session.messages import Done, Terms, encode_message
 from onionmpc.wire.handshake import NO_PSK, Answer, Hello, Purpose
 from tests.support.gathering import HOST, JOINERS, NONCE, PSK, hosting, seats_of
-from tests.support.session import CuttableNetwork, Person, run
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is refused gives up soon, and who is told to come back does so at once."""
-    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.1)
-    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.02)
-    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.02)
-
+from tests.support.session import QUICK_DIALS, CuttableNetwork, Person, run
 
 # -- those who do not keep to the rules, and hosts that go
 
@@ -82,7 +72,7 @@ def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
             person = Person()
             network = CuttableNetwork(directory, JOINERS[0].onion)
             with pytest.raises(PeerUnreachable):
-                await ask_host(network, JOINERS[0], HOST.onion, NO_PSK, NONCE, person, 0.3)
+                await ask_host(network, JOINERS[0], HOST.onion, NO_PSK, NONCE, person, 0.3, QUICK_DIALS)
             assert len(person.heard(DialRetry)) > 1
 
     run(main())
@@ -106,7 +96,7 @@ def test_a_host_that_expects_others_is_dialled_until_then_and_the_person_is_told
                 person = Person()
                 network = CuttableNetwork(directory, JOINERS[0].onion)
                 with pytest.raises(PeerUnreachable) as raised:
-                    await ask_host(network, JOINERS[0], HOST.onion, psk, NONCE, person, 1)
+                    await ask_host(network, JOINERS[0], HOST.onion, psk, NONCE, person, 1, QUICK_DIALS)
             assert raised.value.message == (
                 "the host did not start the session within 1.0 s: it can be found by those alone whom it expects, "
                 "and this party is not one of them"

@@ -476,7 +476,6 @@ mpc.run(main())
 """
 
 
-@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize(
     ("when", "told"),
     [("early", "no output had been revealed"), ("late", "some output may have been revealed before")],

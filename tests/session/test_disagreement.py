@@ -140,7 +140,7 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
     assert capfd.readouterr().out.count("tea") == 3
 
 
-@pytest.mark.usefixtures("no_program", "quick_redials")
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize(
     ("level", "floor", "told"),
     [
@@ -238,7 +238,7 @@ def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: i
     run(main())
 
 
-@pytest.mark.usefixtures("no_program", "quick_redials")
+@pytest.mark.usefixtures("no_program")
 def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK), timings=HASTY)
 

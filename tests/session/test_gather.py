@@ -13,7 +13,6 @@ from onionmpc.errors import (
     PeerLeft,
 )
 from onionmpc.identity import Onion
-from onionmpc.mesh import redial
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.session.discovery import seat_key
 from onionmpc.session.events import DialRetry, InviteReady, JoinerArrived, JoinerLeft, SeatsTaken, SpentInvite
@@ -22,15 +21,6 @@ from onionmpc.wire.handshake import NO_PSK, REFUSAL, Answer, DiallerHandshake, H
 from tests.support.gathering import HOST, JOINERS, NONCE, Asked, hosting, opposite, seats_of, sit_down
 from tests.support.mesh import Watcher
 from tests.support.session import run
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is refused gives up soon, and who is told to come back does so at once."""
-    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.1)
-    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.02)
-    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.02)
-
 
 # -- seats
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from onionmpc.errors import AgreementError, AuthenticationFailed, LinkExpired, OnionMPCError, PeerLeft
-from onionmpc.mesh import redial
 from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.timings import MeshTimings
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.events import JoinerArrived, RosterKnown, SpentInvite
 from onionmpc.session.messages import Commit, encode_message
@@ -22,7 +23,6 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
     meshed,
     private_directory,
     still_flows,
-    without_delay,
 )
 from tests.support.session import HASTY, Hostile, Room, listed_plan, room, run, same_sentence, write_script
 
@@ -192,11 +192,10 @@ def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path
 
 # Issue 12.
 @pytest.mark.usefixtures("no_program")
-def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redial, "REFUSED_FOR_S", 0.1)
-    plan = listed_plan(write_script(tmp_path / "script.py", ""), timings=HASTY)
+def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(tmp_path: Path) -> None:
+    plan = listed_plan(
+        write_script(tmp_path / "script.py", ""), timings=replace(HASTY, mesh=MeshTimings(refused_for_s=0.1))
+    )
 
     async def main() -> None:
         async with room(4, plan) as place:

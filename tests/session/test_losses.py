@@ -20,7 +20,6 @@ from tests.support.session import HASTY, Hostile, Room, listed_plan, room, run, 
 from tests.support.stages import DURING, QUICK, STAGES, held_at, says, survivors, with_hostile
 
 
-@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize("stage", STAGES)
 def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
@@ -38,7 +37,6 @@ def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) ->
     run(main())
 
 
-@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize("stage", ["agree", "run", "finish"])
 def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
@@ -54,7 +52,6 @@ def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: st
     run(main())
 
 
-@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize("stage", STAGES)
 def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
@@ -121,7 +118,6 @@ async def counting_a_circuit(place: Room, mesh: Mesh) -> None:
     dispatcher._background.start(dispatcher._find_own_half(peer, peer.ledger.fastest(None), "F" * 40))
 
 
-@pytest.mark.usefixtures("quick_redials")
 @pytest.mark.parametrize(
     "what",
     [
@@ -161,7 +157,6 @@ def test_who_has_left_is_not_waited_for_even_if_its_close_is_lost(tmp_path: Path
     run(main())
 
 
-@pytest.mark.usefixtures("quick_redials")
 def test_who_never_comes_is_lost(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK), wait_s=0.5, timings=HASTY)
 

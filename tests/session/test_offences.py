@@ -61,7 +61,7 @@ def with_a_field_more(what: Callable[[Hostile], bytes], *path: str) -> Callable[
 NONSENSE = b'{"type":"nonsense"}'
 
 
-@pytest.mark.usefixtures("no_program", "quick_redials")
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("number", [0, 2])
 @pytest.mark.parametrize(
     ("prepare", "said"),
@@ -99,7 +99,7 @@ def test_a_peer_that_breaks_the_rules_is_named(
     run(main())
 
 
-@pytest.mark.usefixtures("no_program", "quick_redials")
+@pytest.mark.usefixtures("no_program")
 def test_a_commit_to_another_session_starts_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         _, endings = await with_hostile(tmp_path, 1, says(Hostile.offer, message(Commit("0" * 64))))
@@ -109,7 +109,7 @@ def test_a_commit_to_another_session_starts_nothing(tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.usefixtures("no_program", "quick_redials")
+@pytest.mark.usefixtures("no_program")
 def test_a_flood_of_forged_reports_is_bounded(tmp_path: Path) -> None:
     def prepare(hostile: Hostile) -> None:
         onions = hostile.common.addresses

@@ -20,7 +20,7 @@ from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import OtherVersion, Published, RosterKnown
 from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES, NO_PSK, Purpose
 from onionmpc.wire.noise import Initiator
-from tests.support.mesh import in_a_loop, meshed, private_directory, still_flows, without_delay  # noqa: F401 (fixtures)
+from tests.support.mesh import in_a_loop, meshed, private_directory, still_flows  # noqa: F401 (fixtures)
 from tests.support.session import CuttableNetwork, Room, listed_plan, room, run, same_sentence, write_script
 
 DIFFER = "different versions of onionmpc: {there} speaks protocol 1, {here} (onionmpc " + __version__ + ") protocol 2"

@@ -26,7 +26,7 @@ from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
 from onionmpc.wire.frames import Ping, encode_frame
 from onionmpc.wire.handshake import Answer, Hello, Purpose
-from tests.support.session import CuttableNetwork, Person
+from tests.support.session import QUICK_DIALS, CuttableNetwork, Person
 
 HOST, *JOINERS = (Identity(bytes([number]) * 32) for number in range(5))
 NONCE = bytes(16)
@@ -71,7 +71,7 @@ class Hosting:
         async def end() -> Terms | OnionMPCError:
             try:
                 return await ask_host(
-                    network or self.network(identity), identity, HOST.onion, psk, NONCE, person, wait_s
+                    network or self.network(identity), identity, HOST.onion, psk, NONCE, person, wait_s, QUICK_DIALS
                 )
             except OnionMPCError as error:
                 return error

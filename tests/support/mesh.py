@@ -22,13 +22,14 @@ from onionmpc.errors import (
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
-from onionmpc.mesh import reconnect, redial, runner
+from onionmpc.mesh import runner
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
+from onionmpc.mesh.timings import MeshTimings
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Frame, decode_frames, encode_frame
 from onionmpc.wire.handshake import (
@@ -46,6 +47,8 @@ from onionmpc.wire.link import (
 )
 from tests.support.direct import DirectNetwork
 
+# Dials again without delay, and leaves the first dial to the other for a moment only.
+QUICK = MeshTimings(retry_first_s=0.01, retry_last_s=0.05, grace_s=0.2)
 # No test comes near it: what hangs must fail, and not stop the others.
 DEADLINE_S = 30.0
 PSK = bytes([5]) * 32
@@ -81,14 +84,6 @@ def in_a_loop(test: Test) -> Callable[..., None]:
 def private_directory() -> Iterator[Path]:
     with socket_directory() as path:
         yield path
-
-
-@pytest.fixture(name="impatient", autouse=True)
-def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry without delay, and leave the first dial to the other for a moment only."""
-    monkeypatch.setattr(redial, "RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr(redial, "RETRY_LAST_S", 0.05)
-    monkeypatch.setattr(reconnect, "GRACE_S", 0.2)
 
 
 @pytest.fixture(name="alert")
@@ -263,6 +258,7 @@ class Party:
         nonce: bytes | None = None,
         level: Level = Level.STANDARD,
         padding_rate: int = 0,
+        timings: MeshTimings = QUICK,
     ) -> None:
         self.number = number
         self.identity = IDENTITIES[number]
@@ -271,7 +267,9 @@ class Party:
         nonce = nonce or bytes([number]) * 16
         self.door = Door(self.identity, nonce)
         roster = [identity.onion for identity in IDENTITIES[:count]]
-        self.mesh = Mesh(self.network, self.identity, roster, psk, nonce, self.watcher, patience_s, padding_rate)
+        self.mesh = Mesh(
+            self.network, self.identity, roster, psk, nonce, self.watcher, patience_s, padding_rate, timings
+        )
         self.door.gatekeeper = self.mesh
         self.arrived: list[Stream] = []
         self.served: list[Stream] = []

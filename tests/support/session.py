@@ -25,6 +25,7 @@ from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.mesh.timings import MeshTimings
 from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import SessionResult
@@ -41,7 +42,9 @@ from onionmpc.wire.link import Event as LinkEvent
 from tests.support.direct import DirectNetwork
 
 # For sessions that fail: nobody stays long for who does not come.
-HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5)
+# Who is refused gives up soon, and who is told to come back does so at once.
+QUICK_DIALS = MeshTimings(retry_first_s=0.02, retry_last_s=0.02, refused_for_s=0.1)
+HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5, mesh=MeshTimings(retry_first_s=0.05, retry_last_s=0.05))
 # No test comes near it: what hangs must fail, and not stop the others.
 DEADLINE_S = 60.0
 

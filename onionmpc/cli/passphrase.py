@@ -55,8 +55,11 @@ def ask_passphrase(*, new: bool = False) -> bytearray:
     return _normal(bytearray(text, "utf-8", "surrogateescape"))
 
 
-def read_passphrase(path: Path) -> bytearray:
+def read_passphrase(path: Path, pipe_wait_s: float = PIPE_WAIT_S) -> bytearray:
     """Return the first line of a file, without its line end.
+
+    Args:
+        pipe_wait_s: how long a pipe may take to bring it.
 
     Raises:
         UsageError: the file cannot be read, or holds no passphrase.
@@ -67,7 +70,7 @@ def read_passphrase(path: Path) -> bytearray:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb", buffering=0):
             _check_private(path, descriptor)
-            _read_line(path, descriptor, line)
+            _read_line(path, descriptor, line, pipe_wait_s)
     except OSError as error:
         raise UsageError(f"cannot read the passphrase from {path}: {error.strerror}") from error
     if not line:
@@ -89,14 +92,14 @@ def _check_private(path: Path, descriptor: int) -> None:
         )
 
 
-def _read_line(path: Path, descriptor: int, line: bytearray) -> None:
+def _read_line(path: Path, descriptor: int, line: bytearray, wait_s: float) -> None:
     """Read up to the first line end, for at most PIPE_WAIT_S."""
-    until_s = time.monotonic() + PIPE_WAIT_S
+    until_s = time.monotonic() + wait_s
     byte = bytearray(1)
     # Byte by byte and in place: no other copy of the passphrase exists, and the rest of a pipe stays unread.
     while True:
         if not select.select([descriptor], [], [], max(0.0, until_s - time.monotonic()))[0]:
-            raise UsageError(f"{path} did not send a line within {PIPE_WAIT_S:.0f} s")
+            raise UsageError(f"{path} did not send a line within {wait_s:.0f} s")
         if not os.readv(descriptor, [byte]) or byte == b"\n":
             break
         if len(line) == MAX_PASSPHRASE_BYTES:

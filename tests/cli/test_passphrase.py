@@ -110,14 +110,11 @@ def test_a_pipe_is_waited_for(pipe: tuple[Path, int]) -> None:
     rest.join()
 
 
-def test_a_pipe_that_brings_nothing_is_not_waited_for_for_ever(
-    pipe: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(passphrase, "PIPE_WAIT_S", 0.0)
+def test_a_pipe_that_brings_nothing_is_not_waited_for_for_ever(pipe: tuple[Path, int], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     for path in (pipe[0], tmp_path / "fifo"):  # nobody has opened the second one for writing
         with pytest.raises(UsageError, match="did not send a line within"):
-            read_passphrase(path)
+            read_passphrase(path, pipe_wait_s=0.0)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), min_size=1, max_size=50))

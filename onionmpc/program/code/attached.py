@@ -85,7 +85,7 @@ def _changed(name: str) -> AgreementError:
 NOTHING = Attachments()
 
 
-def attach(named: Iterable[Path]) -> Attachments:
+def attach(named: Iterable[Path], max_files: int = MAX_FILES) -> Attachments:
     """Read what was named.
 
     Raises:
@@ -101,8 +101,8 @@ def attach(named: Iterable[Path]) -> Attachments:
                 raise UsageError(f"two files are called {printable(name[5:])}", hint="rename one of them")
             found[name] = path
             total += size
-            if len(found) > MAX_FILES:
-                raise UsageError(f"--with names more than {MAX_FILES} files", hint=BOUNDS_HINT)
+            if len(found) > max_files:
+                raise UsageError(f"--with names more than {max_files} files", hint=BOUNDS_HINT)
             if total > MAX_ATTACHED_BYTES:
                 raise UsageError(
                     f"--with names more than {MAX_ATTACHED_BYTES // 2**30} GiB", hint="leave out what is not needed"

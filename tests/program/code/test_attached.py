@@ -96,15 +96,14 @@ def test_two_folders_of_one_name_may_not_hold_one_path(tmp_path: Path) -> None:
         names(tmp_path / "a/lib", tmp_path / "c/lib")
 
 
-def test_too_many_and_too_large_are_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_and_too_large_are_said_in_words(tmp_path: Path) -> None:
     write(tmp_path / "lib", {"a": "1234", "b": "1234", "c": ""})
     with (tmp_path / "large").open("wb") as file:
         file.truncate(attached.MAX_ATTACHED_BYTES + 1)  # takes no room
     with pytest.raises(UsageError, match="names more than 16 GiB"):
         names(tmp_path / "large")
-    monkeypatch.setattr(attached, "MAX_FILES", 2)
     with pytest.raises(UsageError, match="names more than 2 files"):
-        names(tmp_path / "lib")
+        attach([tmp_path / "lib"], max_files=2)
 
 
 def test_what_has_not_changed_is_unchanged(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import importlib.metadata
 import msgspec
 import pytest
 
-from onionmpc.program.code import installed
 from onionmpc.program.code.installed import distributions_of
 from onionmpc.session.agreement import PartyTerms
 
@@ -20,9 +19,8 @@ def test_a_distribution_is_found_by_its_module_whatever_it_is_called() -> None:
     assert distributions_of(["os", "sys"]) == {}
 
 
-def test_no_more_is_said_than_a_peer_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "MAX_DISTRIBUTIONS", 1)
-    assert list(distributions_of(["numpy", "mpyc"])) == ["mpyc"]
+def test_no_more_is_said_than_a_peer_accepts() -> None:
+    assert list(distributions_of(["numpy", "mpyc"], at_most=1)) == ["mpyc"]
 
 
 @pytest.mark.parametrize("version", ["1.0 (é)\x1b" + "9" * 99, ""])

@@ -11,7 +11,6 @@ import pytest
 
 from onionmpc.errors import AgreementError, AuthenticationFailed, LinkExpired, OnionMPCError, PeerLeft
 from onionmpc.mesh.runner import LinkRunner
-from onionmpc.mesh.timings import MeshTimings
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.events import JoinerArrived, RosterKnown, SpentInvite
 from onionmpc.session.messages import Commit, encode_message
@@ -194,7 +193,7 @@ def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path
 @pytest.mark.usefixtures("no_program")
 def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(tmp_path: Path) -> None:
     plan = listed_plan(
-        write_script(tmp_path / "script.py", ""), timings=replace(HASTY, mesh=MeshTimings(refused_for_s=0.1))
+        write_script(tmp_path / "script.py", ""), timings=replace(HASTY, mesh=replace(HASTY.mesh, refused_for_s=0.1))
     )
 
     async def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,14 @@ from onionmpc.mesh.pace import Seldom
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import OtherVersion, Published, RosterKnown
+from onionmpc.session.timings import Timings
 from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES, NO_PSK, Purpose
 from onionmpc.wire.noise import Initiator
-from tests.support.mesh import in_a_loop, meshed, private_directory, still_flows  # noqa: F401 (fixtures)
+from tests.support.mesh import QUICK, in_a_loop, meshed, private_directory, still_flows  # noqa: F401 (fixtures)
 from tests.support.session import CuttableNetwork, Room, listed_plan, room, run, same_sentence, write_script
 
 DIFFER = "different versions of onionmpc: {there} speaks protocol 1, {here} (onionmpc " + __version__ + ") protocol 2"
+QUICKLY = Timings(mesh=QUICK)
 NEVER_RUN = "raise SystemExit('nothing is to run')"
 
 
@@ -61,7 +62,7 @@ def keys_of(place: Room, number: int) -> Sequence[bytes]:
 # Issue 12.
 @pytest.mark.parametrize("by_invite", [True, False])
 def test_a_joiner_hears_at_once_that_its_host_has_another_version(tmp_path: Path, by_invite: bool) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", NEVER_RUN))
+    plan = listed_plan(write_script(tmp_path / "script.py", NEVER_RUN), timings=QUICKLY)
 
     async def main() -> None:
         async with room(2, plan) as place:
@@ -80,7 +81,7 @@ def test_a_joiner_hears_at_once_that_its_host_has_another_version(tmp_path: Path
 
 # Issue 12.
 def test_a_host_tells_once_that_somebody_with_another_version_came_and_keeps_the_seat(tmp_path: Path) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", NEVER_RUN))
+    plan = listed_plan(write_script(tmp_path / "script.py", NEVER_RUN), timings=QUICKLY)
 
     async def main() -> None:
         async with room(3, plan) as place:
@@ -111,7 +112,7 @@ def test_a_host_tells_once_that_somebody_with_another_version_came_and_keeps_the
 @pytest.mark.parametrize("old", [0, 1, 2])
 def test_one_party_of_a_list_with_another_version_ends_the_session_as_a_difference(tmp_path: Path, old: int) -> None:
     script = write_script(tmp_path / "script.py", NEVER_RUN)
-    plan = replace(listed_plan(script), wait_s=1.0)
+    plan = listed_plan(script, wait_s=1.0, timings=QUICKLY)
     others = [number for number in range(3) if number != old]
 
     async def main() -> None:

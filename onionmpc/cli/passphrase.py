@@ -93,7 +93,7 @@ def _check_private(path: Path, descriptor: int) -> None:
 
 
 def _read_line(path: Path, descriptor: int, line: bytearray, wait_s: float) -> None:
-    """Read up to the first line end, for at most PIPE_WAIT_S."""
+    """Read up to the first line end, for at most `wait_s` seconds."""
     until_s = time.monotonic() + wait_s
     byte = bytearray(1)
     # Byte by byte and in place: no other copy of the passphrase exists, and the rest of a pipe stays unread.

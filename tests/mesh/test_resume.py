@@ -239,7 +239,7 @@ async def test_a_peer_that_stays_away_is_given_up_when_patience_ends(directory: 
         await high.network.__aexit__(None, None, None)
         await low.cut(1)
         message = await low.watcher.until_down(1, LinkExpired)
-        assert message.startswith("nothing came for 0.5 s (the stream")
+        assert message.startswith("nothing arrived for 0.5 s (the stream")
         assert low.watcher.failures
 
 

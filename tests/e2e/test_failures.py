@@ -206,7 +206,7 @@ def test_a_killed_party_is_lost_and_all_others_say_so_in_time(outcome: dict[str,
     lost, others = outcome["lost"], outcome["others"]
     assert [party.code for party in others] == [4, 4], [party.last_words for party in others]
     assert same_sentence(others).startswith(f"party {lost.number} is lost: no other party reaches it")
-    assert "while the program ran: nothing came for 15 s" in others[0].failure
+    assert "while the program ran: nothing arrived for 15 s" in others[0].failure
     assert others[0].failure.endswith("; some output may have been revealed before")
     # Counted from when it was heard last, at most a heartbeat before.
     assert PATIENCE_S - PING_AFTER_S < outcome["after_s"] < PATIENCE_S + PROBE_S + ENDING_S

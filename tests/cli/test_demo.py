@@ -178,7 +178,7 @@ def test_a_program_that_asks_where_nobody_answers_gets_a_hint(scene: Scene) -> N
 def test_a_program_that_fails_is_told_with_its_last_words(scene: Scene) -> None:
     with pytest.raises(ProgramError) as caught:
         scene.play("print('stumbled', file=sys.stderr)\nsys.exit(1)")
-    assert caught.value.message in (f"party {n}: the program failed; it said:\nstumbled" for n in (0, 1))
+    assert caught.value.message in (f"party {n}: the program failed; its last lines:\nstumbled" for n in (0, 1))
 
 
 # Issue 12. The host waited for it, for as long as --wait says.
@@ -193,7 +193,7 @@ signal.pause()
 """
     with pytest.raises(ProgramError) as caught:
         scene.play("", party=party)
-    assert caught.value.message == "joiner 1 ended with status 1; it said:\nonionmpc: error: no such thing"
+    assert caught.value.message == "joiner 1 ended with status 1; its last lines:\nonionmpc: error: no such thing"
     assert not any(is_there(party.process.pid) for party in scene.demo.parties)
 
 
@@ -291,7 +291,7 @@ def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal,
         (["--threshold", "2"], "threshold 2 with 3 parties"),
         (["-m2"], "hides nothing"),
         (["--mpyc", "-M3"], "--mpyc -M3 is not one of"),
-        (["--allow-type", "os.system"], "os.system is no class of the program"),
+        (["--allow-type", "os.system"], "os.system is not a class of the program"),
         (["--with", "nowhere"], "'nowhere' does not exist"),
         (["--stdin", "nowhere"], "nowhere"),
         (["--testnet", "nowhere"], "no test network runs in nowhere"),

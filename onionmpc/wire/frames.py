@@ -176,4 +176,4 @@ def _decode_body(kind: int, body: bytes) -> Frame:
                 return Abort(AbortCode(body[0]))
     except (struct.error, ValueError, IndexError) as error:
         raise RemoteProtocolError(f"a frame of type {kind} has a malformed body of {len(body)} bytes") from error
-    raise RemoteProtocolError(f"a frame of {len(body)} bytes has the unknown type {kind}")
+    raise RemoteProtocolError(f"a frame has the unknown type {kind} and {len(body)} bytes")

@@ -1,6 +1,6 @@
 """Wakes the tasks that wait until something is so.
 
-Knows who waits. Does not know what they wait for: each looks again after every change.
+Knows who waits, and for which condition. Does not know the state behind the conditions: its owner calls `notify`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,31 @@ class Changes:
     """
 
     def __init__(self) -> None:
-        self._next: asyncio.Future[None] | None = None
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     def notify(self) -> None:
-        """Let every task that waits look again."""
-        if self._next is not None:
-            self._next.set_result(None)
-            self._next = None
+        """Wake each task whose condition holds now.
+
+        The conditions are looked at here, and not when the task runs: a stream that comes and breaks within one turn of
+        the loop was there, and the task that waited for it has to dial again.
+        """
+        for waiting, condition in self._waiting.items():
+            if not waiting.done() and condition():
+                waiting.set_result(None)
 
     async def next(self) -> None:
         """Wait for the next change."""
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        # Several tasks share the future: one that is cancelled must not cancel it.
-        await asyncio.shield(self._next)
+        await self._wait(lambda: True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds."""
-        while not condition():
-            await self.next()
+        """Wait until a condition holds, or has held at a change."""
+        if not condition():
+            await self._wait(condition)
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[waiting] = condition
+        try:
+            await waiting
+        finally:
+            del self._waiting[waiting]

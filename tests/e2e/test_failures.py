@@ -129,7 +129,7 @@ async def one_identity_twice(stage: Stage) -> list[Party]:
 def test_an_identity_takes_part_once_at_a_time(outcome: list[Party]) -> None:
     first, second = outcome
     assert (second.code, second.failure) == (2, "another session uses the identity me now")
-    assert second.hint == "end that one, or take part under another"
+    assert second.hint == "end that session, or use another identity"
     assert first.code == 4
 
 

@@ -164,4 +164,4 @@ def test_a_script_without_mpyc_is_noted_beforehand(
 ) -> None:
     Path("my.py").write_text(script)
     assert run(["estimate", "my.py", "-m3"]) == 0
-    assert ("note: my.py imports nothing of mpyc" in capfd.readouterr().err) == noted
+    assert ("note: my.py does not import mpyc" in capfd.readouterr().err) == noted

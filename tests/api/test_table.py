@@ -286,7 +286,7 @@ def test_wrong_wishes_are_refused_at_once(script: Path, tmp_path: Path) -> None:
                     pass
             async with me.host(script, parties=3, open=True, admit=onionmpc.ADMIT_ANYONE) as table:
                 assert table.invites == ()
-                with pytest.raises(UsageError, match="has the terminal"):
+                with pytest.raises(UsageError, match="uses the terminal"):
                     await table.compute(input="1", terminal=True)
 
     run(main())

@@ -33,7 +33,7 @@ def test_lines_say_what_was_refused_and_what_would_open_it() -> None:
         assert words in line
     at_home = reach_lines(**asdict(OutOfReach((), (), (), 0, not_whole=True)))
     assert at_home[0] == "the program asked for files in a folder that is never opened as a whole"
-    assert "because it holds keys and passwords" in at_home[1]
+    assert "because it contains keys and passwords" in at_home[1]
     (modules,) = reach_lines(**asdict(OutOfReach((), (), ("/lib/",), 0, not_whole=False)))[1:]
     assert "--with PATH" in modules
 

@@ -106,5 +106,11 @@ async def _serving(listening: socket.socket, on_stream: OnStream) -> AsyncIterat
     try:
         yield
     finally:
-        server.close()
+        # asyncio forgets, and does not close, a connection that it has accepted when the server closes before its
+        # transport is made. So stop accepting first, and let the loop hand over what it has accepted.
+        asyncio.get_running_loop().remove_reader(listening)
+        try:
+            await asyncio.sleep(0)
+        finally:
+            server.close()
         await streams.close()

@@ -153,6 +153,8 @@ class Reconnector:
         failures = 0
         while True:
             await self._runner.until_short_of_streams()
+            # Where all streams break at once, they do so one after the other in one turn of the loop.
+            await asyncio.sleep(0.0)
             await self._runner.until_heard()  # while nothing comes, the stream to dial is another's business
             failures = failures + 1 if await self._dial_spare() else 0
             # What was dialled is carried from the next turn of the loop on.

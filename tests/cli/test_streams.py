@@ -108,7 +108,7 @@ def test_names_that_are_no_text_are_shown_and_given_back_as_they_are(tmp_path: P
     done = in_shell(f"cd {tmp_path}; onionmpc testnet down {odd}; onionmpc testnet status {odd}")
     check_told(done, f"no test network runs in {tmp_path}/n\\udcff")
     done = in_shell(f"cd {tmp_path}; cp connects.py {odd}.py; onionmpc estimate {odd}.py --parties 3")
-    check_told(done, "the name n\\udcff.py is not UTF-8")
+    check_told(done, "the file name n\\udcff.py is not UTF-8")
     check_told(
         in_shell(f"onionmpc estimate vote --parties 3 --public={odd}"), "the public argument n\\udcff is not UTF-8"
     )

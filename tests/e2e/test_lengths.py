@@ -93,7 +93,7 @@ async def below(stage: Stage) -> list[Party]:
 def test_a_session_below_a_floor_ends_everywhere_with_whose_it_is(outcome: list[Party]) -> None:
     assert [party.code for party in outcome] == [5, 5, 5], [party.last_words for party in outcome]
     short = outcome[2].number
-    assert f"party {short} takes part at circuit length short, and party" in same_sentence(outcome)
+    assert f"party {short} uses circuit length short, but party" in same_sentence(outcome)
     assert all(party.output == "" for party in outcome)
 
 

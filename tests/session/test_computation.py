@@ -164,14 +164,14 @@ ASKING_SESSION = """
 import sys
 from pathlib import Path
 from tests.support.session import give_answer_files, listed_plan, room, run, write_script
-from onionmpc.session.computation import Result
+from onionmpc.session.computation import SessionResult
 folder = Path(sys.argv[1])
 script = write_script(folder / "asks.py", Path(sys.argv[2]).read_text())
 plans = give_answer_files(listed_plan(script), folder, 3, {0: ("-",), 1: ("asks",), 2: ("-",)})
 async def main():
     async with room(3, plans[0], plans) as place:
         place.start_listed()
-        assert all(isinstance(ending, Result) for ending in await place.endings())
+        assert all(isinstance(ending, SessionResult) for ending in await place.endings())
 run(main())
 """
 

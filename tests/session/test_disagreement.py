@@ -144,11 +144,11 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
 @pytest.mark.parametrize(
     ("level", "floor", "told"),
     [
-        (Level.SHORT, Level.STANDARD, "party 2 takes part at circuit length short, and party 0 accepts no less than "),
+        (Level.SHORT, Level.STANDARD, "party 2 uses circuit length short, but party 0 accepts no less than "),
         (
             Level.STANDARD,
             Level.LONG,
-            "party 2 takes part at circuit length standard, and party 0 accepts no less than ",
+            "party 2 uses circuit length standard, but party 0 accepts no less than ",
         ),
     ],
 )

@@ -323,7 +323,9 @@ class Hostile:
             if other != place.onions[number]:
                 self._network.unlock(other, pair_key(place.identities[number], other, other))
         nonce = secrets.token_bytes(16)
-        self.mesh = Mesh(self._network, place.identities[number], place.onions, NO_PSK, nonce, self, DEADLINE_S)
+        self.mesh = Mesh(
+            self._network, place.identities[number], place.onions, NO_PSK, nonce, self, DEADLINE_S, timings=QUICK_DIALS
+        )
         self._door = Door(place.identities[number], nonce)
         self._door.gatekeeper = self.mesh
 

@@ -88,7 +88,7 @@ def test_a_frame_with_a_tail_is_yielded_before_the_tail_is_refused(frame: Frame,
 @pytest.mark.parametrize("kind", range(8, 256))
 def test_an_unknown_type_is_refused_whatever_its_body(kind: int) -> None:
     for body in (b"", bytes(8), bytes(16)):
-        assert f"a frame of {len(body)} bytes has the unknown type {kind}" in refused(raw_frame(kind, body))
+        assert f"a frame has the unknown type {kind} and {len(body)} bytes" in refused(raw_frame(kind, body))
 
 
 @pytest.mark.parametrize(("kind", "right"), BODY_BYTES.items())

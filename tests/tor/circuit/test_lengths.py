@@ -189,7 +189,7 @@ def test_after_some_tries_the_run_is_given_up_once() -> None:
     run(main())
     (error,) = held.given_up
     assert "shorter than long promises, the last with 3 relays on our side, expected 5" in error.message
-    assert "onionmpc's own" in error.hint
+    assert "let onionmpc start its own tor" in error.hint
 
 
 def test_a_dial_has_joined_when_tor_has_a_circuit_for_its_user() -> None:

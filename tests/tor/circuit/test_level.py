@@ -122,7 +122,7 @@ def test_a_tor_that_stays_short_is_given_up_after_some_tries(
             await ours.control.command("RESETCONF HSLayer3Nodes")
             ours.network.unlock(peer.onion, KEY)
             for _ in range(TOO_SHORT_LIMIT):
-                with pytest.raises(PeerUnreachable, match="built 3 relays, and long promises 4: closed"):
+                with pytest.raises(PeerUnreachable, match="built 3 relays, but long promises 4: closed"):
                     await ours.network.dial(peer.onion, DEADLINE_S)
             assert "shorter than long promises" in ours.network.died.result().message
             with pytest.raises(TorFailed, match="shorter than long promises"):

@@ -126,7 +126,7 @@ class LinkMeasured:
         own_relays: relays on our side, the rendezvous point included, as our tor reports; None if it does not.
         claimed_relays: relays on the peer's side, the rendezvous point included, as the peer claims; None before that.
         round_trip_s: the measured round trip, None before the first.
-        raced: among how many circuits it is the fastest; 1 without a race, or before its end.
+        raced: how many streams the race compared; 1 without a race, or before its end.
     """
 
     party: int

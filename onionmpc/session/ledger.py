@@ -59,7 +59,7 @@ class CircuitLedger:
     def __init__(self) -> None:
         self._records: dict[int, CircuitRecord] = {}
         self._last = CircuitRecord(0)  # the one whose stream broke last
-        self._raced: int | None = 1  # how many circuits the race compared; None while it lasts
+        self._raced: int | None = 1  # how many streams the race compared; None while it lasts
         self._gaps = 0
         self._gap_s = 0.0
 
@@ -82,7 +82,7 @@ class CircuitLedger:
         self._raced = None
 
     def end_race(self, compared: int) -> None:
-        """Note that the race is over, and how many circuits it compared."""
+        """Note that the race is over, and how many streams it compared."""
         self._raced = compared
 
     def add_gap(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Dials peers over the current tor, and refuses streams whose circuits are too short.
+"""Dials peers over the current tor, and refuses a stream whose circuit is too short.
 
 It gives tor the keys to peers' descriptors, and has tor fetch a descriptor again when needed. dial.py speaks SOCKS.
 """

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 from onionmpc.api.events import EventQueue
 from onionmpc.api.options import Prepared, SessionOptions, prepare
 from onionmpc.api.questions import Admit, admit_the_invited
-from onionmpc.api.table import GuestTable, HostTable, ListTable, Table, over_network
+from onionmpc.api.table import GuestTable, HostTable, ListTable, Table
 from onionmpc.api.targets import Target, parse_target
-from onionmpc.errors import TorError, UnsafeSetting, UsageError
+from onionmpc.errors import PeerError, TorError, UnsafeSetting, UsageError
 from onionmpc.identity import SEED_BYTES, Identity, Onion, parse_onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import Network
@@ -215,7 +215,7 @@ class Party:
             raise UsageError("this party has not started", hint="use it as: async with onionmpc.party(...) as me")
         await first_of(self._running, self._ready)
         network = self._ready.result()
-        return await over_network(network, network.died, lambda: network.failure, work)
+        return await _over_network(network, work)
 
     def tell(self, event: Event) -> None:
         """Hand on an event."""
@@ -241,6 +241,25 @@ class Party:
         """See `Base`."""
         if self._events is events:
             self._events = None
+
+
+async def _over_network(network: LiveNetwork, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
+    """Run this over a network, and stop when that is given up.
+
+    Raises:
+        TorError: tor was away for too long.
+    """
+    computing = asyncio.ensure_future(work(network))
+    waiting: set[asyncio.Future[Any]] = {computing, network.died}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        # A tor that is away takes all links with it: whichever patience ends first, the tor is the cause.
+        without_peers = not computing.done() or isinstance(computing.exception(), PeerError)
+        if without_peers and (error := network.failure):
+            raise error
+        return computing.result()
+    finally:
+        await cancel(computing)
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from onionmpc.api.events import EventQueue
 from onionmpc.api.options import Prepared
 from onionmpc.api.outcome import Result
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
-from onionmpc.errors import PeerError, TorError, UsageError
+from onionmpc.errors import UsageError
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
@@ -286,27 +286,3 @@ class _Interface:
 
 def _text(written: bytes) -> str:
     return written.decode("utf-8", "surrogateescape")
-
-
-async def over_network(
-    network: Network,
-    died: asyncio.Future[TorError],
-    failure: Callable[[], TorError | None],
-    work: Callable[[Network], Awaitable[SessionResult]],
-) -> SessionResult:
-    """Run this over a network, and stop when that is given up.
-
-    Raises:
-        TorError: tor was away for too long.
-    """
-    computing = asyncio.ensure_future(work(network))
-    waiting: set[asyncio.Future[Any]] = {computing, died}
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        # A tor that is away takes all links with it: whichever patience ends first, the tor is the cause.
-        without_peers = not computing.done() or isinstance(computing.exception(), PeerError)
-        if without_peers and (error := failure()):
-            raise error
-        return computing.result()
-    finally:
-        await cancel(computing)

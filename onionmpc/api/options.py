@@ -17,9 +17,16 @@ from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import catalogue, find_program, program_files
 from onionmpc.program.spec import Walls
 from onionmpc.session.agreed_options import Wishes, WishOptions, default_threshold, wishes_of
-from onionmpc.session.local import Plan, check_allowed_types, check_mpyc_options, check_parties, check_program_arguments
+from onionmpc.session.local import (
+    PATIENCE_S,
+    WAIT_S,
+    Plan,
+    check_allowed_types,
+    check_mpyc_options,
+    check_parties,
+    check_program_arguments,
+)
 
-WAIT_S, PATIENCE_S = 3600.0, 600.0
 WISHES = tuple(WishOptions.__annotations__)  # the names of the options that all parties must agree on
 FROM_STDIN = ("--input", "-")  # has a program that comes with onionmpc read its private input there
 

@@ -37,6 +37,9 @@ PADDING_BUCKET_S = 60.0
 # Programs that wait for each other for this long count as stuck. A link that is lost silently is noticed after 15 s
 # (PROTOCOL 3), so it is not mistaken for a stuck program.
 STUCK_AFTER_S = 30.0
+# How long this party waits for the others, and how long one may be away, where the user does not say.
+WAIT_S = 3600.0
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +67,8 @@ class Plan(Wishes):
     private: tuple[str, ...]
     attached: Attachments = NOTHING
     allow_no_privacy: bool = False
-    wait_s: float = 3600.0
-    patience_s: float = 600.0
+    wait_s: float = WAIT_S
+    patience_s: float = PATIENCE_S
     min_circuit_length: Level = Level.STANDARD
     verbose: bool = False
     padding_bucket_s: float = PADDING_BUCKET_S

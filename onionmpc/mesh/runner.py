@@ -37,6 +37,9 @@ from onionmpc.wire.link import (
 # How long a CLOSE or an ABORT may take to leave, and to be answered.
 LAST_WORDS_S = 2.0
 
+# A tuple, made once: it is looked at for each record.
+DATA_EVENTS = (ProgramBytes, ProgramEnd)
+
 OnEvent = Callable[[Event], None]
 OnData = Callable[[DataEvent], None]
 
@@ -338,7 +341,7 @@ class LinkRunner:
             self._end()
 
     def _handle(self, event: Event) -> None:
-        if self._on_data is not None and isinstance(event, ProgramBytes | ProgramEnd):
+        if self._on_data is not None and isinstance(event, DATA_EVENTS):
             self._on_data(event)
             return
         if isinstance(event, LinkAborted):

@@ -12,17 +12,17 @@ A party hosts a session like this::
                 result = await table.compute(input="4200", consent=ask)
                 print(result.outputs)
 
-`ask` is a coroutine function that gets a `Proposal` and returns whether to compute on its terms. The others do the same
-with `me.join(invite)`. Everything ends with its `async with` block, also if it is cancelled: tor, the program's process
-and all temporary files.
+`ask` is a coroutine function that gets a `Proposal` and returns whether to compute on its terms. The other parties do
+the same with `me.join(invite)`. When an `async with` block ends, even by cancellation, nothing of it remains: no tor,
+no program process and no temporary file.
 
-Errors are those of `onionmpc.errors`, sorted by who can fix them; `OnionMPCError` is the base of all. Events are those
-of `onionmpc.events`. The names in `__all__` keep their meaning within a major version (semantic versioning); other
-modules may change at any time.
+`onionmpc.errors` has the errors, sorted by who can fix them; `OnionMPCError` is the base of all. `onionmpc.events` has
+the events. The names in `__all__` keep their meaning within a major version (semantic versioning). Other modules may
+change at any time.
 
-onionmpc changes nothing of the process that imports it: no signal handlers, no log handlers, no limits. So what the
-command line does for its own process is yours to do, if you want it: see docs/THREATS.md, "In another program's
-process".
+onionmpc does not change the process that imports it: no signal handlers, no log handlers, no limits. If you want the
+protections that the command line sets for its own process, set them yourself: see docs/THREATS.md, "In another
+program's process".
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ __all__ = [
     "private_network",
 ]
 
-# Where each name is. They are imported when they are used: the program process, and `onionmpc --help`, import this
+# The module of each name. Names are imported on first use: the program process and `onionmpc --help` import this
 # package too, and need neither asyncio nor tor.
 _MODULES = {
     "ADMIT_ANYONE": "api.questions",

@@ -1,1 +1,1 @@
-"""The public Python API. `import onionmpc` offers it; see there."""
+"""The Python API. Its public names are those of `import onionmpc`; the package's own docstring explains them."""

@@ -1,4 +1,4 @@
-"""A program's standard streams, held by this process: what it reads comes from memory, what it writes goes there."""
+"""Captures a program's standard streams: it reads its input from memory, and its output is kept in memory."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from onionmpc.tasks import cancel
 StreamName = Literal["stdout", "stderr"]
 OnOutput = Callable[[StreamName, bytes], None]
 
+# A program that prints without end must not fill this process's memory. `on_output` gets the rest all the same.
 MAX_OUTPUT_BYTES = 2**26
-# When the program has ended, all that it wrote is in its pipes. A process that it left behind may hold them open.
+# When the program has ended, all that it wrote is in its pipes. A process that it left behind may hold them open, so
+# the end of file may never come.
 LAST_OUTPUT_S = 2.0
 
 
 class Capture:
-    """What one program reads and writes.
+    """The standard streams of one program.
 
     Args:
         text: what the program reads from its standard input.
-        on_output: called with each piece that it writes.
+        on_output: called with each piece of its output.
 
     Attributes:
-        streams: the program's ends.
+        streams: the program's ends of the pipes.
     """
 
     streams: Streams
@@ -39,12 +41,12 @@ class Capture:
         self._kept: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
     def written(self, name: StreamName) -> bytes:
-        """Return what the program has written there so far, up to MAX_OUTPUT_BYTES."""
+        """Return what the program has written to this stream so far, up to MAX_OUTPUT_BYTES."""
         return bytes(self._kept[name])
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Carry bytes; at the end take what is still on its way, and close everything."""
+        """Move bytes during the block. At its end, read what is still in the pipes, and close them."""
         async with contextlib.AsyncExitStack() as stack:
             with refusing("cannot start the program process"):
                 stdin, stdout, stderr = (_pipe(stack) for _ in range(3))
@@ -53,7 +55,7 @@ class Capture:
             feeding, feed = await asyncio.get_running_loop().connect_write_pipe(_Feed, ours)
             stack.callback(feed.end)
             feeding.write(self._text)
-            feeding.close()  # when all of it is written; a program need not read it
+            feeding.close()  # takes effect once all is written; a program that reads nothing is no error
             reading = [
                 asyncio.create_task(self._read("stdout", stdout[0])),
                 asyncio.create_task(self._read("stderr", stderr[0])),
@@ -62,6 +64,7 @@ class Capture:
             try:
                 yield
             finally:
+                # While we hold the program's ends ourselves, no pipe reaches its end of file.
                 for end in theirs:
                     end.close()
                 await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
@@ -75,14 +78,14 @@ class Capture:
 
 
 class _Feed(asyncio.BaseProtocol):
-    """Ends what is still being written: asyncio's own transport fails at that if it has ended by itself."""
+    """Can abort its transport at any time. asyncio's write pipe itself fails if it is aborted after it was lost."""
 
     _transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (a program need not read its input)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (no error: a program may ignore its input)
         self._transport = None
 
     def end(self) -> None:
@@ -100,7 +103,7 @@ def _pipe(stack: contextlib.AsyncExitStack) -> tuple[BinaryIO, BinaryIO]:
 
 
 async def _chunks(pipe: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield what comes through a pipe."""
+    """Yield the bytes of a pipe as they arrive, until it ends."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), pipe

@@ -1,4 +1,4 @@
-"""What happens in a session, as frozen dataclasses: `onionmpc.events`.
+"""The events of a session, as frozen dataclasses. Public as `onionmpc.events`.
 
 `Table.events` yields them. Match on their types::
 
@@ -76,12 +76,12 @@ __all__ = [
     "Trouble",
 ]
 
-# Nobody has to read them: the oldest go first.
+# A program need not read the events, so the queue is bounded. When it is full, the oldest event is dropped.
 KEPT_EVENTS = 1000
 
 
 class EventQueue(AsyncIterator[Event]):
-    """The events of one table, in order; iterate over it once. It ends when the table is left."""
+    """The events of one table, in order. Iterate over it once. The iteration ends when the table is left."""
 
     def __init__(self) -> None:
         self._events: collections.deque[Event] = collections.deque(maxlen=KEPT_EVENTS)
@@ -89,12 +89,12 @@ class EventQueue(AsyncIterator[Event]):
         self._closed = False
 
     def put(self, event: Event) -> None:
-        """Add one."""
+        """Add an event."""
         self._events.append(event)
         self._changed.set()
 
     def close(self) -> None:
-        """Add no more: the iteration ends after those that are there."""
+        """End the iteration after the events that are already here."""
         self._closed = True
         self._changed.set()
 

@@ -1,7 +1,4 @@
-"""What a party wants to run, checked before a network is needed.
-
-The options have the defaults of the command line's.
-"""
+"""The options of a session, checked before a network is needed. Their defaults are those of the command line."""
 
 from __future__ import annotations
 
@@ -28,20 +25,20 @@ from onionmpc.session.local import (
 )
 
 WISHES = tuple(WishOptions.__annotations__)  # the names of the options that all parties must agree on
-FROM_STDIN = ("--input", "-")  # has a program that comes with onionmpc read its private input there
+FROM_STDIN = ("--input", "-")  # makes an included program read its private input from standard input
 
 
 class SessionOptions(WishOptions, total=False):
-    """What can be said of one session, beside the program. What all parties must agree on is in `Wishes`.
+    """The options of one session. `Wishes` describes those that all parties must agree on.
 
     Attributes:
-        with_files: files that must be equal at all parties, or folders of them.
+        with_files: further files, or folders of files, that must be the same at all parties.
         allow_no_privacy: accept a threshold of 0, which hides nothing.
         allow_subprocess: let this party's program start processes.
-        wait_s: how long to wait for the others, at each step.
-        patience_s: how long a party may be away, or all programs wait for each other.
-        min_circuit_length: the least that is accepted of the others.
-        verbose: have MPyC log to the program's standard error.
+        wait_s: how long to wait for the others at each step, in seconds.
+        patience_s: how long a party may be away, or all programs stuck, in seconds.
+        min_circuit_length: the lowest level to accept from the others.
+        verbose: let MPyC log to the program's standard error.
     """
 
     with_files: Sequence[str | os.PathLike[str]]
@@ -55,40 +52,40 @@ class SessionOptions(WishOptions, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a party wants to run; made by `prepare`.
+    """The checked options of a session, as `prepare` returns them.
 
     Attributes:
-        plan: the same in the session's words.
-        walls: what the operating system keeps a program in on this machine, if that is known already.
+        plan: the options as the session layer takes them.
+        walls: the protections that a program process gets on this machine, None if they are not known yet.
     """
 
     plan: Plan
     walls: Walls | None = None
 
     def behind(self, walls: Walls) -> Prepared:
-        """Return the same with these walls, which were tried on this machine."""
+        """Return a copy with these walls, which were probed on this machine."""
         return replace(self, walls=walls)
 
     @property
     def takes_demo_input(self) -> bool:
-        """Whether the program comes with onionmpc, and makes up an input if it gets `--demo`."""
+        """True if the program comes with onionmpc. With `--demo`, it then makes up an input."""
         return self.plan.program is not None and self.plan.program.shipped
 
     def check_parties(self, parties: int) -> None:
-        """Check that a host can have so many parties, itself included.
+        """Check that a session can have this many parties, the host included.
 
         Raises:
             UsageError: it cannot, or not with this threshold.
-            UnsafeSetting: that hides nothing, and nobody has asked for that.
+            UnsafeSetting: the threshold hides nothing, and `allow_no_privacy` is False.
         """
         threshold = default_threshold(parties) if self.plan.threshold is None else self.plan.threshold
         check_parties(parties, threshold, allow_no_privacy=self.plan.allow_no_privacy)
 
     def with_private(self, arguments: Sequence[str], *, reads_input: bool) -> Plan:
-        """Return the plan with what stays at this party.
+        """Return the plan with the arguments that stay at this party.
 
         Args:
-            reads_input: whether the program's standard input holds its private input.
+            reads_input: whether the program gets its private input from standard input.
         """
         check_program_arguments(arguments)
         program = self.plan.program
@@ -104,17 +101,17 @@ def prepare(
     arguments: Sequence[str] = (),
     **options: Unpack[SessionOptions],
 ) -> Prepared:
-    """Check what a party wants to run.
+    """Check the program and the options of a session.
 
     Args:
-        program: a script, or the name of a program that comes with onionmpc; None to run what the host runs, if that
-            comes with onionmpc.
-        joins_host: what is not said here is as the host says.
-        arguments: those that `Table.compute` will get, to check them now.
+        program: a script, or the name of a program that comes with onionmpc. None runs the host's program, which must
+            come with onionmpc.
+        joins_host: whether the host's values fill the options that are left out.
+        arguments: the arguments that `Table.compute` will get, to check them now.
         **options: see `SessionOptions`.
 
     Raises:
-        UsageError: there is no such program or file, or an option is out of its bounds.
+        UsageError: the program or a file does not exist, or an option is out of bounds.
     """
     wishes = _wishes(options)
     if wishes.receipt is not None:
@@ -125,7 +122,7 @@ def prepare(
     attached = attach([Path(file) for file in options.get("with_files", ())])
     if found is not None:
         check_allowed_types(wishes.allowed_types or (), found)
-        program_files(found, attached)  # with too many of them, nobody is invited
+        program_files(found, attached)  # refuses a program that is too large, before anyone is invited
     plan = Plan(
         program=found,
         private=(),
@@ -142,12 +139,12 @@ def prepare(
 
 
 def program_names() -> dict[str, str]:
-    """Return what each program that comes with onionmpc computes, by its name."""
+    """Return a one-line summary of each program that comes with onionmpc, by its name."""
     return dict(catalogue())
 
 
 def options_of(wishes: Wishes) -> dict[str, Any]:
-    """Return the options that `prepare` makes these wishes of."""
+    """Return these wishes as options for `prepare`."""
     return {name: value for name in WISHES if (value := getattr(wishes, name)) is not None}
 
 

@@ -1,4 +1,4 @@
-"""What a computation leaves behind at one party."""
+"""The result of a computation at one party."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Times:
     Attributes:
         connect_s: until every link was up.
         agree_s: from then until all parties had agreed.
-        run_s: the run of the program.
+        run_s: how long the program ran.
     """
 
     connect_s: float
@@ -28,14 +28,14 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A computation that ended well at all parties.
+    """The result of a computation that ended well at all parties.
 
     Attributes:
-        outputs: everything that this party's program wrote to its standard output. It is decoded as UTF-8 with
-            "surrogateescape", so `outputs.encode("utf-8", "surrogateescape")` returns the very bytes. Empty if the
-            program had the terminal.
+        outputs: what this party's program wrote to its standard output, at most 64 MiB. It is decoded as UTF-8 with
+            "surrogateescape", so `outputs.encode("utf-8", "surrogateescape")` returns the same bytes. Empty if the
+            program used the terminal.
         errors: the same for its standard error.
-        session: what the session layer knows of the computation.
+        session: the result as the session layer returns it.
     """
 
     outputs: str = field(repr=False)
@@ -49,7 +49,7 @@ class Result:
 
     @property
     def links(self) -> Mapping[int, LinkSummary]:
-        """The link to each other party, by that party's number: relays, round trip, gaps."""
+        """A summary of the link to each other party, by that party's number: relays, round trip, gaps."""
         return self.session.links
 
     @property
@@ -59,10 +59,10 @@ class Result:
 
     @property
     def receipt(self) -> Receipt | None:
-        """What all parties signed in the end, None if that was not agreed."""
+        """What the parties signed at the end, None if they did not agree on a receipt."""
         return self.session.receipt
 
     @property
     def flaw(self) -> OnionMPCError | None:
-        """What is wrong at this party alone, though the computation ended well: its output, or its receipt."""
+        """What is wrong with this party's output or receipt, None if nothing is. The computation itself ended well."""
         return self.session.output_flaw or self.session.receipt_flaw

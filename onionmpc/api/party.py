@@ -1,4 +1,4 @@
-"""One party: an identity, and a tor that carries its sessions."""
+"""A party: an identity, and a tor that carries its sessions."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class LiveNetwork(Network, Protocol):
 
     @property
     def died(self) -> asyncio.Future[TorError]:
-        """Done, with the last reason, when it is given up."""
+        """Done when the network is given up. The result is the last error."""
 
     @property
     def failure(self) -> TorError | None:
-        """Why it is given up or away; None while it is there."""
+        """Why the network is away or was given up, None while it is up."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIdentity:
-    """A kept identity that was opened; `open_identity` makes it."""
+    """A kept identity, ready for use. `open_identity` returns it."""
 
     name: str
     level: Level
@@ -69,15 +69,17 @@ class OpenIdentity:
 def open_identity(
     name: str, passphrase: str | Passphrase | None = None, *, circuit_length: Level | str = Level.STANDARD
 ) -> OpenIdentity:
-    """Open an identity that `onionmpc id new` made. A sealed one takes half a second, and 128 MiB for so long.
+    """Open an identity that `onionmpc id new` made. A sealed identity takes half a second and 128 MiB of memory.
 
     Args:
-        name: of the identity.
-        passphrase: opens a sealed one; a function is called for it only if it is needed, and its answer overwritten.
-        circuit_length: at which level it is to be used.
+        name: the name of the identity.
+        passphrase: for a sealed identity. A function is called only if a passphrase is needed, and the bytearray that
+            it returns is overwritten after use.
+        circuit_length: the level of the sessions in which to use it.
 
     Raises:
-        InvalidIdentityFile: there is none of that name, it is damaged, or the passphrase is missing or wrong.
+        UsageError: the name is invalid, or a passphrase is needed and none was given.
+        InvalidIdentityFile: no identity has that name, it is damaged, or the passphrase is wrong.
         UnsafeSetting: the identity is for other levels.
     """
     level = Level(circuit_length)
@@ -88,14 +90,15 @@ def open_identity(
 def _passphrase_bytes(passphrase: str | None) -> bytearray:
     if passphrase is None:
         raise UsageError("a passphrase is needed", hint="pass passphrase=, or use an identity without one")
+    # NFC, since systems type the same letters as different code points (PROTOCOL 1, "Key file").
     return bytearray(unicodedata.normalize("NFC", passphrase), "utf-8")
 
 
 class Party:
-    """One party; `onionmpc.party` makes it.
+    """A party. `onionmpc.party` yields it.
 
     Attributes:
-        onion: its address. Others need it to expect this party, or to join it without an invite.
+        onion: its address. Others need the address to expect this party, or to join it without an invite.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Party:
         self._running: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        """Name the address, and no secret."""
+        """Show the address, and no secret."""
         return f"<onionmpc.Party {self.onion}>"
 
     @property
@@ -136,19 +139,20 @@ class Party:
 
         Args:
             program: a script, or the name of a program that comes with onionmpc.
-            parties: how many take part, this one included.
+            parties: the number of parties, this one included.
             expect: addresses that need no invite.
-            open: let everybody who knows the address find this party and ask for a seat, without invites.
-            admit: a coroutine function that gets a `Joiner` and returns whether it may take part. By default every
-                joiner may that has an invite or was expected; an open table needs an answer, and
-                `onionmpc.ADMIT_ANYONE` is one.
+            open: let anyone who knows this party's address join without an invite.
+            admit: a coroutine function that gets a `Joiner` and returns whether it may take part. By default, each
+                joiner that has an invite, or whose address is expected, may take part. With `open`, you must pass
+                one, for example `onionmpc.ADMIT_ANYONE`.
             **options: see `SessionOptions`.
         Returns:
-            A table, to be entered with `async with`.
+            A table, to enter with `async with`.
 
         Raises:
-            UsageError: there is no such program or file, or an option is out of its bounds. What depends on the
-                number of parties is checked when the table is entered.
+            UsageError: the program or a file does not exist, or an option is out of bounds. Options that depend on
+                the number of parties are checked when the table is entered.
+            UnsafeSetting: `open` was given without `admit`.
         """
         prepared = program if isinstance(program, Prepared) else prepare(program, **options)
         if open and admit is None:
@@ -167,15 +171,15 @@ class Party:
         """Join a session.
 
         Args:
-            target: an invite, or the host's address; or the addresses of all other parties, where no host is needed.
-            program: a script, or the name of a program that comes with onionmpc. With a host it may be left out, if
+            target: an invite, or the host's address. Without a host: the addresses of all other parties.
+            program: a script, or the name of a program that comes with onionmpc. With a host, you can leave it out if
                 the host's program comes with onionmpc.
-            **options: see `SessionOptions`. With a host, what is left out is as the host says.
+            **options: see `SessionOptions`. With a host, its values fill the options that you leave out.
         Returns:
-            A table, to be entered with `async with`.
+            A table, to enter with `async with`.
 
         Raises:
-            UsageError: see `host`; or there is neither an invite nor an address.
+            UsageError: see `host`; or the target is neither an invite nor an address.
         """
         found = parse_target(target)
         by_host = isinstance(found, Invite | str)
@@ -183,7 +187,7 @@ class Party:
         return self.sit_down(found, prepared)
 
     def sit_down(self, target: Target, prepared: Prepared) -> Table:
-        """Return the table for what `parse_target` and `prepare` returned."""
+        """Return the table for a parsed target and prepared options."""
         if isinstance(target, Invite | str):
             return GuestTable(self, prepared, target)
         return ListTable(self, prepared, target)
@@ -192,12 +196,12 @@ class Party:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the network, from now until the end; nobody waits for it to come up."""
+        """Open the network in the background, and keep it until the end of the block."""
         self._running = asyncio.create_task(self._keep_network())
         try:
             yield
         finally:
-            # What failed was raised where somebody waited for the network, or is moot.
+            # `run_over_network` has raised the network's failure, if anyone was waiting for the network.
             await cancel(self._running)
 
     async def _keep_network(self) -> None:
@@ -206,10 +210,10 @@ class Party:
             await asyncio.get_running_loop().create_future()  # until we are cancelled
 
     async def run_over_network(self, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
-        """Run this when the network is there; fail when it is lost.
+        """Run `work` once the network is up. Fail if the network is lost for good.
 
         Raises:
-            TorError: it does not come up, or was away for too long.
+            TorError: the network did not come up, or was away for too long.
         """
         if self._running is None:
             raise UsageError("this party has not started", hint="use it as: async with onionmpc.party(...) as me")
@@ -218,12 +222,12 @@ class Party:
         return await _over_network(network, work)
 
     def tell(self, event: Event) -> None:
-        """Hand on an event."""
+        """Pass on an event."""
         if self._on_event is not None:
             self._on_event(event)
 
     def tell_progress(self, report: TorReport) -> None:
-        """Hand on what tor reports."""
+        """Pass on a report from tor."""
         event = TorProgress(report.phase, report.percent, report.detail)
         if self._events is not None:
             self._events.put(event)
@@ -244,7 +248,7 @@ class Party:
 
 
 async def _over_network(network: LiveNetwork, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
-    """Run this over a network, and stop when that is given up.
+    """Run `work` over a network, and stop when the network is given up.
 
     Raises:
         TorError: tor was away for too long.
@@ -253,7 +257,7 @@ async def _over_network(network: LiveNetwork, work: Callable[[Network], Awaitabl
     waiting: set[asyncio.Future[Any]] = {computing, network.died}
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        # A tor that is away takes all links with it: whichever patience ends first, the tor is the cause.
+        # A tor that is away takes all links with it. So if a peer's patience ends first, tor is still the cause.
         without_peers = not computing.done() or isinstance(computing.exception(), PeerError)
         if without_peers and (error := network.failure):
             raise error
@@ -282,33 +286,34 @@ async def party(
     patience_s: float = 600.0,
     on_event: OnSessionEvent | None = None,
 ) -> AsyncIterator[Party]:
-    """Be a party: have an address, and a tor that starts in the background.
+    """Start a party: an address, and a tor that starts in the background.
 
-    What fails with tor is raised by `Table.compute`, which is what needs it. When the block ends, tor has ended too,
-    and the address is reached no more.
+    `Table.compute` needs tor, so it raises tor's errors. When the block ends, tor has stopped and nobody can reach the
+    address.
 
     Args:
-        identity: name of a kept identity (see: onionmpc id); None for a fresh one that is never written down.
-        passphrase: opens a sealed identity, see `open_identity`.
-        circuit_length: how long this party's own side of every circuit is.
-        or_standard: where long cannot be had, go on at standard.
-        show_my_ip: consent to what short means: every other party learns this machine's IP address.
-        testnet: directory of a private Tor network to use, see `onionmpc.private_network`; None for the public one.
-        region: where in the private network to stand.
-        control: "unix:PATH" or "HOST:PORT" of the control port of a tor that runs already; None for a tor of our own.
-        listen: "ADDRESS:PORT" where that tor is to bring this party its streams.
-        change_foreign_tor: with `control` and long: change that tor's settings until this party leaves.
-        profile: which of our tor's kept directories to use (guards, consensus); None for the first free one.
-        bridge: lines of the bridges by which our tor enters its network, and by nothing else.
-        bootstrap_timeout_s: how long tor may take to reach its network.
-        publish_timeout_s: how long the onion service may take to be published.
-        patience_s: how long tor may be away in one outage.
-        on_event: called with each event of tor and of every table, as it happens. It must not block.
+        identity: the name of a kept identity (see: onionmpc id). None uses a fresh one, which is never written down.
+        passphrase: for a sealed identity, see `open_identity`.
+        circuit_length: the level: how long this party's own side of every circuit is.
+        or_standard: if long is not possible, use standard.
+        show_my_ip: with short, consent that every other party learns this machine's IP address.
+        testnet: the directory of a private Tor network, see `onionmpc.private_network`. None uses the public network.
+        region: with `testnet`, the party's region. None takes each region in turn.
+        control: the control port of a running tor, "unix:PATH" or "HOST:PORT". None starts a tor.
+        listen: with `control`, the "ADDRESS:PORT" to which that tor delivers this party's streams.
+        change_foreign_tor: with `control` and long, change that tor's settings until this party leaves.
+        profile: the name of the directory that our tor keeps its guards and consensus in. None takes the first free
+            one.
+        bridge: bridge lines. Our tor then enters its network only by these bridges.
+        bootstrap_timeout_s: the time limit for tor to connect to its network.
+        publish_timeout_s: the time limit for publishing the onion service.
+        patience_s: how long tor may be away at a time.
+        on_event: called with each event of tor and of every table, when it happens. It must not block.
 
     Raises:
-        UsageError: what was asked for cannot be.
-        UnsafeSetting: short was not consented to, or the identity is for another level.
-        TorError: there is no tor to start.
+        UsageError: an option is invalid, or two exclude each other.
+        UnsafeSetting: short was chosen without `show_my_ip`, or the identity is for other levels.
+        TorError: tor was not found.
     """
     level = Level(circuit_length)
     if level is Level.SHORT and not show_my_ip:
@@ -344,10 +349,10 @@ async def party(
 
 
 def check_tor_options(*, control: str | None, testnet: bool, region: str | None, profile: str | None) -> None:
-    """Refuse options of which one would be silently without effect.
+    """Refuse options that exclude each other, instead of silently ignoring one of them.
 
     Raises:
-        UsageError: two of them exclude each other.
+        UsageError: two options exclude each other.
     """
     if not testnet and region is not None:
         raise UsageError("--region needs --testnet", hint="only a private network has regions to choose")
@@ -360,15 +365,15 @@ def check_tor_options(*, control: str | None, testnet: bool, region: str | None,
 
 
 def _hidden(testnet: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """Return what is kept from the program, beside our own state."""
+    """Return the files to hide from the program, besides onionmpc's own state."""
     return () if testnet is None else (Path(testnet),)
 
 
 @contextlib.contextmanager
 def _place(options: TorOptions, testnet: Path | None, region: str | None) -> Iterator[TorOptions]:
-    """Check that there is a tor to use; yield the options of the public network, or of a place in a private one.
+    """Check that a tor can be used; yield the options for the public network, or for a place in a private one.
 
-    It comes before anything is shown: an invite to a session that cannot be helps nobody.
+    Must come before a host shows its invites: an invite to a session that cannot start helps nobody.
     """
     if options.control is None:
         find_tor()

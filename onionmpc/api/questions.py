@@ -1,4 +1,4 @@
-"""What an embedding program is asked, and the answers that it can spell out in one word."""
+"""The questions that a session asks of the program that embeds it, and ready-made answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 
 @dataclass(frozen=True, slots=True)
 class Joiner:
-    """A party that wants to take part.
+    """A party that asks for a seat.
 
     Attributes:
         onion: its address.
-        seat: from 1; the number of the invite that it used, if it used one.
+        seat: the number of the seat, from 1. A seat's invite has the same number.
     """
 
     onion: Onion
@@ -25,15 +25,15 @@ class Joiner:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The agreement, as it is shown before anything is computed: the same at every party.
+    """The agreement to consent to. Nothing is computed before all parties have consented to the same one.
 
     Attributes:
         agreement: all terms. `agreement.common` is equal at all parties: the program with the SHA-256 of its files, the
-            addresses in party order, the threshold and so on. `agreement.own` is what each party says of itself.
-        number: this party's number, its place among the addresses.
-        walls: what the operating system keeps this party's program in.
-        private_arguments: how many arguments this party's program gets that no other party sees.
-        by_invite: whether a host says who takes part. Compare `fingerprint` with the others by another way then.
+            addresses in party order, the threshold and so on. `agreement.own` is what each party states about itself.
+        number: this party's number, which is its index in the addresses.
+        walls: the protections of this party's program process.
+        private_arguments: how many arguments only this party's program gets.
+        by_invite: whether a host named the other parties. If so, compare `fingerprint` with them over another channel.
         allow_subprocess: whether this party's program may start processes.
     """
 
@@ -61,12 +61,12 @@ class Proposal:
 
     @property
     def session(self) -> str:
-        """The session id, 64 hex digits: all parties sign or acknowledge exactly this agreement."""
+        """The session id, 64 hex digits. It is equal at two parties only if their agreements are equal."""
         return session_id(self.agreement).hex()
 
     @property
     def fingerprint(self) -> str:
-        """A short text that is equal at two parties only if they mean the same addresses."""
+        """The roster line: a short text that is equal at two parties only if their addresses are the same."""
         return roster_fingerprint(self.agreement.common.addresses)
 
 
@@ -80,15 +80,15 @@ async def AGREE_TO_ANYTHING(_proposal: Proposal) -> bool:  # noqa: N802 (reads a
 
 
 async def ADMIT_ANYONE(_joiner: Joiner) -> bool:  # noqa: N802
-    """Let every joiner take part that finds this party."""
+    """Admit every joiner."""
     return True
 
 
 async def admit_the_invited(_joiner: Joiner) -> bool:
-    """Let a joiner take part that has an invite, or was expected by its address."""
+    """Admit each joiner. The session asks only about one that has an invite or is expected, unless it is open."""
     return True
 
 
 async def refuse(_proposal: Proposal) -> bool:
-    """Consent to nothing: the answer of a program that was given no `consent`."""
+    """Refuse every agreement: the default, so that nobody consents by accident."""
     return False

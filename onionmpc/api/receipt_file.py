@@ -1,4 +1,4 @@
-"""The file of a receipt, before there is one. Imports nothing of sessions."""
+"""Checks the path of a future receipt. Imports nothing of sessions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from onionmpc.files import check_writable
 
 
 def check_receipt(file: Path) -> None:
-    """Check that a receipt can be kept in this file: at the end it would be too late.
+    """Check that a receipt can be written to this file. After the computation it would be too late.
 
     Raises:
-        UsageError: there is such a file, or it cannot be written.
+        UsageError: the file exists, or cannot be written.
     """
     check_writable(file)
     if os.path.lexists(file):

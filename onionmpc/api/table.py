@@ -1,4 +1,4 @@
-"""One session of a party, from its invites to its result: what `Party.host` and `Party.join` return."""
+"""Tables: one session each, from the invites to the result. `Party.host` and `Party.join` return them."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from onionmpc.tasks import cancel
 
 
 class Base(Protocol):
-    """What a table needs of the party that sits at it."""
+    """What a table needs from its party."""
 
     identity: Identity
     hidden: tuple[Any, ...]
 
     def tell(self, event: Event) -> None:
-        """Take note of an event of this table."""
+        """Take an event of this table."""
 
     def subscribe(self, events: EventQueue) -> None:
-        """Give it the events of tor too; one table at a time.
+        """Put the events of tor into this queue too. A party has one table at a time.
 
         Raises:
             UsageError: the party has another table.
         """
 
     def unsubscribe(self, events: EventQueue) -> None:
-        """Undo that."""
+        """Undo `subscribe`."""
 
     async def run_over_network(self, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
-        """Run this when the network is there; fail when it is lost."""
+        """Run `work` once the network is up. Fail if the network is lost for good."""
 
 
 class Table:
-    """A session that has not been computed yet: an async context manager.
+    """One session. Enter it with `async with`, then call `compute` once.
 
     Attributes:
-        events: what happens, see `onionmpc.events`. Nobody has to read them: of many, the last ones are kept.
+        events: the events of this session, see `onionmpc.events`. You need not read them; only the last 1000 are kept.
     """
 
     by_invite = False
@@ -74,7 +74,7 @@ class Table:
         self._walls: Callable[[], Walls] | None = None
 
     async def __aenter__(self) -> Self:
-        """Sit down; nobody is dialled yet."""
+        """Check the options, and make the invites. Nobody is dialled yet."""
         with contextlib.ExitStack() as stack:
             self._party.subscribe(self.events)
             stack.callback(self._party.unsubscribe, self.events)
@@ -88,14 +88,15 @@ class Table:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave: a computation that goes on elsewhere is cancelled, and the others hear of it."""
+        """Leave. If another task is still in `compute`, it is cancelled, and the other parties are notified."""
         with self._open:
+            # A task cannot wait for its own end. If it leaves by an exception, `compute` has cleaned up already.
             if self._computing is not None and self._computing is not asyncio.current_task():
                 await cancel(self._computing)
 
     @property
     def program_errors(self) -> str:
-        """What this party's program wrote to its standard error so far; also there when `compute` has failed."""
+        """What this party's program has written to its standard error so far. Available even if `compute` failed."""
         return "" if self._capture is None else _text(self._capture.written("stderr"))
 
     async def compute(
@@ -107,28 +108,28 @@ class Table:
         on_output: OnOutput | None = None,
         terminal: bool = False,
     ) -> Result:
-        """Meet the others, agree with them, run the program, and end together. Once for each table.
+        """Meet the other parties, agree with them, run the program, and end together. Works once per table.
 
         Args:
-            input: what this party's program reads from its standard input, and no other party sees. A program that
-                comes with onionmpc gets `--input -` with it, unless there are `arguments`.
-            arguments: what goes to this party's program alone, after the public arguments. Other users of this machine
-                can see them.
-            consent: a coroutine function that gets the `Proposal` and returns whether to compute on these terms.
-                Without one nothing is computed; `onionmpc.AGREE_TO_ANYTHING` consents unseen.
-            on_output: called with "stdout" or "stderr" and each piece of bytes that the program writes there.
-            terminal: leave the program this process's standard input, output and error instead of capturing them, so
-                that it can ask a person at the terminal.
+            input: this party's private input, which its program reads from standard input. A program that comes with
+                onionmpc also gets `--input -`, unless you pass `arguments`.
+            arguments: private arguments, which only this party's program gets, after the public ones. They are never
+                in an argv.
+            consent: a coroutine function that gets the `Proposal` and returns whether to compute on these terms. The
+                default refuses; `onionmpc.AGREE_TO_ANYTHING` consents unseen.
+            on_output: called with "stdout" or "stderr" and the bytes whenever the program writes some.
+            terminal: let the program use this process's standard streams instead of capturing them, so that it can ask
+                a person at the terminal.
         Returns:
-            What this party has in the end. All other parties have theirs.
+            This party's result. The computation ended well at all other parties too.
 
         Raises:
-            UsageError: what was asked for cannot be.
-            AgreementError: the parties do not agree; this one said no, for example.
-            PeerError: a party is not there, or has left.
+            UsageError: the options or arguments are invalid, or this table was used before.
+            AgreementError: the parties do not agree, for example because one declined.
+            PeerError: a party could not be reached, or left.
             ProgramError: a program failed, here or at another party.
             RemoteProtocolError: a party broke the rules.
-            TorError: tor cannot be used, or was away for longer than `patience_s`.
+            TorError: tor could not be used, or was away for longer than `patience_s`.
         """
         if self._was_computed:
             raise UsageError(
@@ -197,8 +198,9 @@ class HostTable(Table):
     """A session that this party hosts.
 
     Attributes:
-        invites: one for each seat that needs one; a new one takes the place of each that a refused joiner has used.
-            Their repr hides the secret; `str(invite)` is the line to send to one party, by a way that only it can read.
+        invites: one for each seat that needs an invite. If a joiner is refused, a new invite replaces the one that it
+            used. The repr of an invite hides its secret. Send `str(invite)` to one party, over a channel that only
+            that party can read.
     """
 
     invites: tuple[Invite, ...] = ()
@@ -247,7 +249,7 @@ class GuestTable(Table):
 
 
 class ListTable(Table):
-    """A session without a host, of parties who know each other's addresses."""
+    """A session without a host, between parties that know each other's addresses."""
 
     def __init__(self, party: Base, prepared: Prepared, others: Sequence[Onion]) -> None:
         super().__init__(party, prepared)
@@ -263,7 +265,7 @@ class ListTable(Table):
 
 
 class _Interface:
-    """Hands on what a session shows and asks."""
+    """Passes on what a session shows and asks."""
 
     def __init__(
         self,

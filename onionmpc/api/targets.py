@@ -1,4 +1,4 @@
-"""What there is to join: a host by an invite or by its address, or a list of parties."""
+"""Parses what a party joins: an invite, a host's address, or the addresses of all other parties."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Target = Invite | Onion | tuple[Onion, ...]
 
 
 def parse_target(target: str | Invite | Sequence[str]) -> Target:
-    """Read what to join.
+    """Parse what to join.
 
     Raises:
-        UsageError: there is neither one invite, nor one address, nor addresses alone.
+        UsageError: it is neither one invite nor a list of addresses.
     """
     if isinstance(target, Invite):
         return target
@@ -24,7 +24,7 @@ def parse_target(target: str | Invite | Sequence[str]) -> Target:
 
 
 def target_of(words: Sequence[str]) -> Target:
-    """Read one invite, or addresses; raises as `parse_target` does."""
+    """Parse one invite, or addresses. Raises as `parse_target` does."""
     invites = [parse_invite(word) for word in words if is_invite(word)]
     onions = tuple(parse_onion(word) for word in words if not is_invite(word))
     if len(invites) > 1 or (invites and onions) or not (invites or onions):
@@ -38,10 +38,10 @@ def target_of(words: Sequence[str]) -> Target:
 
 
 def is_invite(word: str) -> bool:
-    """Return whether a word is meant to be an invite, and not a program's name or path."""
+    """Return whether a word looks like an invite, and not like the name or path of a program."""
     return looks_like_invite(word) and not word.endswith(".py") and "/" not in word
 
 
 def is_target(word: str) -> bool:
-    """Return whether a word is meant to be an invite or an address."""
+    """Return whether a word looks like an invite or an address."""
     return is_invite(word) or looks_like_onion(word)

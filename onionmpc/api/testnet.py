@@ -1,4 +1,4 @@
-"""A private Tor network on this machine, to try and to test with."""
+"""A private Tor network on this machine, to try sessions in and for tests."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ async def private_network(
     latency: Latency = "regions",
     progress: Callable[[NetworkProgress], None] = lambda _: None,
 ) -> AsyncIterator[Path]:
-    """Run a private Tor network of real tor processes on loopback; it takes some 20 seconds to start.
+    """Run a private Tor network of real tor processes on loopback. It takes about 15 seconds to start.
 
     Args:
-        directory: where it keeps its keys and logs; None for a temporary one.
-        relays: how many relays there are beside three authorities, 12 or more.
-        latency: "regions" for delays as between regions of the world, "none", or milliseconds one way.
+        directory: for its keys and logs. None uses a temporary one.
+        relays: the number of relays besides the three authorities, 12 or more.
+        latency: "regions" for delays like those between regions of the world, "none", or milliseconds one way.
         progress: called at each step.
     Yields:
-        The directory: `testnet=` of `onionmpc.party`.
+        The directory, to pass to `onionmpc.party` as `testnet`.
 
     Raises:
-        UsageError: a setting is out of range, or a network runs in the directory already.
-        TorError: there is no tor, or one did not start.
+        UsageError: a setting is out of bounds, or a network already runs in the directory.
+        TorError: tor was not found, or one did not start.
     """
     with contextlib.ExitStack() as stack:
         if directory is None:
@@ -45,9 +45,9 @@ async def private_network(
 
 
 def latency_of(directory: Path) -> str:
-    """Return the latency of a network that runs.
+    """Return the latency of a running network.
 
     Raises:
-        UsageError: none runs there.
+        UsageError: no network runs in the directory.
     """
     return read_state(directory).latency

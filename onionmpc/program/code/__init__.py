@@ -1,1 +1,1 @@
-"""What a program is: the files that the parties compare, and that alone run."""
+"""What a program is: the files that the parties compare, and the only ones that run."""

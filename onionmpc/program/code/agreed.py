@@ -1,8 +1,9 @@
-"""What the program process may run: Python, what is installed into it, and the files that all parties agreed on.
+"""Limits what the program process runs to Python, installed distributions and the files that all parties agreed on.
 
-Knows Python's import system. Agreed Python files run from the bytes that were compared, under their own paths; Python's
-finders and loaders do the rest. All other code is refused by name. Not a boundary: agreed code can read and `exec` what
-it likes. It keeps a difference between the parties from passing unseen. Rules: docs/PROTOCOL.md section 4.
+Knows Python's import system. Agreed Python files run from the bytes that the parties compared, under their own paths.
+Python's own finders and loaders do the rest. All other code is refused by name. This is not a security boundary: agreed
+code can read and `exec` what it likes. It prevents differences between the parties that nobody notices. Rules:
+docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from typing import Any
 
 from onionmpc.resources import PACKAGE
 
-# Where the system keeps its libraries. Packages of Debian, Nix and Guix consist of links into some of these.
+# Where the system keeps its libraries. Packages of Debian, Nix and Guix consist of symbolic links into some of these.
 SYSTEM_LIBRARIES = (
     "/usr/lib",
     "/usr/lib32",
@@ -53,7 +54,7 @@ STORES = (
     "/System",
     f"/etc/python{sys.version_info[0]}.{sys.version_info[1]}",
 )
-# Python runs these as it starts, before anybody can look: they are part of how it was set up.
+# Python runs these at startup, before any check of ours: they count as part of its installation.
 AT_START = ("sitecustomize", "usercustomize")
 LOADERS = (
     (ExtensionFileLoader, EXTENSION_SUFFIXES),
@@ -63,7 +64,9 @@ LOADERS = (
 
 
 class NotAgreed(ImportError):
-    """The program wants to run what the parties did not agree on."""
+    """The program tried to run code that the parties did not agree on."""
+
+    # The traceback shows this name, and the script's author has no use for the path of our module.
 
     __module__ = "onionmpc"
 
@@ -72,11 +75,12 @@ class AgreedFiles:
     """The files that the parties agreed on.
 
     Args:
-        code: the bytes of Python files, by path.
-        on_disk: the SHA-256 in hex of the others, by path.
+        code: the bytes of the Python files, by path.
+        on_disk: the SHA-256 of all other files, in hex, by path.
     """
 
     def __init__(self, code: Mapping[str, bytes], on_disk: Mapping[str, str]) -> None:
+        # Both with and without symbolic links: an import names a file as sys.path does, a check its real path.
         self._code = {_real(path): source for path, source in code.items()} | dict(code)
         self._on_disk = {_real(path): digest for path, digest in on_disk.items()}
         self._folders = {os.path.dirname(path) for path in self._code}
@@ -86,21 +90,22 @@ class AgreedFiles:
     # -- the program
 
     def run(self, script: str) -> None:
-        """Run the script as Python runs one: in a `__main__` that stays until the interpreter ends.
+        """Run the script as Python itself does: in a `__main__` that lives until the interpreter ends.
 
-        Files that it leaves open are flushed then, as its module goes.
+        runpy would drop the module when the script returns. This way, functions registered with atexit still find the
+        script's names, and files that it leaves open are flushed.
         """
         main = types.ModuleType("__main__")
         vars(main).update(__file__=script, __cached__=None, __builtins__=builtins)
         main.__loader__ = SourceFileLoader("__main__", script)
         sys.modules["__main__"] = main
-        exec(self._compile(script, self._code[script]), vars(main))  # noqa: S102 (what we are here for)
+        exec(self._compile(script, self._code[script]), vars(main))  # noqa: S102 (this is our purpose)
 
     def guard_imports(self) -> None:
-        """Let nothing else be imported from now on, or be loaded as a library.
+        """Refuse to import any other module, or to load any other library, from now on.
 
         Raises:
-            NotAgreed: something else was imported already, by way of PYTHONPATH for example.
+            NotAgreed: one was imported already, for example from PYTHONPATH.
         """
         for name, module in list(sys.modules.items()):
             path = getattr(getattr(module, "__spec__", None), "origin", None)
@@ -108,11 +113,14 @@ class AgreedFiles:
                 self._check(path)
         self._guard_loaders()
         sys.path_hooks.insert(0, self._finder)
-        sys.path_importer_cache.clear()
+        sys.path_importer_cache.clear()  # Python asks the hooks only about folders that are not in this cache
         sys.addaudithook(self._guard)
 
     def _guard_loaders(self) -> None:
-        """Install the check in the loaders of Python files, where imports meet, whichever finder was used."""
+        """Install the check in the loaders of Python files: every import ends there, whichever finder found the module.
+
+        A finder would not be enough: a script can change sys.meta_path, or make a loader itself.
+        """
         source_code, source_data = SourceFileLoader.get_code, SourceFileLoader.get_data
         sourceless_code = SourcelessFileLoader.get_code
         zip_code, zip_module = zipimport.zipimporter.get_code, zipimport.zipimporter.load_module
@@ -121,7 +129,9 @@ class AgreedFiles:
             path = loader.get_filename(fullname)
             source = self._source(path)
             if source is not None:
-                return self._compile(path, source)  # bytecode is not looked for: nobody compared it
+                # Never from bytecode, which nobody compared. Python runs an unchecked .pyc whatever the source says, so
+                # a program could plant one that runs in a later session.
+                return self._compile(path, source)
             self._check(path)
             return source_code(loader, fullname)
 
@@ -141,34 +151,35 @@ class AgreedFiles:
             self._check(loader.archive)
             return zip_module(loader, fullname)
 
-        changed: list[tuple[type, str, Any]] = [
+        replacements: list[tuple[type, str, Any]] = [
             (SourceFileLoader, "get_code", get_code),
-            (SourceFileLoader, "get_data", get_data),
+            (SourceFileLoader, "get_data", get_data),  # inspect.getsource() shows what runs
             (SourcelessFileLoader, "get_code", get_sourceless),
             (zipimport.zipimporter, "get_code", get_zipped),
-            (zipimport.zipimporter, "load_module", load_zipped),
+            (zipimport.zipimporter, "load_module", load_zipped),  # it does not call get_code()
         ]
-        for owner, name, method in changed:
-            setattr(owner, name, method)
+        for loader_class, name, method in replacements:
+            setattr(loader_class, name, method)
 
     def _guard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Check what C loads; an audit hook, which nobody can take away."""
-        if event == "import" and isinstance(arguments[1], str):  # an extension module
+        """Check what is loaded by C code, past the loaders. An audit hook cannot be removed."""
+        if event == "import" and isinstance(arguments[1], str):  # only extension modules come with a file name
             self._check(arguments[1])
         elif event == "ctypes.dlopen" and arguments[0] is not None:
             path = os.fsdecode(arguments[0])
-            if "/" in path:  # otherwise the system's loader looks in its own folders
+            if "/" in path:  # the system's loader finds a bare name in its own folders
                 self._check(path, self._libraries)
 
     def _finder(self, folder: str) -> FileFinder:
         absolute = os.path.abspath(folder)
         if absolute not in self._folders and (not os.path.isdir(absolute) or _is_within(absolute, self._installed)):
-            raise ImportError  # Python's own finder serves it
+            raise ImportError  # leaves this folder to Python's own finder
         return _Finder(folder, self._code)
 
     def _compile(self, path: str, source: bytes) -> types.CodeType:
         code = compile(source, path, "exec", dont_inherit=True)
-        # Tracebacks show what runs, not what the file holds by now. An entry without a time is not looked at again.
+        # Tracebacks show the lines that ran, even if the file has changed. linecache never rereads a file whose entry
+        # has no modification time.
         text = importlib.util.decode_source(source)
         linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)
         return code
@@ -179,18 +190,19 @@ class AgreedFiles:
     # -- what may be loaded
 
     def _check(self, path: str, folders: Iterable[str] | None = None) -> None:
+        """Check that a file may be loaded, because it lies in these folders (Python's by default) or was agreed on."""
         real = _real(path)
         if _is_below(real, self._installed if folders is None else folders) or real in self._code:
             return
         if _is_below(os.path.abspath(path), [*self._installed, *_installed()]) and _is_below(
             real, [*SYSTEM_LIBRARIES, *STORES]
         ):
-            return  # a package that consists of links
+            return  # a distribution's package that consists of links
         if real not in self._on_disk:
             name = _as_typed(path)
             raise NotAgreed(
                 f"{name} is not among the files that the parties agreed on; if the program needs it, "
-                f"every party adds --with {shlex.quote(_what_to_name(name))}",
+                f"every party adds --with {shlex.quote(_to_attach(name))}",
                 path=path,
             )
         with open(real, "rb") as file:
@@ -199,7 +211,10 @@ class AgreedFiles:
 
 
 class _Finder(FileFinder):
-    """Finds agreed modules in a folder, whether or not they are there still; then all that is there."""
+    """Finds the agreed modules of a folder, even if their files are gone; then everything else in it.
+
+    It finds files that were not agreed on as well, so that the loader can refuse them by name and point at `--with`.
+    """
 
     def __init__(self, folder: str, code: Mapping[str, bytes]) -> None:
         super().__init__(folder, *LOADERS)
@@ -211,7 +226,8 @@ class _Finder(FileFinder):
         found = next((path for path in paths if path in self._code), None)
         spec = None if found else super().find_spec(fullname, target)
         if spec is None and found is None:
-            # Where the walls let nobody list a folder, so that what is there is refused by name as elsewhere.
+            # FileFinder lists the folder, and finds nothing if the walls forbid that. Look for the file itself, so that
+            # it is refused by name here too.
             found = next(filter(os.path.isfile, paths), None)
         if found is not None:
             return importlib.util.spec_from_file_location(fullname, found, loader=SourceFileLoader(fullname, found))
@@ -222,7 +238,7 @@ class _Finder(FileFinder):
 
 
 def _installed() -> list[str]:
-    """Return where Python and its distributions lie, and onionmpc, which may be elsewhere while it is developed."""
+    """Return the folders of Python, of its distributions and of onionmpc, which may run from a checkout."""
     platform_library = sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix})
     user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     return [sysconfig.get_path("stdlib"), platform_library, *site.getsitepackages(), *user, str(PACKAGE)]
@@ -237,7 +253,7 @@ def _all_real(folders: Iterable[str]) -> list[str]:
 
 
 def _real(path: str) -> str:
-    """Return a path without links in it. Folders are looked at once: an import is checked for each of many modules."""
+    """Return a path without symbolic links. Folders are resolved only once: numpy alone imports over 100 modules."""
     folder, name = os.path.split(os.path.abspath(path))
     real = os.path.join(_real_folder(folder), name)
     return os.path.realpath(real) if os.path.islink(real) else real
@@ -255,16 +271,16 @@ def _is_below(path: str, folders: Iterable[str]) -> bool:
 
 
 def _as_typed(path: str) -> str:
-    """Return a path as its person would type it."""
+    """Return a path as the user would type it."""
     try:
         here = os.getcwd()
-    except OSError:  # it is gone
+    except OSError:  # the current folder was removed
         return path
     absolute = os.path.abspath(path)
     return os.path.relpath(absolute, here) if _is_below(absolute, [here]) else absolute
 
 
-def _what_to_name(path: str) -> str:
-    """Return the file, or for a package its folder."""
+def _to_attach(path: str) -> str:
+    """Return what to give to `--with`: the file, or the folder of a package."""
     folder, name = os.path.split(path)
     return folder if folder and name.partition(".")[0] == "__init__" else path

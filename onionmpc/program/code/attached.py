@@ -1,7 +1,7 @@
 """What `--with` names: files and folders that must be the same at all parties.
 
-Knows what is in them and whether that has changed. Does not know what the program does with it. Python files are kept
-as bytes, for the program process to run; all else stays on disk. Rules: docs/PROTOCOL.md section 4.
+Knows what is in them and whether it has changed. Does not know what the program does with it. Python files are kept
+as bytes for the program process to run. Other files stay on disk. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from onionmpc.program.code.sources import read
 from onionmpc.text import printable
 
 SKIPPED_FOLDERS = (".git", "__pycache__")
-# 5000 digests and short paths fit into an Offer. 16 GiB are hashed in about 20 s, twice.
+# 5000 digests and short paths fit into an Offer. Hashing 16 GiB takes about 20 s, and happens twice: when the program
+# is found and before it starts.
 MAX_FILES = 5000
 MAX_ATTACHED_BYTES = 2**34
 BOUNDS_HINT = "put related files into one archive"
@@ -29,8 +30,8 @@ class AttachedFile:
     """One file.
 
     Attributes:
-        name: what all parties call it, "with/" first.
-        path: where it lies here.
+        name: its name for all parties; starts with "with/".
+        path: its path on this machine.
         source: its bytes if it is Python, None if it stays on disk.
     """
 
@@ -42,11 +43,11 @@ class AttachedFile:
 
 @dataclass(frozen=True, slots=True)
 class Attachments:
-    """All that one party names.
+    """Everything that one party attaches.
 
     Attributes:
-        places: as named, absolute.
-        skipped: the folders in them that were left out.
+        places: the files and folders as given, made absolute.
+        skipped: the folders inside them that were left out.
     """
 
     places: tuple[Path, ...] = ()
@@ -58,16 +59,16 @@ class Attachments:
         return {str(file.path): file.sha256.hex() for file in self.files if file.source is None}
 
     def check_unchanged(self) -> None:
-        """Read all of it again.
+        """Read and hash all files again.
 
         Raises:
-            AgreementError: it is not as it was; by the name that all parties know.
+            AgreementError: a file has changed; it is called by the name that all parties know.
         """
         now: dict[str, bytes] = {}
         for place in self.places:
             try:
                 now |= {file.name: file.sha256 for file in attach([place]).files}
-            except UsageError:  # whose words have a path of this machine, and these go to the others
+            except UsageError:  # its message has a path of this machine, and ours goes to the other parties
                 raise _changed(f"with/{place.name}") from None
         before = {file.name: file.sha256 for file in self.files}
         for name in sorted(before.keys() | now.keys()):
@@ -86,12 +87,13 @@ NOTHING = Attachments()
 
 
 def attach(named: Iterable[Path], max_files: int = MAX_FILES) -> Attachments:
-    """Read what was named.
+    """Read files and folders.
 
     Raises:
-        UsageError: it cannot be read, is too much, or holds what cannot be compared.
+        UsageError: a file cannot be read or compared, there are too many, or they are too large.
     """
-    places = tuple(Path(os.path.abspath(path)) for path in named)  # noqa: PTH100 (`..` and links stay as they are)
+    # A link keeps its own name, by which the program opens it.
+    places = tuple(Path(os.path.abspath(path)) for path in named)  # noqa: PTH100 (resolve() would follow links)
     found: dict[str, Path] = {}
     skipped: list[Path] = []
     total = 0
@@ -111,7 +113,7 @@ def attach(named: Iterable[Path], max_files: int = MAX_FILES) -> Attachments:
 
 
 def _walk(place: Path, skipped: list[Path]) -> Iterator[tuple[str, Path, int]]:
-    """Yield name, path and size of each file at a place."""
+    """Yield the name, path and size of each file at a place."""
     try:
         if not place.is_dir():
             yield f"with/{place.name}", place, _size(place)
@@ -130,7 +132,7 @@ def _walk(place: Path, skipped: list[Path]) -> Iterator[tuple[str, Path, int]]:
                     waiting.append(path)
                 else:
                     yield f"with/{root.name}/{path.relative_to(place).as_posix()}", path, _size(path)
-    except (OSError, RuntimeError) as error:  # the latter: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: resolve() found links in a circle
         words = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot read {printable(str(place))}: {words}") from error
 

@@ -1,7 +1,7 @@
-"""Finds a program and says what exactly it consists of.
+"""Finds a program and lists the files that it consists of.
 
-Knows the shipped examples, what all parties call a file, and the program digest. Does not run or import a program.
-Rules: docs/PROTOCOL.md section 4.
+Knows the shipped examples, the name of a file for all parties, and the program digest. Does not run or import a
+program. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from onionmpc.resources import shipped
 from onionmpc.text import printable
 
 DIGEST_LABEL = b"onionmpc/program/1"
-# An Offer has at most 1 MiB. With each path go a digest in hex and what JSON puts around both.
+# An Offer has at most 1 MiB. Each path in it comes with a digest: 64 hexadecimal digits, and JSON's punctuation.
 MAX_PATHS_BYTES = 2**19
 DIGEST_BYTES = 70
-MAX_CODE_BYTES = 2**26
-MAX_EXPLAINED_BYTES = 2**24
+MAX_CODE_BYTES = 2**26  # the supervisor keeps it in memory and sends it to the program process in one line
+MAX_EXPLAINED_BYTES = 2**24  # to explain a difference, up to 14 variants of a file are made and hashed (likeness.py)
 _HELPERS = frozenset({"private_input"})  # imported by the examples, not a program
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An MPyC program: what the parties call it, its script, and the folder of the modules beside it.
+    """An MPyC program: its name for all parties, its script, and the folder of the modules beside it.
 
     Attributes:
-        sources: its Python files as they were read when it was found. They are what is compared, and what runs.
+        sources: the content of its Python files, by path. They are read once: these bytes are compared, and they run.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Program:
 
     @property
     def shipped(self) -> bool:
-        """Whether it came with onionmpc."""
+        """Whether it comes with onionmpc."""
         return self.folder == shipped("examples")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ProgramFile:
-    """One file of a program: its POSIX path as all parties call it, and its SHA-256, 32 bytes."""
+    """One file of a program: its name for all parties, a POSIX path, and its SHA-256, 32 bytes."""
 
     path: str
     sha256: bytes
@@ -67,7 +67,7 @@ def catalogue() -> list[tuple[str, str]]:
 
 
 def find_shipped(name: str) -> Program | None:
-    """Return the shipped program of exactly that name, None if there is none."""
+    """Return the shipped program with exactly this name, or None."""
     for path in _shipped_programs():
         if path.stem == name:
             return _read_program(name, path)
@@ -75,17 +75,17 @@ def find_shipped(name: str) -> Program | None:
 
 
 def find_program(name_or_path: str) -> Program:
-    """Return the shipped program of that name ("-" and "_" are the same), or else the script at that path.
+    """Return the shipped program with this name ("-" and "_" are the same), or else the script at this path.
 
     Raises:
-        UsageError: there is no such program; or a file of it cannot be read, is not Python, or imports a package that
-            is not installed.
+        UsageError: there is no such program, or one of its files cannot be read, is not Python, or imports a package
+            that is not installed.
     """
     name = name_or_path.replace("-", "_")
     if program := find_shipped(name):
         return program
     try:
-        path = Path(name_or_path).resolve()  # like Python, look for modules beside what a symbolic link leads to
+        path = Path(name_or_path).resolve()  # like Python, which looks for modules beside the target of a link
         if path.is_dir():
             raise UsageError(f"{name_or_path} is a directory, expected a Python script")
         if not path.is_file():
@@ -95,7 +95,7 @@ def find_program(name_or_path: str) -> Program:
                 f"{name_or_path} is a notebook, expected a Python script",
                 hint=f"jupyter nbconvert --to script {shlex.quote(name_or_path)}",
             )
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, a null byte, links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # for example no permission, a null byte, links in a circle
         raise UsageError(f"cannot read {name_or_path}: {error}") from error
     program = _read_program(path.stem, path)
     check_installed(program.sources.items(), program.folder)
@@ -107,14 +107,14 @@ def _read_program(name: str, path: Path) -> Program:
 
 
 def digest(program: Program, attached: Attachments = NOTHING) -> bytes:
-    """Return what people compare: SHA-256 over each file's path and content, 32 bytes."""
+    """Return the program digest, which users compare: SHA-256 over each file's path and content, 32 bytes."""
     return digest_of_files(program_files(program, attached))
 
 
 def digest_of_files(files: Iterable[ProgramFile]) -> bytes:
-    """Return the SHA-256 of the label, then for each file, in order of its path: the path and its SHA-256.
+    """Return the SHA-256 over the label and, for each file by path, its path and its SHA-256.
 
-    Each of these is preceded by its length, 4 bytes big-endian, so that no two lists run together.
+    The length of each comes before it, 4 bytes big-endian: without it, two lists of files could hash the same bytes.
     """
     total = hashlib.sha256(_field(DIGEST_LABEL))
     for file in sorted(files):
@@ -127,14 +127,14 @@ def _field(value: bytes) -> bytes:
 
 
 def program_files(program: Program, attached: Attachments = NOTHING) -> list[ProgramFile]:
-    """Return every file that belongs to the program, in order of its path, so that a difference can be named.
+    """Return every file of the program, sorted by path, so that a difference can be reported by name.
 
-    The script goes by its file name, a module by its path below the script's folder, what `--with` names by "with/" and
-    its name ("with" cannot name a module). Where they lie on this machine differs between parties, and is nobody's
-    business.
+    The script is called by its file name, a module by its path below the script's folder, and an attached file by
+    "with/" and its name ("with" is a keyword, so no module has that name). The paths on this machine stay private: they
+    differ between the parties anyway.
 
     Raises:
-        UsageError: they are more than parties can compare.
+        UsageError: there are more files than parties can compare.
     """
     files = [ProgramFile(path, hashlib.sha256(content).digest()) for path, content in _named_sources(program)]
     files += [ProgramFile(file.name, file.sha256) for file in attached.files]
@@ -143,35 +143,36 @@ def program_files(program: Program, attached: Attachments = NOTHING) -> list[Pro
 
 
 def code_of(program: Program, attached: Attachments = NOTHING) -> dict[str, bytes]:
-    """Return what the program process may run from memory, by where it lies on this machine."""
+    """Return the code that the program process runs from memory, by its path on this machine."""
     code = {str(file.path): file.source for file in attached.files if file.source is not None}
     return code | {str(path): content for path, content in program.sources.items()}
 
 
 def program_classes(program: Program) -> list[str]:
-    """Return the full names of what could be a class of the program; see `classes`."""
+    """Return the full names of everything in the program that could be a class; see `classes`."""
     return classes(program.sources, program.path, program.folder)
 
 
 def distributions(program: Program, attached: Attachments = NOTHING) -> dict[str, str]:
-    """Return the version of each installed distribution that the Python files import by statement, by its name."""
+    """Return the version of each distribution that the Python files import by statement, by the distribution's name."""
     attached_sources = {file.path: file.source for file in attached.files if file.source is not None}
     own = {path.partition("/")[0].removesuffix(".py") for path, _ in _named_sources(program)}
     try:
         return distributions_of(imported_names({**program.sources, **attached_sources}) - own)
-    except UsageError:  # a file after --with may not parse with this Python; its import will fail then
+    except UsageError:  # an attached file may not parse with this Python; its import reports that, if there is one
         return distributions_of(imported_names(program.sources) - own)
 
 
 def explain_difference(program: Program, attached: Attachments, name: str, other_sha256: str) -> str:
-    """Return in what alone another party's file of that name differs from ours, or the empty string.
+    """Return the only way in which another party's file differs from ours, or the empty string.
 
     Args:
-        other_sha256: of the other party's, in hex.
+        name: the file's name for all parties.
+        other_sha256: the digest of the other party's file, in hex.
     """
     contents = dict(_named_sources(program))
     for file in attached.files:
-        with contextlib.suppress(UsageError, OSError):  # gone meanwhile
+        with contextlib.suppress(UsageError, OSError):  # the file is gone: there is nothing to explain
             if file.name == name and (file.source is not None or file.path.stat().st_size <= MAX_EXPLAINED_BYTES):
                 contents[name] = read(file.path) if file.source is None else file.source
     return only_difference(contents[name], other_sha256) if name in contents else ""

@@ -1,4 +1,4 @@
-"""Which installed distributions a program imports.
+"""Finds the installed distributions that a program imports.
 
 Knows what is installed into this Python. Does not import any of it.
 """
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 
+# The limits of a peer's parser (PROTOCOL 4).
 MAX_DISTRIBUTIONS = 32
 MAX_NAME = 60
 MAX_VERSION = 40
@@ -19,8 +20,8 @@ def distributions_of(modules: Iterable[str], at_most: int = MAX_DISTRIBUTIONS) -
     """Return the version of each distribution that provides one of these modules, by its name.
 
     Args:
-        modules: the first words of modules, such as "numpy".
-        at_most: how many to return, the first by name.
+        modules: top-level names, such as "numpy".
+        at_most: how many to return, the first ones by name.
     """
     wanted = set(modules) - set(sys.stdlib_module_names)
     if not wanted:
@@ -31,5 +32,8 @@ def distributions_of(modules: Iterable[str], at_most: int = MAX_DISTRIBUTIONS) -
 
 
 def _plain(text: str) -> str:
-    """Return a name or version in the characters that the specification of packages allows, whatever a folder says."""
+    """Replace each character that names and versions must not have: a folder in site-packages can have any name.
+
+    Peers refuse other characters. Source: the Python packaging specifications for names and versions.
+    """
     return re.sub(r"[^A-Za-z0-9.!+_-]", "-", text) or "-"

@@ -1,6 +1,7 @@
-"""How a file differs from one that only its digest is known of: what mail, git and editors do to a text.
+"""Explains how a file differs from another of which only the digest is known.
 
-Knows line endings, byte order marks and final newlines. Does not know whose files these are.
+It tries what mail, git and editors do to a text: line endings, byte order marks and final newlines. Does not know whose
+files these are.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Iterator
 
 
 def only_difference(content: bytes, other_sha256: str) -> str:
-    """Return in what alone the other file differs, or the empty string if it is more, or not known.
+    """Return the only way in which the other file differs, or the empty string if they differ in any other way.
 
     Args:
-        other_sha256: in hex.
+        content: our file.
+        other_sha256: the digest of the other file, in hex.
     """
     for words, form in _forms(content):
         if hashlib.sha256(form).hexdigest() == other_sha256:

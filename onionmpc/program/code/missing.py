@@ -1,7 +1,7 @@
-"""Finds packages that a program imports and this Python lacks, before a session starts, and says how to install them.
+"""Finds packages that a program imports but this Python lacks, before a session starts, and says how to install them.
 
-Knows import statements and where Python finds a module. Names a package only where its import is sure to fail: one
-inside `try`, a branch or a function may be meant to.
+Knows import statements and where Python finds a module. Reports a package only if its import must fail: an import
+inside `try`, a branch or a function may fail on purpose.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from onionmpc.errors import UsageError
 from onionmpc.program.code.sources import names_in, parse
 
-# Packages that are not called as what is imported from them.
+# Packages whose name differs from the module's.
 PACKAGE_NAMES = {
     "PIL": "pillow",
     "bs4": "beautifulsoup4",
@@ -24,27 +24,27 @@ PACKAGE_NAMES = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-# With one of these words in it, a program may find modules where we do not look.
-OTHER_WAYS = (b"sys.path", b"importlib", b"meta_path", b"site.add")
+# A program that contains one of these may find modules where we do not look, so we report nothing.
+CHANGES_IMPORTS = (b"sys.path", b"importlib", b"meta_path", b"site.add")
 
 
 def check_installed(sources: Iterable[tuple[Path, bytes]], folder: Path) -> None:
-    """Check that what a program's files import is there.
+    """Check that everything that a program's files import is installed.
 
     Args:
-        sources: each file and what is in it; they are Python.
-        folder: where the program's own modules are.
+        sources: the path and content of each file; all are Python.
+        folder: the folder of the program's own modules.
 
     Raises:
         UsageError: a package is not installed.
     """
     contents = dict(sources)
-    if any(word in content for content in contents.values() for word in OTHER_WAYS):
+    if any(word in content for content in contents.values() for word in CHANGES_IMPORTS):
         return
     for path, content in contents.items():
-        # Only statements at the outermost level: see above.
+        # Only statements at the top level: see above.
         for name in (name for node in parse(path, content).body for name in names_in(node)):
-            if not _is_there(name, folder):
+            if not _is_installed(name, folder):
                 raise UsageError(
                     f"{path.name} imports {name}, which is not installed for the Python that runs it",
                     hint=package_hint(name),
@@ -52,7 +52,7 @@ def check_installed(sources: Iterable[tuple[Path, bytes]], folder: Path) -> None
 
 
 def package_hint(module: str) -> str:
-    """Return the command that installs what holds a module, into the Python that runs programs."""
+    """Return the command that installs a module's package into the Python that runs programs."""
     package = PACKAGE_NAMES.get(module, module)
     if "pipx" in Path(sys.prefix).parts:
         return f"pipx inject onionmpc {package}"
@@ -60,17 +60,17 @@ def package_hint(module: str) -> str:
 
 
 def hint_for(error: ModuleNotFoundError) -> str:
-    """Return what may help after an import that failed as a program ran; empty if it named no package."""
+    """Return a hint for an import that failed while a program ran; empty if it named no package."""
     name = error.name or ""
     if not name or "." in name or name in sys.stdlib_module_names:
         return ""
     return f"if {name} is a package, install it for the Python that runs programs: {package_hint(name)}"
 
 
-def _is_there(name: str, folder: Path) -> bool:
+def _is_installed(name: str, folder: Path) -> bool:
     if name in sys.stdlib_module_names or (folder / name).is_dir() or any(folder.glob(f"{name}.*")):
         return True
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # of a module that is loaded already, and made by other means
+    except (ImportError, ValueError):  # find_spec() refuses a module that is loaded and has no spec
         return True

@@ -1,7 +1,7 @@
-"""The Python files of a program, read once: its script, and the modules beside it that it imports by statement.
+"""Reads the Python files of a program once: its script, and the modules beside it that it imports by statement.
 
-Knows imports and classes by their syntax. Does not run or import anything: a program is text here. What is read is what
-runs, whatever becomes of the files meanwhile. Rules: docs/PROTOCOL.md section 4.
+Knows imports and classes by their syntax. Does not run or import anything: a program is text here. These bytes are what
+runs, even if the files change later. Rules: docs/PROTOCOL.md section 4.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ def read_sources(script: Path, folder: Path) -> dict[Path, bytes]:
     """Read the script and the modules of its folder that it imports, directly or through one another.
 
     Raises:
-        UsageError: one cannot be read or is not Python.
+        UsageError: a file cannot be read or is not Python.
     """
     sources: dict[Path, bytes] = {}
-    waiting = [script]
-    while waiting:
-        path = waiting.pop()
+    unread = [script]
+    while unread:
+        path = unread.pop()
         if path not in sources:
             content = sources[path] = read(path)
-            waiting += _imported(parse(path, content), path, folder)
+            unread += _imported(parse(path, content), path, folder)
     return sources
 
 
 def classes(sources: Mapping[Path, bytes], script: Path, folder: Path) -> list[str]:
-    """Return the full names of what could be a class of the program: what its files define at their outermost level.
+    """Return the full names of everything that could be a class: what the files define at their top level.
 
-    As Python calls them: "module.Class", the script being "__main__".
+    Names are as in Python: "module.Class". The module of the script is "__main__".
     """
     names = set()
     for path, content in sources.items():
@@ -43,19 +43,19 @@ def classes(sources: Mapping[Path, bytes], script: Path, folder: Path) -> list[s
         for node in parse(path, content).body:
             if isinstance(node, ast.ClassDef):
                 names.add(f"{module}.{node.name}")
-            elif isinstance(node, ast.Assign):  # such as a namedtuple
+            elif isinstance(node, ast.Assign):  # for example a namedtuple
                 names |= {f"{module}.{target.id}" for target in node.targets if isinstance(target, ast.Name)}
     return sorted(names)
 
 
 def imported_names(sources: Mapping[Path, bytes]) -> set[str]:
-    """Return the first word of each module that the files import by statement, other than by a relative one."""
+    """Return the top-level name of each module that the files import by an absolute import statement."""
     nodes = (node for path, content in sources.items() for node in ast.walk(parse(path, content)))
     return {name for node in nodes for name in names_in(node)}
 
 
 def names_in(node: ast.AST) -> Iterator[str]:
-    """Yield the first word of each module that one statement imports, other than by a relative name."""
+    """Yield the top-level name of each module that one absolute import statement names."""
     if isinstance(node, ast.Import):
         yield from (alias.name.partition(".")[0] for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -63,10 +63,10 @@ def names_in(node: ast.AST) -> Iterator[str]:
 
 
 def parse(path: Path, content: bytes) -> ast.Module:
-    """Parse a file, in the encoding that its coding line names.
+    """Parse a file in the encoding that its coding line names.
 
     Raises:
-        UsageError: it is not Python.
+        UsageError: the file is not Python.
     """
     encoding = "utf-8"
     try:
@@ -80,6 +80,7 @@ def parse(path: Path, content: bytes) -> ast.Module:
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
         raise UsageError(f"{path.name} is not Python: {where}{error.msg}") from error
+    # Null bytes; a coding line that names no text encoding, such as hex; nesting that the parser gives up on.
     except (ValueError, LookupError, RecursionError, MemoryError) as error:
         raise UsageError(f"{path.name} is not Python: {error}") from error
 
@@ -88,7 +89,8 @@ def _encoding(content: bytes) -> str:
     try:
         return tokenize.detect_encoding(io.BytesIO(content).readline)[0]
     except SyntaxError:
-        content.decode("utf-8")  # says where it is not; a coding line that names nothing is left to be told
+        # If the content is not UTF-8, this error has the position of the byte. Otherwise the coding line is wrong.
+        content.decode("utf-8")
         raise
 
 
@@ -96,7 +98,7 @@ def read(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -113,12 +115,12 @@ def _imported(tree: ast.Module, path: Path, folder: Path) -> Iterator[Path]:
             start = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else folder
             if start.is_relative_to(folder):
                 words = node.module.split(".") if node.module else []
-                for alias in node.names:  # `from package import name`: the name may be a module
+                for alias in node.names:  # in `from package import name`, the name may be a module
                     yield from _module_files(folder, start, [*words, alias.name])
 
 
 def _module_files(folder: Path, start: Path, words: Iterable[str]) -> Iterator[Path]:
-    """Each file that importing the module `words` below `start` runs: packages on the way, then itself."""
+    """Yield each file that an import of the module `words` below `start` runs: its packages, then the module itself."""
     place = start
     if place != folder and (place / "__init__.py").is_file():
         yield place / "__init__.py"
@@ -128,7 +130,8 @@ def _module_files(folder: Path, start: Path, words: Iterable[str]) -> Iterator[P
             return
         place /= word
         package, module = place / "__init__.py", place.with_name(f"{word}.py")
-        if package.is_file():  # wins over a module of the same name, which wins over a folder without __init__
+        # As in Python, a package wins over a module of the same name, and that over a folder without __init__.py.
+        if package.is_file():
             yield package
         elif module.is_file():
             yield module

@@ -1,4 +1,4 @@
-"""What the program process runs: the bytes that were compared, what is installed, and nothing else without a word."""
+"""The program process runs only the bytes that were compared and what is installed. It refuses other code by name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the program lies and its person stands; what is ours is not in it."""
+    """The folder of the program, which is also the user's working directory. Our state is outside it."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -49,7 +49,7 @@ def write(folder: Path, contents: dict[str, str]) -> None:
 
 
 def spec_of(script: Path, *with_files: Path, allow_subprocess: bool = False) -> ProgramSpec:
-    """What runs a script as the one party of a session."""
+    """Return the spec that runs a script as the only party of a session."""
     program, attached = find_program(str(script)), attach(with_files)
     return ProgramSpec(
         script=str(program.path),
@@ -68,7 +68,7 @@ def spec_of(script: Path, *with_files: Path, allow_subprocess: bool = False) -> 
 
 
 def run_program(spec: ProgramSpec) -> tuple[int, str]:
-    """Run it; return its exit status and what it wrote to stderr."""
+    """Run a program; return its exit status and what it wrote to stderr."""
 
     async def main() -> int:
         async with asyncio.timeout(DEADLINE_S), start_program(spec, [], streams=unattended(log)) as program:
@@ -81,14 +81,14 @@ def run_program(spec: ProgramSpec) -> tuple[int, str]:
 
 
 def said(spec: ProgramSpec) -> str:
-    """Run what ends well, and return what it wrote to stderr."""
+    """Run a program that succeeds, and return what it wrote to stderr."""
     status, words = run_program(spec)
     assert status == 0, words
     return words
 
 
 def refused(spec: ProgramSpec, name: str, option: str | None = None) -> None:
-    """Run what is stopped over a file."""
+    """Run a program that must not load a file."""
     status, words = run_program(spec)
     sentence = f"onionmpc.NotAgreed: {name} is not among the files that the parties agreed on"
     assert status == 1, words
@@ -100,7 +100,7 @@ def refused(spec: ProgramSpec, name: str, option: str | None = None) -> None:
 SAYS = "import sys\nprint({0!r}, file=sys.stderr)\n"
 
 
-def test_a_file_that_is_saved_after_it_was_compared_changes_nothing(here: Path) -> None:
+def test_a_file_saved_after_the_comparison_changes_nothing(here: Path) -> None:
     # Issue 12.
     write(here, {"script.py": "import helper\n" + SAYS.format("old script"), "helper.py": SAYS.format("old helper")})
     write(here, {"package/__init__.py": "", "package/inner.py": SAYS.format("old inner")})
@@ -129,8 +129,8 @@ def test_a_traceback_shows_the_lines_that_ran_and_nothing_of_ours(here: Path) ->
     assert "onionmpc" not in words
 
 
-def test_bytecode_that_lies_beside_a_module_is_not_run(here: Path) -> None:
-    # Issue 12: Python takes an unchecked one whatever the source says.
+def test_bytecode_beside_a_module_is_not_run(here: Path) -> None:
+    # Issue 12: Python runs an unchecked .pyc whatever the source says.
     write(here, {"script.py": "import helper, package\n", "helper.py": SAYS.format("as agreed")})
     write(here, {"package/__init__.py": SAYS.format("as agreed"), "evil.py": SAYS.format("planted")})
     for module in ("helper.py", "package/__init__.py"):
@@ -161,7 +161,7 @@ def test_data_beside_a_script_is_found_by_its_own_name(here: Path, monkeypatch: 
     assert said(spec_of(here / "script.py")) == "1,2\n3,4\n"
 
 
-def test_a_script_is_a_module_as_python_makes_one(here: Path) -> None:
+def test_a_script_is_a_module_as_python_makes_it(here: Path) -> None:
     script = """
     import inspect, pickle, sys, multiprocessing, pkgutil
     class Vote:
@@ -180,7 +180,7 @@ def test_a_script_is_a_module_as_python_makes_one(here: Path) -> None:
     assert said(spec_of(here / "script.py")) == ""
 
 
-def test_a_forked_process_has_the_scripts_module(here: Path) -> None:
+def test_a_forked_process_keeps_the_module_of_the_script(here: Path) -> None:
     script = """
     import multiprocessing, sys
     def work(end):
@@ -197,7 +197,7 @@ def test_a_forked_process_has_the_scripts_module(here: Path) -> None:
     assert said(spec_of(here / "script.py", allow_subprocess=True)) == "2 None 0\n"
 
 
-def test_a_script_in_another_encoding_runs_as_python_runs_it(here: Path) -> None:
+def test_a_script_in_another_encoding_runs_as_in_python(here: Path) -> None:
     # Issue 12.
     text = "# -*- coding: latin-1 -*-\nimport sys, helper\nprint(ascii('Grüße'), helper.x, file=sys.stderr)\n"
     (here / "script.py").write_bytes(text.encode("latin-1"))
@@ -227,7 +227,7 @@ def test_a_file_that_the_script_leaves_open_is_written(here: Path, end: str, sta
     assert (here / "result.txt").read_text() == "hello, file\n"
 
 
-def test_functions_that_run_at_the_end_find_the_scripts_names(here: Path) -> None:
+def test_atexit_functions_and_destructors_find_the_names_of_the_script(here: Path) -> None:
     script = """
     import atexit, sys, threading
     word = "there"
@@ -255,11 +255,11 @@ spec.loader.exec_module(module)
 
 
 def extension(folder: Path) -> Path:
-    """An extension module of Python's own, in another place."""
+    """Copy an extension module of the standard library to another place."""
     library = Path(sysconfig.get_path("stdlib")) / "lib-dynload"
     found = sorted(library.glob("_codecs_*.so"))
     if not found:
-        pytest.skip("this Python has no such module in a file of its own")
+        pytest.skip("this Python has no extension modules in files")
     folder.mkdir(exist_ok=True)
     return Path(shutil.copy(found[0], folder))
 
@@ -284,7 +284,7 @@ def zipped(folder: Path) -> Path:
         ("from importlib.machinery import *\nSourceFileLoader('plug', 'plug.py').load_module()\n", "plug.py"),
     ],
 )  # fmt: skip
-def test_a_module_that_was_not_compared_is_refused_by_name_until_all_name_it(
+def test_a_module_that_was_not_compared_is_refused_by_name_until_it_is_attached(
     here: Path, script: str, place: str
 ) -> None:
     # Issue 12.
@@ -305,10 +305,10 @@ def test_a_package_is_named_by_its_folder(here: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["in sys.path", "from file"])
-def test_an_extension_module_is_refused_by_name_until_all_name_it(here: Path, how: str) -> None:
+def test_an_extension_module_is_refused_by_name_until_it_is_attached(here: Path, how: str) -> None:
     path = extension(here / "more")
     name = path.name.partition(".")[0]
-    # A spec's loader is what makes the module: ExtensionFileLoader.
+    # From a file, the spec's ExtensionFileLoader makes the module, and no finder is involved.
     from_file = FROM_FILE.format(path=f"more/{path.name}").replace("other", name)
     script = f"import sys\nsys.path.insert(0, 'more')\nimport {name}\n" if how == "in sys.path" else from_file
     write(here, {"script.py": script})
@@ -316,7 +316,7 @@ def test_an_extension_module_is_refused_by_name_until_all_name_it(here: Path, ho
     assert said(spec_of(here / "script.py", path)) == ""
 
 
-def test_a_library_of_its_own_is_refused_by_name_until_all_name_it(here: Path) -> None:
+def test_a_shared_library_is_refused_by_name_until_it_is_attached(here: Path) -> None:
     path = extension(here).rename(here / "libplug.so")
     write(here, {"script.py": f"import ctypes\nctypes.CDLL({str(path)!r})\n"})
     refused(spec_of(here / "script.py"), "libplug.so")
@@ -328,14 +328,14 @@ def test_a_library_of_its_own_is_refused_by_name_until_all_name_it(here: Path) -
     assert words.endswith("onionmpc.NotAgreed: libplug.so changed after the parties had agreed on it\n")
 
 
-def test_a_zip_is_refused_by_name_until_all_name_it(here: Path) -> None:
+def test_a_zip_is_refused_by_name_until_it_is_attached(here: Path) -> None:
     write(here, {"script.py": "import sys\nsys.path.append('more.zip')\nimport plug\n"})
     path = zipped(here)
     refused(spec_of(here / "script.py"), "more.zip")
     assert said(spec_of(here / "script.py", path)) == "plugged in\n"
 
 
-def test_bytecode_without_source_is_refused_by_name_until_all_name_it(here: Path) -> None:
+def test_bytecode_without_source_is_refused_by_name_until_it_is_attached(here: Path) -> None:
     write(here, {"script.py": "import importlib\nimportlib.import_module('plug')\n", **PLUG})
     py_compile.compile("plug.py", "plug.pyc")
     (here / "plug.py").unlink()
@@ -343,16 +343,16 @@ def test_bytecode_without_source_is_refused_by_name_until_all_name_it(here: Path
     assert said(spec_of(here / "script.py", here / "plug.pyc")) == "plugged in\n"
 
 
-def test_what_stands_on_pythonpath_is_refused(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_on_pythonpath_is_refused(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "far", PLUG)
     write(here, {"script.py": "import plug\n"})
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "far"))
-    monkeypatch.syspath_prepend(tmp_path / "far")  # as in the supervisor, which looks for what is not installed
+    monkeypatch.syspath_prepend(tmp_path / "far")  # the supervisor has it too, or it would report a missing package
     refused(spec_of(here / "script.py"), str(tmp_path / "far" / "plug.py"))
 
 
 @pytest.mark.parametrize("name", ["mpyc/__init__.py", "numpy/__init__.py", "selectors.py", "msgspec/__init__.py"])
-def test_what_pythonpath_puts_in_the_place_of_our_own_imports_is_refused(
+def test_a_module_on_pythonpath_that_replaces_one_of_our_imports_is_refused(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     module = name.partition("/")[0].removesuffix(".py")
@@ -370,7 +370,7 @@ def test_what_pythonpath_puts_in_the_place_of_our_own_imports_is_refused(
     assert "Traceback" not in words
 
 
-def test_a_script_may_do_without_a_module_that_is_refused(here: Path) -> None:
+def test_a_script_can_catch_the_refusal_of_a_module(here: Path) -> None:
     script = """
     import sys
     try:
@@ -404,7 +404,7 @@ assert yaml.safe_load("a: 1") == {"a": 1}
 """
 
 
-def test_what_is_installed_is_imported_and_finds_its_data(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_packages_are_imported_and_find_their_data(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("yaml")
     monkeypatch.setenv("MPLCONFIGDIR", str(here))
@@ -436,7 +436,7 @@ def install():
 
 
 def guarded(python: Sequence[str], *names: str, **environment: str) -> list[str]:
-    """Import modules where nothing was agreed on; return what became of each."""
+    """Import modules in a process where no file was agreed on; return the outcome for each."""
     ran = subprocess.run(
         [*python, "-c", GUARDED, *names],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -467,7 +467,9 @@ def test_editable_installs_and_links_to_a_checkout_are_refused(tmp_path: Path) -
     ]
 
 
-def test_a_package_of_links_into_the_systems_folders_counts_and_a_prefix_may_be_a_link(tmp_path: Path) -> None:
+def test_a_package_of_links_into_system_folders_counts_as_installed_even_if_the_prefix_is_a_link(
+    tmp_path: Path,
+) -> None:
     shared = Path("/usr/share/python3/debpython")
     if not shared.is_dir():
         pytest.skip("no package in /usr/share")
@@ -476,11 +478,11 @@ def test_a_package_of_links_into_the_systems_folders_counts_and_a_prefix_may_be_
     (site,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
     (site / "debpython").symlink_to(shared)
     write(site, {"installed.py": ""})
-    told = guarded([str(tmp_path / "way/bin/python"), "-P"], "installed", "debpython")
-    assert told == ["installed imported", "debpython imported"]
+    outcomes = guarded([str(tmp_path / "way/bin/python"), "-P"], "installed", "debpython")
+    assert outcomes == ["installed imported", "debpython imported"]
 
 
-def test_the_users_own_installations_count_where_python_has_them_enabled(tmp_path: Path) -> None:
+def test_the_user_site_counts_as_installed_where_python_enables_it(tmp_path: Path) -> None:
     python = [f"{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}", "-P"]
     folder = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     write(folder, PLUG)
@@ -488,19 +490,19 @@ def test_the_users_own_installations_count_where_python_has_them_enabled(tmp_pat
     assert guarded([*python, "-s"], "plug", PYTHONUSERBASE=str(tmp_path)) == ["plug ModuleNotFoundError None"]
 
 
-def test_what_debian_installs_counts() -> None:
+def test_packages_of_debian_count_as_installed() -> None:
     modules = [path.stem for path in sorted(Path("/usr/lib/python3/dist-packages").glob("*.py"))[:3]]
     if not modules or not Path("/usr/bin/python3.11").exists():
         pytest.skip("no Debian with a Python that is new enough")
-    told = guarded(["/usr/bin/python3.11", "-P"], *modules)
-    assert not any("NotAgreed" in line for line in told)
-    assert any(line.endswith("imported") for line in told)
+    outcomes = guarded(["/usr/bin/python3.11", "-P"], *modules)
+    assert not any("NotAgreed" in line for line in outcomes)
+    assert any(line.endswith("imported") for line in outcomes)
 
 
 # -- through the command
 
 
-def test_the_command_names_what_was_not_compared_and_runs_it_once_it_is_named(
+def test_the_command_names_a_module_that_was_not_compared_and_runs_it_once_it_is_attached(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Issue 12: a planted .pyc, a CSV found by __file__, and a module that no scan sees, in one folder.
@@ -529,14 +531,14 @@ def test_the_command_names_what_was_not_compared_and_runs_it_once_it_is_named(
     assert (here / "result.txt").read_text() == "agreed plug " * 4  # two parties, twice
 
 
-def test_what_of_a_folder_is_skipped_is_said(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_skipped_folders_are_reported(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write(here, {"script.py": "from mpyc.runtime import mpc\nmpc.run(mpc.start())\nmpc.run(mpc.shutdown())\n"})
     write(here, {"more/.git/config": "", "more/data.csv": ""})
     assert run(["estimate", "script.py", "--parties", "2", "--with", "more"]) == 0
     assert f"note: --with skips .git and __pycache__: {here}/more/.git may differ" in capfd.readouterr().err
 
 
-# -- what is agreed stays as it is
+# -- agreed files stay as they are
 
 WRITES = """
 import os, sys
@@ -557,9 +559,9 @@ print(*map(attempt, [
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has walls")
 @pytest.mark.parametrize("mounts", [True, False])
-def test_what_is_attached_is_read_only_where_all_else_may_be_written(
+def test_attached_files_are_read_only_in_a_folder_that_the_program_may_write(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mounts: bool
 ) -> None:
     # Issue 12.

@@ -1,4 +1,4 @@
-"""What `--with` names: what is compared of it, what is refused, and when it has changed."""
+"""The files and folders of `--with`: which files are compared, which are refused, and how a change is noticed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def names(*paths: Path) -> list[str]:
     return [file.name for file in attach(paths).files]
 
 
-def test_a_folder_is_all_files_below_it_in_order(tmp_path: Path) -> None:
+def test_a_folder_means_all_files_below_it_in_order(tmp_path: Path) -> None:
     write(tmp_path / "lib", {"b.py": "1", "a/z.csv": "2", "a/a.so": "3", "c": ""})
     (tmp_path / "lib" / "empty").mkdir()
     found = attach([tmp_path / "lib"])
@@ -32,9 +32,7 @@ def test_a_folder_is_all_files_below_it_in_order(tmp_path: Path) -> None:
     assert found.skipped == ()
 
 
-def test_a_folder_has_the_same_files_wherever_it_lies_and_whatever_else_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_has_the_same_names_and_digests_in_any_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("one", "two"):
         write(tmp_path / place / "lib", {"a.csv": "1", "b/c.csv": "2"})
     monkeypatch.chdir(tmp_path / "two" / "lib")
@@ -42,7 +40,7 @@ def test_a_folder_has_the_same_files_wherever_it_lies_and_whatever_else_is_named
     assert [(file.name, file.sha256) for file in by_path.files] == [(file.name, file.sha256) for file in by_dot.files]
 
 
-def test_git_and_bytecode_are_skipped_at_any_depth_and_noted(tmp_path: Path) -> None:
+def test_git_and_bytecode_folders_are_skipped_at_any_depth_and_listed(tmp_path: Path) -> None:
     write(
         tmp_path / "lib", {".git/config": "", "a/__pycache__/b.pyc": "", "a/b.py": "", "c/.git": "", ".gitignore": ""}
     )
@@ -81,7 +79,7 @@ def test_other_links_are_refused(tmp_path: Path, target: str, words: str) -> Non
         names(tmp_path / "lib")
 
 
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     os.mkfifo(tmp_path / "lib" / "pipe")
     for place in (tmp_path / "lib", tmp_path / "lib" / "pipe", Path("/dev/zero")):
@@ -89,14 +87,14 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
             names(place)
 
 
-def test_two_folders_of_one_name_may_not_hold_one_path(tmp_path: Path) -> None:
+def test_two_folders_with_the_same_name_must_not_contain_the_same_path(tmp_path: Path) -> None:
     write(tmp_path, {"a/lib/x": "", "b/lib/y": "", "c/lib/x": ""})
     assert names(tmp_path / "a/lib", tmp_path / "b/lib") == ["with/lib/x", "with/lib/y"]
     with pytest.raises(UsageError, match="two files are called lib/x"):
         names(tmp_path / "a/lib", tmp_path / "c/lib")
 
 
-def test_too_many_and_too_large_are_said_in_words(tmp_path: Path) -> None:
+def test_too_many_or_too_large_files_are_a_usage_error(tmp_path: Path) -> None:
     write(tmp_path / "lib", {"a": "1234", "b": "1234", "c": ""})
     with (tmp_path / "large").open("wb") as file:
         file.truncate(attached.MAX_ATTACHED_BYTES + 1)  # takes no room
@@ -106,7 +104,7 @@ def test_too_many_and_too_large_are_said_in_words(tmp_path: Path) -> None:
         attach([tmp_path / "lib"], max_files=2)
 
 
-def test_what_has_not_changed_is_unchanged(tmp_path: Path) -> None:
+def test_unchanged_files_pass_the_check(tmp_path: Path) -> None:
     write(tmp_path, {"lib/a.csv": "1", "data.csv": "1"})
     attach([tmp_path / "lib", tmp_path / "data.csv"]).check_unchanged()
 
@@ -121,7 +119,7 @@ def test_what_has_not_changed_is_unchanged(tmp_path: Path) -> None:
         (lambda folder: (folder / "lib/new.py").symlink_to("/etc/passwd"), "with/lib"),
     ],
 )
-def test_what_has_changed_is_named_as_all_parties_know_it(tmp_path: Path, change: object, name: str) -> None:
+def test_a_changed_file_is_named_as_all_parties_know_it(tmp_path: Path, change: object, name: str) -> None:
     write(tmp_path, {"lib/a.csv": "1", "data.csv": "1"})
     found = attach([tmp_path / "lib", tmp_path / "data.csv"])
     change(tmp_path)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The catalogue: which program is meant, and which files it consists of."""
+"""The catalogue finds the program that a user means, and lists its files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_same_script_has_the_same_digest_by_name_and_by_path() -> None:
     assert digest(by_name) == digest(find_program(str(by_name.path)))
 
 
-def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+def test_a_misspelt_name_gets_the_nearest_one_as_a_hint() -> None:
     with pytest.raises(UsageError, match="there is no program avrage_salary") as caught:
         find_program("avrage_salary")
     assert "average_salary" in caught.value.hint
@@ -68,7 +68,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("name", ["my poll.ipynb", "POLL.IPYNB"])
-def test_a_notebook_is_refused_with_how_to_make_a_script_of_it(tmp_path: Path, name: str) -> None:
+def test_a_notebook_is_refused_with_the_command_that_makes_a_script_of_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"cells": []}')
     with pytest.raises(UsageError, match="is a notebook, expected a Python script") as caught:
         find_program(str(tmp_path / name))
@@ -76,7 +76,7 @@ def test_a_notebook_is_refused_with_how_to_make_a_script_of_it(tmp_path: Path, n
 
 
 # Issue 12.
-def test_a_program_and_its_arguments_in_one_word_are_taken_apart(
+def test_a_program_and_its_arguments_in_one_word_are_separated_in_the_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -86,19 +86,19 @@ def test_a_program_and_its_arguments_in_one_word_are_taken_apart(
     assert caught.value.hint == "what is for the program follows a lone --: my.py ... -- --input x"
 
 
-def test_a_name_like_no_other_is_answered_with_the_list() -> None:
+def test_a_name_unlike_any_other_gets_the_list_as_a_hint() -> None:
     with pytest.raises(UsageError) as caught:
         find_program("qqq")
     assert "average_salary" in caught.value.hint
 
 
-def test_a_directory_is_no_program(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_program(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a directory"):
         find_program(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
-def test_a_name_that_no_file_can_have_is_no_program(name: str) -> None:
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
         find_program(name)
 
@@ -125,13 +125,13 @@ def test_an_unreadable_script_is_refused(tmp_path: Path) -> None:
         digest(find_program(str(tmp_path / "script.py")))
 
 
-def test_a_missing_further_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_attached_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"script.py": ""})
     with pytest.raises(UsageError, match="cannot read"):
         digest(find_program(str(tmp_path / "script.py")), attach([tmp_path / "absent.csv"]))
 
 
-def test_modules_are_followed_through_packages_and_one_another(tmp_path: Path) -> None:
+def test_imports_are_followed_through_packages_and_modules(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -164,7 +164,7 @@ def test_modules_are_followed_through_packages_and_one_another(tmp_path: Path) -
     ]
 
 
-def test_a_star_import_takes_every_module_of_the_package(tmp_path: Path) -> None:
+def test_a_star_import_includes_every_module_of_the_package(tmp_path: Path) -> None:
     write(
         tmp_path,
         {"script.py": "from package import *", "package/__init__.py": "", "package/a.py": "", "package/b.py": ""},
@@ -182,7 +182,7 @@ def test_imports_do_not_leave_the_folder_of_the_script(tmp_path: Path) -> None:
     assert paths_of(tmp_path / "inner" / "script.py") == ["script.py"]
 
 
-def test_a_link_to_a_script_stands_for_the_script(tmp_path: Path) -> None:
+def test_a_link_to_a_script_means_the_script(tmp_path: Path) -> None:
     write(tmp_path, {"real/script.py": "import beside", "real/beside.py": ""})
     (tmp_path / "link.py").symlink_to(tmp_path / "real" / "script.py")
     assert paths_of(tmp_path / "link.py") == ["beside.py", "script.py"]
@@ -212,7 +212,7 @@ def test_a_changed_file_changes_the_digest_and_is_named(tmp_path: Path, changed:
     assert [file.path.removeprefix("with/") for file in after if file not in before] == [changed]
 
 
-def test_two_further_files_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_attached_files_with_one_name_are_refused(tmp_path: Path) -> None:
     write(tmp_path, {"script.py": "", "a/data.py": "", "b/data.py": ""})
     with pytest.raises(UsageError, match=r"two files are called data\.py"):
         paths_of(tmp_path / "script.py", tmp_path / "a" / "data.py", tmp_path / "b" / "data.py")
@@ -231,14 +231,14 @@ def test_the_digest_is_computed_as_documented() -> None:
     assert digest_of_files([ProgramFile("a.py", content)]) == expected
 
 
-def test_paths_and_contents_do_not_run_together() -> None:
+def test_two_lists_of_files_never_hash_the_same_bytes() -> None:
     zero = bytes(32)
     assert digest_of_files([ProgramFile("a", zero), ProgramFile("b", zero)]) != digest_of_files(
         [ProgramFile("a" + zero.decode("latin1") + "b", zero)]
     )
 
 
-def test_classes_of_a_program_are_those_that_its_files_define(tmp_path: Path) -> None:
+def test_the_classes_of_a_program_are_those_that_its_files_define(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -258,7 +258,7 @@ def test_classes_of_a_program_are_those_that_its_files_define(tmp_path: Path) ->
     ]
 
 
-def test_a_script_may_name_another_encoding(tmp_path: Path) -> None:
+def test_a_script_can_declare_another_encoding(tmp_path: Path) -> None:
     # Issue 12.
     text = "# -*- coding: latin-1 -*-\nimport beside\nprint('Grüße')\nclass Vote: ...\n"
     (tmp_path / "script.py").write_bytes(text.encode("latin-1"))
@@ -278,13 +278,13 @@ def test_a_script_may_name_another_encoding(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf# coding: latin-1\n", r"script\.py is not Python: encoding problem"),
     ],
 )
-def test_an_encoding_that_does_not_fit_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_wrong_encoding_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "script.py").write_bytes(content)
     with pytest.raises(UsageError, match=words):
         find_program(str(tmp_path / "script.py"))
 
 
-def test_a_file_that_is_saved_after_it_was_found_changes_nothing(tmp_path: Path) -> None:
+def test_a_file_saved_after_the_program_was_found_changes_nothing(tmp_path: Path) -> None:
     # Issue 12.
     write(tmp_path, {"script.py": "import module", "module.py": "old = 1"})
     program = find_program(str(tmp_path / "script.py"))
@@ -293,7 +293,7 @@ def test_a_file_that_is_saved_after_it_was_found_changes_nothing(tmp_path: Path)
     assert (program_files(program), code_of(program), program_classes(program)) == before
 
 
-def test_more_than_an_offer_has_room_for_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_fits_into_an_offer_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"script.py": "x = 1", "data/" + "é" * 99: ""})
     program = find_program(str(tmp_path / "script.py"))
     monkeypatch.setattr(module, "MAX_PATHS_BYTES", 600)
@@ -312,7 +312,7 @@ def test_a_name_that_no_message_can_carry_is_refused(tmp_path: Path) -> None:
         program_files(find_program(str(tmp_path / "script.py")), attach([tmp_path / os.fsdecode(b"data\xff.csv")]))
 
 
-def test_what_a_program_imports_by_statement_is_told_with_its_version(tmp_path: Path) -> None:
+def test_imported_distributions_are_listed_with_their_versions(tmp_path: Path) -> None:
     write(tmp_path, {"script.py": "import own, numpy.linalg, os\nfrom . import attr", "own.py": "", "yaml.py": ""})
     write(tmp_path, {"plug.py": "def f():\n    from mpyc.runtime import mpc\n    import own, yaml", "broken.py": "def"})
     program = find_program(str(tmp_path / "script.py"))
@@ -321,7 +321,7 @@ def test_what_a_program_imports_by_statement_is_told_with_its_version(tmp_path: 
     assert list(distributions(program, attach([tmp_path / "broken.py"]))) == ["numpy"]
 
 
-def test_in_what_alone_a_file_differs_is_known_of_each_kind_of_file(tmp_path: Path) -> None:
+def test_a_difference_is_explained_for_each_kind_of_file(tmp_path: Path) -> None:
     write(tmp_path, {"script.py": "import own\n", "own.py": "x\n", "plug.py": "y\n", "data.csv": "z\n"})
     program, attached = find_program(str(tmp_path / "script.py")), attach([tmp_path / "plug.py", tmp_path / "data.csv"])
     for name, content in {"own.py": b"x\r\n", "with/plug.py": b"y\r\n", "with/data.csv": b"z\r\n"}.items():

@@ -11,7 +11,7 @@ from onionmpc.program.code.installed import distributions_of
 from onionmpc.session.agreement import PartyTerms
 
 
-def test_a_distribution_is_found_by_its_module_whatever_it_is_called() -> None:
+def test_a_distribution_is_found_by_a_module_of_another_name() -> None:
     assert distributions_of(["yaml", "numpy", "os", "nowhere"]) == {
         "PyYAML": importlib.metadata.version("PyYAML"),
         "numpy": importlib.metadata.version("numpy"),
@@ -19,12 +19,12 @@ def test_a_distribution_is_found_by_its_module_whatever_it_is_called() -> None:
     assert distributions_of(["os", "sys"]) == {}
 
 
-def test_no_more_is_said_than_a_peer_accepts() -> None:
+def test_no_more_distributions_are_listed_than_a_peer_accepts() -> None:
     assert list(distributions_of(["numpy", "mpyc"], at_most=1)) == ["mpyc"]
 
 
 @pytest.mark.parametrize("version", ["1.0 (é)\x1b" + "9" * 99, ""])
-def test_a_version_that_no_peer_would_accept_is_said_in_what_it_does(
+def test_a_version_that_peers_would_refuse_is_changed_until_they_accept_it(
     monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)

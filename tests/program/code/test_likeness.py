@@ -1,4 +1,4 @@
-"""In what alone two files differ, where one of them is known by its digest only."""
+"""The only difference between two files is found, even if only the digest of one of them is known."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ MORE = "only in line endings, a byte order mark or empty lines at its end"
         (LF, b"", ""),
     ],
 )
-def test_what_mail_and_editors_do_is_told_apart_from_a_change(ours: bytes, theirs: bytes, words: str) -> None:
+def test_changes_by_mail_and_editors_are_recognised(ours: bytes, theirs: bytes, words: str) -> None:
     assert only_difference(ours, hashlib.sha256(theirs).hexdigest()) == words

@@ -1,4 +1,4 @@
-"""A package that is not installed is named before anyone is gathered, with the command that installs it."""
+"""A package that is not installed is reported before parties are gathered, with the command that installs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.rehearsal import write_spec
 
 
 def find(folder: Path, script: str, **modules: str) -> None:
-    """Find a program of a script and modules beside it."""
+    """Find a program that consists of a script and modules beside it."""
     for name, content in {"script": script, **modules}.items():
         (folder / f"{name}.py").write_text(content)
     find_program(str(folder / "script.py"))
@@ -31,7 +31,7 @@ def find(folder: Path, script: str, **modules: str) -> None:
         ("import helper", "nosuchpackage"),
     ],
 )
-def test_what_is_imported_and_not_installed_is_named_with_the_command(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     tmp_path: Path, script: str, package: str
 ) -> None:
     with pytest.raises(UsageError, match="which is not installed for the Python that runs it") as caught:
@@ -54,31 +54,31 @@ def test_what_is_imported_and_not_installed_is_named_with_the_command(
         "import winreg",
     ],
 )
-def test_nothing_is_called_missing_that_may_be_there_or_be_meant_to_fail(tmp_path: Path, script: str) -> None:
+def test_an_import_that_may_succeed_or_fail_on_purpose_is_not_reported(tmp_path: Path, script: str) -> None:
     (tmp_path / "folder").mkdir()
     find(tmp_path, script, helper="", ways="import sys; sys.path.append('elsewhere')")
 
 
 @pytest.mark.parametrize("name", [name for name, _ in catalogue()])
-def test_nothing_is_missing_for_the_programs_that_come_along(name: str) -> None:
+def test_the_shipped_programs_lack_no_package(name: str) -> None:
     find_program(name)
 
 
-def test_a_package_of_another_name_is_called_by_its_own() -> None:
+def test_a_package_with_another_name_than_its_module_is_called_by_its_own() -> None:
     assert package_hint("sklearn") == f"{sys.executable} -m pip install scikit-learn"
 
 
-def test_the_hint_names_the_way_that_this_python_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hint_is_a_pipx_command_in_an_installation_by_pipx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/home/me/.local/share/pipx/venvs/onionmpc")
     assert package_hint("yaml") == "pipx inject onionmpc pyyaml"
 
 
 @pytest.mark.parametrize("name", [None, "", "numpy.nosuch", "winreg"])
-def test_what_is_no_package_gets_no_command(name: str | None) -> None:
+def test_a_name_that_is_not_a_package_gets_no_command(name: str | None) -> None:
     assert hint_for(ModuleNotFoundError("no", name=name)) == ""
 
 
-def test_an_import_that_fails_as_the_program_runs_brings_the_command(tmp_path: Path) -> None:
+def test_an_import_that_fails_while_the_program_runs_comes_with_the_command(tmp_path: Path) -> None:
     spec = write_spec(tmp_path, "import sys\nif sys: import nosuchpackage")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "onionmpc.cli", "estimate", spec.script, "-m3"],

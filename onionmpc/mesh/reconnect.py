@@ -131,8 +131,8 @@ class Reconnector:
             async with asyncio.timeout(self._timings.race_s):
                 if self._goes_first:
                     await together(*(self._dial_spare() for _ in range(circuits - 1)))
-                await self._runner.compare(circuits)
-        self._observer.link_raced(self._party, self._runner.link.compared())
+                await self._runner.until_measured(circuits)
+        self._observer.link_raced(self._party, self._runner.link.measured())
         if self._goes_first:
             self._runner.keep(min(circuits, MAX_STRIPES))
             self._let_go_of_surplus()

@@ -184,9 +184,9 @@ class LinkRunner:
         """Wait until it has fewer streams than are kept; for ever, once the link is over."""
         await self._changes.until(lambda: self.alive and self.carriers.open < self.carriers.kept)
 
-    async def compare(self, streams: int) -> None:
+    async def until_measured(self, streams: int) -> None:
         """Wait until it is known of so many streams how fast they are."""
-        await self._changes.until(lambda: self.link.compared() >= streams)
+        await self._changes.until(lambda: self.link.measured() >= streams)
 
     def keep(self, streams: int) -> None:
         """Have so many streams from now on."""
@@ -320,7 +320,7 @@ class LinkRunner:
         self._sender.send_now()
         await secure.flush(LAST_WORDS_S)
         if self._health is Health.PARTING:
-            await self._changes.until(lambda: self.link.parted or watching.done())
+            await self._changes.until(lambda: self.link.peer_closed or watching.done())
 
     async def _watch(self, carrier: Carrier) -> None:
         self.carriers.break_reason = await carrier.watch()

@@ -77,7 +77,7 @@ class Sender:
 
     def wake(self) -> None:
         """Send what the link has to say, if not at its rate."""
-        if self._due is None and self._link.speaks():
+        if self._due is None and self._link.wants_to_send():
             self.send_soon()
 
     def wake_in_time(self) -> None:

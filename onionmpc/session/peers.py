@@ -58,7 +58,7 @@ class ConnectedPeer:
     def summary(self) -> LinkSummary:
         """Sum up its link."""
         link = self.runner.link
-        return self.ledger.summary(link.best, compared=link.compared(), round_trip_s=self.runner.round_trip_s)
+        return self.ledger.summary(link.best, compared=link.measured(), round_trip_s=self.runner.round_trip_s)
 
 
 class Peers:

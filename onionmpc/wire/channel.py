@@ -1,4 +1,4 @@
-"""The two ends of one channel: which of our bytes are still to be sent, and which of the peer's are missing.
+"""The two ends of one channel: which of our bytes still have to be sent, and which of the peer's are missing.
 
 Rules: docs/PROTOCOL.md section 3.
 """
@@ -20,10 +20,10 @@ class Outbox:
     Attributes:
         acknowledged: the peer has all bytes before this offset.
         given: the offset of the first byte that was never given to a stream.
-        top: the offset behind the last byte queued.
+        top: the offset after the last queued byte.
         pending: the bytes from `acknowledged` on.
-        end: the offset at which the channel ends. END itself counts as one byte.
-        lost: spans before `given` to be sent again, in order.
+        end: the offset at which the channel ends. END counts as one byte, so that an ACK covers it like any other.
+        lost: spans before `given` that must be sent again, in order.
     """
 
     acknowledged: int = 0
@@ -33,24 +33,25 @@ class Outbox:
     end: int | None = None
     lost: list[Span] = field(default_factory=list)
 
-    def say(self, payload: bytes) -> None:
+    def queue(self, payload: bytes) -> None:
         """Queue bytes."""
         self.pending += payload
         self.top += len(payload)
 
-    def say_end(self) -> None:
+    def queue_end(self) -> None:
         """Queue the end of the channel, once."""
         if self.end is None:
             self.end = self.top
             self.top += 1
 
     def unsent(self) -> int:
-        """Return how many bytes are to be sent, for the first time or again."""
+        """Return how many bytes wait for a stream, for the first time or again."""
         new = self.top - self.given
         return new + sum(stop - start for start, stop in self.lost) if self.lost else new
 
     def take(self, size: int) -> Span:
         """Return the next span for a stream, of up to `size` bytes: lost bytes before new ones."""
+        # The peer delivers in order, so it is waiting for lost bytes and not for new ones.
         start, stop = self.lost.pop(0) if self.lost else (self.given, self.top)
         taken = min(start + size, stop)
         if self.end is not None and start < self.end:
@@ -61,11 +62,11 @@ class Outbox:
         return start, taken
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes of a span; END has none."""
+        """Return the bytes of a span. END counts as a byte, but has none."""
         return bytes(self.pending[start - self.acknowledged : stop - self.acknowledged])
 
     def lose(self, spans: Iterable[Span]) -> None:
-        """Queue again the spans of a stream that may not deliver them, without what the peer has acknowledged."""
+        """Queue again the spans of a stream that may never deliver them, except what the peer has acknowledged."""
         lost: list[Span] = []
         for start, stop in sorted([*self.lost, *spans]):
             if lost and start <= lost[-1][1]:
@@ -75,7 +76,7 @@ class Outbox:
         self.lost = unacknowledged(lost, self.acknowledged)
 
     def acknowledge(self, offset: int) -> None:
-        """Drop the bytes before `offset`, which the peer has."""
+        """Drop the bytes before `offset`: the peer has them."""
         del self.pending[: offset - self.acknowledged]
         self.acknowledged = offset
         if self.lost:
@@ -89,14 +90,14 @@ def unacknowledged(spans: Iterable[Span], offset: int) -> list[Span]:
 
 @dataclass(slots=True)
 class Piece:
-    """Bytes that arrived before earlier ones: they wait behind a gap."""
+    """Bytes that wait behind a gap, because earlier ones have not arrived."""
 
     start: int
     payload: bytearray
 
     @property
     def stop(self) -> int:
-        """The offset behind them."""
+        """The offset after them."""
         return self.start + len(self.payload)
 
 
@@ -104,7 +105,7 @@ class Piece:
 class Inbox:
     """The receiving end: puts bytes that arrive over several streams in order.
 
-    If bytes arrive twice, either copy counts: a peer that sends two different ones harms only itself.
+    If bytes arrive twice, either copy may count: a peer that sends two different copies harms only itself.
 
     Attributes:
         received: all bytes before this offset were delivered.
@@ -116,7 +117,7 @@ class Inbox:
 
     @property
     def top(self) -> int:
-        """The offset behind the last byte that arrived."""
+        """The offset after the last byte that arrived."""
         return self.held[-1].stop if self.held else self.received
 
     def put(self, offset: int, payload: bytes) -> bytes:
@@ -136,7 +137,7 @@ class Inbox:
         return b"".join(parts)
 
     def _hold(self, offset: int, payload: bytes) -> None:
-        """Hold those of the bytes that are not held yet."""
+        """Hold the bytes that are not held yet."""
         start, stop = offset, offset + len(payload)
         while start < stop:
             index = bisect_right(self.held, start, key=lambda piece: piece.start)
@@ -147,8 +148,8 @@ class Inbox:
             upto = min(stop, self.held[index].start) if index < len(self.held) else stop
             part = payload[start - offset : upto - offset]
             if before is not None and before.stop == start:
-                # The usual case, since a stream brings its bytes in order. Pieces are never merged the other way round:
-                # a peer that sends from back to front would make us copy the bytes again and again.
+                # The usual case, since a stream delivers in order. A piece is never merged into the one after it:
+                # a peer that sends from back to front would make us copy the same bytes again and again.
                 before.payload += part
             else:
                 self.held.insert(index, Piece(start, bytearray(part)))

@@ -1,4 +1,4 @@
-"""Encodes and decodes frames, the content of records. Rules: docs/PROTOCOL.md section 3."""
+"""Encodes and decodes frames, which fill records. Rules: docs/PROTOCOL.md section 3."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Nothing more comes on this link, and nothing is expected."""
+    """The sender sends nothing more on this link, and expects nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """The rest of the record: `size` zero bytes. It has no length field, so that it fits any size."""
+    """The rest of the record: `size` zero bytes. It has no length field, so that it can be as short as one byte."""
 
     size: int
 
@@ -94,18 +94,18 @@ DATA_FRAME = struct.Struct(">BHBQ")
 ACK_FRAME = struct.Struct(">BHQQ")
 CHANNELS = tuple(Channel)
 
-# A record's plaintext, less one frame header and one data header.
+# The most plaintext in a record: a Noise message of 65535 bytes, without its tag of 16.
 MAX_RECORD_BYTES = 65519
 DATA_OVERHEAD_BYTES = HEADER.size + DATA_HEADER.size
 
 
 def encode_data(channel: Channel, offset: int, payload: bytes) -> bytes:
-    """Encode a Data frame without building the object, since nearly every record has one."""
+    """Encode a Data frame without building the object first, since nearly every record has one."""
     return DATA_FRAME.pack(1, DATA_HEADER.size + len(payload), channel, offset) + payload
 
 
 def encode_ack(control: int, data: int) -> bytes:
-    """Encode an Ack frame without building the object."""
+    """Encode an Ack frame without building the object first."""
     return ACK_FRAME.pack(3, OFFSETS.size, control, data)
 
 
@@ -135,12 +135,12 @@ def decode_frames(plaintext: bytes) -> Iterator[Frame]:
     """Decode all frames of one record.
 
     Raises:
-        RemoteProtocolError: a frame is unknown, cut short or of the wrong size, or padding says something.
+        RemoteProtocolError: a frame is unknown, cut short or of the wrong size, or padding is not all zeros.
     """
     position = 0
     while position < len(plaintext):
         if plaintext[position] == 0:
-            # Each frame has exactly one encoding. Bytes that nobody checks could carry hidden data.
+            # Each frame has exactly one encoding. Bytes that nobody checks could carry hidden data to a peer.
             if any(plaintext[position:]):
                 raise RemoteProtocolError("padding has bytes other than zero")
             yield Padding(len(plaintext) - position)

@@ -1,4 +1,4 @@
-"""The handshake of a stream: authenticates both parties, and gives the keys of its records.
+"""The handshake of a stream: authenticates both parties and yields the keys for its records.
 
 The caller decides which pre-shared keys to try and which parties to accept. Rules: docs/PROTOCOL.md section 2.
 """
@@ -18,6 +18,7 @@ from onionmpc.wire.records import Records
 
 VERSION = 2
 LABEL = b"onionmpc/%d" % VERSION
+# Other labels keep their own numbers: each changes only with what it labels (PROTOCOL 2).
 LINK_LABEL = b"onionmpc/1 link"
 NO_PSK = bytes(32)
 HELLO_NONCE_BYTES = 16
@@ -30,8 +31,9 @@ MESSAGE_1_BYTES = 1 + 32 + 48 + _HELLO.size + 16
 # version, e, payload and its tag
 MESSAGE_2_BYTES = 1 + 32 + _ANSWER.size + 16
 
+# The reply to every error before the dialler is authenticated: a stranger learns our version, and no more.
 REFUSAL = bytes([VERSION])
-# Small enough that every JSON reader keeps it exact (below 2**53).
+# A stream's number appears in JSON, and every JSON reader keeps it exact below 2**53.
 STREAM_NUMBER_BYTES = 6
 
 
@@ -41,8 +43,8 @@ class Purpose(enum.IntEnum):
     GATHER = 1
     MESH = 2
     RESUME = 3
-    # As MESH, from a party whose service shows its IP address anyway: the listener dials it back, unless the listener
-    # shows its address as well.
+    # MESH from a party at circuit length short, whose service shows its IP address anyway. So the listener dials it
+    # back, unless the listener is at short as well.
     MESH_OR_DIAL_BACK = 4
 
 
@@ -53,7 +55,7 @@ class Answer(enum.IntEnum):
     NOT_NOW = 1
     UNKNOWN_SESSION = 2
     NO_SEAT = 3
-    # The listener dials the dialler instead, once it has shown the final keys.
+    # The listener will dial the dialler instead, as soon as the dialler has shown the final keys.
     DIAL_BACK = 4
 
 
@@ -65,7 +67,8 @@ class Hello:
         public_key: Ed25519, 32 bytes.
         nonce: 16 bytes, this party's contribution to the session id.
         link: `link_id` of the link to resume, 32 bytes; zero unless the purpose is RESUME.
-        offsets: how many bytes of the control channel have arrived, and how many of the data channel the program took.
+        offsets: how many bytes have arrived on the control channel, and how many the program has taken from the data
+            channel.
     """
 
     public_key: bytes
@@ -99,7 +102,7 @@ def link_id(lower_nonce: bytes, higher_nonce: bytes) -> bytes:
 def stream_number(handshake_hash: bytes) -> int:
     """Return the number of a stream, the same at both ends.
 
-    Neither side can choose it, since the fresh keys of both sides are hashed into it.
+    Neither side can choose it, since the hash covers the fresh keys of both.
 
     Args:
         handshake_hash: of the Noise handshake, 32 bytes.
@@ -119,6 +122,7 @@ class DiallerHandshake:
     """
 
     def __init__(self, identity: Identity, peer: bytes, psk: bytes, hello: Hello, ephemeral: bytes) -> None:
+        # The prologue binds the handshake to one address: A and -A are two addresses with the same X25519 key.
         self._noise = Initiator(
             prologue=LABEL + peer,
             static_private=identity.x25519_private,
@@ -138,11 +142,12 @@ class DiallerHandshake:
         """Read message 2.
 
         Raises:
-            AuthenticationFailed: the peer refused, or is not who it should be.
+            AuthenticationFailed: the peer refused, or does not hold the key of the address that we dialled.
             VersionDiffers: it speaks another version.
         """
         if not message:
             raise AuthenticationFailed("the peer ended the stream before it answered")
+        # The version before the length: the messages of other versions may have other lengths.
         if message[0] != VERSION:
             raise VersionDiffers(message[0], VERSION)
         if len(message) != MESSAGE_2_BYTES:
@@ -157,7 +162,7 @@ class DiallerHandshake:
 
     @property
     def stream(self) -> int:
-        """The stream's number, once it was answered."""
+        """The stream's number, known after `receive`."""
         return stream_number(self._noise.handshake_hash)
 
 
@@ -178,10 +183,10 @@ class ListenerHandshake:
         self._static = b""
 
     def read_static(self, message: bytes) -> bytes:
-        """Read message 1 up to the dialler's X25519 key; return this key, which is not authenticated yet.
+        """Read message 1 up to the dialler's X25519 key, and return the key. It is not authenticated yet.
 
         Raises:
-            AuthenticationFailed: another version, another length, or not meant for us.
+            AuthenticationFailed: the message has another version or length, or is not meant for us.
         """
         if len(message) != MESSAGE_1_BYTES or message[0] != VERSION:
             raise AuthenticationFailed("a stranger's first message is not a handshake of our version")
@@ -195,7 +200,7 @@ class ListenerHandshake:
             The index of that psk, and the dialler's payload.
 
         Raises:
-            AuthenticationFailed: no psk opens it, or the dialler claims an address that is not its own.
+            AuthenticationFailed: no psk opens it, or the dialler claims an address whose key it does not hold.
         """
         for index, psk in enumerate(psks):
             try:
@@ -212,19 +217,19 @@ class ListenerHandshake:
             claimed = x25519_public_from_ed25519(public_key)
         except (ValueError, InvalidAddress) as error:
             raise AuthenticationFailed("a dialler's hello is malformed") from error
-        # Noise proved the X25519 key only. Without this check anyone could take part under another party's address.
+        # Noise proved only the X25519 key. Without this check, anyone could take part under another party's address.
         if claimed != self._static:
             raise AuthenticationFailed("a dialler claims an address whose key it does not hold")
         return hello
 
     def answer(self, reply: Reply) -> tuple[bytes, Records]:
-        """Return message 2, and the records that follow it."""
+        """Return message 2, and the codec of the records that follow it."""
         payload = _ANSWER.pack(reply.answer, reply.nonce, *reply.offsets)
         message = bytes([VERSION]) + self._noise.write_second(payload)
-        receiving, sending = self._noise.split()
+        receiving, sending = self._noise.split()  # the dialler's direction comes first
         return message, Records(sending, receiving)
 
     @property
     def stream(self) -> int:
-        """The stream's number, once it was answered."""
+        """The stream's number, known after `answer`."""
         return stream_number(self._noise.handshake_hash)

@@ -1,7 +1,7 @@
 """A resumable link: two ordered byte channels between two parties, across broken streams.
 
-It acknowledges, replays, sends heartbeats and detects silent streams. onionmpc.wire.paths picks the fastest stream. No
-sockets and no clock: bytes and the time come in as arguments, and streams are numbers that the caller picks. Rules:
+It acknowledges, replays, sends heartbeats and detects silent streams. onionmpc.wire.paths picks the fastest stream. It
+has no sockets and no clock: bytes and the time come in as arguments, and the caller numbers the streams. Rules:
 docs/PROTOCOL.md section 3.
 """
 
@@ -36,28 +36,30 @@ from onionmpc.wire.frames import (
 )
 from onionmpc.wire.paths import CHUNK_BYTES, Path, PathSelector
 
-# Five rounds of 10**5 shares of 8 bytes, per link and channel. Also what a receiver is ready to hold: the data channel
-# is acknowledged as the program takes it, so a sender that keeps to it bounds the memory of both sides.
+# Five rounds of 10**5 shares of 8 bytes, per link and channel. It bounds the memory of both sides: the sender keeps
+# what is not acknowledged, and the data channel is acknowledged only when the program takes it.
 WINDOW_BYTES = 4 * 2**20
-# The limit for all links of a party together: eight full windows. Beyond it each link keeps a share of its own.
-# Otherwise a peer that is away could block the data to all others.
+# The limit for all links of a party together: eight full windows. Each link keeps a small share beyond it. Otherwise a
+# few absent peers could block the data to all others.
 REPLAY_LIMIT_BYTES = 32 * 2**20
 OWN_SHARE_BYTES = 64 * 2**10
+# An ACK travels with data. If there is none, it goes alone after this long, or when this many bytes have arrived.
 ACK_DELAY_S = 0.2
 ACK_AFTER_BYTES = 64 * 2**10
-# A heartbeat, and three missed heartbeats. The slowest round trips through tor that we have seen are below ten seconds.
+# One heartbeat, and three missed ones. The slowest round trips through tor that we have seen took less than ten
+# seconds.
 PING_AFTER_S = 5.0
 SUSPECT_AFTER_S = 3 * PING_AFTER_S
-# A stream that brings nothing for this long is given up, unless it is the only one.
+# A stream that delivers nothing for this long is given up, unless it is the only one.
 SILENCE_LIMIT_S = 3 * SUSPECT_AFTER_S
-# With several streams, one that leaves a ping unanswered for this long, and for this many of its round trips, yields to
-# the others before it is suspicious: they are there, and using them costs nothing.
+# With several streams, one that leaves a ping unanswered for this long, and for this many of its round trips, is late:
+# data moves to the others before this one is even suspicious, since they are open anyway and moving costs nothing.
 LATE_AFTER_S = 3.0
 LATE_ROUND_TRIPS = 4
-# A stream whose round trip is known gets one ping each 30 s to measure it again, even if it is never silent.
+# A stream gets one ping every 30 s even if it is never silent, so that its speed stays known.
 MEASURE_EVERY_S = 30.0
 # How many pieces may wait behind gaps. An honest sender gives whole chunks, 256 to a window, to all streams but the
-# fastest. A hostile one could send pieces of one byte, each of which costs us far more than a byte of memory.
+# fastest. A hostile one could send pieces of one byte, and each costs us far more than a byte of memory.
 MAX_PIECES = 1024
 
 
@@ -90,7 +92,7 @@ class ProgramEnd:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """A ping came back over this stream after `seconds`."""
+    """A ping over this stream was answered after `seconds`."""
 
     seconds: float
     stream: int
@@ -98,7 +100,7 @@ class RoundTrip:
 
 @dataclass(frozen=True, slots=True)
 class LinkClosed:
-    """The peer closed the link in good order."""
+    """The peer closed the link properly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +139,11 @@ class _Stream:
         path: how fast it is, and whether it is late.
         heard_at: when something last arrived over it.
         ping_at: when to send the next ping over it.
-        asked_at: when the last ping was sent.
-        pings: tokens of unanswered pings, and when each was sent.
+        asked_at: when the last ping was queued for it.
+        pings: the tokens of unanswered pings, and when each was queued.
         answers: frames that must go over this stream and no other.
-        spoken: whether bytes or an acknowledgement of ours may be on their way over it.
-        carried: the spans of each channel that it was given and the peer has not acknowledged.
+        spoken: whether bytes or an acknowledgement of ours may be under way over it.
+        carried: the spans of each channel that it was given and that the peer has not acknowledged.
     """
 
     path: Path
@@ -156,12 +158,13 @@ class _Stream:
     @property
     def late_at(self) -> float:
         """When it becomes late if nothing arrives over it."""
+        # The oldest unanswered ping counts: with the newest, each further ping would postpone the moment.
         asked_at = max(self.heard_at, min(self.pings.values(), default=math.inf))
         patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.path.usual_s)
         return min(asked_at + patience_s, self.heard_at + SUSPECT_AFTER_S)
 
     def carry(self, channel: Channel, start: int, stop: int) -> None:
-        """Note what it was given."""
+        """Note a span that it was given."""
         spans = self.carried[channel]
         if spans and spans[-1][1] == start:
             start = spans.pop()[0]
@@ -172,30 +175,30 @@ class _Stream:
 class Link:
     """One link of the mesh; outlives its streams.
 
-    Call `receive` with each record's plaintext and handle the events that it returns; after anything that may have
-    caused frames, and whenever `wake_at` has come, send over each stream what `transmit` returns for it. Or, where
-    nobody is to see when there is something to say, send what `fill` returns at times of your own.
+    Call `receive` with each record's plaintext and handle the events that it returns. After anything that may have
+    queued frames, and whenever the time of `wake_at` has come, send over each stream what `transmit` returns for it. At
+    a constant rate, send what `fill` returns at times that you choose, so that the times reveal nothing.
 
-    Any number of streams may be attached. What is sent goes over the fastest of them that is not late; much of it over
-    the next ones as well. What comes is taken from all.
+    Any number of streams may be attached. Data goes over the fastest one that is not late; bulk data over the next ones
+    as well. Data is accepted from all of them.
 
     Args:
         window_bytes: how many unacknowledged bytes a channel may hold; the same at both ends.
         budget: what all links of this party may hold together.
 
     Attributes:
-        parted: whether the peer has sent CLOSE or ABORT, even if after ours.
+        peer_closed: whether the peer has sent CLOSE or ABORT, even after ours.
     """
 
     def __init__(self, *, window_bytes: int = WINDOW_BYTES, budget: ReplayBudget | None = None) -> None:
         self.state = State.OPEN
-        self.parted = False
+        self.peer_closed = False
         self._window_bytes = window_bytes
         self._budget = budget or ReplayBudget()
         self._out = {channel: Outbox() for channel in Channel}
         self._in = {channel: Inbox() for channel in Channel}
         self._consumed = 0
-        self._end: int | None = None  # of what the peer's program sends
+        self._end: int | None = None  # the offset at which the peer's program ends
         self._streams: dict[int, _Stream] = {}
         self._paths = PathSelector()
         self._due_at = -math.inf
@@ -210,65 +213,67 @@ class Link:
     # -- streams
 
     def offsets(self) -> tuple[int, int]:
-        """Return how much of each channel is acknowledged, as a resume handshake says it and every ACK.
+        """Return how much of each channel we acknowledge, in a resume handshake and in every ACK.
 
-        Not how much of the data channel has arrived: what the program has not taken still fills the window, and a
-        sender that forgot it would overrun us.
+        This is not how much of the data channel has arrived. What the program has not taken still fills the window, and
+        a sender that dropped it would exceed the window.
         """
         return self._in[Channel.CONTROL].received, self._consumed
 
     def attach(self, stream: int, now: float, *, peer_offsets: tuple[int, int] = (0, 0)) -> None:
-        """Add a stream. `peer_offsets` say how much of each channel the peer has.
+        """Add a stream. `peer_offsets` are how much of each channel the peer has.
 
         Raises:
             RemoteProtocolError: the peer claims bytes that were never sent.
         """
         self._require_open()
         self._peer_acknowledges(*peer_offsets)
-        # Ping the other streams too: the peer may have dialled because it knows that they deliver nothing.
+        # Ping the other streams too. The peer may have dialled because it knows that they deliver nothing.
         for other in self._streams.values():
             other.ping_at = min(other.ping_at, now)
-        # At once: the dialler must send a record for the listener to attach, and both want a round trip.
+        # Ping at once: the listener attaches the stream only at the dialler's first record, and both sides want to know
+        # the round trip.
         self._streams[stream] = _Stream(self._paths.add(stream), now, now)
         self._due_at = self._heard_at = now
 
     def detach(self, stream: int) -> None:
-        """Remove a stream that broke. What it may not have delivered is sent again over the others."""
+        """Remove a stream that broke. What it may not have delivered goes again over the others."""
         if (broken := self._streams.pop(stream, None)) is not None:
-            self._leave(broken)
+            self._abandon(broken)
             self._paths.remove(stream)
 
     @property
     def best(self) -> int | None:
-        """The best stream, which carries urgent data; None without a stream."""
+        """The best stream, which carries urgent data; None if there is no stream."""
         return self._paths.best
 
     def ranking(self) -> list[int]:
-        """Return the streams, the best first."""
+        """Return the streams, best first."""
         return self._paths.ranking()
 
     def round_trip_s(self, stream: int) -> float | None:
-        """Return how long a round trip over this stream usually takes, in seconds; None if it is not known."""
+        """Return how many seconds a round trip over this stream usually takes; None if that is not known."""
         return self._paths.usual_s(stream)
 
-    def compared(self) -> int:
-        """Return over how many streams there were enough round trips to tell how fast they are."""
-        return self._paths.compared()
+    def measured(self) -> int:
+        """Return how many streams have had enough round trips to tell their speed."""
+        return self._paths.measured()
 
     def slowed(self) -> list[int]:
-        """Return the streams whose round trips stay far over what they were at first."""
+        """Return the streams whose round trips have stayed far above the first ones."""
         return self._paths.slowed()
 
     def suspicious(self, now: float) -> bool:
-        """Return whether no stream has brought anything, heartbeats included, for SUSPECT_AFTER_S; no verdict yet."""
+        """Return whether no stream has delivered anything, even a heartbeat, for SUSPECT_AFTER_S."""
         return all(self._is_suspicious(stream, now) for stream in self._streams.values())
 
     def stale(self, now: float) -> list[int]:
-        """Return the streams that have brought nothing for SILENCE_LIMIT_S."""
+        """Return the streams that have delivered nothing for SILENCE_LIMIT_S."""
         return [number for number, stream in self._streams.items() if now - stream.heard_at >= SILENCE_LIMIT_S]
 
     def doubt(self, now: float) -> None:
-        """Take every stream for suspicious until it brings something: our machine was asleep, and heard nobody."""
+        """Treat every stream as suspicious until it delivers something, because our machine was asleep."""
+        # Patience with the peer starts again: it was we who were away.
         self._heard_at = now
         for stream in self._streams.values():
             stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
@@ -277,20 +282,21 @@ class Link:
         self._paths.rank()
 
     def quietest_first(self) -> list[int]:
-        """Return the streams in the order of when they brought something last."""
+        """Return the streams, the one that has been silent longest first."""
         return sorted(self._streams, key=lambda number: self._streams[number].heard_at)
 
     def silent_for(self, now: float) -> float:
         """Return for how many seconds nothing has arrived over any stream."""
         return 0.0 if self._heard_at is None else now - self._heard_at
 
-    def _leave(self, stream: _Stream) -> None:
-        """Queue again, for other streams, what this one may not deliver."""
+    def _abandon(self, stream: _Stream) -> None:
+        """Queue again, for other streams, what this one may never deliver."""
         for channel, spans in stream.carried.items():
             self._out[channel].lose(spans)
             spans.clear()
         stream.spoken = False
-        # Our last ACK may be lost with it. Where the peer's bytes came over another stream, no replay asks for it.
+        # Our last ACK may be lost too. If the peer's bytes came over another stream, it will not replay them, so
+        # nothing would make us acknowledge them again.
         self._unacknowledged_bytes = ACK_AFTER_BYTES
 
     def _is_suspicious(self, stream: _Stream, now: float) -> bool:
@@ -299,7 +305,7 @@ class Link:
     # -- sending
 
     def room(self) -> int:
-        """Return how many more bytes of the program can be taken before a peer acknowledges some."""
+        """Return how many more bytes of the program fit before the peer acknowledges some."""
         held = len(self._out[Channel.DATA].pending)
         return max(0, min(self._window_bytes - held, max(self._budget.left, OWN_SHARE_BYTES - held)))
 
@@ -308,22 +314,22 @@ class Link:
         self._require_open()
         if len(self._out[Channel.CONTROL].pending) + len(payload) > self._window_bytes:
             raise LocalProtocolError("the control channel has too many unacknowledged bytes")
-        self._out[Channel.CONTROL].say(payload)
+        self._out[Channel.CONTROL].queue(payload)
 
     def send_data(self, payload: bytes) -> None:
-        """Queue bytes of the program; the caller keeps to `room`."""
+        """Queue bytes of the program, at most `room()`."""
         self._require_open()
         if self._out[Channel.DATA].end is not None:
             raise LocalProtocolError("the program sent bytes after its end")
         if len(payload) > self.room():
             raise LocalProtocolError(f"the program sent {len(payload)} bytes, but there is room for {self.room()}")
-        self._out[Channel.DATA].say(payload)
+        self._out[Channel.DATA].queue(payload)
         self._budget.hold(len(payload))
 
     def end_data(self) -> None:
         """Queue the end of the data channel: the program sends nothing more."""
         self._require_open()
-        self._out[Channel.DATA].say_end()
+        self._out[Channel.DATA].queue_end()
 
     def ping(self) -> None:
         """Ping the peer over every stream."""
@@ -345,7 +351,7 @@ class Link:
         self.state = state
         self._budget.hold(-len(self._out[Channel.DATA].pending))
         for stream in self._streams.values():
-            # Over all of them: the one that data goes over may be the one that delivers nothing.
+            # Over all of them: the one that carries data may be the one that delivers nothing.
             stream.answers = [last_words] if last_words else []
 
     def flushed(self) -> bool:
@@ -353,15 +359,15 @@ class Link:
         return all(box.acknowledged == box.top for box in self._out.values())
 
     def transmit(self, number: int, now: float) -> bytes:
-        """Return the plaintext of the next record to send over this stream now, nothing if there is none.
+        """Return the plaintext of the next record to send over this stream now; empty if there is none.
 
-        To be called again as soon as the stream takes more: so a fast one carries more than a slow one.
+        Call it again whenever the stream takes more, so that a fast stream carries more than a slow one.
         """
         stream = self._streams.get(number)
         if stream is None:
             return b""
         self.do_what_is_due(now)
-        # Before anything is made: this is asked once more after each record, and of all streams.
+        # Decide before building anything: this runs once more after each record, and for every stream.
         is_best = number == self._paths.best
         acknowledge = is_best and (self._unsent() or self._ack_is_due(now))
         if (
@@ -373,56 +379,57 @@ class Link:
         return self._record(number, now, MAX_RECORD_BYTES, acknowledge=acknowledge)
 
     def fill(self, number: int, now: float, size: int) -> bytes:
-        """Return the plaintext of the next record for this stream, of exactly `size` bytes, whatever is to be said.
+        """Return the plaintext of the next record for this stream: exactly `size` bytes, even if nothing is queued.
 
-        It holds what fits, an acknowledgement whenever there is one since it costs nothing here, and padding.
+        It holds what fits, then padding. It acknowledges without delay, since that costs nothing here.
         """
         self.do_what_is_due(now)
         record = self._record(number, now, size, acknowledge=True)
         return record + encode_frame(Padding(size - len(record)))
 
-    def speaks(self) -> bool:
-        """Return whether any stream has something to send at once."""
+    def wants_to_send(self) -> bool:
+        """Return whether any stream has something to send now."""
         for stream in self._streams.values():
             if stream.answers:
                 return True
         return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
 
     def wake_at(self) -> float | None:
-        """Return when `do_what_is_due` has something to do even if nothing arrives, or None."""
+        """Return when `do_what_is_due` next has something to do even if nothing arrives; None if never."""
         if self.state is not State.OPEN or not self._streams:
             return None
         return self._due_at if self._ack_at is None else min(self._due_at, self._ack_at)
 
     def do_what_is_due(self, now: float) -> None:
-        """Ask streams for a sign of life, and leave those that owe one for others."""
+        """Ping the streams whose ping is due, and move data away from those that are late."""
         if now < self._due_at or self.state is not State.OPEN or not self._streams:
             return
         streams = self._streams.values()
         for stream in streams:
             if now >= stream.ping_at:
-                self._ask(stream, now)
+                self._queue_ping(stream, now)
             stream.path.late = stream.path.late or now >= stream.late_at
         self._paths.rank()
-        # At the earliest: what comes meanwhile puts it off.
+        # Possibly too early, since arrivals postpone both; then the next call finds nothing to do.
         self._due_at = min(stream.ping_at for stream in streams)
         if len(streams) > 1:
             self._due_at = min([self._due_at, *(stream.late_at for stream in streams if not stream.path.late)])
         if not all(stream.path.late for stream in streams):
             for stream in streams:
                 if stream.path.late and stream.spoken:
-                    self._leave(stream)
+                    self._abandon(stream)
 
-    def _ask(self, stream: _Stream, now: float) -> None:
+    def _queue_ping(self, stream: _Stream, now: float) -> None:
         stream.asked_at = self._due_at = now
         stream.ping_at = now + PING_AFTER_S
-        if not any(isinstance(frame, Ping) for frame in stream.answers):  # or one that takes no bytes would gather them
+        # One is enough: a stream that takes no bytes would collect them without end.
+        if not any(isinstance(frame, Ping) for frame in stream.answers):
             stream.pings[self._next_token] = now
             stream.answers.append(Ping(self._next_token))
             self._next_token += 1
 
     def _unsent(self) -> bool:
-        """Return whether there is something that no stream has."""
+        """Return whether there are bytes that no stream was given, or that must be sent again."""
         control, data = self._out.values()
         return control.given < control.top or data.given < data.top or bool(control.lost or data.lost)
 
@@ -430,7 +437,7 @@ class Link:
         return self._unacknowledged_bytes >= ACK_AFTER_BYTES or (self._ack_at is not None and now >= self._ack_at)
 
     def _record(self, number: int, now: float, size: int, *, acknowledge: bool) -> bytes:
-        """Return what fits into `size` bytes of all that is to be said over this stream."""
+        """Return a record of at most `size` bytes with what is queued for this stream."""
         stream, record = self._streams[number], bytearray()
         while stream.answers and len(record) + len(answer := encode_frame(stream.answers[0])) <= size:
             record += answer
@@ -454,7 +461,7 @@ class Link:
         return bytes(record)
 
     def _give(self, stream: _Stream, channel: Channel, size: int, now: float) -> bytes:
-        """Return the frame of what comes next in a channel, which this stream has to carry."""
+        """Return the next frame of a channel, and note that this stream carries it."""
         outbox = self._out[channel]
         start, stop = outbox.take(size)
         stream.carry(channel, start, stop)
@@ -466,9 +473,9 @@ class Link:
     # -- receiving
 
     def consume(self, size: int, now: float) -> None:
-        """Say that the program took `size` more bytes of the data channel (ProgramEnd counts as one).
+        """Note that the program took `size` more bytes of the data channel (ProgramEnd counts as one).
 
-        Only then are they acknowledged: a program that does not read stops its peers, and fills no memory.
+        Bytes are acknowledged only then, so a program that does not read stops its peers instead of filling memory.
         """
         self._consumed += size
         if self._consumed > self._in[Channel.DATA].received:
@@ -476,7 +483,7 @@ class Link:
         self._owe_ack(size, now)
 
     def receive(self, number: int, plaintext: bytes, now: float) -> list[Event]:
-        """Take the plaintext of one record that came over this stream; return what happened.
+        """Take the plaintext of one record that arrived over this stream, and return what happened.
 
         Raises:
             RemoteProtocolError: the peer broke the rules; the link is in ERROR and has queued an ABORT.
@@ -485,15 +492,17 @@ class Link:
         if stream is None:
             return []
         if self.state is not State.OPEN:
+            # The link is over, so a malformed record no longer matters. Only whether the peer has closed too does.
             with contextlib.suppress(RemoteProtocolError):
-                self.parted |= any(isinstance(frame, Close | Abort) for frame in decode_frames(plaintext))
+                self.peer_closed |= any(isinstance(frame, Close | Abort) for frame in decode_frames(plaintext))
             return []
         self._heard_at = stream.heard_at = now
         if stream.path.late:
             stream.path.late = False
             self._paths.rank()
-            self._due_at = now  # to leave others that are late
-        if stream.ping_at > now:  # one that is due leaves all the same
+            self._due_at = now  # data can now leave other streams that are late
+        # An arrival postpones the next ping, but not one that is due already: `attach` or `ping` asked for that one.
+        if stream.ping_at > now:
             stream.ping_at = now + PING_AFTER_S
             if len(self._streams) > 1:
                 stream.ping_at = min(stream.ping_at, max(now, stream.asked_at + MEASURE_EVERY_S))
@@ -502,9 +511,9 @@ class Link:
             for frame in decode_frames(plaintext):
                 events += self._handle(number, stream, frame, now)
                 if self.state is not State.OPEN:
-                    break  # nothing comes after a CLOSE or an ABORT
+                    break  # nothing may follow a CLOSE or an ABORT
         except RemoteProtocolError:
-            self.abort(AbortCode.FRAME)  # unless it says already which other rule it was
+            self.abort(AbortCode.FRAME)  # no effect if a more precise code is queued already
             raise
         return events
 
@@ -518,7 +527,7 @@ class Link:
             case Ack(control, data):
                 self._peer_acknowledges(control, data)
             case Ping(token):
-                # One answer per stream is enough. A peer that floods pings must not grow our queue.
+                # Only the latest is answered: a peer that floods us with pings must not grow our queue.
                 stream.answers = [frame for frame in stream.answers if not isinstance(frame, Pong)]
                 stream.answers.append(Pong(token))
             case Pong(token) if token in stream.pings:
@@ -526,16 +535,16 @@ class Link:
                 stream.pings = {other: at for other, at in stream.pings.items() if other > token}
                 stream.path.measure(seconds, now)
                 self._paths.rank()
-                # There is nothing to compare a lone stream with.
-                if not stream.path.compared and len(self._streams) > 1:
-                    self._ask(stream, now)
+                # The first round trips follow each other, unless there is no other stream to compare with.
+                if not stream.path.measured and len(self._streams) > 1:
+                    self._queue_ping(stream, now)
                 return [RoundTrip(seconds, number)]
             case Close():
-                self.parted = True
+                self.peer_closed = True
                 self._stop(State.CLOSED)
                 return [LinkClosed()]
             case Abort(code):
-                self.parted = True
+                self.peer_closed = True
                 self._stop(State.ERROR)
                 return [LinkAborted(code)]
         return []
@@ -546,12 +555,12 @@ class Link:
             raise self._broken(AbortCode.OFFSET, "bytes of the program came after its end")
         self._require_asked_for(channel, stop)
         if stop <= inbox.received:
-            # A replay of what has arrived: the sender missed our acknowledgement.
+            # A replay of what has arrived: our acknowledgement was lost.
             self._owe_ack(len(payload), now)
             return []
         fresh = inbox.put(offset, payload)
         if len(inbox.held) > MAX_PIECES:
-            raise self._broken(AbortCode.LIMIT, f"more than {MAX_PIECES} pieces came before those in front of them")
+            raise self._broken(AbortCode.LIMIT, f"more than {MAX_PIECES} pieces arrived ahead of missing bytes")
         if not fresh:
             return []
         if channel is Channel.CONTROL:
@@ -579,11 +588,11 @@ class Link:
         return [ProgramEnd()]
 
     def _require_asked_for(self, channel: Channel, stop: int) -> None:
-        """Check that a peer keeps to the window. Gaps count too: no more than a window may wait here."""
+        """Check that the peer stays within the window. Gaps count too, since pieces behind them wait in our memory."""
         taken = self._consumed if channel is Channel.DATA else self._in[channel].received
         if stop > taken + self._window_bytes:
-            what = f"{self._window_bytes} bytes of the {channel.name.lower()} channel"
-            raise self._broken(AbortCode.LIMIT, f"more than {what} came unasked")
+            what = f"more than {self._window_bytes} unacknowledged bytes on the {channel.name.lower()} channel"
+            raise self._broken(AbortCode.LIMIT, f"the peer sent {what}")
 
     def _peer_acknowledges(self, control: int, data: int) -> None:
         for channel, offset in ((Channel.CONTROL, control), (Channel.DATA, data)):

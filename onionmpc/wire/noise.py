@@ -1,8 +1,9 @@
 """The Noise handshake IKpsk1 (and IK, for its published vectors): two messages, then two cipher states.
 
-Implements these two patterns of the Noise Protocol Framework, revision 34, with its names for classes. Ephemeral keys
-come in as arguments. Every fault of a peer gives the same error with the same message, so that it learns nothing from
-it. Rules: docs/PROTOCOL.md section 2.
+Implements these two patterns of the Noise Protocol Framework, revision 34, under its class names. Ephemeral keys come
+in as arguments. Every fault of a peer raises the same error with the same message, so that the peer learns nothing from
+it.
+Rules: docs/PROTOCOL.md section 2.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ TAG_BYTES = 16
 MAX_MESSAGE_BYTES = 65535  # Noise section 3: of every message, tags included
 LAST_NONCE = 2**64 - 2  # Noise section 5.1: 2**64-1 is reserved
 
-# The same message for a wrong key, a wrong invite, a low-order point and a cut message: an attacker that tries keys
-# learns that one failed, and no more.
+# One message for a wrong key, a wrong invite, a low-order point and a truncated message: an attacker that tries keys
+# learns only that one failed.
 FAILED = "the handshake or a record failed: wrong key or invite at one end, or the bytes were altered"
 
 
 class CipherState:
-    """One direction of an encrypted stream: a key and a counter of messages."""
+    """One direction of an encrypted stream: a key and a message counter."""
 
     __slots__ = ("_aead", "_nonce")
 
@@ -77,14 +78,14 @@ class CipherState:
         return plaintext
 
     def _nonce_bytes(self) -> bytes:
-        # A nonce used twice gives away the xor of two messages and the key of their tags.
+        # A nonce that is used twice reveals the XOR of two plaintexts, and the key of their tags.
         if self._nonce > LAST_NONCE:
             raise LocalProtocolError("2**64-1 messages were sent under one key, which is the limit")
         return bytes(4) + self._nonce.to_bytes(8, "little")
 
 
 class SymmetricState:
-    """The chaining key, the transcript hash and the cipher of the moment."""
+    """The chaining key, the transcript hash and the current cipher."""
 
     __slots__ = ("_chaining_key", "_cipher", "_hash_name", "handshake_hash")
 
@@ -92,6 +93,7 @@ class SymmetricState:
 
     def __init__(self, protocol_name: str, hash_name: str) -> None:
         self._hash_name = hash_name
+        # Noise section 5.2: a name that fits into a hash is padded with zeros, a longer one is hashed.
         name = protocol_name.encode("ascii")
         padding = hashlib.new(hash_name).digest_size - len(name)
         self.handshake_hash = name + bytes(padding) if padding >= 0 else hashlib.new(hash_name, name).digest()
@@ -101,6 +103,7 @@ class SymmetricState:
         return "SymmetricState(<hidden>)"
 
     def mix_key(self, key_material: bytes) -> None:
+        # Noise section 5.2: of a hash of 64 bytes, the first 32 are the cipher's key. So below as well.
         self._chaining_key, cipher_key = self._hkdf(key_material, 2)
         self._cipher = CipherState(cipher_key[:KEY_BYTES])
 
@@ -127,7 +130,7 @@ class SymmetricState:
         return CipherState(first[:KEY_BYTES]), CipherState(second[:KEY_BYTES])
 
     def _hkdf(self, key_material: bytes, outputs: int) -> list[bytes]:
-        """Noise section 4.3: `outputs` values of one hash length each."""
+        """Return `outputs` values, each as long as a hash. Source: Noise section 4.3."""
         secret = hmac.digest(self._chaining_key, key_material, self._hash_name)
         values = [hmac.digest(secret, b"\x01", self._hash_name)]
         for index in range(2, outputs + 1):
@@ -136,7 +139,7 @@ class SymmetricState:
 
 
 class Step(enum.Enum):
-    """How far a handshake is."""
+    """How far a handshake has come."""
 
     NEW = enum.auto()
     FIRST_SENT = enum.auto()
@@ -164,7 +167,7 @@ READ_STATIC = Move(Step.NEW, Step.STATIC_READ)
 READ_PAYLOAD = Move(Step.STATIC_READ, Step.PAYLOAD_READ, after_failure=Step.STATIC_READ)  # try another psk
 WRITE_SECOND = Move(Step.PAYLOAD_READ, Step.COMPLETE)
 # Both
-SPLIT = Move(Step.COMPLETE, Step.SPLIT)  # once: a second pair would start at the same nonces again
+SPLIT = Move(Step.COMPLETE, Step.SPLIT)  # only once: a second pair of ciphers would use the same nonces again
 
 
 class HandshakeState:
@@ -190,7 +193,7 @@ class HandshakeState:
         self._ephemeral = X25519PrivateKey.from_private_bytes(ephemeral_private)
         self._symmetric = SymmetricState(protocol_name, HASHES[hash_name])
         self._symmetric.mix_hash(prologue)
-        # The pre-message "<- s": the initiator knows beforehand whom it calls.
+        # The pre-message "<- s": the initiator knows the responder's static key beforehand.
         self._symmetric.mix_hash(responder_static or self._static.public_key().public_bytes_raw())
 
     def __repr__(self) -> str:
@@ -220,14 +223,14 @@ class HandshakeState:
     def _move(self, move: Move) -> Iterator[None]:
         if self._step is not move.before:
             raise LocalProtocolError(f"handshake is at step {self._step.name}, expected {move.before.name}")
-        self._step = move.after_failure
+        self._step = move.after_failure  # now, so that it holds if the block raises
         yield
         self._step = move.after
 
     def _mix_public(self, symmetric: SymmetricState, ephemeral_public: bytes) -> None:
         symmetric.mix_hash(ephemeral_public)
         if self._takes_psk:
-            # Noise section 9.2: with a psk, e is a key too, so that no two messages share a cipher key.
+            # Noise section 9.2: with a psk, e is mixed into the key too, so that each handshake has keys of its own.
             symmetric.mix_key(ephemeral_public)
 
     def _mix_psk(self, symmetric: SymmetricState, psk: bytes | None) -> None:
@@ -238,7 +241,7 @@ class HandshakeState:
 
 
 class Initiator(HandshakeState):
-    """The side that dials: knows the responder's static key, and says who it is in its first message.
+    """The side that dials: knows the responder's static key, and names itself in its first message.
 
     Args:
         prologue: what both sides must agree on beforehand, any length.
@@ -291,12 +294,12 @@ class Initiator(HandshakeState):
             return _message(ephemeral_public, static, symmetric.encrypt_and_hash(payload))
 
     def read_second(self, message: bytes) -> bytes:
-        """Read message 2: <- e, ee, se. From here on the responder is who it should be.
+        """Read message 2: <- e, ee, se. It proves that the responder holds its static key.
 
         Returns:
             The payload.
         Raises:
-            AuthenticationFailed: it is not.
+            AuthenticationFailed: it does not, or the message was altered.
         """
         with self._move(READ_SECOND):
             ephemeral_public, rest = _cut(message, KEY_BYTES)
@@ -307,7 +310,7 @@ class Initiator(HandshakeState):
 
 
 class Responder(HandshakeState):
-    """The side that listens: learns who calls from message 1, and picks the preshared key by that.
+    """The side that listens: learns from message 1 who dials, and picks the preshared key accordingly.
 
     Args:
         prologue: what both sides must agree on beforehand, any length.
@@ -340,7 +343,7 @@ class Responder(HandshakeState):
         """Read message 1 up to its psk: -> e, es, s, ss.
 
         Returns:
-            The static key that the caller claims, 32 bytes. It is proved by `read_payload`, not before.
+            The static key that the initiator claims, 32 bytes. Only `read_payload` proves it.
         Raises:
             AuthenticationFailed: the message is not for us, or was altered.
         """
@@ -355,15 +358,16 @@ class Responder(HandshakeState):
             return self._remote_static
 
     def read_payload(self, psk: bytes | None) -> bytes:
-        """Read the rest of message 1 under one preshared key. After a failure another key may be tried.
+        """Read the rest of message 1 under one preshared key. After a failure, another key may be tried.
 
         Returns:
-            The payload: from the holder of the static key, but perhaps replayed.
+            The payload. It comes from the holder of the static key, but may be a replay.
         Raises:
             AuthenticationFailed: another preshared key was used, or the message was altered.
         """
         with self._move(READ_PAYLOAD):
-            # A shallow copy will do: mixing replaces its values, and a failed decryption moves no counter.
+            # A shallow copy is enough: mixing replaces values instead of changing them, and a failed decryption leaves
+            # the counter alone.
             trial = copy.copy(self._symmetric)
             self._mix_psk(trial, psk)
             payload = trial.decrypt_and_hash(self._sealed_payload)
@@ -376,7 +380,7 @@ class Responder(HandshakeState):
         Returns:
             32 + len(payload) + 16 bytes.
         Raises:
-            AuthenticationFailed: the caller's ephemeral or static key is a low-order point.
+            AuthenticationFailed: the initiator's ephemeral or static key is a low-order point.
             LocalProtocolError: out of turn, or the payload is too long.
         """
         with self._move(WRITE_SECOND):
@@ -391,7 +395,7 @@ def _exchange(private: X25519PrivateKey, public: bytes) -> bytes:
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
-        # A low-order point: the shared secret would be zero, whatever our key is.
+        # A low-order point: the shared secret would be zero whatever our key is, so it would authenticate nobody.
         raise AuthenticationFailed(FAILED) from error
 
 

@@ -10,14 +10,16 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-# This many round trips, one after the other, tell how fast a stream is. After that it is measured once each 30 s.
+# A stream's speed is the median of this many round trips. The first ones follow each other at once; later, a stream is
+# measured every 30 s.
 ROUND_TRIPS = 5
-# A stream should be replaced if its latest round trips all took more than this many times its first ones. Round trips
-# during bulk data, or this soon after it, do not count: they measure a queue.
+# A stream should be replaced if all of its latest round trips took more than this many times its first ones. Round
+# trips during bulk data, or this soon after it, do not count: they measure a queue.
 SLOWED_TIMES = 2
 LOADED_FOR_S = 10.0
-# What waits to be sent goes over the fastest stream alone while it is less than this, about tor's first flight (124
-# cells of 498 bytes): all of it is awaited, and would wait for the slowest. Of more, others too take a chunk at a time.
+# Less than this goes over the fastest stream alone: the peer waits for all of it, and so for the slowest stream that
+# carries a part. It is about what tor sends before the first acknowledgement (124 cells of 498 bytes). When more waits,
+# other streams take a chunk at a time as well.
 BULK_BYTES = 64 * 2**10
 CHUNK_BYTES = 16 * 2**10
 MAX_STRIPES = 4
@@ -28,11 +30,11 @@ class Path:
     """How fast one stream is.
 
     Attributes:
-        round_trips: in seconds, the latest.
+        round_trips: the latest ones, in seconds.
         usual_s: their median; infinite before there is one.
-        first_s: the median of the first ones; infinite before they are there.
-        loaded_at: when much data went or came over it.
-        late: whether it owes a sign of life.
+        first_s: the median of the first ROUND_TRIPS; infinite before they are complete.
+        loaded_at: when it last carried bulk data, in either direction.
+        late: whether it should have delivered something by now.
     """
 
     round_trips: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=ROUND_TRIPS))
@@ -42,8 +44,8 @@ class Path:
     late: bool = False
 
     @property
-    def compared(self) -> bool:
-        """True if there were enough round trips to tell how fast it is."""
+    def measured(self) -> bool:
+        """True if there were enough round trips to tell its speed."""
         return len(self.round_trips) == ROUND_TRIPS
 
     @property
@@ -52,26 +54,26 @@ class Path:
         return min(self.round_trips, default=0.0) > SLOWED_TIMES * self.first_s
 
     def load(self, size: int, now: float) -> None:
-        """Note how much data goes or comes over it at a time."""
+        """Note the size of a piece of data that it carries, in either direction."""
         if size >= CHUNK_BYTES // 2:
             self.loaded_at = now
 
     def measure(self, seconds: float, now: float) -> None:
         """Note a round trip that ended now."""
-        # Beside much data, a round trip measures the queue and not the circuit. The first ones count all the same: a
-        # new stream cannot be ranked without them.
-        if self.compared and now - seconds < self.loaded_at + LOADED_FOR_S:
+        # During bulk data, a round trip measures the queue and not the circuit. The first ones count even then: a new
+        # stream cannot be ranked without them.
+        if self.measured and now - seconds < self.loaded_at + LOADED_FOR_S:
             return
         self.round_trips.append(seconds)
         self.usual_s = statistics.median(self.round_trips)
-        if self.compared and math.isinf(self.first_s):
+        if self.measured and math.isinf(self.first_s):
             self.first_s = self.usual_s
 
 
 class PathSelector:
-    """The paths of one link, by the number of their stream, in their order.
+    """The paths of one link, by stream number, oldest first.
 
-    Call `rank` after a change of any path.
+    Call `rank` after any path has changed.
 
     Attributes:
         best: the stream for urgent data; None while there is no stream.
@@ -94,30 +96,30 @@ class PathSelector:
         self.rank()
 
     def rank(self) -> None:
-        """Put late streams last, and the faster before the slower; of unmeasured ones, the newer first."""
+        """Rank the streams: late ones last, faster before slower, and of those not yet measured the newer first."""
         newest_first = reversed(self._paths.items())
         self._ranking = [number for number, _ in sorted(newest_first, key=lambda item: (item[1].late, item[1].usual_s))]
         self.best = self._ranking[0] if self._ranking else None
 
     def ranking(self) -> list[int]:
-        """Return the streams, the best first."""
+        """Return the streams, best first."""
         return self._ranking.copy()
 
     def usual_s(self, number: int) -> float | None:
-        """Return how long a round trip over this stream usually takes; None if it is not known."""
+        """Return how many seconds a round trip over this stream usually takes; None if that is not known."""
         path = self._paths.get(number)
         return None if path is None or math.isinf(path.usual_s) else path.usual_s
 
-    def compared(self) -> int:
-        """Return over how many streams there were enough round trips to tell how fast they are."""
-        return sum(path.compared for path in self._paths.values())
+    def measured(self) -> int:
+        """Return how many streams have had enough round trips to tell their speed."""
+        return sum(path.measured for path in self._paths.values())
 
     def slowed(self) -> list[int]:
-        """Return the streams whose round trips stay far above the first ones."""
+        """Return the streams whose round trips have stayed far above the first ones."""
         return [number for number, path in self._paths.items() if path.slowed]
 
     def takes_bulk(self, number: int, unsent_bytes: int) -> bool:
-        """Return whether a stream other than the best carries some of what waits."""
+        """Return whether a stream other than the best should carry some of what waits."""
         if unsent_bytes < BULK_BYTES:
             return False
         path = self._paths[number]

@@ -173,8 +173,8 @@ def sends(*frames: Frame) -> Attack:
     ("attack", "said"),
     [
         (comes_back_without_end, "it reconnected more than"),
-        (sends(Data(Channel.DATA, FAR, b"far")), "bytes of the data channel came unasked"),
-        (sends(Data(Channel.CONTROL, FAR, b"far")), "bytes of the control channel came unasked"),
+        (sends(Data(Channel.DATA, FAR, b"far")), "unacknowledged bytes on the data channel"),
+        (sends(Data(Channel.CONTROL, FAR, b"far")), "unacknowledged bytes on the control channel"),
         (
             sends(*(Data(Channel.DATA, FAR // 4 + 2 * piece, b".") for piece in range(1025))),
             "more than 1024 pieces came",

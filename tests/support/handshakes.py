@@ -21,7 +21,7 @@ HELLO = Hello(ALICE.public_key, Purpose.MESH, b"alice's nonce 16")
 
 
 def mirrored(public_key: bytes) -> bytes:
-    """-A: the other address of the same X25519 key."""
+    """Return -A: the other Ed25519 key with the same X25519 key."""
     return public_key[:31] + bytes([public_key[31] ^ 0x80])
 
 
@@ -42,7 +42,7 @@ def hear(message: bytes, psks: tuple[bytes, ...] = (PSK,), identity: Identity = 
 
 
 def raw_message(payload: bytes, prologue: bytes = b"onionmpc/2" + BOB.public_key) -> bytes:
-    """Message 1 of a dialler that holds ALICE's key and says whatever it likes."""
+    """Message 1 of a dialler that holds ALICE's key and sends any payload it likes."""
     noise = Initiator(
         prologue=prologue,
         static_private=ALICE.x25519_private,

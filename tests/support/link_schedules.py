@@ -35,7 +35,7 @@ STREAMS_AT_ONCE = 3
 
 @dataclass
 class Party:
-    """One end of the link, what its programs wrote and what they got."""
+    """One end of the link: what its program wrote, and what it received."""
 
     link: Link = field(default_factory=lambda: Link(window_bytes=SMALL_WINDOW_BYTES))
     wrote: dict[Channel, bytearray] = field(default_factory=lambda: {channel: bytearray() for channel in Channel})
@@ -46,7 +46,7 @@ class Party:
 
     @property
     def waiting(self) -> int:
-        """How much of the data channel arrived and was not taken."""
+        """How many bytes of the data channel have arrived and were not taken."""
         return len(self.got[DATA]) + self.ends_got - self.taken
 
     def take(self, size: int, now: float) -> None:
@@ -72,10 +72,10 @@ class Party:
 
 @dataclass
 class Wire:
-    """A stream: what is on its way to each side, and which sides hold it.
+    """A stream: what is under way to each side, and which sides have it attached.
 
     Attributes:
-        offsets: what each side said in the handshake, which may be long ago when the other attaches.
+        offsets: what each side said in the handshake, which may be long past when the other attaches.
     """
 
     number: int
@@ -88,12 +88,12 @@ class Wire:
 class AnySchedule(RuleBasedStateMachine):
     """Two links, and a network that delays, cuts and loses, and reorders between streams, though not within one."""
 
-    filled_bytes: int | None = None  # the size of all records, where they have one
+    filled_bytes: int | None = None  # the size of all records, if they have one size
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        # Small, so that a handful of bytes makes several records and windows.
+        # Small, so that a few bytes fill several records and windows.
         self.patch.setattr(link_module, "MAX_RECORD_BYTES", 40)
         self.patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
         self.patch.setattr(paths, "BULK_BYTES", 30)
@@ -156,7 +156,7 @@ class AnySchedule(RuleBasedStateMachine):
     @precondition(lambda self: self.wires)
     @rule(side=SIDES, pick=st.integers(0, 5), count=st.integers(1, 5))
     def transmit_over_one(self, side: int, pick: int, count: int) -> None:
-        """A stream takes a few records; one that takes no bytes stops no other."""
+        """A stream takes a few records; one that takes no bytes does not stop the others."""
         wire = self.wires[pick % len(self.wires)]
         for record in itertools.islice(self._records(side, wire), count):
             assert wire.held[side]
@@ -176,10 +176,10 @@ class AnySchedule(RuleBasedStateMachine):
         link = self.parties[side].link
         for pick in range(len(self.wires)):
             self.transmit_over_one(side, pick, 1000)
-        # Or whoever waits for `wake_at` would turn without end.
+        # A caller that waits for `wake_at` would otherwise loop without end.
         for pick, wire in enumerate(self.wires):
             assert self.filled_bytes or not link.transmit(wire.number, self.now), pick
-            assert not wire.held[side] or self.filled_bytes or not link.speaks()
+            assert not wire.held[side] or self.filled_bytes or not link.wants_to_send()
         assert (link.wake_at() or T0 * 1000) > self.now
 
     @precondition(lambda self: self.wires)
@@ -193,7 +193,7 @@ class AnySchedule(RuleBasedStateMachine):
     @precondition(lambda self: self.wires)
     @rule(side=SIDES, pick=st.integers(0, 5), kept=st.integers(0, 5))
     def cut(self, side: int, pick: int, kept: int) -> None:
-        """One side sees its stream break; of what is on its way to the other, the first `kept` records may arrive."""
+        """One side sees its stream break; of what is under way to the other, the first `kept` records may arrive."""
         wire = self.wires[pick % len(self.wires)]
         self.parties[side].link.detach(wire.number)
         wire.held[side], wire.left[side] = False, True
@@ -205,7 +205,7 @@ class AnySchedule(RuleBasedStateMachine):
 
     @rule()
     def exchange(self) -> None:
-        """For a moment all goes as it should."""
+        """For a moment, everything works."""
         for side in (0, 1):
             self.transmit(side)
             for pick in range(len(self.wires)):
@@ -258,7 +258,7 @@ class AnySchedule(RuleBasedStateMachine):
                 assert [start for start, _ in spans] + [box.given] == [box.acknowledged] + [stop for _, stop in spans]
 
     def teardown(self) -> None:
-        """One stream that holds is enough for all that was written, whatever the others seem to do."""
+        """One stream that works is enough to deliver everything, whatever the others seem to do."""
         try:
             for wire in self.wires.copy():
                 if any(wire.left):

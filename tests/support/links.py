@@ -1,4 +1,4 @@
-"""A link by hand: what it says over a stream, and what it hears."""
+"""Drives a link by hand: what it sends over a stream, and what it receives."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def attached(**settings: Any) -> Link:
 
 
 def said(link: Link, now: float = T0, stream: int = 0) -> list[Frame]:
-    """The frames that a link sends over a stream now."""
+    """Return the frames that a link sends over a stream now."""
     return [frame for record in records(link, now, stream) for frame in decode_frames(record)]
 
 
 def records(link: Link, now: float = T0, stream: int = 0) -> list[bytes]:
-    """What a link sends over a stream that takes all of it now."""
+    """Return what a link sends over a stream that takes everything now."""
     return list(iter(lambda: link.transmit(stream, now), b""))
 
 

@@ -32,7 +32,7 @@ def public(private: bytes) -> bytes:
 
 
 def pair(**changes: bytes) -> tuple[Initiator, Responder]:
-    """Two ends that fit, but for `changes`: prologue or remote_static, as the initiator has them."""
+    """Two ends that match, except for `changes` to the prologue or remote_static of the initiator."""
     initiator = Initiator(
         prologue=changes.get("prologue", b"label"),
         static_private=INITIATOR_STATIC,

@@ -1,4 +1,4 @@
-"""The two ends of a channel: bytes in any order come out once and in theirs; what is lost is given again."""
+"""The two ends of a channel: bytes arrive in any order and come out once and in order; lost ones are given again."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ TEXT = bytes(range(60))
 SPANS = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: (min(ends), max(ends)))
 
 
-# --- What comes ---------------------------------------------------------------------------------------------
+# --- Receiving ----------------------------------------------------------------------------------------------
 
 
 @given(st.lists(SPANS, max_size=30))
-def test_bytes_in_any_order_and_number_come_out_once_and_in_theirs(spans: list[Span]) -> None:
+def test_bytes_that_arrive_in_any_order_come_out_once_and_in_order(spans: list[Span]) -> None:
     inbox, out, came = Inbox(), b"", set[int]()
     for start, stop in [*spans, (0, 60)]:
         out += inbox.put(start, TEXT[start:stop])
         came |= set(range(start, stop))
         assert out == TEXT[: inbox.received]
         assert inbox.received == next(number for number in range(61) if number not in came)
-        # What waits is what came, each byte of it once.
+        # The bytes that wait are those that arrived, each once.
         waiting = [number for piece in inbox.held for number in range(piece.start, piece.stop)]
         assert waiting == sorted(came - set(range(inbox.received)))
         assert all(piece.payload == TEXT[piece.start : piece.stop] for piece in inbox.held)
@@ -32,7 +32,7 @@ def test_bytes_in_any_order_and_number_come_out_once_and_in_theirs(spans: list[S
     assert inbox.held == []
 
 
-def test_bytes_that_come_in_order_after_a_gap_make_one_piece() -> None:
+def test_bytes_that_arrive_in_order_after_a_gap_make_one_piece() -> None:
     inbox = Inbox()
     for number in range(1, 1000):
         assert inbox.put(number, b"x") == b""
@@ -40,7 +40,7 @@ def test_bytes_that_come_in_order_after_a_gap_make_one_piece() -> None:
     assert inbox.put(0, b"x") == b"x" * 1000
 
 
-def test_bytes_from_back_to_front_are_not_copied_again_and_again() -> None:
+def test_bytes_sent_from_back_to_front_are_not_copied_repeatedly() -> None:
     inbox = Inbox()
     for number in reversed(range(1, 1000)):
         inbox.put(number, b"x")
@@ -48,25 +48,25 @@ def test_bytes_from_back_to_front_are_not_copied_again_and_again() -> None:
     assert inbox.put(0, b"x") == b"x" * 1000
 
 
-def test_of_two_different_bytes_in_one_place_one_counts() -> None:
+def test_if_an_offset_gets_two_different_bytes_one_of_them_counts() -> None:
     inbox = Inbox()
     inbox.put(2, b"first")
     inbox.put(1, b"another")
     assert len(inbox.put(0, b"x")) == 8
 
 
-# --- What goes ----------------------------------------------------------------------------------------------
+# --- Sending ------------------------------------------------------------------------------------------------
 
 
 def outbox(*, ended: bool = False) -> Outbox:
     box = Outbox()
-    box.say(b"hello world")
+    box.queue(b"hello world")
     if ended:
-        box.say_end()
+        box.queue_end()
     return box
 
 
-def test_what_is_new_is_given_once_and_the_end_by_itself() -> None:
+def test_new_bytes_are_given_once_and_the_end_by_itself() -> None:
     box = outbox(ended=True)
     assert [box.take(6), box.take(6), box.take(6)] == [(0, 6), (6, 11), (11, 12)]
     assert box.read(6, 11) == b"world"
@@ -74,7 +74,7 @@ def test_what_is_new_is_given_once_and_the_end_by_itself() -> None:
     assert box.unsent() == 0
 
 
-def test_what_is_lost_is_given_again_before_what_is_new() -> None:
+def test_lost_bytes_are_given_again_before_new_ones() -> None:
     box = outbox()
     for _ in range(4):
         box.take(2)
@@ -88,7 +88,7 @@ def test_what_is_lost_is_given_again_before_what_is_new() -> None:
     ("lost", "left"),
     [([(0, 3)], []), ([(0, 9)], [(5, 9)]), ([(6, 7), (0, 2), (7, 9)], [(6, 9)]), ([(5, 8), (6, 7)], [(5, 8)])],
 )
-def test_what_is_acknowledged_is_not_lost(lost: list[Span], left: list[Span]) -> None:
+def test_acknowledged_bytes_are_not_lost(lost: list[Span], left: list[Span]) -> None:
     for before in (True, False):
         box = outbox()
         box.take(9)

@@ -1,4 +1,4 @@
-"""Frames: what is encoded is decoded, and nothing else is."""
+"""Frames: decoding undoes encoding, and refuses all other bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_kind_has_the_bytes_of_the_protocol(frame: Frame, layout: str) -> N
 
 
 @given(st.lists(FRAMES, max_size=8), st.integers(0, 300))
-def test_frames_come_back_as_they_were_and_so_do_their_bytes(frames: list[Frame], filled: int) -> None:
+def test_frames_and_their_bytes_survive_a_round_trip(frames: list[Frame], filled: int) -> None:
     frames = [*frames, *([Padding(filled)] if filled else [])]
     plaintext = b"".join(map(encode_frame, frames))
     decoded = list(decode_frames(plaintext))
@@ -92,7 +92,7 @@ def test_an_unknown_type_is_refused_whatever_its_body(kind: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "right"), BODY_BYTES.items())
-def test_a_body_of_another_size_is_refused(kind: int, right: int) -> None:
+def test_a_body_of_the_wrong_size_is_refused(kind: int, right: int) -> None:
     for size in set(range(20)) - {right}:
         assert f"type {kind}" in refused(raw_frame(kind, b"\x01" * size))
 
@@ -116,7 +116,7 @@ def test_the_largest_payload_fills_a_record() -> None:
 
 @KINDS
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_padding_fills_what_is_left_of_a_record(frame: Frame, layout: str, size: int) -> None:
+def test_padding_fills_the_rest_of_a_record(frame: Frame, layout: str, size: int) -> None:
     assert encode_frame(Padding(size)) == bytes(size)
     assert list(decode_frames(bytes.fromhex(layout) + bytes(size))) == [frame, Padding(size)]
     assert list(decode_frames(bytes(size))) == [Padding(size)]

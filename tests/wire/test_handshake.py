@@ -1,4 +1,4 @@
-"""The handshake of a stream: who it is between, what it carries, and everything that must end it."""
+"""The handshake of a stream: whom it authenticates, what it carries, and everything that must end it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REPLY = Reply(Answer.ACCEPTED, b"and bob's own 16")
 
 
 def shake(hello: Hello = HELLO, reply: Reply = REPLY) -> tuple[Reply, Records, Hello, Records]:
-    """A handshake that nobody disturbs: what the dialler gets, then what the listener gets."""
+    """A handshake that nobody disturbs: what the dialler receives, then what the listener receives."""
     dialling, listening = dialler(hello=hello), listener()
     assert listening.read_static(dialling.message()) == x25519_public(ALICE)
     index, heard = listening.read_hello([PSK])
@@ -61,7 +61,7 @@ def test_messages_have_the_sizes_of_the_protocol() -> None:
     assert len(listening.answer(REPLY)[0]) == MESSAGE_2_BYTES == 82
 
 
-def test_both_ends_call_a_stream_by_one_number_and_no_other_by_it() -> None:
+def test_both_ends_give_a_stream_the_same_number_and_no_other_stream_has_it() -> None:
     numbers = []
     for ephemeral in (8, 9):
         dialling, listening = dialler(), listener(ephemeral=bytes([ephemeral]) * 32)
@@ -74,25 +74,25 @@ def test_both_ends_call_a_stream_by_one_number_and_no_other_by_it() -> None:
     assert 0 <= max(numbers) < 2**48
 
 
-def test_records_flow_both_ways_after_it() -> None:
+def test_records_flow_both_ways_after_the_handshake() -> None:
     _, ours, _, theirs = shake()
     assert list(theirs.decode(ours.encode(b"there"))) == [b"there"]
     assert list(ours.decode(theirs.encode(b"back"))) == [b"back"]
 
 
 @pytest.mark.parametrize("purpose", Purpose)
-def test_all_that_the_dialler_says_arrives(purpose: Purpose) -> None:
+def test_everything_in_the_hello_arrives(purpose: Purpose) -> None:
     hello = Hello(ALICE.public_key, purpose, bytes(range(16)), bytes(range(32)), (2**64 - 1, 7))
     assert shake(hello=hello)[2] == hello
 
 
 @pytest.mark.parametrize("answer", Answer)
-def test_all_that_the_listener_answers_arrives(answer: Answer) -> None:
+def test_everything_in_the_reply_arrives(answer: Answer) -> None:
     reply = Reply(answer, bytes(range(16)), (3, 2**64 - 1))
     assert shake(reply=reply)[0] == reply
 
 
-def test_the_first_psk_that_opens_it_is_named() -> None:
+def test_the_first_psk_that_opens_message_1_is_returned() -> None:
     psks = [bytes([number]) * 32 for number in range(5)] + [PSK, NO_PSK]
     listening = listener()
     listening.read_static(dialler().message())
@@ -100,7 +100,7 @@ def test_the_first_psk_that_opens_it_is_named() -> None:
 
 
 @pytest.mark.parametrize("psks", [(), (NO_PSK,), (PSK[:-1] + b"\x00", NO_PSK)], ids=["none", "one", "two"])
-def test_another_psk_is_refused(psks: tuple[bytes, ...]) -> None:
+def test_a_wrong_psk_is_refused(psks: tuple[bytes, ...]) -> None:
     with pytest.raises(AuthenticationFailed, match="none of our keys opens"):
         hear(dialler().message(), psks)
 
@@ -111,7 +111,7 @@ def test_a_message_for_another_listener_is_refused() -> None:
 
 
 def test_a_message_for_the_mirror_image_of_the_listener_is_refused() -> None:
-    # Its X25519 key is the same; only the prologue tells the two addresses apart.
+    # Its X25519 key is the same. Only the prologue distinguishes the two addresses.
     with pytest.raises(AuthenticationFailed):
         hear(dialler(peer=mirrored(BOB.public_key)).message())
 
@@ -128,19 +128,19 @@ def test_a_message_for_the_mirror_image_of_the_listener_is_refused() -> None:
     ],
     ids=["none", "no key", "no label", "another version", "the dialler's key", "a tail"],
 )
-def test_another_prologue_is_refused(prologue: bytes) -> None:
+def test_a_different_prologue_is_refused(prologue: bytes) -> None:
     with pytest.raises(AuthenticationFailed):
         hear(raw_message(raw_hello(), prologue))
 
 
-def test_an_address_of_another_key_cannot_be_claimed() -> None:
+def test_a_dialler_cannot_claim_the_address_of_another_key() -> None:
     message = dialler(identity=EVE, hello=replace(HELLO, public_key=ALICE.public_key)).message()
     with pytest.raises(AuthenticationFailed, match="claims an address whose key it does not hold"):
         hear(message)
 
 
-def test_the_mirror_image_of_ones_own_address_is_told_as_it_was_said() -> None:
-    # Who holds A holds -A as well, so this is true; that -A is not on the roster is for the keeper to see.
+def test_a_dialler_that_claims_the_mirror_image_of_its_address_is_reported_under_that() -> None:
+    # The holder of A holds -A as well, so the claim is true. The gatekeeper sees that -A is not on the roster.
     claim = replace(HELLO, public_key=mirrored(ALICE.public_key))
     assert hear(dialler(hello=claim).message()).public_key == mirrored(ALICE.public_key) != ALICE.public_key
 
@@ -150,7 +150,7 @@ def test_the_mirror_image_of_ones_own_address_is_told_as_it_was_said() -> None:
     [bytes(32), bytes([1]) + bytes(31), b"\xff" * 32, bytes([2]) + bytes(31)],
     ids=["small order", "neutral", "not canonical", "not on the curve"],
 )
-def test_a_claim_that_is_no_key_at_all_is_refused(public_key: bytes) -> None:
+def test_a_claimed_address_that_is_not_a_key_is_refused(public_key: bytes) -> None:
     with pytest.raises(AuthenticationFailed, match="malformed"):
         hear(raw_message(raw_hello(public_key)))
 
@@ -162,7 +162,7 @@ def test_an_unknown_purpose_is_refused(purpose: int) -> None:
         hear(raw_message(raw_hello(purpose=purpose)))
 
 
-def test_a_hello_of_another_size_is_refused() -> None:
+def test_a_hello_of_the_wrong_size_is_refused() -> None:
     for payload in (raw_hello()[:-1], raw_hello() + b"\x00", b""):
         with pytest.raises(AuthenticationFailed):
             hear(raw_message(payload))
@@ -224,7 +224,7 @@ def test_message_2_of_another_handshake_is_refused() -> None:
         later.receive(message)
 
 
-def test_a_message_1_sent_back_is_no_message_2_and_the_other_way_round() -> None:
+def test_neither_message_is_accepted_in_place_of_the_other() -> None:
     dialling = dialler()
     message = dialling.message()
     with pytest.raises(AuthenticationFailed):
@@ -238,7 +238,7 @@ def test_a_message_1_is_refused_by_its_own_sender() -> None:
         hear(dialler().message(), identity=ALICE)
 
 
-def test_of_two_that_dial_each_other_neither_takes_the_others_message_for_an_answer() -> None:
+def test_two_parties_that_dial_each_other_do_not_accept_message_1_as_an_answer() -> None:
     there = dialler()
     back = dialler(BOB, ALICE.public_key, hello=replace(HELLO, public_key=BOB.public_key))
     messages = there.message(), back.message()
@@ -247,7 +247,7 @@ def test_of_two_that_dial_each_other_neither_takes_the_others_message_for_an_ans
             dialling.receive(message[:MESSAGE_2_BYTES])
 
 
-def test_an_answer_to_one_that_was_dialled_at_the_same_time_is_none_to_it_as_a_dialler() -> None:
+def test_an_answer_to_the_crossing_dial_is_not_an_answer_to_our_own() -> None:
     there = dialler()
     there.message()
     alice = listener(ALICE)
@@ -257,7 +257,7 @@ def test_an_answer_to_one_that_was_dialled_at_the_same_time_is_none_to_it_as_a_d
         there.receive(alice.answer(REPLY)[0])
 
 
-def test_whoever_takes_the_other_role_opens_no_record() -> None:
+def test_an_end_in_the_wrong_role_decrypts_no_record() -> None:
     _, ours, _, theirs = shake()
     record = ours.encode(b"there")
     for swapped in (ours, Records(theirs._receiving, theirs._sending)):
@@ -266,7 +266,7 @@ def test_whoever_takes_the_other_role_opens_no_record() -> None:
     assert list(theirs.decode(record)) == [b"there"]
 
 
-def test_a_record_of_an_earlier_handshake_opens_in_no_later_one() -> None:
+def test_a_record_of_an_earlier_handshake_does_not_decrypt_in_a_later_one() -> None:
     _, earlier, _, _ = shake()
     recorded = earlier.encode(b"there")
     dialling, listening = dialler(), listener(ephemeral=bytes([10]) * 32)
@@ -296,13 +296,13 @@ def test_a_dialler_that_sees_another_version_names_both_and_accuses_nobody(rest:
         assert "newer release" in raised.value.hint
 
 
-def test_the_refusal_is_the_version_byte_and_says_so() -> None:
+def test_a_refusal_is_the_version_byte_alone_and_is_reported_as_one() -> None:
     assert bytes([2]) == REFUSAL
     with pytest.raises(AuthenticationFailed, match="refused the handshake"):
         dialler().receive(REFUSAL)
 
 
-def test_a_stream_that_ends_without_an_answer_says_so() -> None:
+def test_a_stream_that_ends_without_an_answer_is_reported() -> None:
     with pytest.raises(AuthenticationFailed, match="before it answered"):
         dialler().receive(b"")
 
@@ -325,7 +325,7 @@ def test_a_replayed_message_1_is_answered_and_no_record_can_follow() -> None:
     _, records = dialling.receive(reply)
     recorded = records.encode(b"the dialler's first record")
 
-    # The listener cannot know yet: the message is the dialler's own, byte for byte.
+    # The listener cannot notice yet: the message is the dialler's own, byte for byte.
     second = listener(ephemeral=bytes([10]) * 32)
     second.read_static(message)
     assert second.read_hello([PSK]) == (0, HELLO)

@@ -1,4 +1,4 @@
-"""A link: each byte once and in order, and no more than its window of them."""
+"""A link delivers each byte once and in order, and never more than its window."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.support.links import attached, hear, records, said
 
 
 def refused(link: Link, *frames: Frame, code: AbortCode) -> str:
-    """The link refuses the frames, stays in ERROR and says so once."""
+    """Check that the link refuses the frames, stays in ERROR and sends one ABORT."""
     with pytest.raises(RemoteProtocolError) as raised:
         hear(link, *frames)
     assert link.state is State.ERROR
@@ -89,14 +89,14 @@ def test_the_end_of_an_empty_channel_is_an_end() -> None:
     assert hear(receiver, *said(sender)) == [ProgramEnd()]
 
 
-def test_records_are_as_few_and_as_large_as_they_can_be() -> None:
+def test_records_are_as_few_and_as_large_as_possible() -> None:
     link = attached()
     link.send_data(bytes(2 * MAX_RECORD_BYTES))
     first, second, _ = records(link)
     assert len(first) == len(second) == MAX_RECORD_BYTES
 
 
-def test_bytes_after_the_end_are_our_own_mistake() -> None:
+def test_sending_bytes_after_the_end_is_our_bug() -> None:
     link = attached()
     link.end_data()
     with pytest.raises(LocalProtocolError):
@@ -125,7 +125,7 @@ def test_room_shrinks_with_what_is_sent_and_grows_with_what_is_acknowledged() ->
     assert link.flushed()
 
 
-def test_more_than_there_is_room_for_is_our_own_mistake() -> None:
+def test_sending_more_than_there_is_room_for_is_our_bug() -> None:
     link = attached(window_bytes=100)
     link.send_data(bytes(60))
     with pytest.raises(LocalProtocolError):
@@ -135,21 +135,21 @@ def test_more_than_there_is_room_for_is_our_own_mistake() -> None:
         link.send_control(b"x")
 
 
-def test_a_peer_that_does_not_keep_to_the_window_is_refused() -> None:
+def test_a_peer_that_exceeds_the_window_is_refused() -> None:
     receiver = attached(window_bytes=100)
     assert hear(receiver, Data(DATA, 0, bytes(100))) == [ProgramBytes(bytes(100))]
     receiver.consume(10, T0)
     assert hear(receiver, Data(DATA, 100, bytes(10))) == [ProgramBytes(bytes(10))]
-    assert "more than 100 bytes" in refused(receiver, Data(DATA, 110, b"x"), code=AbortCode.LIMIT)
+    assert "more than 100 unacknowledged bytes" in refused(receiver, Data(DATA, 110, b"x"), code=AbortCode.LIMIT)
 
 
-def test_the_end_fits_a_full_window() -> None:
+def test_the_end_fits_into_a_full_window() -> None:
     receiver = attached(window_bytes=100)
     hear(receiver, Data(DATA, 0, bytes(100)))
     assert hear(receiver, End(100)) == [ProgramEnd()]
 
 
-def test_taking_more_than_came_is_our_own_mistake() -> None:
+def test_consuming_more_than_arrived_is_our_bug() -> None:
     receiver = attached()
     hear(receiver, Data(DATA, 0, bytes(10)))
     with pytest.raises(LocalProtocolError):
@@ -159,7 +159,7 @@ def test_taking_more_than_came_is_our_own_mistake() -> None:
 # --- Acknowledgements ---------------------------------------------------------------------------------------
 
 
-def test_control_bytes_are_acknowledged_after_a_while_and_once() -> None:
+def test_control_bytes_are_acknowledged_once_after_a_delay() -> None:
     receiver = attached()
     hear(receiver, Data(CONTROL, 0, b"hello"))
     assert said(receiver) == []
@@ -179,7 +179,7 @@ def test_the_data_channel_is_acknowledged_as_the_program_takes_it() -> None:
     assert said(receiver, T0 + 3) == [Ack(0, 11)]
 
 
-def test_an_acknowledgement_rides_on_data_and_before_it() -> None:
+def test_an_acknowledgement_travels_in_front_of_data() -> None:
     receiver = attached()
     hear(receiver, Data(CONTROL, 0, b"hello"))
     receiver.send_data(b"answer")
@@ -241,8 +241,8 @@ def test_a_replay_of_the_end_is_acknowledged_again() -> None:
     assert said(receiver, T0 + 2) == [Ack(0, 1)]
 
 
-def test_an_empty_frame_of_data_is_no_reason_to_wake() -> None:
-    # Or a peer could keep us turning: an acknowledgement that is due and never sent.
+def test_an_empty_data_frame_wakes_nobody() -> None:
+    # A peer could otherwise keep us busy for ever with an acknowledgement that is due and never sent.
     receiver = attached()
     before = receiver.wake_at()
     assert hear(receiver, Data(CONTROL, 0, b""), Data(DATA, 0, b"")) == []
@@ -260,7 +260,7 @@ def test_a_ping_is_answered_at_once_and_measures_the_round_trip() -> None:
     assert hear(asker, *said(answerer), now=T0 + 1.5) == [RoundTrip(1.5, 0)]
 
 
-def test_a_pong_that_nobody_asked_for_says_nothing() -> None:
+def test_a_pong_without_a_ping_is_ignored() -> None:
     link = attached()
     assert hear(link, Pong(99)) == []
     assert hear(link, Pong(1), Pong(1)) == [RoundTrip(0.0, 0)]
@@ -278,7 +278,7 @@ def test_a_ping_comes_after_silence_and_not_before() -> None:
     assert said(link, T0 + 20 * PING_AFTER_S) == []
 
 
-def test_a_link_that_hears_something_does_not_ping() -> None:
+def test_a_link_that_receives_something_does_not_ping() -> None:
     link = attached()
     hear(link, Pong(1))
     for second in range(1, 60):
@@ -286,13 +286,13 @@ def test_a_link_that_hears_something_does_not_ping() -> None:
         assert said(link, T0 + second) == []
 
 
-def test_a_ping_that_is_asked_for_leaves_at_once() -> None:
+def test_a_requested_ping_is_sent_at_once() -> None:
     link = attached()
     link.ping()
     assert said(link) == [Ping(2)]
 
 
-def test_endless_pings_leave_one_answer() -> None:
+def test_endless_pings_queue_one_answer() -> None:
     link = attached()
     for token in range(10_000):
         hear(link, Ping(token), Ping(token))
@@ -312,7 +312,7 @@ def filled(link: Link, now: float = T0, stream: int = 0, size: int = SIZE) -> li
     return [frame for frame in decode_frames(record) if not isinstance(frame, Padding)]
 
 
-def test_a_filled_record_has_its_size_whatever_there_is_to_say() -> None:
+def test_a_filled_record_has_its_size_whatever_is_queued() -> None:
     link = attached()
     assert filled(link) == []
     link.send_control(b"hello")
@@ -326,7 +326,7 @@ def test_a_filled_record_has_its_size_whatever_there_is_to_say() -> None:
 
 
 @pytest.mark.parametrize("left", range(30))
-def test_a_filled_record_has_its_size_however_little_is_left_of_it(left: int) -> None:
+def test_a_filled_record_has_its_size_however_little_room_is_left(left: int) -> None:
     sender, receiver = attached(), attached()
     sender.send_control(bytes(SIZE - left))
     sender.send_data(b"world")
@@ -338,7 +338,7 @@ def test_a_filled_record_has_its_size_however_little_is_left_of_it(left: int) ->
     assert got[-1] == ProgramEnd()
 
 
-def test_much_to_say_is_said_in_many_records_the_control_channel_first() -> None:
+def test_a_long_queue_fills_many_records_the_control_channel_first() -> None:
     link = attached()
     link.send_data(bytes(1000))
     link.send_control(b"urgent")
@@ -367,10 +367,10 @@ def test_endless_pings_do_not_overfill_a_record() -> None:
     assert filled(link) == [Pong(999), Ping(2), Ack(5, 0), Data(DATA, 0, bytes(SIZE - 2 * 11 - 19 - 12))]
 
 
-def test_padding_says_nothing() -> None:
+def test_padding_causes_no_event() -> None:
     link = attached()
     assert hear(link, Padding(480), now=T0 + 1) == []
-    assert not link.suspicious(T0 + SUSPECT_AFTER_S)  # but that its sender is there
+    assert not link.suspicious(T0 + SUSPECT_AFTER_S)  # it does show that its sender is there
     assert link.offsets() == (0, 0)
 
 
@@ -403,14 +403,14 @@ def test_an_acknowledgement_of_the_end_before_it_was_sent_is_refused() -> None:
 
 
 @pytest.mark.parametrize("channel", Channel)
-def test_what_is_beyond_the_window_is_refused_gap_or_not(channel: Channel) -> None:
+def test_bytes_beyond_the_window_are_refused_with_or_without_a_gap(channel: Channel) -> None:
     link = attached(window_bytes=100)
     assert hear(link, Data(channel, 99, b"x"), Data(channel, 100, b"")) == []
     what = refused(link, Data(channel, 100, b"x"), code=AbortCode.LIMIT)
-    assert what == f"more than 100 bytes of the {channel.name.lower()} channel came unasked"
+    assert what == f"the peer sent more than 100 unacknowledged bytes on the {channel.name.lower()} channel"
 
 
-def test_more_pieces_than_an_honest_sender_leaves_are_refused() -> None:
+def test_more_pieces_than_an_honest_sender_causes_are_refused() -> None:
     link = attached()
     for number in range(MAX_PIECES):
         hear(link, Data(DATA, 2 * number + 1, b"x"))
@@ -437,7 +437,7 @@ def test_an_end_at_another_byte_is_refused(offset: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 4, 7])
-def test_an_end_before_bytes_that_have_come_is_refused(offset: int) -> None:
+def test_an_end_before_bytes_that_have_arrived_is_refused(offset: int) -> None:
     link = attached()
     hear(link, Data(DATA, 0, b"hello"), Data(DATA, 6, b"yo"))
     refused(link, End(offset), code=AbortCode.OFFSET)
@@ -447,14 +447,14 @@ def test_an_end_beyond_the_window_is_refused() -> None:
     refused(attached(window_bytes=100), End(101), code=AbortCode.LIMIT)
 
 
-def test_what_is_no_frame_is_refused() -> None:
+def test_bytes_that_are_not_a_frame_are_refused() -> None:
     link = attached()
     with pytest.raises(RemoteProtocolError):
         link.receive(0, b"\x63\x00\x00", T0)
     assert said(link) == [Abort(AbortCode.FRAME)]
 
 
-def test_an_error_takes_the_place_of_all_that_was_queued() -> None:
+def test_an_error_replaces_everything_that_was_queued() -> None:
     link = attached()
     link.send_control(b"hello")
     link.send_data(b"world")
@@ -476,7 +476,7 @@ def test_a_second_error_changes_nothing() -> None:
 # --- Closing ------------------------------------------------------------------------------------------------
 
 
-def test_close_is_said_once_and_heard_once() -> None:
+def test_close_is_sent_once_and_reported_once() -> None:
     closer, other = attached(), attached()
     closer.close()
     closer.close()
@@ -488,7 +488,7 @@ def test_close_is_said_once_and_heard_once() -> None:
     assert said(closer) == said(other, T0 + 100) == []
 
 
-def test_what_comes_before_close_counts_and_what_comes_after_does_not() -> None:
+def test_frames_before_close_count_and_those_after_it_do_not() -> None:
     link = attached()
     frames = Data(CONTROL, 0, b"a"), Close(), Data(CONTROL, 1, b"b"), Abort(AbortCode.FRAME)
     assert hear(link, *frames) == [ControlBytes(b"a"), LinkClosed()]
@@ -496,7 +496,7 @@ def test_what_comes_before_close_counts_and_what_comes_after_does_not() -> None:
 
 
 @pytest.mark.parametrize("code", AbortCode)
-def test_an_abort_is_heard_with_its_code_and_not_answered(code: AbortCode) -> None:
+def test_an_abort_is_reported_with_its_code_and_not_answered(code: AbortCode) -> None:
     link = attached()
     assert hear(link, Abort(code), Data(CONTROL, 99, b"x")) == [LinkAborted(code)]
     assert link.state is State.ERROR

@@ -24,7 +24,7 @@ TestAnySchedule.settings = TestAnyScheduleOfOneSize.settings = settings(
 @pytest.mark.parametrize("seed", range(100))
 @pytest.mark.parametrize("kind", [AnySchedule, AnyScheduleOfOneSize])
 def test_any_long_schedule(kind: type[AnySchedule], seed: int) -> None:
-    """The same steps at the rates of a network that mostly works: long ways to fail, next to hypothesis' short ones."""
+    """The same steps at the rates of a network that mostly works: long histories; those of hypothesis are short."""
     choose = random.Random(seed)
     schedule = kind()
 

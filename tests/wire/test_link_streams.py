@@ -1,4 +1,4 @@
-"""A link over several streams: which one carries what, which are doubted, and what all links hold together."""
+"""A link over several streams: what each carries, which are suspicious, and the budget that all links share."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_cut_sends_again_what_was_not_acknowledged() -> None:
     assert not [frame for frame in said(link, stream=3) if isinstance(frame, Data | End)]
 
 
-def test_of_two_streams_of_unknown_speed_the_newer_one_is_sent_over_and_the_other_when_it_breaks() -> None:
+def test_of_two_unmeasured_streams_the_newer_is_used_and_the_other_when_it_breaks() -> None:
     link = attached()
     link.attach(1, T0)
     link.send_data(b"hello")
@@ -67,7 +67,7 @@ def test_of_two_streams_of_unknown_speed_the_newer_one_is_sent_over_and_the_othe
     assert Data(DATA, 0, b"hello") in said(link)
 
 
-def test_an_answer_goes_over_the_stream_of_its_question() -> None:
+def test_a_pong_goes_over_the_stream_of_its_ping() -> None:
     link = attached()
     link.attach(1, T0)
     hear(link, Ping(7), stream=0)
@@ -75,7 +75,7 @@ def test_an_answer_goes_over_the_stream_of_its_question() -> None:
     assert said(link, stream=0) == [Pong(7), Ping(2)]
 
 
-def test_what_comes_over_a_stream_that_is_gone_is_not_heard() -> None:
+def test_records_of_a_detached_stream_are_ignored() -> None:
     link = attached()
     link.detach(0)
     assert hear(link, Data(CONTROL, 0, b"late")) == []
@@ -101,7 +101,7 @@ def test_what_the_program_has_not_taken_still_fills_the_window_after_a_cut() -> 
     assert hear(receiver, *said(sender, stream=1)) == [ProgramBytes(bytes(30))]
 
 
-def test_an_acknowledgement_that_may_be_lost_with_a_stream_is_said_again() -> None:
+def test_an_acknowledgement_that_may_be_lost_with_a_stream_is_sent_again() -> None:
     receiver = attached()
     receiver.attach(1, T0)
     hear(receiver, Data(CONTROL, 0, b"hello"))
@@ -115,12 +115,12 @@ def test_an_acknowledgement_that_may_be_lost_with_a_stream_is_said_again() -> No
 
 
 def data(link: Link, now: float = T0, stream: int = 0) -> list[Data]:
-    """The bytes among what a link sends over a stream now."""
+    """The data frames among what a link sends over a stream now."""
     return [frame for frame in said(link, now, stream) if isinstance(frame, Data)]
 
 
 def raced(*round_trips_s: float, **settings: Any) -> Link:
-    """A link on streams 0 and so on, each of which has answered five pings in so many seconds, fewer than 1."""
+    """A link on streams 0, 1, ..., each of which has answered five pings in the given time, less than 1 s."""
     link = Link(**settings)
     for stream in range(len(round_trips_s)):
         link.attach(stream, T0)
@@ -131,11 +131,11 @@ def raced(*round_trips_s: float, **settings: Any) -> Link:
                 hear(link, Pong(token), now=asked_at + seconds, stream=stream)
     for stream in range(len(round_trips_s)):
         assert said(link, stream=stream) == []
-    assert link.compared() == len(round_trips_s)
+    assert link.measured() == len(round_trips_s)
     return link
 
 
-def test_each_of_several_streams_is_asked_five_times_in_a_row_and_the_fastest_is_the_best() -> None:
+def test_each_of_several_streams_is_pinged_five_times_in_a_row_and_the_fastest_is_the_best() -> None:
     link = raced(0.3, 0.1, 0.2)
     assert link.ranking() == [1, 2, 0]
     assert link.best == 1
@@ -143,7 +143,7 @@ def test_each_of_several_streams_is_asked_five_times_in_a_row_and_the_fastest_is
     assert link.round_trip_s(9) is None
 
 
-def test_one_slow_answer_makes_no_slow_stream() -> None:
+def test_one_slow_answer_does_not_make_a_stream_slow() -> None:
     link = raced(0.2, 0.1)
     link.ping()
     (ping,) = said(link, T0 + 2, stream=1)
@@ -152,43 +152,43 @@ def test_one_slow_answer_makes_no_slow_stream() -> None:
     assert link.best == 1
 
 
-def test_a_lone_stream_is_not_asked_in_a_row() -> None:
+def test_a_lone_stream_is_not_pinged_in_a_row() -> None:
     link = attached()
     hear(link, Pong(1))
     assert said(link) == []
 
 
-def test_what_is_little_goes_over_the_fastest_stream_alone() -> None:
+def test_little_data_goes_over_the_fastest_stream_alone() -> None:
     link = raced(0.3, 0.1, 0.2)
     link.send_control(b"hello")
     link.send_data(bytes(BULK_BYTES - 1))
-    assert link.speaks()
+    assert link.wants_to_send()
     assert said(link, stream=0) == said(link, stream=2) == []
     assert said(link, stream=1)[0] == Data(CONTROL, 0, b"hello")
     assert said(link, stream=1) == []
-    assert not link.speaks()
+    assert not link.wants_to_send()
 
 
-def test_of_much_each_stream_takes_a_chunk_when_it_has_room_and_the_rest_goes_over_the_fastest() -> None:
+def test_of_bulk_data_each_stream_with_room_takes_a_chunk_and_the_fastest_takes_the_rest() -> None:
     link = raced(0.3, 0.1, 0.2)
     link.send_data(bytes(BULK_BYTES + 2 * CHUNK_BYTES))
     link.send_control(b"hello")
     assert len(link.transmit(0, T0)) == len(link.transmit(2, T0)) == CHUNK_BYTES
     assert link.transmit(2, T0)
-    # What is left is too little for them, and the control channel was never theirs.
+    # The rest is too little for them, and they never carry the control channel.
     assert said(link, stream=0) == said(link, stream=2) == []
     assert said(link, stream=1)[0] == Data(CONTROL, 0, b"hello")
     assert said(link, stream=0) == said(link, stream=1) == said(link, stream=2) == []
 
 
-def test_much_goes_over_no_more_streams_than_are_kept_nor_over_one_of_unknown_speed() -> None:
+def test_bulk_data_goes_over_at_most_max_stripes_and_over_no_unmeasured_stream() -> None:
     link = raced(0.1, 0.2, 0.3, 0.4, 0.5)
     link.attach(5, T0)
     link.send_data(bytes(10 * BULK_BYTES))
     assert [len(link.transmit(stream, T0)) > CHUNK_BYTES // 2 for stream in range(1, 6)] == [True] * 3 + [False] * 2
 
 
-def test_what_comes_before_what_is_in_front_of_it_waits_and_comes_once() -> None:
+def test_bytes_that_arrive_early_wait_and_are_delivered_once() -> None:
     receiver = raced(0.1, 0.2)
     assert hear(receiver, Data(DATA, 6, b"world"), stream=1) == []
     assert hear(receiver, End(11), stream=1) == []
@@ -199,7 +199,7 @@ def test_what_comes_before_what_is_in_front_of_it_waits_and_comes_once() -> None
     assert said(receiver, T0 + 2) == [Ack(0, 12)]
 
 
-def test_what_waits_is_not_acknowledged() -> None:
+def test_bytes_behind_a_gap_are_not_acknowledged() -> None:
     receiver = attached()
     hear(receiver, Data(CONTROL, 5, b"later"))
     assert said(receiver, T0 + 1) == []
@@ -208,7 +208,7 @@ def test_what_waits_is_not_acknowledged() -> None:
     assert said(receiver, T0 + 2) == [Ack(10, 0)]
 
 
-def test_a_stream_that_breaks_has_only_its_own_part_sent_again() -> None:
+def test_only_what_a_broken_stream_carried_is_sent_again() -> None:
     link = raced(0.1, 0.2)
     link.send_data(bytes(BULK_BYTES))
     chunks = data(link, stream=1)
@@ -220,7 +220,7 @@ def test_a_stream_that_breaks_has_only_its_own_part_sent_again() -> None:
     assert sum(len(frame.payload) for frame in data(link, stream=2)) == BULK_BYTES
 
 
-def test_what_was_acknowledged_is_not_sent_again() -> None:
+def test_acknowledged_bytes_are_not_sent_again() -> None:
     link = raced(0.1, 0.2)
     link.send_data(bytes(BULK_BYTES))
     (chunk,) = data(link, stream=1)
@@ -230,11 +230,11 @@ def test_what_was_acknowledged_is_not_sent_again() -> None:
     assert data(link) == [Data(DATA, 1000, chunk.payload[1000:])]
 
 
-def test_the_fastest_stream_is_left_when_it_owes_an_answer_for_long_and_taken_again_when_it_answers() -> None:
+def test_data_leaves_the_fastest_stream_while_that_does_not_answer() -> None:
     link = raced(0.1, 0.2)
     link.send_data(b"hello")
     assert said(link) == [Data(DATA, 0, b"hello")]
-    silent_since = T0 + 1.0  # when the slower one had answered last
+    silent_since = T0 + 1.0  # when the slower stream last answered
     asked_at = silent_since + PING_AFTER_S
     hear(link, Ack(0, 0), now=silent_since)
     assert [type(frame) for frame in said(link, asked_at)] == [Ping]
@@ -260,14 +260,14 @@ def test_a_slow_stream_is_given_time_to_answer() -> None:
     assert link.best == 1
 
 
-def test_a_further_stream_has_the_others_asked_whether_they_deliver() -> None:
+def test_a_new_stream_has_the_others_pinged() -> None:
     link = attached()
     hear(link, Pong(1), now=T0 + 1)
     link.attach(1, T0 + 2)
     assert said(link, T0 + 2) == [Ping(2)]
 
 
-def test_a_busy_stream_is_measured_now_and_then() -> None:
+def test_a_busy_stream_is_measured_every_30_s() -> None:
     link = raced(0.1, 0.2)
     pings = 0
     for second in range(1, 100):
@@ -277,7 +277,7 @@ def test_a_busy_stream_is_measured_now_and_then() -> None:
 
 
 def answer(link: Link, stream: int, seconds: float, times: int, now: float = T0 + 1000) -> float:
-    """Have a stream answer pings after so many seconds; return when the last answer came."""
+    """Have a stream answer pings after this many seconds; return when the last answer came."""
     for _ in range(times):
         link.ping()
         for ping in [frame for frame in said(link, now, stream) if isinstance(frame, Ping)]:
@@ -286,10 +286,10 @@ def answer(link: Link, stream: int, seconds: float, times: int, now: float = T0 
     return now
 
 
-def test_a_stream_has_slowed_when_all_its_last_round_trips_took_twice_what_the_first_took() -> None:
+def test_a_stream_has_slowed_when_all_its_latest_round_trips_take_twice_the_first() -> None:
     link = raced(0.1, 0.2)
     now = answer(link, 0, 0.21, ROUND_TRIPS - 1)
-    link.attach(2, T0)  # of which nothing is known
+    link.attach(2, T0)  # never measured
     assert link.slowed() == []
     answer(link, 0, 0.21, 1, now)
     assert link.slowed() == [0]
@@ -298,7 +298,7 @@ def test_a_stream_has_slowed_when_all_its_last_round_trips_took_twice_what_the_f
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_round_trips_beside_much_data_say_nothing_of_the_circuit(ours: bool) -> None:
+def test_round_trips_during_bulk_data_do_not_count(ours: bool) -> None:
     link = raced(0.1, 0.2)
     now = T0 + 1000
     for number in range(2 * ROUND_TRIPS):
@@ -314,7 +314,7 @@ def test_round_trips_beside_much_data_say_nothing_of_the_circuit(ours: bool) -> 
     assert link.slowed() == [0]
 
 
-def test_a_stream_that_takes_no_bytes_gathers_no_questions() -> None:
+def test_a_stream_that_takes_no_bytes_collects_no_pings() -> None:
     link = raced(0.1, 0.2)
     for second in range(100):
         hear(link, Ack(0, 0), now=T0 + second)
@@ -322,7 +322,7 @@ def test_a_stream_that_takes_no_bytes_gathers_no_questions() -> None:
     assert len(said(link, T0 + 100, stream=1)) == 1
 
 
-# --- Doubt --------------------------------------------------------------------------------------------------
+# --- Suspicion ----------------------------------------------------------------------------------------------
 
 
 def test_a_stream_is_suspicious_after_three_missed_beats_and_not_before() -> None:
@@ -340,7 +340,7 @@ def test_a_link_without_streams_is_suspicious() -> None:
     assert link.suspicious(T0)
 
 
-def test_a_stream_that_brings_nothing_is_left_for_one_that_does() -> None:
+def test_data_moves_from_a_silent_stream_to_one_that_delivers() -> None:
     link = attached()
     link.attach(1, T0)
     said(link, stream=1)
@@ -359,19 +359,19 @@ def test_a_stream_that_stays_silent_is_stale() -> None:
     assert link.stale(T0 + SILENCE_LIMIT_S) == [0]
 
 
-def test_after_a_sleep_every_stream_is_doubted_until_it_brings_something() -> None:
+def test_after_a_sleep_every_stream_is_suspicious_until_it_delivers() -> None:
     link = attached()
     hear(link, Pong(1))
     link.doubt(T0 + 1000)
     assert link.suspicious(T0 + 1000)
-    # It was not the peer that was away.
+    # It was we who were away, not the peer.
     assert link.silent_for(T0 + 1000) == 0
     assert said(link, T0 + 1000) == [Ping(2)]
     hear(link, Pong(2), now=T0 + 1001)
     assert not link.suspicious(T0 + 1001)
 
 
-def test_a_ping_that_is_due_leaves_even_if_something_comes_first() -> None:
+def test_a_ping_that_is_due_is_sent_even_if_something_arrives_first() -> None:
     link = Link()
     link.attach(0, T0)
     hear(link, Ack(0, 0), now=T0 + 1)
@@ -385,22 +385,22 @@ def test_last_words_go_over_every_stream() -> None:
     assert said(link) == said(link, stream=1) == [Close()]
 
 
-def test_a_link_that_is_closed_still_hears_the_peers_last_words_and_nothing_else() -> None:
+def test_a_closed_link_still_notes_the_peers_close_and_nothing_else() -> None:
     link = attached()
     link.close()
     assert said(link) == [Close()]
     assert hear(link, Data(Channel.CONTROL, 0, b"late"), Ping(1)) == []
     assert link.receive(0, b"\xff no frame", T0) == []
-    assert not link.parted
+    assert not link.peer_closed
     assert hear(link, Close()) == []
-    assert link.parted
+    assert link.peer_closed
     assert said(link) == []
 
 
 # --- All links together -------------------------------------------------------------------------------------
 
 
-def test_links_share_what_they_hold_and_each_keeps_a_share_of_its_own() -> None:
+def test_links_share_one_budget_and_each_keeps_a_share_of_its_own() -> None:
     budget = ReplayBudget(OWN_SHARE_BYTES + 1000)
     first, second = attached(budget=budget), attached(budget=budget)
     first.send_data(bytes(first.room()))
@@ -414,7 +414,7 @@ def test_links_share_what_they_hold_and_each_keeps_a_share_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("end", [lambda link: link.close(), lambda link: hear(link, Close())], ids=["ours", "theirs"])
-def test_a_link_that_ends_lets_go_of_what_it_held(end: Callable[[Link], object]) -> None:
+def test_a_link_that_ends_releases_its_share_of_the_budget(end: Callable[[Link], object]) -> None:
     budget = ReplayBudget(1000)
     link = attached(budget=budget)
     link.send_data(bytes(600))

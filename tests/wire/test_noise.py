@@ -1,4 +1,4 @@
-"""The handshake against its published vectors, and against everything a peer may do to it."""
+"""The handshake: its published vectors, and everything that a peer may do to it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_vectors_cover_both_patterns_and_all_hashes() -> None:
 
 
 @given(first=st.binary(max_size=300), second=st.binary(max_size=300), records=st.lists(st.binary(max_size=300)))
-def test_whatever_one_end_writes_the_other_reads(first: bytes, second: bytes, records: list[bytes]) -> None:
+def test_one_end_reads_what_the_other_writes(first: bytes, second: bytes, records: list[bytes]) -> None:
     initiator, listener = pair()
     assert read_first(listener, initiator.write_first(first, PSK)) == first
     assert initiator.read_second(listener.write_second(second)) == second
@@ -107,13 +107,13 @@ def test_any_five_keys_complete_a_handshake(keys: list[bytes]) -> None:
     assert initiator.handshake_hash == listener.handshake_hash
 
 
-def test_first_message_hides_the_caller_and_its_payload() -> None:
+def test_first_message_hides_the_initiator_and_its_payload() -> None:
     message = pair()[0].write_first(b"a payload that is long enough to find", PSK)
     assert public(INITIATOR_STATIC) not in message
     assert b"payload" not in message
 
 
-def test_second_cipher_is_of_the_other_direction() -> None:
+def test_second_cipher_is_for_the_other_direction() -> None:
     first, second = complete()[0].split()
     assert first.encrypt(b"x") != second.encrypt(b"x")
 
@@ -134,20 +134,20 @@ def test_wrong_prologue_is_refused() -> None:
         listener.read_static(initiator.write_first(b"", PSK))
 
 
-def test_call_meant_for_another_static_key_is_refused() -> None:
+def test_first_message_for_another_static_key_is_refused() -> None:
     initiator, listener = pair(remote_static=public(bytes([9]) * 32))
     with pytest.raises(AuthenticationFailed):
         listener.read_static(initiator.write_first(b"", PSK))
 
 
-def test_call_is_refused_by_its_own_caller() -> None:
+def test_first_message_is_refused_by_its_own_initiator() -> None:
     initiator, _ = pair()
     reflected = Responder(prologue=b"label", static_private=INITIATOR_STATIC, ephemeral_private=RESPONDER_EPHEMERAL)
     with pytest.raises(AuthenticationFailed):
         reflected.read_static(initiator.write_first(b"", PSK))
 
 
-def test_each_message_is_of_one_role() -> None:
+def test_each_message_belongs_to_one_role() -> None:
     initiator, listener = pair()
     first = initiator.write_first(b"", PSK)
     read_first(listener, first)
@@ -245,9 +245,8 @@ def test_low_order_ephemeral_is_refused_in_either_message(point: bytes) -> None:
 
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=bytes.hex)
-def test_low_order_static_of_the_caller_is_refused(point: bytes) -> None:
-    # What a hostile caller sends: a well encrypted message 1 up to a static key with which "ss" is always
-    # zero.
+def test_low_order_static_of_the_initiator_is_refused(point: bytes) -> None:
+    # A hostile initiator sends a properly encrypted message 1 up to a static key for which "ss" is always zero.
     ephemeral = X25519PrivateKey.from_private_bytes(INITIATOR_EPHEMERAL)
     symmetric = noise.SymmetricState(noise.PROTOCOL_NAME, "sha256")
     symmetric.mix_hash(b"label")
@@ -303,7 +302,7 @@ def test_failed_handshake_stays_failed() -> None:
         initiator.read_second(bytes(48))
 
 
-def test_psk_goes_with_the_pattern() -> None:
+def test_psk_is_required_by_the_pattern_or_refused() -> None:
     for wrong in (None, b"", bytes(31), bytes(33)):
         with pytest.raises(LocalProtocolError, match="32 bytes"):
             pair()[0].write_first(b"", wrong)
@@ -322,7 +321,7 @@ def test_psk_goes_with_the_pattern() -> None:
     "name",
     ["", "Noise_XX_25519_ChaChaPoly_SHA256", "Noise_IK_448_ChaChaPoly_SHA256", "Noise_IK_25519_ChaChaPoly_MD5"],
 )
-def test_protocol_that_is_not_ours_is_refused(name: str) -> None:
+def test_other_protocol_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot speak"):
         Responder(prologue=b"", static_private=PSK, ephemeral_private=PSK, protocol_name=name)
 

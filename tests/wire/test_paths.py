@@ -24,7 +24,7 @@ SECONDS = st.floats(0.01, 100.0)
 
 
 def measured(*seconds: float) -> PathSelector:
-    """Streams 0 and so on, each measured often enough."""
+    """Streams 0, 1, ..., each measured often enough."""
     paths = PathSelector()
     for number, usual_s in enumerate(seconds):
         path = paths.add(number)
@@ -34,23 +34,23 @@ def measured(*seconds: float) -> PathSelector:
     return paths
 
 
-def test_no_stream_is_the_best_of_none() -> None:
+def test_without_streams_there_is_no_best() -> None:
     paths = PathSelector()
-    assert (paths.best, paths.ranking(), paths.compared(), paths.slowed()) == (None, [], 0, [])
+    assert (paths.best, paths.ranking(), paths.measured(), paths.slowed()) == (None, [], 0, [])
     assert paths.usual_s(0) is None
 
 
-def test_the_faster_go_first_and_those_of_unknown_speed_last_the_newer_first() -> None:
+def test_faster_streams_rank_first_and_unmeasured_ones_last_the_newer_first() -> None:
     paths = measured(0.3, 0.1, 0.2)
     paths.add(3)
     paths.add(4)
     assert paths.ranking() == [1, 2, 0, 4, 3]
     assert paths.best == 1
-    assert paths.compared() == 3
+    assert paths.measured() == 3
     assert (paths.usual_s(1), paths.usual_s(3)) == (0.1, None)
 
 
-def test_a_late_stream_goes_behind_all_others_until_it_is_heard_again() -> None:
+def test_a_late_stream_ranks_last_until_it_delivers_again() -> None:
     paths = measured(0.1, 0.2)
     late = paths.add(2)
     for _ in range(ROUND_TRIPS):
@@ -65,30 +65,30 @@ def test_a_late_stream_goes_behind_all_others_until_it_is_heard_again() -> None:
     assert paths.best == 2
 
 
-def test_a_stream_that_is_gone_is_not_ranked() -> None:
+def test_a_removed_stream_is_not_ranked() -> None:
     paths = measured(0.1, 0.2)
     paths.remove(0)
     assert (paths.ranking(), paths.usual_s(0)) == ([1], None)
 
 
-def test_only_much_goes_over_others_and_over_no_more_than_max_stripes() -> None:
+def test_only_bulk_data_uses_further_streams_and_at_most_max_stripes() -> None:
     paths = measured(*(0.1 * number for number in range(1, MAX_STRIPES + 3)))
     assert not any(paths.takes_bulk(number, BULK_BYTES - 1) for number in paths.ranking())
     assert [number for number in paths.ranking() if paths.takes_bulk(number, BULK_BYTES)] == list(range(MAX_STRIPES))
 
 
-def test_a_stream_of_unknown_speed_takes_no_bulk() -> None:
+def test_an_unmeasured_stream_takes_no_bulk() -> None:
     paths = measured(0.1)
     paths.add(1)
     assert not paths.takes_bulk(1, BULK_BYTES)
 
 
-def test_a_round_trip_beside_much_data_does_not_count_once_the_speed_is_known() -> None:
+def test_a_round_trip_during_bulk_data_does_not_count_once_the_speed_is_known() -> None:
     path = Path()
     for _ in range(ROUND_TRIPS):
         path.load(CHUNK_BYTES, T0)
         path.measure(0.1, T0)
-    assert path.compared
+    assert path.measured
     for _ in range(ROUND_TRIPS):
         path.measure(9.0, T0 + 9.0 + LOADED_FOR_S - 0.1)
     assert path.usual_s == 0.1
@@ -97,14 +97,14 @@ def test_a_round_trip_beside_much_data_does_not_count_once_the_speed_is_known() 
     assert path.usual_s == 9.0
 
 
-def test_little_data_is_no_load() -> None:
+def test_little_data_is_not_bulk() -> None:
     path = Path()
     path.load(CHUNK_BYTES // 2 - 1, T0)
     assert math.isinf(path.loaded_at)
 
 
 @pytest.mark.parametrize("slow", range(ROUND_TRIPS + 1))
-def test_a_stream_has_slowed_when_all_its_last_round_trips_took_more_than_twice_the_first(slow: int) -> None:
+def test_a_path_has_slowed_when_all_its_latest_round_trips_take_more_than_twice_the_first(slow: int) -> None:
     path = Path()
     for _ in range(ROUND_TRIPS):
         path.measure(0.1, T0)

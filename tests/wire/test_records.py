@@ -1,4 +1,4 @@
-"""Records: they open in order, once, unaltered, at the other end, and in no other way."""
+"""Records decrypt in order, once, unaltered, at the other end, and in no other way."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_both_directions_work_at_once() -> None:
     assert decode(ours, back) == [b"back"]
 
 
-def test_byte_by_byte_a_record_comes_out_with_its_last_byte() -> None:
+def test_a_record_that_arrives_byte_by_byte_comes_out_with_its_last_byte() -> None:
     ours, theirs = pair()
     *first, last = ours.encode(b"hello")
     assert all(decode(theirs, bytes([byte])) == [] for byte in first)
@@ -79,7 +79,7 @@ def test_the_largest_record_passes_and_a_larger_one_is_not_made() -> None:
 
 
 @pytest.mark.parametrize("length", range(TAG_BYTES + 1))
-def test_a_record_that_says_nothing_is_refused_by_its_length_alone(length: int) -> None:
+def test_an_empty_record_is_refused_by_its_length_alone(length: int) -> None:
     _, theirs = pair()
     refused(theirs, length.to_bytes(2))
 
@@ -95,11 +95,11 @@ def test_a_record_altered_at_any_byte_yields_nothing() -> None:
         ours, theirs = pair()
         record = bytearray(ours.encode(b"hello"))
         record[position] ^= 1
-        # A greater length makes the receiver wait for more, of which the next record is part.
+        # A greater length makes the receiver wait for more bytes, and take the next record for a part of this one.
         refused(theirs, bytes(record) + ours.encode(bytes(1000)))
 
 
-def test_nothing_comes_out_after_a_record_that_does_not_open() -> None:
+def test_nothing_comes_out_after_a_record_that_does_not_decrypt() -> None:
     ours, theirs = pair()
     record = ours.encode(b"hello")
     refused(theirs, record[:-1] + bytes([record[-1] ^ 1]))

@@ -1,4 +1,4 @@
-"""Version 2 of the protocol, byte for byte, as another implementation made it from docs/PROTOCOL.md and Noise alone."""
+"""Version 2 of the protocol, byte for byte, by another implementation that knew only docs/PROTOCOL.md and Noise."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def test_identities() -> None:
         assert x25519_public(one) == x25519_public_from_ed25519(one.public_key) == value(f"{role}_x25519")
 
 
-def test_a_link_is_named_by_its_nonces_the_lower_partys_first() -> None:
+def test_link_id_hashes_the_lower_partys_nonce_first() -> None:
     nonces = {DIALLER.onion: HELLO.nonce, LISTENER.onion: REPLY.nonce}
     lower, higher = (nonces[onion] for onion in sorted(nonces))
     assert link_id(lower, higher) == value("link_id")
-    # Of an earlier session, or counted from the other end.
+    # The ids of another session, and with the nonces swapped, differ.
     assert value("link_id") not in (link_id(higher, lower), link_id(lower, bytes(16)), link_id(bytes(16), higher))
 
 
@@ -77,7 +77,7 @@ def test_handshake_and_records() -> None:
         assert list(ends[hearer].decode(record)) == [plaintext]
 
 
-def test_what_the_records_say() -> None:
+def test_content_of_the_records() -> None:
     frames = [list(decode_frames(bytes.fromhex(said["plaintext"]))) for said in VECTOR["records"]]
     hello = Data(Channel.DATA, 2, b"hello")
     assert frames == [[Ping(7)], [hello, Padding(480 - 17)], [hello]]

@@ -14,14 +14,14 @@ from onionmpc.text import printable
 
 
 def note_program(program: Program | None, attached: Attachments) -> None:
-    """Print what the user should know about the named program, if any, and its attached files."""
+    """Print what the user should know about the program, if one was named, and about its attached files."""
     _note_skipped(attached)
     if program is not None:
         _note_without_mpyc(program)
 
 
 def _note_without_mpyc(program: Program) -> None:
-    """Warn of a script that does not use MPyC: it most likely computes nothing together and fails in the end."""
+    """Warn about a script that does not import MPyC. Most likely it computes nothing together, and fails at its end."""
     if "mpyc" not in imported_names(program.sources):
         click.echo(
             f"onionmpc: note: {printable(program.path.name)} does not import mpyc: unless a library that it uses "

@@ -18,7 +18,7 @@ def read_bridges(words: Sequence[str]) -> tuple[Bridge, ...]:
     Args:
         words: each is a bridge line, or @FILE for a file with one bridge a line. # starts a comment.
     Raises:
-        UsageError: a file cannot be read or holds no bridge. A party that asked for bridges must not start without.
+        UsageError: a file cannot be read, or holds no bridge: a party that wants bridges must not start without one.
         InvalidBridge: a line is not a bridge.
     """
     return tuple(dict.fromkeys(bridge for word in words for bridge in _read(word)))

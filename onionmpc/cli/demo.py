@@ -1,7 +1,7 @@
 """`onionmpc demo`: a whole session on this machine, over a private Tor network.
 
-Starts the same commands that people type, one process per party, and follows them only through their events;
-onionmpc.cli.followed reads these.
+Starts the commands that people type, one process per party. It learns about them only from their events, which
+onionmpc.cli.followed reads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from onionmpc.text import duration, printable
 
 DEFAULT_PROGRAM = "average-salary"
 MAX_STDIN_BYTES = 2**26
-# The same command that people type.
+# The command that people type. -P keeps the current folder off sys.path: a file there could replace our modules.
 COMMAND = (sys.executable, "-P", "-m", "onionmpc.cli")
 # How long a party may take to say goodbye before it is killed.
 PARTIES_GOODBYE_S = 10.0
@@ -60,7 +60,7 @@ PARTIES_GOODBYE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a demonstration runs.
+    """What a demonstration runs. All parties get the same options and the same private arguments.
 
     Attributes:
         options: the options of each party.
@@ -174,7 +174,7 @@ class Demo:
             case {"event": "tor_progress", "phase": phase, "percent": percent, "detail": detail}:
                 self._status.going_on(f"{party.name}: {phase}", f"{percent} %, {printable(detail)}")
             case {"event": "published"}:
-                self._status.line(f"{party.name} is published")
+                self._status.line(f"{party.name} has published its onion service")
             case {"event": "joiner_arrived", "taken": taken, "parties": parties}:
                 self._status.line(f"{taken} of {parties} parties are at the host")
             case {"event": "roster_known", "own_number": number}:
@@ -188,7 +188,7 @@ class Demo:
                 self._status.line(f"{party.name} agreed; its program runs")
                 self._status.going_on("computing")
             case {"event": "programs_stuck", "lines": [*lines]} if not self._is_stuck:
-                self._is_stuck = True  # all parties say so
+                self._is_stuck = True  # every party reports the same: show it once
                 for line in lines[:-1]:
                     self._status.line(printable(str(line), 500))
             case {"event": "programs_move"} if self._is_stuck:
@@ -210,6 +210,7 @@ class Demo:
             running = [party for party in self.parties if party.process.returncode is None]
             if running:
                 self._status.line(f"stopping {', '.join(party.name for party in running)}")
+            # SIGINT first, so that a party says goodbye to the others, stops its tor and removes its files.
             for party in running:
                 party.was_ended = True
                 with contextlib.suppress(ProcessLookupError):
@@ -225,6 +226,7 @@ class Demo:
 
 def _error(failed: Sequence[Followed]) -> OnionMPCError:
     """Return the error for parties that did not end well, from the first message of one of them."""
+    # A party that we stopped failed only because of that.
     at_fault = [party for party in failed if not party.was_ended] or failed
     for party in at_fault:
         if party.summary.get("event") == "failed":
@@ -340,7 +342,7 @@ def _rehearsed(
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
     if circuit_length is Level.SHORT:
-        words += ["--show-my-ip"]  # an address of this machine's loopback
+        words += ["--show-my-ip"]  # harmless in a private network: the address is one of loopback
     if testnet is not None:
         if given.get_parameter_source("latency") is ParameterSource.COMMANDLINE:
             raise UsageError(
@@ -426,11 +428,11 @@ def demo(
     """Rehearse PROGRAM on this machine, over a private Tor network.
 
     Starts a Tor network of real tor processes on loopback, with realistic delays between regions of the world. Then
-    starts one host and its joiners, each in its own process with its own tor and onion service. Options that host has
-    too go to each of them. Everything stops at the end, on Ctrl-C and on failure.
+    starts one host and its joiners, each in its own process with its own tor and onion service. Every party gets the
+    options that demo shares with host. Everything stops at the end, on Ctrl-C and on failure.
 
     Arguments after a lone -- go to each party's program. Without any, the programs that come with onionmpc make up an
-    input for each party. Each line that a program prints appears at once, with its party's number before it.
+    input for each party. Each line that a program prints appears at once, after its party's number.
 
     \b
     onionmpc demo

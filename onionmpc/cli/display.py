@@ -217,6 +217,7 @@ class TextDisplay:
     @_show.register
     def _(self, _event: Agreed) -> None:
         self._status.line("all parties agreed; the program runs")
+        # The program may ask at this terminal, where a status line would overwrite its question.
         self.close()
         self._status.lent = True
 
@@ -275,12 +276,12 @@ class TextDisplay:
             self._status.line(f"  link to party {number}: {words}")
 
     def failed(self, _error: OnionMPCError) -> None:
-        """Do nothing: the main command prints the error."""
+        """Give up the terminal. The main command prints the error."""
         self.close()
         self._status.end_line()
 
     def left(self) -> None:
-        """Show that this party left by its person's will."""
+        """Show that this party left because its user stopped it."""
         self.close()
         self._status.line("left the session: the other parties were notified, and everything here has stopped")
 
@@ -309,6 +310,7 @@ class TextDisplay:
             allow_subprocess=self._answers.allow_subprocess,
         )
         self._status.text("\n".join(["", "The agreement:", *lines, ""]))
+        # Enter alone is no consent.
         agreed = await self._ask("Compute on these terms?", default=False)
         if agreed:
             self._status.going_on("waiting for the other parties to agree")
@@ -327,6 +329,7 @@ class TextDisplay:
         if self._status.is_terminal and shows_blocks():
             import segno  # not at the top: it imports urllib and XML, for one drawing
 
+            # Upper case fits QR's alphanumeric mode and so makes a smaller code. An invite is read in either case.
             segno.make(text.upper(), error="L", micro=False).terminal(out=sys.stderr, border=1, compact=True)
 
 
@@ -364,7 +367,7 @@ class JsonDisplay:
         self._write("failed", {"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
 
     def left(self) -> None:
-        """Write that this party left by its person's will."""
+        """Write that this party left because its user stopped it."""
         self._write("left", {})
 
     async def admits(self, onion: Onion, seat: int) -> bool:

@@ -1,6 +1,6 @@
 """`onionmpc doctor`: checks this machine, and says what would stop a party here and how to fix it.
 
-Changes nothing, sends nothing beyond this machine, and asks other programs' ports only what they are.
+Changes nothing, and sends nothing beyond this machine. It asks the ports of other programs only what kind they are.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Severity(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: what was seen, and how to fix it."""
+    """The result of one check: what was seen, in one or more lines, and how to fix it."""
 
     check: str
     severity: Severity
@@ -93,7 +93,10 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
         click.echo(json.dumps({"usable": usable, "findings": shown}, indent=2))
     else:
         for finding in findings:
-            click.echo(f"{finding.severity:<5} {finding.check + ':':<17} {finding.seen}")
+            first, *others = finding.seen.splitlines()
+            click.echo(f"{finding.severity:<5} {finding.check + ':':<17} {first}")
+            for line in others:
+                click.echo(f"{'':<24}{line}")
             if finding.fix:
                 click.echo(f"{'':<24}fix: {finding.fix}")
     context.exit(0 if usable else TorError.exit_code)
@@ -175,9 +178,9 @@ def _transports() -> Iterator[Finding]:
     for transport in TRANSPORT_PROGRAMS:
         with contextlib.suppress(OnionMPCError):
             found.setdefault(str(find_transport(transport)), []).append(transport)
-    carried = "; ".join(f"{', '.join(transports)} by {path}" for path, transports in found.items())
+    carried = "; ".join(f"{', '.join(transports)} ({path})" for path, transports in found.items())
     none = f"only plain bridges (for obfs4: {transport_hint('obfs4')})"
-    yield Finding("bridges", Severity.OK, f"--bridge takes {carried or none}")
+    yield Finding("bridges", Severity.OK, f"--bridge works with {carried or none}")
 
 
 def _state() -> Iterator[Finding]:
@@ -210,14 +213,12 @@ def _sockets() -> Iterator[Finding]:
 def _walls() -> Iterator[Finding]:
     """Report which protections a program process gets here. A party runs with fewer, and shows that to its user."""
     walls = probe_walls()
+    seen = "\n".join(walls.lines())
     if walls.sockets and walls.files:
-        yield Finding("walls", Severity.OK, f"around a program: {walls.describe()}")
+        yield Finding("walls", Severity.OK, seen)
     else:
-        fix = (
-            "read programs before you run them; a newer Linux with Landlock and seccomp (x86-64, ARM64) can confine "
-            "them"
-        )
-        yield Finding("walls", Severity.WARN, f"around a program: {walls.describe()}", fix)
+        fix = "read programs before you run them; a newer Linux (x86-64, ARM64) with Landlock and seccomp confines them"
+        yield Finding("walls", Severity.WARN, seen, fix)
 
 
 def _clock() -> Iterator[Finding]:
@@ -237,10 +238,10 @@ def _clock() -> Iterator[Finding]:
 
 
 def _known_past() -> Iterator[datetime]:
-    """Yield times that have certainly passed: of this program's installation, and of tor's last consensus."""
+    """Yield times that have certainly passed: when onionmpc was installed, and when tor's last consensus was made."""
     yield datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
     known: list[Path] = []
-    with contextlib.suppress(OSError, OnionMPCError):  # a finding of its own
+    with contextlib.suppress(OSError, OnionMPCError):  # the check of the state directory reports it
         known = list(state_directory().glob("tor/*/data/cached-microdesc-consensus"))
     for consensus in known:
         with contextlib.suppress(OSError, ValueError), consensus.open(encoding="ascii", errors="replace") as file:

@@ -79,8 +79,8 @@ def estimate(
 ) -> None:
     """Say how long PROGRAM will take.
 
-    Over Tor, the time depends on hops: how many messages in a row must travel from one party to another. onionmpc
-    counts them in a dry run of all parties on this machine, without any network. The program runs twice for each party.
+    Over Tor, the time depends on hops: messages that must travel one after another. onionmpc counts them in a dry run
+    of all parties on this machine, without any network. The program runs twice for each party.
 
     Arguments after a lone -- go to every party alike, so you need no real input; a dry run asks no questions. Without
     any, the programs that come with onionmpc make up an input for each party. The number of hops may depend on the
@@ -123,7 +123,9 @@ def estimate(
     )
     beyond: list[OutOfReach] = []
     status = StatusLine()
-    status.line(f"around the program: {walls.describe()}")
+    status.line("walls around the program:")
+    for line in walls.lines():
+        status.line(f"  {line}")
     status.going_on("dry run", f"{parties} parties on this machine, at most {duration(timeout)}")
     try:
         hops = run_until_interrupted(count_hops(spec, timeout, tell=beyond.append))

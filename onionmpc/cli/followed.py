@@ -1,7 +1,7 @@
 """Runs one party of a demonstration as a process, and follows its output and its events.
 
-stdout and stderr belong to the program. The party's events come through a pipe of their own, so that a program cannot
-forge them.
+stdout and stderr belong to the program. The party's events come through a separate pipe, so that a program cannot forge
+them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Followed:
     """One party's process and what it wrote.
 
     Attributes:
-        started_as: "host", or "joiner 1" and so on.
+        started_as: "host", "joiner 1" and so on: its name while its number is unknown.
         out, err, events: our ends of the pipes for its stdout, stderr and events.
         output: the lines of its program's stdout, if they are kept.
         summary: the fields of its last event, "ended" or "failed".
@@ -58,12 +58,12 @@ class Followed:
 
     @property
     def name(self) -> str:
-        """Its name on the screen: "party 0" and so on, once it has a number."""
+        """Its name on the screen: "party 0" and so on once it has a number, `started_as` before."""
         return self.started_as if self.number is None else f"party {self.number}"
 
     @property
     def failed(self) -> bool:
-        """True if it has ended, and not well."""
+        """True if it has ended with an error."""
         return self.process.returncode not in (None, 0)
 
 
@@ -137,6 +137,7 @@ async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventF
             tasks.create_task(listen()),
         }
         await party.process.wait()
+        # A process that the program left behind may hold the pipes open. So read until nothing came for a while.
         taken, before = party.taken_bytes, -1
         while taken > before:
             _, reading = await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
@@ -146,7 +147,7 @@ async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventF
 
 
 async def _lines(party: Followed, pipe: int, show_state: Callable[[Lines], None], *, whole: bool) -> AsyncIterator[str]:
-    """Yield each complete line; meanwhile show the incomplete one, such as a progress bar."""
+    """Yield each complete line, and show the incomplete one after it, such as a progress bar."""
     lines = Lines(whole=whole)
     async with _reader(pipe) as reader:
         while chunk := await reader.read(READ_BYTES):

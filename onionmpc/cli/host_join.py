@@ -1,6 +1,6 @@
-"""`onionmpc host` and `onionmpc join`: their arguments and options.
+"""`onionmpc host` and `onionmpc join`: their arguments and options. onionmpc.cli.party runs them.
 
-Imports little, so that --help answers at once; onionmpc.cli.party runs the commands.
+Imports little, so that --help answers at once.
 """
 
 from __future__ import annotations

@@ -99,11 +99,11 @@ def import_(name: str, file: Path, passphrase_file: Path | None) -> None:
 @click.argument("name")
 @click.option("--yes", "-y", is_flag=True, help="Remove it without asking.")
 def remove(name: str, yes: bool) -> None:
-    """Remove the identity NAME, for ever unless you have a copy.
+    """Remove the identity NAME, permanently unless you have a copy.
 
-    The address goes with the key: parties that have it in a list wait for you in vain, and no passphrase brings it
-    back. Only an exported copy does (onionmpc id export). The file's content may stay on the disk for an unknown time:
-    if that matters, seal identities with a passphrase when you make them.
+    The address goes with the key: parties that have it in a list wait for you in vain. Only an exported copy brings it
+    back (onionmpc id export), no passphrase does. The file's content may stay on the disk for an unknown time: if that
+    matters, seal identities with a passphrase when you make them.
     """
     keystore.check_kept(name)
     if not yes:
@@ -120,9 +120,9 @@ def _ask_to_remove(name: str) -> None:
         click.echo(f"{name} is {keystore.describe_identity(name).onion}", err=True)
     except InvalidIdentityFile as error:
         click.echo(f"{name}: {error.message}", err=True)
-    click.echo("Its address goes with its key, for ever unless you have exported a copy.", err=True)
+    click.echo("This removes its address too, permanently unless you have exported a copy.", err=True)
     if click.prompt(f'Type "{name}" to remove it', default="", show_default=False, err=True).strip() != name:
-        raise UsageError(f"{name} was not removed: that was not its name", hint="nothing has changed")
+        raise UsageError(f"{name} was not removed: you typed another name", hint="nothing has changed")
 
 
 @identities.command("list")
@@ -144,7 +144,7 @@ def list_identities() -> None:
         exposed = "  for short" if facts.exposed else ""
         click.echo(f"{name:{width}}  {facts.onion}  {'sealed' if facts.sealed else 'open'}{exposed}")
     if not names:
-        click.echo('you keep no identity; make one with "onionmpc id new NAME"', err=True)
+        click.echo('you have no identity; make one with "onionmpc id new NAME"', err=True)
 
 
 @identities.command()
@@ -153,8 +153,8 @@ def list_identities() -> None:
 def show(name: str, as_json: bool) -> None:
     """Show the address of NAME, and a QR code of it.
 
-    The parties that you compute with know the address, but it links you to every session in which it took part. The
-    code goes to the terminal (stderr), so that stdout has only the address. Show asks for no passphrase.
+    The parties that you compute with know the address. It also links all sessions in which it took part. The code goes
+    to the terminal (stderr), so that stdout has only the address. Show asks for no passphrase.
     """
     facts = keystore.describe_identity(name)
     if as_json:

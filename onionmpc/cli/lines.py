@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-# How much of a line is kept, unless whole lines are asked for. It is more than a screen shows.
+# How much of a line is kept, unless the caller wants whole lines. It is more than a screen shows.
 SHOWN_LINE_BYTES = 4096
 
 
@@ -39,7 +39,7 @@ class Lines:
 
     @property
     def state(self) -> str:
-        """What a terminal shows of the incomplete line, cut to what is shown."""
+        """What a terminal shows of the incomplete line, truncated to SHOWN_LINE_BYTES."""
         return (bytes(self._text[:SHOWN_LINE_BYTES]) or self._state[:SHOWN_LINE_BYTES]).decode(errors="replace")
 
     def _take(self, part: bytes) -> None:

@@ -23,10 +23,10 @@ LIST_HINT = "one address per line, or one invite; # starts a comment"
 
 
 def expand(words: Sequence[str]) -> list[str]:
-    """Replace @FILE, - and names of files, except programs, by the addresses or the invite in them.
+    """Replace @FILE, - and names of files, except programs, with the addresses or the invite in them.
 
     Raises:
-        UsageError: a file cannot be read, or holds neither. The message does not quote the file.
+        UsageError: a file cannot be read, or holds neither. The message does not quote the file: it may be secret.
     """
     return [part for word in words for part in _expand_word(word)]
 
@@ -68,6 +68,7 @@ def _entries(text: str, name: str) -> Iterator[str]:
         try:
             yield format_invite(parse_invite(text))
         except InvalidInvite:
+            # Only in a comment, it may be the rest of an old invite: the list below it counts.
             if looks_like_invite(without_comments(text)):
                 raise
         else:

@@ -16,7 +16,7 @@ from onionmpc.tasks import cancel, first_of
 
 T = TypeVar("T")
 LOOP_DESCRIPTORS = 5  # a selector, the two ends that wake it, and two temporary ones
-UNREAD_S = 1.0
+UNREAD_S = 1.0  # how often to check whether a pipe still has a reader
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,7 +51,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        work.close()  # in case it was never begun
+        work.close()  # in case it has never started
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
@@ -64,7 +64,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         _check_room()
         return asyncio.run(work)
     finally:
-        work.close()  # in case it was never begun
+        work.close()  # in case it has never started
 
 
 def _check_room() -> None:
@@ -72,22 +72,22 @@ def _check_room() -> None:
     with refusing("cannot start"), contextlib.ExitStack() as held:
         for _ in range(LOOP_DESCRIPTORS):
             held.callback(os.close, os.open("/", os.O_RDONLY))
-    # asyncio waits for a process in a thread.
+    # asyncio waits for a child process in a thread.
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
 
 
 async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int) -> T:
-    """Run `work` to its end, or until the pipe at `descriptor` has no reader: for work that only shows something.
+    """Run `work` to its end, or until the pipe at `descriptor` has no reader. For work that only shows something.
 
     Raises:
-        BrokenPipeError: nobody reads the pipe, as after `| head`, and `work` has cleaned up after itself.
+        BrokenPipeError: nobody reads the pipe any more, as after `| head`. `work` has cleaned up after itself.
     """
 
     async def unread() -> NoReturn:
         pipe = select.poll()
-        pipe.register(descriptor, 0)  # poll reports a missing reader without being asked to
+        pipe.register(descriptor, 0)  # poll always reports a missing reader
         while not pipe.poll(0):  # noqa: ASYNC110 (a pipe sets no event)
             await asyncio.sleep(UNREAD_S)
         raise BrokenPipeError

@@ -16,14 +16,14 @@ import click
 
 from onionmpc import __version__
 from onionmpc.cli.mistakes import describe_mistake
-from onionmpc.cli.streams import mend_streams
+from onionmpc.cli.streams import prepare_streams
 from onionmpc.errors import LocalProtocolError
 from onionmpc.machine import explained
 from onionmpc.program.walls.build import keep_memory_private
 
 INTERRUPTED = 128 + signal.SIGINT
 
-# Where each command is, and its line in --help, which is the first sentence of its own help.
+# The module of each command, and its line in --help, which is the first sentence of the command's own help.
 COMMANDS = {
     "demo": ("onionmpc.cli.demo:demo", "Rehearse PROGRAM on this machine, over a private Tor network."),
     "doctor": ("onionmpc.cli.doctor:doctor", "Check whether a party can run on this machine."),
@@ -46,7 +46,7 @@ SECTIONS = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is called. To import all takes three times as long as Python's own start."""
+    """Imports a command when it is called. Importing all of them takes three times as long as Python's own start."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's words)
         """Return the names of all commands."""
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands, and both options in one line, so that all fits a terminal of 24 lines."""
+        """Write the commands, and both options in one line, so that the first screen fits a terminal of 24 lines."""
         self.format_commands(ctx, formatter)
         formatter.write("\nonionmpc COMMAND --help (-h) explains a command; --version shows the version.\n")
 
@@ -94,7 +94,7 @@ def print_error(message: str, hint: str = "") -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    mend_streams()
+    prepare_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -120,9 +120,9 @@ def run(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody reads our output any more, as after `| head`: nobody would read an error either
         return 1
-    except Exception as error:  # noqa: BLE001 (the last door)
+    except Exception as error:  # noqa: BLE001 (the outermost handler)
         if known := explained(error):
             print_error(known.message, known.hint)
             return known.exit_code

@@ -26,6 +26,8 @@ OF_MPYC = {
         "leave it out: onionmpc sets up MPyC's connections itself",
     ),
 }
+# How similar an unknown option must be to one of ours to count as a typo (difflib's ratio). Less similar options most
+# likely belong to the program.
 CLOSE = 0.8
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 SHOWN = 6  # one private network alone runs about twenty tors
-# By the name of the program or, under an interpreter, of the script. A firefox that starts a tor is Tor Browser.
+# By the name of the program or, under an interpreter, of its script. Firefox itself starts no tor: Tor Browser does.
 NEIGHBOUR_PROGRAMS = {
     "firefox": "Tor Browser",
     "firefox.real": "Tor Browser",
@@ -32,7 +32,7 @@ class Neighbours:
 
     Attributes:
         what: the kind of program.
-        processes: their process ids in ascending order, which is mostly that of their age.
+        processes: their process ids in ascending order, most often the oldest first.
     """
 
     what: str
@@ -56,11 +56,12 @@ def neighbours() -> list[Neighbours]:
 
 
 def _what(process: int) -> str:
-    """Return the kind of a process, or the empty string if it is none of `PROGRAMS`."""
+    """Return the kind of a process, or the empty string if it is of no interest here."""
     words = _words(process)
     if Path(words[0]).name == "tor":
         return f"tor of {_owner(process, words)}"
     program = _program(words)
+    # The command follows the program, or an interpreter, its options and a script. A later "host" is an argument.
     if program == "onionmpc" and {"host", "join"} & set(words[:6]):
         return "a party of onionmpc"
     return program if program == "OnionShare" else ""
@@ -68,6 +69,7 @@ def _what(process: int) -> str:
 
 def _owner(process: int, words: list[str]) -> str:
     """Return the program or system that a tor belongs to."""
+    # The program's name comes first, in brackets, and may contain brackets itself.
     parent = int((PROC / str(process) / "stat").read_bytes().rpartition(b")")[2].split()[1])
     if program := _program(_words(parent)):
         return program

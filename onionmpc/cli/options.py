@@ -353,7 +353,7 @@ def shared_options(*names: str) -> tuple[GroupedOption, ...]:
 
 
 def typed_options(context: click.Context, names: Collection[str]) -> list[str]:
-    """Return the words that pass on to another command those of the named options that this one was given."""
+    """Return, as words for another command, those of the named options that the user typed for this one."""
     words: list[str] = []
     for typed in context.command.params:
         given = context.get_parameter_source(typed.name or "") is ParameterSource.COMMANDLINE

@@ -1,4 +1,4 @@
-"""How lines look on stderr: facts with their time, and a status line. stdout belongs to results."""
+"""Writes lines to stderr: facts with their time, and a status line. stdout belongs to results."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class StatusLine:
     def end_line(self) -> None:
         """Start a new line if a program, which has the terminal, left its last line without an end.
 
-        Nothing tells where the cursor is. So a row of blanks is printed, and then a carriage return: at the beginning
-        of a line the blanks fit into it; after other text they reach the next line. Shells do the same before their
+        We cannot know where the cursor is. So we print a row of blanks and then a carriage return. At the beginning of
+        a line the blanks fill that line; after other text they reach the next one. Shells do the same before their
         prompt.
         """
         if self.lent and self._console.is_terminal and not self._console.is_dumb_terminal:

@@ -157,7 +157,7 @@ def _prepare(
 
 
 def _check_person(options: PartyOptions, private: Sequence[str]) -> None:
-    """Check that somebody can be asked, unless --yes has answered all questions."""
+    """Check that a user can answer questions, unless --yes answers them all."""
     if options.log_format == "json" and not options.yes:
         raise UsageError("--log-format json needs --yes", hint="a program that reads JSON cannot answer questions")
     if not options.yes and not is_interactive():
@@ -183,10 +183,11 @@ def _identity(options: PartyOptions) -> OpenIdentity | None:
 
 
 def _events(options: PartyOptions) -> TextIO | None:
-    """Return the file for events that --events-to names, or None."""
+    """Return the file for events that --events names, or None."""
     if options.events is None:
         return None
     try:
+        # tor and the program process must not inherit it: a program could forge events.
         os.set_inheritable(options.events, False)
         return os.fdopen(options.events, "w", encoding="utf-8", closefd=False)
     except OSError as error:

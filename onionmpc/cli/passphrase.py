@@ -1,6 +1,6 @@
 """Reads a passphrase from the terminal, or from a file for automation.
 
-Never from an argument, which every user of the machine can read, nor from the environment, which child processes
+Never from an argument, which every user of the machine can see, and never from the environment, which child processes
 inherit.
 """
 
@@ -67,6 +67,7 @@ def read_passphrase(path: Path, pipe_wait_s: float = PIPE_WAIT_S) -> bytearray:
     """
     line = bytearray()
     try:
+        # Without O_NONBLOCK, opening a named pipe waits for its writer without a time limit.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb", buffering=0):
             _check_private(path, descriptor)

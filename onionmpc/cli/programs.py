@@ -1,4 +1,4 @@
-"""`onionmpc programs`: the catalogue."""
+"""`onionmpc programs`: lists the programs that come with onionmpc."""
 
 from __future__ import annotations
 

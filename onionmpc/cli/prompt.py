@@ -20,7 +20,7 @@ def is_interactive() -> bool:
 
 
 def has_terminal() -> bool:
-    """Return whether this process has a terminal to ask at without echo, even if stdin is another file."""
+    """Return whether this process has a terminal to ask for a passphrase, even if stdin is a file or a pipe."""
     if is_interactive():
         return True
     with contextlib.suppress(OSError):
@@ -41,7 +41,7 @@ def take_terminal() -> None:
 async def confirm(question: str, *, default: bool) -> bool:
     """Ask a yes-or-no question on stderr, while links keep sending heartbeats.
 
-    Input typed before the question is discarded.
+    Input typed before the question is discarded, since it answered something else.
 
     Returns:
         The answer; `default` for an empty line, False at the end of input.
@@ -62,7 +62,10 @@ async def confirm(question: str, *, default: bool) -> bool:
 
 
 async def _read_line() -> str:
-    """Read one line of standard input without blocking. A terminal delivers whole lines."""
+    """Read one line of standard input without blocking. A terminal delivers whole lines.
+
+    Not through sys.stdin: it reads ahead, and the program, which uses the same terminal next, would miss that input.
+    """
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     descriptor = sys.stdin.fileno()
@@ -70,7 +73,7 @@ async def _read_line() -> str:
     try:
         await ready.wait()
         return os.read(descriptor, LINE_BYTES).decode(errors="replace")
-    except OSError:  # the terminal is gone: nobody answers
+    except OSError:  # the terminal is gone, so nobody can answer
         return ""
     finally:
         loop.remove_reader(descriptor)

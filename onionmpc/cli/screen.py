@@ -89,7 +89,7 @@ def _parties(agreement: Agreement, own_number: int) -> Iterator[str]:
         if own.min_circuit_length is not Level.STANDARD:
             words.append(f"minimum {own.min_circuit_length.value}")
         if limits_links(agreement.common, own):
-            words.append(f"{own.max_circuits} a link at most")
+            words.append(f"circuits per link: {own.max_circuits} at most")
         if own.circuit_length is Level.SHORT:
             words.append("its IP address is SHOWN to all others")
         yield line("", ", ".join(words) + (" (you)" if number == own_number else ""))
@@ -155,7 +155,7 @@ def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> st
         known = "assumed"
     else:
         known = "measured"
-    # With padding, the program's data waits for the next record on each hop.
+    # With padding, data waits for the next record: up to 1/R on each hop, so up to 2/R in a round trip.
     seconds = hops.estimate_s(round_trip_s + (2 / common.padding_rate if common.padding_rate else 0))
     return (
         f"about {duration(seconds)}: {hops.count} hops in a dry run, round trip {round_trip_s * 1000:.0f} ms ({known})"

@@ -1,6 +1,6 @@
-"""Makes the three standard streams usable, in whatever state a shell, a terminal or a service manager leaves them.
+"""Makes the three standard streams usable, whatever state a shell, a terminal or a service manager leaves them in.
 
-They may be closed, full or non-blocking, their readers may be gone, and their encodings may lack a letter.
+They may be closed, full or non-blocking. Their readers may be gone, and their encodings may lack a character.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ if TYPE_CHECKING:
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-def mend_streams() -> None:
-    """Make the three usable, whatever they are; to be called once, before anything is written.
+def prepare_streams() -> None:
+    """Make the standard streams usable. Call this once, before anything is written.
 
     A failure to write to stdout is an error, reported once. What cannot be written to stderr is lost, and ends nothing.
-    One that is closed is /dev/null: the next file that we or a program opens would be taken for it otherwise.
+    A closed stream becomes /dev/null. Otherwise the next file that we or a program opens would take its place, and get
+    our messages.
     """
     for number in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(_nothing(), True)  # the lowest that is free
+            os.set_inheritable(_open_null(), True)  # `open` returns the lowest free number, which is this one
     if isinstance(sys.stdin, io.TextIOWrapper):
         # As for file names: typed bytes may not match the encoding that the terminal claims.
         sys.stdin.reconfigure(errors="surrogateescape")
-    else:  # closed, or a directory
+    else:  # Python found it closed, or a directory
         sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    sys.stdout = _text(_Result, STDOUT, sys.stdout)
-    sys.stderr = _text(_Words, STDERR, sys.stderr)
+    sys.stdout = _text(_StandardOutput, STDOUT, sys.stdout)
+    sys.stderr = _text(_StandardError, STDERR, sys.stderr)
 
 
-def _nothing() -> int:
+def _open_null() -> int:
     try:
         return os.open(os.devnull, os.O_RDWR)
     except OSError:  # a machine without devices
         return os.open("/", os.O_RDONLY)
 
 
-def _text(kind: type[_Waiting], number: int, before: TextIO | None) -> io.TextIOWrapper:
+def _text(kind: type[_BlockingFile], number: int, before: TextIO | None) -> io.TextIOWrapper:
     try:
         raw = kind(number, "wb", closefd=False)
-    except OSError:  # a directory
+    except OSError:  # a directory: a pipe without a reader fails in the same way when it is written to
         reader, writer = os.pipe()
         os.close(reader)
         raw = kind(writer, "wb")
@@ -70,7 +71,7 @@ def shows_blocks() -> bool:
     return True
 
 
-class _Waiting(io.FileIO):
+class _BlockingFile(io.FileIO):
     """A file that waits until it can write. Another program may have made a shared terminal non-blocking."""
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -79,8 +80,8 @@ class _Waiting(io.FileIO):
         return written
 
 
-class _Result(_Waiting):
-    """Standard output."""
+class _StandardOutput(_BlockingFile):
+    """Standard output, which has the result: a failure to write it is reported, once."""
 
     _lost = False
 
@@ -94,15 +95,15 @@ class _Result(_Waiting):
             except OSError as error:
                 self._lost = True
                 raise refused("cannot write to standard output", error) from error
-        # It was reported. Python would find it again at its end, and exit with a code of its own.
+        # The failure was reported. Python would find it again when it exits, and end with its own exit code.
         return memoryview(data).nbytes
 
 
-class _Words(_Waiting):
-    """Standard error."""
+class _StandardError(_BlockingFile):
+    """Standard error, which has messages: what cannot be written is lost."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
-        except OSError:  # nobody reads the messages, and the session may matter more
+        except OSError:  # nobody reads the messages, and the session matters more
             return memoryview(data).nbytes

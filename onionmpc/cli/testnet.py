@@ -1,6 +1,6 @@
-"""`onionmpc testnet`: a private Tor network on this machine.
+"""`onionmpc testnet`: starts, stops and shows a private Tor network on this machine.
 
-Prints how far the network is, and what runs in it. How it comes to life: onionmpc/testnet/network.py.
+onionmpc.testnet.network runs the network; here are the commands and what they print.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from onionmpc.testnet.state import STATE_NAME, default_directory, owner_of, remo
 from onionmpc.testnet.status import NetworkStatus, network_status
 
 OWNER_LOG = "owner.log"
-# The owner gives its tors 10 s. After that it is stuck.
+# The process that owns the network gives its tors 10 s to end. After twice that, it is stuck itself.
 DOWN_TIMEOUT_S = 20.0
 OWNER_POLL_S = 0.1
 
@@ -45,17 +45,16 @@ directory_argument = click.argument(
 def testnet() -> None:
     """Run a private Tor network on this machine, to test with.
 
-    Runs real tor processes (3 directory authorities, 12 relays or more) on loopback addresses. It needs no root, no
-    byte leaves this machine, and nothing is left behind. Each relay is in a region of the world, and data between two
-    relays is delayed by the time that the distance would take, so that a session takes about as long as over the public
-    network.
+    Runs real tor processes (3 directory authorities, 12 relays or more) on loopback addresses. It does not need root,
+    and no byte leaves this machine. Each relay is in a region of the world. Data between two relays is delayed by the
+    time that the distance would take, so that a session takes about as long as over the public network.
 
     \b
     onionmpc testnet up --detach net       start it in the directory net; takes about 15 seconds
     onionmpc host average-salary --parties 3 --testnet net
     onionmpc testnet down net              stop it
 
-    DIR holds keys, logs and the table of regions. Default: a directory among onionmpc's own files.
+    DIR holds keys, logs and the table of regions. Default: a directory among onionmpc's files.
     """
 
 
@@ -144,7 +143,7 @@ def _start_detached(directory: Path, options: list[str]) -> None:
     private_directory(directory)
     if owner_of(directory) is not None:
         raise UsageError(f"a test network already runs in {directory}", hint=f"onionmpc testnet down {directory}")
-    # An old state file, of an owner that was killed, would be taken for the new one's.
+    # Otherwise the state file of an owner that was killed would look like the new owner's.
     remove_state(directory)
     log = directory / OWNER_LOG
     with open_private(log) as output:
@@ -171,7 +170,7 @@ def _start_detached(directory: Path, options: list[str]) -> None:
 
 
 def _tell_end(status: int, *, spoke: bool) -> NoReturn:
-    """Exit as the owner of a network did."""
+    """Exit as the owner of a network has exited."""
     if status > 0 and spoke:
         sys.exit(status)  # its error and hint have just been shown
     how = f"ended with exit code {status}" if status >= 0 else f"was killed by signal {-status}"

@@ -26,7 +26,7 @@ input is true, who is behind an address, or when this was. People who hold all k
 @click.command()
 @click.argument("receipts", nargs=-1, required=True, type=RECEIPT_FILE, metavar="FILE...")
 @click.option(
-    "--output", type=RECEIPT_FILE, metavar="FILE", help="Also check that FILE is, byte by byte, what they output."
+    "--output", type=RECEIPT_FILE, metavar="FILE", help="Also check that FILE is the parties' output, byte for byte."
 )
 def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     """Say who signed a receipt, and whose outputs are the same.
@@ -34,7 +34,7 @@ def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     FILE is the receipt that one party keeps after a session with --receipt: the terms that all agreed to, all
     signatures, and that party's own salt. Given the files of several parties, verify says which of them had the same
     output; one file reveals only the digest of its own party. Verify checks everything on this machine: it uses no
-    network and believes nobody.
+    network and trusts no one.
 
     A signature covers the agreement, and a digest with a random salt of all that the party's program wrote to its
     standard output. If you show a FILE, you show that salt too, and anyone who has it can test guesses of the output. A
@@ -42,7 +42,7 @@ def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
 
     \b
     onionmpc verify receipt.json                         who signed?
-    onionmpc verify mine.json yours.json                 did we get the same?
+    onionmpc verify mine.json yours.json                 did we get the same output?
     onionmpc verify mine.json --output result.txt        is this what I got?
     grep -v '^"opening":' mine.json > without_salt.json  to show to others
 

@@ -153,8 +153,8 @@ def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allow
 
     several = lines(0, 3, 3, 8, 1)
     assert "  circuits     each link is raced over 3, where both its parties allow that many" in several
-    assert several.count("a link at most") == 1
-    assert f"2  {PADDED.common.addresses[2]}  level standard, 1 a link at most" in several
+    assert several.count("circuits per link:") == 1
+    assert f"2  {PADDED.common.addresses[2]}  level standard, circuits per link: 1 at most" in several
     assert "raced" not in lines(0, 1, 3, 3, 3)
     assert "a link" not in lines(10, 3, 1, 1, 1).replace("on each link", "")
 

@@ -197,7 +197,7 @@ def test_remove_says_what_is_lost_and_takes_the_name_for_consent(monkeypatch: py
             run("remove", "alice", typed=typed)
     assert keystore.list_names() == ("alice",)
     result = run("remove", "alice", typed="alice\n")
-    assert result.stderr.startswith(f"alice is {onion}\nIts address goes with its key, for ever unless")
+    assert result.stderr.startswith(f"alice is {onion}\nThis removes its address too, permanently unless")
     assert result.stdout == ""
     assert keystore.list_names() == ()
 

@@ -73,8 +73,8 @@ def test_nothing_is_added_while_no_program_has_the_terminal(monkeypatch: pytest.
 GONE = """
 import sys
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.streams import mend_streams
-mend_streams()
+from onionmpc.cli.streams import prepare_streams
+prepare_streams()
 status = StatusLine()
 status.line("a line")
 status.text("the agreement")

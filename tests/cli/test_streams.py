@@ -152,7 +152,7 @@ def test_a_stream_that_another_program_made_non_blocking_is_waited_for() -> None
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    script = "import sys; from onionmpc.cli.streams import mend_streams; mend_streams(); print('x' * 100_000)"
+    script = "import sys; from onionmpc.cli.streams import prepare_streams; prepare_streams(); print('x' * 100_000)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE) as process:
         os.close(writer)
         with os.fdopen(reader, "rb") as out:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Unpack
 
+from onionmpc.api.arguments import check_names, flag, level, optional, path, paths, seconds, texts, whole
 from onionmpc.api.receipt_file import check_receipt
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import catalogue, find_program, program_files
 from onionmpc.program.spec import Walls
-from onionmpc.session.agreed_options import Wishes, WishOptions, default_threshold, wishes_of
+from onionmpc.session.agreed_options import (
+    AGREED_OPTIONS,
+    OptionKind,
+    Wishes,
+    WishOptions,
+    default_threshold,
+    wishes_of,
+)
 from onionmpc.session.local import (
     PATIENCE_S,
     WAIT_S,
@@ -29,15 +36,25 @@ FROM_STDIN = ("--input", "-")  # makes an included program read its private inpu
 
 
 class SessionOptions(WishOptions, total=False):
-    """The options of one session. `Wishes` describes those that all parties must agree on.
+    """The options of one session, for `Party.host` and `Party.join`.
+
+    All parties must agree on the first seven. A joiner takes the host's value of each one that it leaves out, except
+    for `receipt`.
 
     Attributes:
+        threshold: any threshold + 1 parties together can read every input. Default: the largest below half the parties.
+        public: arguments of the program that are the same at all parties.
+        mpyc_options: MPyC options that all parties use, such as "-L64".
+        allowed_types: classes of the program whose instances parties may send each other, such as "__main__.Ballot".
+        padding: records a second on each link, 0 to 200, to hide when and how much a party sends. Default: 0.
+        circuits: how many circuits race for each link, 1 to 8. Default: 3; 1 with padding.
+        receipt: a new file for this party's receipt. Each party must ask for one.
         with_files: further files, or folders of files, that must be the same at all parties.
         allow_no_privacy: accept a threshold of 0, which hides nothing.
         allow_subprocess: let this party's program start processes.
-        wait_s: how long to wait for the others at each step, in seconds.
-        patience_s: how long a party may be away, or all programs stuck, in seconds.
-        min_circuit_length: the lowest level to accept from the others.
+        wait_s: how long to wait for the others at each step, in seconds. Default: 3600.
+        patience_s: how long a party may be away, or all programs stuck, in seconds. Default: 600.
+        min_circuit_length: the lowest level to accept from the others. Default: standard.
         verbose: let MPyC log to the program's standard error.
     """
 
@@ -48,6 +65,20 @@ class SessionOptions(WishOptions, total=False):
     patience_s: float
     min_circuit_length: Level | str
     verbose: bool
+
+
+_CHECK_OF_KIND = {OptionKind.NUMBER: whole, OptionKind.TEXTS: texts, OptionKind.FILE: path}
+# How the value of each option is checked, by its name.
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    **{option.wish: optional(_CHECK_OF_KIND[option.kind]) for option in AGREED_OPTIONS},
+    "with_files": paths,
+    "allow_no_privacy": flag,
+    "allow_subprocess": flag,
+    "wait_s": seconds,
+    "patience_s": seconds,
+    "min_circuit_length": level,
+    "verbose": flag,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +142,17 @@ def prepare(
         **options: see `SessionOptions`.
 
     Raises:
-        UsageError: the program or a file does not exist, or an option is out of bounds.
+        UsageError: the program, a file or an option does not exist, or an option is out of bounds.
     """
-    wishes = _wishes(options)
+    check_names(options, CHECKS)
+    said = {name: CHECKS[name](name, value) for name, value in options.items()}
+    wishes = _wishes(said)
     if wishes.receipt is not None:
         check_receipt(wishes.receipt)
-    check_program_arguments(arguments)
+    check_program_arguments(texts("arguments", arguments))
     check_program_arguments(wishes.public or ())
-    found = None if program is None else find_program(os.fspath(program))
-    attached = attach([Path(file) for file in options.get("with_files", ())])
+    found = None if program is None else find_program(_program_name(program))
+    attached = attach(said.get("with_files", ()))
     if found is not None:
         check_allowed_types(wishes.allowed_types or (), found)
         program_files(found, attached)  # refuses a program that is too large, before anyone is invited
@@ -127,15 +160,20 @@ def prepare(
         program=found,
         private=(),
         attached=attached,
-        allow_no_privacy=options.get("allow_no_privacy", False),
-        wait_s=options.get("wait_s", WAIT_S),
-        patience_s=options.get("patience_s", PATIENCE_S),
-        min_circuit_length=Level(options.get("min_circuit_length", Level.STANDARD)),
-        verbose=options.get("verbose", False),
-        allow_subprocess=options.get("allow_subprocess", False),
+        allow_no_privacy=said.get("allow_no_privacy", False),
+        wait_s=said.get("wait_s", WAIT_S),
+        patience_s=said.get("patience_s", PATIENCE_S),
+        min_circuit_length=said.get("min_circuit_length", Level.STANDARD),
+        verbose=said.get("verbose", False),
+        allow_subprocess=said.get("allow_subprocess", False),
         **wishes_of(wishes, joins_host=joins_host),
     )
     return Prepared(plan)
+
+
+def _program_name(program: str | os.PathLike[str]) -> str:
+    # A path would lose its "./", which tells a script from a program that comes with onionmpc.
+    return program if isinstance(program, str) else os.fspath(path("program", program))
 
 
 def program_names() -> dict[str, str]:
@@ -148,9 +186,7 @@ def options_of(wishes: Wishes) -> dict[str, Any]:
     return {name: value for name in WISHES if (value := getattr(wishes, name)) is not None}
 
 
-def _wishes(options: SessionOptions) -> Wishes:
-    values: dict[str, Any] = {name: options[name] for name in WISHES if name in options}  # type: ignore[literal-required]
-    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, Sequence)}
-    wishes = Wishes(**values)
+def _wishes(said: Mapping[str, Any]) -> Wishes:
+    wishes = Wishes(**{name: said[name] for name in WISHES if name in said})
     wishes.check()
     return replace(wishes, mpyc_options=check_mpyc_options(wishes.mpyc_options or ()))

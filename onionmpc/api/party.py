@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
+from onionmpc.api import arguments
 from onionmpc.api.events import EventQueue
 from onionmpc.api.options import Prepared, SessionOptions, prepare
 from onionmpc.api.questions import Admit, admit_the_invited
@@ -82,16 +83,17 @@ def open_identity(
         InvalidIdentityFile: no identity has that name, it is damaged, or the passphrase is wrong.
         UnsafeSetting: the identity is for other levels.
     """
-    level = Level(circuit_length)
+    level = arguments.level("circuit_length", circuit_length)
     ask = passphrase if callable(passphrase) else lambda: _passphrase_bytes(passphrase)
-    return OpenIdentity(name, level, keystore.load(name, ask, exposed=level is Level.SHORT))
+    secret = keystore.load(arguments.text("name", name), ask, exposed=level is Level.SHORT)
+    return OpenIdentity(name, level, secret)
 
 
 def _passphrase_bytes(passphrase: str | None) -> bytearray:
     if passphrase is None:
         raise UsageError("a passphrase is needed", hint="pass passphrase=, or use an identity without one")
     # NFC, since systems type the same letters as different code points (PROTOCOL 1, "Key file").
-    return bytearray(unicodedata.normalize("NFC", passphrase), "utf-8")
+    return bytearray(unicodedata.normalize("NFC", arguments.text("passphrase", passphrase)), "utf-8")
 
 
 class Party:
@@ -150,17 +152,18 @@ class Party:
             A table, to enter with `async with`.
 
         Raises:
-            UsageError: the program or a file does not exist, or an option is out of bounds. Options that depend on
-                the number of parties are checked when the table is entered.
+            UsageError: the program, a file or an option does not exist, or an option is out of bounds. Options that
+                depend on the number of parties are checked when the table is entered.
             UnsafeSetting: `open` was given without `admit`.
         """
         prepared = program if isinstance(program, Prepared) else prepare(program, **options)
-        if open and admit is None:
+        if arguments.flag("open", open) and admit is None:
             raise UnsafeSetting(
                 "an open table needs admit=", hint="pass admit=onionmpc.ADMIT_ANYONE to let anyone take part"
             )
-        expected = [parse_onion(onion) for onion in expect]
-        return HostTable(self, prepared, parties, expected, admit or admit_the_invited, is_open=open)
+        expected = [parse_onion(onion) for onion in arguments.texts("expect", expect)]
+        admit = admit_the_invited if admit is None else arguments.function("admit", admit)
+        return HostTable(self, prepared, arguments.whole("parties", parties), expected, admit, is_open=open)
 
     def join(
         self,
@@ -315,35 +318,54 @@ async def party(
         UnsafeSetting: short was chosen without `show_my_ip`, or the identity is for other levels.
         TorError: tor was not found.
     """
-    level = Level(circuit_length)
+    text, seconds, flag = arguments.text, arguments.seconds, arguments.flag
+    level = arguments.level("circuit_length", circuit_length)
+    if flag("show_my_ip", show_my_ip) and level is not Level.SHORT:
+        raise UsageError("show_my_ip=True needs circuit_length='short'", hint="no other level shows it to anyone")
     if level is Level.SHORT and not show_my_ip:
         raise UnsafeSetting(
             "short shows this machine's IP address to every other party, and you have not agreed to that",
             hint="pass show_my_ip=True to agree; at standard, the default, no party learns it",
         )
     options = TorOptions(
-        control=control,
-        listen=listen,
-        profile=profile,
-        bridges=tuple(dict.fromkeys(parse_bridge(one) if isinstance(one, str) else one for one in bridge)),
-        bootstrap_timeout_s=bootstrap_timeout_s,
-        publish_timeout_s=publish_timeout_s,
-        patience_s=patience_s,
+        control=arguments.optional(text)("control", control),
+        listen=arguments.optional(text)("listen", listen),
+        profile=arguments.optional(text)("profile", profile),
+        bridges=tuple(dict.fromkeys(map(_bridge, arguments.several("bridge", bridge)))),
+        bootstrap_timeout_s=seconds("bootstrap_timeout_s", bootstrap_timeout_s),
+        publish_timeout_s=seconds("publish_timeout_s", publish_timeout_s),
+        patience_s=seconds("patience_s", patience_s),
         level=level,
-        or_standard=or_standard,
-        change_foreign_tor=change_foreign_tor,
+        or_standard=flag("or_standard", or_standard),
+        change_foreign_tor=flag("change_foreign_tor", change_foreign_tor),
     )
-    check_tor_options(control=control, testnet=testnet is not None, region=region, profile=profile)
+    place = arguments.optional(arguments.path)("testnet", testnet)
+    check_tor_options(control=control, testnet=place is not None, region=region, profile=profile)
+    on_event = arguments.optional(arguments.function)("on_event", on_event)
+    if not isinstance(identity, str) and passphrase is not None:
+        raise UsageError("a passphrase needs the name of an identity", hint="pass identity=, or leave out passphrase=")
     if isinstance(identity, str):
         identity = await asyncio.to_thread(open_identity, identity, passphrase, circuit_length=level)
+    elif identity is not None and not isinstance(identity, OpenIdentity):
+        raise UsageError(f"identity: {type(identity).__name__}, expected a name or what open_identity returned")
+    elif identity is not None and identity.level is not level:
+        raise UnsafeSetting(
+            f"the identity {identity.name} was opened for {identity.level.value}, and this party is {level.value}",
+            hint="pass the same circuit_length= to open_identity",
+        )
     with contextlib.ExitStack() as stack:
         if identity is None:
             own = Identity(secrets.token_bytes(SEED_BYTES))
         else:
             stack.enter_context(keystore.in_use(identity.name))
             own = identity.secret
-        options = stack.enter_context(_place(options, None if testnet is None else Path(testnet), region))
-        me = Party(own, tor_network(own, options, lambda report: me.tell_progress(report)), on_event, _hidden(testnet))
+        options = stack.enter_context(_place(options, place, region))
+        me = Party(
+            own,
+            tor_network(own, options, lambda report: me.tell_progress(report)),
+            on_event,
+            () if place is None else (place,),
+        )
         async with me.running():
             yield me
 
@@ -364,9 +386,8 @@ def check_tor_options(*, control: str | None, testnet: bool, region: str | None,
         raise UsageError("--control and --profile exclude each other", hint="a running tor keeps its own guards")
 
 
-def _hidden(testnet: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """Return the files to hide from the program, besides onionmpc's own state."""
-    return () if testnet is None else (Path(testnet),)
+def _bridge(line: str | Bridge) -> Bridge:
+    return line if isinstance(line, Bridge) else parse_bridge(arguments.text("bridge", line))
 
 
 @contextlib.contextmanager

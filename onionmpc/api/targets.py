@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onionmpc.api.arguments import texts
 from onionmpc.errors import UsageError
 from onionmpc.identity import Onion, looks_like_onion, parse_onion
 from onionmpc.session.invite import Invite, looks_like_invite, parse_invite
@@ -20,7 +21,7 @@ def parse_target(target: str | Invite | Sequence[str]) -> Target:
     """
     if isinstance(target, Invite):
         return target
-    return target_of([target] if isinstance(target, str) else target)
+    return target_of([target] if isinstance(target, str) else texts("target", target))
 
 
 def target_of(words: Sequence[str]) -> Target:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from onionmpc.api import arguments
 from onionmpc.testnet.network import MIN_RELAYS, PrivateNetwork
 from onionmpc.testnet.progress import NetworkProgress
 from onionmpc.testnet.regions import Latency
@@ -17,7 +19,7 @@ __all__ = ["Latency", "NetworkProgress", "latency_of", "private_network"]
 
 @contextlib.asynccontextmanager
 async def private_network(
-    directory: Path | None = None,
+    directory: str | os.PathLike[str] | None = None,
     *,
     relays: int = MIN_RELAYS,
     latency: Latency = "regions",
@@ -37,11 +39,16 @@ async def private_network(
         UsageError: a setting is out of bounds, or a network already runs in the directory.
         TorError: tor was not found, or one did not start.
     """
+    relays = arguments.whole("relays", relays)
+    if latency not in ("regions", "none"):
+        latency = arguments.number("latency", latency)
+    arguments.function("progress", progress)
     with contextlib.ExitStack() as stack:
-        if directory is None:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onionmpc-net-")))
-        async with PrivateNetwork(directory, relays=relays, latency=latency, progress=progress):
-            yield directory
+        place = arguments.optional(arguments.path)("directory", directory)
+        if place is None:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onionmpc-net-")))
+        async with PrivateNetwork(place, relays=relays, latency=latency, progress=progress):
+            yield place
 
 
 def latency_of(directory: Path) -> str:

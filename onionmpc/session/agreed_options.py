@@ -7,6 +7,7 @@ fields in docs/PROTOCOL.md; tests/session/test_agreed_options.py checks that the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -295,7 +296,7 @@ class WishOptions(TypedDict, total=False):
     allowed_types: Sequence[str]
     padding: int | None
     circuits: int | None
-    receipt: Path | None
+    receipt: str | os.PathLike[str] | None
 
 
 def wishes_of(options: Wishes, *, joins_host: bool) -> dict[str, Any]:

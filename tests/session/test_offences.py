@@ -177,7 +177,7 @@ def sends(*frames: Frame) -> Attack:
         (sends(Data(Channel.CONTROL, FAR, b"far")), "unacknowledged bytes on the control channel"),
         (
             sends(*(Data(Channel.DATA, FAR // 4 + 2 * piece, b".") for piece in range(1025))),
-            "more than 1024 pieces came",
+            "more than 1024 pieces arrived",
         ),
         (sends(Ack(10**9, 0)), "the peer acknowledges"),
     ],

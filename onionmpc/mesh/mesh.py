@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Identity, Onion, onion_from_public_key, public_key_from_onion, x25519_public_from_ed25519
@@ -18,10 +18,10 @@ from onionmpc.levels import Level
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
-from onionmpc.mesh.pace import ACCEPTED_PER_HOUR, SharedDials, Visits
+from onionmpc.mesh.pace import SharedDials, Visits
 from onionmpc.mesh.reconnect import Reconnector
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
-from onionmpc.mesh.runner import LAST_WORDS_S, LinkRunner, ReplayRoom
+from onionmpc.mesh.runner import LinkRunner, ReplayRoom
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 from onionmpc.tasks import BackgroundTasks, Work
@@ -46,7 +46,7 @@ class MeshLink:
     id: bytes
     runner: LinkRunner
     reconnector: Reconnector
-    visits: Visits = field(default_factory=Visits)
+    visits: Visits
 
 
 class Mesh:
@@ -60,7 +60,7 @@ class Mesh:
         observer: is notified of events.
         patience_s: how long a party may be away.
         padding_rate: records a second on each link, each way; 0 is as there is something to say.
-        timings: of dials and races.
+        timings: of dials, races and links.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Mesh:
         self.own_number = self.roster.index(identity.onion)
         self._links: dict[int, MeshLink] = {}
         self._room = ReplayRoom()
-        self._dials = SharedDials()
+        self._dials = SharedDials(timings)
         self._patience_s = patience_s
         self._padding_rate = padding_rate
         self._timings = timings
@@ -174,7 +174,8 @@ class Mesh:
             link = self._open(number, hello.nonce, goes_first=False)
         elif not link.visits.add(time.monotonic()):
             link.runner.abort(AbortCode.LIMIT)
-            link.runner.fail(RemoteProtocolError(f"it reconnected more than {ACCEPTED_PER_HOUR} times within an hour"))
+            most = self._timings.accepted_per_hour
+            link.runner.fail(RemoteProtocolError(f"it reconnected more than {most} times within an hour"))
             return
         await self._carry(number, link.runner, visitor, hello.offsets, dialled=False)
 
@@ -226,7 +227,7 @@ class Mesh:
         if reply.answer is Answer.DIAL_BACK:
             try:
                 secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
-                await secure.flush(LAST_WORDS_S)
+                await secure.flush(self._timings.last_words_s)
             finally:
                 secure.abort()
             await asyncio.sleep(DIAL_BACK_S)
@@ -270,7 +271,12 @@ class Mesh:
             self._observer.stream_down(number, secure)
 
     def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
-        runner = LinkRunner(lambda event: self._observer.link_event(number, event), self._room, rate=self._padding_rate)
+        runner = LinkRunner(
+            lambda event: self._observer.link_event(number, event),
+            self._room,
+            rate=self._padding_rate,
+            timings=self._timings,
+        )
         reconnector = Reconnector(
             number,
             runner,
@@ -281,7 +287,8 @@ class Mesh:
             patience_s=self._patience_s,
             timings=self._timings,
         )
-        link = self._links[number] = MeshLink(self._link_id(number, nonce), runner, reconnector)
+        visits = Visits(self._timings.accepted_per_hour)
+        link = self._links[number] = MeshLink(self._link_id(number, nonce), runner, reconnector, visits)
         self._observer.link_up(number, link, nonce)
         self._start(self._keep(number, link))
         return link

@@ -10,24 +10,19 @@ import collections
 import math
 import statistics
 
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
+
 # Each dial makes both tors draw a relay next to a pinned one (docs/THREATS.md). Thirty in a row are allowed and then
 # one each 15 s: at most 270 within an hour. A peer that cuts each stream at once gets no more out of us.
 DIALS_IN_A_ROW = 30
 DIAL_EVERY_S = 15.0
-# What a peer is allowed, by our clock: an honest one stays below, even if each circuit of its breaks.
-ACCEPTED_PER_HOUR = 300
 HOUR_S = 3600.0
 # Records that a busy machine or a full stream made late are made up for: how many went out must not tell how busy we
 # were. A longer delay was seen as a gap anyway: a burst after it would hide nothing, and could be more than the stream
 # takes. This much is 200 records at the highest rate, 100 kB.
 CATCH_UP_S = 1.0
-# A dial is silent for ever if the service cannot build its side, and the next one most often succeeds. So one that
-# takes twice as long as usual gets company, within these bounds.
-NEXT_DIAL_S = (3.0, 10.0)
+# Of these, the median tells how long a dial usually takes.
 REMEMBERED_DIALS = 9
-# Of all links together, for streams that are not the only one: each takes a circuit to an introduction point and one to
-# a rendezvous point.
-SPARE_DIALS_AT_ONCE = 12
 # Spacing of messages that strangers can cause: the second follows after a minute at the earliest, and each later one
 # after twice as long as the one before.
 TOLD_AGAIN_AFTER_S = 60.0
@@ -54,8 +49,9 @@ class SharedDials:
         spare: held by each dial for a further stream.
     """
 
-    def __init__(self) -> None:
-        self.spare = asyncio.Semaphore(SPARE_DIALS_AT_ONCE)
+    def __init__(self, timings: MeshTimings = DEFAULT_MESH_TIMINGS) -> None:
+        self.spare = asyncio.Semaphore(timings.spare_dials_at_once)
+        self._bounds_s = timings.next_dial_s
         self._lately_s: collections.deque[float] = collections.deque(maxlen=REMEMBERED_DIALS)
 
     def add(self, seconds: float) -> None:
@@ -64,15 +60,15 @@ class SharedDials:
 
     def next_after_s(self) -> float:
         """Return after how many seconds of silence the next dial may begin."""
-        soonest_s, latest_s = NEXT_DIAL_S
+        soonest_s, latest_s = self._bounds_s
         return min(latest_s, max(soonest_s, 2 * statistics.median(self._lately_s))) if self._lately_s else latest_s
 
 
 class Visits:
     """Counts the streams that a peer has resumed with, within the last hour."""
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._limit = ACCEPTED_PER_HOUR if limit is None else limit
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._times: list[float] = []
 
     def add(self, now: float) -> bool:

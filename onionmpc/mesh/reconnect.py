@@ -23,7 +23,6 @@ from onionmpc.mesh.timings import MeshTimings
 from onionmpc.tasks import together
 from onionmpc.text import duration
 from onionmpc.wire.handshake import Answer, Reply
-from onionmpc.wire.paths import MAX_STRIPES
 
 # A silent dial has so many times what the next one waited. tor builds no more than 32 circuits of clients at once, for
 # all links together.
@@ -134,7 +133,7 @@ class Reconnector:
                 await self._runner.until_measured(circuits)
         self._observer.link_raced(self._party, self._runner.link.measured())
         if self._goes_first:
-            self._runner.keep(min(circuits, MAX_STRIPES))
+            self._runner.keep(min(circuits, self._timings.link.max_stripes))
             self._let_go_of_surplus()
             await self._replace()
 

@@ -18,11 +18,10 @@ from onionmpc.mesh.carriers import EXTRA_STREAMS, Carrier, Carriers
 from onionmpc.mesh.changes import Changes
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.mesh.sender import Alarm, Sender
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 from onionmpc.tasks import ErrorForwarder
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import (
-    PING_AFTER_S,
-    SILENCE_LIMIT_S,
     DataEvent,
     Event,
     Link,
@@ -33,9 +32,6 @@ from onionmpc.wire.link import (
     RoundTrip,
     State,
 )
-
-# How long a CLOSE or an ABORT may take to leave, and to be answered.
-LAST_WORDS_S = 2.0
 
 # A tuple, made once: it is looked at for each record.
 DATA_EVENTS = (ProgramBytes, ProgramEnd)
@@ -73,15 +69,24 @@ class LinkRunner:
             sink of its own (`deliver_data_to`).
         room: shared with the other links of this party.
         rate: records that go out each second, see `Sender`.
+        timings: of the link and of its end.
 
     Attributes:
         link: the rules, and what is still to be delivered.
         carriers: the link's streams.
     """
 
-    def __init__(self, on_event: OnEvent, room: ReplayRoom | None = None, *, rate: int = 0) -> None:
+    def __init__(
+        self,
+        on_event: OnEvent,
+        room: ReplayRoom | None = None,
+        *,
+        rate: int = 0,
+        timings: MeshTimings = DEFAULT_MESH_TIMINGS,
+    ) -> None:
         self._room = room or ReplayRoom()
-        self.link = Link(budget=self._room.budget)
+        self._timings = timings
+        self.link = Link(limits=timings.link, budget=self._room.budget)
         self.carriers = Carriers(self.link, 1 if rate else 1 + EXTRA_STREAMS)
         self._on_event = on_event
         self._on_data: OnData | None = None
@@ -90,7 +95,7 @@ class LinkRunner:
         self._error: BaseException | None = None
         self._alone = False
         self._forwarding_bugs = ErrorForwarder(self._note_bug)
-        self._alarm = Alarm(self._look_at_clock, PING_AFTER_S)
+        self._alarm = Alarm(self._look_at_clock, timings.link.ping_after_s)
         self._sender = Sender(self.link, self.carriers, self._alarm, self._forwarding_bugs, rate)
 
     @property
@@ -252,14 +257,14 @@ class LinkRunner:
         """Close the link in good order.
 
         Args:
-            heard: keep its streams until the peer ends them or closes the link too, or for LAST_WORDS_S. For a party
+            heard: keep its streams until the peer ends them or closes the link too, or for `last_words_s`. For a party
                 that leaves: its tor may end next, and would take along what has not left it.
         """
         self._health = Health.PARTING if heard else Health.OVER
         self.link.close()
         self._end()
 
-    async def close_when_flushed(self, timeout_s: float = LAST_WORDS_S) -> None:
+    async def close_when_flushed(self, timeout_s: float) -> None:
         """Close the link once the peer has acknowledged what was said, or after `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -267,9 +272,9 @@ class LinkRunner:
         self.close(heard=True)
 
     async def last_words(self) -> None:
-        """Wait until a link that is over has said so on all its streams, for at most LAST_WORDS_S."""
+        """Wait until a link that is over has said so on all its streams, for at most `last_words_s`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_S):
+            async with asyncio.timeout(self._timings.last_words_s):
                 await self._changes.until(lambda: not self.carriers)
 
     def abort(self, code: AbortCode) -> None:
@@ -306,7 +311,7 @@ class LinkRunner:
             await carrier.ended.wait()
             if self.link.state is not State.OPEN:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LAST_WORDS_S):
+                    async with asyncio.timeout(self._timings.last_words_s):
                         await self._say_last_words(secure, sending, watching)
             for task in (watching, sending):
                 if task is not None:
@@ -318,7 +323,7 @@ class LinkRunner:
         """Send what a link that is over has left to say; where it is PARTING, wait until the peer parts as well."""
         await (secure.drain() if sending is None else asyncio.wait([sending]))
         self._sender.send_now()
-        await secure.flush(LAST_WORDS_S)
+        await secure.flush(self._timings.last_words_s)
         if self._health is Health.PARTING:
             await self._changes.until(lambda: self.link.peer_closed or watching.done())
 
@@ -360,7 +365,7 @@ class LinkRunner:
             stale = self.link.stale(time.monotonic())
             # The last one is kept: what it lost may only be late, and the next may be long in coming.
             if self._alone or len(stale) < len(self.carriers):
-                self.carriers.end(stale, f"nothing came for {SILENCE_LIMIT_S:.0f} s")
+                self.carriers.end(stale, f"nothing came for {self._timings.link.silence_limit_s:.0f} s")
 
     def _do_what_is_due(self) -> None:
         """Let the link do what has fallen due, also where no stream takes bytes."""

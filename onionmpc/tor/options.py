@@ -17,7 +17,7 @@ class TorTimings:
 
     Attributes:
         question_s: how often tor is asked whether it is there, and how long it may take to answer.
-        silent_s: a dial that waits for so long is one beside which another is dialled (mesh.pace, NEXT_DIAL_S). Those
+        silent_s: a dial that waits for so long is one beside which another is dialled (MeshTimings.next_dial_s). Those
             of a race begin at the same time, and to fetch a descriptor again costs tor work.
         refresh_every_s: how often to check whether our service is lost.
         new_service_s: how long a new service may take to have its descriptor at all directories. It has introduction

@@ -17,7 +17,6 @@ from onionmpc.wire.channel import Inbox, Outbox, Span, unacknowledged
 from onionmpc.wire.frames import (
     ACK_FRAME,
     DATA_OVERHEAD_BYTES,
-    MAX_RECORD_BYTES,
     Abort,
     AbortCode,
     Ack,
@@ -34,33 +33,13 @@ from onionmpc.wire.frames import (
     encode_data,
     encode_frame,
 )
-from onionmpc.wire.paths import CHUNK_BYTES, Path, PathSelector
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS, LinkLimits
+from onionmpc.wire.paths import Path, PathSelector
 
-# Five rounds of 10**5 shares of 8 bytes, per link and channel. It bounds the memory of both sides: the sender keeps
-# what is not acknowledged, and the data channel is acknowledged only when the program takes it.
-WINDOW_BYTES = 4 * 2**20
 # The limit for all links of a party together: eight full windows. Each link keeps a small share beyond it. Otherwise a
 # few absent peers could block the data to all others.
 REPLAY_LIMIT_BYTES = 32 * 2**20
 OWN_SHARE_BYTES = 64 * 2**10
-# An ACK travels with data. If there is none, it goes alone after this long, or when this many bytes have arrived.
-ACK_DELAY_S = 0.2
-ACK_AFTER_BYTES = 64 * 2**10
-# One heartbeat, and three missed ones. The slowest round trips through tor that we have seen took less than ten
-# seconds.
-PING_AFTER_S = 5.0
-SUSPECT_AFTER_S = 3 * PING_AFTER_S
-# A stream that delivers nothing for this long is given up, unless it is the only one.
-SILENCE_LIMIT_S = 3 * SUSPECT_AFTER_S
-# With several streams, one that leaves a ping unanswered for this long, and for this many of its round trips, is late:
-# data moves to the others before this one is even suspicious, since they are open anyway and moving costs nothing.
-LATE_AFTER_S = 3.0
-LATE_ROUND_TRIPS = 4
-# A stream gets one ping every 30 s even if it is never silent, so that its speed stays known.
-MEASURE_EVERY_S = 30.0
-# How many pieces may wait behind gaps. An honest sender gives whole chunks, 256 to a window, to all streams but the
-# fastest. A hostile one could send pieces of one byte, and each costs us far more than a byte of memory.
-MAX_PIECES = 1024
 
 
 class State(enum.Enum):
@@ -155,14 +134,6 @@ class _Stream:
     spoken: bool = False
     carried: dict[Channel, list[Span]] = field(default_factory=lambda: {channel: [] for channel in Channel})
 
-    @property
-    def late_at(self) -> float:
-        """When it becomes late if nothing arrives over it."""
-        # The oldest unanswered ping counts: with the newest, each further ping would postpone the moment.
-        asked_at = max(self.heard_at, min(self.pings.values(), default=math.inf))
-        patience_s = max(LATE_AFTER_S, LATE_ROUND_TRIPS * self.path.usual_s)
-        return min(asked_at + patience_s, self.heard_at + SUSPECT_AFTER_S)
-
     def carry(self, channel: Channel, start: int, stop: int) -> None:
         """Note a span that it was given."""
         spans = self.carried[channel]
@@ -183,24 +154,24 @@ class Link:
     as well. Data is accepted from all of them.
 
     Args:
-        window_bytes: how many unacknowledged bytes a channel may hold; the same at both ends.
+        limits: its window has to be the same at both ends.
         budget: what all links of this party may hold together.
 
     Attributes:
         peer_closed: whether the peer has sent CLOSE or ABORT, even after ours.
     """
 
-    def __init__(self, *, window_bytes: int = WINDOW_BYTES, budget: ReplayBudget | None = None) -> None:
+    def __init__(self, *, limits: LinkLimits = DEFAULT_LINK_LIMITS, budget: ReplayBudget | None = None) -> None:
         self.state = State.OPEN
         self.peer_closed = False
-        self._window_bytes = window_bytes
+        self._limits = limits
         self._budget = budget or ReplayBudget()
         self._out = {channel: Outbox() for channel in Channel}
         self._in = {channel: Inbox() for channel in Channel}
         self._consumed = 0
         self._end: int | None = None  # the offset at which the peer's program ends
         self._streams: dict[int, _Stream] = {}
-        self._paths = PathSelector()
+        self._paths = PathSelector(limits)
         self._due_at = -math.inf
         self._unacknowledged_bytes = 0
         self._ack_at: float | None = None
@@ -264,19 +235,20 @@ class Link:
         return self._paths.slowed()
 
     def suspicious(self, now: float) -> bool:
-        """Return whether no stream has delivered anything, even a heartbeat, for SUSPECT_AFTER_S."""
+        """Return whether no stream has delivered anything, even a heartbeat, for `suspect_after_s`."""
         return all(self._is_suspicious(stream, now) for stream in self._streams.values())
 
     def stale(self, now: float) -> list[int]:
-        """Return the streams that have delivered nothing for SILENCE_LIMIT_S."""
-        return [number for number, stream in self._streams.items() if now - stream.heard_at >= SILENCE_LIMIT_S]
+        """Return the streams that have delivered nothing for `silence_limit_s`."""
+        limit_s = self._limits.silence_limit_s
+        return [number for number, stream in self._streams.items() if now - stream.heard_at >= limit_s]
 
     def doubt(self, now: float) -> None:
         """Treat every stream as suspicious until it delivers something, because our machine was asleep."""
         # Patience with the peer starts again: it was we who were away.
         self._heard_at = now
         for stream in self._streams.values():
-            stream.heard_at = min(stream.heard_at, now - SUSPECT_AFTER_S)
+            stream.heard_at = min(stream.heard_at, now - self._limits.suspect_after_s)
             stream.ping_at = self._due_at = now
             stream.path.late = True
         self._paths.rank()
@@ -297,22 +269,30 @@ class Link:
         stream.spoken = False
         # Our last ACK may be lost too. If the peer's bytes came over another stream, it will not replay them, so
         # nothing would make us acknowledge them again.
-        self._unacknowledged_bytes = ACK_AFTER_BYTES
+        self._unacknowledged_bytes = self._limits.ack_after_bytes
 
     def _is_suspicious(self, stream: _Stream, now: float) -> bool:
-        return now - stream.heard_at >= SUSPECT_AFTER_S
+        return now - stream.heard_at >= self._limits.suspect_after_s
+
+    def _late_at(self, stream: _Stream) -> float:
+        """Return when a stream becomes late if nothing arrives over it."""
+        limits = self._limits
+        # The oldest unanswered ping counts: with the newest, each further ping would postpone the moment.
+        asked_at = max(stream.heard_at, min(stream.pings.values(), default=math.inf))
+        patience_s = max(limits.late_after_s, limits.late_round_trips * stream.path.usual_s)
+        return min(asked_at + patience_s, stream.heard_at + limits.suspect_after_s)
 
     # -- sending
 
     def room(self) -> int:
         """Return how many more bytes of the program fit before the peer acknowledges some."""
         held = len(self._out[Channel.DATA].pending)
-        return max(0, min(self._window_bytes - held, max(self._budget.left, OWN_SHARE_BYTES - held)))
+        return max(0, min(self._limits.window_bytes - held, max(self._budget.left, OWN_SHARE_BYTES - held)))
 
     def send_control(self, payload: bytes) -> None:
         """Queue bytes of the control channel."""
         self._require_open()
-        if len(self._out[Channel.CONTROL].pending) + len(payload) > self._window_bytes:
+        if len(self._out[Channel.CONTROL].pending) + len(payload) > self._limits.window_bytes:
             raise LocalProtocolError("the control channel has too many unacknowledged bytes")
         self._out[Channel.CONTROL].queue(payload)
 
@@ -376,7 +356,7 @@ class Link:
             and (is_best or not self._paths.takes_bulk(number, self._out[Channel.DATA].unsent()))
         ):
             return b""
-        return self._record(number, now, MAX_RECORD_BYTES, acknowledge=acknowledge)
+        return self._record(number, now, self._limits.record_bytes, acknowledge=acknowledge)
 
     def fill(self, number: int, now: float, size: int) -> bytes:
         """Return the plaintext of the next record for this stream: exactly `size` bytes, even if nothing is queued.
@@ -392,7 +372,7 @@ class Link:
         for stream in self._streams.values():
             if stream.answers:
                 return True
-        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or self._unsent()
+        return self._unacknowledged_bytes >= self._limits.ack_after_bytes or self._unsent()
 
     def wake_at(self) -> float | None:
         """Return when `do_what_is_due` next has something to do even if nothing arrives; None if never."""
@@ -408,12 +388,12 @@ class Link:
         for stream in streams:
             if now >= stream.ping_at:
                 self._queue_ping(stream, now)
-            stream.path.late = stream.path.late or now >= stream.late_at
+            stream.path.late = stream.path.late or now >= self._late_at(stream)
         self._paths.rank()
         # Possibly too early, since arrivals postpone both; then the next call finds nothing to do.
         self._due_at = min(stream.ping_at for stream in streams)
         if len(streams) > 1:
-            self._due_at = min([self._due_at, *(stream.late_at for stream in streams if not stream.path.late)])
+            self._due_at = min([self._due_at, *(self._late_at(stream) for stream in streams if not stream.path.late)])
         if not all(stream.path.late for stream in streams):
             for stream in streams:
                 if stream.path.late and stream.spoken:
@@ -421,7 +401,7 @@ class Link:
 
     def _queue_ping(self, stream: _Stream, now: float) -> None:
         stream.asked_at = self._due_at = now
-        stream.ping_at = now + PING_AFTER_S
+        stream.ping_at = now + self._limits.ping_after_s
         # One is enough: a stream that takes no bytes would collect them without end.
         if not any(isinstance(frame, Ping) for frame in stream.answers):
             stream.pings[self._next_token] = now
@@ -434,7 +414,8 @@ class Link:
         return control.given < control.top or data.given < data.top or bool(control.lost or data.lost)
 
     def _ack_is_due(self, now: float) -> bool:
-        return self._unacknowledged_bytes >= ACK_AFTER_BYTES or (self._ack_at is not None and now >= self._ack_at)
+        has_much = self._unacknowledged_bytes >= self._limits.ack_after_bytes
+        return has_much or (self._ack_at is not None and now >= self._ack_at)
 
     def _record(self, number: int, now: float, size: int, *, acknowledge: bool) -> bytes:
         """Return a record of at most `size` bytes with what is queued for this stream."""
@@ -455,7 +436,7 @@ class Link:
                     record += self._give(stream, channel, room, now)
         elif (
             self._paths.takes_bulk(number, self._out[Channel.DATA].unsent())
-            and (room := min(CHUNK_BYTES, size - len(record)) - DATA_OVERHEAD_BYTES) > 0
+            and (room := min(self._limits.chunk_bytes, size - len(record)) - DATA_OVERHEAD_BYTES) > 0
         ):
             record += self._give(stream, Channel.DATA, room, now)
         return bytes(record)
@@ -503,9 +484,9 @@ class Link:
             self._due_at = now  # data can now leave other streams that are late
         # An arrival postpones the next ping, but not one that is due already: `attach` or `ping` asked for that one.
         if stream.ping_at > now:
-            stream.ping_at = now + PING_AFTER_S
+            stream.ping_at = now + self._limits.ping_after_s
             if len(self._streams) > 1:
-                stream.ping_at = min(stream.ping_at, max(now, stream.asked_at + MEASURE_EVERY_S))
+                stream.ping_at = min(stream.ping_at, max(now, stream.asked_at + self._limits.measure_every_s))
         events: list[Event] = []
         try:
             for frame in decode_frames(plaintext):
@@ -559,8 +540,10 @@ class Link:
             self._owe_ack(len(payload), now)
             return []
         fresh = inbox.put(offset, payload)
-        if len(inbox.held) > MAX_PIECES:
-            raise self._broken(AbortCode.LIMIT, f"more than {MAX_PIECES} pieces arrived ahead of missing bytes")
+        if len(inbox.held) > self._limits.max_pieces:
+            raise self._broken(
+                AbortCode.LIMIT, f"more than {self._limits.max_pieces} pieces arrived ahead of missing bytes"
+            )
         if not fresh:
             return []
         if channel is Channel.CONTROL:
@@ -590,8 +573,8 @@ class Link:
     def _require_asked_for(self, channel: Channel, stop: int) -> None:
         """Check that the peer stays within the window. Gaps count too, since pieces behind them wait in our memory."""
         taken = self._consumed if channel is Channel.DATA else self._in[channel].received
-        if stop > taken + self._window_bytes:
-            what = f"more than {self._window_bytes} unacknowledged bytes on the {channel.name.lower()} channel"
+        if stop > taken + self._limits.window_bytes:
+            what = f"more than {self._limits.window_bytes} unacknowledged bytes on the {channel.name.lower()} channel"
             raise self._broken(AbortCode.LIMIT, f"the peer sent {what}")
 
     def _peer_acknowledges(self, control: int, data: int) -> None:
@@ -618,7 +601,7 @@ class Link:
     def _owe_ack(self, size: int, now: float) -> None:
         self._unacknowledged_bytes += size
         if self._unacknowledged_bytes and self._ack_at is None:
-            self._ack_at = now + ACK_DELAY_S
+            self._ack_at = now + self._limits.ack_delay_s
 
     def _require_open(self) -> None:
         if self.state is not State.OPEN:

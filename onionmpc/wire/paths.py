@@ -10,6 +10,8 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS, LinkLimits
+
 # A stream's speed is the median of this many round trips. The first ones follow each other at once; later, a stream is
 # measured every 30 s.
 ROUND_TRIPS = 5
@@ -17,12 +19,6 @@ ROUND_TRIPS = 5
 # trips during bulk data, or this soon after it, do not count: they measure a queue.
 SLOWED_TIMES = 2
 LOADED_FOR_S = 10.0
-# Less than this goes over the fastest stream alone: the peer waits for all of it, and so for the slowest stream that
-# carries a part. It is about what tor sends before the first acknowledgement (124 cells of 498 bytes). When more waits,
-# other streams take a chunk at a time as well.
-BULK_BYTES = 64 * 2**10
-CHUNK_BYTES = 16 * 2**10
-MAX_STRIPES = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +26,7 @@ class Path:
     """How fast one stream is.
 
     Attributes:
+        loading_bytes: the least that counts as bulk data.
         round_trips: the latest ones, in seconds.
         usual_s: their median; infinite before there is one.
         first_s: the median of the first ROUND_TRIPS; infinite before they are complete.
@@ -37,6 +34,7 @@ class Path:
         late: whether it should have delivered something by now.
     """
 
+    loading_bytes: int
     round_trips: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=ROUND_TRIPS))
     usual_s: float = math.inf
     first_s: float = math.inf
@@ -55,7 +53,7 @@ class Path:
 
     def load(self, size: int, now: float) -> None:
         """Note the size of a piece of data that it carries, in either direction."""
-        if size >= CHUNK_BYTES // 2:
+        if size >= self.loading_bytes:
             self.loaded_at = now
 
     def measure(self, seconds: float, now: float) -> None:
@@ -79,14 +77,15 @@ class PathSelector:
         best: the stream for urgent data; None while there is no stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: LinkLimits = DEFAULT_LINK_LIMITS) -> None:
         self.best: int | None = None
         self._paths: dict[int, Path] = {}
         self._ranking: list[int] = []
+        self._limits = limits
 
     def add(self, number: int) -> Path:
         """Return the path of a new stream."""
-        path = self._paths[number] = Path()
+        path = self._paths[number] = Path(loading_bytes=self._limits.chunk_bytes // 2)
         self.rank()
         return path
 
@@ -120,7 +119,7 @@ class PathSelector:
 
     def takes_bulk(self, number: int, unsent_bytes: int) -> bool:
         """Return whether a stream other than the best should carry some of what waits."""
-        if unsent_bytes < BULK_BYTES:
+        if unsent_bytes < self._limits.bulk_bytes:
             return False
         path = self._paths[number]
-        return not path.late and path.usual_s < math.inf and number in self._ranking[:MAX_STRIPES]
+        return not path.late and path.usual_s < math.inf and number in self._ranking[: self._limits.max_stripes]

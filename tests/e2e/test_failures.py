@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onionmpc.wire.link import PING_AFTER_S
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 from tests.e2e.kit import Party, Stage, after, keep_identity, new_identity, same_sentence
 
 pytestmark = pytest.mark.tor
@@ -209,7 +209,7 @@ def test_a_killed_party_is_lost_and_all_others_say_so_in_time(outcome: dict[str,
     assert "while the program ran: nothing arrived for 15 s" in others[0].failure
     assert others[0].failure.endswith("; some output may have been revealed before")
     # Counted from when it was heard last, at most a heartbeat before.
-    assert PATIENCE_S - PING_AFTER_S < outcome["after_s"] < PATIENCE_S + PROBE_S + ENDING_S
+    assert PATIENCE_S - LIMITS.ping_after_s < outcome["after_s"] < PATIENCE_S + PROBE_S + ENDING_S
     # Not whether they saw its streams end: a relay that lost a client sends one DESTROY over each connection, and keeps
     # the others until another cell goes there (tor's circuitmux_append_destroy_cell), which takes a while where nobody
     # else uses the network.

@@ -1,5 +1,5 @@
 """Fixtures for links and meshes."""
 
-from tests.support.mesh import doubt_soon, private_directory
+from tests.support.mesh import private_directory
 
-__all__ = ["doubt_soon", "private_directory"]
+__all__ = ["private_directory"]

@@ -20,9 +20,11 @@ from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import CATCH_UP_S, Ticks
 from onionmpc.wire.frames import Close, Padding, Ping
 from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES
-from onionmpc.wire.link import ACK_DELAY_S, LinkClosed, ProgramEnd
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.link import LinkClosed, ProgramEnd
 from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES, FILLED_RECORD_BYTES
 from tests.support.mesh import (
+    ALERT,
     QUICK,
     RESUME,
     Party,
@@ -151,9 +153,9 @@ async def test_the_last_record_is_like_all_others_and_says_that_it_is(directory:
 
 @in_a_loop
 async def test_a_stream_that_takes_nothing_is_not_filled_for_ever(
-    directory: Path, alert: None, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with meshed(directory, 2, padding_rate=200) as (low, high):
+    async with meshed(directory, 2, padding_rate=200, timings=ALERT) as (low, high):
         (secure,) = low.watcher.streams[1]
         transport: Any = secure.stream.writer.transport
         transport.set_write_buffer_limits(FILLED_RECORD_BYTES)
@@ -187,7 +189,7 @@ async def test_what_does_not_fit_into_one_record_arrives_in_the_next_ones(direct
         await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
         assert high.watcher.data[0] == payload
         assert time.monotonic() - began >= 10 / 200
-        await low.watcher.up[1].close_when_flushed(ACK_DELAY_S)
+        await low.watcher.up[1].close_when_flushed(LIMITS.ack_delay_s)
         await high.watcher.until(lambda: (0, LinkClosed()) in high.watcher.events)
         assert low.watcher.downs == high.watcher.downs == []
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
-from onionmpc.mesh import runner
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Frame, Ping
 from onionmpc.wire.handshake import Answer
-from onionmpc.wire.link import WINDOW_BYTES, LinkClosed
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.limits import LinkLimits
+from onionmpc.wire.link import LinkClosed
 from tests.support.mesh import (  # noqa: F401 (fixtures)
     DEADLINE_S,
+    QUICK,
     Party,
     Watcher,
     hear_all,
@@ -34,8 +37,8 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
 async def test_a_sender_that_waits_for_room_does_not_wait_for_a_dead_link(directory: Path) -> None:
     async with meshed(directory, 2) as (sender, receiver):
         receiver.watcher.taking = False
-        sending = asyncio.create_task(sender.watcher.up[1].send_data(bytes(2 * WINDOW_BYTES)))
-        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == WINDOW_BYTES)
+        sending = asyncio.create_task(sender.watcher.up[1].send_data(bytes(2 * LIMITS.window_bytes)))
+        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == LIMITS.window_bytes)
         sender.watcher.up[1].close()
         await sending
         await sender.until_over(1)
@@ -57,13 +60,20 @@ async def close_and_stay(link: LinkRunner) -> None:
     link.close(heard=True)
 
 
-@pytest.mark.parametrize("leave", [close_and_stay, LinkRunner.close_when_flushed])
+async def close_when_flushed(link: LinkRunner) -> None:
+    await link.close_when_flushed(DEADLINE_S)
+
+
+# A party that leaves does not wait for the other's end of the stream.
+PATIENT = replace(QUICK, last_words_s=2 * DEADLINE_S)
+
+
+@pytest.mark.parametrize("leave", [close_and_stay, close_when_flushed])
 @in_a_loop
 async def test_who_leaves_stays_until_the_other_has_heard_it(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[LinkRunner], Awaitable[None]]
+    directory: Path, leave: Callable[[LinkRunner], Awaitable[None]]
 ) -> None:
-    monkeypatch.setattr(runner, "LAST_WORDS_S", 2 * DEADLINE_S)
-    async with Party(directory, 0, 2) as other, Party(directory, 1, 2) as closer:
+    async with Party(directory, 0, 2) as other, Party(directory, 1, 2, timings=PATIENT) as closer:
         other.network.delays_s = [0.1]
         await other.until_up(1)
         link = await closer.until_up(0)
@@ -74,11 +84,8 @@ async def test_who_leaves_stays_until_the_other_has_heard_it(
 
 @pytest.mark.parametrize("heard", [False, True])
 @in_a_loop
-async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, *, heard: bool
-) -> None:
-    monkeypatch.setattr(runner, "LAST_WORDS_S", 2 * DEADLINE_S)  # neither waits for the other's end of the stream
-    async with meshed(directory, 2) as parties:
+async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(directory: Path, *, heard: bool) -> None:
+    async with meshed(directory, 2, timings=PATIENT) as parties:
         for party in parties:
             party.watcher.up[1 - party.number].close(heard=heard)
         await parties[0].until_over(1)
@@ -114,7 +121,7 @@ async def test_a_link_that_is_closed_while_its_stream_is_full_says_so_after_that
     async with meshed(directory, 2) as (closer, other):
         stall(other, 0)
         transport: Any = closer.watcher.streams[1][0].stream.writer.transport
-        await closer.watcher.up[1].send_data(bytes(WINDOW_BYTES))
+        await closer.watcher.up[1].send_data(bytes(LIMITS.window_bytes))
         for _ in range(5):
             await asyncio.sleep(0)  # a turn of the loop, in which the writer fills the stream
         assert transport.get_write_buffer_size()
@@ -127,16 +134,13 @@ async def test_a_link_that_is_closed_while_its_stream_is_full_says_so_after_that
 
 
 @in_a_loop
-async def test_a_peer_that_does_not_read_cannot_keep_a_link_from_closing(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "LAST_WORDS_S", 0.05)
-    async with Party(directory, 1, 2) as party:
+async def test_a_peer_that_does_not_read_cannot_keep_a_link_from_closing(directory: Path) -> None:
+    async with Party(directory, 1, 2, timings=replace(QUICK, last_words_s=0.05)) as party:
         _, secure = await knock(directory, party.identity)
         secure.stream.reader._transport.pause_reading()  # type: ignore[attr-defined]
         await say(secure, Ping(1))
         link = await party.until_up(0)
-        await link.send_data(bytes(WINDOW_BYTES))
+        await link.send_data(bytes(LIMITS.window_bytes))
         link.close()
         await party.watcher.until(lambda: party.served)
         assert party.watcher.downs == []
@@ -169,7 +173,7 @@ async def answer_to(directory: Path, party: Party, speak: Callable[[SecureStream
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
-        (Data(Channel.CONTROL, WINDOW_BYTES, b"far away"), AbortCode.LIMIT),
+        (Data(Channel.CONTROL, 50_000, b"far away"), AbortCode.LIMIT),
         (Data(Channel.DATA, 0, b"x" * 60_000), AbortCode.LIMIT),
     ],
     ids=["far away", "too much"],
@@ -178,11 +182,11 @@ async def answer_to(directory: Path, party: Party, speak: Callable[[SecureStream
 async def test_a_peer_that_breaks_the_rules_is_down_and_hears_which(
     directory: Path, frame: Data, code: AbortCode
 ) -> None:
-    async with Party(directory, 1, 2) as party:
+    small = replace(QUICK, link=LinkLimits(window_bytes=50_000))
+    async with Party(directory, 1, 2, timings=small) as party:
         party.watcher.taking = False
 
         async def speak(secure: SecureStream) -> None:
-            party.watcher.up[0].link._window_bytes = 50_000
             await say(secure, frame)
 
         assert (await answer_to(directory, party, speak))[-1] == Abort(code)

@@ -19,7 +19,6 @@ from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import backoff_s
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS
-from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Ping
 from onionmpc.wire.handshake import (
     MESSAGE_1_BYTES,
@@ -28,13 +27,9 @@ from onionmpc.wire.handshake import (
     Hello,
     Purpose,
 )
-from onionmpc.wire.link import (
-    WINDOW_BYTES,
-    DataEvent,
-    ProgramBytes,
-    ProgramEnd,
-    RoundTrip,
-)
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.limits import LinkLimits
+from onionmpc.wire.link import DataEvent, ProgramBytes, ProgramEnd, RoundTrip
 from tests.support.direct import DirectNetwork
 from tests.support.mesh import (
     DEADLINE_S,
@@ -252,8 +247,8 @@ async def test_what_is_said_to_a_peer_in_one_turn_leaves_in_one_record(
 async def test_a_round_costs_each_side_one_write_and_the_answer_acknowledges(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "ACK_DELAY_S", 1000.0)  # none would come by itself
-    async with meshed(directory, 2) as (low, high):
+    no_lone_ack = replace(QUICK, link=LinkLimits(ack_delay_s=1000.0))
+    async with meshed(directory, 2, timings=no_lone_ack) as (low, high):
         await until_quiet(low, high)
         sizes = [count_writes(party, 1 - party.number, monkeypatch) for party in (low, high)]
         for number in range(1, 21):
@@ -288,13 +283,13 @@ async def test_a_receiver_that_does_not_take_stops_the_sender_at_the_window(dire
     async with meshed(directory, 2) as (sender, receiver):
         receiver.watcher.taking = False
         there, back = sender.watcher.up[1], receiver.watcher.up[0]
-        sending = asyncio.create_task(there.send_data(bytes(2 * WINDOW_BYTES)))
-        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == WINDOW_BYTES)
+        sending = asyncio.create_task(there.send_data(bytes(2 * LIMITS.window_bytes)))
+        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == LIMITS.window_bytes)
         # Whatever more was on its way is there before the answer to a ping.
         sender.watcher.events.clear()
         there.ping()
         await sender.watcher.until(lambda: any(isinstance(event, RoundTrip) for _, event in sender.watcher.events))
-        assert len(receiver.watcher.data[0]) == WINDOW_BYTES
+        assert len(receiver.watcher.data[0]) == LIMITS.window_bytes
         assert there.link.room() == 0
         assert not sending.done()
         # The other channel and direction go on.
@@ -304,9 +299,9 @@ async def test_a_receiver_that_does_not_take_stops_the_sender_at_the_window(dire
         await sender.watcher.until(lambda: sender.watcher.data[1] == b"so am I")
 
         receiver.watcher.taking = True
-        back.consume(WINDOW_BYTES)
+        back.consume(LIMITS.window_bytes)
         await sending
-        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == 2 * WINDOW_BYTES)
+        await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == 2 * LIMITS.window_bytes)
 
 
 # --- Dialling -----------------------------------------------------------------------------------------------

@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import pace
 from onionmpc.mesh.carriers import EXTRA_STREAMS
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, Pace
 from onionmpc.mesh.timings import MeshTimings
 from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Ping
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.limits import LinkLimits
 from onionmpc.wire.link import ProgramEnd
-from onionmpc.wire.paths import CHUNK_BYTES
 from tests.support.mesh import (
+    ALERT,
     QUICK,
     RESUME,
     Party,
@@ -158,9 +159,8 @@ async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up
 async def test_dials_for_further_streams_share_their_room_over_all_links(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "SPARE_DIALS_AT_ONCE", 2)
     under_way = most = 0
-    async with meshed(directory, 3) as parties:
+    async with meshed(directory, 3, timings=replace(QUICK, spare_dials_at_once=2)) as parties:
         low = parties[0]
         dial = low.network.dial
 
@@ -181,9 +181,8 @@ async def test_dials_for_further_streams_share_their_room_over_all_links(
 
 
 @in_a_loop
-async def test_a_peer_allows_one_race(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "ACCEPTED_PER_HOUR", 7)
-    async with meshed(directory, 2) as (low, high):
+async def test_a_peer_allows_one_race(directory: Path) -> None:
+    async with meshed(directory, 2, timings=replace(QUICK, accepted_per_hour=7)) as (low, high):
         widen((low, high), 8)
         await until_raced(low, high)
         assert low.watcher.races == [(1, 8)]
@@ -223,7 +222,7 @@ async def test_much_data_goes_over_all_streams_and_arrives_intact(directory: Pat
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(link_module.Link, "_give", count)
-            payload = random.Random(1).randbytes(200 * CHUNK_BYTES)
+            payload = random.Random(1).randbytes(200 * LIMITS.chunk_bytes)
             await low.watcher.up[1].send_data(payload)
             low.watcher.up[1].end_data()
             await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
@@ -261,8 +260,8 @@ async def test_when_all_streams_break_one_is_dialled_at_once_and_the_others_afte
 
 
 @in_a_loop
-async def test_streams_that_come_back_beside_new_ones_are_let_go_again(directory: Path, alert: None) -> None:
-    async with meshed(directory, 2, timings=SOON) as (low, high):
+async def test_streams_that_come_back_beside_new_ones_are_let_go_again(directory: Path) -> None:
+    async with meshed(directory, 2, timings=replace(SOON, link=ALERT.link)) as (low, high):
         widen((low, high), 2)
         await until_raced(low, high)
         for party, peer in ((low, 1), (high, 0)):
@@ -276,12 +275,9 @@ async def test_streams_that_come_back_beside_new_ones_are_let_go_again(directory
 
 
 @in_a_loop
-async def test_a_stream_that_slows_down_is_replaced_by_one(
-    directory: Path, alert: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 5.0)
-    monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 15.0)
-    async with raced(directory, 2, [0.03, 0.03, 0.03]) as (low, high):
+async def test_a_stream_that_slows_down_is_replaced_by_one(directory: Path) -> None:
+    often_pinged = replace(QUICK, link=LinkLimits(ping_after_s=0.05))
+    async with raced(directory, 2, [0.03, 0.03, 0.03], often_pinged) as (low, high):
         slow = low.watcher.streams[1][0].number
         low.network.delays_s[0] = 0.3
         await low.watcher.until(lambda: len(low.watcher.streams[1]) == 3)

@@ -15,16 +15,19 @@ import pytest
 
 from onionmpc.errors import LinkExpired, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Onion
-from onionmpc.mesh import clock, mesh, pace, reconnect
+from onionmpc.mesh import clock, mesh, reconnect
 from onionmpc.mesh.carriers import EXTRA_STREAMS
 from onionmpc.mesh.clock import wakings
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, Pace, SharedDials, Visits
 from onionmpc.mesh.secure import SecureStream
+from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS
 from onionmpc.wire.frames import Abort, AbortCode, Channel, Data, Ping
 from onionmpc.wire.handshake import Answer, link_id
-from onionmpc.wire.link import WINDOW_BYTES, ProgramEnd
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.link import ProgramEnd
 from tests.support.mesh import (
+    ALERT,
     QUICK,
     RESUME,
     Party,
@@ -140,8 +143,8 @@ async def test_a_first_stream_that_breaks_before_its_first_record_is_no_loss(dir
 
 
 @in_a_loop
-async def test_a_stream_that_delivers_nothing_gets_another_beside_it(directory: Path, alert: None) -> None:
-    async with meshed(directory, 2) as (low, high):
+async def test_a_stream_that_delivers_nothing_gets_another_beside_it(directory: Path) -> None:
+    async with meshed(directory, 2, timings=ALERT) as (low, high):
         stall(low, 1)
         stall(high, 0)
         await until_resumed(low, high)
@@ -154,23 +157,21 @@ async def test_a_stream_that_delivers_nothing_gets_another_beside_it(directory: 
 
 
 @in_a_loop
-async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_beside_it(
-    directory: Path, alert: None
-) -> None:
+async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_beside_it(directory: Path) -> None:
     # Issue 4: once a writer waited for such a stream, nobody set the alarm by which it is doubted.
-    async with meshed(directory, 2) as (low, high):
+    async with meshed(directory, 2, timings=ALERT) as (low, high):
         stall(low, 1)
         stall(high, 0)
         for party, peer in ((low, 1), (high, 0)):
-            await party.watcher.up[peer].send_data(bytes(WINDOW_BYTES))
+            await party.watcher.up[peer].send_data(bytes(LIMITS.window_bytes))
         await until_resumed(low)
-        await low.watcher.until(lambda: len(low.watcher.data[1]) == WINDOW_BYTES)
+        await low.watcher.until(lambda: len(low.watcher.data[1]) == LIMITS.window_bytes)
         await still_flows(low, high)
 
 
 @in_a_loop
-async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(directory: Path, alert: None) -> None:
-    async with meshed(directory, 2, timings=replace(QUICK, quiet_every_s=0.1)) as (low, high):
+async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(directory: Path) -> None:
+    async with meshed(directory, 2, timings=replace(ALERT, quiet_every_s=0.1)) as (low, high):
         for party, peer in ((low, 1), (high, 0)):
             party.network.out = True
             stall(party, peer)
@@ -303,11 +304,8 @@ async def test_a_resume_changes_nothing_before_its_first_record(directory: Path)
 
 
 @in_a_loop
-async def test_a_peer_that_comes_back_without_end_breaks_the_rules(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pace, "ACCEPTED_PER_HOUR", 3)
-    async with Party(directory, 1, 2) as party:
+async def test_a_peer_that_comes_back_without_end_breaks_the_rules(directory: Path) -> None:
+    async with Party(directory, 1, 2, timings=replace(QUICK, accepted_per_hour=3)) as party:
         said = []
         for token in range(5):
             _, secure = await knock(directory, party.identity, **RESUME)
@@ -347,7 +345,7 @@ def test_dials_go_at_once_for_a_while_and_then_at_a_pace() -> None:
 
 def test_an_honest_party_stays_below_what_its_peer_allows() -> None:
     # The most that a party dials: as soon as it may, all night; seen by a peer whose hour is cut anywhere.
-    pace, visits, now = Pace(), Visits(), 0.0
+    pace, visits, now = Pace(), Visits(DEFAULT_MESH_TIMINGS.accepted_per_hour), 0.0
     while now < 8 * HOUR_S:
         now += pace.step(now)
         assert visits.add(now)
@@ -368,8 +366,7 @@ def test_a_dial_that_takes_twice_as_long_as_usual_gets_company() -> None:
 async def test_dials_without_an_answer_do_not_hold_up_the_next(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "NEXT_DIAL_S", (0.05, 0.1))
-    async with meshed(directory, 2) as (low, high):
+    async with meshed(directory, 2, timings=replace(QUICK, next_dial_s=(0.05, 0.1))) as (low, high):
         # More than there may be at once: those that began in vain must make room.
         dial, silent = low.network.dial, 2 * reconnect.DIALS_AT_ONCE
 

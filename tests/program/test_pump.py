@@ -9,7 +9,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.process.hello import HelloGate
 from onionmpc.program.pump import Pump
 from onionmpc.wire.frames import Channel, Data, End, encode_frame
-from onionmpc.wire.link import WINDOW_BYTES
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 
 MESSAGE = bytes(8) + (4).to_bytes(4, "little") + b"1234"
 
@@ -114,7 +114,7 @@ def test_what_the_link_has_no_room_for_stays_with_the_program() -> None:
         near, far = socket.socketpair()
         far.setblocking(False)
         pumping = asyncio.create_task(peer.pump.run(near))
-        loop, payload = asyncio.get_running_loop(), bytes(2 * WINDOW_BYTES)
+        loop, payload = asyncio.get_running_loop(), bytes(2 * LIMITS.window_bytes)
         writing = asyncio.create_task(loop.sock_sendall(far, payload))
         while peer.runner.link.room():  # noqa: ASYNC110 (a link tells nobody that it is full)
             await asyncio.sleep(0)

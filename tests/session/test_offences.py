@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import AgreementError, OnionMPCError, RemoteProtocolError
-from onionmpc.mesh import pace
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.redial import DIAL_TIMEOUT_S
 from onionmpc.mesh.runner import LinkRunner
+from onionmpc.mesh.timings import MeshTimings
 from onionmpc.session.messages import AnyMessage, Commit, Done, Report, Verdict, encode_message
-from onionmpc.session.timings import DEFAULT_TIMINGS
+from onionmpc.session.timings import Timings
 from onionmpc.wire.frames import Ack, Channel, Data, Frame, Ping, encode_frame
-from onionmpc.wire.link import WINDOW_BYTES
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 from tests.support.session import HASTY, Hostile, listed_plan, room, run, same_sentence, write_script
 from tests.support.stages import QUICK, held_at, says, with_hostile
 
@@ -148,7 +148,7 @@ def test_a_flood_of_forged_reports_is_bounded(tmp_path: Path) -> None:
 
 
 Attack = Callable[[Mesh], Awaitable[None]]
-FAR = 2 * WINDOW_BYTES  # whatever was said before
+FAR = 2 * LIMITS.window_bytes  # whatever was said before
 
 
 async def comes_back_without_end(mesh: Mesh) -> None:
@@ -184,17 +184,17 @@ def sends(*frames: Frame) -> Attack:
     ids=["comes back without end", "data beyond", "control beyond", "pieces", "acknowledges what was not sent"],
 )
 def test_a_member_that_attacks_a_running_session_ends_it_and_is_named_by_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meshes: dict[int, Mesh], attack: Attack, said: str
+    tmp_path: Path, meshes: dict[int, Mesh], attack: Attack, said: str
 ) -> None:
-    monkeypatch.setattr(pace, "ACCEPTED_PER_HOUR", 30)
+    timings = Timings(mesh=MeshTimings(accepted_per_hour=30))
 
     async def main() -> None:
-        async with held_at("run", tmp_path) as place:
+        async with held_at("run", tmp_path, timings=timings) as place:
             tracemalloc.start()
             began_s = time.monotonic()
             await attack(meshes[0])
             endings = await place.endings()
-            assert time.monotonic() - began_s < DEFAULT_TIMINGS.ending_s
+            assert time.monotonic() - began_s < timings.ending_s
             assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
         assert {type(ending) for ending in endings} == {RemoteProtocolError}
         sentence = same_sentence(endings)

@@ -11,33 +11,25 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from onionmpc.wire import link as link_module
-from onionmpc.wire import paths
 from onionmpc.wire.frames import (
     Channel,
 )
-from onionmpc.wire.link import (
-    ACK_DELAY_S,
-    PING_AFTER_S,
-    ControlBytes,
-    Link,
-    ProgramBytes,
-    ProgramEnd,
-    RoundTrip,
-)
+from onionmpc.wire.limits import LinkLimits
+from onionmpc.wire.link import ControlBytes, Link, ProgramBytes, ProgramEnd, RoundTrip
 
 T0 = 1000.0
 CONTROL, DATA = Channel
 SIDES = st.integers(0, 1)
-SMALL_WINDOW_BYTES = 200
 STREAMS_AT_ONCE = 3
+# A few bytes fill several records and windows.
+SMALL = LinkLimits(window_bytes=200, record_bytes=40, ack_after_bytes=40, bulk_bytes=30, chunk_bytes=25, max_stripes=2)
 
 
 @dataclass
 class Party:
     """One end of the link: what its program wrote, and what it received."""
 
-    link: Link = field(default_factory=lambda: Link(window_bytes=SMALL_WINDOW_BYTES))
+    link: Link = field(default_factory=lambda: Link(limits=SMALL))
     wrote: dict[Channel, bytearray] = field(default_factory=lambda: {channel: bytearray() for channel in Channel})
     got: dict[Channel, bytearray] = field(default_factory=lambda: {channel: bytearray() for channel in Channel})
     ended: bool = False
@@ -92,14 +84,6 @@ class AnySchedule(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        # Small, so that a few bytes fill several records and windows.
-        self.patch.setattr(link_module, "MAX_RECORD_BYTES", 40)
-        self.patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
-        self.patch.setattr(paths, "BULK_BYTES", 30)
-        self.patch.setattr(link_module, "CHUNK_BYTES", 25)
-        self.patch.setattr(paths, "CHUNK_BYTES", 25)
-        self.patch.setattr(paths, "MAX_STRIPES", 2)
         self.now = T0
         self.parties = [Party(), Party()]
         self.wires: list[Wire] = []
@@ -111,7 +95,7 @@ class AnySchedule(RuleBasedStateMachine):
     @rule(side=SIDES, size=st.integers(1, 60))
     def write_control(self, side: int, size: int) -> None:
         party = self.parties[side]
-        if len(party.link._out[CONTROL].pending) + size <= SMALL_WINDOW_BYTES:
+        if len(party.link._out[CONTROL].pending) + size <= SMALL.window_bytes:
             party.link.send_control(self._write(party, CONTROL, size))
 
     @rule(side=SIDES, size=st.integers(1, 130))
@@ -213,7 +197,7 @@ class AnySchedule(RuleBasedStateMachine):
                 self.deliver(1 - side, pick, 1000)
             self.now += 0.01
 
-    @rule(seconds=st.sampled_from([0.01, 0.1, ACK_DELAY_S, 1, PING_AFTER_S, 100]))
+    @rule(seconds=st.sampled_from([0.01, 0.1, SMALL.ack_delay_s, 1, SMALL.ping_after_s, 100]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
@@ -239,11 +223,11 @@ class AnySchedule(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         for party in self.parties:
-            assert party.waiting <= SMALL_WINDOW_BYTES + 1
-            assert all(len(box.pending) <= SMALL_WINDOW_BYTES for box in party.link._out.values())
+            assert party.waiting <= SMALL.window_bytes + 1
+            assert all(len(box.pending) <= SMALL.window_bytes for box in party.link._out.values())
             assert all(len(stream.answers) <= 2 for stream in party.link._streams.values())
             assert all(
-                sum(len(piece.payload) for piece in box.held) < SMALL_WINDOW_BYTES for box in party.link._in.values()
+                sum(len(piece.payload) for piece in box.held) < SMALL.window_bytes for box in party.link._in.values()
             )
 
     @invariant()
@@ -259,28 +243,25 @@ class AnySchedule(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """One stream that works is enough to deliver everything, whatever the others seem to do."""
-        try:
-            for wire in self.wires.copy():
-                if any(wire.left):
-                    self.cut(wire.left.index(False), self.wires.index(wire), 0)
-            if not self.wires:
-                self.dial(say_offsets=True)
-            for _ in range(200):
-                for side, party in enumerate(self.parties):
-                    self.attach(side, len(self.wires) - 1)
-                    self.deliver(side, len(self.wires) - 1, 1000)
-                    party.take(1000, self.now)
-                    self.transmit(side)
-                self.every_byte_comes_once_and_in_order()
-                self.now += ACK_DELAY_S
-                if all(party.link.flushed() for party in self.parties):
-                    break
-            for sender, receiver in self._both_ways():
-                assert sender.link.flushed()
-                assert receiver.got == sender.wrote
-                assert receiver.ends_got == sender.ended
-        finally:
-            self.patch.undo()
+        for wire in self.wires.copy():
+            if any(wire.left):
+                self.cut(wire.left.index(False), self.wires.index(wire), 0)
+        if not self.wires:
+            self.dial(say_offsets=True)
+        for _ in range(200):
+            for side, party in enumerate(self.parties):
+                self.attach(side, len(self.wires) - 1)
+                self.deliver(side, len(self.wires) - 1, 1000)
+                party.take(1000, self.now)
+                self.transmit(side)
+            self.every_byte_comes_once_and_in_order()
+            self.now += SMALL.ack_delay_s
+            if all(party.link.flushed() for party in self.parties):
+                break
+        for sender, receiver in self._both_ways():
+            assert sender.link.flushed()
+            assert receiver.got == sender.wrote
+            assert receiver.ends_got == sender.ended
 
     def _both_ways(self) -> Iterator[tuple[Party, Party]]:
         first, second = self.parties

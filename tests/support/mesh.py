@@ -9,6 +9,7 @@ import random
 import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,6 @@ from onionmpc.errors import (
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
-from onionmpc.mesh import runner
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import Stream
@@ -30,7 +30,6 @@ from onionmpc.mesh.redial import DialFailed
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.timings import MeshTimings
-from onionmpc.wire import link as link_module
 from onionmpc.wire.frames import Frame, decode_frames, encode_frame
 from onionmpc.wire.handshake import (
     DiallerHandshake,
@@ -39,6 +38,7 @@ from onionmpc.wire.handshake import (
     Reply,
     link_id,
 )
+from onionmpc.wire.limits import LinkLimits
 from onionmpc.wire.link import (
     ControlBytes,
     Event,
@@ -49,6 +49,8 @@ from tests.support.direct import DirectNetwork
 
 # Dials again without delay, and leaves the first dial to the other for a moment only.
 QUICK = MeshTimings(retry_first_s=0.01, retry_last_s=0.05, grace_s=0.2)
+# The same, and doubts a stream after a moment.
+ALERT = replace(QUICK, link=LinkLimits(ping_after_s=0.05, suspect_after_s=0.15, silence_limit_s=0.5))
 # No test comes near it: what hangs must fail, and not stop the others.
 DEADLINE_S = 30.0
 PSK = bytes([5]) * 32
@@ -84,16 +86,6 @@ def in_a_loop(test: Test) -> Callable[..., None]:
 def private_directory() -> Iterator[Path]:
     with socket_directory() as path:
         yield path
-
-
-@pytest.fixture(name="alert")
-def doubt_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doubt a stream after a moment."""
-    monkeypatch.setattr(link_module, "PING_AFTER_S", 0.05)
-    monkeypatch.setattr(runner, "PING_AFTER_S", 0.05)
-    monkeypatch.setattr(link_module, "SUSPECT_AFTER_S", 0.15)
-    monkeypatch.setattr(runner, "SILENCE_LIMIT_S", 0.5)
-    monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 0.5)
 
 
 class Watcher:

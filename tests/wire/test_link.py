@@ -20,22 +20,9 @@ from onionmpc.wire.frames import (
     Pong,
     decode_frames,
 )
-from onionmpc.wire.link import (
-    ACK_AFTER_BYTES,
-    ACK_DELAY_S,
-    MAX_PIECES,
-    PING_AFTER_S,
-    SUSPECT_AFTER_S,
-    WINDOW_BYTES,
-    ControlBytes,
-    Link,
-    LinkAborted,
-    LinkClosed,
-    ProgramBytes,
-    ProgramEnd,
-    RoundTrip,
-    State,
-)
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.limits import LinkLimits
+from onionmpc.wire.link import ControlBytes, Link, LinkAborted, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip, State
 from tests.support.link_schedules import CONTROL, DATA, T0
 from tests.support.links import attached, hear, records, said
 
@@ -114,19 +101,19 @@ def test_a_repr_shows_no_bytes() -> None:
 
 def test_room_shrinks_with_what_is_sent_and_grows_with_what_is_acknowledged() -> None:
     link = attached()
-    assert link.room() == WINDOW_BYTES
-    link.send_data(bytes(WINDOW_BYTES))
+    assert link.room() == LIMITS.window_bytes
+    link.send_data(bytes(LIMITS.window_bytes))
     said(link)
     assert link.room() == 0
     hear(link, Ack(0, 1000))
     assert link.room() == 1000
     assert not link.flushed()
-    hear(link, Ack(0, WINDOW_BYTES))
+    hear(link, Ack(0, LIMITS.window_bytes))
     assert link.flushed()
 
 
 def test_sending_more_than_there_is_room_for_is_our_bug() -> None:
-    link = attached(window_bytes=100)
+    link = attached(limits=LinkLimits(window_bytes=100))
     link.send_data(bytes(60))
     with pytest.raises(LocalProtocolError):
         link.send_data(bytes(41))
@@ -136,7 +123,7 @@ def test_sending_more_than_there_is_room_for_is_our_bug() -> None:
 
 
 def test_a_peer_that_exceeds_the_window_is_refused() -> None:
-    receiver = attached(window_bytes=100)
+    receiver = attached(limits=LinkLimits(window_bytes=100))
     assert hear(receiver, Data(DATA, 0, bytes(100))) == [ProgramBytes(bytes(100))]
     receiver.consume(10, T0)
     assert hear(receiver, Data(DATA, 100, bytes(10))) == [ProgramBytes(bytes(10))]
@@ -144,7 +131,7 @@ def test_a_peer_that_exceeds_the_window_is_refused() -> None:
 
 
 def test_the_end_fits_into_a_full_window() -> None:
-    receiver = attached(window_bytes=100)
+    receiver = attached(limits=LinkLimits(window_bytes=100))
     hear(receiver, Data(DATA, 0, bytes(100)))
     assert hear(receiver, End(100)) == [ProgramEnd()]
 
@@ -163,10 +150,10 @@ def test_control_bytes_are_acknowledged_once_after_a_delay() -> None:
     receiver = attached()
     hear(receiver, Data(CONTROL, 0, b"hello"))
     assert said(receiver) == []
-    assert receiver.wake_at() == T0 + ACK_DELAY_S
-    assert said(receiver, T0 + ACK_DELAY_S) == [Ack(5, 0)]
-    assert receiver.wake_at() != T0 + ACK_DELAY_S
-    assert said(receiver, T0 + 2 * ACK_DELAY_S) == []
+    assert receiver.wake_at() == T0 + LIMITS.ack_delay_s
+    assert said(receiver, T0 + LIMITS.ack_delay_s) == [Ack(5, 0)]
+    assert receiver.wake_at() != T0 + LIMITS.ack_delay_s
+    assert said(receiver, T0 + 2 * LIMITS.ack_delay_s) == []
 
 
 def test_the_data_channel_is_acknowledged_as_the_program_takes_it() -> None:
@@ -194,16 +181,16 @@ def test_many_small_messages_cost_one_acknowledgement() -> None:
         hear(receiver, Data(CONTROL, number, b"x"))
         frames += said(receiver)
     assert frames == []
-    assert said(receiver, T0 + ACK_DELAY_S) == [Ack(1000, 0)]
+    assert said(receiver, T0 + LIMITS.ack_delay_s) == [Ack(1000, 0)]
 
 
 def test_many_bytes_are_acknowledged_at_once() -> None:
     receiver = attached()
-    half = bytes(ACK_AFTER_BYTES // 2)
+    half = bytes(LIMITS.ack_after_bytes // 2)
     hear(receiver, Data(CONTROL, 0, half))
     assert said(receiver) == []
     hear(receiver, Data(CONTROL, len(half), half))
-    assert said(receiver) == [Ack(ACK_AFTER_BYTES, 0)]
+    assert said(receiver) == [Ack(LIMITS.ack_after_bytes, 0)]
 
 
 def test_an_acknowledgement_is_not_acknowledged() -> None:
@@ -269,13 +256,13 @@ def test_a_pong_without_a_ping_is_ignored() -> None:
 def test_a_ping_comes_after_silence_and_not_before() -> None:
     link = attached()
     hear(link, Pong(1))
-    assert link.wake_at() == T0 + PING_AFTER_S
-    assert said(link, T0 + PING_AFTER_S - 0.1) == []
-    assert link.silent_for(T0 + PING_AFTER_S) == PING_AFTER_S
-    assert said(link, T0 + PING_AFTER_S) == [Ping(2)]
-    assert link.wake_at() == T0 + 2 * PING_AFTER_S
-    assert said(link, T0 + 20 * PING_AFTER_S) == [Ping(3)]
-    assert said(link, T0 + 20 * PING_AFTER_S) == []
+    assert link.wake_at() == T0 + LIMITS.ping_after_s
+    assert said(link, T0 + LIMITS.ping_after_s - 0.1) == []
+    assert link.silent_for(T0 + LIMITS.ping_after_s) == LIMITS.ping_after_s
+    assert said(link, T0 + LIMITS.ping_after_s) == [Ping(2)]
+    assert link.wake_at() == T0 + 2 * LIMITS.ping_after_s
+    assert said(link, T0 + 20 * LIMITS.ping_after_s) == [Ping(3)]
+    assert said(link, T0 + 20 * LIMITS.ping_after_s) == []
 
 
 def test_a_link_that_receives_something_does_not_ping() -> None:
@@ -319,7 +306,7 @@ def test_a_filled_record_has_its_size_whatever_is_queued() -> None:
     assert filled(link) == [Data(CONTROL, 0, b"hello")]
     link.end_data()
     assert filled(link) == [End(0)]
-    assert filled(link, T0 + PING_AFTER_S) == [Ping(2)]
+    assert filled(link, T0 + LIMITS.ping_after_s) == [Ping(2)]
     link.close()
     assert filled(link) == [Close()]
     assert filled(link) == []
@@ -370,7 +357,7 @@ def test_endless_pings_do_not_overfill_a_record() -> None:
 def test_padding_causes_no_event() -> None:
     link = attached()
     assert hear(link, Padding(480), now=T0 + 1) == []
-    assert not link.suspicious(T0 + SUSPECT_AFTER_S)  # it does show that its sender is there
+    assert not link.suspicious(T0 + LIMITS.suspect_after_s)  # it does show that its sender is there
     assert link.offsets() == (0, 0)
 
 
@@ -404,7 +391,7 @@ def test_an_acknowledgement_of_the_end_before_it_was_sent_is_refused() -> None:
 
 @pytest.mark.parametrize("channel", Channel)
 def test_bytes_beyond_the_window_are_refused_with_or_without_a_gap(channel: Channel) -> None:
-    link = attached(window_bytes=100)
+    link = attached(limits=LinkLimits(window_bytes=100))
     assert hear(link, Data(channel, 99, b"x"), Data(channel, 100, b"")) == []
     what = refused(link, Data(channel, 100, b"x"), code=AbortCode.LIMIT)
     assert what == f"the peer sent more than 100 unacknowledged bytes on the {channel.name.lower()} channel"
@@ -412,9 +399,9 @@ def test_bytes_beyond_the_window_are_refused_with_or_without_a_gap(channel: Chan
 
 def test_more_pieces_than_an_honest_sender_causes_are_refused() -> None:
     link = attached()
-    for number in range(MAX_PIECES):
+    for number in range(LIMITS.max_pieces):
         hear(link, Data(DATA, 2 * number + 1, b"x"))
-    refused(link, Data(DATA, 2 * MAX_PIECES + 1, b"x"), code=AbortCode.LIMIT)
+    refused(link, Data(DATA, 2 * LIMITS.max_pieces + 1, b"x"), code=AbortCode.LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +431,7 @@ def test_an_end_before_bytes_that_have_arrived_is_refused(offset: int) -> None:
 
 
 def test_an_end_beyond_the_window_is_refused() -> None:
-    refused(attached(window_bytes=100), End(101), code=AbortCode.LIMIT)
+    refused(attached(limits=LinkLimits(window_bytes=100)), End(101), code=AbortCode.LIMIT)
 
 
 def test_bytes_that_are_not_a_frame_are_refused() -> None:

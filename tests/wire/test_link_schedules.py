@@ -8,10 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-from onionmpc.wire.link import (
-    ACK_DELAY_S,
-    PING_AFTER_S,
-)
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 from tests.support.link_schedules import STREAMS_AT_ONCE, AnySchedule, AnyScheduleOfOneSize
 
 TestAnySchedule = AnySchedule.TestCase
@@ -41,7 +38,7 @@ def test_any_long_schedule(kind: type[AnySchedule], seed: int) -> None:
         (5, lambda: schedule.transmit(choose.randrange(2))),
         (9, lambda: schedule.wires and schedule.deliver(*side_and(6), choose.randint(1, 4))),
         (0.5, lambda: schedule.wires and schedule.cut(*side_and(6), choose.randint(0, 5))),
-        (2, lambda: schedule.wait(choose.choice([0.01, 0.1, ACK_DELAY_S, PING_AFTER_S]))),
+        (2, lambda: schedule.wait(choose.choice([0.01, 0.1, LIMITS.ack_delay_s, LIMITS.ping_after_s]))),
         (2, schedule.exchange),
         (0.2, lambda: schedule.ping(choose.randrange(2))),
         (0.1, lambda: schedule.sleep(choose.randrange(2))),

@@ -17,21 +17,10 @@ from onionmpc.wire.frames import (
     Ping,
     Pong,
 )
-from onionmpc.wire.link import (
-    LATE_AFTER_S,
-    LATE_ROUND_TRIPS,
-    OWN_SHARE_BYTES,
-    PING_AFTER_S,
-    SILENCE_LIMIT_S,
-    SUSPECT_AFTER_S,
-    ControlBytes,
-    Link,
-    ProgramBytes,
-    ProgramEnd,
-    ReplayBudget,
-    State,
-)
-from onionmpc.wire.paths import BULK_BYTES, CHUNK_BYTES, LOADED_FOR_S, ROUND_TRIPS
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.limits import LinkLimits
+from onionmpc.wire.link import OWN_SHARE_BYTES, ControlBytes, Link, ProgramBytes, ProgramEnd, ReplayBudget, State
+from onionmpc.wire.paths import LOADED_FOR_S, ROUND_TRIPS
 from tests.support.link_schedules import CONTROL, DATA, T0
 from tests.support.links import attached, hear, said
 
@@ -90,7 +79,7 @@ def test_a_handshake_that_claims_bytes_never_sent_is_refused() -> None:
 
 
 def test_what_the_program_has_not_taken_still_fills_the_window_after_a_cut() -> None:
-    sender, receiver = attached(window_bytes=100), attached(window_bytes=100)
+    sender, receiver = attached(limits=LinkLimits(window_bytes=100)), attached(limits=LinkLimits(window_bytes=100))
     sender.send_data(bytes(100))
     hear(receiver, *said(sender))
     receiver.consume(30, T0)
@@ -161,7 +150,7 @@ def test_a_lone_stream_is_not_pinged_in_a_row() -> None:
 def test_little_data_goes_over_the_fastest_stream_alone() -> None:
     link = raced(0.3, 0.1, 0.2)
     link.send_control(b"hello")
-    link.send_data(bytes(BULK_BYTES - 1))
+    link.send_data(bytes(LIMITS.bulk_bytes - 1))
     assert link.wants_to_send()
     assert said(link, stream=0) == said(link, stream=2) == []
     assert said(link, stream=1)[0] == Data(CONTROL, 0, b"hello")
@@ -171,9 +160,9 @@ def test_little_data_goes_over_the_fastest_stream_alone() -> None:
 
 def test_of_bulk_data_each_stream_with_room_takes_a_chunk_and_the_fastest_takes_the_rest() -> None:
     link = raced(0.3, 0.1, 0.2)
-    link.send_data(bytes(BULK_BYTES + 2 * CHUNK_BYTES))
+    link.send_data(bytes(LIMITS.bulk_bytes + 2 * LIMITS.chunk_bytes))
     link.send_control(b"hello")
-    assert len(link.transmit(0, T0)) == len(link.transmit(2, T0)) == CHUNK_BYTES
+    assert len(link.transmit(0, T0)) == len(link.transmit(2, T0)) == LIMITS.chunk_bytes
     assert link.transmit(2, T0)
     # The rest is too little for them, and they never carry the control channel.
     assert said(link, stream=0) == said(link, stream=2) == []
@@ -184,8 +173,9 @@ def test_of_bulk_data_each_stream_with_room_takes_a_chunk_and_the_fastest_takes_
 def test_bulk_data_goes_over_at_most_max_stripes_and_over_no_unmeasured_stream() -> None:
     link = raced(0.1, 0.2, 0.3, 0.4, 0.5)
     link.attach(5, T0)
-    link.send_data(bytes(10 * BULK_BYTES))
-    assert [len(link.transmit(stream, T0)) > CHUNK_BYTES // 2 for stream in range(1, 6)] == [True] * 3 + [False] * 2
+    link.send_data(bytes(10 * LIMITS.bulk_bytes))
+    carries = [len(link.transmit(stream, T0)) > LIMITS.chunk_bytes // 2 for stream in range(1, 6)]
+    assert carries == [True] * 3 + [False] * 2
 
 
 def test_bytes_that_arrive_early_wait_and_are_delivered_once() -> None:
@@ -210,19 +200,19 @@ def test_bytes_behind_a_gap_are_not_acknowledged() -> None:
 
 def test_only_what_a_broken_stream_carried_is_sent_again() -> None:
     link = raced(0.1, 0.2)
-    link.send_data(bytes(BULK_BYTES))
+    link.send_data(bytes(LIMITS.bulk_bytes))
     chunks = data(link, stream=1)
     said(link)
     link.detach(1)
     assert data(link) == chunks
     link.detach(0)
     link.attach(2, T0)
-    assert sum(len(frame.payload) for frame in data(link, stream=2)) == BULK_BYTES
+    assert sum(len(frame.payload) for frame in data(link, stream=2)) == LIMITS.bulk_bytes
 
 
 def test_acknowledged_bytes_are_not_sent_again() -> None:
     link = raced(0.1, 0.2)
-    link.send_data(bytes(BULK_BYTES))
+    link.send_data(bytes(LIMITS.bulk_bytes))
     (chunk,) = data(link, stream=1)
     said(link)
     hear(link, Ack(0, 1000))
@@ -235,15 +225,15 @@ def test_data_leaves_the_fastest_stream_while_that_does_not_answer() -> None:
     link.send_data(b"hello")
     assert said(link) == [Data(DATA, 0, b"hello")]
     silent_since = T0 + 1.0  # when the slower stream last answered
-    asked_at = silent_since + PING_AFTER_S
+    asked_at = silent_since + LIMITS.ping_after_s
     hear(link, Ack(0, 0), now=silent_since)
     assert [type(frame) for frame in said(link, asked_at)] == [Ping]
     hear(link, Ack(0, 0), now=asked_at + 1, stream=1)
-    assert link.wake_at() == asked_at + LATE_AFTER_S
-    assert data(link, asked_at + LATE_AFTER_S, stream=1) == [Data(DATA, 0, b"hello")]
+    assert link.wake_at() == asked_at + LIMITS.late_after_s
+    assert data(link, asked_at + LIMITS.late_after_s, stream=1) == [Data(DATA, 0, b"hello")]
     assert link.best == 1
-    assert not link.suspicious(asked_at + LATE_AFTER_S)
-    hear(link, Ack(0, 5), now=asked_at + LATE_AFTER_S + 1)
+    assert not link.suspicious(asked_at + LIMITS.late_after_s)
+    hear(link, Ack(0, 5), now=asked_at + LIMITS.late_after_s + 1)
     assert link.best == 0
 
 
@@ -254,9 +244,9 @@ def test_a_slow_stream_is_given_time_to_answer() -> None:
         hear(link, Ack(0, 0), now=asked_at, stream=stream)
         said(link, asked_at, stream=stream)
     hear(link, Ack(0, 0), now=asked_at + 1, stream=1)
-    link.do_what_is_due(asked_at + LATE_ROUND_TRIPS * 0.9 - 0.1)
+    link.do_what_is_due(asked_at + LIMITS.late_round_trips * 0.9 - 0.1)
     assert link.best == 0
-    link.do_what_is_due(asked_at + LATE_ROUND_TRIPS * 0.9 + 0.1)
+    link.do_what_is_due(asked_at + LIMITS.late_round_trips * 0.9 + 0.1)
     assert link.best == 1
 
 
@@ -282,7 +272,7 @@ def answer(link: Link, stream: int, seconds: float, times: int, now: float = T0 
         link.ping()
         for ping in [frame for frame in said(link, now, stream) if isinstance(frame, Ping)]:
             hear(link, Pong(ping.token), now=now + seconds, stream=stream)
-        now += seconds + PING_AFTER_S
+        now += seconds + LIMITS.ping_after_s
     return now
 
 
@@ -303,10 +293,10 @@ def test_round_trips_during_bulk_data_do_not_count(ours: bool) -> None:
     now = T0 + 1000
     for number in range(2 * ROUND_TRIPS):
         if ours:
-            link.send_data(bytes(CHUNK_BYTES))
+            link.send_data(bytes(LIMITS.chunk_bytes))
             assert data(link, now)
         else:
-            hear(link, Data(CONTROL, number * CHUNK_BYTES, bytes(CHUNK_BYTES)), now=now)
+            hear(link, Data(CONTROL, number * LIMITS.chunk_bytes, bytes(LIMITS.chunk_bytes)), now=now)
         now = answer(link, 0, 2.0, 1, now)
     assert link.slowed() == []
     assert link.best == 0
@@ -327,10 +317,10 @@ def test_a_stream_that_takes_no_bytes_collects_no_pings() -> None:
 
 def test_a_stream_is_suspicious_after_three_missed_beats_and_not_before() -> None:
     link = attached()
-    assert not link.suspicious(T0 + SUSPECT_AFTER_S - 0.1)
-    assert link.suspicious(T0 + SUSPECT_AFTER_S)
-    hear(link, Pong(1), now=T0 + SUSPECT_AFTER_S)
-    assert not link.suspicious(T0 + SUSPECT_AFTER_S)
+    assert not link.suspicious(T0 + LIMITS.suspect_after_s - 0.1)
+    assert link.suspicious(T0 + LIMITS.suspect_after_s)
+    hear(link, Pong(1), now=T0 + LIMITS.suspect_after_s)
+    assert not link.suspicious(T0 + LIMITS.suspect_after_s)
     assert link.state is State.OPEN
 
 
@@ -346,17 +336,17 @@ def test_data_moves_from_a_silent_stream_to_one_that_delivers() -> None:
     said(link, stream=1)
     link.send_data(b"hello")
     assert data(link, T0 + 2, stream=1) == [Data(DATA, 0, b"hello")]
-    hear(link, Ack(0, 0), now=T0 + SUSPECT_AFTER_S - 1)
-    assert data(link, T0 + SUSPECT_AFTER_S - 1) == []
-    assert data(link, T0 + SUSPECT_AFTER_S) == [Data(DATA, 0, b"hello")]
-    assert not link.suspicious(T0 + SUSPECT_AFTER_S)
+    hear(link, Ack(0, 0), now=T0 + LIMITS.suspect_after_s - 1)
+    assert data(link, T0 + LIMITS.suspect_after_s - 1) == []
+    assert data(link, T0 + LIMITS.suspect_after_s) == [Data(DATA, 0, b"hello")]
+    assert not link.suspicious(T0 + LIMITS.suspect_after_s)
 
 
 def test_a_stream_that_stays_silent_is_stale() -> None:
     link = attached()
     link.attach(1, T0 + 1)
-    assert link.stale(T0 + SILENCE_LIMIT_S - 1) == []
-    assert link.stale(T0 + SILENCE_LIMIT_S) == [0]
+    assert link.stale(T0 + LIMITS.silence_limit_s - 1) == []
+    assert link.stale(T0 + LIMITS.silence_limit_s) == [0]
 
 
 def test_after_a_sleep_every_stream_is_suspicious_until_it_delivers() -> None:

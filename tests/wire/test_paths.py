@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.wire.paths import (
-    BULK_BYTES,
-    CHUNK_BYTES,
-    LOADED_FOR_S,
-    MAX_STRIPES,
-    ROUND_TRIPS,
-    SLOWED_TIMES,
-    Path,
-    PathSelector,
-)
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
+from onionmpc.wire.paths import LOADED_FOR_S, ROUND_TRIPS, SLOWED_TIMES, Path, PathSelector
 
 T0 = 1000.0
 SECONDS = st.floats(0.01, 100.0)
@@ -72,21 +64,22 @@ def test_a_removed_stream_is_not_ranked() -> None:
 
 
 def test_only_bulk_data_uses_further_streams_and_at_most_max_stripes() -> None:
-    paths = measured(*(0.1 * number for number in range(1, MAX_STRIPES + 3)))
-    assert not any(paths.takes_bulk(number, BULK_BYTES - 1) for number in paths.ranking())
-    assert [number for number in paths.ranking() if paths.takes_bulk(number, BULK_BYTES)] == list(range(MAX_STRIPES))
+    paths = measured(*(0.1 * number for number in range(1, LIMITS.max_stripes + 3)))
+    assert not any(paths.takes_bulk(number, LIMITS.bulk_bytes - 1) for number in paths.ranking())
+    carrying = [number for number in paths.ranking() if paths.takes_bulk(number, LIMITS.bulk_bytes)]
+    assert carrying == list(range(LIMITS.max_stripes))
 
 
 def test_an_unmeasured_stream_takes_no_bulk() -> None:
     paths = measured(0.1)
     paths.add(1)
-    assert not paths.takes_bulk(1, BULK_BYTES)
+    assert not paths.takes_bulk(1, LIMITS.bulk_bytes)
 
 
 def test_a_round_trip_during_bulk_data_does_not_count_once_the_speed_is_known() -> None:
-    path = Path()
+    path = Path(loading_bytes=1000)
     for _ in range(ROUND_TRIPS):
-        path.load(CHUNK_BYTES, T0)
+        path.load(1000, T0)
         path.measure(0.1, T0)
     assert path.measured
     for _ in range(ROUND_TRIPS):
@@ -98,14 +91,14 @@ def test_a_round_trip_during_bulk_data_does_not_count_once_the_speed_is_known() 
 
 
 def test_little_data_is_not_bulk() -> None:
-    path = Path()
-    path.load(CHUNK_BYTES // 2 - 1, T0)
+    path = Path(loading_bytes=1000)
+    path.load(999, T0)
     assert math.isinf(path.loaded_at)
 
 
 @pytest.mark.parametrize("slow", range(ROUND_TRIPS + 1))
 def test_a_path_has_slowed_when_all_its_latest_round_trips_take_more_than_twice_the_first(slow: int) -> None:
-    path = Path()
+    path = Path(loading_bytes=1000)
     for _ in range(ROUND_TRIPS):
         path.measure(0.1, T0)
     for _ in range(slow):
@@ -134,6 +127,6 @@ def test_under_any_history_the_ranking_holds_each_stream_once_in_order(
     assert paths.best == (ranking[0] if ranking else None)
     keys = [(known[number].late, known[number].usual_s) for number in ranking]
     assert keys == sorted(keys)
-    carrying = [number for number in ranking if paths.takes_bulk(number, BULK_BYTES)]
-    assert len(carrying) <= MAX_STRIPES
+    carrying = [number for number in ranking if paths.takes_bulk(number, LIMITS.bulk_bytes)]
+    assert len(carrying) <= LIMITS.max_stripes
     assert all(not known[number].late and known[number].round_trips for number in carrying)

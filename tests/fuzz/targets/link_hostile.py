@@ -10,11 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 
-import pytest
-
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.wire import link as link_module
-from onionmpc.wire import paths
 from onionmpc.wire.frames import (
     Abort,
     AbortCode,
@@ -30,9 +26,8 @@ from onionmpc.wire.frames import (
     decode_frames,
     encode_frame,
 )
+from onionmpc.wire.limits import LinkLimits
 from onionmpc.wire.link import (
-    ACK_DELAY_S,
-    PING_AFTER_S,
     ControlBytes,
     Link,
     LinkAborted,
@@ -50,12 +45,11 @@ INPUTS = steps(STEP_BYTES, 50)
 REFUSALS = ()
 
 CONTROL, DATA = Channel
-WINDOW_BYTES = 100
-RECORD_BYTES = 40
-MAX_PIECES = 3
+# So that a handful of bytes makes several records and windows.
+SMALL = LinkLimits(window_bytes=100, record_bytes=40, ack_after_bytes=40, max_pieces=3, bulk_bytes=30, chunk_bytes=25)
 MAX_RECORDS = 50  # more than a window makes, at a time
 BUDGET_BYTES = 2**20
-WAITS_S = [0.0, 0.01, ACK_DELAY_S, PING_AFTER_S, 100.0]
+WAITS_S = [0.0, 0.01, SMALL.ack_delay_s, SMALL.ping_after_s, 100.0]
 FAR = [0, 2**63, 2**64 - 1]
 
 
@@ -65,7 +59,7 @@ class Story:
     def __init__(self) -> None:
         self.now = 0.0
         self.budget = ReplayBudget(BUDGET_BYTES)
-        self.link = Link(window_bytes=WINDOW_BYTES, budget=self.budget)
+        self.link = Link(limits=SMALL, budget=self.budget)
         self.streams: list[int] = []
         self.attached = 0
         self.wrote = {channel: bytearray() for channel in Channel}
@@ -82,7 +76,7 @@ class Story:
 
     def write(self, one: int, size: int, _: int, __: int) -> None:
         channel = Channel(one % 2)
-        room = WINDOW_BYTES - len(self.link._out[CONTROL].pending) if channel is CONTROL else self.link.room()
+        room = SMALL.window_bytes - len(self.link._out[CONTROL].pending) if channel is CONTROL else self.link.room()
         payload = bytes((len(self.wrote[channel]) + place) % 251 for place in range(min(size % 70, room)))
         if channel is DATA and not self.ended:
             self.link.send_data(payload)
@@ -129,7 +123,7 @@ class Story:
             return
         stream = self.streams[one % len(self.streams)]
         if other % 4 == 0:
-            self.check_said(self.link.fill(stream, self.now, RECORD_BYTES))
+            self.check_said(self.link.fill(stream, self.now, SMALL.record_bytes))
             return
         for _ in range(MAX_RECORDS):
             record = self.link.transmit(stream, self.now)
@@ -140,7 +134,7 @@ class Story:
 
     def check_said(self, record: bytes) -> None:
         """Check that our side says what is true."""
-        assert len(record) <= RECORD_BYTES
+        assert len(record) <= SMALL.record_bytes
         for frame in decode_frames(record):
             match frame:
                 case Data(channel, offset, payload):
@@ -266,12 +260,12 @@ class Story:
             assert self.got_end == (len(self.got[DATA]) == end)
         if self.link.state is not State.ERROR:  # what came in one record with what was refused is not told
             assert self.link.offsets() == (len(self.got[CONTROL]), self.taken)
-        assert self.waiting <= WINDOW_BYTES + 1
+        assert self.waiting <= SMALL.window_bytes + 1
         for box in self.link._in.values():
-            assert sum(len(piece.payload) for piece in box.held) < WINDOW_BYTES
-            assert len(box.held) <= MAX_PIECES + (self.link.state is State.ERROR)
+            assert sum(len(piece.payload) for piece in box.held) < SMALL.window_bytes
+            assert len(box.held) <= SMALL.max_pieces + (self.link.state is State.ERROR)
         for outbox in self.link._out.values():
-            assert len(outbox.pending) <= WINDOW_BYTES
+            assert len(outbox.pending) <= SMALL.window_bytes
         assert all(len(stream.answers) <= 2 for stream in self.link._streams.values())
         held = len(self.link._out[DATA].pending) if self.link.state is State.OPEN else 0
         assert self.budget.left == BUDGET_BYTES - held
@@ -295,20 +289,12 @@ ACTIONS: list[Callable[[Story, int, int, int, int], None]] = [
 def check(data: bytes) -> tuple[str, bool, bool]:
     """Each five bytes are a step: what is done, and with what."""
     story = Story()
-    with pytest.MonkeyPatch.context() as patch:
-        # Small, so that a handful of bytes makes several records and windows.
-        patch.setattr(link_module, "MAX_RECORD_BYTES", RECORD_BYTES)
-        patch.setattr(link_module, "MAX_PIECES", MAX_PIECES)
-        patch.setattr(link_module, "ACK_AFTER_BYTES", 40)
-        patch.setattr(paths, "BULK_BYTES", 30)
-        patch.setattr(link_module, "CHUNK_BYTES", 25)
-        patch.setattr(paths, "CHUNK_BYTES", 25)
-        story.attach(0, 0, 0, 0)
-        for at in range(0, len(data) - STEP_BYTES + 1, STEP_BYTES):
-            action, *arguments = data[at : at + STEP_BYTES]
-            ACTIONS[action % len(ACTIONS)](story, *arguments)
-            story.check()
-            if story.link.state is not State.OPEN:
-                story.check_over()
-                break
+    story.attach(0, 0, 0, 0)
+    for at in range(0, len(data) - STEP_BYTES + 1, STEP_BYTES):
+        action, *arguments = data[at : at + STEP_BYTES]
+        ACTIONS[action % len(ACTIONS)](story, *arguments)
+        story.check()
+        if story.link.state is not State.OPEN:
+            story.check_over()
+            break
     return story.over, bool(story.got[DATA]), story.got_end

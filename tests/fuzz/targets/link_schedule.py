@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onionmpc.wire.link import ACK_DELAY_S, PING_AFTER_S
+from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 from tests.fuzz.mutations import steps
 from tests.support.link_schedules import STREAMS_AT_ONCE, AnySchedule, AnyScheduleOfOneSize
 
 STEP_BYTES = 3
 INPUTS = steps(STEP_BYTES, 60)
 REFUSALS = ()
-WAITS_S = [0.01, 0.1, ACK_DELAY_S, PING_AFTER_S, 100.0]
+WAITS_S = [0.01, 0.1, LIMITS.ack_delay_s, LIMITS.ping_after_s, 100.0]
 
 Step = Callable[[AnySchedule, int, int], object]
 
@@ -60,14 +60,11 @@ def check(data: bytes) -> bool:
     """The first byte says whether all records have one size; each three more are a step: what, by whom, over which."""
     of_one_size = bool(data[:1] and data[0] % 2)
     schedule = AnyScheduleOfOneSize() if of_one_size else AnySchedule()
-    try:
-        for at in range(1, len(data) - STEP_BYTES + 1, STEP_BYTES):
-            action, one, other = data[at : at + STEP_BYTES]
-            ACTIONS[action % len(ACTIONS)](schedule, one, other)
-            schedule.every_byte_comes_once_and_in_order()
-            schedule.memory_is_bounded()
-            schedule.what_was_sent_is_acknowledged_or_lost_or_on_exactly_one_stream()
-        schedule.teardown()
-    finally:
-        schedule.patch.undo()
+    for at in range(1, len(data) - STEP_BYTES + 1, STEP_BYTES):
+        action, one, other = data[at : at + STEP_BYTES]
+        ACTIONS[action % len(ACTIONS)](schedule, one, other)
+        schedule.every_byte_comes_once_and_in_order()
+        schedule.memory_is_bounded()
+        schedule.what_was_sent_is_acknowledged_or_lost_or_on_exactly_one_stream()
+    schedule.teardown()
     return of_one_size

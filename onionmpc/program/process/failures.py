@@ -1,4 +1,4 @@
-"""Finds failures inside the program's event loop that nobody awaits, or that asyncio or MPyC would hide."""
+"""Finds failures in the program's event loop that nothing awaits, or that asyncio or MPyC would hide."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from onionmpc.errors import ProgramError
 from onionmpc.text import printable
 
+# asyncio's words, for errors that have no class of their own.
 LOOP_STOPPED = "Event loop stopped before Future completed."
 ANOTHER_LOOP = "attached to a different loop"
 OTHER_LOOP = (
@@ -21,13 +22,13 @@ SHOWN_FAILURE_CHARACTERS = 500
 
 
 class Failures:
-    """Takes the exceptions that a loop reports, before MPyC does.
+    """Handles the exceptions that the loop reports, before MPyC's own handler does.
 
     Args:
-        loop: MPyC's, which MPyC has given a handler.
+        loop: MPyC's loop, with the exception handler that MPyC has set.
 
     Attributes:
-        reason: what stopped the loop.
+        reason: the error that stopped the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -37,7 +38,7 @@ class Failures:
         loop.set_exception_handler(self.handle)
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle what asyncio reports: print the reason first, then the rest."""
+        """Handle a report of asyncio: print the reason first, then the rest."""
         error = context.get("exception")
         if error is None:
             self._report(loop, context)
@@ -47,35 +48,39 @@ class Failures:
             if self.reason is None:
                 self.reason = error
                 _print_reason(error)
-            with contextlib.redirect_stdout(sys.stderr):  # MPyC prints part of it among the results
+            with contextlib.redirect_stdout(sys.stderr):  # MPyC prints a part to stdout, among the script's results
                 self._report(loop, context)
         else:
-            # MPyC's own handler fails on a task that has ended, and hides why it did.
+            # MPyC's handler looks at the first callback of the task. A task that has ended has none, so the handler
+            # itself fails, and hides this error.
             loop.default_exception_handler(context)
 
-    def seen(self) -> bool:
-        """Tell whether anything failed, and print what nobody has asked for yet: asyncio would when it is collected."""
-        for task in gc.get_objects():
-            # By its type: isinstance() asks the object, and a script's proxy may answer with an error.
+    def any_failed(self) -> bool:
+        """Return whether anything failed. Print the errors of failed tasks that nothing awaits.
+
+        asyncio prints such an error only when the task is collected. A program that is stuck may never get there.
+        """
+        for task in gc.get_objects():  # asyncio.all_tasks() leaves out tasks that have ended
+            # Not isinstance(): it reads __class__ of the object, and a proxy of the script may raise an error there.
             if issubclass(type(task), asyncio.Task) and task._log_traceback:  # noqa: SLF001
-                task._log_traceback = False  # noqa: SLF001 (once is enough)
+                task._log_traceback = False  # noqa: SLF001 (so that asyncio does not print it again)
                 self._any = True
                 _say("a coroutine of the program failed, and nothing awaits it:")
                 traceback.print_exception(task.exception(), file=sys.stderr)
         return self._any
 
     def caused(self, error: BaseException) -> bool:
-        """Tell whether the reason, which was printed, ended the script with this error, which says nothing of it."""
+        """Return whether this error only says that the loop stopped. The reason was printed already."""
         return self.reason is not None and isinstance(error, RuntimeError) and str(error) == LOOP_STOPPED
 
     @property
-    def for_all(self) -> str:
-        """What the other parties may hear of the reason: our own words, since others may quote what is private."""
+    def for_peers(self) -> str:
+        """The reason for the other parties, if it is in our words: the script's words may contain private values."""
         return self.reason.message if isinstance(self.reason, ProgramError) else ""
 
 
 def is_of_another_loop(error: BaseException) -> bool:
-    """Tell whether asyncio says that what MPyC made was awaited in an event loop that is not MPyC's."""
+    """Return whether this is asyncio's error for a future of MPyC that was awaited in another event loop."""
     return isinstance(error, RuntimeError) and ANOTHER_LOOP in str(error)
 
 

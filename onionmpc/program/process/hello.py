@@ -1,7 +1,7 @@
-"""What MPyC's bytes get before MPyC sees them: a hello that names its sender, and messages of a bearable size.
+"""Checks a peer's bytes before MPyC sees them: the hello must name its sender, and no message may be too long.
 
-Knows the layout of MPyC 0.11's hello and message header. Does not know MPyC, processes or sockets: bytes in, the
-same bytes out. Rules: docs/PROTOCOL.md section 6.
+Knows the layout of the hello and the message header of MPyC 0.11. Does not import MPyC, and knows no processes or
+sockets: bytes go in, and the same bytes come out. Rules: docs/PROTOCOL.md section 6.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from onionmpc.errors import RemoteProtocolError
 NUMBER_BYTES = 2
 PRSS_KEY_BYTES = 16
 MESSAGE_HEADER = struct.Struct("<qI")  # program counter, length of the payload
-MAX_MPYC_PAYLOAD_BYTES = 2**30  # MPyC collects a message in memory before it looks at it, and would take 4 GiB
+MAX_MPYC_PAYLOAD_BYTES = 2**30  # MPyC keeps a whole message in memory, and its length field allows 4 GiB
 
 
 def hello_bytes(parties: int, threshold: int, lower: int, higher: int, *, prss: bool) -> int:
-    """Return how long the hello is that party `lower` sends to party `higher`.
+    """Return the length of the hello that party `lower` sends to party `higher`.
 
-    It is the sender's number and, with PRSS, one key for each set of `parties - threshold` parties of which
-    `lower` is the lowest and `higher` another: the rest of the set is chosen from those above `lower`.
+    A hello has the sender's number and, with PRSS, one key for each set of `parties - threshold` parties in which
+    `lower` is the lowest and `higher` is another. The rest of the set comes from the parties above `lower`.
     Source: MPyC 0.11, Runtime._prss_keys_to_peer and MessageExchanger.connection_made.
     """
     if not 0 <= 2 * threshold < parties or not 0 <= lower < higher < parties:
@@ -31,38 +31,39 @@ def hello_bytes(parties: int, threshold: int, lower: int, higher: int, *, prss: 
 
 
 class HelloGate:
-    """One direction of a link, between the peer's MPyC and ours.
+    """Checks one direction of a link, from the peer's MPyC to ours.
 
-    MPyC believes any dialler: the number in the hello decides whose shares these are, so another party's number
-    there would be that party's voice (PROTOCOL 6).
+    MPyC believes any dialler: it takes the shares as those of the party that the hello names. A party that sends
+    another's number there would impersonate it (PROTOCOL 6).
 
     Args:
         sender: the number of the party that the link has authenticated.
         hello_length: `hello_bytes` if the sender is the lower party of the two, 0 if it is the higher.
-        max_payload_bytes: the longest message that is let through.
+        max_payload_bytes: the length of the longest message that passes.
     """
 
     def __init__(self, sender: int, hello_length: int, *, max_payload_bytes: int = MAX_MPYC_PAYLOAD_BYTES) -> None:
         self._sender = sender
         self._hello_missing_bytes = hello_length
         self._hello = bytearray()
-        self._header = bytearray()  # of a message whose header has come in part
+        self._header = bytearray()  # the part of a message's header that has arrived
         self._payload_missing_bytes = 0
         self._max_payload_bytes = max_payload_bytes
         self._error: RemoteProtocolError | None = None
 
     def let_through(self, received: bytes) -> bytes:
-        """Take bytes as they came; return those that MPyC may see now, which are none until the hello is whole.
+        """Take bytes as they arrive; return those that MPyC may see now. There are none until the hello is complete.
 
         Raises:
-            RemoteProtocolError: the hello names another party, or a message is too long; again at each later call.
+            RemoteProtocolError: the hello names another party, or a message is too long. Every later call raises it
+                again.
         """
         if self._error:
             raise self._error
         try:
             if not self._hello_missing_bytes:
                 self._check_messages(received, 0)
-                return received  # as it is: payloads are not copied
+                return received  # the same object: payloads are not copied
             return self._take_hello(received)
         except RemoteProtocolError as error:
             self._error = error
@@ -72,6 +73,7 @@ class HelloGate:
         taken = min(self._hello_missing_bytes, len(received))
         self._hello += received[:taken]
         self._hello_missing_bytes -= taken
+        # Check the number as soon as it is there. The rest of a long hello may take a while.
         if len(self._hello) >= NUMBER_BYTES:
             number = int.from_bytes(self._hello[:NUMBER_BYTES], "little")
             if number != self._sender:
@@ -83,7 +85,7 @@ class HelloGate:
         return hello + received[taken:]
 
     def _check_messages(self, received: bytes, position: int) -> None:
-        """Walk from header to header; payloads are skipped and only counted, so this costs the same for any size."""
+        """Walk from header to header. Payloads are only counted, so their size does not matter."""
         while position < len(received):
             if self._payload_missing_bytes:
                 skipped = min(self._payload_missing_bytes, len(received) - position)

@@ -1,4 +1,4 @@
-"""Starts and ends the program process: the supervisor's side."""
+"""Starts, watches and ends the program process: the supervisor's side."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from onionmpc.program.walls.asked import Asked, OutOfReach
 from onionmpc.program.walls.build import environment_of_program
 from onionmpc.tasks import BackgroundTasks
 
-# How long a program may take to put its terminal in order before it is killed.
+# How long a program may take to restore its terminal after SIGTERM, before it is killed.
 TERMINATE_S = 2.0
 LAST_NOTICE_S = 1.0
-# What a program that is ended has written already still reaches its person, unless they do not take it.
+# Output that a terminated program wrote still reaches the user, unless its reader does not take it in time.
 REST_OF_OUTPUT_S = 1.0
 NO_PROCESS = "cannot start the program process"
 NEVER_STARTED = Notice(
@@ -42,11 +42,11 @@ class ProgramExit:
     """How the program process ended.
 
     Attributes:
-        status: its exit status; negative is the signal that killed it.
-        notice: what it said before it stopped itself.
+        status: its exit status, or minus the signal that killed it.
+        notice: what it reported before it stopped itself.
         output: the SHA-256 of its standard output, if that went through us.
-        lost: why some of that could not be written where it should go; empty if it could, or if its reader, such as
-            `head`, wanted no more.
+        lost: why some output could not be written; empty if all was written, or if its reader (such as `head`) wanted
+            no more.
     """
 
     status: int
@@ -55,7 +55,7 @@ class ProgramExit:
     lost: str = ""
 
     def describe(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         if self.notice is not None:
             return self.notice.detail
         if self.status < 0:
@@ -71,7 +71,7 @@ class ProgramProcess:
     """A running program.
 
     Attributes:
-        sockets: ours, for each peer's number.
+        sockets: our end of the socketpair for each peer, by the peer's number.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class ProgramProcess:
         """Wait for the end of the process.
 
         Args:
-            on_revealed: called when the script begins to open an output.
+            on_revealed: called when the script first opens an output.
             on_started: called when the script begins to connect.
-            on_wait: called with what it waits for once that lasts, and with None when it does so no longer.
+            on_wait: called with what the program waits for once that lasts, and with None when it no longer waits.
         """
         started = asyncio.Event()
 
@@ -118,11 +118,11 @@ class ProgramProcess:
             listening = tasks.start(self._listen(handlers))
             assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()
-            # All that it said is here already; a process that it left behind may hold the other end for ever.
+            # All its notices are in the socket now. A process that it left behind can hold the other end for ever.
             await asyncio.wait([listening], timeout=LAST_NOTICE_S)
         notice = None if listening.cancelled() else listening.result()
         if status == 0 and self.sockets and not started.is_set():
-            # Not by its own lights, but nothing was computed with anyone, and peers may wait for it to start.
+            # The script succeeded, but computed nothing with the peers, which may wait for it to start.
             status, notice = EXIT_STOPPED, notice or NEVER_STARTED
         if self._tee is None:
             return ProgramExit(status, notice)
@@ -131,7 +131,7 @@ class ProgramProcess:
         return ProgramExit(status, notice, output, lost)
 
     def out_of_reach(self) -> OutOfReach | None:
-        """Return the files that the program could not open so far, as far as they may be shown."""
+        """Return those files that the program could not open so far and that we may show; None if there are none."""
         return self._asked.told()
 
     async def _listen(self, handlers: Mapping[str, Callable[[Notice], None]]) -> Notice | None:
@@ -149,24 +149,24 @@ class ProgramProcess:
         try:
             line = await self._control.readline()
             return msgspec.json.decode(line, type=Notice) if line else None
-        except (msgspec.DecodeError, ValueError) as error:  # which a line without an end is, and text that is not UTF-8
+        except (msgspec.DecodeError, ValueError) as error:  # ValueError: text that is not UTF-8, or a line without end
             raise ProgramError("the program wrote to onionmpc's own channel, which is not for programs") from error
 
     async def end(self) -> None:
-        """Terminate the process if it runs, and kill it if it does not end."""
+        """Terminate the process if it runs. Kill it if it does not end in time."""
         try:
             if not await self._ends_by(signal.SIGTERM):
                 await self._ends_by(signal.SIGKILL)
             await self._process.wait()
         finally:
-            self._send(signal.SIGKILL)  # if we are cancelled while we wait, no program is left behind either
+            self._send(signal.SIGKILL)  # if this task is cancelled meanwhile, the program must not stay either
         if self._tee is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REST_OF_OUTPUT_S):
                     await self._tee.finish()
 
     async def _ends_by(self, number: int) -> bool:
-        """Send a signal; tell whether the process ended within TERMINATE_S."""
+        """Send a signal; return whether the process ended within TERMINATE_S."""
         self._send(number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERMINATE_S):
@@ -175,7 +175,8 @@ class ProgramProcess:
 
     def _send(self, number: int) -> None:
         if self._process.returncode is None:
-            # Not send_signal(): it would take the exit status of a process that has just ended from asyncio.
+            # Not send_signal(): it polls first. If the process has just ended, that takes the exit status away from
+            # asyncio, which then makes one up (255).
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
 
@@ -184,17 +185,18 @@ class ProgramProcess:
 async def start_program(
     spec: ProgramSpec, peers: Iterable[int], *, streams: Streams = OWN_STREAMS, hash_output: bool = False
 ) -> AsyncIterator[ProgramProcess]:
-    """Start a program process; it has ended when the context has.
+    """Start a program process, which ends with the context at the latest.
 
     Args:
-        spec: what to run; its `sockets` and `scratch` are filled in here, and what is ours is hidden from it.
+        spec: what to run. Its `sockets` and `scratch` are filled in here, and our state is added to `hidden`.
         peers: the numbers of the other parties.
-        streams: what the program reads and writes; the caller closes them. Unless they are our own, the program has no
-            terminal to ask at.
-        hash_output: whether its standard output goes through us wherever that leads, and its exit comes with its hash.
-            Otherwise it has a terminal of ours for itself.
+        streams: the program's standard streams; the caller closes them. Unless they are our own, the program has no
+            terminal to prompt at.
+        hash_output: whether to hash its standard output, which then always goes through us. Otherwise, if stdout is a
+            terminal, the program writes to it directly.
+
     Raises:
-        SystemRefused: it cannot be started.
+        SystemRefused: the process cannot be started.
     """
     with scratch_directory() as scratch:
         hidden = (*spec.hidden, str(state_directory().absolute()))
@@ -218,27 +220,27 @@ async def _started(
     asked = Asked(spec)
     tee: Tee | None = None
     if out != subprocess.DEVNULL and (hash_output or not os.isatty(out)):
-        # What a program writes may depend on whether that is a terminal: where it is hashed, parties are to put out the
-        # same. And a reader that goes away, or a full disk, is not to end it while others compute with it.
+        # Programs write other bytes to a terminal than to a pipe, and hashes of equal outputs must be equal. And if the
+        # reader goes away or the disk is full, the program must not fail: the other parties compute with it.
         with refusing(NO_PROCESS):
             tee = Tee(out)
-        out = tee.end.fileno()
+        out = tee.write_end.fileno()
         if streams != OWN_STREAMS or os.isatty(streams.stdout):
-            # A reader sees each line as it is written, as on the terminal itself.
+            # Python buffers what goes into a pipe. The reader should see each line at once, as on a terminal.
             environment["PYTHONUNBUFFERED"] = "1"
     try:
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
         with refusing(NO_PROCESS):
             started = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # the folder that we stand in is not ours to import from
+                "-P",  # `-m` would put the working directory first on sys.path, before onionmpc itself
                 "-m",
                 "onionmpc.program.process.child",
                 str(theirs.fileno()),
                 stdin=streams.stdin,
                 stdout=out,
                 stderr=streams.stderr,
-                # Out of reach of the terminal: getpass would open it past stdin.
+                # Without a controlling terminal: getpass would open /dev/tty, whatever stdin is.
                 start_new_session=streams != OWN_STREAMS,
                 pass_fds=[end.fileno() for end in inherited],
                 env=environment,
@@ -249,7 +251,7 @@ async def _started(
         for end in inherited:
             end.close()
         if tee is not None:
-            tee.end.close()
+            tee.write_end.close()
         yield process
     finally:
         for end in inherited:
@@ -257,7 +259,7 @@ async def _started(
         try:
             if process is not None:
                 await process.end()
-        finally:  # also if we are cancelled meanwhile
+        finally:  # even if end() is cancelled
             if tee is not None:
                 tee.close()
             if control_writer is not None:

@@ -1,9 +1,9 @@
-"""MPyC over inherited sockets instead of its own network.
+"""Connects MPyC over inherited sockets instead of its own network.
 
-The only importer of mpyc. MPyC reads sys.argv, sets up logging and makes a global runtime when it is imported; so
-import this module late, and only in the program process. MPyC's own start() listens on 0.0.0.0 without authentication:
-here the two methods of its event loop that reach the network are replaced, and so are three names of its modules.
-What they rely on in MPyC 0.11 is said at each.
+The only importer of mpyc. On import, MPyC reads sys.argv, sets up logging and creates a global runtime. So import this
+module late, and only in the program process. MPyC's own start() listens on 0.0.0.0 without authentication. This module
+replaces the two methods of its event loop that reach the network, and three names in its modules. Comments say what
+each replacement relies on in MPyC 0.11.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
 
 
 def connect(spec: ProgramSpec, supervisor: Supervisor, failures: Failures) -> None:
-    """Let MPyC's start() find its peers at the inherited sockets, and check what they send."""
+    """Make MPyC's start() use the inherited sockets, and check what peers send."""
     runtime = mpyc.runtime.mpc
     links = InheritedLinks(runtime, spec, supervisor)
     loop = event_loop()
+    # start() calls the first for each peer with a higher number, and the second once for all lower ones.
     loop.create_connection = links.create_connection
     loop.create_server = links.create_server
+    # start() looks the class up in its module, so a subclass can take its place.
     mpyc.asyncoro.MessageExchanger = Exchanger
     restricted = RestrictedPickle(spec.allowed_types, script=Path(spec.script))
     mpyc.runtime.pickle = StoppingPickle(restricted, links.senders, supervisor)
@@ -46,19 +48,19 @@ def connect(spec: ProgramSpec, supervisor: Supervisor, failures: Failures) -> No
 
 
 def event_loop() -> Any:
-    """Return the loop that MPyC has made for itself."""
+    """Return the event loop that MPyC created for itself."""
     return mpyc.runtime.mpc._loop  # noqa: SLF001 (it has no public name)
 
 
 class InheritedLinks:
-    """One socket for each peer, handed out as MPyC's start() asks for connections.
+    """Hands out one socket per peer when MPyC's start() asks for connections.
 
     Attributes:
-        exchangers: MPyC's end of each link, by the peer's number, as far as they are connected.
-        senders: who sent which payload.
-        batch: what is written in this turn of the loop.
-        buffer: what a socket reads into. One for all, since what is in it is taken at once; asyncio would make one for
-            each read, four times as large.
+        exchangers: MPyC's end of each connected link, by the peer's number.
+        senders: the sender of each recent payload.
+        batch: the bytes that MPyC writes in this turn of the loop.
+        buffer: the sockets read into it. One is enough, since each read is taken out at once. asyncio would allocate a
+            buffer for each read, four times as large.
     """
 
     def __init__(self, runtime: Any, spec: ProgramSpec, supervisor: Supervisor) -> None:
@@ -72,16 +74,16 @@ class InheritedLinks:
         self._connect = event_loop().create_connection
         self._sockets = {number: socket.socket(fileno=descriptor) for number, descriptor in spec.sockets.items()}
         for end in self._sockets.values():
-            end.set_inheritable(False)  # a process that the script starts would keep the link open
+            end.set_inheritable(False)  # a process that the script starts would hold the link open
 
     async def create_connection(
         self, factory: Callable[[], asyncio.Protocol], host: str, _port: int, **_options: Any
     ) -> Any:
-        """Connect to a higher party: the command line that MPyC was given names them party0, party1 and so on."""
+        """Connect to a higher party. On MPyC's command line, the parties' host names are party0, party1 and so on."""
         return await self._attach(factory, int(host.removeprefix("party")))
 
     async def create_server(self, factory: Callable[[], asyncio.Protocol], **_options: Any) -> NoListener:
-        """Connect to all lower parties, which would dial in MPyC's own network."""
+        """Connect to all lower parties. In MPyC's own network, these would dial."""
         for number in range(self._spec.number):
             await self._attach(factory, number)
         return NoListener()
@@ -91,45 +93,47 @@ class InheritedLinks:
         if len(self._sockets) == self._spec.parties - 1:
             self._supervisor.send(Notice("started", None, ""))
         link = self._sockets.pop(number)
-        exchanger = factory()  # of the class that the script may have put on top of ours
+        exchanger = factory()  # not Exchanger(): a script may have set a subclass of it
         exchanger.attach(self, number, link)
         self.exchangers[number] = exchanger
         return await self._connect(lambda: exchanger, sock=link)
 
     def _check(self, number: int) -> None:
-        """End the process if the script has set up MPyC otherwise than the parties agreed, or than can work here."""
+        """End the process if the script has set up MPyC in a way that was not agreed on, or that cannot work here."""
         if asyncio.get_running_loop() is not event_loop():
             self._stop(OTHER_LOOP)
+        # The threshold decides who can read the inputs, so it must be the one that the agreement showed.
         if self._runtime.threshold != self._spec.threshold:
             self._stop(
-                f"the script sets the threshold to {self._runtime.threshold}, agreed was {self._spec.threshold}: "
-                "use --threshold"
+                f"the script sets the threshold to {self._runtime.threshold}, but the parties agreed on "
+                f"{self._spec.threshold}: use --threshold"
             )
         if number not in self._sockets:
-            self._stop("the script starts MPyC again after its shutdown, which works only once")
+            self._stop("the script starts MPyC again after its shutdown, but it can start MPyC only once")
 
     def _stop(self, reason: str) -> None:
         self._supervisor.stop(Notice("setup", None, reason))
 
     def lost(self, exchanger: Exchanger) -> None:
-        """End the process if a peer's program ended too early: MPyC would wait for ever for what that one owes."""
+        """End the process if a peer's program ended too early: MPyC would wait for its messages for ever."""
         if not exchanger.closing and (exchanger.owes() or not self._shutting_down()):
             reason = "it ended while another party still waited for it"
             self._supervisor.stop(Notice("closed", exchanger.number, reason))
 
     def _shutting_down(self) -> bool:
-        """Whether the script has called shutdown(): MPyC then waits on a new future in its own party's place."""
+        """Whether the script has called shutdown(): it puts a new future in the place of its own party's protocol."""
         runtime = self._runtime
         return runtime.start_time is not None and not runtime.parties[runtime.pid].protocol.done()
 
 
 class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # type: ignore[misc]
-    """MPyC's end of one link, which remembers who sent what and notices a peer that ended too early.
+    """MPyC's end of one link. Notes who sent which payload, and notices a peer that ended too early.
 
-    MPyC makes it, and scripts may subclass it; neither knows of our sockets. `attach` comes before `connection_made`.
+    MPyC creates it, and scripts may subclass it, so its constructor has MPyC's arguments. `attach` brings the socket,
+    before asyncio calls `connection_made`.
     """
 
-    # `peer_pid` is None until a lower party's hello has come; `number` is known from the start.
+    # `peer_pid` is None until a lower party's hello arrives. `number` is known from the start.
     __slots__ = ("_links", "closing", "link", "number", "received_bytes")
 
     def __init__(self, rt: Any, peer_pid: int | None = None) -> None:
@@ -138,26 +142,26 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
         self.received_bytes = 0
 
     def attach(self, links: InheritedLinks, number: int, link: socket.socket) -> None:
-        """Take the socket of one peer."""
+        """Take the socket to one peer."""
         self._links = links
         self.number = number
         self.link = link
 
     def connection_made(self, transport: Any) -> None:
-        """Let MPyC write through the batch."""
+        """Make MPyC write through the batch."""
         super().connection_made(BatchedTransport(transport, self._links.batch))  # type: ignore[arg-type]
 
     def get_buffer(self, _sizehint: int) -> bytearray:
-        """Return what to read into."""
+        """Return the buffer to read into."""
         return self._links.buffer
 
     def buffer_updated(self, size: int) -> None:
-        """Give MPyC what was read."""
+        """Pass the bytes on to MPyC."""
         self.received_bytes += size
         self.data_received(self._links.buffer[:size])
 
     def receive(self, pc: int) -> Any:
-        """Return the payload of this program counter, or a future for it; MPyC's own, but it notes the sender."""
+        """Return the payload for this program counter, or a future for it. As MPyC's, but notes the sender."""
         payload = self.buffers.pop(pc, None)
         if payload is None:
             payload = self.buffers[pc] = AwaitedPayload(self._links.senders, self.peer_pid)
@@ -166,25 +170,25 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
         return payload
 
     def owes(self) -> bool:
-        """Whether MPyC waits for a payload of this peer."""
+        """Return whether MPyC waits for a payload from this peer."""
         return any(isinstance(payload, asyncio.Future) and not payload.done() for payload in self.buffers.values())
 
     def close_connection(self) -> None:
-        """Close the link, as MPyC does in the end."""
+        """Close the link; MPyC does so at its end."""
         self.closing = True
         super().close_connection()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Let MPyC know that the peer is gone, unless that came too early."""
+        """Notify MPyC that the peer is gone, unless that came too early."""
         self._links.lost(self)
-        # After an exception in `async with mpc` MPyC closes all links without a shutdown, and then fails on telling
-        # the shutdown that the last one is gone: a traceback that would hide the script's own.
+        # After an exception in `async with mpc`, MPyC closes all links without a shutdown, then fails as it notifies
+        # that shutdown that the last link is closed. This traceback would hide the script's own.
         with contextlib.suppress(asyncio.InvalidStateError):
             super().connection_lost(None)
 
 
 class AwaitedPayload(asyncio.Future[bytes]):
-    """A payload that has not come yet."""
+    """A future for a payload that has not arrived yet."""
 
     def __init__(self, senders: Senders, sender: int) -> None:
         super().__init__(loop=event_loop())
@@ -192,23 +196,23 @@ class AwaitedPayload(asyncio.Future[bytes]):
         self._sender = sender
 
     def set_result(self, payload: bytes) -> None:
-        """Hand it to who waits for it."""
+        """Note the sender, and wake the coroutine that waits."""
         self._senders.remember(payload, self._sender)
         super().set_result(payload)
 
 
 class NoListener:
-    """What MPyC gets for the server that it does not need."""
+    """Takes the place of the server that MPyC would close after start()."""
 
     def close(self) -> None:
-        """Nothing listens."""
+        """Do nothing: nothing listens."""
 
 
 def watch_outputs(supervisor: Supervisor) -> None:
     """Report to the supervisor when the script first opens a value.
 
-    MPyC opens masked values inside its own protocols, which reveals nothing: only calls from outside of it count. What
-    a script opens by other ways (`transfer` of its own shares, say) is not seen.
+    MPyC's own protocols open masked values, which reveals nothing, so only calls from outside mpyc count. A value that
+    a script opens by other means (for example a `transfer` of its shares) is not noticed.
     """
     runtime = mpyc.runtime.mpc
     watched = {name: getattr(runtime, name) for name in OPENINGS}
@@ -218,7 +222,7 @@ def watch_outputs(supervisor: Supervisor) -> None:
             caller = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 (its documented name)
             if caller.partition(".")[0] != "mpyc" and name in vars(runtime):
                 for other in OPENINGS:
-                    delattr(runtime, other)  # once is enough, and each call costs
+                    delattr(runtime, other)  # one notice is enough, and each call costs time
                 supervisor.send(Notice("revealed", None, ""))
             return watched[name](*arguments, **options)
 

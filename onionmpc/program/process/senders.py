@@ -1,7 +1,7 @@
-"""Names the peer whose pickle is refused.
+"""Finds the peer that sent a refused pickle.
 
-MPyC unpickles a payload without saying whose it is. So the payload's hash is noted when it arrives, and looked up if
-its content is not allowed.
+MPyC calls `pickle.loads` without the sender. So this module notes the hash of each payload as it arrives, and looks it
+up if the content is not allowed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.process.supervisor import Supervisor
 from onionmpc.program.spec import Notice
 
-# One round of 25 parties and 1000 arrays each.
+# One round of 25 parties with 1000 arrays each, rounded up.
 REMEMBERED_PAYLOADS = 2**15
 
 
 class Senders:
-    """Remembers by hash which peer sent each of the last payloads; keeps no payload alive."""
+    """Remembers the sender of each recent payload by hash, so that no payload stays in memory."""
 
     def __init__(self) -> None:
         self._by_hash: collections.OrderedDict[int, int] = collections.OrderedDict()
@@ -30,7 +30,7 @@ class Senders:
             self._by_hash.popitem(last=False)
 
     def find(self, payload: bytes) -> int | None:
-        """Return who sent it, None if that was too long ago."""
+        """Return the sender's number, or None if too many payloads have come since."""
         return self._by_hash.get(hash(payload))
 
 
@@ -41,11 +41,14 @@ class Pickle(Protocol):
         """Return `obj` as bytes."""
 
     def loads(self, data: bytes) -> object:
-        """Return the object; raises RemoteProtocolError if it is not allowed."""
+        """Return the object. Raises RemoteProtocolError if it is not allowed."""
 
 
 class StoppingPickle:
-    """A pickle that ends the process, and names the sender, where a peer's payload is not allowed."""
+    """A pickle module that ends the process and names the sender if a peer's payload is not allowed.
+
+    An exception would not do: a script can catch it, and MPyC may lose it in a task that nothing awaits.
+    """
 
     def __init__(self, pickle: Pickle, senders: Senders, supervisor: Supervisor) -> None:
         self.dumps = pickle.dumps
@@ -54,7 +57,7 @@ class StoppingPickle:
         self._supervisor = supervisor
 
     def loads(self, data: bytes) -> object:
-        """Return what a peer sent."""
+        """Return the object that a peer sent."""
         try:
             return self._loads(data)
         except RemoteProtocolError as error:

@@ -1,4 +1,4 @@
-"""Where a program's standard streams lead."""
+"""The standard streams of a program."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Descriptors, or DEVNULL."""
+    """Where a program's standard streams lead; each is a descriptor or DEVNULL."""
 
     stdin: int
     stdout: int
     stderr: int
 
 
-# The program shares them with us, and may ask at our terminal.
+# The program shares our streams, and can prompt at our terminal.
 OWN_STREAMS = Streams(0, 1, 2)
 
 
 def unattended(log: BinaryIO) -> Streams:
-    """Return the streams of a program that nobody watches: an empty stdin, no stdout, and stderr into a file."""
+    """Return streams for a program that nobody watches: an empty stdin, no stdout, and stderr to a file."""
     return Streams(DEVNULL, DEVNULL, log.fileno())

@@ -1,6 +1,6 @@
-"""Decides from all programs' waits, and the byte counts in them, whether any of them can ever move again.
+"""Decides from the waits of all programs, and their byte counts, whether any of them can ever move again.
 
-No links and no clock: the time is an argument. Rules: docs/PROTOCOL.md section 3.
+Knows no links and no clock: the time is an argument. Rules: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.spec import NO_BYTES, NOT_CONNECTED, Place, Wait
 from onionmpc.text import printable
 
-# Of those that a report's detail may have, so that there is room to say how many more there are.
+# A report's detail may have 500 characters. The rest is for "; 250 more wait too".
 DETAIL_CHARACTERS = 450
 USUAL_CAUSES = (
-    "usual causes: parties put in different numbers of values (rows, say), some take another branch, or a coroutine "
-    "failed"
+    "usual causes: the parties put in different numbers of values (for example rows), they take different branches, or "
+    "a coroutine failed"
 )
 
 
 class Standstill:
-    """What the programs of a session wait for, as far as they say so.
+    """Collects what the programs of a session wait for, and finds out whether they wait for each other.
 
     Args:
-        parties: how many there are.
-        after_s: how long they must have waited for each other, with nothing on its way, to count as stuck.
+        parties: the number of parties.
+        after_s: how long they must have waited for each other, with no byte on its way, to count as stuck.
     """
 
     def __init__(self, parties: int, after_s: float = 0.0) -> None:
         self._parties = parties
         self._after_s = after_s
         self._waits: dict[int, Wait] = {}
-        self._on_way: set[tuple[int, int]] = set()  # between which two, among those that wait, something is
+        self._on_way: set[tuple[int, int]] = set()  # sender and receiver, both waiting, with bytes on their way
         self._since: float | None = None
 
     def note(self, party: int, wait: Wait | None) -> None:
-        """Note what a party's program waits for; None if it does not wait, or nobody can tell.
+        """Note what a party's program waits for; None if it does not wait, or if that is unknown.
 
         Raises:
-            RemoteProtocolError: there cannot be such a wait among so many parties.
+            RemoteProtocolError: no party of this session can have such a wait.
         """
         if wait is not None:
             check_wait(wait, party, self._parties)
@@ -51,10 +51,11 @@ class Standstill:
             self._on_way.update(way for way in ways if self._is_on_way(*way))
 
     def all_wait(self) -> bool:
-        """Tell whether all programs wait and nothing is on its way between any two of them.
+        """Return whether all programs wait and no byte is on its way between any two of them.
 
-        What each says of itself may be of another moment. But all that one has received was sent before the moment that
-        the sender speaks of, or the counts would differ: so this is a state that all were in, and from it none moves.
+        The parties report at different moments. But equal counts mean that everything received was sent before the
+        sender's report, and everything sent was received: together the reports are a consistent cut, and no program can
+        move from there.
         """
         return len(self._waits) == self._parties and not self._on_way
 
@@ -65,10 +66,10 @@ class Standstill:
         return received not in (NOT_CONNECTED, self._waits[sender].sent[receiver])
 
     def stuck_s(self, now: float, *, connected: bool) -> float | None:
-        """Return for how many seconds they have waited for each other, None unless that is long enough to count.
+        """Return for how many seconds all have waited for each other, or None if that is too short to count.
 
         Args:
-            connected: whether this party hears all others; that a link is away explains a wait.
+            connected: whether this party is connected to all others; a broken link explains a wait.
         """
         if not connected or not self.all_wait():
             self._since = None
@@ -79,12 +80,12 @@ class Standstill:
 
     @property
     def waits(self) -> tuple[Wait, ...]:
-        """What all wait for, in party order, once all do."""
+        """The waits of all parties, in party order; only if all wait."""
         return tuple(self._waits[party] for party in range(self._parties))
 
 
 def check_wait(wait: Wait, party: int, parties: int) -> None:
-    """Check that a wait can be that of this party among so many."""
+    """Check that a party of this session can have this wait."""
     if (
         len(wait.sent) != parties
         or len(wait.received) != parties
@@ -96,7 +97,7 @@ def check_wait(wait: Wait, party: int, parties: int) -> None:
 
 
 def describe_wait(party: int, wait: Wait) -> str:
-    """Say in words what a party's program waits for, and where."""
+    """Describe what a party's program waits for, and where."""
     if len(wait.awaited) > 2 and len(set(wait.awaited)) == len(wait.sent) - 1:
         whom = "all other parties"
     elif wait.awaited:
@@ -111,7 +112,7 @@ def describe_wait(party: int, wait: Wait) -> str:
 
 
 def describe_all(waits: Sequence[Wait]) -> str:
-    """Say it of all parties, in at most as many characters as a report takes."""
+    """Describe the waits of all parties, in no more characters than a report may have."""
     said: list[str] = []
     for number, wait in enumerate(waits):
         words = describe_wait(number, wait)
@@ -122,10 +123,10 @@ def describe_all(waits: Sequence[Wait]) -> str:
 
 
 def likely_cause(waits: Sequence[Wait], own: int | None = None) -> str:
-    """Say what it may come from.
+    """Describe the likely cause.
 
     Args:
-        own: the number of this party, whose screen shows what its program reported.
+        own: the number of this party, whose screen shows the error of its own program.
     """
     failed = [number for number, wait in enumerate(waits) if wait.failed]
     if not failed:

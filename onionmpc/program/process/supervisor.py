@@ -20,14 +20,14 @@ class Supervisor:
         self._socket.set_inheritable(False)
 
     def read_spec(self) -> ProgramSpec:
-        """Wait for what to run."""
+        """Wait for the spec of the program to run."""
         with self._socket.makefile("rb") as lines:
             return decode_spec(lines.readline())
 
     def die_with_it(self) -> None:
-        """End this process when the supervisor does, however it ends: a script that blocks would outlive it.
+        """End this process when the supervisor ends, even if it is killed: a blocked script would outlive it.
 
-        On Linux the kernel does that (see build_walls), unless the supervisor had ended before it was asked.
+        On Linux the kernel does this (see build_walls), unless the supervisor ended before that request.
         """
 
         def wait() -> None:
@@ -38,12 +38,15 @@ class Supervisor:
         threading.Thread(target=wait, daemon=True, name="supervisor").start()
 
     def send(self, notice: Notice) -> None:
-        """Report what the supervisor cannot see."""
+        """Send a notice to the supervisor."""
         self._socket.sendall(encode(notice))
 
     def stop(self, notice: Notice) -> NoReturn:
-        """Report why this process cannot go on, and end it at once: nothing the script does now would be of use."""
+        """Report why this process cannot continue, and end it at once.
+
+        os._exit() runs none of the script's handlers: nothing that it does now would be of use, and it could hang.
+        """
         self.send(notice)
-        with contextlib.suppress(OSError, ValueError):  # full, or closed by the script
+        with contextlib.suppress(OSError, ValueError):  # the disk is full, or the script closed stdout
             sys.stdout.flush()
         os._exit(EXIT_STOPPED)

@@ -1,7 +1,7 @@
-"""Passes a program's standard output on, and hashes it on its way.
+"""Forwards a program's standard output and hashes it.
 
-If nobody reads the output any more, the program does not notice: other parties compute with it, and need it to go on
-to its end.
+If nobody reads the output any more, the program does not notice: an error would end it, and with it the session of all
+parties.
 """
 
 from __future__ import annotations
@@ -22,39 +22,40 @@ class Tee:
     """One program's standard output.
 
     Args:
-        out: the descriptor that everything goes to.
+        out: the descriptor to forward to.
 
     Attributes:
-        end: what the program writes into; the caller closes this one when the program has its own.
-        loss: why some of it could not be written there, if so.
+        write_end: the program writes here. The caller closes it when the program has its own copy.
+        loss: why some output could not be written; None if all could.
     """
 
     def __init__(self, out: int) -> None:
         self._near, far = os.pipe()
         os.set_blocking(self._near, False)
-        self.end = os.fdopen(far, "wb", buffering=0)
+        self.write_end = os.fdopen(far, "wb", buffering=0)
         self.loss: OSError | None = None
         self._out = out
         self._hash = hashlib.sha256()
         self._changed = asyncio.Event()
-        self._left: int | None = None  # when the program has ended: how much of what it wrote was not read yet
+        self._unread_bytes: int | None = None  # in the pipe when the program ended
         self._copying = asyncio.create_task(self._copy())
 
     async def finish(self) -> bytes:
-        """Wait until all that the program has written is passed on; return its SHA-256.
+        """Wait until all output of the program, which has ended, is forwarded; return its SHA-256.
 
-        The program has ended. What another process writes, that it left behind, is not waited for.
+        The end of the pipe may never come: a process that the program left behind can hold it open. So this counts what
+        is in the pipe now, and waits for nothing more.
         """
         if not self._copying.done():
-            self._left = int.from_bytes(fcntl.ioctl(self._near, termios.FIONREAD, bytes(4)), sys.byteorder)
+            self._unread_bytes = int.from_bytes(fcntl.ioctl(self._near, termios.FIONREAD, bytes(4)), sys.byteorder)
             self._changed.set()
             await asyncio.wait([self._copying])
         self._copying.result()
         return self._hash.digest()
 
     def close(self) -> None:
-        """Pass nothing more on."""
-        self.end.close()
+        """Stop forwarding."""
+        self.write_end.close()
         self._copying.cancel()
 
     async def _copy(self) -> None:
@@ -70,15 +71,16 @@ class Tee:
             os.close(self._near)
 
     async def _read(self) -> bytes:
-        """Return what comes next, nothing at the end."""
+        """Return the next bytes; none at the end."""
         while True:
+            unread = self._unread_bytes
             try:
-                chunk = os.read(self._near, READ_BYTES if self._left is None else min(READ_BYTES, self._left))
+                chunk = os.read(self._near, READ_BYTES if unread is None else min(READ_BYTES, unread))
             except BlockingIOError:
                 await self._until_changed()
             else:
-                if self._left is not None:
-                    self._left -= len(chunk)
+                if unread is not None:
+                    self._unread_bytes = unread - len(chunk)
                 return chunk
 
     async def _until_changed(self) -> None:
@@ -91,13 +93,13 @@ class Tee:
             loop.remove_reader(self._near)
 
     async def _write(self, chunk: bytes) -> None:
-        """Write it, in a thread: a reader may be slow and a terminal stopped, and links have to live meanwhile."""
+        """Write in a thread: a reader may be slow, or a terminal stopped (Ctrl-S), and the links must go on."""
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
 
-        def tell(error: OSError | None) -> None:
+        def finish(error: OSError | None) -> None:
             if written.done():
-                return  # nobody waits for it any more
+                return  # cancelled
             if error is None:
                 written.set_result(None)
             else:
@@ -111,9 +113,9 @@ class Tee:
                     rest = rest[os.write(self._out, rest) :]
             except OSError as error:
                 failure = error
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(tell, failure)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(finish, failure)
 
-        # Not one of the loop's own threads: those are waited for in the end, and this one may wait for ever.
+        # Not asyncio.to_thread(): asyncio.run() waits for the threads of its executor, and this one may block for ever.
         threading.Thread(target=write, daemon=True, name="output").start()
         await written

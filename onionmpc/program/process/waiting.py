@@ -1,9 +1,9 @@
-"""Whether the program can go on by itself, or sleeps until a peer's program sends something.
+"""Finds out whether the program can continue by itself, or sleeps until a peer's program sends something.
 
 Knows asyncio's selector loop, threads, child processes and the frames of suspended coroutines. Does not know the other
-programs: stuck.py compares. A program is *waiting* only if nothing but bytes of a peer can wake it.
-Everything else is *unknown*, and never reported: a timer, a thread, a child process, a reader of the script's own,
-another kind of loop. Idle processor time is no sign: a sleep and a lost message look alike.
+programs: stuck.py compares them. A program is *waiting* only if nothing but bytes of a peer can wake it. In every other
+case its state is *unknown*, and never reported: if it has a timer, a thread, a child process, a reader of the script's
+own, or another kind of loop. An idle processor proves nothing: a sleep and a lost message look alike.
 """
 
 from __future__ import annotations
@@ -30,57 +30,60 @@ from onionmpc.program.spec import (
     Wait,
 )
 
-# A person's own way to end a program is nothing that wakes it by itself.
-BY_PERSONS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-# Coroutines that await one another; a chain that is longer is a program's own recursion.
+# Users end programs with these. A handler for them does not mean that the program wakes by itself.
+ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+# How many coroutines that await one another are followed: a script's objects could form an endless chain.
 MAX_CHAIN = 10_000
 
 
 class WaitingWatch:
-    """Stands around the select() of MPyC's loop, and tells the supervisor what the program waits for once it lasts.
+    """Wraps the select() of MPyC's loop, and reports to the supervisor what the program waits for once that lasts.
 
-    Make it before the script's first line: the threads that run then are ours.
+    Create it before the script's first line: the threads that run at that time are ours.
 
     Args:
         mpc: MPyC's runtime.
-        ends: MPyC's end of the link to each peer, as far as they are connected.
-        failures: what failed in the loop unseen.
-        tell: takes a notice to the supervisor.
+        exchangers: MPyC's end of each connected link, by the peer's number.
+        failures: the failures in the loop that nothing awaits.
+        send: sends a notice to the supervisor.
     """
 
     def __init__(
         self,
         mpc: Any,
         spec: ProgramSpec,
-        ends: Mapping[int, Any],
+        exchangers: Mapping[int, Any],
         failures: Failures,
-        tell: Callable[[Notice], None],
+        send: Callable[[Notice], None],
     ) -> None:
         self._mpc = mpc
-        self._loop = mpc._loop  # noqa: SLF001 (the one name of MPyC's that is not public)
+        self._loop = mpc._loop  # noqa: SLF001 (MPyC has no public name for it)
         self._number = spec.number
         self._files = _Files(spec)
-        self._lasts_s = spec.waiting_s
-        self._ends = ends
+        self._after_s = spec.waiting_s
+        self._exchangers = exchangers
         self._failures = failures
-        self._tell = tell
-        self._told: Wait | None = None
+        self._send = send
+        self._reported: Wait | None = None
         self._our_threads = _python_threads()
         self._at_barrier: list[asyncio.Future[None]] = []
-        # Of any other loop, uvloop's among them, nobody can say what may wake it.
-        self._known = isinstance(self._loop, asyncio.SelectorEventLoop) and self._lasts_s > 0
-        if self._known:
+        # What can wake another kind of loop, such as uvloop's, is unknown.
+        self._enabled = isinstance(self._loop, asyncio.SelectorEventLoop) and self._after_s > 0
+        if self._enabled:
             selector = self._loop._selector  # noqa: SLF001
             self._select: Callable[[float | None], list[Any]] = selector.select
             selector.select = self.select
 
     def replace_asyncio(self, module: Any) -> None:
-        """Let the barriers of this module of MPyC sleep, which ask without end whether they may go on."""
-        if self._known:
+        """Make the barriers in a module of MPyC sleep.
+
+        They poll with asyncio.sleep(0): the loop would never block, so a program that waits would look busy.
+        """
+        if self._enabled:
             module.asyncio = _Asyncio(self._sleep)
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Do what the selector does, and see how long it takes where there is no timer."""
+        """Do what the selector does. Without a timer, notice how long it takes."""
         events = self._select(timeout) if timeout is not None else self._sleep_without_timer()
         for future in self._at_barrier:
             if not future.done():
@@ -89,9 +92,9 @@ class WaitingWatch:
         return events
 
     def _sleep_without_timer(self) -> list[Any]:
-        while not (events := self._select(self._lasts_s)):
-            self._say(self._state(sys._getframe()))  # noqa: SLF001 (its documented name)
-        self._say(None)
+        while not (events := self._select(self._after_s)):
+            self._report(self._state(sys._getframe()))  # noqa: SLF001 (its documented name)
+        self._report(None)
         return events
 
     async def _sleep(self, delay_s: float) -> None:
@@ -99,29 +102,29 @@ class WaitingWatch:
         if delay_s > 0:
             await asyncio.sleep(delay_s)
             return
-        # Whatever a barrier waits for is done by a callback of the loop, and each is called after a select().
+        # Only a callback of the loop can open a barrier, and the loop calls callbacks only after a select().
         future = self._loop.create_future()
         self._at_barrier.append(future)
         await future
 
-    def _say(self, wait: Wait | None) -> None:
-        if wait != self._told:
-            self._told = wait
-            self._tell(Notice("moving" if wait is None else "waiting", None, "", wait))
+    def _report(self, wait: Wait | None) -> None:
+        if wait != self._reported:
+            self._reported = wait
+            self._send(Notice("moving" if wait is None else "waiting", None, "", wait))
 
-    # -- what it is
+    # -- what the program waits for
 
     def _state(self, frame: FrameType) -> Wait | None:
-        """Say what the program waits for; None if something else than a peer may wake it."""
+        """Return what the program waits for; None if anything but a peer may wake it."""
         if self._may_wake_itself():
             return None
         places, ending = self._places(frame)
-        ends = [self._ends.get(number) for number in range(len(self._mpc.parties))]
+        ends = [self._exchangers.get(number) for number in range(len(self._mpc.parties))]
         return Wait(
             awaited=tuple(self._awaited()),
             places=places,
             ending=ending,
-            failed=self._failures.seen(),
+            failed=self._failures.any_failed(),
             sent=tuple(NO_BYTES if end is None else f"{end.transport.sent_bytes:x}" for end in ends),
             received=tuple(
                 f"{end.received_bytes:x}" if end is not None else NO_BYTES if number == self._number else NOT_CONNECTED
@@ -130,34 +133,34 @@ class WaitingWatch:
         )
 
     def _may_wake_itself(self) -> bool:
-        links = {end.link.fileno() for end in self._ends.values()}
-        links.add(self._loop._ssock.fileno())  # noqa: SLF001 (the loop's own, by which threads wake it)
+        links = {end.link.fileno() for end in self._exchangers.values()}
+        links.add(self._loop._ssock.fileno())  # noqa: SLF001 (the loop's own; threads wake the loop through it)
         return (
-            # A script that has put its own transport in the place of MPyC's knows what it has sent; nobody else does.
-            not all(hasattr(end.transport, "sent_bytes") for end in self._ends.values())
+            # A script has put its own transport in the place of ours. We cannot know how much it has sent.
+            not all(hasattr(end.transport, "sent_bytes") for end in self._exchangers.values())
             or threading.current_thread() is not threading.main_thread()
             or bool(_python_threads() - self._our_threads)
             or any(descriptor not in links for descriptor in self._loop._selector.get_map())  # noqa: SLF001
-            or not BY_PERSONS.issuperset(self._loop._signal_handlers)  # noqa: SLF001
+            or not ENDING_SIGNALS.issuperset(self._loop._signal_handlers)  # noqa: SLF001
             or signal.getitimer(signal.ITIMER_REAL)[0] > 0
             or _has_children()
         )
 
     def _awaited(self) -> Iterator[int]:
-        """Yield the peers from whom MPyC awaits a message, or the beginning or the end of the connection."""
+        """Yield the peers from which MPyC awaits a message, or the start or the end of the connection."""
         parties = self._mpc.parties
         others = [number for number in range(len(parties)) if number != self._number]
         if self._mpc.start_time is None:
             if parties[self._number].protocol is not None:  # start() was called
                 yield from (number for number in others if parties[number].protocol is None)
             return
-        owing = [number for number in others if number in self._ends and self._ends[number].owes()]
-        # The last that shutdown() waits for is that all have closed their connections.
+        owing = [number for number in others if number in self._exchangers and self._exchangers[number].owes()]
+        # At its end, shutdown() waits until all peers have closed their connections.
         closing = not parties[self._number].protocol.done()
         yield from owing or (number for number in others if closing and parties[number].protocol is not None)
 
     def _places(self, frame: FrameType) -> tuple[tuple[Place, ...], bool]:
-        """Return where in the program's files its coroutines are suspended, and whether one of them shuts MPyC down."""
+        """Return where in the program's files its coroutines are suspended, and whether one is in MPyC's shutdown()."""
         shutdown: CodeType = type(self._mpc).shutdown.__code__
         found: dict[Place, None] = {}
         ending = False
@@ -167,7 +170,7 @@ class WaitingWatch:
             if places := [place for one in frames if (place := self._files.place(one))]:
                 found[places[-1]] = None
         outer: FrameType | None = frame
-        while outer is not None and not found:  # mpc.run(mpc.output(...)) at the outermost level, say
+        while outer is not None and not found:  # for example mpc.run(mpc.output(...)) at the top level
             if place := self._files.place(outer):
                 found[place] = None
             outer = outer.f_back
@@ -175,14 +178,14 @@ class WaitingWatch:
 
 
 class _Files:
-    """The files of the program, as the agreement names them."""
+    """The files of the program, by their names in the agreement."""
 
     def __init__(self, spec: ProgramSpec) -> None:
         self._folder = Path(spec.folder)
         self._names: dict[str, str] = {}
 
     def place(self, frame: FrameType) -> Place | None:
-        """Return where a frame stands, if that is in one of these files."""
+        """Return the position of a frame, or None if it is in none of these files."""
         path = frame.f_code.co_filename
         name = self._names.get(path)
         if name is None:
@@ -193,12 +196,12 @@ class _Files:
         if not path.is_relative_to(self._folder) or "site-packages" in path.parts:
             return ""
         name = path.relative_to(self._folder).as_posix()
-        # One that is no UTF-8 cannot be sent.
+        # A name that is not UTF-8 cannot be sent.
         return name if len(name) <= MAX_FILE_CHARACTERS and name.encode(errors="ignore").decode() == name else ""
 
 
 class _Asyncio:
-    """asyncio, with another sleep()."""
+    """The module asyncio with another sleep()."""
 
     def __init__(self, sleep: Callable[[float], Any]) -> None:
         self.sleep = sleep
@@ -208,27 +211,28 @@ class _Asyncio:
 
 
 def _python_threads() -> set[int]:
-    # Not threading.enumerate(): it does not know of _thread.start_new_thread, nor of threads that C has made.
+    # Not threading.enumerate(): it lacks threads of _thread.start_new_thread(), and threads that C code started.
     return set(sys._current_frames())  # noqa: SLF001 (its documented name)
 
 
 def _has_children() -> bool:
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # leaves it to be waited for
+        # WNOWAIT leaves the exit status for the script to collect.
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True
 
 
 def _age(task: asyncio.Task[Any]) -> tuple[int, str]:
-    """Sort by the number that asyncio gives a task as its name."""
+    """Return a sort key: the number in the name that asyncio gives a task by default."""
     name = task.get_name()
     digits = name.removeprefix("Task-")
     return (int(digits) if digits.isascii() and digits.isdigit() else sys.maxsize), name
 
 
 def _frames(coroutine: Any) -> Iterator[FrameType]:
-    """Yield the frames of a suspended coroutine and of what it awaits, the outermost first."""
+    """Yield the frames of a suspended coroutine and of everything that it awaits, the outermost first."""
     for _ in range(MAX_CHAIN):
         if coroutine is None:
             return
@@ -237,7 +241,7 @@ def _frames(coroutine: Any) -> Iterator[FrameType]:
         if frame is not None:
             yield frame
             if awaited is None:
-                # MPyC sends into its coroutines by hand, to switch program counters.
+                # MPyC wraps its coroutines in an object that calls send() itself, to switch program counters.
                 awaited = getattr(frame.f_locals.get("self"), "coro", None)
         coroutine = awaited
 

@@ -1,4 +1,4 @@
-"""What MPyC writes in one turn of its loop, before it reaches the supervisor."""
+"""The bytes that MPyC writes in one turn of its loop leave in one piece per peer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onionmpc.program.process.batch import AT_ONCE_BYTES, BatchedTransport, Writ
 
 
 class Transport:
-    """Keeps each write apart."""
+    """Records each write separately."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -24,13 +24,13 @@ class Transport:
 
 
 def batched(loop: asyncio.AbstractEventLoop) -> tuple[list[BatchedTransport], list[Any]]:
-    """Transports to two peers, and what is behind them."""
+    """Return batched transports to two peers, and the transports behind them."""
     transports: list[Any] = [Transport(), Transport()]
     batch = WriteBatch(loop)
     return [BatchedTransport(transport, batch) for transport in transports], transports
 
 
-def test_what_is_written_to_a_peer_in_one_turn_leaves_in_one_piece() -> None:
+def test_writes_to_a_peer_in_one_turn_leave_in_one_piece() -> None:
     async def main() -> None:
         (first, second), transports = batched(asyncio.get_running_loop())
         for letter in (b"a", b"b"):
@@ -46,7 +46,7 @@ def test_what_is_written_to_a_peer_in_one_turn_leaves_in_one_piece() -> None:
     asyncio.run(main())
 
 
-def test_an_array_waits_for_nothing() -> None:
+def test_an_array_is_written_at_once() -> None:
     async def main() -> None:
         (first, _), (transport, _) = batched(asyncio.get_running_loop())
         first.write(b"a")
@@ -56,8 +56,8 @@ def test_an_array_waits_for_nothing() -> None:
     asyncio.run(main())
 
 
-def test_what_is_written_while_no_loop_runs_waits_for_none() -> None:
-    # MPyC's coroutines begin when they are called, and a script may then ask its person something.
+def test_a_write_while_no_loop_runs_happens_at_once() -> None:
+    # MPyC's coroutines start when they are called, and a script may then wait in input().
     loop = asyncio.new_event_loop()
     (first, _), (transport, _) = batched(loop)
     first.write(b"a")
@@ -65,7 +65,7 @@ def test_what_is_written_while_no_loop_runs_waits_for_none() -> None:
     loop.close()
 
 
-def test_what_was_written_leaves_before_the_end() -> None:
+def test_held_bytes_are_written_before_the_transport_closes() -> None:
     async def main() -> None:
         (first, _), (transport, _) = batched(asyncio.get_running_loop())
         first.write(b"a")

@@ -1,4 +1,4 @@
-"""How a program failed is said first and by its reason, also where asyncio or MPyC hide it."""
+"""The reason of a failure is printed first, even where asyncio or MPyC would hide it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def main():
 
 mpc.run(main())
 """
-# A coroutine of the script's own that MPyC runs; what it says is the party's, and stays there.
+# MPyC runs this coroutine of the script. Its error message is private and stays at its party.
 FAILED_COROUTINE = """
 from mpyc.runtime import mpc
 
@@ -45,7 +45,7 @@ mpc.run(main())
 
 
 def end_of(folder: Path, body: str) -> str:
-    """The sentence that all parties end with."""
+    """Run a session; return the sentence that all parties end with."""
     (folder / "script.py").write_text(textwrap.dedent(body))
     sentences = []
 
@@ -61,7 +61,7 @@ def end_of(folder: Path, body: str) -> str:
 
 
 # Issue 12.
-def test_a_type_that_may_not_be_sent_is_the_reason_at_all_parties_and_comes_first(
+def test_all_parties_report_a_type_that_must_not_be_sent_and_its_party_prints_it_first(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sent = "the program sends a __main__.Vote, which the other parties would refuse"
@@ -75,7 +75,7 @@ def test_a_type_that_may_not_be_sent_is_the_reason_at_all_parties_and_comes_firs
 
 
 # Issue 12.
-def test_an_error_inside_of_mpyc_is_said_first_and_to_its_own_party_only(
+def test_an_error_in_a_coroutine_of_mpyc_is_printed_first_and_only_at_its_own_party(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert "the program failed at party 1 while the program ran: it exited with status 1;" in end_of(
@@ -117,14 +117,14 @@ OTHER_LOOPS = {
 
 # Issue 12.
 @pytest.mark.parametrize("how", OTHER_LOOPS)
-def test_another_event_loop_than_mpycs_is_called_that(tmp_path: Path, how: str) -> None:
+def test_a_script_that_uses_another_event_loop_is_reported(tmp_path: Path, how: str) -> None:
     assert "the script runs MPyC in an event loop that is not MPyC's, as asyncio.run(main()) does: write mpc.run" in (
         end_of(tmp_path, OTHER_LOOPS[how])
     )
 
 
 # Issue 12.
-def test_a_loop_that_comes_after_the_start_is_hinted_at(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_another_event_loop_after_the_start_brings_a_hint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     body = """
         import asyncio
         from mpyc.runtime import mpc

@@ -1,4 +1,4 @@
-"""The gate in front of MPyC: whole, byte by byte, and with a tail."""
+"""The gate in front of MPyC takes bytes in one piece, byte by byte, and with a tail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def keys_from_peer(parties: int, threshold: int, lower: int, higher: int) -> int
 
 
 @pytest.mark.parametrize("parties", range(2, 9))
-def test_the_length_of_a_hello_is_what_mpyc_waits_for(parties: int) -> None:
+def test_the_length_of_a_hello_is_the_one_that_mpyc_expects(parties: int) -> None:
     for threshold in range((parties + 1) // 2):
         for lower, higher in itertools.combinations(range(parties), 2):
             keys = keys_from_peer(parties, threshold, lower, higher)
@@ -45,7 +45,7 @@ def test_there_is_no_hello_between_impossible_parties(arguments: tuple[int, int,
 
 
 @given(streams(), st.data())
-def test_what_goes_in_comes_out_however_it_is_cut(stream: tuple[int, int, bytes], data: st.DataObject) -> None:
+def test_the_same_bytes_come_out_however_they_are_cut(stream: tuple[int, int, bytes], data: st.DataObject) -> None:
     sender, hello_length, sent = stream
     gate = HelloGate(sender, hello_length, max_payload_bytes=LIMIT)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))
@@ -56,7 +56,7 @@ def test_what_goes_in_comes_out_however_it_is_cut(stream: tuple[int, int, bytes]
 
 
 @given(streams())
-def test_what_goes_in_byte_by_byte_comes_out(stream: tuple[int, int, bytes]) -> None:
+def test_the_same_bytes_come_out_if_they_arrive_one_by_one(stream: tuple[int, int, bytes]) -> None:
     sender, hello_length, sent = stream
     gate = HelloGate(sender, hello_length, max_payload_bytes=LIMIT)
     passed = b"".join(gate.let_through(sent[i : i + 1]) for i in range(len(sent)))
@@ -64,7 +64,7 @@ def test_what_goes_in_byte_by_byte_comes_out(stream: tuple[int, int, bytes]) -> 
 
 
 @given(streams(), st.integers(LIMIT + 1, 2**32 - 1), st.binary(max_size=10))
-def test_a_message_that_is_too_long_is_refused_whole_and_byte_by_byte(
+def test_a_message_that_is_too_long_is_refused_in_one_piece_and_byte_by_byte(
     stream: tuple[int, int, bytes], length: int, tail: bytes
 ) -> None:
     sender, hello_length, _ = stream
@@ -99,7 +99,7 @@ def test_a_hello_must_name_its_sender(claimed: int, sender: int, byte_by_byte: b
             list(map(gate.let_through, pieces))
 
 
-def test_a_gate_that_was_closed_stays_closed() -> None:
+def test_a_gate_that_refused_once_refuses_for_ever() -> None:
     gate = HelloGate(1, 2)
     with pytest.raises(RemoteProtocolError):
         gate.let_through(b"\0\0")

@@ -1,4 +1,4 @@
-"""How a program process is heard, and ended."""
+"""The supervisor reads a program's notices, and ends its process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.rehearsal import write_spec
 
 DEADLINE_S = 30.0
 
-# Still there when Python has begun to end it.
+# Still runs while the interpreter shuts down.
 LINGERS = """
     import sys, threading
     def linger():
@@ -29,7 +29,7 @@ LINGERS = """
 
 
 @pytest.mark.parametrize("how", ["", "raise KeyboardInterrupt", "sys.exit(3)"])
-def test_a_program_that_ends_already_is_terminated_without_a_word(tmp_path: Path, how: str) -> None:
+def test_a_program_that_is_shutting_down_is_terminated_silently(tmp_path: Path, how: str) -> None:
     async def main() -> None:
         said = asyncio.StreamReader()
         near, far = os.pipe()
@@ -47,8 +47,8 @@ def test_a_program_that_ends_already_is_terminated_without_a_word(tmp_path: Path
     asyncio.run(main())
 
 
-# Issue 12: a second cancellation, while the first one waited for the program's end, left the program running.
-def test_a_program_that_heeds_nothing_is_killed_when_the_wait_for_its_end_is_cancelled(tmp_path: Path) -> None:
+# Issue 12: a second cancellation, while the first one waited for the program to end, left the program running.
+def test_a_program_that_ignores_sigterm_is_killed_if_the_wait_for_its_end_is_cancelled(tmp_path: Path) -> None:
     deaf = """
         import signal, sys
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -90,7 +90,7 @@ async def heard(said: bytes) -> Notice | None:
     return (await ProgramProcess(Ended(), control, {}).wait()).notice  # type: ignore[arg-type]
 
 
-def test_the_last_notice_is_heard() -> None:
+def test_the_last_notice_is_returned() -> None:
     notice = Notice("pickle", 1, "os.system")
     assert asyncio.run(heard(encode(Notice("started", None, "")) + encode(notice))) == notice
     assert asyncio.run(heard(b"")) is None
@@ -99,14 +99,14 @@ def test_the_last_notice_is_heard() -> None:
 @pytest.mark.parametrize(
     "said", [b"{}\n", b"{", b'{"kind":"\xff","party":1,"detail":""}\n', b"[" * 2**16, b"9" * 2**17 + b"\n"]
 )
-def test_what_is_no_notice_is_called_so(said: bytes) -> None:
+def test_anything_but_a_notice_is_reported(said: bytes) -> None:
     with pytest.raises(ProgramError, match="wrote to onionmpc's own channel"):
         asyncio.run(heard(said))
 
 
 # Issue 12.
 @pytest.mark.parametrize(("script", "said"), [("pass", "it ended without starting MPyC"), ("exit(3)", "status 3")])
-def test_a_program_that_never_starts_mpyc_has_not_ended_well(tmp_path: Path, script: str, said: str) -> None:
+def test_a_program_that_never_starts_mpyc_has_failed(tmp_path: Path, script: str, said: str) -> None:
     async def main() -> None:
         async with asyncio.timeout(DEADLINE_S), start_program(write_spec(tmp_path, script), [1, 2]) as program:
             ended = await program.wait()
@@ -117,7 +117,7 @@ def test_a_program_that_never_starts_mpyc_has_not_ended_well(tmp_path: Path, scr
 
 
 # Issue 12.
-def test_what_is_no_notice_is_called_so_while_the_program_runs() -> None:
+def test_anything_but_a_notice_is_reported_while_the_program_runs() -> None:
     class Runs:
         async def wait(self) -> int:
             return await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""Who sent the pickle that is refused."""
+"""The sender of a refused pickle is found."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from onionmpc.program.spec import Notice
 
 
 class Stopped(Exception):
-    """Stands for the end of the process."""
+    """Takes the place of the end of the process."""
 
 
 class StoppedSupervisor:
-    """Takes the notice."""
+    """Records the notice."""
 
     notice: Notice | None = None
 
@@ -38,7 +38,7 @@ class Refusing:
         return data.decode()
 
 
-def test_of_all_senders_the_last_ones_are_remembered() -> None:
+def test_only_the_senders_of_recent_payloads_are_remembered() -> None:
     senders = Senders()
     for number in range(module.REMEMBERED_PAYLOADS + 1):
         senders.remember(str(number).encode(), number % 25)

@@ -1,4 +1,4 @@
-"""Programs count as stuck if all wait and nothing is on its way, for long enough, and not otherwise."""
+"""Programs count as stuck only if all have waited for long enough and no byte is on its way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = Wait((), (), ending=False, failed=False, sent=("0",) * 3, received=("0",
 
 
 def wait(**changes: Any) -> Wait:
-    """One with counts as numbers, None for not connected."""
+    """Return a wait with its counts given as numbers, None for not connected."""
     for way in {"sent", "received"} & set(changes):
         changes[way] = tuple("" if count is None else f"{count:x}" for count in changes[way])
     return msgspec.structs.replace(QUIET, **changes)
@@ -42,14 +42,14 @@ def test_all_must_wait_for_long_enough() -> None:
     assert standstill.stuck_s(160.0, connected=True) == 60.0
 
 
-def test_one_that_says_nothing_may_be_computing() -> None:
+def test_a_party_that_reports_nothing_may_be_computing() -> None:
     standstill = standing(QUIET, QUIET)
     assert not standstill.all_wait()
     assert standstill.stuck_s(0.0, connected=True) is None
     assert standstill.stuck_s(1000.0, connected=True) is None
 
 
-def test_one_that_moves_begins_the_time_anew() -> None:
+def test_a_program_that_moves_restarts_the_time() -> None:
     standstill = standing(QUIET, QUIET, QUIET)
     standstill.stuck_s(0.0, connected=True)
     standstill.note(1, None)
@@ -60,7 +60,7 @@ def test_one_that_moves_begins_the_time_anew() -> None:
     assert standstill.stuck_s(61.0, connected=True) == 30.0
 
 
-def test_a_link_that_is_away_begins_the_time_anew() -> None:
+def test_a_broken_link_restarts_the_time() -> None:
     standstill = standing(QUIET, QUIET, QUIET)
     standstill.stuck_s(0.0, connected=True)
     assert standstill.stuck_s(40.0, connected=False) is None
@@ -80,7 +80,7 @@ def test_bytes_to_a_program_that_has_not_connected_wake_nobody() -> None:
 
 
 class Program:
-    """Takes messages at random, and answers some; waits whenever it has taken all that it has got."""
+    """Receives messages in random order and answers some. Waits when it has received all of them."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -89,8 +89,8 @@ class Program:
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 12))
-def test_what_is_said_late_never_makes_a_program_that_will_move_stuck(chance: random.Random, messages: int) -> None:
-    """Bytes and words are as late as they like, each in its order; while a message is left, nobody is called stuck."""
+def test_late_reports_never_make_a_program_stuck_that_will_move(chance: random.Random, messages: int) -> None:
+    """Bytes and reports arrive in order but at any time. While a message is under way, no program is called stuck."""
     programs = [Program(number) for number in range(3)]
     ways: dict[tuple[int, int], list[int]] = {(one, other): [] for one in range(3) for other in range(3)}
     said: list[list[Wait | None]] = [[], [], []]
@@ -140,7 +140,7 @@ def test_what_is_said_late_never_makes_a_program_that_will_move_stuck(chance: ra
         wait(awaited=(3,)),
     ],
 )
-def test_what_a_party_cannot_say_of_itself_breaks_the_rules(said: Wait) -> None:
+def test_an_impossible_wait_breaks_the_rules(said: Wait) -> None:
     with pytest.raises(RemoteProtocolError):
         Standstill(3).note(1, said)
 
@@ -170,14 +170,14 @@ def test_words(said: Wait, words: str) -> None:
     assert describe_wait(0, said) == words
 
 
-def test_a_report_has_room_for_it_however_many_there_are() -> None:
+def test_the_description_fits_into_a_report_for_any_number_of_parties() -> None:
     long = wait(awaited=tuple(range(200)), places=(Place("a" * 200, 1),) * 3)
     assert describe_all([long] * 3) == "3 more wait too"
     assert describe_all([wait(awaited=(1,))] * 256).endswith("; party 15 waits for party 1; 240 more wait too")
     assert len(describe_all([wait(awaited=(1,))] * 256)) <= 500
 
 
-def test_an_error_is_the_likely_cause_and_is_seen_on_its_own_partys_screen() -> None:
+def test_an_error_is_the_likely_cause_and_only_its_own_party_can_see_it_above() -> None:
     waits = [QUIET, wait(failed=True), wait(failed=True)]
     assert (
         likely_cause(waits, 1)

@@ -1,6 +1,6 @@
-"""A program's output arrives as it was written, and is hashed on its way; whoever reads it cannot hold up the loop.
+"""A program's output arrives as it was written, and is hashed. A slow reader does not block the loop.
 
-A reader that goes away does not end the program, with which others compute.
+A reader that goes away does not end the program: the other parties compute with it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 async def read(descriptor: int, size: int) -> bytes:
-    """Read so many bytes, or up to the end."""
+    """Read this many bytes, or up to the end."""
     read = b""
     while len(read) < size and (chunk := await asyncio.to_thread(os.read, descriptor, size - len(read))):
         read += chunk
@@ -57,34 +57,34 @@ async def read(descriptor: int, size: int) -> bytes:
 
 
 @in_a_loop
-async def test_what_is_written_arrives_at_once_and_is_hashed_whole() -> None:
+async def test_output_arrives_at_once_and_all_of_it_is_hashed() -> None:
     with pipe() as (near, far):
         tee = Tee(far)
         said = b""
         for word in (b"a line\n", b"\x00\xff", b"no end of line"):
-            tee.end.write(word)
+            tee.write_end.write(word)
             assert await read(near, len(word)) == word
             said += word
-        tee.end.close()
+        tee.write_end.close()
         assert await tee.finish() == hashlib.sha256(said).digest()
         tee.close()
 
 
 @in_a_loop
-async def test_nothing_has_a_hash_too() -> None:
+async def test_no_output_has_a_hash_too() -> None:
     with pipe() as (_, far):
         tee = Tee(far)
-        tee.end.close()
+        tee.write_end.close()
         assert await tee.finish() == hashlib.sha256().digest()
         tee.close()
 
 
 @in_a_loop
-async def test_who_still_holds_the_end_is_not_waited_for() -> None:
+async def test_a_process_that_still_holds_the_pipe_is_not_waited_for() -> None:
     with pipe() as (near, far):
         tee = Tee(far)
-        left_behind = os.dup(tee.end.fileno())  # by a process that the program started
-        tee.end.write(b"said before the end")
+        left_behind = os.dup(tee.write_end.fileno())  # by a process that the program started
+        tee.write_end.write(b"said before the end")
         assert await tee.finish() == hashlib.sha256(b"said before the end").digest()
         assert await read(near, 19) == b"said before the end"
         with pytest.raises(BrokenPipeError):
@@ -93,21 +93,21 @@ async def test_who_still_holds_the_end_is_not_waited_for() -> None:
         tee.close()
 
 
-async def write_what_can_be(tee: Tee) -> int:
-    """Write for many turns of the loop, as much as is taken; return how much that was."""
-    os.set_blocking(tee.end.fileno(), False)
+async def write_as_much_as_possible(tee: Tee) -> int:
+    """Write as much as the tee takes in many turns of the loop; return how many bytes that was."""
+    os.set_blocking(tee.write_end.fileno(), False)
     written = 0
     for _ in range(1000):
-        written += tee.end.write(bytes(READ_BYTES)) or 0
+        written += tee.write_end.write(bytes(READ_BYTES)) or 0
         await asyncio.sleep(0)
     return written
 
 
 @in_a_loop
-async def test_a_reader_that_takes_nothing_holds_up_the_writer_and_nobody_else() -> None:
+async def test_a_reader_that_takes_nothing_blocks_only_the_writer() -> None:
     with pipe() as (near, far):
         tee = Tee(far)
-        written = await write_what_can_be(tee)
+        written = await write_as_much_as_possible(tee)
         assert written <= 3 * READ_BYTES  # two pipes, and what we hold
         finishing = asyncio.create_task(tee.finish())
         assert await read(near, written) == bytes(written)
@@ -116,24 +116,24 @@ async def test_a_reader_that_takes_nothing_holds_up_the_writer_and_nobody_else()
 
 
 @in_a_loop
-async def test_who_never_takes_anything_does_not_keep_us() -> None:
+async def test_a_reader_that_never_takes_anything_does_not_delay_the_end() -> None:
     with pipe() as (_, far):
         tee = Tee(far)
-        await write_what_can_be(tee)
+        await write_as_much_as_possible(tee)
         tee.close()
 
 
-# Issue 12. The program heard of it, failed, and the session with it.
+# Issue 12: the program noticed it and failed, and so did the session.
 @in_a_loop
-async def test_a_reader_that_is_gone_is_noted_and_the_rest_is_taken_and_hashed() -> None:
+async def test_a_reader_that_is_gone_is_noted_and_the_rest_is_hashed() -> None:
     near, far = os.pipe()
     os.close(near)
     tee = Tee(far)
     said = bytes(20 * READ_BYTES)
-    await asyncio.to_thread(tee.end.write, said[:READ_BYTES])
+    await asyncio.to_thread(tee.write_end.write, said[:READ_BYTES])
     for place in range(READ_BYTES, len(said), READ_BYTES):
-        await asyncio.to_thread(tee.end.write, said[place : place + READ_BYTES])
-    tee.end.close()
+        await asyncio.to_thread(tee.write_end.write, said[place : place + READ_BYTES])
+    tee.write_end.close()
     assert await tee.finish() == hashlib.sha256(said).digest()
     assert isinstance(tee.loss, BrokenPipeError)
     tee.close()
@@ -144,7 +144,7 @@ async def test_a_reader_that_is_gone_is_noted_and_the_rest_is_taken_and_hashed()
 
 
 def into(out: int) -> Streams:
-    """Our own standard streams, but for where standard output goes."""
+    """Return our own standard streams with another standard output."""
     return Streams(0, out, 2)
 
 
@@ -157,7 +157,7 @@ async def ending(tmp_path: Path, script: str, out: int, *, hash_output: bool = T
         return await program.wait()
 
 
-def test_the_hash_is_that_of_all_that_the_program_wrote_by_whatever_way(tmp_path: Path) -> None:
+def test_the_hash_covers_all_output_whichever_way_it_was_written(tmp_path: Path) -> None:
     script = """
         import os, sys
         print("first", flush=True)
@@ -175,7 +175,7 @@ def test_the_hash_is_that_of_all_that_the_program_wrote_by_whatever_way(tmp_path
     asyncio.run(main())
 
 
-def test_what_a_program_wrote_before_it_failed_arrives(tmp_path: Path) -> None:
+def test_output_before_a_failure_arrives(tmp_path: Path) -> None:
     async def main() -> None:
         with (tmp_path / "out").open("wb") as out:
             ended = await ending(tmp_path, "print('half')\nraise SystemExit(3)", out.fileno())
@@ -195,7 +195,7 @@ WRITES_ON = """
 """
 
 
-def test_a_program_goes_on_when_its_output_is_read_no_more(tmp_path: Path) -> None:
+def test_a_program_continues_when_its_output_has_no_reader(tmp_path: Path) -> None:
     with pipe() as (near, far):
 
         async def main() -> ProgramExit:
@@ -212,7 +212,7 @@ def test_a_program_goes_on_when_its_output_is_read_no_more(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("hash_output", [True, False])
-def test_an_output_that_cannot_be_written_is_told_and_does_not_stop_the_program(
+def test_output_that_cannot_be_written_is_reported_and_does_not_stop_the_program(
     tmp_path: Path, *, hash_output: bool
 ) -> None:
     with FULL.open("wb") as full:
@@ -220,7 +220,7 @@ def test_an_output_that_cannot_be_written_is_told_and_does_not_stop_the_program(
     assert (ended.status, ended.lost) == (0, "No space left on device")
 
 
-def test_at_a_terminal_a_program_has_the_terminal_itself(tmp_path: Path) -> None:
+def test_without_a_hash_a_program_writes_to_the_terminal_directly(tmp_path: Path) -> None:
     script = "import sys; sys.exit(0 if sys.stdout.isatty() else 3)"
     far, near = pty.openpty()
     stdout = os.dup(1)
@@ -233,7 +233,7 @@ def test_at_a_terminal_a_program_has_the_terminal_itself(tmp_path: Path) -> None
             os.close(descriptor)
 
 
-def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a_pipe(tmp_path: Path) -> None:
+def test_with_a_hash_the_terminal_shows_each_line_at_once_and_the_program_sees_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     script = f"""
         import sys
@@ -254,7 +254,7 @@ def test_at_a_terminal_each_line_is_seen_as_it_is_written_and_the_program_sees_a
             assert await read(far, len(first)) == first
             await asyncio.to_thread((tmp_path / "go").write_text, "")
             ended = await ending
-        # Not of what the terminal shows: there each line ends in CR LF.
+        # The hash is not that of the terminal's bytes: a terminal ends each line in CR LF.
         assert ended.output == hashlib.sha256(first + b"\nend\n").digest()
         os.close(near)
         os.close(far)

@@ -1,4 +1,4 @@
-"""What a program process sees of what may wake it; whole sessions are in test_watch.py."""
+"""A program process knows what may wake it. For whole sessions, see test_watch.py."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ assert not _has_children()
 
 
 # Issue 12.
-def test_a_child_process_is_seen_until_it_was_waited_for() -> None:
+def test_a_child_process_counts_until_it_is_waited_for() -> None:
     subprocess.run([sys.executable, "-c", CHILDREN], check=True, timeout=60)
 
 
 # Issue 12.
-def test_of_a_loop_that_is_not_asyncios_nothing_is_said(tmp_path: Any) -> None:
+def test_nothing_is_reported_about_a_loop_that_is_not_asyncios(tmp_path: Any) -> None:
     loop = asyncio.new_event_loop()
     failures = Failures(loop)
     module = SimpleNamespace(asyncio=asyncio)
-    # As uvloop is: nothing that we know is in it.
+    # Like uvloop, it has nothing that we know.
     other: Any = SimpleNamespace(_loop=object())
     WaitingWatch(other, write_spec(tmp_path, "pass"), {}, failures, lambda _: None).replace_asyncio(module)
     assert module.asyncio is asyncio

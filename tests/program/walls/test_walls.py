@@ -201,7 +201,9 @@ def test_with_walls_weaker_than_shown_a_script_is_not_started(
     ended = run_program(stage.spec(walls=shown))
     assert ended.status != 0
     assert ended.notice is not None
-    assert ended.notice.detail.startswith("the walls around the program are weaker than was shown (network: OPEN")
+    assert ended.notice.detail.startswith(
+        "the walls around the program are weaker than the ones that were shown (network: OPEN"
+    )
     assert not (stage.here / "out" / "reached.json").exists()
 
 

@@ -26,7 +26,7 @@ NO_PRSS_FROM_PARTIES = 15
 
 ALLOW_TYPE_DETAILS = (
     "Let parties send each other instances of a class that the program's own files define (__main__.Class for the "
-    "script), by mpc.transfer. Any party can then create an instance with arguments and contents of its choice: read "
+    "script), with mpc.transfer. Any party can then create an instance with arguments and contents of its choice: read "
     "the class with that in mind. Numbers, texts, arrays and lists of them need no permission."
 )
 
@@ -84,7 +84,7 @@ def default_threshold(parties: int) -> int:
 
 
 def default_mpyc_options(parties: int) -> tuple[str, ...]:
-    """Return the MPyC options of a session for which nobody chose any."""
+    """Return the MPyC options of a session whose host chose none."""
     return ("--no-prss",) if parties >= NO_PRSS_FROM_PARTIES else ()
 
 
@@ -119,7 +119,7 @@ def _show_padding(terms: SharedTerms) -> Iterator[tuple[str, str]]:
 def _show_circuits(terms: SharedTerms) -> Iterator[tuple[str, str]]:
     # A padded link has one circuit; see `circuits_of_link`.
     if terms.circuits > 1 and not terms.padding_rate:
-        what = f"each link is raced over {terms.circuits}, where both its parties allow that many"
+        what = f"{terms.circuits} race for each link, if both its parties allow that many"
         yield "circuits", f"{what}; urgent data takes the fastest"
 
 
@@ -138,7 +138,7 @@ AGREED_OPTIONS = (
         kind=OptionKind.NUMBER,
         help="Any T+1 parties together can read every input. Default: the largest T below M/2.",
         default=default_threshold,
-        shown=_show_nothing,  # the screen ends with it
+        shown=_show_nothing,  # the last lines of the screen say what it means
         private=True,
     ),
     AgreedOption(
@@ -230,7 +230,7 @@ AGREED_OPTIONS = (
         private=True,
         details=(
             "Each party signs what was agreed and a salted digest of what its program wrote to standard output, which "
-            "is a pipe then. See: onionmpc verify. A receipt permanently proves that your address took part. Without "
+            "is then a pipe. See: onionmpc verify. A receipt permanently proves that your address took part. Without "
             "one, you can deny it. Each party must ask for it."
         ),
     ),

@@ -62,6 +62,7 @@ async def ask_host(
                     raise VersionDiffers(error.theirs, error.ours, there="the host") from error
                 except AuthenticationFailed as error:
                     raise failures.refused(error) from error
+                # The host accepted this party, so earlier failures say nothing about its invite.
                 failures = JoinFailures(ui, by_invite=psk != NO_PSK)
                 try:
                     return await _wait_for_terms(secure, ui)

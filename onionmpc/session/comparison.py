@@ -71,6 +71,7 @@ def check_equal(
 
 
 def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    # The lowest path, so that both parties name the same file.
     return min(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
 
 

@@ -169,6 +169,7 @@ class Computation:
                 self._ending.report_own(error)
             else:
                 return await self._finish(computed)
+        # In this order: our own program may be the one that failed, and its report must come before we kill it.
         await self._ending.hear_out_programs()
         await _stop(driving)
         await self._ending.end_together()
@@ -180,7 +181,7 @@ class Computation:
         """Take all steps until every party is done.
 
         Raises:
-            OnionMPCError: this party cannot go on, or a failure was reported meanwhile.
+            OnionMPCError: this party cannot continue, or a failure was reported.
         """
         started_at = time.monotonic()
         await self._wait_for(lambda peer: peer.alive and peer.session.offer, "lost", "it did not connect")
@@ -190,8 +191,10 @@ class Computation:
         session = session_id(agreement)
         agreed_at = time.monotonic()
         self._ending.step = "run"
+        # Up to 16 GiB to hash: in a thread, so that links keep sending heartbeats.
         await asyncio.to_thread(self._plan.attached.check_unchanged)
         self._ui.tell(Agreed(session))
+        # What the machine refuses, such as memory for a process, becomes a report to the peers like any failure.
         with explaining():
             program = await ProgramRun(self._own, self._peers, self._ending, self._watch, self._ui).run(session)
         ended_at = time.monotonic()

@@ -74,6 +74,7 @@ class Dispatcher:
         low, high = sorted((party, own))
         prss = "--no-prss" not in shared.mpyc_options
         size = hello_bytes(len(self._own.roster), shared.threshold, low, high, prss=prss)
+        # Of the two parties of a link, only the lower one sends MPyC's hello (PROTOCOL 6).
         pump = Pump(link.runner, HelloGate(party, size if party == low else 0))
         session = PeerSession(nonce, receipt=shared.receipt)
         peer = ConnectedPeer(party, session, link, pump, CircuitLedger())

@@ -81,6 +81,7 @@ class Ending:
         """Report how our program failed, and the party that it blames."""
         own, notice = self._own.number, ended.notice
         about = own if notice is None or notice.party is None else notice.party
+        # Our program stopped at a forbidden pickle. That is an offence of the party that sent it.
         by_pickle = notice is not None and notice.kind == "pickle" and about != own
         self.report(about, "protocol" if by_pickle else "program", ended.describe())
 
@@ -170,4 +171,5 @@ class Ending:
         return all(map(self._reports.has_verdict, self._reached()))
 
     def _reached(self) -> tuple[Onion, ...]:
+        # Only peers that were heard since the probes: a link looks alive for a while after its peer is gone.
         return tuple(self._own.roster[peer.number] for peer in self._counting() if peer.number in self._heard)

@@ -52,7 +52,7 @@ class Case:
         return _directory() / f"{hashlib.sha256(msgspec.json.encode(fields)).hexdigest()}.json"
 
     def remember(self, hops: Hops) -> None:
-        """Store the result of a dry run. A failure to write is ignored: the screen then shows no estimate."""
+        """Store the result of a dry run. A failure to write is ignored: the screen then only lacks an estimate."""
         with contextlib.suppress(UsageError):
             private_directory(state_directory())
             private_directory(_directory())

@@ -33,7 +33,7 @@ class AddressKnown:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Others can reach this party now: everybody who knows its address (`to_all`), or only the expected parties."""
+    """Others can reach this party now: anyone who knows its address (`to_all`), or only the expected parties."""
 
     to_all: bool
 
@@ -89,14 +89,14 @@ class DialRetry:
 
 @dataclass(frozen=True, slots=True)
 class OtherVersion:
-    """Somebody tried to connect with another protocol version. Emitted rarely, since anybody can cause it."""
+    """Someone tried to connect with another protocol version. Emitted rarely, since anyone can cause it."""
 
     protocol: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpentInvite:
-    """Somebody tried an invite that another joiner has used, or replayed the message that used it."""
+    """Someone tried an invite that another joiner has used, or replayed the message that used it."""
 
     seat: int
 
@@ -270,4 +270,4 @@ class UserInterface(Protocol):
         """Ask whether a joiner may take its seat."""
 
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
-        """Show the agreement, and ask whether to go on."""
+        """Show the agreement, and ask whether to compute on its terms."""

@@ -23,6 +23,7 @@ from onionmpc.wire.link import ControlBytes, Event, LinkClosed
 
 # How long the last joiner may take to acknowledge the terms.
 TERMS_S = 30.0
+# How long to wait until joiners acknowledge that the host leaves, or has refused them.
 GOODBYE_S = 3.0
 
 
@@ -45,12 +46,12 @@ class Gathering:
         # By seat number: the links of the holders that are here, and the seats whose holders have the terms.
         self._runners: dict[int, LinkRunner] = {}
         self._have_terms: set[int] = set()
-        self._told_spent: set[int] = set()
+        self._noted_spent: set[int] = set()  # the seats for which the user knows that a used invite was tried
 
     async def fill(self) -> tuple[Onion, ...]:
         """Ask the user about each joiner until every seat is taken and confirmed; return the sorted roster.
 
-        A joiner may leave while the user is asked. The answer takes effect all the same.
+        If a joiner leaves while the user is asked, the answer still takes effect.
         """
         seating = self._seating
         while not seating.is_full:
@@ -90,7 +91,7 @@ class Gathering:
     def judge(self, hello: Hello, psk: bytes) -> Answer:
         """Accept a joiner if there is a seat for it."""
         if hello.purpose is not Purpose.GATHER:
-            return Answer.NOT_NOW
+            return Answer.NOT_NOW  # a joiner that has the terms already dials for the mesh: it tries again
         seat = self._seating.seat_for(onion_from_public_key(hello.public_key), psk)
         return Answer.NO_SEAT if seat is None else Answer.ACCEPTED
 
@@ -125,13 +126,13 @@ class Gathering:
         return self._seating.all_psks()
 
     def note_spent(self, psk: bytes, hello: Hello) -> None:
-        """Show, once for each seat, that somebody tried an invite that another party has used."""
+        """Show, once for each seat, that someone tried an invite that another party has used."""
         seat = self._seating.invited_by(psk)
-        if seat.number not in self._told_spent and seat.holder != onion_from_public_key(hello.public_key):
-            self._told_spent.add(seat.number)
+        if seat.number not in self._noted_spent and seat.holder != onion_from_public_key(hello.public_key):
+            self._noted_spent.add(seat.number)
             self._ui.tell(SpentInvite(seat.number))
 
-    # -- who sits there
+    # -- the holders of the seats
 
     def _note(self, seat: Seat, runner: LinkRunner, event: Event) -> None:
         match event:
@@ -150,7 +151,7 @@ class Gathering:
             seat.holder, seat.confirmed = None, False
         self._note_change()
 
-    # -- the person at the host
+    # -- questions to the host's user
 
     def _to_ask_about(self) -> Seat | None:
         return next((seat for seat in self._seating.seats if seat.number in self._runners and not seat.confirmed), None)
@@ -160,8 +161,8 @@ class Gathering:
         joiner, psk = seat.holder, seat.psk
         assert joiner is not None  # noqa: S101 (a seat with a link has a holder)
         self._asked_about = joiner
-        # Wait for the answer even if the joiner leaves meanwhile. Otherwise the next question could get the answer to
-        # this one. Nothing is awaited between the answer and its effect.
+        # Wait for the answer even if the joiner leaves in the meantime. Otherwise the next question could get the
+        # answer to this one. Nothing is awaited between the answer and its effect.
         admitted = await self._ui.admits(joiner, seat.number)
         self._asked_about = None
         own = self._seating.held_by(joiner)  # it may have left and come back
@@ -188,12 +189,12 @@ class Gathering:
             self._replace_invite(seat)
 
     def _replace_invite(self, seat: Seat) -> None:
-        """Give a seat a new invite, since the refused joiner has the old one."""
+        """Give a seat a new invite, since the refused joiner has the old one and could use it under a new address."""
         invite = self._seating.invite_to(seat)
         self._ui.tell(InviteReady(seat.number, invite))
         self._admit(self._seating.keys())
 
-    # -- telling and waiting
+    # -- messages to the joiners, and waiting for them
 
     def _note_change(self) -> None:
         if self._terms is None:

@@ -1,4 +1,4 @@
-"""Interprets a joiner's failed dials to its host, and decides when to give up. All refusals look alike to a joiner."""
+"""Interprets a joiner's failed dials to its host, and decides when to give up."""
 
 from __future__ import annotations
 

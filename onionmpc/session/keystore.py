@@ -58,7 +58,7 @@ def load(name: str, ask_passphrase: Ask, *, exposed: bool = False) -> Identity:
 
     Args:
         ask_passphrase: called once, and only if the key file is sealed.
-        exposed: whether it is to be used at circuit length short.
+        exposed: whether the session uses circuit length short.
 
     Raises:
         UsageError: the name is invalid, or other users can read the directory.
@@ -256,7 +256,7 @@ def _keep(name: str, content: bytes) -> None:
     # process creates the same name between the check and that step: an overwritten key is lost for good.
     with files.lock(directory / KEYSTORE_LOCK_NAME) as held:
         if not held:
-            raise UsageError("another onionmpc process is making an identity", hint="try again")
+            raise UsageError("another onionmpc process is making an identity now", hint="try again")
         _check_free(name)
         _check_unknown(describe_key_file(content).onion)
         files.write_private(_path(name), content)
@@ -276,7 +276,8 @@ def _read(name: str) -> bytes:
     if _directory().exists():
         files.private_directory(_directory())
     try:
-        # O_NOFOLLOW and fstat: the mode that is checked is that of the very file that is read.
+        # O_NOFOLLOW and fstat: the mode that is checked is that of the file that is read. O_NONBLOCK: a named pipe in
+        # its place must not make us wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_private(path, os.fstat(descriptor))

@@ -58,7 +58,7 @@ class CircuitLedger:
 
     def __init__(self) -> None:
         self._records: dict[int, CircuitRecord] = {}
-        self._last = CircuitRecord(0)  # the one whose stream broke last
+        self._last = CircuitRecord(0)  # that of the last stream that broke; of none at first
         self._raced: int | None = 1  # how many streams the race compared; None while it lasts
         self._gaps = 0
         self._gap_s = 0.0
@@ -90,7 +90,7 @@ class CircuitLedger:
         self._gaps += 1
         self._gap_s += seconds
 
-    # -- what is learnt of one circuit: each method returns its record if that is news, and None otherwise
+    # -- what this party learns of one circuit: each method returns the record if something changed, and None otherwise
 
     def note_round_trip(self, stream: int) -> CircuitRecord | None:
         """Note that a round trip came back over this stream."""
@@ -126,7 +126,7 @@ class CircuitLedger:
         return self._last if best is None else self._records.get(best, self._last)
 
     def shows(self, record: CircuitRecord, best: int | None) -> bool:
-        """Return whether to show this circuit: it is the best one, it is measured, and no race goes on."""
+        """Return whether to show this circuit: it is the best one, it is measured, and no race is running."""
         return record is self.fastest(best) and record.measured and self._raced is not None
 
     def summary(self, best: int | None, *, compared: int, round_trip_s: float | None) -> LinkSummary:

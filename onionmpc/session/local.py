@@ -37,7 +37,7 @@ PADDING_BUCKET_S = 60.0
 # Programs that wait for each other for this long count as stuck. A link that is lost silently is noticed after 15 s
 # (PROTOCOL 3), so it is not mistaken for a stuck program.
 STUCK_AFTER_S = 30.0
-# How long this party waits for the others, and how long one may be away, where the user does not say.
+# How long this party waits for the others, and how long one may be away, unless the user chooses otherwise.
 WAIT_S = 3600.0
 PATIENCE_S = 600.0
 

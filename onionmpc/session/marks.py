@@ -18,7 +18,7 @@ from onionmpc.program.spec import NOT_CONNECTED, Wait
 from onionmpc.session.discovery import shared_secret
 
 MARK_LABEL = b"onionmpc/1 waiting"
-MARK_BYTES = 8
+MARK_BYTES = 8  # two different counts have the same mark by chance once in 2**64
 
 
 class Marks:

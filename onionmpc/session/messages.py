@@ -174,5 +174,6 @@ class MessageDecoder:
             del self._received[:end]
             try:
                 yield _DECODER.decode(body)
+            # msgspec raises RecursionError for JSON that is nested too deep.
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise RemoteProtocolError(f"a control message of {length} bytes cannot be decoded") from error

@@ -83,5 +83,5 @@ class OwnParty:
             hidden=tuple(str(path.absolute()) for path in plan.hidden),
             allow_subprocess=plan.allow_subprocess,
             walls=plan.walls,
-            waiting_s=min(WAITING_S, plan.stuck_after_s / 6),
+            waiting_s=min(WAITING_S, plan.stuck_after_s / 6),  # a sixth, as 5 s is of 30 s, in tests that shorten it
         )

@@ -29,7 +29,7 @@ SALT_BYTES = 32
 MAX_RECEIPT_BYTES = 2 * 2**20
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
-Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # of 32 bytes
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # 32 bytes in hex
 SignatureText = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
 

@@ -140,7 +140,8 @@ class FailureReports:
         conclusion = self.conclude()
         sentence = self._sentence(conclusion)
         if STEPS.index(conclusion.report.step) >= STEPS.index("run"):
-            # Opening an output takes shares of T others, so at least one party that is still here took part in it.
+            # Opening an output takes the shares of T + 1 parties. So while no more than T are lost, a party that is
+            # still here took part in it, and its verdict says so.
             revealed = "some output may have been revealed before" if self._revealed else "no output had been revealed"
             sentence = f"{sentence}; {revealed}"
         return _ERRORS[conclusion.report.cause](sentence, hint=_hint(conclusion))

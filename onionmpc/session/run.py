@@ -159,7 +159,10 @@ class SessionParty:
         return shared_terms(self._program(), plan.attached, roster, agreed)
 
     def _check_roster(self, theirs: SharedTerms, host: Onion) -> None:
-        """Check the host's roster and threshold, as far as the parties need them to connect at all."""
+        """Check the host's roster and threshold, as far as the parties need them to connect at all.
+
+        The rest is checked in `_accept`: if that fails, this party connects once to tell the others why.
+        """
         own = self._identity.onion
         if own not in theirs.addresses or host not in theirs.addresses:
             raise AgreementError("the host's roster lacks this party or the host")
@@ -204,7 +207,7 @@ class SessionParty:
         return program, common
 
     async def _object(self, network: Network, theirs: SharedTerms, psk: bytes, objection: OnionMPCError) -> None:
-        """Connect on the host's terms, only to tell the waiting peers why this party does not agree."""
+        """Connect on the host's terms, only to tell the waiting peers why this party objects."""
         self._ui.tell(Trouble(objection.message))
         never_started = Program(theirs.program, Path(), Path())
         objector = _Objector(self._ui, objection)

@@ -44,7 +44,7 @@ class ProgramRun:
             beside.append(tasks.create_task(self._watch.run()))
             try:
                 ended = await process.wait(self._note_opening, on_wait=partial(self._watch.note_own, marks))
-            finally:  # also if a peer fails or its user leaves: this may be why all waited
+            finally:  # also if a peer fails or this user leaves: a file out of reach may be why all were waiting
                 if (beyond := process.out_of_reach()) is not None:
                     self._ui.tell(beyond)
             if ended.status == 0:
@@ -56,6 +56,7 @@ class ProgramRun:
                 task.cancel()
         if ended.status != 0:
             raise self._ending.error()
+        # Other programs may still send to ours, which has ended. Their bytes must be acknowledged, or they would wait.
         for peer in self._peers:
             peer.pump.discard()
         return ended

@@ -94,7 +94,7 @@ class Seating:
         return tuple(sorted([self._identity.onion, *(seat.holder for seat in self.seats if seat.holder)]))
 
     def keys(self) -> list[bytes]:
-        """Return the discovery keys of the host's service; none if everybody can find it."""
+        """Return the discovery keys of the host's service; none if anyone may find it."""
         keys = []
         for seat in self.seats:
             if seat.expected is not None:

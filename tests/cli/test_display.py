@@ -152,7 +152,7 @@ def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allow
         return "\n".join(agreement_lines(replace(PADDED, common=common, own=owns), 0, 0, by_invite=False))
 
     several = lines(0, 3, 3, 8, 1)
-    assert "  circuits     each link is raced over 3, where both its parties allow that many" in several
+    assert "  circuits     3 race for each link, if both its parties allow that many" in several
     assert several.count("circuits per link:") == 1
     assert f"2  {PADDED.common.addresses[2]}  level standard, circuits per link: 1 at most" in several
     assert "raced" not in lines(0, 1, 3, 3, 3)

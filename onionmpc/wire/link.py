@@ -286,13 +286,13 @@ class Link:
 
     def room(self) -> int:
         """Return how many more bytes of the program fit before the peer acknowledges some."""
-        held = len(self._out[Channel.DATA].pending)
+        held = self._out[Channel.DATA].pending_bytes
         return max(0, min(self._limits.window_bytes - held, max(self._budget.left, OWN_SHARE_BYTES - held)))
 
     def send_control(self, payload: bytes) -> None:
         """Queue bytes of the control channel."""
         self._require_open()
-        if len(self._out[Channel.CONTROL].pending) + len(payload) > self._limits.window_bytes:
+        if self._out[Channel.CONTROL].pending_bytes + len(payload) > self._limits.window_bytes:
             raise LocalProtocolError("the control channel has too many unacknowledged bytes")
         self._out[Channel.CONTROL].queue(payload)
 
@@ -329,7 +329,7 @@ class Link:
         if self.state is not State.OPEN:
             return
         self.state = state
-        self._budget.hold(-len(self._out[Channel.DATA].pending))
+        self._budget.hold(-self._out[Channel.DATA].pending_bytes)
         for stream in self._streams.values():
             # Over all of them: the one that carries data may be the one that delivers nothing.
             stream.answers = [last_words] if last_words else []
@@ -585,13 +585,13 @@ class Link:
             if offset > outbox.given:
                 what = f"the {channel.name.lower()} channel up to {offset}, and we sent it up to {outbox.given}"
                 raise self._broken(AbortCode.OFFSET, f"the peer acknowledges {what}")
-            held = len(outbox.pending)
+            held = outbox.pending_bytes
             outbox.acknowledge(offset)
             for stream in self._streams.values():
                 if spans := stream.carried[channel]:
                     stream.carried[channel] = unacknowledged(spans, offset)
             if channel is Channel.DATA:
-                self._budget.hold(len(outbox.pending) - held)
+                self._budget.hold(outbox.pending_bytes - held)
 
     def _broken(self, code: AbortCode, what: str) -> RemoteProtocolError:
         """Queue an ABORT and return what to raise."""

@@ -95,7 +95,7 @@ class AnySchedule(RuleBasedStateMachine):
     @rule(side=SIDES, size=st.integers(1, 60))
     def write_control(self, side: int, size: int) -> None:
         party = self.parties[side]
-        if len(party.link._out[CONTROL].pending) + size <= SMALL.window_bytes:
+        if party.link._out[CONTROL].pending_bytes + size <= SMALL.window_bytes:
             party.link.send_control(self._write(party, CONTROL, size))
 
     @rule(side=SIDES, size=st.integers(1, 130))
@@ -224,7 +224,7 @@ class AnySchedule(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         for party in self.parties:
             assert party.waiting <= SMALL.window_bytes + 1
-            assert all(len(box.pending) <= SMALL.window_bytes for box in party.link._out.values())
+            assert all(box.pending_bytes <= SMALL.window_bytes for box in party.link._out.values())
             assert all(len(stream.answers) <= 2 for stream in party.link._streams.values())
             assert all(
                 sum(len(piece.payload) for piece in box.held) < SMALL.window_bytes for box in party.link._in.values()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.wire.channel import Inbox, Outbox, Span
+from onionmpc.wire.channel import PIECE_BYTES, Inbox, Outbox, Span
 
 TEXT = bytes(range(60))
 SPANS = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: (min(ends), max(ends)))
@@ -70,8 +70,40 @@ def test_new_bytes_are_given_once_and_the_end_by_itself() -> None:
     box = outbox(ended=True)
     assert [box.take(6), box.take(6), box.take(6)] == [(0, 6), (6, 11), (11, 12)]
     assert box.read(6, 11) == b"world"
-    assert box.read(11, 12) == b""
     assert box.unsent() == 0
+
+
+@given(
+    sizes=st.lists(st.integers(0, 2 * PIECE_BYTES) | st.integers(0, 9), max_size=9),
+    acknowledged=st.floats(0, 1),
+    start=st.floats(0, 1),
+    stop=st.floats(0, 1),
+)
+def test_a_span_is_read_across_pieces(sizes: list[int], acknowledged: float, start: float, stop: float) -> None:
+    box, queued = Outbox(), b""
+    for number, size in enumerate(sizes):
+        box.queue(payload := bytes([number]) * size)
+        queued += payload
+    offset = int(acknowledged * len(queued))
+    box.acknowledge(offset)
+    first = offset + int(start * (len(queued) - offset))
+    last = first + int(stop * (len(queued) - first))
+    assert box.read(first, last) == queued[first:last]
+    assert box.pending_bytes == len(queued) - offset
+    assert sum(len(piece.payload) for piece in box.pieces) <= box.pending_bytes + 2 * PIECE_BYTES
+
+
+def test_small_payloads_share_pieces_that_are_dropped_when_acknowledged() -> None:
+    box = Outbox()
+    for _ in range(2 * PIECE_BYTES):
+        box.queue(b"x")
+    assert [len(piece.payload) for piece in box.pieces] == [PIECE_BYTES, PIECE_BYTES]
+    box.acknowledge(PIECE_BYTES - 1)
+    assert len(box.pieces) == 2
+    box.acknowledge(PIECE_BYTES)
+    assert len(box.pieces) == 1
+    box.acknowledge(2 * PIECE_BYTES)
+    assert not box.pieces
 
 
 def test_lost_bytes_are_given_again_before_new_ones() -> None:

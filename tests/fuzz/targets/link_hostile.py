@@ -76,7 +76,7 @@ class Story:
 
     def write(self, one: int, size: int, _: int, __: int) -> None:
         channel = Channel(one % 2)
-        room = SMALL.window_bytes - len(self.link._out[CONTROL].pending) if channel is CONTROL else self.link.room()
+        room = SMALL.window_bytes - self.link._out[CONTROL].pending_bytes if channel is CONTROL else self.link.room()
         payload = bytes((len(self.wrote[channel]) + place) % 251 for place in range(min(size % 70, room)))
         if channel is DATA and not self.ended:
             self.link.send_data(payload)
@@ -265,9 +265,9 @@ class Story:
             assert sum(len(piece.payload) for piece in box.held) < SMALL.window_bytes
             assert len(box.held) <= SMALL.max_pieces + (self.link.state is State.ERROR)
         for outbox in self.link._out.values():
-            assert len(outbox.pending) <= SMALL.window_bytes
+            assert outbox.pending_bytes <= SMALL.window_bytes
         assert all(len(stream.answers) <= 2 for stream in self.link._streams.values())
-        held = len(self.link._out[DATA].pending) if self.link.state is State.OPEN else 0
+        held = self.link._out[DATA].pending_bytes if self.link.state is State.OPEN else 0
         assert self.budget.left == BUDGET_BYTES - held
 
     def check_over(self) -> None:

@@ -22,12 +22,16 @@ def clock_s() -> float:
     return time.time()
 
 
-async def wakings() -> AsyncIterator[float]:
-    """Yield, each time that this process was asleep, for how many seconds; never ends."""
+async def wakings(tick_s: float = TICK_S) -> AsyncIterator[float]:
+    """Yield, each time that this process was asleep, for how many seconds; never ends.
+
+    Args:
+        tick_s: how often to look.
+    """
     before = clock_s()
     while True:
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(tick_s)
         now = clock_s()
-        if now - before >= TICK_S + ASLEEP_S:
-            yield now - before - TICK_S
+        if now - before >= tick_s + ASLEEP_S:
+            yield now - before - tick_s
         before = clock_s()

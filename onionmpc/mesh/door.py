@@ -12,6 +12,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from onionmpc.errors import AuthenticationFailed, RemoteProtocolError
@@ -28,20 +29,33 @@ from onionmpc.wire.handshake import (
     Reply,
 )
 
-# Three of the slowest round trips that we know of through tor.
-STRANGER_TIMEOUT_S = 30.0
-# Nobody waits: each visitor is read at once, and the one that has been here longest goes when there are too many. So
-# strangers do not keep a party out, unless so many come during one handshake. Each costs a descriptor and up to 80 kB.
-STRANGERS_AT_ONCE = 128
-# A socket that is closed with bytes unread is reset, which may take along what was said last. So a stranger that is
-# turned away is read and ignored up to these limits: more than any message 1, and a round trip through tor.
-PARTING_BYTES = 2**16
-PARTING_S = 2.0
-
 # Text and TLS begin with a higher byte.
 VERSIONS = range(1, 16)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """What strangers may cost.
+
+    Attributes:
+        handshake_s: how long a handshake may take. Three of the slowest round trips that we know of through tor.
+        at_once: how many may be served. Nobody waits: each visitor is read at once, and the one that has been here
+            longest goes when there are too many. So strangers do not keep a party out, unless so many come during one
+            handshake. Each costs a descriptor and up to 80 kB.
+        parting_bytes: a socket that is closed with bytes unread is reset, which may take along what was said last. So a
+            stranger that is turned away is read and ignored up to these two limits: more than any message 1,
+        parting_s: and a round trip through tor.
+    """
+
+    handshake_s: float = 30.0
+    at_once: int = 128
+    parting_bytes: int = 2**16
+    parting_s: float = 2.0
+
+
+DEFAULT_DOOR_LIMITS = DoorLimits()
 
 
 def unheard(_version: int) -> None:
@@ -90,10 +104,18 @@ class Door:
         on_version: called with another version of the protocol when somebody speaks that. Anybody can say one byte.
     """
 
-    def __init__(self, identity: Identity, nonce: bytes, on_version: Callable[[int], None] = unheard) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        nonce: bytes,
+        on_version: Callable[[int], None] = unheard,
+        *,
+        limits: DoorLimits = DEFAULT_DOOR_LIMITS,
+    ) -> None:
         self._identity = identity
         self._nonce = nonce
         self._on_version = on_version
+        self._limits = limits
         # In the order in which they go if there are too many: those that were turned away, then as they came.
         self._strangers: collections.OrderedDict[Stream, None] = collections.OrderedDict()
         self.gatekeeper: Gatekeeper | None = None
@@ -104,7 +126,7 @@ class Door:
         try:
             async with self._as_stranger(stream):
                 try:
-                    async with asyncio.timeout(STRANGER_TIMEOUT_S):
+                    async with asyncio.timeout(self._limits.handshake_s):
                         arrival = await self._authenticate(stream)
                 except (OSError, asyncio.IncompleteReadError, RemoteProtocolError):
                     await self._part(stream)
@@ -123,7 +145,7 @@ class Door:
     @contextlib.asynccontextmanager
     async def _as_stranger(self, stream: Stream) -> AsyncIterator[None]:
         """Count a stream among the strangers, and cut another if there are too many."""
-        if len(self._strangers) >= STRANGERS_AT_ONCE:
+        if len(self._strangers) >= self._limits.at_once:
             longest = next(iter(self._strangers))
             del self._strangers[longest]
             # Not even a refusal: should it be a party after all, that is to dial again.
@@ -158,16 +180,16 @@ class Door:
         """Let the refusal reach a stranger. Such a stream is the first to go if there are too many."""
         if stream in self._strangers:
             self._strangers.move_to_end(stream, last=False)
-        left = PARTING_BYTES
+        left = self._limits.parting_bytes
         with contextlib.suppress(OSError):  # it is gone, or time is over
-            async with asyncio.timeout(PARTING_S):
+            async with asyncio.timeout(self._limits.parting_s):
                 stream.writer.write_eof()
                 while left > 0 and (heard := await stream.reader.read(left)):
                     left -= len(heard)
         await stream.close()
         # That it left before it was answered is an error, which nobody else asks for.
         with contextlib.suppress(OSError):
-            async with asyncio.timeout(PARTING_S):
+            async with asyncio.timeout(self._limits.parting_s):
                 await stream.writer.wait_closed()
 
     async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Gatekeeper]:

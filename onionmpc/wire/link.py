@@ -540,10 +540,8 @@ class Link:
             self._owe_ack(len(payload), now)
             return []
         fresh = inbox.put(offset, payload)
-        if len(inbox.held) > self._limits.max_pieces:
-            raise self._broken(
-                AbortCode.LIMIT, f"more than {self._limits.max_pieces} pieces arrived ahead of missing bytes"
-            )
+        if len(inbox.held) > (most := self._limits.max_pieces):
+            raise self._broken(AbortCode.LIMIT, f"more than {most} pieces arrived ahead of missing bytes")
         if not fresh:
             return []
         if channel is Channel.CONTROL:

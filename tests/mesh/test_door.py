@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from onionmpc.identity import Onion
-from onionmpc.mesh import door
-from onionmpc.mesh.door import Door
+from onionmpc.mesh.door import Door, DoorLimits
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.wire.frames import Ping
@@ -128,11 +127,8 @@ async def test_a_stranger_that_is_gone_before_it_is_answered_leaves_no_error_uns
 
 @pytest.mark.parametrize("length", [0, 1, MESSAGE_1_BYTES - 1])
 @in_a_loop
-async def test_a_silent_stranger_gets_the_same_reply_in_the_end(
-    directory: Path, length: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "STRANGER_TIMEOUT_S", 0.05)
-    async with Party(directory, 1, 2) as party:
+async def test_a_silent_stranger_gets_the_same_reply_in_the_end(directory: Path, length: int) -> None:
+    async with Party(directory, 1, 2, limits=DoorLimits(handshake_s=0.05)) as party:
         assert await reply_to(directory, party.identity.onion, VALID[:length]) == REFUSAL
 
 
@@ -151,11 +147,8 @@ async def test_a_replayed_message_1_is_answered_and_changes_nothing(directory: P
 
 
 @in_a_loop
-async def test_who_has_been_a_stranger_for_longest_is_cut_without_a_word_for_one_more(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "STRANGERS_AT_ONCE", 2)
-    async with Party(directory, 1, 2) as party:
+async def test_who_has_been_a_stranger_for_longest_is_cut_without_a_word_for_one_more(directory: Path) -> None:
+    async with Party(directory, 1, 2, limits=DoorLimits(at_once=2)) as party:
         first, second, third = [await raw_dial(directory, party.identity.onion) for _ in range(3)]
         # Not even the one of a refusal: it may have been a party, which is to dial again.
         assert await first.reader.read() == b""
@@ -184,12 +177,8 @@ async def test_a_refusal_arrives_at_who_still_sends_over_tcp(directory: Path) ->
 
 # Issue 12.
 @in_a_loop
-async def test_who_was_turned_away_and_stays_goes_first_and_soon(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "STRANGERS_AT_ONCE", 2)
-    monkeypatch.setattr(door, "PARTING_S", DEADLINE_S)
-    async with Party(directory, 1, 2) as party:
+async def test_who_was_turned_away_and_stays_goes_first(directory: Path) -> None:
+    async with Party(directory, 1, 2, limits=DoorLimits(at_once=2, parting_s=DEADLINE_S)) as party:
         onion = party.identity.onion
         silent, turned_away = await raw_dial(directory, onion), await raw_dial(directory, onion)
         turned_away.writer.write(b"x" * MESSAGE_1_BYTES)
@@ -200,31 +189,34 @@ async def test_who_was_turned_away_and_stays_goes_first_and_soon(
         for stream in (silent, third):
             stream.writer.write(VALID)
             assert len(await stream.reader.readexactly(MESSAGE_2_BYTES)) == MESSAGE_2_BYTES
-        monkeypatch.setattr(door, "PARTING_S", 0.05)
-        late = await raw_dial(directory, onion)
-        late.writer.write(b"x" * MESSAGE_1_BYTES)
-        await party.watcher.until(lambda: len(party.served) >= 2)
-        for stream in (silent, turned_away, third, late):
+        for stream in (silent, turned_away, third):
             await stream.close()
 
 
 # Issue 12.
 @in_a_loop
-async def test_who_was_turned_away_is_not_heard_without_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "PARTING_S", DEADLINE_S)
-    async with Party(directory, 1, 2) as party:
+async def test_who_was_turned_away_and_stays_goes_soon(directory: Path) -> None:
+    async with Party(directory, 1, 2, limits=DoorLimits(parting_s=0.05)) as party:
         stream = await raw_dial(directory, party.identity.onion)
-        stream.writer.write(b"x" * (MESSAGE_1_BYTES + door.PARTING_BYTES))
+        stream.writer.write(b"x" * MESSAGE_1_BYTES)
+        await party.watcher.until(lambda: party.served)
+        await stream.close()
+
+
+# Issue 12.
+@in_a_loop
+async def test_who_was_turned_away_is_not_heard_without_end(directory: Path) -> None:
+    limits = DoorLimits(parting_s=DEADLINE_S)
+    async with Party(directory, 1, 2, limits=limits) as party:
+        stream = await raw_dial(directory, party.identity.onion)
+        stream.writer.write(b"x" * (MESSAGE_1_BYTES + limits.parting_bytes))
         await party.watcher.until(lambda: party.served)
         await stream.close()
 
 
 @in_a_loop
-async def test_more_strangers_than_are_served_at_once_do_not_keep_a_party_out(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "STRANGERS_AT_ONCE", 4)
-    async with Party(directory, 1, 2) as party:
+async def test_more_strangers_than_are_served_at_once_do_not_keep_a_party_out(directory: Path) -> None:
+    async with Party(directory, 1, 2, limits=DoorLimits(at_once=4)) as party:
         silent = [await raw_dial(directory, party.identity.onion) for _ in range(8)]
         async with Party(directory, 0, 2) as honest:
             await honest.until_up(1)

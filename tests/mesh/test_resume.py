@@ -223,9 +223,8 @@ async def test_after_a_sleep_a_party_dials_at_once(directory: Path, monkeypatch:
 @in_a_loop
 async def test_a_jump_of_the_clock_is_a_waking(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.001, 0.001, 100.0, 100.0, 100.001])
-    monkeypatch.setattr(clock, "TICK_S", 0.001)
     monkeypatch.setattr(clock, "clock_s", lambda: next(times))
-    async for slept_s in wakings():
+    async for slept_s in wakings(tick_s=0.001):
         assert slept_s == pytest.approx(99.998)
         break
 

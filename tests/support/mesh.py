@@ -23,7 +23,7 @@ from onionmpc.errors import (
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
-from onionmpc.mesh.door import Door
+from onionmpc.mesh.door import DEFAULT_DOOR_LIMITS, Door, DoorLimits
 from onionmpc.mesh.mesh import Mesh, MeshLink
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.redial import DialFailed
@@ -251,13 +251,14 @@ class Party:
         level: Level = Level.STANDARD,
         padding_rate: int = 0,
         timings: MeshTimings = QUICK,
+        limits: DoorLimits = DEFAULT_DOOR_LIMITS,
     ) -> None:
         self.number = number
         self.identity = IDENTITIES[number]
         self.watcher = Watcher()
         self.network = Network(directory, self.identity.onion, level)
         nonce = nonce or bytes([number]) * 16
-        self.door = Door(self.identity, nonce)
+        self.door = Door(self.identity, nonce, limits=limits)
         roster = [identity.onion for identity in IDENTITIES[:count]]
         self.mesh = Mesh(
             self.network, self.identity, roster, psk, nonce, self.watcher, patience_s, padding_rate, timings

@@ -35,6 +35,7 @@ from tests.support.identities import (
     RFC_8032,
     SALT,
     SMALL_ORDER,
+    cheaply_sealed,
     identity,
     key_of,
     mirrored,
@@ -337,14 +338,6 @@ SEALED_FILE = (
 )
 
 
-@pytest.fixture
-def cheap_scrypt() -> Iterator[None]:
-    """A guess costs next to nothing, so that thousands of damaged files can be tried."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(key_file, "SCRYPT_LOG2_N", 1)
-        yield
-
-
 def damaged(content: bytes) -> Iterator[bytes]:
     """The file cut at each length, each byte changed in three ways, each line gone, doubled or swapped, and a tail."""
     for at in range(len(content)):
@@ -403,14 +396,12 @@ def test_sealed_key_file_reads_back_under_its_passphrase_only(
     seed: bytes, passphrase: bytes, wrong: bytes, salt: bytes, nonce: bytes
 ) -> None:
     one = Identity(seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(key_file, "SCRYPT_LOG2_N", 1)
-        content = encode_key_file(one, passphrase, salt, nonce)
-        assert decode_key_file(content, passphrase) == one
-        assert describe_key_file(content) == key_file.KeyFileFacts(one.onion, sealed=True, exposed=False)
-        if wrong != passphrase:
-            with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
-                decode_key_file(content, wrong)
+    content = encode_key_file(one, passphrase, salt, nonce, scrypt_log2_n=1)
+    assert decode_key_file(content, passphrase) == one
+    assert describe_key_file(content) == key_file.KeyFileFacts(one.onion, sealed=True, exposed=False)
+    if wrong != passphrase:
+        with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):
+            decode_key_file(content, wrong)
 
 
 def test_sealed_key_file_needs_its_passphrase() -> None:
@@ -428,16 +419,14 @@ def test_damaged_open_key_file_is_refused() -> None:
             describe_key_file(content)
 
 
-@pytest.mark.usefixtures("cheap_scrypt")
 def test_damaged_sealed_key_file_is_refused() -> None:
-    for content in damaged(encode_key_file(ONE, b"passphrase", SALT, NONCE)):
+    for content in damaged(cheaply_sealed()):
         with pytest.raises(InvalidIdentityFile):
             decode_key_file(content, b"passphrase")
 
 
-@pytest.mark.usefixtures("cheap_scrypt")
 def test_sealed_key_file_under_another_address_is_refused() -> None:
-    content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
+    content = cheaply_sealed()
     moved = content.replace(ONE.onion.encode(), identity(2).onion.encode())
     assert describe_key_file(moved).onion == identity(2).onion  # a claim, until the file is opened
     with pytest.raises(InvalidIdentityFile):
@@ -478,14 +467,11 @@ def test_seal_that_would_protect_nothing_is_refused(passphrase: bytes, salt: byt
         encode_key_file(ONE, passphrase, salt, nonce)
 
 
-@pytest.mark.usefixtures("cheap_scrypt")
-def test_a_seal_says_what_it_costs_and_an_older_or_newer_one_opens_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
-    assert b"seal scrypt 1 " in content
-    monkeypatch.setattr(key_file, "SCRYPT_LOG2_N", 5)
-    assert decode_key_file(content, b"passphrase") == ONE
+def test_a_seal_says_what_it_costs_and_an_older_or_newer_one_opens_all_the_same() -> None:
+    for log2_n in (1, 5):
+        content = cheaply_sealed(scrypt_log2_n=log2_n)
+        assert b"seal scrypt %d " % log2_n in content
+        assert decode_key_file(content, b"passphrase") == ONE
 
 
 @pytest.mark.parametrize("log2_n", ["20", "30", "63", "99"])
@@ -506,17 +492,15 @@ def test_a_cost_that_is_spelled_otherwise_is_refused(log2_n: str) -> None:
         describe_key_file(SEALED_FILE.replace(b"scrypt 17", f"scrypt {log2_n}".encode()))
 
 
-@pytest.mark.usefixtures("cheap_scrypt")
 def test_a_seal_whose_cost_was_altered_does_not_open() -> None:
-    content = encode_key_file(ONE, b"passphrase", SALT, NONCE)
+    content = cheaply_sealed()
     with pytest.raises(InvalidIdentityFile, match="the passphrase is wrong, or the key file was altered"):
         decode_key_file(content.replace(b"scrypt 1 ", b"scrypt 2 "), b"passphrase")
 
 
-@pytest.mark.usefixtures("cheap_scrypt")
 def test_a_sealed_identity_cannot_be_made_one_for_short_or_the_reverse() -> None:
     for exposed in (False, True):
-        content = encode_key_file(ONE, b"passphrase", SALT, NONCE, exposed=exposed)
+        content = cheaply_sealed(exposed=exposed)
         label = (b"onionmpc identity 1", b"onionmpc exposed identity 1")
         other = content.replace(label[exposed], label[not exposed])
         assert describe_key_file(other).exposed is not exposed  # a claim, until the file is opened
@@ -524,7 +508,6 @@ def test_a_sealed_identity_cannot_be_made_one_for_short_or_the_reverse() -> None
             decode_key_file(other, b"passphrase")
 
 
-@pytest.mark.usefixtures("cheap_scrypt")
 def test_the_key_that_a_passphrase_gives_is_overwritten_after_use(monkeypatch: pytest.MonkeyPatch) -> None:
     keys: list[bytearray] = []
 

@@ -86,7 +86,13 @@ class _KeyFile:
 
 
 def encode_key_file(
-    identity: Identity, passphrase: bytes | bytearray | None, salt: bytes, nonce: bytes, *, exposed: bool = False
+    identity: Identity,
+    passphrase: bytes | bytearray | None,
+    salt: bytes,
+    nonce: bytes,
+    *,
+    exposed: bool = False,
+    scrypt_log2_n: int = SCRYPT_LOG2_N,
 ) -> bytes:
     """Write an identity as a key file, sealed if there is a passphrase.
 
@@ -95,6 +101,7 @@ def encode_key_file(
         salt: 16 fresh random bytes, unused without a passphrase.
         nonce: 12 fresh random bytes, unused without a passphrase.
         exposed: it is for circuit length short, and for no other.
+        scrypt_log2_n: what a guess of the passphrase costs, see SCRYPT_LOG2_N.
 
     Raises:
         ValueError: the passphrase is empty, or the salt or nonce has another length.
@@ -107,7 +114,7 @@ def encode_key_file(
         raise ValueError(
             f"expected a passphrase, a salt of {KEY_FILE_SALT_BYTES} and a nonce of {KEY_FILE_NONCE_BYTES} bytes"
         )
-    seal = _Seal(SCRYPT_LOG2_N, salt, nonce)
+    seal = _Seal(scrypt_log2_n, salt, nonce)
     fields = (b"seal scrypt", str(seal.log2_n).encode("ascii"), base64.b64encode(salt), base64.b64encode(nonce))
     header = label + b" ".join(fields) + b"\n"
     with _sealing_key(passphrase, seal) as key:

@@ -12,15 +12,15 @@ from click.testing import CliRunner, Result
 from onionmpc.cli import identities, passphrase
 from onionmpc.cli.main import cli
 from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
-from onionmpc.identity import key_file, parse_onion
+from onionmpc.identity import parse_onion
 from onionmpc.session import keystore
+from tests.support.identities import keep_sealed
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state directory of our own, and a seal that costs nothing."""
+    """A state directory of our own, and a terminal."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(key_file, "SCRYPT_LOG2_N", 1)
     monkeypatch.setattr(passphrase, "has_terminal", lambda: True)
     return tmp_path / "state"
 
@@ -80,7 +80,7 @@ def test_new_without_an_answer_makes_nothing() -> None:
 
 
 def test_list_shows_each_identity_and_asks_for_nothing() -> None:
-    alice, bob = keystore.create("alice", says(b"passphrase")), keystore.create("bob", None)
+    alice, bob = keep_sealed("alice"), keystore.create("bob", None)
     result = run("list")
     assert result.stdout == f"alice  {alice.onion}  sealed\nbob    {bob.onion}  open\n"
     assert result.stderr == ""
@@ -103,7 +103,7 @@ def test_list_goes_on_after_a_damaged_file(state: Path) -> None:
 
 
 def test_show_prints_the_address_and_draws_a_code_of_it_on_stderr() -> None:
-    onion = keystore.create("alice", says(b"passphrase")).onion
+    onion = keep_sealed("alice").onion
     result = run("show", "alice")
     assert result.stdout == onion + "\n"
     drawn = result.stderr.splitlines()
@@ -113,7 +113,7 @@ def test_show_prints_the_address_and_draws_a_code_of_it_on_stderr() -> None:
 
 
 def test_show_as_json_is_one_line() -> None:
-    onion = keystore.create("alice", says(b"passphrase")).onion
+    onion = keep_sealed("alice").onion
     result = run("show", "alice", "--json")
     assert json.loads(result.stdout) == {"name": "alice", "onion": onion, "sealed": True, "exposed": False}
     assert result.stdout.count("\n") == 1
@@ -157,7 +157,7 @@ def test_an_export_is_sealed_unless_it_is_said_not_to_be(tmp_path: Path) -> None
 
 
 def test_a_sealed_identity_is_exported_as_it_is_and_asks_for_nothing(tmp_path: Path, state: Path) -> None:
-    keystore.create("alice", says(b"passphrase"))
+    keep_sealed("alice")
     result = run("export", "alice", str(tmp_path / "copy"))
     assert result.stderr == ""
     assert (tmp_path / "copy").read_bytes() == (state / "identities" / "alice.key").read_bytes()
@@ -168,7 +168,7 @@ def test_a_sealed_identity_is_exported_as_it_is_and_asks_for_nothing(tmp_path: P
 
 
 def test_import_asks_once_and_prints_the_address(tmp_path: Path) -> None:
-    onion = keystore.create("alice", says(b"passphrase"), exposed=True).onion
+    onion = keep_sealed("alice", exposed=True).onion
     run("export", "alice", str(tmp_path / "copy"))
     run("remove", "alice", "--yes")
     result = run("import", "bob", str(tmp_path / "copy"), typed="passphrase\n")
@@ -178,7 +178,7 @@ def test_import_asks_once_and_prints_the_address(tmp_path: Path) -> None:
 
 
 def test_import_without_a_person_takes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keystore.create("alice", says(b"passphrase"))
+    keep_sealed("alice")
     run("export", "alice", str(tmp_path / "copy"))
     run("remove", "alice", "--yes")
     monkeypatch.setattr(passphrase, "has_terminal", lambda: False)

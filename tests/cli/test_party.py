@@ -23,7 +23,7 @@ from onionmpc.cli import party as module
 from onionmpc.cli.main import run
 from onionmpc.cli.options import PartyOptions
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
-from onionmpc.identity import Onion, curve, key_file, onion_from_public_key, public_key_from_onion
+from onionmpc.identity import Onion, curve, onion_from_public_key, public_key_from_onion
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.agreement import PartyTerms
@@ -40,6 +40,7 @@ from tests.support.commands import (
     C,
     Refused,
 )
+from tests.support.identities import keep_sealed
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -221,11 +222,8 @@ def test_an_unknown_identity_is_refused_with_how_to_make_it(refused: Refused) ->
         assert '"onionmpc id new nobody" makes it' in told
 
 
-def test_a_passphrase_comes_from_a_file_and_a_wrong_one_is_one_sentence(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(key_file, "SCRYPT_LOG2_N", 1)
-    keystore.create("me", lambda: bytearray(b"open sesame"))
+def test_a_passphrase_comes_from_a_file_and_a_wrong_one_is_one_sentence(refused: Refused, tmp_path: Path) -> None:
+    keep_sealed("me", b"open sesame")
     file = tmp_path / "secret"
     file.write_bytes(b"open barley\n")
     file.chmod(0o600)

@@ -12,15 +12,15 @@ from onionmpc import files
 from onionmpc.errors import InvalidIdentityFile, UnsafeSetting, UsageError
 from onionmpc.identity import key_file as key_format
 from onionmpc.session import keystore
+from tests.support.identities import cheaply_sealed, keep_sealed
 
 BAD_NAMES = ["", ".", "..", ".hidden", "-x", "_x", "a/b", "../a", "a b", "Alice", "a\n", "\u00e4", "a" * 65, "a\x00"]
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state directory of our own, and a seal that costs nothing."""
+    """A state directory of our own."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(key_format, "SCRYPT_LOG2_N", 1)
     return tmp_path / "state"
 
 
@@ -180,7 +180,7 @@ def test_directory_or_pipe_in_place_of_a_key_file_is_refused(state: Path) -> Non
 
 
 def test_key_file_cut_anywhere_is_refused_before_a_passphrase_is_asked_for(state: Path) -> None:
-    keystore.create("alice", says(b"passphrase"))
+    keep_sealed("alice")
     path = key_file(state, "alice")
     content = path.read_bytes()
     for length in range(len(content)):
@@ -234,7 +234,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
 def test_an_identity_is_on_another_machine_what_it_was_here(
     copy: Path, elsewhere: Callable[[], None], *, sealed: bool, exposed: bool
 ) -> None:
-    made = keystore.create("alice", says(b"passphrase") if sealed else None, exposed=exposed)
+    made = keep_sealed("alice", exposed=exposed) if sealed else keystore.create("alice", None, exposed=exposed)
     facts = keystore.describe_identity("alice")
     assert keystore.export_to(copy, "alice", None) == facts
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -295,7 +295,7 @@ def test_a_sealed_copy_may_be_open_to_others_and_an_open_one_may_not(
     keystore.create("alice", None)
     keystore.export_to(copy, "alice", None)
     sealed = copy.with_name("sealed")
-    keystore.export_to(sealed, "alice", says(b"passphrase"))
+    sealed.write_bytes(cheaply_sealed())
     elsewhere()
     for path in (copy, sealed):
         path.chmod(mode)
@@ -308,7 +308,7 @@ def test_a_sealed_copy_may_be_open_to_others_and_an_open_one_may_not(
 
 
 def test_an_import_replaces_no_identity_and_asks_for_nothing_first(copy: Path, state: Path) -> None:
-    keystore.create("alice", says(b"passphrase"))
+    keep_sealed("alice")
     bob = keystore.create("bob", None)
     keystore.export_to(copy, "alice", never)
     with pytest.raises(UsageError, match="an identity named bob already"):
@@ -334,7 +334,7 @@ def test_a_damaged_neighbour_does_not_keep_an_identity_out(copy: Path, state: Pa
 
 
 def test_what_does_not_open_is_not_imported(copy: Path, elsewhere: Callable[[], None]) -> None:
-    keystore.create("alice", says(b"passphrase"), exposed=True)
+    keep_sealed("alice", exposed=True)
     keystore.export_to(copy, "alice", None)
     elsewhere()
     with pytest.raises(InvalidIdentityFile, match="passphrase is wrong"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from onionmpc.identity import (
-    Identity,
-    curve,
-)
+import secrets
+import tempfile
+from pathlib import Path
+
+from onionmpc.identity import Identity, curve
+from onionmpc.identity.key_file import encode_key_file
+from onionmpc.session import keystore
 
 # RFC 8032 section 7.1, tests 1 to 3: secret key, public key.
 RFC_8032 = [
@@ -69,3 +72,20 @@ def mirrored(public_key: bytes) -> bytes:
 
 SALT, NONCE = bytes(range(16)), bytes(range(12))
 ONE = Identity(bytes.fromhex(RFC_8032[0][0]))
+
+
+def cheaply_sealed(
+    one: Identity = ONE, passphrase: bytes = b"passphrase", *, exposed: bool = False, scrypt_log2_n: int = 1
+) -> bytes:
+    """A key file of which a guess costs next to nothing, so that thousands of damaged ones can be tried."""
+    return encode_key_file(one, passphrase, SALT, NONCE, exposed=exposed, scrypt_log2_n=scrypt_log2_n)
+
+
+def keep_sealed(name: str, passphrase: bytes = b"passphrase", *, exposed: bool = False) -> Identity:
+    """Store a new identity that opens at once, unlike one that was created with a passphrase."""
+    made = Identity(secrets.token_bytes(32))
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "copy"
+        file.write_bytes(cheaply_sealed(made, passphrase, exposed=exposed))
+        keystore.import_from(file, name, lambda: bytearray(passphrase))
+    return made

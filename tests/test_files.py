@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import secrets
 import stat
 import subprocess
 import sys
@@ -202,6 +203,18 @@ def test_sockets_do_not_go_where_tor_could_not_name_them(runtime: str, monkeypat
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     with socket_directory() as directory:
         assert directory.parent == Path("/tmp")
+
+
+def test_the_path_of_a_socket_is_short_enough_for_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = Path("/tmp") / f"onionmpc-test-{secrets.token_hex(10)}"
+    longest.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(longest))
+    try:
+        with socket_directory() as directory:
+            assert directory.parent == longest
+            assert len(bytes(directory / "control")) <= 103  # what macOS allows; Linux allows 107
+    finally:
+        longest.rmdir()
 
 
 def test_who_has_no_home_is_told_to_choose_a_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,12 +101,20 @@ async def start(
     return Followed(name, process, out, err, events)
 
 
-async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventFields], None], *, keep: bool) -> None:
+async def follow(
+    party: Followed,
+    status: StatusLine,
+    on_event: Callable[[EventFields], None],
+    *,
+    keep: bool,
+    last_output_s: float = LAST_OUTPUT_S,
+) -> None:
     """Show what a party's program writes, until the party has ended.
 
     Args:
         on_event: called with each event.
         keep: whether to keep the program's output, with lines of any length.
+        last_output_s: once the party has ended, stop when its pipes bring nothing for so long.
     """
 
     async def show(pipe: int, mark: str, take: Callable[[str], None], *, whole: bool) -> None:
@@ -140,7 +148,7 @@ async def follow(party: Followed, status: StatusLine, on_event: Callable[[EventF
         # A process that the program left behind may hold the pipes open. So read until nothing came for a while.
         taken, before = party.taken_bytes, -1
         while taken > before:
-            _, reading = await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
+            _, reading = await asyncio.wait(reading, timeout=last_output_s)
             before, taken = taken, party.taken_bytes if reading else 0
         for task in reading:
             task.cancel()

@@ -16,7 +16,7 @@ from onionmpc.tasks import cancel, first_of
 
 T = TypeVar("T")
 LOOP_DESCRIPTORS = 5  # a selector, the two ends that wake it, and two temporary ones
-UNREAD_S = 1.0  # how often to check whether a pipe still has a reader
+UNREAD_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -78,8 +78,11 @@ def _check_room() -> None:
     thread.join()
 
 
-async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int) -> T:
+async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int, every_s: float = UNREAD_S) -> T:
     """Run `work` to its end, or until the pipe at `descriptor` has no reader. For work that only shows something.
+
+    Args:
+        every_s: how often to check whether it still has one.
 
     Raises:
         BrokenPipeError: nobody reads the pipe any more, as after `| head`. `work` has cleaned up after itself.
@@ -89,7 +92,7 @@ async def while_read(work: Callable[[], Coroutine[Any, Any, T]], descriptor: int
         pipe = select.poll()
         pipe.register(descriptor, 0)  # poll always reports a missing reader
         while not pipe.poll(0):  # noqa: ASYNC110 (a pipe sets no event)
-            await asyncio.sleep(UNREAD_S)
+            await asyncio.sleep(every_s)
         raise BrokenPipeError
 
     working, watching = asyncio.create_task(work()), asyncio.create_task(unread())

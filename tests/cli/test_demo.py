@@ -16,8 +16,8 @@ import click
 import pytest
 
 from onionmpc.cli import demo as module
-from onionmpc.cli import followed
 from onionmpc.cli.demo import Demo, Rehearsal
+from onionmpc.cli.followed import follow, start
 from onionmpc.cli.main import cli, run
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import ProgramError
@@ -213,7 +213,6 @@ def test_a_process_that_holds_the_pipes_after_its_party_has_ended_is_not_waited_
 
 
 def test_no_line_is_lost_when_a_party_ends_before_all_is_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followed, "LAST_OUTPUT_S", 0.05)
     slow = scene.status.line
 
     def line(text: str) -> None:
@@ -222,8 +221,16 @@ def test_no_line_is_lost_when_a_party_ends_before_all_is_shown(scene: Scene, mon
             time.sleep(0.02)  # a slow terminal: all of the loop waits
 
     monkeypatch.setattr(scene.status, "line", line)
-    scene.play("for n in range(100_000, 160_001): print(n)", keep=True)
-    assert scene.shown[-1] == scene.output(0)[-1] == scene.output(1)[-1] == "160000"
+    program = scene.folder / "program.py"
+    program.write_text("for n in range(100_000, 160_001): print(n)")
+
+    async def main() -> list[str]:
+        party = await start("party 0", [sys.executable, str(program)], (), (), Path(os.devnull))
+        await follow(party, scene.status, lambda _: None, keep=True, last_output_s=0.05)
+        return party.output
+
+    output = asyncio.run(main())
+    assert scene.shown[-1] == output[-1] == "160000"
 
 
 def test_receipts_are_kept_by_the_numbers_of_their_parties(scene: Scene) -> None:

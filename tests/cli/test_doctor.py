@@ -160,11 +160,6 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, free: int, level: 
     assert f"{free // 10**6} MB free" in finding("state directory")["seen"]
 
 
-def test_a_long_socket_path_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SOCKET_PATH_BYTES", 5)
-    assert "expected 5 or fewer" in finding("sockets")["seen"]
-
-
 def test_a_clock_before_tors_last_consensus_is_slow(tmp_path: Path) -> None:
     data = tmp_path / "state" / "tor" / "1" / "data"
     data.mkdir(parents=True)

@@ -1,9 +1,9 @@
-"""Numbers that MPyC programs send, as arguments of functions that a peer may call.
+"""Converts the numbers that MPyC programs send to calls of functions that a peer may make.
 
-An array, a numpy scalar and what MPyC computes with (polynomials, elements of its fields and groups) travel as plain
-numbers and strings: `reduce_value` takes them apart, the functions in BUILDERS put them together. These get whatever
-arguments a peer likes, so each accepts only what it is for and raises one of MALFORMED otherwise. A peer names
-MPyC's types but cannot make new ones. Does not import MPyC: a program that has such values has done so.
+Arrays, numpy scalars and MPyC's own values (polynomials, elements of its fields and groups) travel as plain numbers and
+strings. `reduce_value` takes them apart, and the functions in BUILDERS put them together again. A peer can call these
+with any arguments, so each accepts only valid ones and raises one of MALFORMED otherwise. A peer can name MPyC's types
+but cannot create new ones. Does not import MPyC: a program that has such values has imported it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ MALFORMED = (
     ValueError,
 )
 NUMBER_KINDS = "biufc"
-# What MPyC makes of a number, digit after digit, takes a time that grows as its square: no field or polynomial that is
-# of use has more.
+# MPyC takes a number apart digit by digit, in a time that grows with the square of its length: a peer could keep this
+# party busy for hours. No useful field or polynomial needs longer numbers.
 MAX_NUMBER_BYTES = 2**13
-_NUMBER_TYPE = re.compile(r"[<|][biufc][0-9]{1,2}")  # no objects, structures or strings: bytes of any value will do
+# No objects, structures or strings: any bytes make a valid number, but an object is a pointer.
+_NUMBER_TYPE = re.compile(r"[<|][biufc][0-9]{1,2}")
 
 
 def array_of_numbers(code: str, shape: tuple[int, ...], data: bytes) -> np.ndarray[Any, Any]:
@@ -39,9 +40,9 @@ def array_of_numbers(code: str, shape: tuple[int, ...], data: bytes) -> np.ndarr
 
     Args:
         code: a type such as "<f8".
-        shape: any; its product times the size of the type is the length of `data`.
+        shape: any shape for which its product times the size of the type is the length of `data`.
     """
-    return _numbers(code, data).reshape(shape).copy()  # a copy, since `data` is read-only
+    return _numbers(code, data).reshape(shape).copy()  # the array over `data` is read-only, and programs may write
 
 
 def numpy_scalar(code: str, data: bytes) -> np.generic:
@@ -51,42 +52,43 @@ def numpy_scalar(code: str, data: bytes) -> np.generic:
 
 
 def bytes_of_shares(p: int, _shape: object, width: int, data: bytes) -> int:
-    """Return how much memory an array of shares takes at most; see `array_of_shares`.
+    """Return an upper bound of the memory that an array of shares takes; see `array_of_shares`.
 
-    A byte may become an integer of 32 bytes with a pointer to it, or a polynomial of five coefficients.
+    One byte may become an integer of 32 bytes and a pointer to it, or a polynomial of five coefficients. Tests compare
+    the bound with what CPython allocates.
     """
     return len(data) // width * (384 + 64 * width if p else 48 + 2 * width)
 
 
 def array_of_shares(p: int, shape: tuple[int, ...], width: int, data: bytes) -> np.ndarray[Any, Any]:
-    """Build what MPyC shares: an array of Python integers, or of polynomials over GF(p).
+    """Build an array as MPyC shares it: of Python integers, or of polynomials over GF(p).
 
     Args:
-        p: 0 for integers, else the characteristic of the polynomials.
-        shape: any; its product times `width` is the length of `data`.
-        width: bytes of one number, signed and little-endian.
+        p: 0 for integers, otherwise the characteristic of the polynomials.
+        shape: any shape for which its product times `width` is the length of `data`.
+        width: the length of one number in bytes, signed and little-endian.
     """
     if type(data) is not bytes:
-        raise TypeError("no bytes")
+        raise TypeError("expected bytes")
     if not 0 < width <= max(len(data), 1) or len(data) % width or (p and width > MAX_NUMBER_BYTES):
-        raise ValueError(f"{len(data)} bytes are no numbers of {width} bytes each")
+        raise ValueError(f"{len(data)} bytes cannot hold numbers of {width} bytes each")
     numbers = [int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width)]
     elements = map(_polynomials(p), numbers) if p else iter(numbers)
     return np.fromiter(elements, dtype=object, count=len(numbers)).reshape(shape)
 
 
 def polynomial(p: int, number: int) -> object:
-    """Build a polynomial over GF(p) from the number that its coefficients are the digits of."""
+    """Build a polynomial over GF(p). Its coefficients are the digits of the number in base p."""
     return _polynomials(p)(_integer(number))
 
 
 def field_element(array_type: str, number: int) -> object:
-    """Build an element of a finite field, named by MPyC's type for arrays over it, such as "ArrayGF(101)"."""
+    """Build an element of a finite field. The field is named by MPyC's type of arrays, such as "ArrayGF(101)"."""
     return _type_of_mpyc("finfields", array_type, "FiniteFieldArray").field(_integer(number))
 
 
 def group_element(group: str, value: int | tuple[int, ...]) -> object:
-    """Build an element of a finite group, which MPyC checks to be one: a point is on its curve."""
+    """Build an element of a finite group. MPyC checks it: for example, that a point is on its curve."""
     numbers = tuple(map(_integer, value)) if isinstance(value, tuple) else _integer(value)
     return _type_of_mpyc("fingroups", group, "FiniteGroupElement")(numbers)
 
@@ -97,11 +99,11 @@ BUILDERS = {
 }
 
 
-def reduce_value(value: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 (whatever a program sends)
-    """Return the builder and its arguments that make `value` again, None if there is none.
+def reduce_value(value: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 (a program may send anything)
+    """Return the builder and arguments that make `value` again, or None if no builder does.
 
     Raises:
-        ProgramError: it is an array, but not of numbers.
+        ProgramError: the value is an array, but not of numbers.
     """
     if type(value) is np.ndarray:
         return _reduce_array(value)
@@ -130,36 +132,36 @@ def _reduce_array(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:
         integers = [int(element) if p else operator.index(element) for element in elements]
     except TypeError as error:
         raise ProgramError("the program sends an array of objects, expected numbers") from error
-    width = max((integer.bit_length() for integer in integers), default=0) // 8 + 1  # with a bit for the sign
+    width = max((integer.bit_length() for integer in integers), default=0) // 8 + 1  # includes a bit for the sign
     data = b"".join([integer.to_bytes(width, "little", signed=True) for integer in integers])
     return array_of_shares, (p, array.shape, width, data)
 
 
 def _number(value: Any) -> int:  # noqa: ANN401 (an integer, a polynomial or a field element)
-    """The number that a field element or polynomial is written as; never negative, unlike a field's own int()."""
+    """Return the number for a field element or polynomial. It is never negative, unlike int() of a signed field."""
     return int(value.value) if _is_of_mpyc(value, "finfields", "FiniteFieldElement") else int(value)
 
 
 def _integer(value: object) -> int:
     if type(value) is not int:
-        raise TypeError("no integer")
+        raise TypeError("expected an integer")
     if value.bit_length() > 8 * MAX_NUMBER_BYTES:
         raise ValueError(f"a number of more than {MAX_NUMBER_BYTES} bytes")
     return value
 
 
 def _numbers(code: str, data: bytes) -> np.ndarray[Any, Any]:
-    if type(data) is not bytes:  # an array of integers is a buffer as well: of pointers to them
-        raise TypeError("no bytes")
+    if type(data) is not bytes:  # an array of objects is a buffer too: its bytes are pointers of this process
+        raise TypeError("expected bytes")
     numbers = np.frombuffer(data, _number_type(code))
     if numbers.dtype.kind == "b" and data.translate(None, b"\0\1"):
-        raise ValueError("a truth value that is neither")  # numpy counts on there being two
+        raise ValueError("a boolean that is neither 0 nor 1")  # numpy relies on it
     return numbers
 
 
 def _number_type(code: str) -> np.dtype[Any]:
     if not _NUMBER_TYPE.fullmatch(code):
-        raise ValueError(f"{code} is no type of numbers")
+        raise ValueError(f"{code} is not a type of numbers")
     return np.dtype(code)
 
 
@@ -168,13 +170,14 @@ def _polynomials(p: int) -> Any:  # noqa: ANN401 (a class of MPyC's)
 
 
 def _type_of_mpyc(module: str, name: str, base: str) -> Any:  # noqa: ANN401
-    """The type that MPyC has made for this program and keeps among the names of its module.
+    """Return a type that this program has made MPyC create; MPyC keeps it among the names of its module.
 
-    To make one for a peer would mean to test its modulus for primality, and to keep the type for ever.
+    No type is created for a peer: that would test a modulus of the peer's choice for primality, and keep the type for
+    ever.
     """
     names = vars(sys.modules.get(f"mpyc.{module}", object))
     found = names.get(name)
-    # The class statements of the module are common bases of such types, and have a name that is an identifier.
+    # Names of created types have parentheses. A name that is an identifier is a base class of the module itself.
     if name.isidentifier() or not isinstance(found, type) or not issubclass(found, names[base]):
         raise ValueError(f"this program has no {name}")
     return found

@@ -244,10 +244,10 @@ def forbidden_opcodes(marker: str) -> Iterator[Attack]:
             "opcode BUILD|a change to a class",
         ),
         "BUILD of slots": (b"\x80\x04" + polynomial + b"N}\x86b)R.", "opcode BUILD|a change to a class"),
-        "BUILD on a list": (b"\x80\x04]}b.", "opcode BUILD|a change to what is finished"),
+        "BUILD on a list": (b"\x80\x04]}b.", "opcode BUILD|a change to a finished value"),
         "BUILD on an array": (
             call(OURS, "array_of_numbers", "<f8", (1,), bytes(8))[:-1] + b"(K\x01Nb.",
-            "opcode BUILD|a change to what is finished",
+            "opcode BUILD|a change to a finished value",
         ),
     }
     for name, (data, says) in either.items():
@@ -257,7 +257,7 @@ def forbidden_opcodes(marker: str) -> Iterator[Attack]:
 def misused_builders() -> Iterator[Attack]:
     """What is allowed, in a place where it is not."""
     polynomial, array = named(OURS, "polynomial"), call(OURS, "array_of_numbers", "<f8", (1,), bytes(8))[:-1]
-    value, finished = "a class as a value", "a change to what is finished"
+    value, finished = "a class as a value", "a change to a finished value"
     misused = {
         "a builder alone": (polynomial + b".", value),
         "a builder in a list": (b"]" + polynomial + b"a.", value),
@@ -266,9 +266,9 @@ def misused_builders() -> Iterator[Attack]:
         "a builder as an argument": (polynomial + polynomial + b"\x85R.", value),
         "a builder by the memo": (b"]" + polynomial + b"\x94)Rh\x00\x86.", value),
         "a builder as a name": (polynomial + text("x") + b"\x93)R.", value),
-        "a call of a text": (text("os.system") + b")R.", "a call of what has no name"),
-        "a call of a tuple": (b"))R.", "a call of what has no name"),
-        "a call of what a builder made": (array[2:] + b")R.", "a call of what has no name"),
+        "a call of a text": (text("os.system") + b")R.", "a call of something without a name"),
+        "a call of a tuple": (b"))R.", "a call of something without a name"),
+        "a call of what a builder made": (array[2:] + b")R.", "a call of something without a name"),
         "SETITEM on an array": (array[2:] + b"K\x00K\x01s.", finished),
         "APPEND to an array": (array[2:] + b"K\x00a.", finished),
         "ADDITEMS to an array": (array[2:] + b"(K\x00\x90.", finished),
@@ -276,18 +276,18 @@ def misused_builders() -> Iterator[Attack]:
         "APPEND to a set": (b"\x8fNa.", finished),
         "APPEND to a text": (text("x") + text("y") + b"a.", finished),
         "APPEND to a builder": (polynomial + b"Na.", "a change to a class"),
-        "APPEND to what something holds": (b"]\x94]h\x00a" + b".", "a value that holds itself"),
+        "APPEND to what something holds": (b"]\x94]h\x00a" + b".", "a value that contains itself"),
         "pointers for numbers": (
             named(OURS, "array_of_numbers")
             + text("<i8")
             + bare((1,))
             + call(OURS, "array_of_shares", 0, (1,), 1, b"1")[2:-1]
             + b"\x87R.",
-            "not well formed: no bytes",
+            "not well formed: expected bytes",
         ),
         "a list that was held and grows": (b"(]\x94\x85h\x00Na\x86.", finished),
-        "a list that holds itself": (b"]\x94h\x00a.", "a value that holds itself"),
-        "a dict that holds itself": (b"}\x94Nh\x00s.", "a value that holds itself"),
+        "a list that holds itself": (b"]\x94h\x00a.", "a value that contains itself"),
+        "a dict that holds itself": (b"}\x94Nh\x00s.", "a value that contains itself"),
     }
     for name, (data, says) in misused.items():
         yield Attack(name, b"\x80\x04" + data, says)
@@ -395,7 +395,9 @@ def bombs(limit: int) -> Iterator[Attack]:
     shares = (
         b"(" + blob + named(OURS, "array_of_shares") + b"(K\x00" + bare((limit // 4,)) + b"K\x01" + get[0] + b"tRt."
     )
-    yield Attack("a small integer of each byte", start + shares, "too much memory, in arrays of shares")
+    yield Attack(
+        "a small integer of each byte", start + shares, "arrays of shares in a message would take too much memory"
+    )
 
 
 def _array(data: bytes, size: int) -> bytes:

@@ -1,6 +1,6 @@
-"""What a pickle would build, found out without building it: its opcodes, how deep it nests, how much memory it takes.
+"""Measures a pickle without building it: its opcodes, how deep it nests, and how much memory it takes.
 
-Knows pickle's opcodes and what each can cost. Runs, imports and decodes nothing, and does not know which names are
+Knows pickle's opcodes and the cost of each. Runs, imports and decodes nothing, and does not know which names are
 allowed. Rules: docs/PROTOCOL.md section 6.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from onionmpc.errors import RemoteProtocolError
 
-MAX_DEPTH = 100  # hashing nested tuples recurses in C without a limit of its own
-MAX_MEMORY_BYTES = 2**30  # for all that one message builds; as much as the longest message has
+MAX_DEPTH = 100  # hash() of nested tuples recurses in C without a limit: a deep one would crash the process
+MAX_MEMORY_BYTES = 2**30  # for everything that one message builds; the longest message has as many bytes
 
-# What protocol 5 uses for plain data. Not among them: anything that builds an instance, the extension registry,
-# persistent ids, out-of-band buffers, DUP and POP, and memo indices of the sender's choice (a large one makes CPython
-# allocate).
+# The opcodes that protocol 5 uses for plain data. Left out are those that build instances, the extension registry (its
+# cache bypasses find_class), persistent ids, out-of-band buffers, DUP and POP, and memo indices that the sender chooses
+# (CPython allocates up to the largest one).
 _CONSTANTS = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"}
 _STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _LISTS_AND_DICTS = {"EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"}
@@ -27,36 +27,33 @@ _STRUCTURE = {"PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGE
 _DATA = _CONSTANTS | _STRINGS | _LISTS_AND_DICTS | _TUPLES_AND_SETS | _STRUCTURE
 _INSTANCES = {"NEWOBJ", "NEWOBJ_EX", "BUILD"}
 
-# Upper bounds of what CPython 3.11 to 3.13 allocates, ours for the walk included.
-# tests/program/pickles/test_opcodes.py holds them to that. A set has room for five from the start; an instance comes
-# with a dict.
+# Upper bounds of what CPython 3.11 to 3.13 allocates, plus what this walk allocates itself.
+# tests/program/pickles/test_opcodes.py measures both. A new set has room for five items. An instance has a dict.
 _OBJECT_BYTES = 128
 _MORE_BYTES = {"EMPTY_SET": 256, "FROZENSET": 256, "EMPTY_DICT": 128, "NEWOBJ": 512, "NEWOBJ_EX": 512, "REDUCE": 256}
-_BYTES_PER_ITEM = {
-    "ADDITEMS": 128,
-    "FROZENSET": 128,
-}  # a set that grows has eight places for each item, and its old ones
-# One character beyond the BMP makes four bytes of each other one; digits of integers are 30 bits in 32.
+# While a set grows, it has eight places per item, and still the old ones.
+_BYTES_PER_ITEM = {"ADDITEMS": 128, "FROZENSET": 128}
+# One character beyond the BMP makes a string use four bytes per character. Integers store 30 bits in every 32.
 _BYTES_PER_BYTE = {"SHORT_BINUNICODE": 4, "BINUNICODE": 4, "BINUNICODE8": 4, "LONG1": 2, "LONG4": 2}
 
 
 class _Kind(enum.Enum):
-    """What is on the stack, as far as it matters to what may be done to it."""
+    """The kind of an object on the stack: it decides which opcodes may act on it."""
 
-    VALUE = enum.auto()  # finished: also a container, once something holds it
+    VALUE = enum.auto()  # finished; a container becomes a value once something holds it
     LIST = enum.auto()
     DICT = enum.auto()
     SET = enum.auto()
-    INSTANCE = enum.auto()  # of an allowed class, which may be all of the above
-    NAMED = enum.auto()  # a class or a builder, which is there to be called, and is no data
+    INSTANCE = enum.auto()  # of an allowed class, which may subclass any of the above
+    NAMED = enum.auto()  # a class or a builder: it can be called, but is not data
 
 
 class _Node:
-    """An object on the stack and in the memo.
+    """An object on the stack or in the memo.
 
     Attributes:
-        depth: how many containers nest in it.
-        bytes: what it takes, with all that it holds, counted each time that it is held.
+        depth: how deep containers nest in it.
+        bytes: the memory that it takes, with everything that it holds, counted each time that it is held.
     """
 
     __slots__ = ("bytes", "depth", "kind")
@@ -72,16 +69,16 @@ class _Opcode:
     """How an opcode is read, and what it does.
 
     Attributes:
-        act: what it does with the stack, None if it only pushes a value.
-        fixed: bytes of its argument, or
-        prefix: bytes of the length of its argument.
-        takes: how many objects it takes from the stack besides a container that it fills.
-        to_mark: it takes all up to the last mark instead.
-        kind: of what it makes or fills.
-        cost: bytes of memory, at most.
-        per_byte: and of each byte of the argument.
-        per_item: and of each object that it takes.
-        node: what it pushes, None if that depends on the argument.
+        act: what it does with the stack; None if it only pushes a value.
+        fixed: the length of its argument, if that is fixed.
+        prefix: otherwise, the length of the field that has the argument's length.
+        takes: how many objects it takes from the stack, not counting a container that it fills.
+        to_mark: whether it takes everything up to the last mark instead.
+        kind: the kind of object that it makes or fills.
+        cost: the memory that it takes at most, in bytes.
+        per_byte: the additional cost of each byte of the argument.
+        per_item: the additional cost of each object that it takes.
+        node: the object that it pushes; None if that depends on the argument.
     """
 
     act: Callable[[_Walk, _Opcode, int, bytes], int] | None
@@ -100,27 +97,28 @@ Opcodes = Mapping[int, _Opcode]
 
 
 def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) -> int:
-    """Walk through a pickle, and return how many bytes of memory it takes at most, without what its calls make.
+    """Walk through a pickle, and return an upper bound of the memory that it takes, without the results of its calls.
 
-    What the memo holds counts each time that it is used, as if it had been sent again: of twenty lists, each of which
-    holds the one before ten times, a program that goes through them would never see the end, nor would the hash of such
-    tuples. For that to be known when it is used, it has to be finished: a value does not hold itself, and a container
-    that something holds is not filled any more.
+    An object in the memo counts each time that it is used, as if it were sent again. Otherwise a peer could send twenty
+    lists, each of which holds the one before ten times: a program that iterates over them, or hashes such tuples, would
+    never finish. So an object must be finished when it is used: a value must not contain itself, and a container that
+    something holds must not be filled any more.
 
-    No opcode begins in a frame and ends behind it. Where one does, Python's unpickler in C forgets what is left of the
-    frame and takes the argument from behind it, so that it would go on elsewhere than this walk does.
+    No opcode may begin inside a frame and end behind it. There, Python's unpickler in C drops the rest of the frame and
+    takes the argument from behind it: it would continue at another place than this walk.
 
     Args:
-        opcodes: those that are allowed, by their code.
+        opcodes: the allowed opcodes, by their code.
+
     Raises:
-        RemoteProtocolError: it has another opcode, nests too deep, takes more than `max_bytes`, or changes what is
-            finished, or a class.
+        RemoteProtocolError: the pickle has another opcode, nests too deep, takes more than `max_bytes`, or changes a
+            finished value or a class.
         LookupError, ValueError: it is not well formed.
     """
     walk = _Walk()
     nodes = walk.nodes
     used = at = 0
-    end = len(data)  # or that of the frame
+    end = len(data)  # of the frame, inside of one
     while True:
         begin = at
         code = data[begin]
@@ -150,14 +148,14 @@ def measure(data: bytes, opcodes: Opcodes, max_bytes: int = MAX_MEMORY_BYTES) ->
         elif code != _STOP:
             used += opcode.act(walk, opcode, cost, data[start:at])
         elif at != len(data):
-            raise ValueError("it goes on after its end")
+            raise ValueError("it continues after its end")
         else:
             walk.end()
             return used
 
 
 class _Walk:
-    """Pickle's stack and memo. What acts on them returns how many bytes that takes, besides the cost of its opcode."""
+    """Pickle's stack and memo. Each action returns the memory that it takes in addition to the cost of its opcode."""
 
     def __init__(self) -> None:
         self.nodes: list[_Node] = []
@@ -165,11 +163,11 @@ class _Walk:
         self._memo: list[_Node] = []
 
     def nothing(self, _opcode: _Opcode, _cost: int, _argument: bytes) -> int:
-        """Leave all as it is."""
+        """Change nothing."""
         return 0
 
     def mark(self, _opcode: _Opcode, _cost: int, _argument: bytes) -> int:
-        """Note how far a later opcode may take."""
+        """Note the position down to which a later opcode may take objects."""
         self._marks.append(len(self.nodes))
         return 0
 
@@ -179,15 +177,15 @@ class _Walk:
         return 0
 
     def get(self, _opcode: _Opcode, _cost: int, argument: bytes) -> int:
-        """Push an object of the memo."""
+        """Push an object from the memo."""
         node = self._memo[int.from_bytes(argument, "little")]
         if node.kind is not _Kind.VALUE and node.kind is not _Kind.NAMED:
-            raise refusal("a value that holds itself")
+            raise refusal("a value that contains itself")
         self.nodes.append(node)
         return node.bytes
 
     def open(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
-        """Push a container, which is filled later."""
+        """Push an empty container."""
         self.nodes.append(_Node(opcode.kind, 0, cost))
         return 0
 
@@ -198,7 +196,7 @@ class _Walk:
         return 0
 
     def make(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
-        """Push what holds the last objects."""
+        """Push an object that holds the last objects."""
         taken = self._take(opcode)
         depth, held = self._hold(taken)
         more = opcode.per_item * len(taken)
@@ -206,10 +204,10 @@ class _Walk:
         return more
 
     def call(self, opcode: _Opcode, cost: int, _argument: bytes) -> int:
-        """Push what something makes of its arguments: it may copy all that it is given."""
+        """Push the result of a call. The arguments count twice, since the callable may copy them."""
         named, *arguments = self._take(opcode)
         if named.kind is not _Kind.NAMED:
-            raise refusal("a call of what has no name")
+            raise refusal("a call of something without a name")
         depth, held = self._hold(arguments)
         self.nodes.append(_Node(opcode.kind, depth, cost + held))
         return held
@@ -219,7 +217,7 @@ class _Walk:
         taken = self._take(opcode, below=1)
         filled = self.nodes[-1]
         if filled.kind is not opcode.kind and filled.kind is not _Kind.INSTANCE:
-            raise refusal("a change to a class" if filled.kind is _Kind.NAMED else "a change to what is finished")
+            raise refusal("a change to a class" if filled.kind is _Kind.NAMED else "a change to a finished value")
         depth, held = self._hold(taken)
         more = opcode.per_item * len(taken)
         filled.depth = max(filled.depth, depth)
@@ -233,17 +231,17 @@ class _Walk:
         _finish(self.nodes[0])
 
     def _take(self, opcode: _Opcode, below: int = 0) -> list[_Node]:
-        """Take objects from the stack, and leave at least `below` above the mark."""
+        """Take objects from the stack, and leave at least `below` objects above the mark."""
         first = self._marks.pop() if opcode.to_mark else len(self.nodes) - opcode.takes
         if first - below < (self._marks[-1] if self._marks else 0):
-            raise ValueError("it takes more from the stack than there is")
+            raise ValueError("it takes more from the stack than is there")
         taken = self.nodes[first:]
         del self.nodes[first:]
         return taken
 
     @staticmethod
     def _hold(taken: list[_Node]) -> tuple[int, int]:
-        """Finish objects; return how deep and how large it is what holds them."""
+        """Finish objects; return the depth and the size of an object that holds them."""
         depth = held = 0
         for node in taken:
             if node.kind is not _Kind.VALUE:
@@ -315,10 +313,10 @@ INSTANCE_OPCODES: Opcodes = {
 
 
 def refusal(name: str) -> RemoteProtocolError:
-    """Return the error that names what a peer asked for."""
+    """Return the error for something that a peer must not ask for."""
     return RemoteProtocolError(f"a message asks for {shown(name)}, which is not allowed")
 
 
 def shown(text: str) -> str:
-    """Return a peer's text on one line of plain characters."""
+    """Return a peer's text as one short line of printable ASCII."""
     return ascii(text)[1:-1][:80]

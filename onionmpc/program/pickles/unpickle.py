@@ -1,9 +1,9 @@
-"""What MPyC gets in place of `pickle`: the same two functions, for data only.
+"""Replaces `pickle` in MPyC with the same two functions, for data only.
 
-Stock MPyC unpickles whatever a peer sends, so any party can run code on any other. Here a message holds None, bool,
-int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, and numbers of numpy and MPyC taken apart by
-onionmpc.program.values; no numpy or MPyC callable can be named by a peer at all. Classes of a program's own pass only
-if all parties have agreed to allow them by name. Rules: docs/PROTOCOL.md section 6.
+Stock MPyC unpickles everything that a peer sends, so any party can run code at any other. Here a message may contain
+None, bool, int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, and numbers of numpy and MPyC in the
+form of onionmpc.program.values. A peer cannot name any callable of numpy or MPyC. Classes of the program pass only if
+all parties agreed to allow them by name. Rules: docs/PROTOCOL.md section 6.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from onionmpc.program.pickles.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX
 from onionmpc.program.process.hello import MAX_MPYC_PAYLOAD_BYTES
 from onionmpc.program.values import BUILDERS, MALFORMED, array_of_shares, bytes_of_shares, reduce_value
 
-PROTOCOL = 5  # fixed, since Python's default differs between versions
+PROTOCOL = 5  # fixed, because Python's default differs between versions
 _PROLOGUE = bytes([0x80, PROTOCOL])
 _BUILDERS_MODULE = reduce_value.__module__
 _MALFORMED = (*MALFORMED, pickle.UnpicklingError, EOFError)
 
 
 class RestrictedPickle:
-    """Stands where mpyc.runtime looks for `pickle`.
+    """Takes the place of the module `pickle` in mpyc.runtime.
 
     Args:
-        allowed: further classes, as "module.Class", "__main__" being the script. Allowing one trusts every party with
-            all that its constructor and `__setstate__` can be made to do.
-        script: the program's; allowed classes are those that it, or a module below its folder, defines.
-        max_bytes: the longest message that is looked at.
-        max_memory_bytes: the most that one message may take.
+        allowed: further classes, as "module.Class". The module of the script is "__main__". Allowing a class trusts
+            every party with everything that its constructor and `__setstate__` can be made to do.
+        script: the program's script. A class passes only if the script, or a module below its folder, defines it.
+        max_bytes: the length of the longest message.
+        max_memory_bytes: the memory that one message may take.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class RestrictedPickle:
         self._allowed = frozenset(allowed)
         self._script = script
         self._opcodes = INSTANCE_OPCODES if self._allowed else DATA_OPCODES
-        # What an allowed class's constructor says to a peer's arguments may be anything.
+        # The constructor of an allowed class may raise anything when a peer chooses the arguments.
         self._malformed: tuple[type[Exception], ...] = (Exception,) if self._allowed else _MALFORMED
         self._max_bytes = max_bytes
         self._max_memory_bytes = max_memory_bytes
 
     def dumps(self, obj: object) -> bytes:
-        """Return `obj` as bytes that the peer's `loads` takes.
+        """Return `obj` as bytes that the peer's `loads` accepts.
 
         Raises:
-            ProgramError: it is, or holds, something that the peer would refuse.
+            ProgramError: the object is, or contains, something that the peer would refuse.
         """
         file = io.BytesIO()
         _Pickler(file, self._allowed).dump(obj)
@@ -65,17 +65,18 @@ class RestrictedPickle:
         try:
             self._measure(data)
         except (RemoteProtocolError, *_MALFORMED) as error:
-            # Reported here, where it can be fixed: the other parties would call it an attack.
+            # Report it here, where it can be fixed. The other parties would take it for an attack.
             raise ProgramError(f"the program sends something that the other parties would refuse: {error}") from error
         return data
 
     def loads(self, data: bytes) -> object:
-        """Return what a peer sent.
+        """Return the object that a peer sent.
 
         Raises:
-            RemoteProtocolError: it is malformed, too long, too deep or too large, or names what is not allowed.
+            RemoteProtocolError: it is malformed, too long, too deep or too large, or asks for something that is not
+                allowed.
         """
-        # Where programs diverge, MPyC takes shares for a pickle: no attack, and named apart from one.
+        # If programs take different branches, MPyC takes shares for a pickle. That is not an attack, so say so.
         doubt = "" if data.startswith(_PROLOGUE) else "; or the parties' programs have taken different paths"
         try:
             room = self._max_memory_bytes - self._measure(data)
@@ -105,9 +106,9 @@ class _Pickler(pickle.Pickler):
         if name not in self._allowed and BUILDERS.get(named.__qualname__) is not obj:
             hint = f"send its numbers; or, if the program defines it, every party adds --allow-type {shown(name)}"
             error = ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
-            error.add_note(hint)  # the script's traceback is all that its person sees of it
+            error.add_note(hint)  # if the script's traceback shows this error, the user sees the hint there
             raise error
-        return NotImplemented  # by its name, or as pickle does
+        return NotImplemented  # pickle goes on as usual: by name, or as an instance
 
 
 class _Unpickler(pickle.Unpickler):
@@ -122,29 +123,29 @@ class _Unpickler(pickle.Unpickler):
             return self._array_of_shares
         if module == _BUILDERS_MODULE and name in BUILDERS:
             return BUILDERS[name]
-        # A name with a dot would walk attributes: "ndarray.__class__" of "numpy".
+        # pickle looks up a name with a dot attribute by attribute, for example "ndarray.__class__" in "numpy".
         if f"{module}.{name}" in self._allowed and "." not in name:
             found = self._class_of_program(module, name)
             if found is not None:
                 return found
         raise refusal(f"{module}.{name}")
 
-    def _array_of_shares(self, *arguments: Any) -> object:  # noqa: ANN401 (whatever a peer sends)
-        """Build an array, if there is room for what it makes of each byte."""
+    def _array_of_shares(self, *arguments: Any) -> object:  # noqa: ANN401 (a peer may send anything)
+        """Build an array, if there is room for it. The walk cannot know this: one byte may become a polynomial."""
         self._room -= bytes_of_shares(*arguments)
         if self._room < 0:
-            raise RemoteProtocolError("a message would take too much memory, in arrays of shares")
+            raise RemoteProtocolError("the arrays of shares in a message would take too much memory")
         return array_of_shares(*arguments)
 
     def _class_of_program(self, module: str, name: str) -> type | None:
-        """Return a class that the program's own files define, if it has loaded them; nothing is imported for a peer."""
+        """Return a class that the program's own files define. Nothing is imported for a peer."""
         loaded = sys.modules.get(module)
         below = self._script.parent.joinpath(*module.split("."))
         files = [self._script] if module == "__main__" else [below.with_suffix(".py"), below / "__init__.py"]
         if loaded is None or Path(getattr(loaded, "__file__", None) or ".") not in files:
             return None
         found = vars(loaded).get(name)
-        if not isinstance(found, type) or issubclass(found, type):  # what makes further classes
+        if not isinstance(found, type) or issubclass(found, type):  # a metaclass would let a peer make new classes
             return None
-        # Not what the module has imported under that name.
+        # Only a class that the module defines. One that it imported may be anything, for example subprocess.Popen.
         return found if (found.__module__, found.__qualname__) == (module, name) else None

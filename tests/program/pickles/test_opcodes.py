@@ -1,4 +1,4 @@
-"""What a walk through a pickle says of it is no less than what it then takes."""
+"""The walk through a pickle never measures less memory than the message takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onionmpc.program.values import array_of_shares, bytes_of_shares
 from tests.support.pickle_attacks import behind_frames
 
 MANY = 5_000
-# The worst that each kind of value can be, byte for byte.
+# For each kind of value, the pickle that takes the most memory per byte.
 AMPLIFIERS = {
     "lists": b"(" + b"]" * MANY + b"t.",
     "lists of one": b"(" + b"]Na" * MANY + b"t.",
@@ -58,7 +58,7 @@ def peak_bytes(act: Any) -> int:
 
 
 @pytest.mark.parametrize("data", AMPLIFIERS.values(), ids=AMPLIFIERS)
-def test_neither_the_walk_nor_the_message_takes_more_than_was_measured(data: bytes) -> None:
+def test_neither_the_walk_nor_the_message_takes_more_memory_than_measured(data: bytes) -> None:
     data = b"\x80\x04" + data
     measured = measure(data, DATA_OPCODES)
     assert peak_bytes(lambda: measure(data, DATA_OPCODES)) <= measured
@@ -68,13 +68,13 @@ def test_neither_the_walk_nor_the_message_takes_more_than_was_measured(data: byt
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 8, 40])
-def test_an_array_of_shares_takes_no_more_than_was_counted(width: int) -> None:
+def test_an_array_of_shares_takes_no_more_memory_than_its_bound(width: int) -> None:
     data = bytes(range(128, 256)) * 5 * width
     counted = bytes_of_shares(0, (), width, data)
     assert peak_bytes(lambda: array_of_shares(0, (len(data) // width,), width, data)) <= counted
 
 
-def test_an_honest_message_is_not_measured_absurdly_high() -> None:
+def test_the_bound_of_an_honest_message_is_not_absurdly_high() -> None:
     restricted = RestrictedPickle()
     for value in (list(range(10**5)), [str(n) for n in range(10**4)], bytes(10**6), {n: n for n in range(10**4)}):
         data = restricted.dumps(value)
@@ -94,20 +94,20 @@ HIDDEN = {attack.name: attack.data for attack in behind_frames()}
 
 
 @pytest.mark.parametrize("data", HIDDEN.values(), ids=HIDDEN)
-def test_an_unpickler_would_go_on_elsewhere_behind_an_argument_that_crosses_the_end_of_its_frame(data: bytes) -> None:
-    """Why such messages are refused: who does not heed frames sees no tuple at all."""
+def test_an_argument_across_the_end_of_its_frame_makes_an_unpickler_continue_at_another_place(data: bytes) -> None:
+    """The reason why such messages are refused: a reader that ignores frames sees no tuple at all."""
     assert "TUPLE1" not in [opcode.name for opcode, _, _ in pickletools.genops(data)]
     try:
         value, depth = pickle.Unpickler(io.BytesIO(data)).load(), 0
     except pickle.UnpicklingError:
-        pytest.skip("the unpickler of this Python heeds frames")
+        pytest.skip("the unpickler of this Python respects the end of a frame")
     while value:
         (value,), depth = value, depth + 1
     assert depth == 120
 
 
 @pytest.mark.parametrize("size", [10, 2**16 - 20, 2**16, 2**17])
-def test_frames_as_python_makes_them_are_taken(size: int) -> None:
+def test_frames_made_by_python_are_accepted(size: int) -> None:
     restricted = RestrictedPickle()
     for value in ([bytes(size)] * 2, ["\u00e4" * size, [1] * size, b""], [bytes([one]) for one in range(200)] * 1000):
         data = restricted.dumps(value)
@@ -115,7 +115,7 @@ def test_frames_as_python_makes_them_are_taken(size: int) -> None:
         assert restricted.loads(data) == value
 
 
-def test_nothing_that_pickle_knows_is_missing_from_what_is_refused() -> None:
-    """An opcode of a later Python is refused as any other."""
+def test_only_listed_opcodes_are_allowed() -> None:
+    """An opcode of a later Python is refused like any other."""
     assert {chr(code) for code in INSTANCE_OPCODES} < {info.code for info in pickletools.opcodes}
     assert len(DATA_OPCODES) == len(INSTANCE_OPCODES) - 3

@@ -1,4 +1,4 @@
-"""Known attacks by pickle: each is refused with its reason, runs nothing, and takes little memory and time."""
+"""Each known attack by pickle is refused for its own reason, runs nothing, and takes little memory and time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def marker(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("mode", [RestrictedPickle, with_classes], ids=["data only", "with classes"])
 @pytest.mark.parametrize("number", range(len(CORPUS)), ids=[attack.name for attack in CORPUS])
-def test_an_attack_is_refused_for_its_reason_and_never_runs(number: int, mode: Any, marker: Path) -> None:
+def test_an_attack_is_refused_for_its_own_reason_and_never_runs(number: int, mode: Any, marker: Path) -> None:
     attack = attacks(str(marker))[number]
     with pytest.raises(RemoteProtocolError, match=attack.says):
         loads_watched(mode(), attack.data)
@@ -57,8 +57,8 @@ RUNNING = [number for number, attack in enumerate(CORPUS) if attack.runs]
 
 
 @pytest.mark.parametrize("number", RUNNING, ids=[CORPUS[number].name for number in RUNNING])
-def test_the_same_attack_runs_where_python_reads_it(number: int, tmp_path: Path) -> None:
-    """What the corpus is worth: these bytes do what they are said to do."""
+def test_the_same_attack_runs_in_stock_pickle(number: int, tmp_path: Path) -> None:
+    """The corpus is worth something: these bytes do what they claim to do."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pickle.loads(attacks(str(tmp_path / "marker"))[number].data)
@@ -88,7 +88,7 @@ def test_a_bomb_is_refused_within_its_limits(bomb: Attack) -> None:
 
 
 def test_the_extension_registry_is_not_a_way_around() -> None:
-    """A code that has been used once is answered from a cache, without asking find_class."""
+    """Once a code has been used, pickle answers it from a cache and does not call find_class."""
     copyreg.add_extension("builtins", "eval", 200)
     try:
         assert pickle.loads(b"\x80\x02\x82\xc8.") is eval
@@ -100,7 +100,7 @@ def test_the_extension_registry_is_not_a_way_around() -> None:
         copyreg.clear_extension_cache()
 
 
-def test_a_refusal_names_what_was_asked_for() -> None:
+def test_a_refusal_names_what_the_message_asked_for() -> None:
     with pytest.raises(RemoteProtocolError, match=r"a message asks for os\.system, which is not allowed"):
         RestrictedPickle().loads(call("os", "system", "true"))
 
@@ -113,12 +113,12 @@ def test_a_refusal_is_one_short_line_of_plain_characters() -> None:
     assert len(caught.value.message) < 200
 
 
-# --- whatever is made of a valid message ---
+# --- mutations of valid messages ---
 
 
 @settings(max_examples=600)
 @given(mutations())
-def test_a_mutated_message_is_refused_or_gives_what_pickle_would_give(data: bytes) -> None:
+def test_a_mutated_message_is_refused_or_gives_the_same_as_pickle(data: bytes) -> None:
     try:
         received = loads_watched(with_classes(), data)
     except RemoteProtocolError:
@@ -129,5 +129,5 @@ def test_a_mutated_message_is_refused_or_gives_what_pickle_would_give(data: byte
 
 
 @given(st.integers(0, len(MESSAGES) - 1))
-def test_a_valid_message_is_read_without_any_event(number: int) -> None:
+def test_a_valid_message_is_read_without_any_audit_event(number: int) -> None:
     np.testing.assert_equal(loads_watched(with_classes(), MESSAGES[number]), VALID[number])

@@ -1,4 +1,4 @@
-"""What MPyC gets in place of pickle: data passes, code does not."""
+"""The replacement for pickle in MPyC passes data, but not code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OURS = values.__name__
 
 @dataclasses.dataclass(frozen=True)
 class Ballot:
-    """A class of a program's own."""
+    """A class that the program defines."""
 
     number: int
 
@@ -58,7 +58,7 @@ plain_data = st.recursive(
 
 
 @given(plain_data)
-def test_plain_data_comes_back_as_it_was(value: object) -> None:
+def test_plain_data_comes_back_unchanged(value: object) -> None:
     restricted = RestrictedPickle()
     received = restricted.loads(restricted.dumps(value))
     assert received == value
@@ -66,7 +66,7 @@ def test_plain_data_comes_back_as_it_was(value: object) -> None:
 
 
 @given(st.lists(st.integers(-(2**600), 2**600), max_size=30))
-def test_arrays_of_shares_come_back_as_they_were(numbers: list[int]) -> None:
+def test_arrays_of_shares_come_back_unchanged(numbers: list[int]) -> None:
     restricted = RestrictedPickle()
     array = np.array(numbers, dtype=object)
     received = restricted.loads(restricted.dumps(array))
@@ -78,7 +78,7 @@ def test_arrays_of_shares_come_back_as_they_were(numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("number_type", ["b1", "i1", "u1", "<i2", "<i8", "<u4", "<f4", "<f8", "<c16"])
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 0), (2, 3, 4)])
-def test_arrays_of_numbers_come_back_as_they_were(number_type: str, shape: tuple[int, ...]) -> None:
+def test_arrays_of_numbers_come_back_unchanged(number_type: str, shape: tuple[int, ...]) -> None:
     restricted = RestrictedPickle()
     array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(number_type)
     received = restricted.loads(restricted.dumps(array))
@@ -102,24 +102,24 @@ def test_big_endian_numbers_arrive_in_our_order() -> None:
 
 
 @pytest.mark.parametrize("scalar", [np.int64(-3), np.float64(1.5), np.bool_(True), np.uint8(255)])
-def test_a_numpy_scalar_comes_back_as_it_was(scalar: np.generic) -> None:
+def test_a_numpy_scalar_comes_back_unchanged(scalar: np.generic) -> None:
     restricted = RestrictedPickle()
     received = restricted.loads(restricted.dumps([scalar]))
     assert received == [scalar]
     assert type(received[0]) is type(scalar)
 
 
-def test_a_value_that_holds_itself_is_refused_where_it_is_sent() -> None:
+def test_a_value_that_contains_itself_is_refused_where_it_is_sent() -> None:
     value: list[object] = []
     value.append(value)
     with pytest.raises(
-        ProgramError, match=r"something that the other parties would refuse: .* a value that holds itself"
+        ProgramError, match=r"something that the other parties would refuse: .* a value that contains itself"
     ):
         RestrictedPickle().dumps(value)
 
 
 def run_with_mpyc(script: str) -> None:
-    """Run a script in a process of its own, since MPyC reads sys.argv and sets up logging when it is imported."""
+    """Run a script in its own process: on import, MPyC reads sys.argv and sets up logging."""
     command = [sys.executable, "-c", SCRIPT_START + script, "--no-log"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -148,7 +148,7 @@ def refused(data, reason):
 """
 
 
-def test_polynomials_of_mpyc_come_back_as_they_were() -> None:
+def test_polynomials_of_mpyc_come_back_unchanged() -> None:
     run_with_mpyc("""
 for p in 2, 3, 101:
     polynomials = gfpx.GFpX(p)
@@ -159,7 +159,7 @@ for p in 2, 3, 101:
 """)
 
 
-def test_field_elements_of_mpyc_come_back_as_they_were() -> None:
+def test_field_elements_of_mpyc_come_back_unchanged() -> None:
     run_with_mpyc("""
 moduli = 2, 101, 2**61 - 1, finfields.find_irreducible(2, 8), finfields.find_irreducible(3, 2)
 for modulus in moduli:
@@ -169,7 +169,7 @@ for modulus in moduli:
 """)
 
 
-def test_group_elements_of_mpyc_come_back_as_they_were() -> None:
+def test_group_elements_of_mpyc_come_back_unchanged() -> None:
     run_with_mpyc("""
 curves = [
     fingroups.EllipticCurve(name, coordinates)
@@ -191,7 +191,7 @@ assert there_and_back(symmetric((1, 0, 3, 2))) == symmetric((1, 0, 3, 2))
 """)
 
 
-def test_a_peer_makes_no_new_types_of_mpyc() -> None:
+def test_a_peer_cannot_create_types_of_mpyc() -> None:
     run_with_mpyc("""
 before = [set(vars(module)) for module in (gfpx, finfields, fingroups)]
 gfpx.GFpX(101)
@@ -216,13 +216,13 @@ for huge in 2**2**16, 2**2**23:
         longer = sent.replace(b"K\\x07", b"\\x8b" + len(number).to_bytes(4, "little") + number)
         refused(longer[:2] + longer[11:], "a number of more than 8192 bytes")
 assert time.process_time() - before < 5
-# As many as there may be take a bearable time.
+# The longest number that is allowed takes little time.
 widest = numpy.array([gfpx.GFpX(3)(2**65000)], dtype=object)
 there_and_back(widest)
 """)
 
 
-def test_polynomials_take_no_more_memory_than_was_counted() -> None:
+def test_polynomials_take_no_more_memory_than_their_bound() -> None:
     run_with_mpyc("""
 import tracemalloc
 from onionmpc.program.values import array_of_shares, bytes_of_shares
@@ -257,7 +257,7 @@ def test_polynomials_of_a_program_without_mpyc_are_malformed() -> None:
         RestrictedPickle().loads(call(OURS, "polynomial", 2, 5))
 
 
-# --- what our builders can be asked for ---
+# --- hostile calls of our builders ---
 
 HOSTILE_CALLS = [
     ("array_of_numbers", "O", (1,), bytes(8)),
@@ -307,7 +307,7 @@ HOSTILE_CALLS = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE_CALLS, ids=lambda hostile: hostile[0])
-def test_a_builder_refuses_what_does_not_fit(hostile: tuple[Any, ...]) -> None:
+def test_a_builder_refuses_wrong_arguments(hostile: tuple[Any, ...]) -> None:
     with pytest.raises(RemoteProtocolError, match="not well formed"):
         RestrictedPickle().loads(call(OURS, *hostile))
 
@@ -315,20 +315,20 @@ def test_a_builder_refuses_what_does_not_fit(hostile: tuple[Any, ...]) -> None:
 # --- size, depth, form ---
 
 
-def test_a_message_that_is_too_long_is_not_looked_at() -> None:
+def test_a_message_that_is_too_long_is_not_parsed() -> None:
     with pytest.raises(RemoteProtocolError, match="a message has 11 bytes, expected at most 10"):
         RestrictedPickle(max_bytes=10).loads(b"cos\nsystem\n")
 
 
 @pytest.mark.parametrize("build", [b"\x85", b"N\x86", b"NN\x87"])
 def test_a_deeply_nested_tuple_is_refused_before_it_is_built(build: bytes) -> None:
-    """As the key of a dict it would be hashed by a recursion in C, which ends the process."""
+    """As the key of a dict it would be hashed by a recursion in C, which crashes the process."""
     nested = b"\x80\x04}" + b")" + build * 200_000 + b"Ns."
     with pytest.raises(RemoteProtocolError, match="nested more than 100 deep"):
         RestrictedPickle().loads(nested)
 
 
-def test_depth_is_kept_through_marks_and_the_memo() -> None:
+def test_depth_counts_across_marks_and_the_memo() -> None:
     through_marks = b"\x80\x04" + b"(" * 200 + b"t" * 200 + b"."
     through_memo = b"\x80\x04)\x94" + b"".join(b"0h" + bytes([i]) + b"\x85\x94" for i in range(200)) + b"."
     for nested in (through_marks, through_memo.replace(b"0h", b"h")):
@@ -336,7 +336,7 @@ def test_depth_is_kept_through_marks_and_the_memo() -> None:
             RestrictedPickle().loads(nested)
 
 
-def test_what_is_not_too_deep_passes() -> None:
+def test_a_value_at_the_maximum_depth_passes() -> None:
     value: object = ()
     for _ in range(MAX_DEPTH - 1):
         value = (value,)
@@ -347,13 +347,13 @@ def test_what_is_not_too_deep_passes() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_random_bytes_raise_nothing_else(data: bytes) -> None:
+def test_random_bytes_raise_only_protocol_errors(data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
         RestrictedPickle().loads(b"\x80\x04" + data)
 
 
 @given(plain_data, st.data())
-def test_an_altered_message_raises_nothing_else(value: object, data: st.DataObject) -> None:
+def test_an_altered_message_raises_only_protocol_errors(value: object, data: st.DataObject) -> None:
     restricted = RestrictedPickle((BALLOT,), script=SCRIPT)
     message = bytearray(restricted.dumps([value, Ballot(1), np.arange(3), np.array([2**90], dtype=object)]))
     for _ in range(3):
@@ -376,7 +376,7 @@ def test_a_class_that_was_not_allowed_is_refused_where_it_is_sent() -> None:
 
 
 @pytest.mark.parametrize("value", [len, Ballot, object(), 1j, range(3), sys, lambda: None])
-def test_what_is_not_data_is_refused_where_it_is_sent(value: object) -> None:
+def test_anything_but_data_is_refused_where_it_is_sent(value: object) -> None:
     with pytest.raises(ProgramError):
         RestrictedPickle().dumps(value)
 
@@ -390,7 +390,7 @@ def test_an_array_without_numbers_is_refused_where_it_is_sent(array: np.ndarray[
 
 
 @pytest.mark.parametrize("state", [{"number": 1}, (None, {"number": 1})])
-def test_an_allowed_class_is_not_itself_changed(state: object) -> None:
+def test_a_peer_cannot_change_an_allowed_class(state: object) -> None:
     module, _, name = BALLOT.rpartition(".")
     named = b"\x80\x04" + text(module) + text(name) + b"\x93"
     built = pickle.dumps(state, protocol=4)[11:-1] + b"b."
@@ -399,7 +399,7 @@ def test_an_allowed_class_is_not_itself_changed(state: object) -> None:
     assert not hasattr(Ballot, "number")
 
 
-# What a module of a program might hold besides its own classes.
+# Names that a program's module may have besides its own classes.
 Alias = dataclasses.dataclass
 Renamed = Ballot
 function = len
@@ -418,7 +418,7 @@ NOT_ALLOWED = ["Alias", "Renamed", "function", "Maker", "Missing", "Path", "Any"
 
 
 @pytest.mark.parametrize("name", NOT_ALLOWED)
-def test_only_a_class_that_the_module_itself_defines_passes(name: str) -> None:
+def test_only_a_class_that_its_module_defines_passes(name: str) -> None:
     restricted = RestrictedPickle((f"{__name__}.{name}",), script=SCRIPT)
     with pytest.raises(RemoteProtocolError, match=f"{__name__}.{name}, which is not allowed"):
         restricted.loads(call(__name__, name))
@@ -428,13 +428,13 @@ FOREIGN = ["builtins.eval", "builtins.list", "collections.OrderedDict", "numpy.n
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_class_of_a_module_that_is_not_the_programs_does_not_pass_even_if_allowed(name: str) -> None:
+def test_a_class_of_a_foreign_module_does_not_pass_even_if_allowed(name: str) -> None:
     module, _, last = name.rpartition(".")
     with pytest.raises(RemoteProtocolError, match=f"{name}, which is not allowed"):
         RestrictedPickle((name,), script=SCRIPT).loads(call(module, last, "1"))
 
 
-def test_a_class_of_another_folder_does_not_pass(tmp_path: Path) -> None:
+def test_a_class_from_another_folder_does_not_pass(tmp_path: Path) -> None:
     data = RestrictedPickle((BALLOT,), script=SCRIPT).dumps(Ballot(7))
     for script in (tmp_path / "script.py", SCRIPT.parent.parent / "script.py", Path()):
         with pytest.raises(RemoteProtocolError, match="Ballot, which is not allowed"):
@@ -449,25 +449,25 @@ def test_nothing_is_imported_for_a_peer(tmp_path: Path, monkeypatch: pytest.Monk
     assert "not_loaded" not in sys.modules
 
 
-def test_an_allowed_name_is_not_reached_by_another_split() -> None:
+def test_an_allowed_name_cannot_be_split_in_another_place() -> None:
     with pytest.raises(RemoteProtocolError, match="not allowed"):
         RestrictedPickle(("collections.abc.Sized",), script=SCRIPT).loads(call("collections", "abc.Sized"))
 
 
 class Picky:
-    """Takes nothing, in its own words."""
+    """Refuses all arguments with its own error."""
 
     def __init__(self, *_: object) -> None:
         raise OSError("no such ballot")
 
 
-def test_whatever_an_allowed_class_raises_is_the_senders_fault() -> None:
+def test_any_error_of_an_allowed_class_is_the_fault_of_the_sender() -> None:
     restricted = RestrictedPickle((f"{__name__}.Picky",), script=SCRIPT)
     with pytest.raises(RemoteProtocolError, match="a message is not well formed: no such ballot"):
         restricted.loads(call(__name__, "Picky", 1))
 
 
-def test_what_is_too_much_is_refused_where_it_is_sent() -> None:
+def test_a_value_that_is_too_large_is_refused_where_it_is_sent() -> None:
     deep: object = ()
     for _ in range(MAX_DEPTH + 1):
         deep = (deep,)
@@ -482,7 +482,7 @@ def test_what_is_too_much_is_refused_where_it_is_sent() -> None:
             restricted.dumps(value)
 
 
-def test_pickles_of_the_stock_pickler_with_plain_data_are_read() -> None:
+def test_plain_data_from_the_stock_pickler_is_accepted() -> None:
     file = io.BytesIO()
     pickle.Pickler(file, protocol=5).dump({"a": [1, (2.5, None)]})
     assert RestrictedPickle().loads(file.getvalue()) == {"a": [1, (2.5, None)]}

@@ -128,7 +128,7 @@ def estimate(
         status.line(f"  {line}")
     status.going_on("dry run", f"{parties} parties on this machine, at most {duration(timeout)}")
     try:
-        hops = run_until_interrupted(count_hops(spec, timeout, tell=beyond.append))
+        hops = run_until_interrupted(count_hops(spec, timeout, on_refused=beyond.append))
     finally:
         status.close()
         # Usually all parties' programs ask for the same files: print each line once.

@@ -1,7 +1,7 @@
-"""A dry run: all parties of a program on this machine, and between them nothing but a delay of our choice.
+"""A dry run: all parties of a program on this machine, with only a chosen delay between them.
 
-Knows how to tell from two of these how many hops a program takes, one after the other. Does not know links, tor, or how
-long a hop takes there.
+Knows how to compute from two dry runs how many hops, one after the other, a program takes. Does not know links, tor, or
+how long a hop takes there.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from onionmpc.program.spec import ProgramSpec, Wait
 from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.text import duration, printable
 
-# Two delays, and not one and none: in both runs the parties sleep at each hop and are woken, which takes its time too.
+# Neither is zero: in both runs the parties sleep at each hop and are woken, and that takes time as well.
 DELAYS_S = (0.005, 0.030)
-# When one program fails its peers stop themselves; whose fault it was shows when all have.
+# If one program fails, its peers stop themselves. Only when all have ended is it clear which one failed first.
 STOP_S = 2.0
-# A program that waits for the others says so after this time: many of the delays here.
+# A program that has waited this long reports it: many times the delays above.
 REHEARSAL_WAITING_S = 2.0
 SHOWN_LINES = 20
 SHOWN_LOG_BYTES = 4096
@@ -39,27 +39,27 @@ SHOWN_LOG_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Hops:
-    """What dry runs say of a program.
+    """What dry runs find out about a program.
 
     Attributes:
-        count: how many times in a row a message has to get from one party to another.
-        seconds: how long the program takes where that takes no time.
+        count: the number of hops, one after the other.
+        seconds: how long the program would take if a hop took no time.
     """
 
     count: int
     seconds: float
 
     def estimate_s(self, round_trip_s: float) -> float:
-        """Return how long a run takes where that is the round trip of the slowest link."""
+        """Return how long a run takes if this is the round trip of the slowest link."""
         return self.seconds + self.count * round_trip_s / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What one dry run took.
+    """The times of one dry run.
 
     Attributes:
-        seconds: from when all parties were ready to connect to the end of all connections.
+        seconds: from the moment at which all parties were ready to connect, to the end of all connections.
         held_s: how long bytes were held on their way, on average.
     """
 
@@ -67,52 +67,56 @@ class Rehearsed:
     held_s: float
 
 
-def untold(_beyond: OutOfReach) -> None:
-    """Tell nobody."""
+def ignore_refused(_refused: OutOfReach) -> None:
+    """Do nothing."""
 
 
 async def count_hops(
     spec: ProgramSpec,
     timeout_s: float,
     delays_s: tuple[float, float] = DELAYS_S,
-    tell: Callable[[OutOfReach], None] = untold,
+    on_refused: Callable[[OutOfReach], None] = ignore_refused,
 ) -> Hops:
     """Run a program twice, with different delays; see `rehearse`.
 
     Args:
-        timeout_s: for both together.
+        timeout_s: the limit for both runs together.
+
     Raises:
-        ProgramError: a party did not end well, or not in time.
+        ProgramError: a party failed, or the runs took too long.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            short, long = [await rehearse(spec, evenly(delay_s), tell) for delay_s in delays_s]
+            short, long = [await rehearse(spec, evenly(delay_s), on_refused) for delay_s in delays_s]
     except TimeoutError:
         raise ProgramError(
             f"the dry run did not end within {duration(timeout_s)}",
             hint="allow more time with --timeout, or estimate a smaller case of the same program",
         ) from None
-    # Timers fire a little late, and over many hops that adds up: what counts is what a delay came to.
+    # Timers fire a little late, and over many hops that adds up. So use the measured delays, not the chosen ones.
     count = max(0, round((long.seconds - short.seconds) / (long.held_s - short.held_s)))
     return Hops(count, max(0.0, short.seconds - count * short.held_s))
 
 
 def evenly(delay_s: float) -> Callable[[int, int], float]:
-    """Return the same delay for any two parties."""
+    """Return a function that gives any two parties this delay."""
     return lambda _sender, _receiver: delay_s
 
 
 async def rehearse(
-    spec: ProgramSpec, delay_s: Callable[[int, int], float], tell: Callable[[OutOfReach], None] = untold
+    spec: ProgramSpec,
+    delay_s: Callable[[int, int], float],
+    on_refused: Callable[[OutOfReach], None] = ignore_refused,
 ) -> Rehearsed:
-    """Run all parties of a program, each with the same arguments and nobody to ask.
+    """Run all parties of a program, each with the same arguments and without a user.
 
     Args:
         spec: what to run; its number and sockets are filled in here.
-        delay_s: how long bytes take from one party to another, by their numbers.
-        tell: called with what each of them asked for in vain, however it ends.
+        delay_s: takes the numbers of the sender and the receiver, returns how long bytes take between them.
+        on_refused: called with the files that a party could not open, for each party that has some.
+
     Raises:
-        ProgramError: one of them did not end well.
+        ProgramError: a party failed.
     """
     everyone = range(spec.parties)
     start = StartGate(spec.parties)
@@ -138,7 +142,7 @@ async def rehearse(
             own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
             program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log)))
             programs.append(program)
-            stack.callback(_tell, program, tell)
+            stack.callback(_report_refused, program, on_refused)
         streams = {
             pair: await asyncio.open_unix_connection(sock=programs[pair[0]].sockets[pair[1]]) for pair in delayed
         }
@@ -149,15 +153,15 @@ async def rehearse(
                 tasks.create_task(program.wait(on_started=start.one_more, on_wait=functools.partial(waits, number)))
                 for number, program in enumerate(programs)
             ]
-            standing = tasks.create_task(stuck.wait())
+            sticking = tasks.create_task(stuck.wait())
             carrying = [
                 tasks.create_task(one_way.carry(streams[one, other][0], streams[other, one][1]))
                 for (one, other), one_way in delayed.items()
             ]
             failing = tasks.create_task(_failure(ends, logs))
-            await asyncio.wait([failing, standing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([failing, sticking], return_when=asyncio.FIRST_COMPLETED)
             failure = failing.result() if failing.done() else _stuck(standstill)
-            standing.cancel()
+            sticking.cancel()
             if failure is not None:
                 for task in (failing, *ends, *carrying):
                     task.cancel()
@@ -167,16 +171,16 @@ async def rehearse(
     return Rehearsed(max(one.ended_s for one in delayed.values()) - start.given_s, held_s)
 
 
-def _tell(program: ProgramProcess, tell: Callable[[OutOfReach], None]) -> None:
-    if (beyond := program.out_of_reach()) is not None:
-        tell(beyond)
+def _report_refused(program: ProgramProcess, on_refused: Callable[[OutOfReach], None]) -> None:
+    if (refused := program.out_of_reach()) is not None:
+        on_refused(refused)
 
 
 class StartGate:
-    """The moment at which all parties are ready: one may need longer than others to load what it needs.
+    """Holds all parties until the last one is ready. Otherwise the slowest import would count as part of the run.
 
     Attributes:
-        given_s: when it was, 0 until then.
+        given_s: the time at which all were ready, 0 until then.
     """
 
     def __init__(self, parties: int) -> None:
@@ -192,36 +196,38 @@ class StartGate:
             self._given.set()
 
     async def wait(self) -> float:
-        """Wait for it, and return when it was."""
+        """Wait until all are ready; return the time at which they were."""
         await self._given.wait()
         return self.given_s
 
 
 class DelayedStream:
-    """From one party to another: from the start on bytes come out in order, each as long after it went in.
+    """Carries bytes from one party to another. Each comes out in order, a fixed delay after it went in.
+
+    Nothing comes out before the start.
 
     Attributes:
-        ended_s: when the end came out.
-        held_s: how long chunks were held, in all.
-        chunks: how many there were, the end being one.
+        ended_s: the time at which the end came out.
+        held_s: how long the chunks were held, in total.
+        chunks: the number of chunks; the end counts as one.
     """
 
     def __init__(self, delay_s: float, start: StartGate) -> None:
         self._delay_s = delay_s
         self._start = start
-        # Without a limit: holding back a sender would be a delay of its own, and MPyC keeps what it cannot send, too.
+        # Unbounded: to hold back a sender would add a delay. MPyC keeps what it cannot send without a limit, too.
         self._held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         self.ended_s = self.held_s = 0.0
         self.chunks = 0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry all bytes, and then the end."""
+        """Carry all bytes, then the end."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._release(writer))
             more = True
             while more:
                 chunk = b""
-                with contextlib.suppress(ConnectionError):  # killed: its exit status says more
+                with contextlib.suppress(ConnectionError):  # the program was killed; its exit status says more
                     chunk = await reader.read(READ_BYTES)
                 self._held.put_nowait((time.monotonic(), chunk))
                 more = bool(chunk)
@@ -255,19 +261,19 @@ def _stuck(standstill: Standstill) -> ProgramError:
 
 
 async def _failure(ends: list[asyncio.Task[ProgramExit]], logs: list[BinaryIO]) -> ProgramError | None:
-    """Wait for the end of all programs, or for one that fails; return what to say of that."""
-    waiting = set(ends)
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    """Wait until all programs have ended, or one has failed; return its failure."""
+    running = set(ends)
+    while running:
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         if any(end.result().status for end in done):
-            if waiting:
-                await asyncio.wait(waiting, timeout=STOP_S)
+            if running:
+                await asyncio.wait(running, timeout=STOP_S)
             return _describe({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
     return None
 
 
 def _describe(exits: dict[int, ProgramExit], logs: list[BinaryIO]) -> ProgramError:
-    """Say what went wrong, and not at a party that only stopped because another one had ended."""
+    """Describe the failure of the lowest party that did not just stop because another party had ended."""
     failed = {number: end for number, end in exits.items() if end.status}
     at_fault = [number for number, end in failed.items() if end.notice is None or end.notice.kind != "closed"]
     number = min(at_fault or failed)
@@ -275,10 +281,10 @@ def _describe(exits: dict[int, ProgramExit], logs: list[BinaryIO]) -> ProgramErr
     words = _last_lines(logs[number])
     if words:
         message += "; its last lines:\n" + "\n".join(printable(line, 500) for line in words)
-    # What reading an empty stdin leads to, in a script's words and in those of the programs that come along.
-    asked = any("EOFError" in line or "use --input" in line for line in words)
-    hint = "a dry run asks nobody: pass the program's input after --, such as --input FILE or --demo"
-    return ProgramError(message, hint=hint if asked else "")
+    # A script that reads the empty stdin fails with EOFError. The shipped programs end with a sentence instead.
+    prompted = any("EOFError" in line or "use --input" in line for line in words)
+    hint = "a dry run cannot prompt: pass the program's input after --, such as --input FILE or --demo"
+    return ProgramError(message, hint=hint if prompted else "")
 
 
 def _last_lines(log: BinaryIO) -> list[str]:

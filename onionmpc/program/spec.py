@@ -1,6 +1,6 @@
-"""What the supervisor and the program process tell each other over the socketpair between them.
+"""The messages between the supervisor and the program process, over the socketpair between them.
 
-Nothing of this is in an argv or an environment, which other users of the machine may read.
+None of this is in argv or the environment, which other users of the machine can read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Annotated
 
 import msgspec
 
-# Exit codes of the program process that the script itself can hardly mean.
+# Exit codes of the program process that scripts hardly use.
 EXIT_SUPERVISOR_GONE = 79
 EXIT_STOPPED = 80
-# Where a program waits is said to other parties: so many places, and names of this length.
+# Other parties learn where a program waits. These bound what they have to read.
 MAX_PLACES = 3
 MAX_FILE_CHARACTERS = 200
 MAX_PARTIES = 256  # MPyC's own limit
@@ -25,15 +25,15 @@ NOT_CONNECTED = ""
 
 
 class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the kernel keeps the program from; nothing of it where there is no Linux.
+    """The walls that the kernel keeps around the program. There are none except on Linux.
 
     Attributes:
-        network: it is in a network namespace with nothing in it.
-        sockets: it can make and connect none, those with a path among them (seccomp).
-        secrets: it opens none of our keys and none of our tor's files.
-        files: it opens only what it is to have (Landlock).
-        frozen: it changes nothing but what it may write, not a mode or a time either (mounts). Where that is missing,
-            seccomp refuses it such changes anywhere.
+        network: it is in an empty network namespace.
+        sockets: it cannot make or connect sockets, not even those with a path (seccomp).
+        secrets: it cannot open our keys and the files of our tor.
+        files: it can open only the files that it is given (Landlock).
+        frozen: it can change only files that it may write; for others, not even a mode or a time (mounts). Without this
+            wall, seccomp refuses such changes everywhere.
     """
 
     network: bool = False
@@ -43,12 +43,12 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frozen: bool = False
 
     def hold(self, shown: Walls) -> bool:
-        """Tell whether these keep all that others, which were shown, would keep."""
+        """Return whether these walls are at least as strong as the ones that were shown."""
         return all(getattr(self, wall) >= getattr(shown, wall) for wall in shown.__struct_fields__)
 
     def lines(self) -> tuple[str, ...]:
-        """Say it in words."""
-        # Without a namespace, but with no socket to be had, there is no way out either.
+        """Describe each wall in a line."""
+        # A program that can make no socket has no way out, even without a namespace.
         network = "an empty namespace" if self.network else "no namespace" if self.sockets else "OPEN"
         sockets = "none can be made or connected (seccomp)" if self.sockets else "OPEN"
         opens = "OPEN, all that you can read" + (" and write" if not self.frozen else "")
@@ -58,13 +58,13 @@ class Walls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"network: {network}", f"sockets: {sockets}", f"files: {files}", "Python: a guard against mistakes"
 
     def _changes(self) -> str:
-        """Say what of other files it can change, of which Landlock knows nothing."""
+        """Describe the changes to other files that Landlock does not see."""
         if self.frozen:
             return "all else is read-only (mounts)"
         return "no modes, times or owners (seccomp)" if self.sockets else "modes, times and owners of all: OPEN"
 
     def describe(self) -> str:
-        """Say it in one line."""
+        """Describe all walls in one line."""
         return "; ".join(self.lines())
 
 
@@ -75,18 +75,18 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Supervisor to program process, once: what to run.
 
     Attributes:
-        arguments: what the script finds in sys.argv[1:]: the public arguments, then the private ones.
-        sockets: the inherited descriptor for each peer's number.
+        arguments: the script's sys.argv[1:]: the public arguments, then the private ones.
+        sockets: the inherited descriptor to each peer, by the peer's number.
         allowed_types: classes of the program that peers may send.
-        named: words of this party's own choice; the paths among them may be read and written.
-        code: the Python files that were agreed on, by their paths on this machine; the script is one.
-        on_disk: the SHA-256 in hex of the agreed files that are not Python, by path.
-        reads: further paths that may be read, and not be written whatever else may be.
-        hidden: paths that are kept from it, wherever they lie.
+        named: arguments that this party chose; the program may read and write the paths among them.
+        code: the agreed Python files, by their paths on this machine; the script is one of them.
+        on_disk: the SHA-256 of the agreed files that are not Python, in hex, by path.
+        reads: further paths that the program may read, but never write.
+        hidden: paths that it must not open, even inside folders that it may read.
         scratch: a directory for its temporary files.
-        allow_subprocess: whether it may start processes, which are walled in as it is.
-        walls: what was shown to this party's person: with less, the script is not started.
-        waiting_s: how long it waits for its peers before it says so, in seconds; 0 is never.
+        allow_subprocess: whether it may start processes, inside the same walls.
+        walls: the walls that this party's user was shown. With weaker ones, the script does not start.
+        waiting_s: how long the program waits for its peers before it reports that, in seconds; 0 means never.
     """
 
     script: str
@@ -111,23 +111,23 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of one of the program's files, by the name that the agreement gives it."""
+    """A line in a file of the program, by the file's name in the agreement."""
 
     file: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_FILE_CHARACTERS)]
     line: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
 
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a program waits for that nothing but bytes of its peers can wake.
+    """What a program waits for, if only bytes from its peers can wake it.
 
     Attributes:
-        awaited: the numbers of those whose message it awaits; none if it awaits a value that no message can bring.
-        places: where its coroutines are suspended.
-        ending: whether it shuts MPyC down.
-        failed: whether one of its coroutines failed.
-        sent, received: how many bytes went to and came from each party since the start, by its number: in hexadecimal,
-            or as a mark of that (onionmpc.session.marks); NO_BYTES in its own place. NOT_CONNECTED received: it has not
-            connected to that party, and no byte of it would wake it.
+        awaited: the numbers of the parties whose messages it awaits; none if no message can bring what it awaits.
+        places: the lines at which its coroutines are suspended.
+        ending: whether it is shutting MPyC down.
+        failed: whether one of its coroutines has failed.
+        sent, received: how many bytes it has sent to and received from each party, by number: in hexadecimal, or
+            hidden in a mark (onionmpc.session.marks). Its own entry is NO_BYTES. NOT_CONNECTED, only in `received`,
+            means that it has not connected to that party, so no byte from there would wake it.
     """
 
     awaited: Annotated[tuple[_Party, ...], msgspec.Meta(max_length=MAX_PARTIES)]
@@ -139,18 +139,19 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Program process to supervisor: how far it is, or, before it stops, why it cannot go on.
+    """Program process to supervisor: its progress, or the reason why it stops.
 
     Attributes:
-        kind: "started" (the script begins to connect) and "revealed" (it opens an output), each sent once; "refused"
-            (it asked for a file out of its reach; see walls/asked.py), once for each file; "pickle" (a peer's
-            pickle names what is not allowed), "closed" (a peer's program ended while ours still waited for it),
-            "failed" (a coroutine of MPyC's raised an error of ours) or "setup" (the script wants other parameters than
-            those agreed, or the walls are weaker than was shown). Besides, any number of times: "waiting" (it has
-            waited for its peers for a while) and "moving" (it does so no longer, or in a way that it cannot tell).
-        party: the peer's number, None if it is not known or there is none.
-        detail: in words.
-        wait: what it waits for.
+        kind: progress is "started" (the script begins to connect) and "revealed" (it first opens an output), each sent
+            once; "waiting" (it has waited for its peers for a while) and "moving" (it no longer does, or it is unknown
+            whether it does), any number of times; and "refused" (it asked for a file out of its reach; see
+            walls/asked.py), once per file. Reasons to stop are "pickle" (a peer's pickle is not allowed), "closed" (a
+            peer's program ended while ours still waited for it), "failed" (a coroutine of MPyC raised an error of
+            ours) and "setup" (the script wants parameters that were not agreed on, or the walls are weaker than the
+            ones that were shown).
+        party: the peer's number, or None if there is none or it is unknown.
+        detail: a description in words.
+        wait: what the program waits for.
     """
 
     kind: str
@@ -160,7 +161,7 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode_spec(spec: ProgramSpec) -> bytes:
-    """Return one line of JSON, in ASCII: a path may be no UTF-8, which msgspec's JSON has to be."""
+    """Return one line of JSON. Not by msgspec: its JSON is UTF-8, and a path may not be. json escapes such a path."""
     return json.dumps(msgspec.to_builtins(spec, str_keys=True)).encode() + b"\n"
 
 

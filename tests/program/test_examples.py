@@ -1,7 +1,7 @@
-"""The shipped programs: each computes what plain Python computes, and refuses bad input in a sentence.
+"""Each shipped program computes the same as plain Python, and refuses bad input with a sentence.
 
-The parties are processes that run the scripts as they are. MPyC's own sockets, which would listen on all interfaces,
-are replaced by unix sockets in a temporary folder.
+The parties are processes that run the unmodified scripts. Unix sockets in a temporary folder replace MPyC's own
+sockets, which would listen on all interfaces.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run_parties(folder: Path, name: str, arguments: Sequence[str], inputs: Sequence[str]) -> list[str]:
-    """Run one party for each of `inputs`, which it reads from standard input; return what each prints."""
+    """Run one party per input, which it reads from standard input; return what each prints."""
     options = [f"-M{len(inputs)}", "--no-log"]
     parties = [
         subprocess.Popen(
@@ -66,7 +66,7 @@ def run_parties(folder: Path, name: str, arguments: Sequence[str], inputs: Seque
 
 
 def run_alone(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a script as its only party, as a person would."""
+    """Run a script with one party, as a user would."""
     return subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py", "--no-log", *arguments],
         input=stdin,

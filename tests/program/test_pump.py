@@ -1,4 +1,4 @@
-"""The program's bytes between its process and a link, also when the program has ended."""
+"""A pump moves the program's bytes between its process and a link, even after the program has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MESSAGE = bytes(8) + (4).to_bytes(4, "little") + b"1234"
 
 
 class Peer:
-    """A link whose peer sends what the test says, and what a pump takes of it."""
+    """A link with a scripted peer, and a pump that takes its bytes."""
 
     def __init__(self) -> None:
         self.runner = LinkRunner(lambda _event: None)
@@ -39,7 +39,7 @@ class Peer:
         self.runner._receive(0, frame)
 
 
-def test_what_arrived_before_the_program_started_reaches_it() -> None:
+def test_bytes_that_arrive_before_the_program_starts_reach_it() -> None:
     async def main() -> None:
         peer = Peer()
         peer.sends(MESSAGE)
@@ -57,8 +57,8 @@ def test_what_arrived_before_the_program_started_reaches_it() -> None:
     asyncio.run(main())
 
 
-def test_what_comes_after_the_program_has_ended_counts_as_taken() -> None:
-    # Or its sender would wait for that until its patience ends.
+def test_bytes_that_arrive_after_the_program_has_ended_count_as_taken() -> None:
+    # Otherwise the sender would wait for it until its patience ends.
     async def main() -> None:
         peer = Peer()
         peer.sends(MESSAGE)
@@ -71,7 +71,7 @@ def test_what_comes_after_the_program_has_ended_counts_as_taken() -> None:
     asyncio.run(main())
 
 
-def test_what_was_on_its_way_to_a_program_that_ended_counts_as_taken() -> None:
+def test_bytes_on_their_way_to_a_program_that_ends_count_as_taken() -> None:
     async def main() -> None:
         peer = Peer()
         near, far = socket.socketpair()
@@ -90,7 +90,7 @@ def test_what_was_on_its_way_to_a_program_that_ended_counts_as_taken() -> None:
     asyncio.run(main())
 
 
-def test_what_waits_for_a_program_that_has_said_its_last_still_reaches_it() -> None:
+def test_a_program_that_sends_nothing_more_still_receives() -> None:
     async def main() -> None:
         peer = Peer()
         near, far = socket.socketpair()
@@ -108,7 +108,7 @@ def test_what_waits_for_a_program_that_has_said_its_last_still_reaches_it() -> N
     asyncio.run(main())
 
 
-def test_what_the_link_has_no_room_for_stays_with_the_program() -> None:
+def test_bytes_that_the_link_has_no_room_for_stay_with_the_program() -> None:
     async def main() -> None:
         peer = Peer()
         near, far = socket.socketpair()

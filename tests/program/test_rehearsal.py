@@ -1,4 +1,4 @@
-"""Dry runs: hops are counted right, a failure is told as that of whose it was, and nothing stays behind."""
+"""Dry runs count hops correctly, blame the party that failed, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def failure_of(spec: ProgramSpec) -> ProgramError:
 
 
 @pytest.mark.parametrize(("rounds", "parties"), [(2, 3), (9, 3), (3, 5)])
-def test_a_chain_of_products_has_as_many_hops_and_a_few(tmp_path: Path, rounds: int, parties: int) -> None:
+def test_a_chain_of_products_has_one_hop_per_product_and_a_few_more(tmp_path: Path, rounds: int, parties: int) -> None:
     spec = write_spec(tmp_path, CHAIN, str(rounds), parties=parties)
     hops = asyncio.run(count_hops(spec, DEADLINE_S, DELAYS_S))
     assert hops.count == rounds + HOPS_BESIDE_ROUNDS
 
 
-def test_an_estimate_is_half_a_round_trip_for_each_hop_and_what_is_computed() -> None:
+def test_an_estimate_is_half_a_round_trip_per_hop_plus_the_computation() -> None:
     assert Hops(57, 0.5).estimate_s(0.3) == pytest.approx(57 * 0.15 + 0.5)
 
 
@@ -47,7 +47,7 @@ def test_a_script_that_connects_nobody_is_refused(tmp_path: Path) -> None:
     assert "failed in the dry run: it ended without starting MPyC" in error.message
 
 
-# Issue 12. The others waited for it until --timeout.
+# Issue 12: the others waited for it until --timeout.
 @pytest.mark.parametrize("end", ["sys.exit()", "os._exit(0)", "raise SystemExit(3)"])
 def test_a_party_that_exits_at_once_ends_the_dry_run(tmp_path: Path, end: str) -> None:
     script = f"""
@@ -62,7 +62,7 @@ def test_a_party_that_exits_at_once_ends_the_dry_run(tmp_path: Path, end: str) -
     assert f"the program of party 1 failed in the dry run: {why}" in error.message
 
 
-def test_each_two_parties_have_a_delay_of_their_own(tmp_path: Path) -> None:
+def test_each_pair_of_parties_has_its_own_delay(tmp_path: Path) -> None:
     spec = write_spec(tmp_path, CHAIN, "3")
     slow = asyncio.run(rehearse(spec, lambda one, other: 0.1 if {one, other} == {1, 2} else 0.0))
     assert slow.seconds >= 3 * 0.1
@@ -73,7 +73,7 @@ def test_bytes_are_held_as_long_as_asked(tmp_path: Path) -> None:
     assert asyncio.run(rehearse(write_spec(tmp_path, CHAIN, "1"), evenly(0.05))).held_s >= 0.05
 
 
-def test_the_party_that_failed_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_the_party_that_failed_is_named_with_its_last_lines(tmp_path: Path) -> None:
     script = """
     from mpyc.runtime import mpc
     async def main():
@@ -91,7 +91,7 @@ def test_the_party_that_failed_is_named_with_its_last_words(tmp_path: Path) -> N
     assert error.hint == ""
 
 
-def test_a_party_that_ends_too_early_is_told_by_who_waits_for_it(tmp_path: Path) -> None:
+def test_a_party_that_waits_for_one_that_ended_too_early_reports_it(tmp_path: Path) -> None:
     script = """
     import os
     from mpyc.runtime import mpc
@@ -113,12 +113,12 @@ def test_a_party_that_ends_too_early_is_told_by_who_waits_for_it(tmp_path: Path)
         "import sys; sys.exit('no number given: use --input FILE, or --demo to try this program out')",
     ],
 )
-def test_a_program_that_asks_gets_no_answer_and_a_hint(tmp_path: Path, question: str) -> None:
+def test_a_program_that_prompts_gets_no_answer_and_brings_a_hint(tmp_path: Path, question: str) -> None:
     error = failure_of(write_spec(tmp_path, question))
     assert "pass the program's input after --" in error.hint
 
 
-def test_a_program_has_no_terminal_to_ask_at(tmp_path: Path) -> None:
+def test_a_program_has_no_terminal_to_prompt_at(tmp_path: Path) -> None:
     script = """
     import os, sys
     assert os.getsid(0) == os.getpid()
@@ -127,7 +127,7 @@ def test_a_program_has_no_terminal_to_ask_at(tmp_path: Path) -> None:
     asyncio.run(rehearse(write_spec(tmp_path, script + CONNECT), evenly(0)))
 
 
-def test_what_programs_print_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_programs_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     script = """
     import sys
     print('out')
@@ -143,7 +143,7 @@ def test_a_program_that_never_ends_is_ended(tmp_path: Path) -> None:
 
 
 # Issue 12.
-def test_programs_that_wait_for_each_other_are_told_without_waiting_for_the_timeout(tmp_path: Path) -> None:
+def test_programs_that_wait_for_each_other_are_reported_before_the_timeout(tmp_path: Path) -> None:
     script = """
     from mpyc.runtime import mpc
     async def main():
@@ -165,16 +165,16 @@ def test_delays_between_parties_do_not_look_like_programs_that_wait_for_each_oth
     assert asyncio.run(rehearse(spec, evenly(0.2))).seconds > 2 * 0.2
 
 
-def test_nothing_is_left_of_a_run_that_was_cancelled(tmp_path: Path) -> None:
+def test_a_cancelled_run_leaves_nothing_behind(tmp_path: Path) -> None:
     async def main(path: Path) -> list[int]:
-        async with asyncio.timeout(DEADLINE_S), pids_at(path) as told:
+        async with asyncio.timeout(DEADLINE_S), pids_at(path) as lines:
             running = asyncio.create_task(count_hops(write_spec(tmp_path, PAUSE, str(path)), DEADLINE_S))
-            processes = [int(await told.readline()) for _ in range(3)]
+            processes = [int(await lines.readline()) for _ in range(3)]
             running.cancel()
             await asyncio.wait([running])
             assert running.cancelled()
             return processes
 
     with socket_directory() as sockets:
-        processes = asyncio.run(main(sockets / "told"))
+        processes = asyncio.run(main(sockets / "pids"))
     assert not [process for process in processes if is_there(process)]

@@ -1,4 +1,4 @@
-"""What `import onionmpc` costs, what it offers, and what it changes: nothing."""
+"""`import onionmpc`: it is cheap, offers the public names, and changes nothing in its process."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_import_is_cheap() -> None:
     assert [name for name in loaded if name.startswith("onionmpc.")] == []
 
 
-def test_each_public_name_is_there_and_says_what_it_is() -> None:
+def test_each_public_name_exists_and_has_a_docstring() -> None:
     assert len(onionmpc.__all__) == len(set(onionmpc.__all__))
     for name in onionmpc.__all__:
         assert getattr(onionmpc, name).__doc__, name
@@ -79,12 +79,12 @@ def test_each_public_name_is_there_and_says_what_it_is() -> None:
     assert set(onionmpc._MODULES) | set(onionmpc._SUBMODULES) == set(onionmpc.__all__)
 
 
-def test_no_other_name_is_there() -> None:
+def test_there_is_no_other_public_name() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         importlib.import_module("onionmpc").no_such_name  # noqa: B018
 
 
-def test_the_types_are_there_for_programs_that_use_it(tmp_path: Path) -> None:
+def test_programs_that_use_the_api_can_be_type_checked(tmp_path: Path) -> None:
     assert Path(onionmpc.__file__).with_name("py.typed").exists()
     consumer = tmp_path / "consumer.py"
     consumer.write_text(
@@ -130,7 +130,7 @@ def test_the_types_are_there_for_programs_that_use_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["treshold=1", 'threshold="1"', "wait=3"])
-def test_a_misspelt_option_is_seen_by_a_type_checker(tmp_path: Path, option: str) -> None:
+def test_a_type_checker_finds_a_misspelt_option(tmp_path: Path, option: str) -> None:
     consumer = tmp_path / "consumer.py"
     consumer.write_text(
         f"import onionmpc\nasync def f(me: onionmpc.Party) -> None:\n    me.host('vote', parties=3, {option})\n"
@@ -183,7 +183,7 @@ def test_a_session_changes_nothing_of_its_process(tmp_path: Path) -> None:
     )
 
 
-def test_a_notebook_that_runs_a_loop_already_can_use_it_step_by_step(tmp_path: Path) -> None:
+def test_a_notebook_with_a_running_loop_can_use_the_api_step_by_step(tmp_path: Path) -> None:
     write_script(tmp_path / "adds.py", EMPTY)
     python(
         """

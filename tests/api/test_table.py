@@ -1,4 +1,4 @@
-"""Sessions by the public API, over local sockets."""
+"""Sessions run by the public API, over local sockets."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_party_in_a_private_network_keeps_its_directory_from_the_program(
     run(main())
 
 
-def test_who_gives_no_consent_refuses(script: Path) -> None:
+def test_a_party_without_consent_refuses(script: Path) -> None:
     async def main() -> None:
         async with local_parties(2) as (host, guest):
             async with host.host(script, parties=2, allow_no_privacy=True) as table, asyncio.TaskGroup() as tasks:
@@ -180,7 +180,7 @@ def test_who_gives_no_consent_refuses(script: Path) -> None:
     run(main())
 
 
-def test_consent_sees_what_is_agreed_and_events_tell_what_happens(script: Path) -> None:
+def test_consent_gets_the_agreement_and_events_report_what_happens(script: Path) -> None:
     async def main() -> None:
         seen: list[onionmpc.Proposal] = []
 
@@ -228,7 +228,7 @@ def test_output_is_shown_as_it_is_written(script: Path) -> None:
     run(main())
 
 
-def test_what_a_failed_program_said_is_there_after_the_error(tmp_path: Path) -> None:
+def test_the_stderr_of_a_failed_program_is_available_after_the_error(tmp_path: Path) -> None:
     path = tmp_path / "fails.py"
     said: list[str] = []
     path.write_text("from mpyc.runtime import mpc\nmpc.run(mpc.start())\nraise ValueError('out of paper')\n")
@@ -268,7 +268,7 @@ def test_a_table_is_for_one_session_and_a_party_has_one_table(script: Path) -> N
     run(main())
 
 
-def test_wrong_wishes_are_refused_at_once(script: Path, tmp_path: Path) -> None:
+def test_invalid_options_are_refused_at_once(script: Path, tmp_path: Path) -> None:
     async def main() -> None:
         async with local_parties(1) as (me,):
             with pytest.raises(UsageError):
@@ -354,7 +354,7 @@ def test_a_cancelled_host_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_leaving_a_table_cancels_what_computes_there_in_another_task(script: Path) -> None:
+def test_leaving_a_table_cancels_its_computation_in_another_task(script: Path) -> None:
     async def main() -> None:
         async with local_parties(1) as (me,):
             async with me.host(script, parties=3) as table:

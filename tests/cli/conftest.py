@@ -21,7 +21,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def refused(capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Run the command line, which must refuse; return the sentence, and the hint in a line of its own."""
+    """Run a command that must be refused; return the error, and the hint on a second line."""
 
     def run_refused(*arguments: str, code: int = 2) -> str:
         assert run(list(arguments)) == code

@@ -1,4 +1,4 @@
-"""`onionmpc demo` without a network: its parties are small processes that say what a test has them say."""
+"""`onionmpc demo` without a network: its parties are small processes whose output each test chooses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ tell("ended", own_number=number, links={}, connect_s=1.0, agree_s=1.0, run_s=1.0
 
 
 class Status(StatusLine):
-    """Keeps what it is told."""
+    """Records the lines that it is asked to show."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def test_what_a_program_writes_to_stderr_is_never_an_event(scene: Scene, word: s
 
 # Issue 12. So did this.
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_line_of_any_length_is_shown_cut_and_kept_whole(scene: Scene, stream: str) -> None:
+def test_a_line_of_any_length_is_shown_truncated_and_kept_whole(scene: Scene, stream: str) -> None:
     scene.play(f"sys.{stream}.write('x' * 3 * 2**20 + ' the result\\n')", keep=True)
     label = "party 0 | " if stream == "stdout" else "party 0 stderr | "
     (shown,) = [line.removeprefix(label) for line in scene.status.lines if line.startswith(label)]
@@ -136,13 +136,13 @@ def test_a_result_that_follows_progress_in_its_line_is_shown_and_kept(scene: Sce
     assert scene.shown == scene.output(0) == scene.output(1) == results
 
 
-def test_a_last_line_without_an_end_is_a_line_of_its_own(scene: Scene) -> None:
+def test_a_last_line_without_a_line_end_is_a_line(scene: Scene) -> None:
     scene.play("sys.stdout.write('one\\n42')", keep=True)
     assert scene.shown == scene.output() == ["one", "42"]
 
 
 # Issue 12. Where stdout is a pipe, Python keeps what is printed until there are 8 KiB of it.
-def test_what_a_program_prints_is_seen_as_it_is_written(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_programs_output_is_shown_as_it_is_written(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     waits = """
         print("before")
@@ -169,13 +169,13 @@ def test_each_program_reads_the_same_text_from_its_stdin(scene: Scene) -> None:
     assert scene.output(0) == scene.output(1) == ["forty", "two"]
 
 
-def test_a_program_that_asks_where_nobody_answers_gets_a_hint(scene: Scene) -> None:
+def test_a_program_that_asks_without_a_terminal_gets_a_hint(scene: Scene) -> None:
     with pytest.raises(ProgramError) as caught:
         scene.play("print('EOFError: EOF when reading a line', file=sys.stderr)\nsys.exit(1)")
     assert "--stdin FILE" in caught.value.hint
 
 
-def test_a_program_that_fails_is_told_with_its_last_words(scene: Scene) -> None:
+def test_a_program_that_fails_is_reported_with_its_last_lines(scene: Scene) -> None:
     with pytest.raises(ProgramError) as caught:
         scene.play("print('stumbled', file=sys.stderr)\nsys.exit(1)")
     assert caught.value.message in (f"party {n}: the program failed; its last lines:\nstumbled" for n in (0, 1))
@@ -248,7 +248,7 @@ def test_receipts_are_kept_by_the_numbers_of_their_parties(scene: Scene) -> None
 
 @pytest.fixture
 def rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Rehearsal, bytes]]:
-    """Take the place of the demonstration itself, and keep what it would have shown."""
+    """Replace the demonstration itself, and record what it would have run."""
     seen: list[tuple[Rehearsal, bytes]] = []
 
     async def take(rehearsal: Rehearsal, stdin: bytes, _status: StatusLine) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Reh
     return seen
 
 
-def test_the_demo_takes_what_host_takes_and_passes_it_on_as_typed(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:
+def test_the_demo_passes_the_options_of_host_on_as_typed(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:
     Path("data.csv").write_text("")
     typed = [
         *("--threshold", "0", "--allow-no-privacy", "--public", "tea,coffee", "--public=-x", "--with", "data.csv"),
@@ -281,7 +281,7 @@ def test_the_demo_takes_what_host_takes_and_passes_it_on_as_typed(rehearsed: lis
         assert context.params["public"] == ("tea,coffee", "-x")
 
 
-def test_the_demo_passes_nothing_on_that_was_not_typed(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:
+def test_the_demo_passes_on_only_options_that_were_typed(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:
     assert run(["demo"]) == 0
     assert rehearsed == [(Rehearsal("average-salary", 3, [], ("--demo",)), b"")]
 
@@ -308,7 +308,7 @@ def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal,
         (["--json", "nowhere/r.json"], "cannot write nowhere/r.json"),
     ],
 )
-def test_the_demo_refuses_what_cannot_be_before_it_starts_a_network(
+def test_the_demo_refuses_impossible_options_before_it_starts_a_network(
     rehearsed: list[tuple[Rehearsal, bytes]], capfd: pytest.CaptureFixture[str], typed: list[str], sentence: str
 ) -> None:
     Path("taken-2.json").write_text("")

@@ -1,4 +1,4 @@
-"""What a person sees of links that break and come back, and what a machine reads."""
+"""What a person sees of a session, and what a machine reads."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The lines on stderr, without their times."""
+    """Return the lines on stderr, without their times."""
     return [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
 
 
-def test_a_peer_that_is_away_is_called_quiet_less_and_less_often(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_peer_that_is_away_is_noted_less_and_less_often(capsys: pytest.CaptureFixture[str]) -> None:
     display = TextDisplay(ANSWERS)
     for quiet_s in range(15, 200, 15):
         display.tell(PeerQuiet(2, quiet_s))
@@ -82,7 +82,7 @@ PADDED = Agreement(
 )
 
 
-def test_with_padding_the_agreement_says_what_it_costs_and_a_gap_that_it_was_seen(
+def test_with_padding_the_agreement_states_the_cost_and_a_gap_is_called_visible(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     display = TextDisplay(ANSWERS)
@@ -104,7 +104,7 @@ def test_with_padding_the_agreement_says_what_it_costs_and_a_gap_that_it_was_see
     assert not [line for line in agreement_lines(unpadded, 0, 0, by_invite=False) if "padding" in line]
 
 
-def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
+def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> None:
     own = (PartyTerms(Level.LONG, Level.SHORT), PartyTerms(Level.SHORT), PartyTerms())
     lines = [line.strip() for line in agreement_lines(replace(PADDED, own=own), 2, 0, by_invite=False)]
     addresses = PADDED.common.addresses
@@ -113,7 +113,7 @@ def test_the_agreement_shows_levels_floors_and_whose_address_is_shown() -> None:
     assert f"2  {addresses[2]}  level standard (you)" in lines
 
 
-def test_the_agreement_shows_where_parties_have_other_versions_of_what_the_program_imports() -> None:
+def test_the_agreement_shows_where_parties_have_different_versions_of_a_distribution() -> None:
     # Issue 12.
     owns = tuple(PartyTerms(distributions={"numpy": version, "mpyc": "0.11"}) for version in ("2.1", "2.2", "2.1"))
     lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
@@ -125,7 +125,7 @@ def test_the_agreement_shows_where_parties_have_other_versions_of_what_the_progr
     assert not any("libraries" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
 
 
-def test_what_parties_say_of_their_distributions_does_not_push_the_rest_off_the_screen() -> None:
+def test_a_long_list_of_distributions_does_not_push_the_rest_off_the_screen() -> None:
     owns = tuple(
         PartyTerms(distributions={f"{number}-{place}".rjust(60, "x"): "1" * 40 for place in range(32)})
         for number in range(3)
@@ -145,7 +145,7 @@ def test_the_agreement_names_each_class_that_parties_may_send() -> None:
     assert not any("may be sent" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
 
 
-def test_the_agreement_says_over_how_many_circuits_links_are_raced_and_who_allows_fewer() -> None:
+def test_the_agreement_states_how_many_circuits_race_and_who_allows_fewer() -> None:
     def lines(padding_rate: int, circuits: int, *limits: int) -> str:
         common = replace(PADDED.common, padding_rate=padding_rate, circuits=circuits)
         owns = tuple(PartyTerms(max_circuits=limit) for limit in limits)
@@ -168,7 +168,7 @@ def test_the_agreement_says_that_a_receipt_ends_deniability() -> None:
     assert not [line for line in agreement_lines(PADDED, 0, 0, by_invite=False) if "receipt" in line.lower()]
 
 
-def test_a_receipt_is_told_with_who_signed_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_written_receipt_is_shown_with_its_signers(capsys: pytest.CaptureFixture[str]) -> None:
     display = TextDisplay(ANSWERS)
     display.tell(Signing())
     display.tell(ReceiptWritten("mine.json", (0, 1, 2), 3))
@@ -180,12 +180,12 @@ def test_a_receipt_is_told_with_who_signed_it(capsys: pytest.CaptureFixture[str]
     ]
 
 
-def test_a_link_that_broke_is_told_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_link_is_shown_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
     assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]
 
 
-def test_a_link_is_told_once_and_a_peers_word_is_called_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_is_shown_once_and_the_peers_side_is_called_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
     display = TextDisplay(ANSWERS)
     for event in (
         LinkMeasured(1, None, None, 0.3, 1),
@@ -224,7 +224,7 @@ def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.Ca
     assert json.loads(json.dumps(data)) == data
 
 
-def test_the_terminal_is_the_programs_while_it_runs(
+def test_the_program_has_the_terminal_while_it_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StatusLine, "is_terminal", True)
@@ -238,7 +238,7 @@ def test_the_terminal_is_the_programs_while_it_runs(
     display.close()
 
 
-def test_who_is_not_expected_is_told_so_once_and_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_party_that_is_not_expected_sees_once_why_and_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
     display = TextDisplay(ANSWERS)
     for party in (None, None, 2, None):
         display.tell(DialRetry(party, "it is sealed", 2.0, "ask the host for another"))
@@ -250,7 +250,7 @@ def test_who_is_not_expected_is_told_so_once_and_what_helps(capsys: pytest.Captu
     ]
 
 
-def test_the_person_is_told_who_can_find_the_service(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_screen_says_who_can_find_the_service(capsys: pytest.CaptureFixture[str]) -> None:
     for to_all in (False, True):
         TextDisplay(ANSWERS).tell(Published(to_all))
     assert [line for line in shown(capsys) if "published" in line] == [
@@ -263,7 +263,7 @@ def test_the_person_is_told_who_can_find_the_service(capsys: pytest.CaptureFixtu
 WAIT = Wait((0, 2), (Place("vote.py", 7),), ending=False, failed=False, sent=("1", "0", "1"), received=("1", "0", "1"))
 
 
-def test_programs_that_wait_for_each_other_are_told_with_places_cause_and_time(
+def test_stuck_programs_are_shown_with_places_cause_and_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     display = TextDisplay(ANSWERS)
@@ -279,14 +279,14 @@ def test_programs_that_wait_for_each_other_are_told_with_places_cause_and_time(
     ]
 
 
-def test_of_very_many_programs_only_some_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_very_many_stuck_programs_only_some_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(ANSWERS).tell(ProgramsStuck(0, (WAIT,) * 256, 1.0))
     lines = shown(capsys)
     assert len(lines) < 30
     assert lines[-3] == "  and so do 231 more"
 
 
-def test_json_says_which_programs_wait_as_data_and_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_describes_stuck_programs_as_data_and_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     JsonDisplay(ANSWERS).tell(ProgramsStuck(0, (WAIT,), 1.0))
     event = json.loads(capsys.readouterr().err)
     assert event["event"] == "programs_stuck"
@@ -303,7 +303,7 @@ def test_json_says_which_programs_wait_as_data_and_in_words(capsys: pytest.Captu
     assert event["lines"][1] == "  party 0 waits for parties 0 and 2 at vote.py line 7"
 
 
-def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_same_summary(capsys: pytest.CaptureFixture[str]) -> None:
     display = JsonDisplay(ANSWERS)
     for event in (LinkBroken(1, "the stream ended"), PeerQuiet(1, 15.0), LinkResumed(1, 20.5)):
         display.tell(event)
@@ -317,16 +317,14 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agreement:
-    """An agreement on what a dry run found to have 57 hops."""
+    """An agreement on a program that has 57 hops in a dry run."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     agreement = replace(PADDED, common=replace(PADDED.common, padding_rate=0))
     Case.of(agreement.common).remember(Hops(57, 0.5))
     return agreement
 
 
-def test_how_long_it_takes_is_shown_by_the_slowest_link(
-    capsys: pytest.CaptureFixture[str], remembered: Agreement
-) -> None:
+def test_the_estimate_uses_the_slowest_link(capsys: pytest.CaptureFixture[str], remembered: Agreement) -> None:
     display = TextDisplay(ANSWERS)
     for party, round_trip_s in ((1, 0.2), (2, 0.4), (2, None)):
         display.tell(LinkMeasured(party, 3, 4, round_trip_s, 1))
@@ -343,7 +341,9 @@ def test_before_links_are_measured_the_longest_level_is_assumed(
     assert f"57 hops in a dry run, round trip {usual}" in capsys.readouterr().err
 
 
-def test_padding_adds_a_record_to_each_hop(capsys: pytest.CaptureFixture[str], remembered: Agreement) -> None:
+def test_padding_adds_the_wait_for_a_record_to_each_hop(
+    capsys: pytest.CaptureFixture[str], remembered: Agreement
+) -> None:
     Case.of(PADDED.common).remember(Hops(100, 0.0))
     display = TextDisplay(ANSWERS)
     display.tell(LinkMeasured(1, 3, 4, 0.4, 1))
@@ -351,7 +351,7 @@ def test_padding_adds_a_record_to_each_hop(capsys: pytest.CaptureFixture[str], r
     assert "takes        about 30 s: 100 hops" in capsys.readouterr().err
 
 
-def test_without_a_dry_run_nothing_is_said_of_it(
+def test_without_a_dry_run_no_estimate_is_shown(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
@@ -405,7 +405,7 @@ def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys
     assert told["allow_subprocess"] is True
 
 
-def test_every_event_but_one_has_words() -> None:
+def test_every_event_but_one_is_shown() -> None:
     # What others have done shows in the end; until then it changes nothing for the person.
     shown = set(vars(TextDisplay)["_show"].dispatcher.registry) - {object}
     assert set(typing.get_args(Event)) - shown == {PeerDone}

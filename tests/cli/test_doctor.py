@@ -1,4 +1,4 @@
-"""What `onionmpc doctor` sees, and that it only looks."""
+"""`onionmpc doctor`: what it finds, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from onionmpc.tor.endpoint import Endpoint
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with a tor that takes our lines, and no other program that matters."""
+    """A machine with a tor that accepts our torrc, and no other program that matters."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor"))
     monkeypatch.setattr(module, "KNOWN_PLACES", {})
@@ -78,9 +78,7 @@ def test_a_good_machine_is_usable() -> None:
     ("walls", "level"),
     [(Walls(sockets=True, files=True), "ok"), (Walls(network=True, files=True), "warn"), (Walls(), "warn")],
 )
-def test_what_is_open_to_a_program_is_told_and_stops_nobody(
-    monkeypatch: pytest.MonkeyPatch, walls: Walls, level: str
-) -> None:
+def test_missing_walls_are_a_warning_and_stop_nobody(monkeypatch: pytest.MonkeyPatch, walls: Walls, level: str) -> None:
     show_walls(monkeypatch, walls)
     found = finding("walls")
     assert found["level"] == level
@@ -88,7 +86,7 @@ def test_what_is_open_to_a_program_is_told_and_stops_nobody(
     assert json.loads(run("--json").stdout)["usable"] is True
 
 
-def test_where_nothing_can_be_tried_no_party_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_walls_cannot_be_probed_no_party_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Walls:
         raise ProgramError("cannot put walls around a program on this machine: OSError")
 
@@ -97,7 +95,7 @@ def test_where_nothing_can_be_tried_no_party_can_run(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.tor
-def test_the_tor_of_this_machine_takes_our_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tor_of_this_machine_accepts_our_torrc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONIONMPC_TOR")
     assert finding("torrc")["level"] == "ok"
 
@@ -116,13 +114,13 @@ def test_an_old_but_usable_tor_is_a_warning(tmp_path: Path) -> None:
     assert finding("tor")["level"] == "warn"
 
 
-def test_a_tor_that_refuses_our_lines_fails_in_its_own_words(tmp_path: Path) -> None:
+def test_a_tor_that_refuses_our_torrc_fails_in_its_own_words(tmp_path: Path) -> None:
     fake_tor(tmp_path / "tor", verify="echo '[warn] Unknown option LongLivedPorts.'; exit 1")
     assert run().exit_code == 3
     assert "Unknown option LongLivedPorts" in finding("torrc")["seen"]
 
 
-def test_what_bridges_could_be_used_is_told_and_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usable_bridges_are_listed_and_stop_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "--bridge works with only plain bridges (for obfs4: install obfs4proxy" in finding("bridges")["seen"]
     fake_tor(tmp_path / "obfs4proxy")
@@ -139,9 +137,7 @@ def test_what_bridges_could_be_used_is_told_and_stops_nobody(tmp_path: Path, mon
         ("0.4.9.11", "", "without proof of work"),
     ],
 )
-def test_whether_tor_defends_a_service_by_proof_of_work_is_told(
-    tmp_path: Path, version: str, modules: str, seen: str
-) -> None:
+def test_the_finding_about_tor_mentions_proof_of_work(tmp_path: Path, version: str, modules: str, seen: str) -> None:
     fake_tor(tmp_path / "tor", version, f'if [ "$1" = --list-modules ]; then echo "{modules}"; fi')
     assert f"{seen} against floods" in finding("tor")["seen"]
 
@@ -154,7 +150,7 @@ def test_a_state_directory_open_to_others_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("free", "level"), [(10**6, "fail"), (10**8, "warn"), (10**9, "ok")])
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
     assert finding("state directory")["level"] == level
     assert f"{free // 10**6} MB free" in finding("state directory")["seen"]
@@ -185,7 +181,7 @@ def test_missing_and_wrong_packages_fail(monkeypatch: pytest.MonkeyPatch) -> Non
     assert finding("numpy")["seen"] == "not installed"
 
 
-def test_it_tells_what_else_runs_and_asks_only_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_other_tors_and_asks_only_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[bytes] = []
 
     async def serve(stream: Stream) -> None:
@@ -225,7 +221,7 @@ def started_as(stack: contextlib.ExitStack, *words: str, parent: str | None = No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_programs_with_a_tor_are_named_by_who_started_them() -> None:
+def test_tors_are_named_by_the_program_that_started_them() -> None:
     with contextlib.ExitStack() as stack:
         running = {
             started_as(stack, "/opt/tor-browser/Browser/TorBrowser/Tor/tor"): "tor of Tor Browser",
@@ -242,7 +238,7 @@ def test_programs_with_a_tor_are_named_by_who_started_them() -> None:
 
 # Issue 12.
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_process_may_call_itself_what_it_likes() -> None:
+def test_a_process_may_have_any_name() -> None:
     odd = "import time; open('/proc/self/comm', 'wb').write(b'a) \\xff ('); print(flush=True); time.sleep(60)"
     with subprocess.Popen(["tor", "-c", odd], executable=sys.executable, stdout=PIPE) as process:
         assert process.stdout is not None
@@ -254,7 +250,7 @@ def test_a_process_may_call_itself_what_it_likes() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
-def test_a_check_that_cannot_be_made_is_a_finding_and_the_others_are_made(
+def test_a_check_that_fails_becomes_a_finding_and_the_others_still_run(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail() -> None:
@@ -268,7 +264,7 @@ def test_a_check_that_cannot_be_made_is_a_finding_and_the_others_are_made(
     assert "clock:" in result.stdout
 
 
-def test_a_bug_in_a_check_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_check_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError(errno.EBADF, "Bad file descriptor")
 
@@ -302,7 +298,7 @@ def test_other_programs_are_named(monkeypatch: pytest.MonkeyPatch, usual: str, f
     assert run().exit_code == 0
 
 
-def test_it_never_imports_mpyc(tmp_path: Path) -> None:
+def test_doctor_never_imports_mpyc(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom onionmpc.cli.doctor import run_checks\nrun_checks()\n"
         "sys.exit(any(name.split('.')[0] in ('mpyc', 'txtorcon') for name in sys.modules))"

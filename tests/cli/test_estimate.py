@@ -32,7 +32,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[ProgramSpec]:
-    """Dry runs that are only noted, and find 57 hops."""
+    """Replace dry runs: each is recorded, and finds 57 hops."""
     specs: list[ProgramSpec] = []
 
     async def note(spec: ProgramSpec, _timeout_s: float, **_options: object) -> Hops:
@@ -48,7 +48,7 @@ def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capfd.readouterr().out
 
 
-def test_it_says_how_long_at_each_level(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
+def test_estimate_prints_a_time_for_each_level(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
     first, second = said(capfd, "sort", "--parties", "3").splitlines()
     assert first == "sort: 57 hops in a dry run with 3 parties; takes 0.4 s without network delays"
     assert second.startswith("about ")
@@ -60,7 +60,7 @@ def test_it_says_how_long_at_each_level(capfd: pytest.CaptureFixture[str], asked
     ("arguments", "options"),
     [(("-m14",), ()), (("-m15",), ("--no-prss",)), (("-m15", "--mpyc=-L32"), ("-L32",))],
 )
-def test_it_runs_with_the_options_that_a_session_would_have(
+def test_the_dry_run_has_the_options_of_a_session(
     capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec], arguments: tuple[str, ...], options: tuple[str, ...]
 ) -> None:
     # Else it would count the hops of another case than the one that its parties are shown later.
@@ -68,14 +68,12 @@ def test_it_runs_with_the_options_that_a_session_would_have(
     assert asked[0].mpyc_options == options
 
 
-def test_it_says_how_long_with_given_round_trips_alone(
-    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]
-) -> None:
+def test_given_round_trips_replace_the_levels(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
     told = said(capfd, "sort", "-m3", "--round-trip", "300ms", "--round-trip", "2s").splitlines()
     assert told[1:] == ["about 8.9 s with a round trip of 300 ms, about 57 s with a round trip of 2000 ms"]
 
 
-def test_machines_get_numbers(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
+def test_json_has_the_numbers(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
     data = json.loads(said(capfd, "sort", "-m3", "--json", "--round-trip", "300ms"))
     assert data == {
         "program": "sort",
@@ -87,9 +85,7 @@ def test_machines_get_numbers(capfd: pytest.CaptureFixture[str], asked: list[Pro
     assert set(json.loads(said(capfd, "sort", "-m3", "--json"))["estimates"]) == {"short", "standard", "long"}
 
 
-def test_programs_that_come_along_make_up_their_input(
-    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]
-) -> None:
+def test_included_programs_make_up_their_input(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
     said(capfd, "vote", "-m5", "--public", "tea,coffee", "--mpyc=-L64", "-t1")
     said(capfd, "sort", "-m3", "--", "1", "2")
     Path("own.py").write_text("class Ballot: ...")
@@ -99,7 +95,9 @@ def test_programs_that_come_along_make_up_their_input(
     assert (asked[0].parties, asked[0].threshold, asked[0].mpyc_options) == (5, 1, ("-L64",))
 
 
-def test_a_later_session_of_the_same_case_knows_it(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
+def test_a_later_session_of_the_same_case_knows_the_estimate(
+    capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]
+) -> None:
     said(capfd, "sort", "-m3")
     files = {file.path: file.sha256.hex() for file in program_files(find_program("sort"))}
     assert Case(files, 3, 1, (), ()).recall() == Hops(57, 0.4)
@@ -125,7 +123,7 @@ def test_a_real_dry_run(capfd: pytest.CaptureFixture[str]) -> None:
         (("sort", "-m3", "--timeout", "200ms"), "the dry run did not end within 0.2 s", 1),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(
+def test_impossible_options_are_refused_in_one_sentence(
     capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str, code: int
 ) -> None:
     assert run(["estimate", *arguments]) == code
@@ -159,7 +157,7 @@ def test_ctrl_c_ends_all_programs(alone: Path) -> None:
 
 # Issue 12.
 @pytest.mark.parametrize(("script", "noted"), [("print(1)", True), ("from mpyc.runtime import mpc", False)])
-def test_a_script_without_mpyc_is_noted_beforehand(
+def test_a_script_without_mpyc_is_noted_before_the_dry_run(
     capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec], alone: Path, script: str, *, noted: bool
 ) -> None:
     Path("my.py").write_text(script)

@@ -45,7 +45,7 @@ def test_new_prints_the_address_alone() -> None:
     assert not keystore.describe_identity("alice").sealed
 
 
-def test_an_identity_for_short_is_made_so_and_shown_so() -> None:
+def test_an_identity_for_short_is_marked_as_such() -> None:
     run("new", "alice", "--for-short", "--passphrase", typed="open sesame\nopen sesame\n")
     run("new", "bob")
     assert json.loads(run("show", "alice", "--json").stdout)["exposed"] is True
@@ -73,7 +73,7 @@ def test_new_asks_again_when_the_two_passphrases_differ_or_are_empty() -> None:
     assert keystore.load("alice", says(b"three"))
 
 
-def test_new_without_an_answer_makes_nothing() -> None:
+def test_new_without_a_passphrase_typed_makes_nothing() -> None:
     result = run("new", "alice", "--passphrase", typed="")
     assert result.exit_code == 1
     assert keystore.list_names() == ()
@@ -86,14 +86,14 @@ def test_list_shows_each_identity_and_asks_for_nothing() -> None:
     assert result.stderr == ""
 
 
-def test_list_of_nothing_says_how_to_begin_on_stderr() -> None:
+def test_an_empty_list_prints_a_hint_on_stderr() -> None:
     result = run("list")
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "onionmpc id new" in result.stderr
 
 
-def test_list_goes_on_after_a_damaged_file(state: Path) -> None:
+def test_list_continues_after_a_damaged_file(state: Path) -> None:
     keystore.create("alice", None)
     bob = keystore.create("bob", None)
     (state / "identities" / "alice.key").write_bytes(b"onionmpc identity 1\n")
@@ -120,7 +120,7 @@ def test_show_as_json_is_one_line() -> None:
     assert result.stderr == ""
 
 
-def test_errors_are_raised_for_the_main_command_to_say() -> None:
+def test_errors_are_raised_for_the_main_command_to_print() -> None:
     with pytest.raises(InvalidIdentityFile, match="no identity named alice"):
         run("show", "alice")
     with pytest.raises(UsageError, match="cannot name an identity"):
@@ -143,7 +143,7 @@ def test_new_takes_a_passphrase_from_a_file(tmp_path: Path) -> None:
     assert keystore.load("alice", says(b"open sesame"))
 
 
-def test_an_export_is_sealed_unless_it_is_said_not_to_be(tmp_path: Path) -> None:
+def test_an_export_is_sealed_unless_no_passphrase_is_given(tmp_path: Path) -> None:
     onion = keystore.create("alice", None).onion
     result = run("export", "alice", str(tmp_path / "copy"), typed="open sesame\nopen sesame\n")
     assert result.stdout == onion + "\n"
@@ -156,7 +156,7 @@ def test_an_export_is_sealed_unless_it_is_said_not_to_be(tmp_path: Path) -> None
     assert b"seal none" in (tmp_path / "open").read_bytes()
 
 
-def test_a_sealed_identity_is_exported_as_it_is_and_asks_for_nothing(tmp_path: Path, state: Path) -> None:
+def test_a_sealed_identity_is_exported_sealed_without_asking(tmp_path: Path, state: Path) -> None:
     keep_sealed("alice")
     result = run("export", "alice", str(tmp_path / "copy"))
     assert result.stderr == ""
@@ -177,7 +177,7 @@ def test_import_asks_once_and_prints_the_address(tmp_path: Path) -> None:
     assert run("list").stdout == f"bob  {onion}  sealed  for short\n"
 
 
-def test_import_without_a_person_takes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_without_a_terminal_takes_a_passphrase_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_sealed("alice")
     run("export", "alice", str(tmp_path / "copy"))
     run("remove", "alice", "--yes")
@@ -189,7 +189,7 @@ def test_import_without_a_person_takes_a_file(tmp_path: Path, monkeypatch: pytes
     assert keystore.list_names() == ("alice",)
 
 
-def test_remove_says_what_is_lost_and_takes_the_name_for_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_says_what_is_lost_and_asks_for_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     onion = keystore.create("alice", None).onion
     monkeypatch.setattr(identities, "is_interactive", lambda: True)
     for typed in ("yes\n", "\n", "alicia\n"):
@@ -212,7 +212,7 @@ def test_remove_without_a_terminal_needs_yes() -> None:
         run("remove", "alice", "--yes")
 
 
-def test_a_damaged_identity_is_removed_all_the_same(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_identity_can_be_removed(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keystore.create("alice", None)
     (state / "identities" / "alice.key").write_bytes(b"onionmpc identity 1\n")
     monkeypatch.setattr(identities, "is_interactive", lambda: True)

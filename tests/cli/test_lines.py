@@ -1,4 +1,4 @@
-"""What a program writes is cut into lines as a terminal shows them, however it arrives."""
+"""A program's output is split into lines as a terminal shows them, no matter how it arrives."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ PROGRESS = b"".join(b"Progress ... %d%%\r" % percent for percent in range(100))
         (b"r\xc3\xa9sultat \xff\n", ["résultat \N{REPLACEMENT CHARACTER}"]),
     ],
 )
-def test_a_line_counts_by_its_last_state(written: bytes, shown: list[str]) -> None:
+def test_an_overwritten_line_counts_with_its_last_state(written: bytes, shown: list[str]) -> None:
     assert cut(written) == shown
     assert cut(*(bytes([byte]) for byte in written)) == shown
 
 
 @given(st.lists(st.text("ab\r\n").map(str.encode)))
-def test_how_it_arrives_does_not_matter(chunks: list[bytes]) -> None:
+def test_the_chunks_in_which_output_arrives_do_not_matter(chunks: list[bytes]) -> None:
     assert cut(*chunks) == cut(b"".join(chunks))
 
 
-def test_a_line_without_end_fills_no_memory_unless_all_of_it_is_wanted() -> None:
+def test_an_endless_line_does_not_fill_memory_unless_whole_lines_are_kept() -> None:
     long = b"x" * 3 * 2**20
     assert cut(long, long, b"\nnext\n") == ["x" * SHOWN_LINE_BYTES, "next"]
     assert cut(long, long, b"\nnext\n", whole=True) == ["x" * 6 * 2**20, "next"]
 
 
-def test_what_is_not_a_line_yet_can_be_seen() -> None:
+def test_an_incomplete_line_is_visible() -> None:
     lines = Lines()
     for written, state, overwritten in ((b"a\n10 %", "10 %", False), (b"\r", "10 %", True), (b"20", "20", True)):
         list(lines.feed(written))
@@ -59,7 +59,7 @@ def test_what_is_not_a_line_yet_can_be_seen() -> None:
     assert (lines.state, lines.overwritten) == ("", False)
 
 
-def test_of_a_line_that_goes_on_as_much_is_seen_as_is_shown() -> None:
+def test_of_a_long_incomplete_line_only_the_shown_part_is_visible() -> None:
     lines = Lines(whole=True)
     list(lines.feed(b"x" * 3 * 2**20))
     assert lines.state == "x" * SHOWN_LINE_BYTES

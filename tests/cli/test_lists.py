@@ -61,7 +61,7 @@ def test_an_address_is_taken_out_of_its_quotes() -> None:
 
 
 # Issue 12.
-def test_a_program_is_no_list() -> None:
+def test_a_program_is_not_read_as_a_list() -> None:
     for name, content in (
         ("my.py", f"# {INVITE}\n"),
         ("vote", LIST),  # it comes along
@@ -74,7 +74,7 @@ def test_a_program_is_no_list() -> None:
 
 
 # Issue 12.
-def test_a_pipe_of_the_shell_is_a_file() -> None:
+def test_a_pipe_from_the_shell_is_read_as_a_file() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading), os.fdopen(writing, "wb") as pipe:
         pipe.write(INVITE.encode())
@@ -159,7 +159,7 @@ def read_until(descriptor: int, end: bytes) -> None:
 
 
 # Issue 12.
-def test_what_is_piped_in_leaves_the_terminal_for_questions_and_for_the_program() -> None:
+def test_piped_input_leaves_the_terminal_for_questions_and_for_the_program() -> None:
     assert at_a_terminal([(b"Well? [y/N] ", b"y\n"), (b"Name? ", b"Alice\n")]) == ["Alice"]
 
 

@@ -56,7 +56,7 @@ def test_all_commands_are_there() -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("name", module.COMMANDS)
-def test_the_list_of_commands_says_the_first_sentence_of_each_ones_own_help(name: str) -> None:
+def test_the_list_of_commands_has_the_first_sentence_of_each_commands_help(name: str) -> None:
     _, summary = module.COMMANDS[name]
     assert summary == COMMANDS[(name,)].get_short_help_str(limit=200)
     assert COMMANDS[(name,)].name == name
@@ -64,7 +64,7 @@ def test_the_list_of_commands_says_the_first_sentence_of_each_ones_own_help(name
 
 # Issue 12.
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["programs"], ["levels"]])
-def test_what_needs_no_session_imports_none(arguments: list[str]) -> None:
+def test_commands_without_a_session_do_not_import_sessions(arguments: list[str]) -> None:
     script = f"""if True:
         import sys
         from onionmpc.cli.main import run
@@ -77,7 +77,7 @@ def test_what_needs_no_session_imports_none(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_tells_what_a_command_does_and_each_of_its_options(
+def test_help_describes_a_command_and_each_of_its_options(
     capfd: pytest.CaptureFixture[str], path: tuple[str, ...], word: str
 ) -> None:
     assert run([*path, word]) == 0
@@ -116,7 +116,7 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"onionmpc, version {__version__}\n", "")
 
 
-def test_a_crash_leaves_no_core_of_ours_or_of_what_we_start() -> None:
+def test_a_crash_leaves_no_core_of_ours_or_of_our_child_processes() -> None:
     script = """if True:
         import contextlib, resource, subprocess, sys
         from onionmpc.cli.main import main
@@ -167,7 +167,7 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
         (["demo", "--latency", "far"], "'far' is neither regions, none nor a number", "onionmpc demo --help"),
     ],
 )
-def test_a_mistake_in_the_command_line_is_told_with_where_to_look(
+def test_a_mistake_in_the_command_line_is_reported_with_a_hint(
     capfd: pytest.CaptureFixture[str], arguments: list[str], sentence: str, hint: str
 ) -> None:
     assert run(arguments) == 2
@@ -191,7 +191,7 @@ def test_a_mistake_in_the_command_line_is_told_with_where_to_look(
         ["--latency", "100000"],
     ],
 )
-def test_demo_refuses_what_cannot_be_before_it_starts_a_network(
+def test_demo_refuses_impossible_options_before_it_starts_a_network(
     capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert run(["demo", *arguments]) == 2
@@ -234,7 +234,7 @@ def test_every_error_of_ours_is_a_sentence_with_its_exit_code(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.exceptions.Abort()])
-def test_an_interruption_is_130_and_no_words(
+def test_an_interruption_exits_with_130_and_no_message(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     command_that(monkeypatch, error)
@@ -242,7 +242,9 @@ def test_an_interruption_is_130_and_no_words(
     assert capfd.readouterr().out == ""
 
 
-def test_a_bug_of_ours_is_70_and_says_so(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_exits_with_70_and_says_so(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     command_that(monkeypatch, ZeroDivisionError("division by zero"))
     assert run(["fail"]) == 70
     out, err = capfd.readouterr()
@@ -252,7 +254,7 @@ def test_a_bug_of_ours_is_70_and_says_so(capfd: pytest.CaptureFixture[str], monk
 
 # Issue 12.
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_fault_of_the_machine_that_nobody_expected_is_a_sentence_and_no_bug(
+def test_an_unexpected_fault_of_the_machine_is_reported_and_not_called_a_bug(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wrapped: bool
 ) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/some/place")
@@ -271,7 +273,7 @@ def test_a_fault_of_the_machine_that_nobody_expected_is_a_sentence_and_no_bug(
         UnicodeEncodeError("ascii", "é", 0, 1, "not in range"),
     ],
 )
-def test_what_no_machine_does_is_a_bug(
+def test_an_unlisted_error_is_a_bug(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     command_that(monkeypatch, error)
@@ -279,7 +281,7 @@ def test_what_no_machine_does_is_a_bug(
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_what_follows_a_lone_dash_dash_is_no_option_of_ours(
+def test_words_after_a_lone_dash_dash_are_not_our_options(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -315,14 +317,14 @@ def test_the_first_ctrl_c_lets_work_clean_up() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_work_that_ends_by_itself_gives_its_result() -> None:
+def test_work_that_ends_by_itself_returns_its_result() -> None:
     async def work() -> int:
         return 7
 
     assert run_until_interrupted(work()) == 7
 
 
-def test_under_nohup_the_end_of_the_terminal_is_not_heeded() -> None:
+def test_under_nohup_the_end_of_the_terminal_is_ignored() -> None:
     async def work() -> str:
         os.kill(os.getpid(), signal.SIGHUP)
         return "went on"
@@ -335,7 +337,7 @@ def test_under_nohup_the_end_of_the_terminal_is_not_heeded() -> None:
 
 
 # Issue 12. It went on for as long as it takes, for nobody.
-def test_what_is_only_shown_ends_when_nobody_reads_it() -> None:
+def test_work_that_only_shows_something_ends_when_nobody_reads_it() -> None:
     near, far = os.pipe()
     ended: list[str] = []
 
@@ -357,7 +359,7 @@ def test_what_is_only_shown_ends_when_nobody_reads_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
+def test_the_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
     code = """
 import asyncio
 from onionmpc.cli.loop import run_until_interrupted, while_read
@@ -393,7 +395,7 @@ MOST_WITHOUT_GROUPS = 4
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)
-def test_options_have_groups_where_there_are_many_and_at_most_two_lines_each(
+def test_many_options_are_grouped_and_each_has_at_most_two_lines(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")

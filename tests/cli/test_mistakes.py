@@ -1,4 +1,4 @@
-"""Who forgets the lone --, or types what MPyC takes, is told so."""
+"""A forgotten lone --, or an option of MPyC, is explained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OURS = "leave it out: onionmpc sets up MPyC's connections itself"
         (["levels", "x"], "onionmpc levels --help"),
     ],
 )
-def test_a_mistake_is_told_with_what_it_most_likely_was(
+def test_a_mistake_is_reported_with_its_most_likely_cause(
     capfd: pytest.CaptureFixture[str], typed: list[str], hint: str
 ) -> None:
     assert run(typed) == 2
@@ -50,7 +50,7 @@ def test_a_mistake_is_told_with_what_it_most_likely_was(
     assert "Did you mean one of" not in error
 
 
-def test_a_word_that_is_nearly_an_option_is_guessed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_option_gets_a_suggestion(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["host", "my.py", "--threshhold", "1"]) == 2
     assert "Did you mean '--threshold'?" in capfd.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Lines on stderr: they begin at the left, and a reader that goes away ends no session."""
+"""Lines on stderr start at the left margin, and a reader that goes away ends no session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = 30
 
 
 def screen(written: str) -> list[str]:
-    """What a terminal shows of this: one that wraps when there is more, as all of today do."""
+    """Return what a terminal shows of this output. It wraps a line only when more characters follow."""
     rows, column = [""], 0
     for character in written:
         if character == "\r":
@@ -33,7 +33,7 @@ def screen(written: str) -> list[str]:
 
 
 def told(words: str, *, lent: bool, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what a terminal shows when a program has written these words, and then we a line."""
+    """Return what a terminal shows after a program has written this text, and then we a line."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     out = io.StringIO(words)
@@ -60,7 +60,7 @@ def told(words: str, *, lent: bool, monkeypatch: pytest.MonkeyPatch) -> list[str
         ("10 %\r20 %", ["20 %", "ours"]),
     ],
 )
-def test_a_last_line_without_an_end_does_not_run_into_ours(
+def test_a_last_line_without_a_line_end_does_not_run_into_ours(
     words: str, shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [row for row in told(words, lent=True, monkeypatch=monkeypatch) if row] == shown
@@ -87,7 +87,7 @@ print("went on")
 
 # Issue 12. It ended the session of all.
 @pytest.mark.parametrize("place", ["a pipe", "/dev/full"])
-def test_a_session_goes_on_when_nobody_reads_its_words(place: str) -> None:
+def test_a_session_continues_when_nobody_reads_its_messages(place: str) -> None:
     if place == "a pipe":
         near, far = os.pipe()
         os.close(near)
@@ -106,7 +106,7 @@ def test_a_session_goes_on_when_nobody_reads_its_words(place: str) -> None:
     assert done.stdout == (b"went on\n")
 
 
-def test_what_we_open_is_not_taken_for_a_standard_stream_that_is_closed() -> None:
+def test_a_file_that_we_open_does_not_replace_a_closed_standard_stream() -> None:
     near, far = os.pipe()
     script = f"""if True:
         import os

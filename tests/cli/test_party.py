@@ -52,7 +52,7 @@ def mirrored(onion: Onion) -> Onion:
 
 
 def with_torsion(onion: Onion) -> Onion:
-    """A plus a point of small order."""
+    """Return A plus a point of small order."""
     x, y, z, _ = curve._add(*(_point(key) for key in (public_key_from_onion(onion), POINT_OF_ORDER_8)))
     inverse = pow(z, -1, curve.P)
     return onion_from_public_key((y * inverse % curve.P | (x * inverse % curve.P & 1) << 255).to_bytes(32, "little"))
@@ -94,7 +94,7 @@ BAD_ADDRESSES = {
 
 
 @pytest.mark.parametrize(("address", "sentence"), BAD_ADDRESSES.values(), ids=BAD_ADDRESSES)
-def test_an_address_that_is_none_is_refused_with_what_is_wrong(refused: Refused, address: str, sentence: str) -> None:
+def test_an_invalid_address_is_refused_with_what_is_wrong(refused: Refused, address: str, sentence: str) -> None:
     for told in (
         refused("join", address, "--yes"),
         refused("join", B, address, "average-salary", "--identity", "me", "--yes"),
@@ -111,7 +111,7 @@ def test_one_bad_address_in_a_file_is_enough(refused: Refused, tmp_path: Path) -
     assert "the address has 20 characters" in refused(*HOST, "--expect", f"@{others}")
 
 
-def test_our_own_address_is_no_other_party(refused: Refused) -> None:
+def test_our_own_address_is_refused_as_another_party(refused: Refused) -> None:
     own = keystore.create("me", None).onion
     me = ("--identity", "me", "--yes")
     assert "address 1 is your own\nlist only the other parties" in refused("join", own, *me)
@@ -149,7 +149,7 @@ BAD_INVITES = {
 
 
 @pytest.mark.parametrize(("invite", "sentence"), BAD_INVITES.values(), ids=BAD_INVITES)
-def test_an_invite_that_is_none_is_refused_and_not_repeated(refused: Refused, invite: str, sentence: str) -> None:
+def test_an_invalid_invite_is_refused_and_not_repeated(refused: Refused, invite: str, sentence: str) -> None:
     told = refused("join", invite, "--yes")
     assert sentence in told
     assert "paste the whole line" in told or "the one that is meant for you" in told
@@ -181,13 +181,13 @@ def test_a_file_that_cannot_be_read_is_named(refused: Refused, tmp_path: Path) -
     assert refused(*HOST, "--expect", "@nowhere.txt").startswith("cannot read @nowhere.txt")
 
 
-def test_a_binary_file_is_no_list(refused: Refused, tmp_path: Path) -> None:
+def test_a_binary_file_is_not_a_list(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "invite.png").write_bytes(bytes(range(256)))
     told = refused("join", "@invite.png", "--yes")
     assert "@invite.png contains neither an address nor an invite" in told
 
 
-def test_an_empty_file_is_no_list(refused: Refused, tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_list(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing yet\n")
     assert refused("join", "@empty.txt", "--yes").startswith("@empty.txt contains neither an address nor an invite\n")
     assert refused(*HOST, "--expect", "@empty.txt").startswith("@empty.txt contains neither an address nor an invite\n")
@@ -237,7 +237,7 @@ def test_a_passphrase_comes_from_a_file_and_a_wrong_one_is_one_sentence(refused:
     assert refused(*HOST, "--passphrase-file", str(file)).startswith("--passphrase-file needs --identity\n")
 
 
-def test_an_identity_that_takes_part_already_is_refused(refused: Refused) -> None:
+def test_an_identity_in_use_is_refused(refused: Refused) -> None:
     keystore.create("me", None)
     with keystore.in_use("me"):
         for command in (HOST, ("join", INVITE, "--yes"), ("join", B, C, "vote", "--yes")):
@@ -245,7 +245,7 @@ def test_an_identity_that_takes_part_already_is_refused(refused: Refused) -> Non
             assert told.startswith("another session uses the identity me now\n")
 
 
-def test_an_identity_that_cannot_be_locked_is_told(refused: Refused, alone: Path) -> None:
+def test_an_identity_that_cannot_be_locked_is_refused(refused: Refused, alone: Path) -> None:
     keystore.create("me", None)
     (alone / "state" / "identities" / "me.lock").mkdir()
     path = alone / "state" / "identities" / "me.lock"
@@ -269,7 +269,7 @@ def test_a_program_that_cannot_be_run_is_refused(refused: Refused, tmp_path: Pat
         assert sentence in refused("host", program, "--parties", "3", "--yes")
 
 
-def test_a_joiner_hears_of_its_own_broken_program_before_it_asks_the_host(refused: Refused, tmp_path: Path) -> None:
+def test_a_joiner_learns_of_its_own_broken_program_before_it_asks_the_host(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("if x print(x)\n")
     assert "broken.py is not Python: line 1: " in refused("join", INVITE, "broken.py", "--yes")
 
@@ -279,7 +279,7 @@ def test_host_needs_a_program(refused: Refused) -> None:
     assert "unexpected extra argument (auction)" in refused(*HOST, "auction")
 
 
-def test_a_further_file_that_is_not_there_is_named(refused: Refused, tmp_path: Path) -> None:
+def test_a_missing_attached_file_is_named(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("..")
     for command in (HOST, ("join", INVITE, "--yes")):
         assert "'nowhere.csv' does not exist" in refused(*command, "--with", "nowhere.csv")
@@ -304,7 +304,7 @@ AGREED_UPON = ["-L64", "-L", "-K40", "--bit-length=64", "--sec-param=40", "--no-
 
 
 @pytest.mark.parametrize("argument", SET_BY_US + THRESHOLDS + AGREED_UPON)
-def test_no_option_of_mpyc_slips_in_among_the_arguments(refused: Refused, argument: str) -> None:
+def test_options_of_mpyc_are_refused_among_the_arguments(refused: Refused, argument: str) -> None:
     answers = [
         refused(*command, *arguments)
         for command in (HOST, ("join", INVITE, "average-salary", "--yes"))
@@ -332,7 +332,7 @@ def test_only_classes_of_the_program_can_be_allowed(refused: Refused, name: str)
 
 
 @pytest.mark.parametrize("option", ["-T1", "-L", "-L0", "-Lx", "-K-1", "--no-prss=1", "--output-windows", "64", ""])
-def test_mpyc_takes_options_that_change_the_wire_alone(refused: Refused, option: str) -> None:
+def test_mpyc_options_must_be_ones_that_change_the_wire(refused: Refused, option: str) -> None:
     for command in (HOST, ("join", INVITE, "--yes")):
         assert refused(*command, f"--mpyc={option}") == (
             f"--mpyc {option} is not one of MPyC's options that change the wire\n"
@@ -344,12 +344,12 @@ def test_mpyc_takes_options_that_change_the_wire_alone(refused: Refused, option:
 
 
 @pytest.mark.parametrize("parties", [-1, 0, 1, 257])
-def test_a_number_of_parties_that_cannot_be(refused: Refused, parties: int) -> None:
+def test_an_impossible_number_of_parties_is_refused(refused: Refused, parties: int) -> None:
     told = refused("host", "average-salary", f"--parties={parties}", "--yes")
     assert told.startswith(f"{parties} parties, expected 2 to 256\n")
 
 
-def test_two_parties_hide_nothing_and_must_be_asked_for(refused: Refused, alone: Path) -> None:
+def test_two_parties_hide_nothing_and_must_be_allowed_explicitly(refused: Refused, alone: Path) -> None:
     two = ("host", "average-salary", "--parties", "2", "--yes")
     told = refused(*two)
     assert told.startswith("threshold 0 with 2 parties hides nothing: any single party can read every input\n")
@@ -363,7 +363,7 @@ def test_threshold_zero_hides_nothing_at_any_number_of_parties(refused: Refused)
 
 
 @pytest.mark.parametrize("threshold", [-1, 2, 3])
-def test_a_threshold_that_cannot_be(refused: Refused, threshold: int) -> None:
+def test_an_impossible_threshold_is_refused(refused: Refused, threshold: int) -> None:
     assert refused(*HOST, f"--threshold={threshold}") == (
         f"threshold {threshold} with 3 parties, expected 0 to 1\nMPyC needs an honest majority: 2 t < m"
     )
@@ -382,19 +382,19 @@ def test_more_parties_expected_than_there_are_seats(refused: Refused) -> None:
 
 @pytest.mark.parametrize("option", ["--wait", "--bootstrap-timeout", "--publish-timeout"])
 @pytest.mark.parametrize("text", ["", "soon", "-5", "0", "0s", "5d", "1e3", "1 hour"])
-def test_a_duration_that_is_none(refused: Refused, option: str, text: str) -> None:
+def test_an_invalid_duration_is_refused(refused: Refused, option: str, text: str) -> None:
     told = refused(*HOST, f"{option}={text}")
     assert f"{text!r} is not a duration such as 90s, 10m or 2h" in told
     assert "onionmpc host --help" in told
 
 
 @pytest.mark.parametrize("rate", ["-1", "201", "1.5", "fast", ""])
-def test_a_padding_rate_that_is_none(refused: Refused, rate: str) -> None:
+def test_an_invalid_padding_rate_is_refused(refused: Refused, rate: str) -> None:
     assert "Invalid value for '--padding'" in refused(*HOST, f"--padding={rate}")
 
 
 @pytest.mark.parametrize("circuits", ["0", "9", "many", ""])
-def test_a_number_of_circuits_that_is_none(refused: Refused, circuits: str) -> None:
+def test_an_invalid_number_of_circuits_is_refused(refused: Refused, circuits: str) -> None:
     assert "Invalid value for '--circuits'" in refused(*HOST, f"--circuits={circuits}")
 
 
@@ -402,7 +402,9 @@ def test_a_padded_link_has_one_circuit(refused: Refused) -> None:
     assert "a padded link has one circuit" in refused(*HOST, "--circuits=2", "--padding=10")
 
 
-def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refused: Refused, tmp_path: Path) -> None:
+def test_a_receipt_that_could_not_be_written_is_refused_before_anything_is_signed(
+    refused: Refused, tmp_path: Path
+) -> None:
     told = refused(*HOST, "--receipt", str(tmp_path / "nowhere" / "receipt.json"))
     assert told.endswith("receipt.json\nchoose a file in a directory that you own")
     (tmp_path / "receipt.json").write_text("an older one")
@@ -415,7 +417,7 @@ def test_a_receipt_that_could_not_be_kept_is_told_before_anything_is_signed(refu
     ("flaw", "code"),
     [(None, 0), (PeerError("party 1 did not sign"), 4), (RemoteProtocolError("wrong"), 6), (UsageError("full"), 2)],
 )
-def test_a_receipt_that_is_not_whole_is_told_after_the_summary(
+def test_an_incomplete_receipt_is_reported_after_the_summary(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flaw: OnionMPCError | None, code: int
 ) -> None:
     asked: list[Path | None] = []
@@ -438,7 +440,7 @@ def test_a_receipt_that_is_not_whole_is_told_after_the_summary(
 # --- Who answers, and in what form -------------------------------------------------------------------------------
 
 
-def test_nobody_at_the_terminal_means_yes_must_be_said_beforehand(refused: Refused) -> None:
+def test_without_a_terminal_yes_is_required(refused: Refused) -> None:
     for told in (refused("host", "average-salary", "--parties", "3"), refused("join", INVITE)):
         assert told.startswith("cannot ask for your consent: standard input or stderr is not a terminal\nadd --yes ")
 
@@ -450,7 +452,7 @@ def test_json_needs_yes(refused: Refused) -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("grouped", [False, True])
-def test_a_fault_of_the_machine_is_an_event_in_json_as_well(
+def test_a_fault_of_the_machine_is_an_event_in_json_too(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, grouped: bool
 ) -> None:
     async def fail(*_: Any) -> Result:
@@ -464,7 +466,7 @@ def test_a_fault_of_the_machine_is_an_event_in_json_as_well(
     assert last["error"] == "cannot use /some/place: No space left on device"
 
 
-def test_an_error_in_json_is_one_event_and_no_text_beside_it(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_json_is_one_event_without_text(capfd: pytest.CaptureFixture[str]) -> None:
     assert run([*HOST, "--log-format", "json", "--threshold", "2"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
@@ -482,9 +484,7 @@ def test_an_error_in_json_is_one_event_and_no_text_beside_it(capfd: pytest.Captu
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_what_this_machine_was_found_to_have_for_walls_is_shown_and_demanded(
-    monkeypatch: pytest.MonkeyPatch, *, allowed: bool
-) -> None:
+def test_the_probed_walls_are_shown_and_required(monkeypatch: pytest.MonkeyPatch, *, allowed: bool) -> None:
     walls = Walls(sockets=True)
 
     @contextlib.contextmanager

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("alone")
 # --- Our tor and its place ---------------------------------------------------------------------------------------
 
 
-def test_a_missing_tor_is_told_before_any_invite(
+def test_a_missing_tor_is_reported_before_any_invite(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONIONMPC_TOR", "/nowhere/tor")
@@ -49,7 +49,9 @@ def test_no_tor_at_all_says_how_to_install_it(
     assert refused(*HOST, code=3).startswith("no tor program on this machine\n")
 
 
-def test_a_tor_that_is_too_old_or_none(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tor_that_is_too_old_or_not_a_tor_is_refused(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = fake_tor(tmp_path / "old", version="0.4.7.16")
     monkeypatch.setenv("ONIONMPC_TOR", path)
     assert f"{path} is tor 0.4.7.16, expected 0.4.8.1 or newer" in refused(*HOST, code=3)
@@ -58,7 +60,7 @@ def test_a_tor_that_is_too_old_or_none(refused: Refused, tmp_path: Path, monkeyp
     assert f"{path} did not report its version" in refused(*HOST, code=3)
 
 
-def test_a_tor_that_ends_at_once_is_told_with_its_words(
+def test_a_tor_that_ends_at_once_is_reported_with_its_own_message(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complaint = "Nov 01 12:00:00.000 [err] Reading config failed--see warnings above."
@@ -69,7 +71,9 @@ def test_a_tor_that_ends_at_once_is_told_with_its_words(
 
 
 @pytest.mark.parametrize("command", [HOST, ("join", INVITE, "--yes")], ids=["host", "join"])
-def test_a_test_network_that_is_none(refused: Refused, tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_directory_without_a_test_network_is_refused(
+    refused: Refused, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     assert refused(*command, "--testnet", str(tmp_path / "none")).startswith(
         f"no test network runs in {tmp_path / 'none'}\nonionmpc testnet up"
     )
@@ -108,7 +112,7 @@ BRIDGE_REFUSALS = {
 
 
 @pytest.mark.parametrize(("options", "sentence"), BRIDGE_REFUSALS.values(), ids=BRIDGE_REFUSALS)
-def test_bridges_that_cannot_be_had_are_refused_and_nobody_goes_without(
+def test_unusable_bridges_are_refused_and_no_party_starts_without_them(
     refused: Refused, tmp_path: Path, options: tuple[str, ...], sentence: str
 ) -> None:
     (tmp_path / "empty.txt").write_text("# none yet\n\n")
@@ -120,7 +124,7 @@ def test_bridges_that_cannot_be_had_are_refused_and_nobody_goes_without(
     assert BRIDGE.split()[1] not in told
 
 
-def test_a_transport_without_a_program_is_told_before_any_invite(
+def test_a_transport_without_a_program_is_reported_before_any_invite(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -157,13 +161,13 @@ LEVEL_REFUSALS = {
 
 
 @pytest.mark.parametrize(("options", "sentence"), LEVEL_REFUSALS.values(), ids=LEVEL_REFUSALS)
-def test_a_level_that_cannot_be_had_or_was_not_consented_to(
+def test_a_level_that_is_impossible_or_lacks_consent_is_refused(
     refused: Refused, options: tuple[str, ...], sentence: str
 ) -> None:
     assert sentence in refused(*HOST, *options)
 
 
-def test_a_key_is_for_short_or_for_the_others_and_never_for_both(refused: Refused) -> None:
+def test_an_identity_is_for_short_or_for_the_other_levels_and_never_for_both(refused: Refused) -> None:
     keystore.create("hidden", None)
     keystore.create("shown", None, exposed=True)
     short = ("--circuit-length", "short", "--show-my-ip")
@@ -173,7 +177,7 @@ def test_a_key_is_for_short_or_for_the_others_and_never_for_both(refused: Refuse
 
 
 @pytest.mark.parametrize("profile", ["../up", "a b", "x" * 33])
-def test_a_profile_name_that_is_none(refused: Refused, profile: str) -> None:
+def test_an_invalid_profile_name_is_refused(refused: Refused, profile: str) -> None:
     assert f"{profile!r} is not a valid profile name" in refused(*HOST, f"--profile={profile}")
 
 
@@ -196,7 +200,7 @@ def test_a_state_directory_that_is_a_file(refused: Refused, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o770])
-def test_a_state_directory_that_others_may_look_into(refused: Refused, tmp_path: Path, mode: int) -> None:
+def test_a_state_directory_that_others_can_read_is_refused(refused: Refused, tmp_path: Path, mode: int) -> None:
     state = tmp_path / "state"
     state.mkdir()
     state.chmod(mode)
@@ -205,7 +209,7 @@ def test_a_state_directory_that_others_may_look_into(refused: Refused, tmp_path:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory in which no byte more can be written."""
+    """A directory on a full disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() != 0 or not Path("/bin/mount").exists():
@@ -219,7 +223,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["/bin/umount", str(disk)], check=True)
 
 
-def test_a_full_disk_is_told(refused: Refused, full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(refused: Refused, full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (full_disk / "filling").write_bytes(bytes(4096))
     monkeypatch.setenv("ONIONMPC_STATE", str(full_disk / "state"))
     told = refused(*HOST)
@@ -239,7 +243,7 @@ def test_a_full_disk_is_told(refused: Refused, full_disk: Path, monkeypatch: pyt
         ("192.0.2.1:9051", "192.0.2.1 is another machine, expected one of this machine's own addresses"),
     ],
 )
-def test_a_place_of_a_tor_that_cannot_be(refused: Refused, place: str, sentence: str) -> None:
+def test_an_invalid_control_endpoint_is_refused(refused: Refused, place: str, sentence: str) -> None:
     assert refused(*HOST, "--control", place).startswith(sentence)
 
 
@@ -253,15 +257,15 @@ def test_a_place_of_a_tor_that_cannot_be(refused: Refused, place: str, sentence:
         ("1.1.1.1:9881", "anyone could connect to 1.1.1.1, expected an address of loopback or of a private network"),
     ],
 )
-def test_a_place_to_listen_that_cannot_be(refused: Refused, place: str, sentence: str) -> None:
+def test_an_invalid_address_to_listen_at_is_refused(refused: Refused, place: str, sentence: str) -> None:
     assert refused(*HOST, "--control", "9051", "--listen", place).startswith(sentence)
 
 
-def test_a_tor_of_our_own_needs_no_place_to_listen(refused: Refused) -> None:
+def test_listen_without_control_is_refused(refused: Refused) -> None:
     assert refused(*HOST, "--listen", ":9881").startswith("--listen needs --control")
 
 
-def test_nothing_where_the_control_port_should_be(refused: Refused, tmp_path: Path) -> None:
+def test_a_control_port_that_nobody_listens_on_is_refused(refused: Refused, tmp_path: Path) -> None:
     for place in (f"unix:{tmp_path}/control", f"127.0.0.1:{closed_port()}"):
         told = refused("join", INVITE, "--yes", "--control", place, code=3)
         assert told == (
@@ -288,7 +292,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("answer", "sentence"), ANSWERS.values(), ids=ANSWERS)
-def test_a_control_port_that_is_none_or_does_not_let_us_in(refused: Refused, answer: bytes, sentence: str) -> None:
+def test_a_port_that_is_no_control_port_or_refuses_the_login_is_reported(
+    refused: Refused, answer: bytes, sentence: str
+) -> None:
     with answering(answer) as port:
         told = refused("join", INVITE, "--yes", "--control", f"127.0.0.1:{port}", code=3)
     assert told.startswith(f"127.0.0.1:{port} {sentence}")

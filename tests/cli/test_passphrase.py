@@ -77,14 +77,14 @@ def test_a_file_that_others_may_read_is_refused(file: Path, mode: int) -> None:
         read_passphrase(file)
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read the passphrase from .*: No such file"):
         read_passphrase(tmp_path / "missing")
     with pytest.raises(UsageError, match=r"cannot read the passphrase from .*: Is a directory"):
         read_passphrase(tmp_path)
 
 
-def test_a_terminal_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_refused_as_a_passphrase_file(monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = pty.openpty()
     try:
         with pytest.raises(UsageError, match="is a terminal, which would show the passphrase"):
@@ -110,7 +110,7 @@ def test_a_pipe_is_waited_for(pipe: tuple[Path, int]) -> None:
     rest.join()
 
 
-def test_a_pipe_that_brings_nothing_is_not_waited_for_for_ever(pipe: tuple[Path, int], tmp_path: Path) -> None:
+def test_an_empty_pipe_is_waited_for_only_for_a_while(pipe: tuple[Path, int], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     for path in (pipe[0], tmp_path / "fifo"):  # nobody has opened the second one for writing
         with pytest.raises(UsageError, match="did not send a line within"):
@@ -128,7 +128,7 @@ def test_a_passphrase_is_the_same_however_its_letters_are_composed(text: str) ->
     assert answers[0] == answers[1] == unicodedata.normalize("NFC", text).encode()
 
 
-def test_nobody_is_asked_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_nobody_is_asked_for_a_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passphrase, "has_terminal", lambda: False)
     with pytest.raises(UsageError, match="there is no terminal to ask at") as caught:
         passphrase_from(None)()

@@ -1,4 +1,4 @@
-"""Questions at a terminal: who answers which."""
+"""Questions at a terminal, and which input answers them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOINER = Identity(bytes(32)).onion
 
 @pytest.fixture(name="person")
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Where a person types whom this process asks."""
+    """The end of a terminal at which a person types answers."""
     near, far = pty.openpty()
     with os.fdopen(far, "r") as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
@@ -44,13 +44,13 @@ def test_answers(person: int, typed: bytes, answer: bool | None, default: bool) 
 
 # Issue 12: an answer to an earlier question, or an impatient second one, must not let in who comes next.
 @pytest.mark.parametrize("typed", [b"y\n", b"y\ny\n", b"y", b"\n\n\n"])
-def test_what_was_typed_before_a_question_is_no_answer_to_it(person: int, typed: bytes) -> None:
+def test_input_typed_before_a_question_does_not_answer_it(person: int, typed: bytes) -> None:
     os.write(person, typed)
     assert asyncio.run(asked(person, b"n\n", default=True)) is False
 
 
 # Issue 12.
-def test_a_question_that_was_withdrawn_leaves_no_answer_to_the_next(person: int) -> None:
+def test_the_answer_to_a_withdrawn_question_does_not_answer_the_next(person: int) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
@@ -62,7 +62,7 @@ def test_a_question_that_was_withdrawn_leaves_no_answer_to_the_next(person: int)
 
 
 # Issue 12.
-def test_who_is_asked_about_one_that_has_left_hears_it_before_the_answer(
+def test_a_user_asked_about_a_joiner_that_leaves_sees_that_before_answering(
     person: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def main() -> None:

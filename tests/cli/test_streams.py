@@ -32,18 +32,18 @@ SAYS = {
 
 # Issue 12.
 @pytest.mark.parametrize("words", SAYS.values(), ids=SAYS)
-def test_a_full_stdout_is_told(words: str) -> None:
+def test_a_full_stdout_is_reported(words: str) -> None:
     done = in_shell(f"onionmpc {words} > /dev/full")
     check_told(done, "cannot write to standard output: No space left on device")
     assert done.stderr.count("onionmpc: error: ") == 1
 
 
-def test_every_command_that_prints_is_among_these() -> None:
+def test_every_command_that_prints_is_tested_here() -> None:
     others = {"demo", "host", "join", "verify", "id", "testnet"}  # which need more than a word to say anything
     assert others | {name.split()[0] for name in SAYS.values() if name[0] != "-"} == set(COMMANDS)
 
 
-def test_identities_meet_a_full_stdout_as_well(tmp_path: Path) -> None:
+def test_a_full_stdout_is_reported_by_id_too(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     full = "cannot write to standard output: No space left on device"
     check_told(in_shell("onionmpc id new me > /dev/full", ONIONMPC_STATE=state), full)
@@ -51,7 +51,7 @@ def test_identities_meet_a_full_stdout_as_well(tmp_path: Path) -> None:
     check_told(in_shell("onionmpc id list > /dev/full", ONIONMPC_STATE=state), full)
 
 
-def test_where_stderr_takes_nothing_the_exit_code_still_tells() -> None:
+def test_with_an_unwritable_stderr_the_exit_code_is_still_right() -> None:
     assert in_shell("onionmpc host 2> /dev/full").returncode == 2
     assert in_shell("onionmpc programs > /dev/full 2> /dev/full").returncode == 2
     done = in_shell("onionmpc estimate average-salary --parties 3 2> /dev/full")
@@ -61,14 +61,14 @@ def test_where_stderr_takes_nothing_the_exit_code_still_tells() -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("words", ["estimate average-salary --parties 3", "join -"])
-def test_a_closed_stream_is_one_that_nobody_is_at(closed: str, words: str) -> None:
+def test_a_closed_stream_counts_as_no_terminal(closed: str, words: str) -> None:
     done = in_shell(f"onionmpc {words} {closed}")
     assert done.returncode == (2 if words == "join -" else 0), done.stderr
     assert "Traceback" not in done.stderr
     assert ("hops in a dry run" in done.stdout) == (words != "join -" and " >&-" not in f" {closed}")
 
 
-def test_what_is_opened_first_is_not_taken_for_a_closed_stdout(tmp_path: Path) -> None:
+def test_the_first_opened_file_does_not_replace_a_closed_stdout(tmp_path: Path) -> None:
     """A program's print would go into it."""
     script = tmp_path / "prints.py"
     script.write_text(CONNECTS)
@@ -86,7 +86,7 @@ def test_what_is_opened_first_is_not_taken_for_a_closed_stdout(tmp_path: Path) -
         ("utf-16", "programs"),
     ],
 )
-def test_an_encoding_that_lacks_a_letter_ends_nothing(encoding: str, words: str, tmp_path: Path) -> None:
+def test_an_encoding_that_lacks_a_character_ends_nothing(encoding: str, words: str, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     if words == "id show me":
         assert in_shell("onionmpc id new me", ONIONMPC_STATE=state).returncode == 0
@@ -96,13 +96,13 @@ def test_an_encoding_that_lacks_a_letter_ends_nothing(encoding: str, words: str,
 
 
 @pytest.mark.parametrize("locale", ["C", "nonsense"])
-def test_a_locale_that_is_none_ends_nothing(locale: str) -> None:
+def test_an_unknown_locale_ends_nothing(locale: str) -> None:
     switched_off = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": locale}
     done = in_shell("onionmpc estimate average-salary --parties 3", **switched_off)
     assert done.returncode == 0, done.stderr
 
 
-def test_names_that_are_no_text_are_shown_and_given_back_as_they_are(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf_8_are_shown_and_passed_on_unchanged(tmp_path: Path) -> None:
     (tmp_path / "connects.py").write_text(CONNECTS)
     odd = "$(printf 'n\\377')"
     done = in_shell(f"cd {tmp_path}; onionmpc testnet down {odd}; onionmpc testnet status {odd}")
@@ -123,20 +123,20 @@ def test_names_that_are_no_text_are_shown_and_given_back_as_they_are(tmp_path: P
     ("rows", "columns", "term"),
     [(0, 0, "xterm"), (1, 1, "xterm"), (1, 1, ""), (24, 2, "dumb"), (65535, 65535, "no-such-terminal")],
 )
-def test_a_window_of_any_size_is_written_to(rows: int, columns: int, term: str) -> None:
+def test_a_terminal_of_any_size_works(rows: int, columns: int, term: str) -> None:
     done = at_terminal(["estimate", "average-salary", "--parties", "3"], rows, columns, TERM=term)
     assert done[0] == 0, done[1]
     assert b"Traceback" not in done[1]
 
 
-def test_a_terminal_that_is_gone_is_no_bug() -> None:
+def test_a_terminal_that_is_gone_causes_no_bug() -> None:
     code, said = at_terminal(
         ["host", "average-salary", "--parties", "3", "--circuit-length", "short"], 24, 80, gone=True
     )
     assert code in (129, 130, 2, -1), said  # SIGHUP comes first, or the end of input
 
 
-def test_where_the_terminal_hangs_up_during_a_question_nobody_has_consented(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_hangs_up_during_a_question_means_no_consent(monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = pty.openpty()
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""`onionmpc verify`: says in words and by its exit code what a receipt proves, whoever wrote it."""
+"""`onionmpc verify`: its text and its exit code say what a receipt proves, no matter who wrote the file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_one_receipt_shows_what_was_computed_and_who_signed(verify: Verify) -> N
     assert "It does not say that the output is right" in out
 
 
-def test_a_receipt_shows_where_parties_had_other_versions_of_what_the_program_imports(verify: Verify) -> None:
+def test_a_receipt_shows_where_parties_had_different_versions_of_a_distribution(verify: Verify) -> None:
     agreement = change(
         AGREEMENT, own=tuple(PartyTerms(distributions={"numpy": version}) for version in ("2.1", "2.2", "2.1"))
     )
@@ -66,14 +66,14 @@ def test_a_receipt_shows_where_parties_had_other_versions_of_what_the_program_im
     assert "libraries" not in verify(receipt(0))[1]
 
 
-def test_a_missing_signature_is_told(verify: Verify) -> None:
+def test_a_missing_signature_is_reported(verify: Verify) -> None:
     code, out, err = verify(receipt(0, (0,)))
     assert code == 4
     assert out.count("did NOT sign") == 2
     assert err == "onionmpc: error: parties 1 and 2 did not sign\n"
 
 
-def test_several_receipts_say_who_had_the_same(verify: Verify) -> None:
+def test_several_receipts_show_who_had_the_same_output(verify: Verify) -> None:
     code, out, err = verify(receipt(0), receipt(1), receipt(2))
     assert (code, err) == (0, "")
     assert "\nparties 0, 1 and 2 had the SAME output.\n" in out
@@ -130,7 +130,7 @@ def test_the_copy_that_the_help_shows_how_to_make_proves_the_signatures(
         (encode_receipt(change(receipt(), opening=opening(0, COFFEE))), 6, "a: what it reveals is not what party 0"),
     ],
 )
-def test_a_file_that_is_none_or_was_altered_is_one_sentence(
+def test_a_file_that_is_no_receipt_or_was_altered_is_refused_in_one_sentence(
     verify: Verify, content: bytes, code: int, sentence: str
 ) -> None:
     ended, out, err = verify(content)
@@ -139,20 +139,20 @@ def test_a_file_that_is_none_or_was_altered_is_one_sentence(
 
 
 @pytest.mark.parametrize("name", ["nothing", ".", "/dev/null", "\x1b[2J"])
-def test_what_cannot_be_read_is_told(verify: Verify, name: str) -> None:
+def test_an_unreadable_file_is_reported(verify: Verify, name: str) -> None:
     code, out, err = verify(name)
     assert (code, out) == (2, "")
     assert err.startswith("onionmpc: error: ")
 
 
-def test_receipts_of_two_sessions_are_told_apart(verify: Verify) -> None:
+def test_receipts_of_two_sessions_are_refused(verify: Verify) -> None:
     other = Receipt("onionmpc receipt 1", OTHER_SESSION, (signed(1, agreement=OTHER_SESSION),), opening(1))
     code, out, err = verify(receipt(), other)
     assert (code, out) == (2, "")
     assert err.startswith("onionmpc: error: a and b are receipts of two sessions\n")
 
 
-def test_who_signed_two_outputs_is_told(verify: Verify) -> None:
+def test_a_party_that_signed_two_outputs_is_reported(verify: Verify) -> None:
     code, out, err = verify(receipt(0), receipt(1, outputs={2: COFFEE}))
     assert (code, out) == (6, "")
     assert err == "onionmpc: error: party 2 signed two different outputs of this session (b)\n"
@@ -166,7 +166,7 @@ def test_numbers_that_nobody_can_print_are_refused(verify: Verify) -> None:
     assert verify(text.encode())[0] == 2
 
 
-def test_no_text_of_a_stranger_speaks_to_the_terminal(verify: Verify) -> None:
+def test_control_characters_of_a_stranger_are_escaped(verify: Verify) -> None:
     common = change(
         AGREEMENT.common,
         program="\x1b]0;owned\x07",

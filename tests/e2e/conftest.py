@@ -1,4 +1,4 @@
-"""Plays all scenes of a module side by side, before its first test, and hands each test what came of its own."""
+"""Plays all scenes of a module side by side, before its first test, and gives each test the outcome of its scene."""
 
 from __future__ import annotations
 

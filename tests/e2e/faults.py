@@ -1,4 +1,4 @@
-"""Faults that befall a session over a private Tor network: which there are, when they come, and how they are done.
+"""Faults for a session over a private Tor network: their kinds, their times, and how they are caused.
 
 Knows relays, gateways, and the tors and processes of parties. Does not know what a session makes of a fault
 (survival.py). A seed decides all that can be decided beforehand; which circuits and relays there are is the network's.
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Kind(enum.Enum):
-    """A kind of fault: its name, and the least and the most seconds until it is taken back; 0 if it never is."""
+    """A kind of fault: its name, and the shortest and longest time until it is undone, in seconds; 0 for never."""
 
     CIRCUIT = ("circuit", 0.0, 0.0)
     CIRCUITS = ("circuits", 0.0, 0.0)
@@ -84,7 +84,7 @@ class Planned:
 
 @dataclass(slots=True)
 class Fault:
-    """A fault that came about; times are those of the event loop.
+    """A fault that was caused. Times are those of the event loop.
 
     Attributes:
         target: what it hit, in words.
@@ -98,7 +98,7 @@ class Fault:
 
 
 class Nothing(Exception):
-    """A fault found nothing to hit, though it waited."""
+    """A fault waited for a target and found none."""
 
 
 def plan_faults(seed: int, seconds: float, every_s: float, kinds: Sequence[Kind] = tuple(Kind)) -> list[Planned]:
@@ -122,7 +122,7 @@ def plan_faults(seed: int, seconds: float, every_s: float, kinds: Sequence[Kind]
 
 
 class Injector:
-    """Does faults to a network and the parties in it.
+    """Causes faults in a network and its parties.
 
     Args:
         tell: is told each fault as it begins.
@@ -361,7 +361,7 @@ class Injector:
 
 
 async def _eventually(find: Callable[[], Awaitable[T | None]], what: str) -> T:
-    """Ask until there is an answer.
+    """Repeat a question until it has an answer.
 
     Raises:
         Nothing: there was none for too long.

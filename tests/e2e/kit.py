@@ -1,4 +1,4 @@
-"""Parties as people start them: `onionmpc` processes in a private Tor network, followed by what they say.
+"""Parties as people start them: `onionmpc` processes in a private Tor network, followed by their output.
 
 Knows processes, their JSON events and a terminal. Knows nothing of a session that they do not tell. Every wait is
 bounded, and whatever a stage started has ended when the stage has.
@@ -231,7 +231,7 @@ class Party:
 
 @dataclass(frozen=True)
 class Outfit:
-    """What a command is started with beside its own words, for those who watch it.
+    """How to start a command so that it can be watched.
 
     Attributes:
         before: words that come first.
@@ -394,12 +394,12 @@ class Stage:
 
 
 def forged(invite: str) -> str:
-    """Return an invite to the same host, with a secret that it never gave."""
+    """Return an invite to the same host, with a secret that the host never gave out."""
     return format_invite(Invite(parse_invite(invite).host, bytes(16)))
 
 
 def new_identity() -> Identity:
-    """Return an identity that nobody has."""
+    """Return a new identity."""
     return Identity(secrets.token_bytes(32))
 
 
@@ -411,7 +411,7 @@ def keep_identity(stage: Stage, state: str = "state") -> str:
 
 
 def same_sentence(parties: Iterable[Party]) -> str:
-    """Return the one sentence that all these parties ended with, whoever says it of itself."""
+    """Return the sentence that all these parties ended with, the same but for "this party"."""
     sentences = {re.sub(r"this party \((party \d+)\)", r"\1", party.failure) for party in parties}
     assert len(sentences) == 1, sentences
     return sentences.pop()
@@ -424,7 +424,7 @@ Scene = Callable[[Stage], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a scene: what it returned, or what it raised."""
+    """The outcome of a scene: what it returned, or what it raised."""
 
     result: Any = None
     error: BaseException | None = None
@@ -437,7 +437,7 @@ class Played:
 
 
 def play(scenes: Iterable[Scene], testnet: Path | None, folder: Path, at_once: int) -> dict[Scene, Played]:
-    """Play scenes side by side, each on a stage of its own: most of the time parties wait for each other."""
+    """Play scenes side by side, each on its own stage: parties spend most of the time waiting for each other."""
 
     async def one(scene: Scene, turn: asyncio.Semaphore) -> Played:
         place = folder / scene.__name__
@@ -480,7 +480,7 @@ def command_line(process: int) -> str:
 
 
 async def gone(process: int) -> None:
-    """Wait for the end of a process that need not be our child."""
+    """Wait for the end of a process that may not be our child."""
     try:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What gets out of parties that are watched: packets, sockets, look-ups, and secrets in words, variables and logs.
+"""Finds what leaks from watched parties: packets, sockets, look-ups, and secrets in arguments, variables and logs.
 
 Knows /proc, the packets of sealed.py and the notes of recorder/. Each check says what it found; nothing is good.
 """
@@ -44,7 +44,7 @@ LISTENS = "0A"  # a state of TCP's
 
 
 def outer_network() -> str:
-    """Return where the network of this process is to be found, for nsenter."""
+    """Return the path of this process's network namespace, for nsenter."""
     return f"--net=/proc/{os.getpid()}/ns/net"
 
 
@@ -60,13 +60,13 @@ def can_seal(*, with_a_way_back: bool = False) -> bool:
 
 
 def sealing(channel: socket.socket) -> tuple[str, ...]:
-    """Return the words before a command that let it run in a network of its own."""
+    """Return the words to put before a command so that it runs in its own network namespace."""
     return (sys.executable, "-I", "-S", str(HERE / "sealed.py"), str(channel.fileno()))
 
 
 @dataclass(frozen=True)
 class Note:
-    """One note of recorder/.
+    """One event that recorder/ has recorded.
 
     Attributes:
         exposed: whether its process could then leave a core file, or be looked into.
@@ -169,7 +169,7 @@ def _describe_packet(protocol: int, packet: bytes) -> str:
 
 
 def reached(notes: Iterable[Note], reachable: frozenset[str]) -> list[str]:
-    """Say which sockets were opened but unix sockets, what was looked up, and what else was reached than this.
+    """Return which sockets other than unix sockets were opened, what was looked up, and what else was reached.
 
     Args:
         reachable: names of sockets in a private directory.
@@ -190,14 +190,14 @@ def _reached(note: Note, reachable: frozenset[str]) -> str:
 
 
 def _is_private(address: object, names: frozenset[str]) -> bool:
-    """Tell whether this is a unix socket of one of these names, in a directory of those that onionmpc makes."""
+    """Return whether this is a unix socket with one of these names, in a directory that onionmpc makes."""
     return (
         isinstance(address, str) and Path(address).name in names and Path(address).parent.name.startswith("onionmpc.")
     )
 
 
 def open_sockets(processes: Mapping[int, str]) -> list[str]:
-    """Say which sockets of running processes are no unix sockets; of tor's, which listen.
+    """Return which sockets of running processes are not unix sockets. Of tor's sockets, only those that listen.
 
     Args:
         processes: by number, which one it is; "tor" for a tor, which has connections to its guard.
@@ -238,14 +238,14 @@ def _sockets(process: int) -> Iterator[str]:
 
 
 def spellings(name: str, secret: bytes) -> dict[str, str]:
-    """Return the ways in which a secret may be written, each with what to call it."""
+    """Return the spellings of a secret, each with a name."""
     written = {secret.hex(): "hex", base64.b64encode(secret).decode().rstrip("="): "base64", repr(secret)[2:-1]: "repr"}
     written[base64.b32encode(secret).decode().rstrip("=").lower()] = "base32"
     return {text: f"{name} in {how}" for text, how in written.items()}
 
 
 def secrets_of(name: str, identity: Identity) -> dict[str, str]:
-    """Return all that an identity's seed, keys and address may be written as."""
+    """Return all spellings of an identity's seed, keys and address."""
     return {
         **spellings(f"{name}'s seed", identity.seed),
         **spellings(f"{name}'s key for tor", identity.expanded_key),
@@ -255,14 +255,14 @@ def secrets_of(name: str, identity: Identity) -> dict[str, str]:
 
 
 def told(texts: Mapping[str, str], secrets: Mapping[str, str]) -> list[str]:
-    """Say which texts, by their names, have which secrets in them, by their spellings."""
+    """Return which texts contain which secrets, by the names of the texts and the spellings."""
     return [
         f"{place} has {name}" for place, text in texts.items() for secret, name in secrets.items() if secret in text
     ]
 
 
 def started(notes: Mapping[int, list[Note]]) -> dict[str, str]:
-    """Return what these processes started other processes with: words, variables, all."""
+    """Return the arguments and variables of all processes that these processes started."""
     return {
         # Without variables of its own it gets those of who starts it.
         f"how {process} starts {note.arguments[1]}": json.dumps(
@@ -275,7 +275,7 @@ def started(notes: Mapping[int, list[Note]]) -> dict[str, str]:
 
 
 def as_it_runs(processes: Mapping[int, str]) -> dict[str, str]:
-    """Return the words and the variables of running processes."""
+    """Return the arguments and variables of running processes."""
     return {
         f"{what} of {name}, {process}, as it runs": Path(f"/proc/{process}/{file}")
         .read_bytes()
@@ -286,7 +286,7 @@ def as_it_runs(processes: Mapping[int, str]) -> dict[str, str]:
 
 
 def children(process: int) -> Iterator[int]:
-    """Yield all that a process has started, and what these have."""
+    """Yield all descendants of a process."""
     for thread in Path(f"/proc/{process}/task").iterdir():
         for child in map(int, (thread / "children").read_text().split()):
             yield child

@@ -1,4 +1,4 @@
-"""One machine with all who may use tor there at once; run by test_neighbours.py, in a network namespace of its own.
+"""One machine on which all kinds of programs use tor at once. test_neighbours.py runs it in its own network namespace.
 
 Tor Browser's tor is started with the words that Tor Browser uses, with ports, password and all; a system's tor runs as
 the user that Debian gives it; OnionShare is Debian's, at the system's tor. Of four parties, one has a tor of its own,
@@ -56,7 +56,7 @@ Log notice stdout
 
 @dataclass
 class Machine:
-    """What runs, but for parties.
+    """What runs besides parties.
 
     Attributes:
         browser: Tor Browser's control connection.
@@ -126,7 +126,7 @@ def install_browser(folder: Path) -> tuple[Path, Path]:
 
 
 def hashed(binary: Path, password: str) -> str:
-    """Return the hash of a password as tor wants it."""
+    """Return the hash of a password in tor's format."""
     hashing = [str(binary), "--hash-password", password]
     return subprocess.run(hashing, capture_output=True, text=True, check=True).stdout.split()[-1]
 
@@ -157,7 +157,7 @@ async def tor_browser(testnet: Path, folder: Path) -> AsyncIterator[Control]:
 
 
 def install_system_tor() -> tuple[Path, str]:
-    """Return a directory of the user that a system's tor has, and the line that makes it that user."""
+    """Return a directory that belongs to the user of a system's tor, and the torrc line for that user."""
     # Not under pytest's, where only we may go.
     folder = Path(tempfile.mkdtemp(prefix="onionmpc-system-"))
     folder.chmod(0o755)
@@ -190,7 +190,7 @@ async def system_tor(testnet: Path) -> AsyncIterator[tuple[Control, Path]]:
 
 @contextlib.asynccontextmanager
 async def onionshare(folder: Path) -> AsyncIterator[str]:
-    """Have OnionShare share a file by the system's tor; yield its address."""
+    """Let OnionShare share a file over the system's tor; yield its address."""
     (folder / "leaflet.txt").write_text("hello")
     settings = {"connection_type": "control_port", "control_port_port": SYSTEM_CONTROL, "auth_type": "no_auth"}
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -246,14 +246,14 @@ async def browse(onion: str) -> str:
 
 
 async def doctor(stage: Stage) -> list[str]:
-    """Return what doctor says of others."""
+    """Return doctor's findings about other programs."""
     party = await stage.run("doctor", "doctor", "--json")
     assert await party.ends() == 0, party.screen
     return [finding["seen"] for finding in json.loads(party.output)["findings"] if finding["check"] == "also here"]
 
 
 async def add(stage: Stage, machine: Machine) -> tuple[list[Party], list[str]]:
-    """Have four parties add four numbers; return them, and what doctor saw meanwhile."""
+    """Let four parties add four numbers; return them, and doctor's findings during the session."""
     script = stage.script("add.py", ADD_WHEN_TOLD)
     host = await stage.host(script, parties=PARTIES, state="own", private=["1"])
     ways = [
@@ -303,7 +303,7 @@ def test_one_machine(testnet_dir: Path, tmp_path: Path) -> None:
 
 
 def assert_named(seen: list[str], machine: Machine) -> None:
-    """All who are there are named."""
+    """Check that doctor names all programs that run."""
     text = "\n".join(seen)
     for words in (
         f"127.0.0.1:{TAILS_CONTROL} is a control port, as the filter of Tails is",
@@ -321,7 +321,7 @@ def assert_named(seen: list[str], machine: Machine) -> None:
 
 
 def assert_filtered(machine: Machine) -> None:
-    """Parties did go by the filters, and asked for more than these let through, in vain."""
+    """Check that parties used the filters, and asked for more than the filters let through."""
     for grater in (machine.tails, machine.whonix):
         assert {"ADD_ONION", "ONION_CLIENT_AUTH_ADD"} <= {line.split()[0] for line in grater.passed}
         assert "GETINFO circuit-status" in grater.refused

@@ -1,4 +1,4 @@
-"""A long chain of secure computations whose result anybody can check: an MPyC script for `onionmpc`.
+"""A long chain of secure computations whose result anyone can check: an MPyC script for `onionmpc`.
 
     onionmpc host rounds.py --public SEED --public ROUNDS -- [FILE]
     python rounds.py SEED ROUNDS
@@ -31,7 +31,7 @@ SIZES = (10, 100, 1_000, 25_000)
 
 
 class Tally:
-    """What went one way over one link."""
+    """The bytes that went one way over one link."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,7 +46,7 @@ class Tally:
 
 
 class TalliedTransport:
-    """MPyC's transport to one peer, which notes what is written to it."""
+    """MPyC's transport to one peer, which records what is written to it."""
 
     def __init__(self, transport: Any, written: Tally) -> None:
         self._transport = transport
@@ -64,7 +64,7 @@ class TalliedTransport:
 
 
 class Exchanger(mpyc.asyncoro.MessageExchanger):
-    """MPyC's end of one link, which notes what passes."""
+    """MPyC's end of one link, which records what passes."""
 
     made: list[Exchanger] = []  # noqa: RUF012 (all of this process)
 

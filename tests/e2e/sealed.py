@@ -1,4 +1,4 @@
-"""Runs a command in a network of its own, where nobody is, and hands out a socket to which all its packets come.
+"""Runs a command in an empty network namespace, and hands out a socket that receives all its packets.
 
 `python -I -S sealed.py CHANNEL WORD...`: that socket goes over the unix socket that is inherited as descriptor CHANNEL.
 Each address is taken for one of this machine's, so that a packet to wherever does leave its process, is seen, and is
@@ -26,7 +26,7 @@ RT_TABLE_LOCAL, RTPROT_STATIC, RT_SCOPE_HOST, RTN_LOCAL, RTA_OIF = 255, 4, 254, 
 
 
 def leave_network() -> None:
-    """Go where there is no network; root needs no other user for that, and so has a way back."""
+    """Enter an empty network namespace. Root does so without a user namespace, and can return."""
     user, group = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) == 0:
@@ -39,14 +39,14 @@ def leave_network() -> None:
 
 
 def use_network() -> None:
-    """Let loopback be up, and each of its ports be had by whoever we are."""
+    """Bring loopback up, and allow any user to bind each of its ports."""
     Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         ask(kernel, RTM_NEWLINK, 0, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, LOOPBACK, UP, UP))
 
 
 def take_everything() -> None:
-    """Let every address be ours."""
+    """Make every address local."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         take_family(kernel, socket.AF_INET)
         with contextlib.suppress(OSError):  # a machine that has no IPv6 sends none
@@ -54,13 +54,13 @@ def take_everything() -> None:
 
 
 def take_family(kernel: socket.socket, family: int) -> None:
-    """Let every address of a family be ours."""
+    """Make every address of a family local."""
     route = struct.pack("=8BI", family, 0, 0, 0, RT_TABLE_LOCAL, RTPROT_STATIC, RT_SCOPE_HOST, RTN_LOCAL, 0)
     ask(kernel, RTM_NEWROUTE, NEW, route + struct.pack("=HHI", 8, RTA_OIF, LOOPBACK))
 
 
 def ask(kernel: socket.socket, kind: int, flags: int, body: bytes) -> None:
-    """Have the kernel change something."""
+    """Send the kernel a netlink request."""
     kernel.send(struct.pack("=IHHII", 16 + len(body), kind, REQUEST | ACKNOWLEDGED | flags, 1, 0) + body)
     (error,) = struct.unpack_from("=i", kernel.recv(4096), 16)
     if error:

@@ -60,7 +60,7 @@ def _yes(ok: bool) -> str:
 
 
 def _teller() -> Callable[[str], None]:
-    """Return what shows a line with the time that has passed."""
+    """Return a function that shows a line with the time that has passed."""
     began_s = time.monotonic()
 
     def tell(line: str) -> None:
@@ -104,7 +104,7 @@ def _keep_if_long(outage: Outage, written: Path, logs: Path, tell: Callable[[str
 
 
 def main() -> int:
-    """Run it as the command line says."""
+    """Run a soak with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="how long faults come")
     parser.add_argument("--parties", type=int, default=3)

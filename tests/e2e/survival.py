@@ -1,4 +1,4 @@
-"""One session under faults: runs it, and judges whether it came through unharmed.
+"""Runs one session under faults, and judges whether it came through unharmed.
 
 Unharmed is: every party ends well, all print what the same program prints without any network, each party's program
 read what its peers' programs wrote to it and not a byte else, and no supervisor grew. How long a fault was felt is
@@ -56,7 +56,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """A fault, and what the parties felt of it.
+    """A fault, and how it affected the parties.
 
     Attributes:
         at_s: seconds from the first fault's beginning.
@@ -80,7 +80,7 @@ class Felt:
 
 @dataclass(slots=True)
 class Report:
-    """What came of a session under faults.
+    """The outcome of a session under faults.
 
     Attributes:
         unprovoked: outages that no fault explains.
@@ -132,7 +132,7 @@ async def survive(
     environment: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Run a session, do to it what is planned, and judge what comes of it.
+    """Run a session, cause the planned faults, and judge the outcome.
 
     Args:
         folder: where the parties keep everything.
@@ -189,7 +189,7 @@ async def _gather(stage: Stage, parties: int, seed: int, enough: Path, options: 
 
 
 async def _until_over_or_one_ends(faults: Any, parties: Iterable[Party]) -> None:
-    """Follow the plan to its end, or until it is in vain since a party has ended."""
+    """Follow the plan to its end, or until a party has ended."""
     following = asyncio.create_task(faults)
     ends = [asyncio.create_task(party.ends(None)) for party in parties]
     try:
@@ -227,7 +227,7 @@ async def _watching_memory(parties: Sequence[Party], report: Report) -> AsyncIte
 
 
 def _last_words(party: Party) -> str:
-    """Return the end of what a party said since its program began."""
+    """Return the last lines that a party has written since its program began."""
     began = next((index for index, event in enumerate(party.events) if event["event"] == "agreed"), 0)
     told = [
         json.dumps({key: value for key, value in event.items() if key != "heard_s"}) for event in party.events[began:]

@@ -49,7 +49,7 @@ def test_three_parties_in_one_process_compute_twice(testnet: Path, tmp_path: Pat
     assert [line for line in out.splitlines() if "average" in line] == [AVERAGE.format(4200), AVERAGE.format(4300)], out
 
 
-def test_a_host_asks_its_person_and_two_others_join(testnet: Path, tmp_path: Path) -> None:
+def test_a_host_asks_its_user_and_two_others_join(testnet: Path, tmp_path: Path) -> None:
     name = "average_of_three.py"
     with contextlib.ExitStack() as stack:
         host = stack.enter_context(start(name, "host", "4200", testnet, folder=tmp_path))

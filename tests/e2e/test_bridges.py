@@ -1,4 +1,4 @@
-"""Parties that enter their network by a bridge, plain and by obfs4, and one that does not, compute."""
+"""Parties compute that enter their network by a plain bridge, by an obfs4 bridge, and without one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def relays_of(party: Party) -> set[str]:
     return {line.partition(" ")[0].lstrip("$").partition("~")[0] for line in connections.splitlines()}
 
 
-def test_parties_behind_bridges_compute_and_nobody_is_told_by_which(testnet_dir: Path, tmp_path: Path) -> None:
+def test_parties_behind_bridges_compute_and_nobody_learns_their_bridges(testnet_dir: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     for name in ("bridge", "stage"):
         (tmp_path / name).mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""`onionmpc demo`: a network and a session of its own, and nothing left when it ends, however it ends."""
+"""`onionmpc demo`: starts a network and a session, and leaves nothing behind, no matter how it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_LATENCY = ("--latency", "none")
 
 
 async def three(stage: Stage) -> dict[str, Any]:
-    """The demonstration as everyone sees it first."""
+    """The demonstration with its defaults."""
     watch = Watch(stage.folder, sealed=False)
     stage.outfit = watch.outfit
     demo = await stage.run("demo", "demo", "--json", "report.json")
@@ -69,7 +69,7 @@ def test_no_process_of_the_demo_is_started_with_an_address_or_an_invite(outcome:
 
 
 async def five(stage: Stage) -> dict[str, Any]:
-    """Five parties vote; what is common to them comes first."""
+    """Five parties vote, with a public argument."""
     options = ("--parties", "5", "--public", "tea,coffee", "--json", "report.json")
     demo = await stage.run("demo", "demo", "vote", *options, *NO_LATENCY)
     await demo.ends()
@@ -77,7 +77,7 @@ async def five(stage: Stage) -> dict[str, Any]:
 
 
 @after(five)
-def test_the_demo_has_room_for_five(outcome: dict[str, Any]) -> None:
+def test_the_demo_runs_five_parties(outcome: dict[str, Any]) -> None:
     assert outcome["demo"].code == 0, outcome["demo"].last_words
     parties = outcome["report"]["parties"]
     assert sorted(party["own_number"] for party in parties) == [0, 1, 2, 3, 4]
@@ -115,7 +115,7 @@ async def failing(stage: Stage) -> Party:
 
 
 @after(failing)
-def test_a_program_that_fails_ends_the_demo_with_its_words(outcome: Party) -> None:
+def test_a_program_that_fails_ends_the_demo_with_its_last_lines(outcome: Party) -> None:
     assert outcome.code == 1, outcome.last_words
     assert outcome.failure == (
         "the program failed at party 1 while the program ran: it exited with status 1; "
@@ -219,7 +219,7 @@ async def interrupted_session(stage: Stage) -> Party:
 
 
 @pytest.mark.parametrize("outcome", [interrupted_network, interrupted_session], indirect=True)
-def test_ctrl_c_ends_the_demo_and_all_that_it_started(outcome: Party) -> None:
+def test_ctrl_c_ends_the_demo_and_everything_it_started(outcome: Party) -> None:
     # That nothing is left, the stage has seen.
     assert outcome.code == 130, outcome.last_words
     assert "Traceback" not in outcome.screen

@@ -64,14 +64,14 @@ def now_s() -> float:
 
 
 async def offline(stage: Stage) -> Party:
-    """Whom we join was never published."""
+    """A joiner dials a host that was never published."""
     joiner = await stage.start("joiner", "join", new_identity().onion, "--wait", "20s")
     await joiner.ends()
     return joiner
 
 
 @after(offline)
-def test_a_host_that_is_offline_is_waited_for_and_then_said_to_be(outcome: Party) -> None:
+def test_a_host_that_is_offline_is_waited_for_and_then_reported(outcome: Party) -> None:
     assert outcome.code == 4, outcome.last_words
     assert outcome.failure.startswith("the host did not start the session within 20 s")
     assert "tor found no descriptor of it" in outcome.heard("dial_retry")[0]["reason"]
@@ -94,7 +94,7 @@ def test_a_host_that_nobody_joins_gives_up(outcome: Party) -> None:
 
 
 async def other_lists(stage: Stage) -> list[Party]:
-    """Cleo lists somebody else instead of Ben."""
+    """Cleo lists someone else instead of Ben."""
     onions = {state: keep_identity(stage, state) for state in STATES}
     lists = {state: [onions[other] for other in STATES if other != state] for state in STATES}
     lists["cleo"] = [onions["anna"], new_identity().onion]
@@ -147,7 +147,7 @@ async def differing(stage: Stage, *options: str, program: str = "vote") -> list[
 
 
 async def other_arguments(stage: Stage) -> list[Party]:
-    """What is to be voted on differs."""
+    """The candidates differ."""
     return await differing(stage, "--public=tea,cocoa")
 
 
@@ -157,13 +157,13 @@ async def other_threshold(stage: Stage) -> list[Party]:
 
 
 async def other_program(stage: Stage) -> list[Party]:
-    """One has a script of its own by the same name."""
+    """One party has a different script of the same name."""
     (stage.folder / "mine").mkdir()
     return await differing(stage, program=stage.script("mine/vote.py", "print('mine')\n"))
 
 
 @after(other_arguments)
-def test_other_public_arguments_are_no_agreement(outcome: list[Party]) -> None:
+def test_different_public_arguments_are_refused(outcome: list[Party]) -> None:
     told = disagreement(outcome)
     assert "public arguments differs: " in told
     assert "tea,coffee" in told
@@ -171,17 +171,17 @@ def test_other_public_arguments_are_no_agreement(outcome: list[Party]) -> None:
 
 
 @after(other_threshold)
-def test_another_threshold_is_no_agreement(outcome: list[Party]) -> None:
+def test_a_different_threshold_is_refused(outcome: list[Party]) -> None:
     assert "threshold differs: 0 at party" in disagreement(outcome)
 
 
 @after(other_program)
-def test_another_program_of_that_name_is_no_agreement(outcome: list[Party]) -> None:
+def test_a_different_program_of_the_same_name_is_refused(outcome: list[Party]) -> None:
     assert "program file private_input.py differs: missing at party " in disagreement(outcome)
 
 
 def disagreement(parties: list[Party]) -> str:
-    """Return what all parties say of a disagreement."""
+    """Return the error of all parties about a disagreement."""
     assert [party.code for party in parties] == [5, 5, 5], [party.last_words for party in parties]
     assert {party.output for party in parties} == {""}
     assert all(party.hint for party in parties)
@@ -202,7 +202,7 @@ async def killed(stage: Stage) -> dict[str, Any]:
 
 
 @after(killed)
-def test_a_killed_party_is_lost_and_all_others_say_so_in_time(outcome: dict[str, Any]) -> None:
+def test_a_killed_party_is_lost_and_all_others_report_it_in_time(outcome: dict[str, Any]) -> None:
     lost, others = outcome["lost"], outcome["others"]
     assert [party.code for party in others] == [4, 4], [party.last_words for party in others]
     assert same_sentence(others).startswith(f"party {lost.number} is lost: no other party reaches it")
@@ -229,7 +229,7 @@ async def tor_killed(stage: Stage) -> dict[str, Any]:
 
 
 @after(tor_killed)
-def test_a_party_that_loses_its_tor_starts_another_and_the_session_goes_on(outcome: dict[str, Any]) -> None:
+def test_a_party_that_loses_its_tor_starts_another_and_the_session_continues(outcome: dict[str, Any]) -> None:
     assert outcome["running"] == [True, True, True]
     assert outcome["left"].code == 130, outcome["left"].last_words
     for party in outcome["others"]:
@@ -258,7 +258,7 @@ async def killed_and_back(stage: Stage) -> dict[str, Any]:
 
 
 @after(killed_and_back)
-def test_a_killed_party_that_starts_again_is_another_session_and_the_old_one_ends(outcome: dict[str, Any]) -> None:
+def test_a_killed_party_that_starts_again_does_not_continue_the_old_session(outcome: dict[str, Any]) -> None:
     others, again = outcome["others"], outcome["again"]
     assert [party.code for party in others] == [4, 4], [party.last_words for party in others]
     told = same_sentence(others)
@@ -282,7 +282,9 @@ async def stumbling(stage: Stage) -> dict[str, Any]:
 
 
 @after(stumbling)
-def test_a_script_that_raises_ends_it_for_all_and_is_heard_where_it_ran(outcome: dict[str, Any]) -> None:
+def test_a_script_that_raises_ends_the_session_for_all_and_its_traceback_is_shown_where_it_ran(
+    outcome: dict[str, Any],
+) -> None:
     failed, parties = outcome["failed"], outcome["all"]
     assert [party.code for party in parties] == [1, 1, 1], [party.last_words for party in parties]
     told = same_sentence(parties)
@@ -305,7 +307,7 @@ async def script_killed(stage: Stage) -> dict[str, Any]:
 
 
 @after(script_killed)
-def test_a_killed_script_ends_it_for_all(outcome: dict[str, Any]) -> None:
+def test_a_killed_script_ends_the_session_for_all(outcome: dict[str, Any]) -> None:
     failed, parties = outcome["failed"], outcome["all"]
     assert [party.code for party in parties] == [1, 1, 1], [party.last_words for party in parties]
     told = same_sentence(parties)
@@ -398,7 +400,7 @@ async def leaving_the_program(stage: Stage) -> dict[str, Any]:
     indirect=["outcome"],
     ids=["connecting", "agreeing", "running"],
 )
-def test_ctrl_c_is_told_to_the_others_as_leaving(outcome: dict[str, Any], during: str) -> None:
+def test_ctrl_c_is_reported_to_the_others_as_leaving(outcome: dict[str, Any], during: str) -> None:
     leaving, staying = outcome["leaving"], outcome["staying"]
     assert leaving.code == 130, leaving.last_words
     assert "Traceback" not in leaving.screen

@@ -1,4 +1,4 @@
-"""Plans of faults, and what is read from the parties' words about them; no network."""
+"""Plans of faults, and what the parties' output shows of them. Needs no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.survival import AFTERMATH_S, Felt, Outage, Report, differing_link
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_a_seed_is_a_plan_with_every_kind_before_any_comes_again(seed: int) -> None:
+def test_a_seed_gives_a_plan_with_every_kind_before_any_comes_again(seed: int) -> None:
     plan = plan_faults(seed, 600, 5)
     assert plan == plan_faults(seed, 600, 5)
     count = len(Kind)
@@ -37,7 +37,7 @@ def test_a_plan_of_chosen_kinds_has_no_other() -> None:
 
 
 def told(*events: dict[str, Any]) -> Any:
-    """A party with this number and these words."""
+    """Return a party with this number and this output."""
     return SimpleNamespace(number=1, events=list(events))
 
 
@@ -61,7 +61,7 @@ def test_a_link_that_was_back_before_it_was_missed_counts_too() -> None:
 CUT, SLEEP = Fault(Kind.CIRCUIT, "host", 100.0, 100.0), Fault(Kind.ASLEEP, "joiner 1", 104.0, 110.0)
 
 
-def test_an_outage_is_the_newest_faults_that_had_begun() -> None:
+def test_an_outage_is_ascribed_to_the_newest_fault_that_had_begun() -> None:
     lost = [
         Outage(0, 1, 100.1, 103.0),
         Outage(1, 0, 100.2, 103.5),
@@ -86,7 +86,7 @@ def test_a_link_that_idled_was_last_heard_of_before_the_fault() -> None:
     assert (felt.links, felt.recovery_s, unprovoked) == (1, 1.0, 0)
 
 
-def test_an_outage_long_after_all_faults_is_nobodys() -> None:
+def test_an_outage_long_after_all_faults_is_ascribed_to_none() -> None:
     (felt,), unprovoked = feel([CUT], [Outage(0, 1, 101.0 + AFTERMATH_S, 130.0)], ended_well=True)
     assert (felt.links, felt.recovery_s, felt.survived, unprovoked) == (0, None, True, 1)
 
@@ -97,7 +97,7 @@ def test_a_link_that_never_came_back_matters_unless_all_ended_well(ended_well: b
     assert (felt.links, felt.recovery_s, felt.survived) == (2, None, ended_well)
 
 
-def test_what_one_wrote_and_the_other_did_not_read_is_told() -> None:
+def test_bytes_that_one_wrote_and_the_other_did_not_read_are_reported() -> None:
     def way(count: int) -> dict[str, Any]:
         return {"bytes": count, "sha256": f"{count:064x}"}
 

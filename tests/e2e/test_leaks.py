@@ -1,4 +1,4 @@
-"""Nothing gets out of a party but by unix sockets to its tor, and what others may read of it has no secret in it.
+"""Nothing leaves a party except by unix sockets to its tor, and nothing that others can read contains a secret.
 
 A session is watched from three sides. By packets: each party is in a network of its own, whose every packet is seen.
 By Python's audit events, in each process of the parties, where there are no networks to be had too. And by /proc, while
@@ -121,7 +121,7 @@ def test_a_supervisor_that_leaks_is_seen(tmp_path: Path, leak: str, sealed: bool
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_socket_that_is_no_unix_socket_is_seen_in_a_running_process() -> None:
+def test_a_socket_other_than_a_unix_socket_is_seen_in_a_running_process() -> None:
     code = """if True:
         import socket
         pair = socket.socketpair()
@@ -149,7 +149,7 @@ def test_a_socket_that_is_no_unix_socket_is_seen_in_a_running_process() -> None:
             process.stdin.write("\n")
 
 
-def test_a_secret_is_found_however_it_is_written() -> None:
+def test_a_secret_is_found_in_any_spelling() -> None:
     secret = bytes(range(200, 232))
     for text in spellings("the seed", secret):
         assert told({"argv": f"--seed={text}=="}, spellings("the seed", secret))
@@ -181,7 +181,7 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def tor_of(party: str, stage: Stage, watch: Watch, *, own: bool) -> AsyncIterator[list[str]]:
-    """Say to a party which tor to use: one of its own, or one that runs already, outside of the party's network."""
+    """Return a party's options for tor: start one, or use a running one outside of the party's network namespace."""
     assert stage.testnet is not None
     if own:
         yield ["--testnet", str(stage.testnet)]
@@ -193,7 +193,7 @@ async def tor_of(party: str, stage: Stage, watch: Watch, *, own: bool) -> AsyncI
 
 
 async def watched(stage: Stage) -> Watched:
-    """Three parties add their numbers, two with tors of their own; their programs wait until all was looked at."""
+    """Three parties add their numbers, two with their own tors. Their programs wait until everything was inspected."""
     folder = stage.folder / "watch"
     folder.mkdir()
     watch = Watch(folder, sealed=can_seal())
@@ -264,7 +264,7 @@ def test_no_packet_leaves_a_supervisor_or_a_program(outcome: Watched) -> None:
 
 @pytest.mark.tor
 @after(watched)
-def test_a_supervisor_reaches_tor_by_unix_sockets_alone_and_looks_nothing_up(outcome: Watched) -> None:
+def test_a_supervisor_reaches_tor_only_by_unix_sockets_and_looks_nothing_up(outcome: Watched) -> None:
     supervisors = outcome.watch.notes("onionmpc.cli")
     assert set(supervisors) == {party.process_id for party in outcome.parties}
     for notes in supervisors.values():
@@ -292,7 +292,7 @@ def test_every_socket_of_a_running_party_is_a_unix_socket_and_tor_listens_on_no_
 
 @pytest.mark.tor
 @after(watched)
-def test_no_process_is_started_with_a_secret_in_its_words_or_variables(outcome: Watched) -> None:
+def test_no_process_is_started_with_a_secret_in_its_arguments_or_environment(outcome: Watched) -> None:
     starts = started(outcome.watch.notes("onionmpc.cli"))
     assert len(starts) >= len(outcome.parties)
     assert told({**starts, **outcome.texts}, outcome.secrets) == []
@@ -311,6 +311,6 @@ def test_no_log_has_a_secret_in_it(outcome: Watched) -> None:
 
 @pytest.mark.tor
 @after(watched)
-def test_a_supervisor_leaves_no_core_and_lets_nobody_look_in_before_it_speaks_to_tor(outcome: Watched) -> None:
+def test_a_supervisor_is_not_dumpable_before_it_speaks_to_tor(outcome: Watched) -> None:
     for notes in outcome.watch.notes("onionmpc.cli").values():
         assert not any(note.exposed for note in notes if note.event in ("socket.connect", "subprocess.Popen"))

@@ -46,7 +46,7 @@ RELAYS = {"short": (3, 1), "standard": (3, 4), "long": (4, 5)}
 
 
 def dials(one: str, other: str, *, lower: bool) -> bool:
-    """Whether the first of two parties at these levels dials: the lower, unless exactly one of them is short."""
+    """Return whether the first of two parties dials: the lower one does, unless exactly one of them is short."""
     return other == "short" if (one == "short") != (other == "short") else lower
 
 
@@ -61,7 +61,7 @@ def test_each_party_measures_its_own_side_as_its_level_promises(outcome: dict[st
 
 
 @after(mixed)
-def test_what_a_peer_claims_is_what_it_measured(outcome: dict[str, Any]) -> None:
+def test_a_peer_claims_what_it_measured(outcome: dict[str, Any]) -> None:
     for number, told in outcome["files"].items():
         for peer, link in told["links"].items():
             assert link["claimed_relays"] == outcome["files"][int(peer)]["links"][str(number)]["own_relays"]
@@ -78,7 +78,7 @@ def test_the_summary_names_the_level_of_each_party(outcome: dict[str, Any]) -> N
 
 
 async def below(stage: Stage) -> list[Party]:
-    """A party that shows its address, among others that did not say that this will do."""
+    """A party that shows its IP address, among others that do not accept that."""
     host = await stage.host("average-salary", private=["--demo"])
     invites = await stage.invites(host, 2)
     await asyncio.gather(
@@ -90,7 +90,7 @@ async def below(stage: Stage) -> list[Party]:
 
 
 @after(below)
-def test_a_session_below_a_floor_ends_everywhere_with_whose_it_is(outcome: list[Party]) -> None:
+def test_a_session_below_a_floor_ends_everywhere_and_names_both_parties(outcome: list[Party]) -> None:
     assert [party.code for party in outcome] == [5, 5, 5], [party.last_words for party in outcome]
     short = outcome[2].number
     assert f"party {short} uses circuit length short, but party" in same_sentence(outcome)
@@ -101,7 +101,7 @@ def test_a_session_below_a_floor_ends_everywhere_with_whose_it_is(outcome: list[
 
 
 async def hesitates(stage: Stage) -> Party:
-    """Someone reads what short means, and thinks better of it."""
+    """A user reads what short means, and declines."""
     party = await stage.host("average-salary", "--circuit-length", "short", terminal=True)
     await party.sees('Type "show my ip" to go on')
     party.types("yes\n")
@@ -110,7 +110,7 @@ async def hesitates(stage: Stage) -> Party:
 
 
 @after(hesitates)
-def test_short_asks_in_words_and_a_plain_yes_is_none(outcome: Party) -> None:
+def test_short_asks_for_a_phrase_and_a_plain_yes_is_not_enough(outcome: Party) -> None:
     assert outcome.code == 2
     assert "learns this machine's IP address" in " ".join(outcome.screen.split())
     assert outcome.failure == "you did not agree to circuit length short"
@@ -118,7 +118,7 @@ def test_short_asks_in_words_and_a_plain_yes_is_none(outcome: Party) -> None:
 
 
 async def consents(stage: Stage) -> Party:
-    """Someone reads what short means, and types it."""
+    """A user reads what short means, and types the phrase."""
     party = await stage.host("average-salary", "--circuit-length", "short", terminal=True)
     await party.sees('Type "show my ip" to go on')
     party.types("show my ip\n")
@@ -129,6 +129,6 @@ async def consents(stage: Stage) -> Party:
 
 
 @after(consents)
-def test_short_goes_on_once_it_was_consented_to(outcome: Party) -> None:
+def test_short_continues_after_consent(outcome: Party) -> None:
     assert outcome.code == 130
     assert "left the session: the other parties were notified" in outcome.screen

@@ -1,4 +1,4 @@
-"""What somebody at a party's provider sees of its tor: with padding the same whatever the program says, without not."""
+"""What a party's provider sees of its tor: with padding always the same, without it the program's traffic."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Watched:
 
 
 def watch(network: FaultyNetwork, party: Party) -> Watched:
-    """Note from now on what comes by at the gateway of a party's tor."""
+    """Record from now on what passes the gateway of a party's tor."""
     assert network.state is not None
     place = find_party_tor(party.process_id).gateway
     (slot,) = (slot for slot in network.state.slots if (slot.address, slot.gateway_port) == place)
@@ -124,7 +124,7 @@ def seen() -> Iterator[dict[str, list[Watched]]]:
 
 
 def pairs(seen: dict[str, list[Watched]], word: str) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield what is seen of a party in the quiet and in the busy session, for each party and each way."""
+    """Yield what was seen in the quiet and in the busy session, for each party and direction."""
     sessions = [seen[f"{word} {kind}"] for kind in OPENINGS]
     bins = int(min(one.ended_s - one.agreed_s for watched in sessions for one in watched) // BIN_S)
     assert bins >= SECONDS - 1
@@ -134,7 +134,7 @@ def pairs(seen: dict[str, list[Watched]], word: str) -> Iterator[tuple[list[int]
 
 
 def far_apart(quiet: Sequence[int], busy: Sequence[int]) -> int:
-    """Return how many bins differ by more than what tor does by itself."""
+    """Return how many bins differ by more than tor's own traffic."""
     return sum(abs(one - other) > BIN_TOLERANCE_BYTES for one, other in zip(quiet, busy, strict=True))
 
 
@@ -153,7 +153,7 @@ def test_without_padding_they_do_not(seen: dict[str, list[Watched]]) -> None:
         assert sum(busy) > 2 * sum(quiet), (quiet, busy)
 
 
-def test_a_padded_session_ends_well_and_on_ctrl_c_at_once(seen: dict[str, list[Watched]]) -> None:
+def test_a_padded_session_succeeds_and_ends_at_once_on_ctrl_c(seen: dict[str, list[Watched]]) -> None:
     for kind in OPENINGS:
         host, *joiners = (one.party for one in seen[f"padded {kind}"])
         assert [party.code for party in (host, *joiners)] == [0, 130, 130]

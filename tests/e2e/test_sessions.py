@@ -36,7 +36,7 @@ ADD = """
 
 
 def profiles(party: Party) -> set[str]:
-    """The profiles that the tors of this party use now."""
+    """Return the profiles that this party's tors use now."""
     return {command_line(child).split(" -f ")[1].split()[0] for child in party.children("tor")}
 
 
@@ -61,7 +61,7 @@ async def knock(stage: Stage, invite: Invite) -> list[str]:
 
 
 async def invited(stage: Stage) -> dict[str, Any]:
-    """Two join by invite and name no program; in between strangers knock, and others do not find a door."""
+    """Two parties join by invite and name no program, while strangers dial the host or cannot find it."""
     host = await stage.host("average-salary", private=["--demo"])
     first, second = await stage.invites(host, 2)
     early = await stage.start("early", "join", first, private=["--demo"])
@@ -106,7 +106,7 @@ def test_strangers_at_the_door_are_turned_away_with_a_hint(outcome: dict[str, An
 
 
 @after(invited)
-def test_who_knows_no_more_than_an_address_finds_neither_the_host_nor_a_joiner(outcome: dict[str, Any]) -> None:
+def test_an_address_alone_finds_neither_the_host_nor_a_joiner(outcome: dict[str, Any]) -> None:
     hints = []
     for stranger in outcome["lost"]:
         assert stranger.code == 4, stranger.last_words
@@ -137,7 +137,7 @@ def test_parties_of_one_state_directory_never_share_a_tor_profile(outcome: dict[
 
 
 @after(invited)
-def test_events_tell_the_whole_story_in_order(outcome: dict[str, Any]) -> None:
+def test_events_report_the_whole_session_in_order(outcome: dict[str, Any]) -> None:
     order = [
         "address_known",
         "tor_progress",
@@ -203,7 +203,7 @@ def test_five_parties_some_expected_and_some_invited(outcome: list[Party]) -> No
 
 
 async def open_table(stage: Stage) -> dict[str, Any]:
-    """Whoever knows the address sits down; numpy arrays are computed on, and all sign what came out."""
+    """An open host: the parties compute on numpy arrays, and all sign the output."""
     options = [f"--public={option}" for option in ("--rows", "500", "--columns", "5")]
     host = await stage.host("regression", "--open", *options, "--receipt", "0.json")
     address = (await host.hears("address_known"))["onion"]
@@ -218,7 +218,7 @@ async def open_table(stage: Stage) -> dict[str, Any]:
 
 
 @after(open_table)
-def test_an_open_table_needs_no_invites_and_large_arrays_arrive(outcome: dict[str, Any]) -> None:
+def test_an_open_host_needs_no_invites_and_large_arrays_arrive(outcome: dict[str, Any]) -> None:
     parties = outcome["parties"]
     assert [party.code for party in parties] == [0, 0, 0], [party.last_words for party in parties if party.code]
     assert parties[0].heard("invite_ready") == []
@@ -240,7 +240,7 @@ def test_a_receipt_has_all_signatures_and_the_output_that_the_parties_saw(outcom
 
 
 async def full_list(stage: Stage) -> list[Party]:
-    """No host: each lists the others, in an order of its own."""
+    """Without a host: each party lists the others, each in a different order."""
     states = ("anna", "ben", "cleo")
     onions = {state: keep_identity(stage, state) for state in states}
     for turn, state in enumerate(states):
@@ -294,7 +294,7 @@ def test_people_are_asked_at_their_terminal_and_the_program_reads_there(outcome:
 
 
 @after(people)
-def test_the_agreement_on_the_screen_says_who_can_read_what(outcome: dict[str, Any]) -> None:
+def test_the_agreement_on_the_screen_says_who_can_read_inputs(outcome: dict[str, Any]) -> None:
     host, joiner = (person.screen for person in outcome["people"])
     for screen in (host, joiner):
         assert "add (1 file, SHA-256 " in screen
@@ -328,14 +328,14 @@ async def person_says_no(stage: Stage) -> dict[str, Any]:
 
 
 @after(person_says_no)
-def test_a_refused_joiner_hears_it_and_the_host_gives_another_invite(outcome: dict[str, Any]) -> None:
+def test_a_refused_joiner_is_notified_and_the_host_shows_another_invite(outcome: dict[str, Any]) -> None:
     assert outcome["refused"].code == 5, outcome["refused"].last_words
     assert outcome["refused"].failure == "the host refused this party: the host does not want this party"
     assert len(set(INVITE.findall(outcome["host"].screen))) == 3
 
 
 @after(person_says_no)
-def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str, Any]) -> None:
+def test_a_refused_joiner_cannot_find_the_host_any_more(outcome: dict[str, Any]) -> None:
     assert outcome["spent"].code == 4, outcome["spent"].last_words
     assert "its descriptor is sealed for the parties that it expects" in outcome["spent"].failure
     assert "the invite is probably used" in outcome["spent"].hint
@@ -343,7 +343,7 @@ def test_who_was_refused_does_not_even_find_the_host_any_more(outcome: dict[str,
 
 
 @after(person_says_no)
-def test_no_to_the_agreement_ends_it_for_all_with_one_sentence(outcome: dict[str, Any]) -> None:
+def test_declining_the_agreement_ends_the_session_for_all_with_one_sentence(outcome: dict[str, Any]) -> None:
     host, joiners = outcome["host"], outcome["joiners"]
     assert [party.code for party in (host, *joiners)] == [5, 5, 5], [party.last_words for party in joiners]
     assert same_sentence([host, *joiners]).endswith(" did not agree: its user declined")

@@ -1,4 +1,4 @@
-"""Who knows an open host's address comes a thousand times through tor, over few circuits: it changes nothing."""
+"""A stranger that knows an open host's address dials it a thousand times through tor: the result does not change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SCENE_S = 150.0
 
 @contextlib.asynccontextmanager
 async def stranger(testnet: Path, folder: Path, onion: Onion) -> AsyncIterator[Knock]:
-    """A tor of somebody else's; yields what dials the host through it."""
+    """Run a stranger's tor; yield a function that dials the host through it."""
     profile = private_directory(folder / "stranger")
     with join_testnet(testnet) as place, socket_directory() as sockets:
         async with (
@@ -56,7 +56,7 @@ async def stranger(testnet: Path, folder: Path, onion: Onion) -> AsyncIterator[K
 
 
 def first_messages(onion: Onion) -> list[bytes]:
-    """Return what parties of no session of the host's would say to it first."""
+    """Return first messages of parties of other sessions."""
     messages = []
     for purpose in Purpose:
         identity, ephemeral = new_identity(), secrets.token_bytes(EPHEMERAL_BYTES)

@@ -1,4 +1,4 @@
-"""A computation outlives its circuits: two sessions under every kind of fault, each checked to the last byte."""
+"""A computation outlives its circuits: two sessions under every kind of fault, compared byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of the tors' logs; no network."""
+"""Which parts of tors' logs are kept. Needs no network."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def at(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC).timestamp()
 
 
-def test_the_lines_of_a_time_are_chosen_with_those_that_have_no_stamp() -> None:
+def test_lines_without_a_timestamp_belong_to_the_time_before_them() -> None:
     chosen = list(between(LOG.splitlines(), at("2026-11-30 12:01:00.500"), at("2026-11-30 12:02:00.000")))
     assert [line.rpartition(" ")[2] for line in chosen] == ["first", "on", "last"]
 
 
-def test_an_outage_is_kept_with_what_came_just_before_and_after(tmp_path: Path) -> None:
+def test_the_log_of_an_outage_includes_a_moment_before_and_after(tmp_path: Path) -> None:
     (tmp_path / "1.log").write_text(LOG)
     begin_s, end_s = at("2026-11-30 12:01:00.000"), at("2026-11-30 12:02:00.000")
     os.utime(tmp_path / "1.log", (end_s, end_s))

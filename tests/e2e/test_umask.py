@@ -1,4 +1,4 @@
-"""Under a careless umask: nothing that a network, an identity, a session and a demo make is others' to write."""
+"""Under umask 000, others can write nothing that a network, an identity, a session or a demo makes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ODD = 'n #"\\ é'  # what a torrc would want quoted
 
 
 # Issue 12.
-def test_nothing_that_is_made_under_umask_000_can_be_written_by_others(tmp_path: Path) -> None:
+def test_others_can_write_nothing_that_is_made_under_umask_000(tmp_path: Path) -> None:
     stage = tmp_path / ODD
     here, made = stage / "here", stage / "made"
     here.mkdir(parents=True)
@@ -77,7 +77,7 @@ def until_all_compute(lines: Iterable[str]) -> Iterator[str]:
 
 
 def writable(folders: Iterable[Path]) -> list[str]:
-    """Return what others may write, of these folders and all that is in them."""
+    """Return what others can write of these folders and their contents."""
     found = []
     for folder in folders:
         for path in [folder, *folder.rglob("*")]:

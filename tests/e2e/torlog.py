@@ -1,4 +1,4 @@
-"""Has the parties' tors write down what they do, and keeps of it what explains a long outage.
+"""Lets the parties' tors log what they do, and keeps the parts that explain a long outage.
 
 Knows how a party is told which tor to run, and the stamps of tor's log. Does not know what made the outage long: that
 is for whoever reads the lines.
@@ -19,7 +19,7 @@ STAMP_CHARACTERS = len("Nov 30 12:00:00.000")
 
 
 def logging_tor(folder: Path) -> dict[str, str]:
-    """Return the environment of parties whose tors each write an info log of their own in `folder`.
+    """Return the environment for parties whose tors each write an info log in `folder`.
 
     With the names of relays, which a log that people send must not have: all of them stand on this machine.
     """
@@ -33,7 +33,7 @@ def logging_tor(folder: Path) -> dict[str, str]:
 
 
 def keep_outage(folder: Path, kept: Path, lost_at_s: float, back_at_s: float) -> None:
-    """Copy what all tors wrote during an outage into a new folder.
+    """Copy what all tors logged during an outage into a new folder.
 
     Args:
         lost_at_s, back_at_s: when it began and ended, in seconds of `time.time`.
@@ -47,7 +47,7 @@ def keep_outage(folder: Path, kept: Path, lost_at_s: float, back_at_s: float) ->
 
 
 def between(lines: Iterable[str], first_s: float, last_s: float) -> Iterator[str]:
-    """Yield the lines of a tor's log from one time to another; a line without a stamp is of the time before it."""
+    """Yield the lines of a tor's log between two times. A line without a timestamp belongs to the line before it."""
     year = time.gmtime(first_s).tm_year
     at_s = 0.0
     for line in lines:

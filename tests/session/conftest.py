@@ -27,7 +27,7 @@ def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever dials knows of three relays on its side, and at which the circuits join."""
+    """Make each dialler report three relays on its side, and where the circuits join."""
     dial = DirectNetwork.dial
 
     async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
@@ -38,7 +38,7 @@ def with_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def meshes(monkeypatch: pytest.MonkeyPatch) -> dict[int, Mesh]:
-    """The mesh of each party, by its number, once it is there."""
+    """The mesh of each party, by its number, once it exists."""
     kept: dict[int, Mesh] = {}
     make = Mesh.__init__
 

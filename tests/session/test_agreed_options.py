@@ -1,4 +1,4 @@
-"""Each agreed option, from the table to every place where it has to be: no option is named here by hand."""
+"""Each agreed option appears in every place that it must be in. No option is named here by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_term_has_a_name() -> None:
 
 
 @each_option
-def test_it_is_an_option_of_the_command_line(option: AgreedOption) -> None:
+def test_the_option_is_on_the_command_line(option: AgreedOption) -> None:
     for name in ("host", "join"):
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
@@ -53,7 +53,7 @@ def test_it_is_an_option_of_the_command_line(option: AgreedOption) -> None:
 
 
 @each_option
-def test_it_reaches_the_plan_and_the_offer(option: AgreedOption) -> None:
+def test_the_option_reaches_the_plan_and_the_offer(option: AgreedOption) -> None:
     wish, other = wish_for(option), OTHERS[option.term]
     assert option.wish in {field.name for field in dataclasses.fields(PartyOptions)}
     wishes = dataclasses.replace(Wishes(), **{option.wish: wish})
@@ -64,7 +64,9 @@ def test_it_reaches_the_plan_and_the_offer(option: AgreedOption) -> None:
 
 
 @each_option
-def test_a_joiner_that_leaves_it_open_takes_the_hosts_unless_each_must_choose(option: AgreedOption) -> None:
+def test_a_joiner_that_leaves_an_option_open_takes_the_hosts_value_unless_each_party_must_choose(
+    option: AgreedOption,
+) -> None:
     theirs = change(COMMON, **{option.term: OTHERS[option.term]})
     open_wishes = Wishes(**wishes_of(Wishes(), joins_host=True))
     taken = open_wishes.as_joiner(theirs)[option.term]
@@ -74,13 +76,13 @@ def test_a_joiner_that_leaves_it_open_takes_the_hosts_unless_each_must_choose(op
 
 
 @each_option
-def test_a_difference_is_named_in_its_words(option: AgreedOption) -> None:
+def test_a_difference_is_named_by_the_name_of_the_option(option: AgreedOption) -> None:
     with pytest.raises(AgreementError, match=re.escape(f"{option.name} differs")):
         check_equal(COMMON, change(COMMON, **{option.term: OTHERS[option.term]}), here="party 0", there="party 2")
 
 
 @each_option
-def test_it_is_on_the_screen_and_in_json(option: AgreedOption, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_option_is_on_the_screen_and_in_json(option: AgreedOption, capsys: pytest.CaptureFixture[str]) -> None:
     changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{option.term: OTHERS[option.term]}))
 
     def words(agreement: Any) -> list[str]:
@@ -94,6 +96,6 @@ def test_it_is_on_the_screen_and_in_json(option: AgreedOption, capsys: pytest.Ca
 
 
 @each_option
-def test_the_protocol_names_it_among_the_common_fields(option: AgreedOption) -> None:
+def test_the_protocol_lists_the_option_among_the_common_fields(option: AgreedOption) -> None:
     (row,) = [line for line in PROTOCOL.read_text().splitlines() if line.startswith("| protocol, addresses")]
     assert option.name in row.split("|")[1]

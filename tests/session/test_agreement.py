@@ -37,7 +37,7 @@ def test_every_common_field_has_a_name_and_another_value_here() -> None:
     assert set(TERM_NAMES) == set(OTHERS) == fields
 
 
-def test_session_id_is_the_digest_of_the_standing_text() -> None:
+def test_session_id_is_the_digest_that_the_protocol_defines() -> None:
     # PROTOCOL 4, by another encoder.
     canonical = json.dumps(msgspec.to_builtins(AGREEMENT), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert session_id(AGREEMENT) == hashlib.sha256(b"onionmpc/1 agreement" + canonical.encode()).digest()
@@ -48,14 +48,14 @@ def test_session_id_known_answer() -> None:
 
 
 @pytest.mark.parametrize("field", TERM_NAMES)
-def test_another_common_field_is_another_session(field: str) -> None:
+def test_a_different_common_field_gives_another_session_id(field: str) -> None:
     changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{field: OTHERS[field]}))
     assert session_id(changed) != session_id(AGREEMENT)
 
 
 @pytest.mark.parametrize("floor", Level)
 @pytest.mark.parametrize("level", Level)
-def test_a_floor_is_kept_by_both_sides_and_told_with_both_levels(floor: Level, level: Level) -> None:
+def test_both_sides_enforce_a_floor_and_name_both_levels(floor: Level, level: Level) -> None:
     strict, other = PartyTerms(min_circuit_length=floor), PartyTerms(level, Level.SHORT)
     for pair, names in (((strict, other), ("party 0", "party 2")), ((other, strict), ("party 2", "party 0"))):
         if level >= floor:
@@ -80,13 +80,13 @@ def test_a_link_has_as_many_circuits_as_were_agreed_and_both_parties_allow(
 
 
 @pytest.mark.parametrize("circuits", [0, 9])
-def test_no_party_takes_a_number_of_circuits_that_may_not_be(circuits: int) -> None:
+def test_a_number_of_circuits_out_of_bounds_is_refused(circuits: int) -> None:
     for value in (change(COMMON, circuits=circuits), PartyTerms(max_circuits=circuits)):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
 
-def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
+def test_a_different_nonce_own_field_or_order_gives_another_session_id() -> None:
     ids = {
         session_id(msgspec.structs.replace(AGREEMENT, **changes))
         for changes in (
@@ -101,7 +101,7 @@ def test_another_nonce_or_own_field_or_order_is_another_session() -> None:
     assert len(ids) == 6
 
 
-def test_the_order_in_which_files_were_found_is_no_difference() -> None:
+def test_the_order_in_which_files_were_found_does_not_matter() -> None:
     swapped = change(COMMON, files=dict(reversed(COMMON.files.items())))
     check_equal(COMMON, swapped, here="party 0", there="party 2")
     assert session_id(msgspec.structs.replace(AGREEMENT, common=swapped)) == session_id(AGREEMENT)
@@ -122,7 +122,7 @@ def test_an_agreement_survives_the_wire(arguments: tuple[str, ...], files: dict[
 
 
 @given(st.lists(words, max_size=3), st.lists(words, max_size=3))
-def test_lists_do_not_run_together(one: list[str], other: list[str]) -> None:
+def test_lists_with_the_same_concatenation_give_different_session_ids(one: list[str], other: list[str]) -> None:
     ids = [
         session_id(msgspec.structs.replace(AGREEMENT, common=change(COMMON, public_arguments=tuple(arguments))))
         for arguments in (one, other)
@@ -166,7 +166,7 @@ def test_a_missing_file_is_named() -> None:
     assert "missing at party 0, SHA-256 0b" in difference(fewer, COMMON)
 
 
-def test_a_file_of_another_name_is_told_apart_from_another_file() -> None:
+def test_a_renamed_file_is_distinguished_from_a_different_file() -> None:
     # Issue 12.
     renamed = change(COMMON, program="vote (1)", files={"vote (1).py": "0a" * 32, "private_input.py": "0b" * 32})
     assert difference(COMMON, renamed) == (
@@ -182,7 +182,7 @@ def test_a_file_of_another_name_is_told_apart_from_another_file() -> None:
     assert difference(COMMON, other) == "program differs: vote at party 0, auction at party 2"
 
 
-def test_what_is_known_of_a_difference_is_told() -> None:
+def test_the_message_explains_a_difference_that_is_understood() -> None:
     # Issue 12.
     def explain(path: str, sha256: str) -> str:
         assert (path, sha256) == ("vote.py", "0c" * 32)
@@ -196,7 +196,7 @@ def test_what_is_known_of_a_difference_is_told() -> None:
     assert "git, mail and editors" in raised.value.hint
 
 
-def test_an_own_without_distributions_is_encoded_as_before_there_were_any() -> None:
+def test_party_terms_without_distributions_are_encoded_as_in_version_1() -> None:
     # PROTOCOL 4: the session id of an older receipt stays.
     old = {"circuit_length": "standard", "min_circuit_length": "standard", "max_circuits": 3}
     assert msgspec.json.decode(msgspec.json.encode(PartyTerms())) == old
@@ -221,13 +221,13 @@ def test_an_own_without_distributions_is_encoded_as_before_there_were_any() -> N
         None,
     ],
 )
-def test_no_party_says_more_of_its_distributions_than_a_screen_can_take(distributions: object) -> None:
+def test_distributions_out_of_bounds_are_refused(distributions: object) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"distributions": distributions}, type=PartyTerms)
 
 
 @given(st.text(max_size=400))
-def test_values_of_a_peer_do_not_speak_to_the_terminal(text: str) -> None:
+def test_control_characters_in_a_peers_values_are_escaped(text: str) -> None:
     for changes in ({"program": text}, {"public_arguments": (text,)}, {"files": {text: text}}):
         message = difference(COMMON, change(COMMON, **changes))
         assert message.isprintable()

@@ -1,4 +1,4 @@
-"""Joiners that do not keep to the rules, and hosts that go."""
+"""Joiners that break the rules, and hosts that leave."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.session import QUICK_DIALS, CuttableNetwork, Person, run
 # -- those who do not keep to the rules, and hosts that go
 
 
-def test_a_joiner_that_talks_is_cut_off_and_its_seat_is_free_again() -> None:
+def test_a_joiner_that_sends_messages_is_cut_off_and_its_seat_is_free_again() -> None:
     async def main() -> None:
         async with hosting() as host:
             network, hello = host.network(JOINERS[0]), Hello(JOINERS[0].public_key, Purpose.GATHER, NONCE)
@@ -43,7 +43,7 @@ def test_a_joiner_that_talks_is_cut_off_and_its_seat_is_free_again() -> None:
     run(main())
 
 
-def test_a_host_that_goes_says_so() -> None:
+def test_a_host_that_leaves_notifies_its_joiners() -> None:
     async def main() -> None:
         async with hosting() as host:
             task, joiner = host.join(0, host.invites[0].psk())
@@ -56,7 +56,7 @@ def test_a_host_that_goes_says_so() -> None:
     run(main())
 
 
-def test_a_host_without_terms_is_given_up_in_time() -> None:
+def test_a_joiner_gives_up_a_host_that_sends_no_terms() -> None:
     async def main() -> None:
         async with hosting() as host:
             ending = await host.join(0, host.invites[0].psk(), wait_s=0.3)[0]
@@ -66,7 +66,7 @@ def test_a_host_without_terms_is_given_up_in_time() -> None:
     run(main())
 
 
-def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
+def test_a_joiner_dials_an_absent_host_until_time_runs_out() -> None:
     async def main() -> None:
         with socket_directory() as directory:
             person = Person()
@@ -86,7 +86,7 @@ def test_a_host_that_is_not_there_is_dialled_until_then() -> None:
     ],
     ids=["by address", "by invite"],
 )
-def test_a_host_that_expects_others_is_dialled_until_then_and_the_person_is_told_what_helps(
+def test_a_joiner_dials_a_host_that_does_not_expect_it_until_time_runs_out_and_its_user_sees_a_hint(
     psk: bytes, hint: str
 ) -> None:
     async def main() -> None:
@@ -108,7 +108,7 @@ def test_a_host_that_expects_others_is_dialled_until_then_and_the_person_is_told
     run(main())
 
 
-def test_the_keys_to_joiners_are_made_of_what_each_said_last_and_are_of_this_session() -> None:
+def test_the_keys_of_joiners_use_the_last_nonce_of_each_and_belong_to_this_session() -> None:
     async def main() -> None:
         async with hosting(expected=[JOINERS[0].onion]) as host:
             for number, psk in enumerate((NO_PSK, host.invites[0].psk())):
@@ -125,7 +125,7 @@ def test_the_keys_to_joiners_are_made_of_what_each_said_last_and_are_of_this_ses
     run(main())
 
 
-def test_a_table_with_one_open_seat_is_found_by_everybody() -> None:
+def test_a_host_with_one_open_seat_can_be_found_by_anyone() -> None:
     async def main() -> None:
         async with hosting(expected=[JOINERS[0].onion], is_open=True) as host:
             assert host.seating.keys() == []

@@ -1,4 +1,4 @@
-"""Sessions whose links have several circuits: how many is agreed, each party sets a limit, and the best is told."""
+"""Links over several circuits: their number is agreed, each party sets a limit, and the best circuit is shown."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ mpc.run(main())
 
 
 def raced(person: Person) -> dict[int, int]:
-    """Over how many circuits each link was raced, as far as that was told."""
+    """The number of circuits that raced for each link, as far as events report it."""
     return {event.party: event.raced for event in person.heard(LinkMeasured)}
 
 
 def after_races(person: Person, expected: dict[int, int]) -> Callable[[Agreement], Awaitable[bool]]:
-    """A consent that is given when the races are over."""
+    """Consents once the races are over."""
 
     async def consent(_agreement: Agreement) -> bool:
         while raced(person) != expected:
@@ -57,7 +57,7 @@ def after_races(person: Person, expected: dict[int, int]) -> Callable[[Agreement
 
 
 async def compute(place: Room, expected: dict[int, dict[int, int]]) -> list[SessionResult]:
-    """Have a host compute with the others; wait for races to be as expected, and see that all end well."""
+    """Let a host compute with the others; wait until the races are as expected, and check that all end well."""
     for number, of_links in expected.items():
         place.persons[number].consent = after_races(place.persons[number], of_links)
     place.start_hosted()
@@ -70,13 +70,13 @@ async def compute(place: Room, expected: dict[int, dict[int, int]]) -> list[Sess
 
 
 def plans(tmp_path: Path, *circuits: int | None) -> tuple[Plan, dict[int, Plan]]:
-    """A plan, and one for each party that says how many circuits it wants."""
+    """Return a plan for each party, with the number of circuits that it wants."""
     plan = listed_plan(write_script(tmp_path / "sum.py", SUM))
     each = give_answer_files(plan, tmp_path, len(circuits))
     return plan, {number: replace(each[number], circuits=wanted) for number, wanted in enumerate(circuits)}
 
 
-def test_links_are_raced_over_three_circuits_unless_someone_says_otherwise(tmp_path: Path) -> None:
+def test_links_are_raced_over_three_circuits_by_default(tmp_path: Path) -> None:
     plan, each = plans(tmp_path, None, None, None)
 
     async def main() -> None:
@@ -127,7 +127,7 @@ def test_padded_links_are_not_raced(tmp_path: Path) -> None:
     run(main())
 
 
-def test_what_is_told_of_a_link_is_of_its_fastest_circuit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_is_described_by_its_fastest_circuit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dial, dialled = DirectNetwork.dial, 0
 
     async def dial_with_path(network: DirectNetwork, onion: Onion, timeout_s: float) -> Stream:
@@ -163,7 +163,7 @@ def test_what_is_told_of_a_link_is_of_its_fastest_circuit(tmp_path: Path, monkey
     run(main())
 
 
-def test_a_peer_says_one_thing_about_each_stream_and_nothing_about_others(
+def test_a_peer_can_describe_each_stream_once_and_no_unknown_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

@@ -176,7 +176,7 @@ run(main())
 """
 
 
-def test_a_program_can_ask_its_person(tmp_path: Path) -> None:
+def test_a_program_can_ask_its_user(tmp_path: Path) -> None:
     (tmp_path / "body").write_text(ASKS)
     ended = subprocess.run(
         [sys.executable, "-c", ASKING_SESSION, str(tmp_path), str(tmp_path / "body")],
@@ -213,7 +213,7 @@ mpc.run(main())
         ),
     ],
 )
-def test_an_output_that_nobody_takes_spoils_no_session(tmp_path: Path, place: str, flaw: str) -> None:
+def test_an_output_that_cannot_be_written_does_not_fail_the_session(tmp_path: Path, place: str, flaw: str) -> None:
     if place.startswith("/"):
         out = os.open(place, os.O_WRONLY)
     else:
@@ -480,7 +480,9 @@ mpc.run(main())
     ("when", "told"),
     [("early", "no output had been revealed"), ("late", "some output may have been revealed before")],
 )
-def test_a_session_that_fails_says_whether_anything_was_revealed(tmp_path: Path, when: str, told: str) -> None:
+def test_the_error_of_a_failed_session_says_whether_an_output_was_revealed(
+    tmp_path: Path, when: str, told: str
+) -> None:
     # The comparison opens masked values inside MPyC, which reveals nothing.
     plan = listed_plan(write_script(tmp_path / "stumbles.py", STUMBLES), private=(when,), timings=HASTY)
 
@@ -549,7 +551,7 @@ if mpc.pid == 1:
 )
 
 
-def test_a_program_that_does_not_read_fills_no_memory_of_the_supervisors(
+def test_a_program_that_does_not_read_does_not_fill_the_supervisors_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = asyncio.Event()

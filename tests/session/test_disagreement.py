@@ -1,4 +1,4 @@
-"""Parties that do not agree: no program starts, and all of them hear why."""
+"""Parties that do not agree: no program starts, and all parties learn why."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
     ],
 )
 @pytest.mark.parametrize(("host", "joiner"), [(0, 2), (1, 0)])
-def test_a_joiner_that_does_not_agree_with_the_host_tells_all(
+def test_a_joiner_that_disagrees_with_the_host_notifies_all_parties(
     tmp_path: Path, host: int, joiner: int, own: str, said: str
 ) -> None:
     for folder, helper in (tmp_path, "1"), (tmp_path / "other", "2"):
@@ -152,7 +152,7 @@ def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest
         ),
     ],
 )
-def test_a_session_below_someones_floor_does_not_start_and_says_whose(
+def test_a_session_below_a_floor_does_not_start_and_names_both_parties(
     tmp_path: Path, level: Level, floor: Level, told: str
 ) -> None:
     plan = listed_plan(
@@ -174,7 +174,7 @@ def test_a_session_below_someones_floor_does_not_start_and_says_whose(
 
 
 @pytest.mark.usefixtures("with_paths")
-def test_levels_are_agreed_and_each_side_is_told_the_others_count_as_a_claim(
+def test_levels_are_agreed_and_a_peers_relay_count_is_shown_as_a_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def accepted_path(_network: DirectNetwork, rendezvous: str) -> OwnPath:
@@ -203,7 +203,7 @@ def test_levels_are_agreed_and_each_side_is_told_the_others_count_as_a_claim(
     run(main())
 
 
-def test_a_list_with_someone_else_in_it_is_no_agreement(tmp_path: Path) -> None:
+def test_lists_with_different_addresses_do_not_agree(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
 
     async def main() -> None:
@@ -221,7 +221,7 @@ def test_a_list_with_someone_else_in_it_is_no_agreement(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("number", [0, 2])
-def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: int) -> None:
+def test_a_party_that_declines_ends_the_session_for_all(tmp_path: Path, number: int) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK))
 
     async def no(_agreement: object) -> bool:
@@ -239,7 +239,7 @@ def test_who_does_not_consent_ends_the_session_for_all(tmp_path: Path, number: i
 
 
 @pytest.mark.usefixtures("no_program")
-def test_who_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
+def test_a_party_that_does_not_answer_in_time_is_named(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK), timings=HASTY)
 
     async def never(_agreement: object) -> bool:

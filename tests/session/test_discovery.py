@@ -1,4 +1,4 @@
-"""Two parties come to one key for each of their services, and nobody else does."""
+"""Two parties derive the same key for each of their services, and nobody else can."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def hkdf(secret: bytes, info: bytes) -> bytes:
     return hmac.digest(extracted, info + bytes([1]), hashlib.sha256)
 
 
-def test_both_parties_come_to_the_same_key_for_each_service() -> None:
+def test_both_parties_derive_the_same_key_for_each_service() -> None:
     for service in (ALICE.onion, BOB.onion):
         assert pair_key(ALICE, BOB.onion, service) == pair_key(BOB, ALICE.onion, service)
 
 
-def test_each_service_and_each_pair_has_a_key_of_its_own() -> None:
+def test_each_service_and_each_pair_has_a_different_key() -> None:
     pairs: list[tuple[Identity, Onion, Onion]] = [
         (ALICE, BOB.onion, ALICE.onion), (ALICE, BOB.onion, BOB.onion), (ALICE, CAROL.onion, ALICE.onion),
         (ALICE, CAROL.onion, CAROL.onion), (BOB, CAROL.onion, BOB.onion),
@@ -34,7 +34,7 @@ def test_each_service_and_each_pair_has_a_key_of_its_own() -> None:
     assert len({pair_key(*pair) for pair in pairs}) == len(pairs)
 
 
-def test_a_pairs_key_is_as_the_protocol_says() -> None:
+def test_the_key_of_a_pair_follows_the_protocol() -> None:
     shared = X25519PrivateKey.from_private_bytes(ALICE.x25519_private).exchange(
         X25519PublicKey.from_public_bytes(x25519_public(BOB))
     )
@@ -42,7 +42,7 @@ def test_a_pairs_key_is_as_the_protocol_says() -> None:
     assert pair_key(ALICE, BOB.onion, BOB.onion) == hkdf(shared, info)
 
 
-def test_a_nonce_makes_another_key_at_both_parties() -> None:
+def test_a_nonce_gives_another_key_at_both_parties() -> None:
     nonce = bytes(range(16))
     shared = X25519PrivateKey.from_private_bytes(BOB.x25519_private).exchange(
         X25519PublicKey.from_public_bytes(x25519_public(ALICE))
@@ -52,5 +52,5 @@ def test_a_nonce_makes_another_key_at_both_parties() -> None:
     assert expected != pair_key(ALICE, BOB.onion, BOB.onion)
 
 
-def test_a_seats_key_is_as_the_protocol_says_and_not_its_psk() -> None:
+def test_the_key_of_a_seat_follows_the_protocol_and_is_not_its_psk() -> None:
     assert seat_key(PSK) == hkdf(PSK, b"onionmpc/1 seat discovery") != PSK

@@ -1,4 +1,4 @@
-"""What a dry run said is found again for the same case, and for no other."""
+"""The result of a dry run is recalled for the same case, and for no other."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def kept(state: Path) -> Path:
     return path
 
 
-def test_what_was_remembered_is_recalled_and_the_last_counts(state: Path) -> None:
+def test_the_last_remembered_result_is_recalled(state: Path) -> None:
     CASE.remember(Hops(3, 0.1))
     CASE.remember(HOPS)
     assert CASE.recall() == HOPS
     assert stat.S_IMODE(kept(state).stat().st_mode) == 0o600
 
 
-def test_a_session_is_the_case_that_was_estimated() -> None:
+def test_a_session_has_the_same_case_as_its_estimate() -> None:
     CASE.remember(HOPS)
     common = SharedTerms(
         protocol=1,
@@ -64,7 +64,7 @@ def test_a_session_is_the_case_that_was_estimated() -> None:
         {"mpyc_options": ()},
     ],
 )
-def test_another_case_is_not_known(other: dict[str, Any]) -> None:
+def test_a_different_case_is_not_recalled(other: dict[str, Any]) -> None:
     CASE.remember(HOPS)
     assert dataclasses.replace(CASE, **other).recall() is None
 
@@ -73,13 +73,13 @@ def test_another_case_is_not_known(other: dict[str, Any]) -> None:
     "content",
     [b"", b"{", b"[]", b'{"hops":5}', b'{"hops":"5","seconds":1}', b'{"hops":5,"seconds":1,"more":1}', b'{"\xff":5}'],
 )
-def test_a_file_that_is_not_ours_says_nothing(state: Path, content: bytes) -> None:
+def test_a_damaged_file_is_ignored(state: Path, content: bytes) -> None:
     CASE.remember(HOPS)
     kept(state).write_bytes(content)
     assert CASE.recall() is None
 
 
-def test_where_nothing_can_be_kept_nothing_is_recalled(state: Path) -> None:
+def test_without_a_writable_directory_nothing_is_recalled(state: Path) -> None:
     state.mkdir(mode=0o755)
     CASE.remember(HOPS)
     assert CASE.recall() is None

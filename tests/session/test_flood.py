@@ -1,4 +1,4 @@
-"""Strangers by the thousand at the door of a running session: it computes what it would, within its bounds."""
+"""A thousand strangers dial a running session: its result does not change, and its memory stays bounded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Ask = Callable[..., Awaitable[Any]]
 
 @contextlib.asynccontextmanager
 async def flooded(folder: Path, gate: Gate) -> AsyncIterator[tuple[Ask, asyncio.subprocess.Process]]:
-    """A session in a process of its own, and what writes it a line and returns the next one of its own."""
+    """A session in a separate process, and a function that sends it a line and returns its next line."""
     session = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.flooded", str(folder), str(gate.path)),
         stdin=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""How strangers become a roster: seats, invites and those who do not get one."""
+"""A host gathers a roster: seats, invites, and joiners that are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_all_who_were_invited_get_the_same_terms() -> None:
     run(main())
 
 
-def test_everyone_hears_how_many_are_there() -> None:
+def test_all_joiners_learn_how_many_parties_are_there() -> None:
     async def main() -> None:
         async with hosting() as host:
             _, first = host.join(0, host.invites[0].psk())
@@ -72,7 +72,7 @@ def test_an_invite_works_once() -> None:
 
 
 # Issue 12.
-def test_the_host_is_told_once_for_each_seat_that_a_used_invite_was_tried_again() -> None:
+def test_the_host_notes_a_used_invite_once_for_each_seat() -> None:
     async def main() -> None:
         async with hosting(4) as host:
             psks = [invite.psk() for invite in host.invites]
@@ -95,7 +95,7 @@ def test_the_host_is_told_once_for_each_seat_that_a_used_invite_was_tried_again(
 
 
 # Issue 12.
-def test_the_host_is_told_of_an_invite_that_was_replaced_and_of_those_tried_when_the_table_is_left() -> None:
+def test_the_host_notes_a_replaced_invite_and_those_tried_after_the_gathering() -> None:
     async def main() -> None:
         async with hosting() as host:
             asked, old = Asked(host.person), host.invites[0].psk()
@@ -118,7 +118,7 @@ def test_the_host_is_told_of_an_invite_that_was_replaced_and_of_those_tried_when
 
 
 # Issue 12.
-def test_a_replay_of_a_used_invite_can_cause_that_note_and_nothing_else() -> None:
+def test_a_replay_of_a_used_invite_causes_that_note_and_nothing_else() -> None:
     async def main() -> None:
         async with hosting() as host:
             psk = host.invites[0].psk()
@@ -157,7 +157,7 @@ def test_a_wrong_secret_is_refused(is_open: bool) -> None:
     run(main())
 
 
-def test_no_secret_is_refused_where_invites_are_asked_for() -> None:
+def test_a_joiner_without_a_secret_is_refused_if_invites_are_required() -> None:
     async def main() -> None:
         async with hosting() as host:
             assert isinstance(await host.join(0, NO_PSK)[0], AuthenticationFailed)
@@ -165,7 +165,7 @@ def test_no_secret_is_refused_where_invites_are_asked_for() -> None:
     run(main())
 
 
-def test_an_open_host_seats_whoever_comes() -> None:
+def test_an_open_host_seats_anyone() -> None:
     async def main() -> None:
         async with hosting(is_open=True) as host:
             assert host.invites == []
@@ -234,7 +234,7 @@ def test_the_same_identity_comes_back_before_its_old_stream_is_missed() -> None:
     run(main())
 
 
-def test_who_leaves_frees_its_seat_for_another_with_the_same_invite() -> None:
+def test_a_joiner_that_leaves_frees_its_seat_for_another_with_the_same_invite() -> None:
     async def main() -> None:
         async with hosting() as host:
             psk = host.invites[0].psk()
@@ -251,7 +251,7 @@ def test_who_leaves_frees_its_seat_for_another_with_the_same_invite() -> None:
 # -- who gets none
 
 
-def test_a_party_gets_one_seat_and_its_opposite_none() -> None:
+def test_a_party_gets_one_seat_and_its_mirror_address_gets_none() -> None:
     async def main() -> None:
         async with hosting(is_open=True) as host:
             host.join(0, NO_PSK)
@@ -264,7 +264,7 @@ def test_a_party_gets_one_seat_and_its_opposite_none() -> None:
 
 
 @pytest.mark.parametrize("public_key", [HOST.public_key, opposite(HOST)])
-def test_nobody_sits_at_the_hosts_own_place(public_key: bytes) -> None:
+def test_nobody_can_take_a_seat_with_the_hosts_key(public_key: bytes) -> None:
     async def main() -> None:
         async with hosting(is_open=True) as host:
             assert host.gathering.judge(Hello(public_key, Purpose.GATHER, NONCE), NO_PSK) is Answer.NO_SEAT
@@ -273,7 +273,7 @@ def test_nobody_sits_at_the_hosts_own_place(public_key: bytes) -> None:
     run(main())
 
 
-def test_a_full_table_has_no_seat() -> None:
+def test_a_full_host_has_no_seat() -> None:
     async def main() -> None:
         async with hosting(2, is_open=True) as host:
             host.join(0, NO_PSK)
@@ -283,7 +283,7 @@ def test_a_full_table_has_no_seat() -> None:
     run(main())
 
 
-def test_a_second_invite_is_no_second_seat() -> None:
+def test_a_second_invite_gives_no_second_seat() -> None:
     async def main() -> None:
         async with hosting() as host:
             host.join(0, host.invites[0].psk())
@@ -295,7 +295,7 @@ def test_a_second_invite_is_no_second_seat() -> None:
 
 
 @pytest.mark.parametrize("purpose", [Purpose.MESH, Purpose.RESUME])
-def test_a_peer_that_is_ahead_is_told_to_wait(purpose: Purpose) -> None:
+def test_a_peer_that_dials_ahead_is_answered_not_now(purpose: Purpose) -> None:
     async def main() -> None:
         async with hosting(is_open=True) as host:
             assert await host.knock(JOINERS[0], NO_PSK, purpose) is Answer.NOT_NOW
@@ -306,7 +306,7 @@ def test_a_peer_that_is_ahead_is_told_to_wait(purpose: Purpose) -> None:
 # -- the person at the host
 
 
-def test_who_is_refused_leaves_a_dead_invite_and_a_new_one_is_told() -> None:
+def test_the_invite_of_a_refused_joiner_is_replaced_by_a_new_one() -> None:
     async def main() -> None:
         async with hosting() as host:
 
@@ -332,7 +332,7 @@ def test_who_is_refused_leaves_a_dead_invite_and_a_new_one_is_told() -> None:
     run(main())
 
 
-def test_who_is_refused_at_an_open_host_is_not_asked_about_again() -> None:
+def test_a_joiner_refused_at_an_open_host_is_not_asked_about_again() -> None:
     async def main() -> None:
         async with hosting(is_open=True) as host:
             asked: list[Onion] = []
@@ -349,7 +349,7 @@ def test_who_is_refused_at_an_open_host_is_not_asked_about_again() -> None:
     run(main())
 
 
-def test_the_person_is_asked_about_one_at_a_time_and_seats_wait_for_the_answer() -> None:
+def test_the_user_is_asked_about_one_joiner_at_a_time_and_seats_wait_for_the_answer() -> None:
     async def main() -> None:
         async with hosting() as host:
             asked: asyncio.Queue[tuple[Onion, asyncio.Future[bool]]] = asyncio.Queue()
@@ -376,7 +376,7 @@ def test_the_person_is_asked_about_one_at_a_time_and_seats_wait_for_the_answer()
 
 # Issue 12.
 @pytest.mark.parametrize("answered", [True, False])
-def test_an_answer_about_who_left_is_none_about_who_came_next(answered: bool) -> None:
+def test_an_answer_about_a_joiner_that_left_does_not_apply_to_the_next_one(answered: bool) -> None:
     async def main() -> None:
         async with hosting() as host:
             asked, old = Asked(host.person), host.invites[0]
@@ -402,7 +402,7 @@ def test_an_answer_about_who_left_is_none_about_who_came_next(answered: bool) ->
 
 # Issue 12.
 @pytest.mark.parametrize("answered", [True, False])
-def test_an_answer_counts_for_who_lost_its_stream_and_came_back_meanwhile(answered: bool) -> None:
+def test_an_answer_applies_to_a_joiner_that_lost_its_stream_and_came_back(answered: bool) -> None:
     async def main() -> None:
         async with hosting() as host:
             asked, network = Asked(host.person), host.network(JOINERS[0])
@@ -429,7 +429,7 @@ LAST_TURN = 12  # of the loop: by then all that comes of an answer has been done
 
 # Issue 12.
 @pytest.mark.parametrize("turns", range(-LAST_TURN, LAST_TURN))
-def test_a_refusal_makes_a_new_invite_whenever_the_refused_leaves(turns: int) -> None:
+def test_a_refusal_makes_a_new_invite_no_matter_when_the_joiner_leaves(turns: int) -> None:
     async def main() -> None:
         async with hosting() as host:
             asked, network, old = Asked(host.person), host.network(JOINERS[0]), host.invites[0]
@@ -451,7 +451,7 @@ def test_a_refusal_makes_a_new_invite_whenever_the_refused_leaves(turns: int) ->
 
 
 # Issue 12.
-def test_a_refused_joiner_that_stays_keeps_nobody_from_its_seat() -> None:
+def test_a_refused_joiner_that_stays_does_not_block_its_seat() -> None:
     async def main() -> None:
         async with hosting(2) as host:
             asked = Asked(host.person)
@@ -469,7 +469,7 @@ def test_a_refused_joiner_that_stays_keeps_nobody_from_its_seat() -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("turns", range(-LAST_TURN, LAST_TURN))
-def test_a_yes_seats_nobody_who_has_left_whenever_that_was(turns: int) -> None:
+def test_a_yes_does_not_seat_a_joiner_that_has_left(turns: int) -> None:
     async def main() -> None:
         async with hosting(2) as host:
             asked, psk = Asked(host.person), host.invites[0].psk()

@@ -1,4 +1,4 @@
-"""An invite is read whole or not at all, and is never echoed."""
+"""An invite is read completely or not at all, and no error repeats it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_case_and_surrounding_space_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("length", range(len(TEXT)))
-def test_cut_anywhere(length: int) -> None:
+def test_an_invite_truncated_anywhere_is_refused(length: int) -> None:
     error = refusal(TEXT[:length])
     assert isinstance(error, InvalidInvite)
     assert f"{length} characters, expected 93" in error.message or length < 9
@@ -67,7 +67,7 @@ def test_cut_anywhere(length: int) -> None:
 # Issue 12: of any text, the first 84 characters after the prefix are the invite, and its check decides.
 @pytest.mark.parametrize("tail", ["a", "2", " a", "====", TEXT, ".", "\n-- \nAlice", "\u200b", "onionmpc1", "\0"])
 @pytest.mark.parametrize("head", ["", "take this: ", "<", "onionmpc1 is the prefix of ", "Onion", TEXT[:50] + " "])
-def test_what_stands_around_it_does_not_matter(head: str, tail: str) -> None:
+def test_surrounding_text_does_not_matter(head: str, tail: str) -> None:
     assert parse_invite(head + TEXT + tail) == parse_invite(TEXT)
     assert looks_like_invite(head + TEXT + tail)
 
@@ -81,7 +81,7 @@ SPELT_OUT = list(
 
 # Issue 12.
 @pytest.mark.parametrize("column", range(1, len(TEXT)))
-def test_it_is_read_wrapped_at_every_column(column: int) -> None:
+def test_an_invite_wrapped_at_any_column_is_read(column: int) -> None:
     for line_end in ("\n", "\r\n", "\n> ", "\n> > ", "\u00ad\n", " \n\t", "\n\n", "\u2028"):
         wrapped = line_end.join(TEXT[start : start + column] for start in range(0, len(TEXT), column))
         assert parse_invite(wrapped) == parse_invite(f"> {wrapped}.") == parse_invite(TEXT)
@@ -89,7 +89,7 @@ def test_it_is_read_wrapped_at_every_column(column: int) -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("position", [0, 5, 9, 50, len(TEXT)])
-def test_no_quote_mark_of_any_language_and_nothing_unseen_matters(position: int) -> None:
+def test_quote_marks_of_any_language_and_invisible_characters_do_not_matter(position: int) -> None:
     for mark in [*UNSEEN, *QUOTE_MARKS, *SPELT_OUT]:
         assert parse_invite(TEXT[:position] + mark + TEXT[position:]) == parse_invite(TEXT), f"U+{ord(mark):04X}"
 
@@ -100,7 +100,7 @@ def test_no_quote_mark_of_any_language_and_nothing_unseen_matters(position: int)
     st.booleans(),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
 )
-def test_it_is_read_whatever_a_mail_and_an_editor_made_of_it(between: list[str], upper: bool, encoding: str) -> None:
+def test_an_invite_changed_by_mail_and_editors_is_read(between: list[str], upper: bool, encoding: str) -> None:
     text = TEXT.upper() if upper else TEXT
     # Every tenth character gets something behind it.
     spoilt = "".join(c + (between[place] if place % 10 == 0 else "") for place, c in enumerate(text))
@@ -110,7 +110,7 @@ def test_it_is_read_whatever_a_mail_and_an_editor_made_of_it(between: list[str],
 
 
 # Issue 12.
-def test_an_invite_of_another_version_is_named_as_one() -> None:
+def test_an_invite_of_another_version_is_reported_as_such() -> None:
     text = TEXT.replace("onionmpc1", "onionmpc2")
     assert looks_like_invite(f"> {text}")
     assert refusal(f"> {text}").message == "the invite has version 2, expected 1"
@@ -119,7 +119,7 @@ def test_an_invite_of_another_version_is_named_as_one() -> None:
 
 
 # Issue 12.
-def test_the_same_invite_twice_is_one_and_two_different_ones_are_refused() -> None:
+def test_the_same_invite_twice_counts_once_and_two_different_ones_are_refused() -> None:
     other = format_invite(Invite(HOST, bytes(16)))
     assert parse_invite(f"> {TEXT}\n\nthanks!\n{TEXT}") == parse_invite(f"{TEXT[:60]}\n{TEXT}") == parse_invite(TEXT)
     for text in (f"{TEXT} {other}", f"{TEXT}{other}", f"{TEXT[:40]} {TEXT} {other}"):
@@ -129,14 +129,14 @@ def test_the_same_invite_twice_is_one_and_two_different_ones_are_refused() -> No
 
 
 @pytest.mark.parametrize("position", range(len(TEXT)))
-def test_changed_anywhere(position: int) -> None:
+def test_an_invite_changed_anywhere_is_refused(position: int) -> None:
     for new in set("a27018=-é\x00 \u212a\uff41") - {TEXT[position]}:
         changed = TEXT[:position] + new + TEXT[position + 1 :]
         assert isinstance(refusal(changed), InvalidInvite)
 
 
 @pytest.mark.parametrize("position", range(9, len(TEXT) - 1))
-def test_two_characters_swapped(position: int) -> None:
+def test_an_invite_with_two_characters_swapped_is_refused(position: int) -> None:
     swapped = TEXT[:position] + TEXT[position + 1] + TEXT[position] + TEXT[position + 2 :]
     if swapped != TEXT:
         refusal(swapped)
@@ -147,19 +147,19 @@ def test_two_characters_swapped(position: int) -> None:
     [bytes(32), b"\x01" + bytes(31), b"\xff" * 32, b"\x02" + bytes(31)],
     ids=["small order", "neutral element", "not canonical", "not on the curve"],
 )
-def test_right_check_over_a_key_that_is_none(key: bytes) -> None:
+def test_a_right_checksum_over_an_invalid_key_is_refused(key: bytes) -> None:
     error = refusal(as_invite(key + SECRET))
     assert isinstance(error, InvalidAddress | InvalidInvite)
 
 
 @given(st.text(max_size=120))
-def test_any_text_is_refused(text: str) -> None:
+def test_random_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidInvite):
         parse_invite(text)
 
 
 @given(st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"), min_size=84, max_size=84))
-def test_any_text_of_the_right_form_is_refused(text: str) -> None:
+def test_random_text_of_the_right_form_is_refused(text: str) -> None:
     with pytest.raises(InvalidInvite):
         parse_invite("onionmpc1" + text)
 
@@ -173,5 +173,5 @@ def test_secret_is_not_in_the_repr() -> None:
 @pytest.mark.parametrize(
     "text", ["", "onionmpc", "onion", HOST, onion_from_public_key(public_key_from_onion(HOST)), "vote"]
 )
-def test_what_is_not_meant_as_an_invite(text: str) -> None:
+def test_other_words_do_not_look_like_an_invite(text: str) -> None:
     assert not looks_like_invite(text)

@@ -1,4 +1,4 @@
-"""What a joiner is told while it does not get to its host, and when it stops hoping."""
+"""What a joiner's user sees while it cannot reach its host, and when it gives up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hints(person: Person) -> list[str]:
 
 
 # Issue 12.
-def test_who_has_an_invite_and_reaches_nobody_hears_within_a_minute_what_that_may_mean() -> None:
+def test_a_joiner_with_an_invite_that_reaches_nobody_sees_within_a_minute_what_that_may_mean() -> None:
     person, clock = Person(), Clock()
     failures = JoinFailures(person, by_invite=True, clock=clock)
     for seconds in (1, 5, 25, 59):
@@ -37,7 +37,7 @@ def test_who_has_an_invite_and_reaches_nobody_hears_within_a_minute_what_that_ma
 
 
 # Issue 12: for some minutes the descriptor may be one that the host is replacing.
-def test_an_invite_that_opens_no_descriptor_is_given_up_after_a_while_and_not_at_once() -> None:
+def test_an_invite_that_decrypts_no_descriptor_is_given_up_after_a_while_and_not_at_once() -> None:
     person, clock = Person(), Clock()
     failures = JoinFailures(person, by_invite=True, clock=clock)
     for seconds in (0, 100, 299):
@@ -50,7 +50,7 @@ def test_an_invite_that_opens_no_descriptor_is_given_up_after_a_while_and_not_at
         failures.add(SEALED)
 
 
-def test_who_has_an_address_alone_waits_for_a_host_that_may_expect_it_later() -> None:
+def test_a_joiner_with_an_address_alone_waits_for_a_host_that_may_expect_it_later() -> None:
     person, clock = Person(), Clock()
     failures = JoinFailures(person, by_invite=False)
     for seconds in (0, 100, 1000, 3000):
@@ -62,7 +62,7 @@ def test_who_has_an_address_alone_waits_for_a_host_that_may_expect_it_later() ->
 
 # Issue 12.
 @pytest.mark.parametrize("by_invite", [True, False])
-def test_a_refusal_is_told_as_what_it_is_and_what_it_may_mean(by_invite: bool) -> None:
+def test_a_refusal_is_reported_with_what_it_may_mean(by_invite: bool) -> None:
     error = JoinFailures(Person(), by_invite=by_invite).refused(AuthenticationFailed("the peer refused the handshake"))
     assert error.message.startswith("the host does not let us in: the peer refused the handshake")
     assert ("probably used" in error.message) is by_invite

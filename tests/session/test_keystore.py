@@ -1,4 +1,4 @@
-"""Where identities are kept: private, never overwritten, and opened only by who may."""
+"""Stored identities: private, never overwritten, and opened only with the passphrase."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_sealed_identity_is_described_without_its_passphrase_and_loaded_with_it(
         keystore.load("alice", says(b"another"))
 
 
-def test_every_identity_is_another() -> None:
+def test_two_new_identities_differ() -> None:
     assert keystore.create("alice", None) != keystore.create("bob", None)
 
 
@@ -112,7 +112,7 @@ def test_names_are_listed_sorted_and_nothing_else_is(state: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_name_that_could_lead_elsewhere_is_refused(name: str, state: Path) -> None:
+def test_name_that_could_lead_out_of_the_directory_is_refused(name: str, state: Path) -> None:
     for act in (
         lambda: keystore.create(name, None),
         lambda: keystore.load(name, never),
@@ -157,7 +157,7 @@ def test_directory_that_others_may_enter_is_refused(state: Path) -> None:
             act()
 
 
-def test_missing_identity_is_said_with_what_there_is_to_do() -> None:
+def test_missing_identity_is_reported_with_a_hint() -> None:
     with pytest.raises(InvalidIdentityFile, match="no identity named alice") as caught:
         keystore.load("alice", never)
     assert "onionmpc id new alice" in caught.value.hint
@@ -197,7 +197,7 @@ def test_file_far_too_long_is_refused(state: Path) -> None:
         keystore.load("alice", never)
 
 
-def test_the_passphrase_is_overwritten_once_it_has_served(tmp_path: Path) -> None:
+def test_the_passphrase_is_overwritten_after_use(tmp_path: Path) -> None:
     given: list[bytearray] = []
 
     def ask(passphrase: bytes = b"passphrase") -> bytearray:
@@ -225,13 +225,13 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Move to another machine, where nothing is kept."""
+    """Switch to an empty state directory, as on another machine."""
     return lambda: monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "elsewhere"))
 
 
 @pytest.mark.parametrize("exposed", [False, True], ids=["anonymous", "for short"])
 @pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
-def test_an_identity_is_on_another_machine_what_it_was_here(
+def test_an_imported_identity_is_the_same_on_another_machine(
     copy: Path, elsewhere: Callable[[], None], *, sealed: bool, exposed: bool
 ) -> None:
     made = keep_sealed("alice", exposed=exposed) if sealed else keystore.create("alice", None, exposed=exposed)
@@ -333,7 +333,7 @@ def test_a_damaged_neighbour_does_not_keep_an_identity_out(copy: Path, state: Pa
     assert keystore.load("bob", never) == made
 
 
-def test_what_does_not_open_is_not_imported(copy: Path, elsewhere: Callable[[], None]) -> None:
+def test_a_file_that_cannot_be_opened_is_not_imported(copy: Path, elsewhere: Callable[[], None]) -> None:
     keep_sealed("alice", exposed=True)
     keystore.export_to(copy, "alice", None)
     elsewhere()
@@ -394,7 +394,7 @@ def test_an_identity_that_cannot_be_used_can_be_removed(state: Path, tmp_path: P
     assert (tmp_path / "precious").exists()
 
 
-def test_what_is_not_kept_cannot_be_removed(state: Path) -> None:
+def test_an_unknown_identity_cannot_be_removed(state: Path) -> None:
     with pytest.raises(InvalidIdentityFile, match="no identity named alice"):
         keystore.remove("alice")
     keystore.create("alice", None)

@@ -1,4 +1,4 @@
-"""Peers that leave, and parties that end, at every point in between: nothing that has to happen hangs on who left."""
+"""Peers leave, and parties end, at every point of a session: nothing waits for a party that has left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def turns(number: int) -> None:
 # Issue 12: the bringing back of a link that is over began anew, where nothing could run it, and the mesh ended by that.
 @pytest.mark.parametrize("after", range(TURNS))
 @in_a_loop
-async def test_a_network_that_is_back_brings_no_link_back_that_was_given_up(directory: Path, after: int) -> None:
+async def test_a_network_that_comes_back_does_not_revive_a_link_that_was_given_up(directory: Path, after: int) -> None:
     async with meshed(directory, 3) as (low, _, high):
         low.network.out = True
         await low.cut(1)
@@ -54,7 +54,7 @@ async def test_a_network_that_is_back_brings_no_link_back_that_was_given_up(dire
 # Issue 12: it was let in by a mesh whose tasks had ended, which failed as a bug of ours.
 @pytest.mark.parametrize("after", range(-TURNS, TURNS))
 @in_a_loop
-async def test_a_peer_that_comes_as_the_session_ends_is_no_bug(directory: Path, after: int) -> None:
+async def test_a_peer_that_connects_as_the_session_ends_causes_no_bug(directory: Path, after: int) -> None:
     async def lasts() -> None:
         async with party.mesh.running(60):
             await asyncio.Event().wait()
@@ -93,7 +93,7 @@ async def leave(place: Room, hostile: Hostile, *, politely: bool) -> None:
 @pytest.mark.parametrize("politely", [True, False])
 @pytest.mark.parametrize("answer", [True, False])
 @pytest.mark.parametrize("after", range(-TURNS, TURNS, 3))
-def test_a_peer_that_leaves_as_the_person_answers_ends_the_session_for_all_alike(
+def test_a_peer_that_leaves_as_the_user_answers_ends_the_session_with_the_same_error_for_all(
     tmp_path: Path, after: int, answer: bool, politely: bool
 ) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0, timings=HASTY)
@@ -138,7 +138,7 @@ def test_a_peer_that_leaves_as_the_person_answers_ends_the_session_for_all_alike
 @pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("politely", [True, False])
 @pytest.mark.parametrize("said", range(4))
-def test_a_peer_that_leaves_after_any_message_ends_the_session_for_all_alike(
+def test_a_peer_that_leaves_after_any_message_ends_the_session_with_the_same_error_for_all(
     tmp_path: Path, said: int, politely: bool
 ) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0, timings=HASTY)
@@ -191,7 +191,7 @@ def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path
 
 # Issue 12.
 @pytest.mark.usefixtures("no_program")
-def test_two_joiners_of_one_invite_are_one_party_and_one_that_hears_why_not(tmp_path: Path) -> None:
+def test_of_two_joiners_with_one_invite_one_takes_part_and_the_other_learns_why_not(tmp_path: Path) -> None:
     plan = listed_plan(
         write_script(tmp_path / "script.py", ""), timings=replace(HASTY, mesh=replace(HASTY.mesh, refused_for_s=0.1))
     )

@@ -1,4 +1,4 @@
-"""The circuits of one link: what is learnt of each, what a peer may say of it, and which one is shown."""
+"""The circuits of one link: what is known of each, what a peer may claim, and which one is shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def summary(ledger: CircuitLedger, best: int | None, *, compared: int = 0) -> Li
     return ledger.summary(best, compared=compared, round_trip_s=0.5)
 
 
-def test_a_circuit_is_introduced_by_who_dialled_it() -> None:
+def test_the_dialler_introduces_a_circuit() -> None:
     ledger = CircuitLedger()
     ledger.open(1, PATH, dialled=True)
     ledger.open(2, None, dialled=False)
@@ -33,7 +33,7 @@ def test_only_the_first_round_trip_of_a_stream_is_news() -> None:
     assert ledger.note_round_trip(1) is None
 
 
-def test_a_peer_says_where_an_accepted_circuit_joins_once() -> None:
+def test_a_peer_names_the_rendezvous_point_of_an_accepted_circuit_once() -> None:
     ledger = CircuitLedger()
     ledger.open(1, None, dialled=False)
     assert ledger.note_rendezvous(1) is not None
@@ -41,7 +41,7 @@ def test_a_peer_says_where_an_accepted_circuit_joins_once() -> None:
     assert ledger.note_rendezvous(2) is None  # no such stream
 
 
-def test_a_peer_says_nothing_of_where_our_own_dials_join() -> None:
+def test_a_peer_cannot_name_the_rendezvous_point_of_our_own_dials() -> None:
     ledger = CircuitLedger()
     ledger.open(1, PATH, dialled=True)
     assert ledger.note_rendezvous(1) is None
@@ -82,7 +82,7 @@ def test_nothing_is_shown_while_the_race_lasts() -> None:
     assert summary(ledger, 1, compared=0).raced == 3
 
 
-def test_without_a_stream_the_last_circuit_is_summed_up() -> None:
+def test_without_a_stream_the_summary_describes_the_last_circuit() -> None:
     ledger = CircuitLedger()
     assert summary(ledger, None) == LinkSummary(None, None, 0.5, 1, 0, 0.0)
     ledger.open(1, PATH, dialled=True)

@@ -1,4 +1,4 @@
-"""What this machine and this person bring: limits, options and versions."""
+"""A party's plan and its shared terms: limits, options and versions."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def test_default_threshold_is_the_largest_with_an_honest_majority(parties: int) 
 
 
 @pytest.mark.parametrize("parties", [-1, 0, 1, 257])
-def test_number_of_parties(parties: int) -> None:
+def test_a_number_of_parties_out_of_bounds_is_refused(parties: int) -> None:
     with pytest.raises(UsageError, match=f"{parties} parties, expected 2 to 256"):
         check_parties(parties, 0, allow_no_privacy=True)
 
 
 @pytest.mark.parametrize("threshold", [-1, 2, 10**9])
-def test_thresholds_that_cannot_be(threshold: int) -> None:
+def test_a_threshold_out_of_bounds_is_refused(threshold: int) -> None:
     with pytest.raises(UsageError, match=f"threshold {threshold} with 3 parties, expected 0 to 1"):
         check_parties(3, threshold, allow_no_privacy=True)
 
 
 @pytest.mark.parametrize("parties", [2, 3, 9])
-def test_a_threshold_of_0_is_asked_for_by_name(parties: int) -> None:
+def test_a_threshold_of_0_must_be_allowed_explicitly(parties: int) -> None:
     with pytest.raises(UnsafeSetting, match="hides nothing"):
         check_parties(parties, 0, allow_no_privacy=False)
     check_parties(parties, 0, allow_no_privacy=True)
@@ -76,7 +76,7 @@ def test_connection_options_are_refused(argument: str) -> None:
 @pytest.mark.parametrize(
     "argument", ["-L64", "-L", "--bit-length=64", "-K40", "--sec-param", "--no-prss", "--mix32-64bit"]
 )
-def test_options_that_change_the_wire_belong_elsewhere(argument: str) -> None:
+def test_options_that_change_the_wire_are_refused_among_program_arguments(argument: str) -> None:
     with pytest.raises(UsageError, match="all parties must agree on") as raised:
         check_program_arguments([argument])
     assert f"--mpyc={argument}" in raised.value.hint
@@ -85,7 +85,7 @@ def test_options_that_change_the_wire_belong_elsewhere(argument: str) -> None:
 @pytest.mark.parametrize(
     "argument", ["", "5", "-5", "--input=x", "-Max", "-Input", "--indexes", "--sslx", "-x", "--", "-", "-Ball", "tea"]
 )
-def test_other_arguments_are_the_programs(argument: str) -> None:
+def test_other_arguments_are_accepted_as_the_programs(argument: str) -> None:
     check_program_arguments([argument])
 
 
@@ -117,7 +117,7 @@ def test_options_that_do_not_change_the_wire_are_refused(option: str) -> None:
 
 
 @given(st.text(max_size=12))
-def test_any_option_is_refused_or_means_what_it_says(option: str) -> None:
+def test_any_text_is_refused_as_an_option_or_has_its_documented_form(option: str) -> None:
     try:
         checked = check_mpyc_options([option])
     except UsageError:
@@ -153,14 +153,14 @@ def test_allowed_types_are_sorted_and_named_once(program: Program) -> None:
         "numpy.ndarray", "mpyc.runtime.Runtime", "__main__.Vote\n", " __main__.Vote", "__main__:Vote", "/x.Vote",
     ],
 )  # fmt: skip
-def test_what_is_no_class_of_the_program_cannot_be_allowed(name: str, program: Program) -> None:
+def test_only_a_class_of_the_program_can_be_allowed(name: str, program: Program) -> None:
     with pytest.raises(UsageError, match="is not a class of the program, and only those can be allowed") as caught:
         check_allowed_types([name], program)
     assert caught.value.hint
     assert caught.value.message.isprintable()
 
 
-def test_a_class_that_is_named_from_the_wrong_place_is_told_its_name(program: Program) -> None:
+def test_the_hint_for_a_class_of_the_wrong_module_gives_its_full_name(program: Program) -> None:
     for name, hint in (
         ("script.Vote", "did you mean __main__.Vote?"),
         ("__main__.Ballot", "did you mean ballots.Ballot?"),
@@ -171,7 +171,7 @@ def test_a_class_that_is_named_from_the_wrong_place_is_told_its_name(program: Pr
 
 
 @pytest.mark.parametrize(("parties", "options"), [(2, ()), (14, ()), (15, ("--no-prss",)), (256, ("--no-prss",))])
-def test_many_parties_do_without_the_keys_of_prss(parties: int, options: tuple[str, ...]) -> None:
+def test_prss_is_off_for_many_parties(parties: int, options: tuple[str, ...]) -> None:
     assert default_mpyc_options(parties) == options
     assert check_mpyc_options(options) == options
 
@@ -179,7 +179,7 @@ def test_many_parties_do_without_the_keys_of_prss(parties: int, options: tuple[s
 # -- versions
 
 
-def test_shared_terms_are_what_is_installed(tmp_path: Path) -> None:
+def test_shared_terms_name_the_installed_versions(tmp_path: Path) -> None:
     data = tmp_path / "data.csv"
     data.write_text("1")
     common = shared_terms(
@@ -201,12 +201,12 @@ def test_shared_terms_are_what_is_installed(tmp_path: Path) -> None:
     assert shared_terms(find_program("vote"), NOTHING, ADDRESSES, Wishes(padding=10).as_host(3)).padding_rate == 10
 
 
-def test_the_word_size_is_left_free_where_mpyc_bridges_it() -> None:
+def test_the_word_size_is_free_if_mpyc_bridges_it() -> None:
     common = shared_terms(find_program("vote"), NOTHING, ADDRESSES, Wishes(mpyc_options=("--mix32-64bit",)).as_host(3))
     assert common.python == f"{platform.python_implementation()} any word size"
 
 
-def test_no_numpy_is_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_numpy_is_stated_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name == "numpy":
             raise importlib.metadata.PackageNotFoundError(name)

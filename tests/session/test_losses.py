@@ -1,4 +1,4 @@
-"""Parties that are lost, leave or fail: the others end, and all say the same."""
+"""Parties that are lost, leave or fail: the others end, all with the same error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.stages import DURING, QUICK, STAGES, held_at, says, survivors
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) -> None:
+def test_a_party_whose_network_dies_is_lost_to_all_others(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
         async with held_at(stage, tmp_path, patience_s=1.0, timings=HASTY) as place, asyncio.timeout(10):
             await place.networks[2].kill()
@@ -53,7 +53,7 @@ def test_two_parties_whose_link_is_cut_lost_each_other(tmp_path: Path, stage: st
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_who_is_interrupted_has_left_as_the_others_say(tmp_path: Path, stage: str) -> None:
+def test_an_interrupted_party_has_left_as_the_others_report(tmp_path: Path, stage: str) -> None:
     async def main() -> None:
         async with held_at(stage, tmp_path, timings=HASTY) as place, asyncio.timeout(10):
             place.tasks[2].cancel()
@@ -129,7 +129,7 @@ async def counting_a_circuit(place: Room, mesh: Mesh) -> None:
         counting_a_circuit,
     ],
 )
-def test_what_fails_beside_a_session_ends_it_and_the_others_hear_of_it(
+def test_a_failed_background_task_ends_the_session_and_the_others_are_notified(
     tmp_path: Path, meshes: dict[int, Mesh], what: Callable[[Room, Mesh], Awaitable[None]]
 ) -> None:
     async def main() -> None:
@@ -143,7 +143,7 @@ def test_what_fails_beside_a_session_ends_it_and_the_others_hear_of_it(
     run(main())
 
 
-def test_who_has_left_is_not_waited_for_even_if_its_close_is_lost(tmp_path: Path) -> None:
+def test_a_party_that_left_is_not_waited_for_even_if_its_close_is_lost(tmp_path: Path) -> None:
     def leaving(hostile: Hostile) -> bytes:
         onion = hostile.mesh.roster[hostile.number]
         return hostile.offer() + encode_message(Report(onion, onion, "left", "agree"))
@@ -157,7 +157,7 @@ def test_who_has_left_is_not_waited_for_even_if_its_close_is_lost(tmp_path: Path
     run(main())
 
 
-def test_who_never_comes_is_lost(tmp_path: Path) -> None:
+def test_a_party_that_never_connects_is_lost(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", QUICK), wait_s=0.5, timings=HASTY)
 
     async def main() -> None:

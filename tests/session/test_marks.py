@@ -1,4 +1,4 @@
-"""Marks of counts agree where the counts do, and tell a third party nothing."""
+"""Two marks are equal if their counts are, and reveal nothing to a third party."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def marked(number: int, sent: tuple[str, ...], received: tuple[str, ...], sessio
 
 # Issue 12.
 @pytest.mark.parametrize(("sent", "received", "agree"), [("0", "0", True), ("1f4", "1f4", True), ("1f4", "1f3", False)])
-def test_two_marks_are_equal_if_the_counts_are(sent: str, received: str, agree: bool) -> None:
+def test_two_marks_are_equal_if_and_only_if_the_counts_are(sent: str, received: str, agree: bool) -> None:
     one = marked(0, (NO_BYTES, sent, "1"), (NO_BYTES, "7", "1"))
     other = marked(1, ("7", NO_BYTES, "2"), (received, NO_BYTES, "3"))
     assert (one.sent[1] == other.received[0]) == agree
     assert one.received[1] == other.sent[0]
 
 
-def test_the_same_count_has_another_mark_each_way_for_each_two_and_in_each_session() -> None:
+def test_the_same_count_has_a_different_mark_per_direction_pair_and_session() -> None:
     same = ("9", "9", "9")
     waits = [marked(number, same, same) for number in range(3)] + [marked(0, same, same, bytes([1]) * 32)]
     marks = [mark for wait in waits for mark in (*wait.sent, *wait.received) if mark != same[0]]
@@ -36,6 +36,6 @@ def test_the_same_count_has_another_mark_each_way_for_each_two_and_in_each_sessi
     assert len(set(marks)) == 10
 
 
-def test_what_is_no_count_between_two_parties_stays() -> None:
+def test_values_that_are_not_counts_stay_unchanged() -> None:
     wait = marked(0, (NO_BYTES, "1", "1"), (NO_BYTES, NOT_CONNECTED, "1"))
     assert (wait.sent[0], wait.received[0], wait.received[1]) == (NO_BYTES, NO_BYTES, NOT_CONNECTED)

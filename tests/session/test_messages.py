@@ -1,4 +1,4 @@
-"""Control messages: whole, byte by byte, with a tail, and nothing else."""
+"""Control messages are decoded whole, byte by byte and with a tail; everything else is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_examples_cover_every_message() -> None:
 
 
 @given(st.lists(messages, max_size=5), st.data())
-def test_messages_come_through_in_any_pieces(sent: list[AnyMessage], data: st.DataObject) -> None:
+def test_messages_are_decoded_from_any_pieces(sent: list[AnyMessage], data: st.DataObject) -> None:
     encoded = b"".join(map(encode_message, sent))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=8)))
     pieces = [encoded[start:end] for start, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True)]
@@ -50,7 +50,7 @@ def test_byte_by_byte_with_a_tail(example: AnyMessage) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
-def test_nothing_comes_of_part_of_a_message(example: AnyMessage) -> None:
+def test_a_partial_message_yields_nothing(example: AnyMessage) -> None:
     encoded = encode_message(example)
     for length in range(len(encoded)):
         assert decode(encoded[:length]) == []
@@ -87,7 +87,7 @@ def test_nothing_comes_of_part_of_a_message(example: AnyMessage) -> None:
         b'{"type":"verdict","reaches":' + b"[" * 100_000,
     ],
 )
-def test_what_is_not_of_the_language_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_message_is_refused(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=f"a control message of {len(body)} bytes cannot be decoded"):
         decode(framed(body))
 
@@ -97,13 +97,13 @@ def replaced(message: AnyMessage, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("key", ["", "5e" * 31, "5E" * 32, "5e" * 33, "5e" * 31 + "5g", "5e" * 32 + "\n"])
-def test_a_key_that_is_none_is_refused(key: str) -> None:
+def test_a_malformed_key_is_refused(key: str) -> None:
     for changes in ({"psk": key}, {"discovery": {COMMON.addresses[0]: key}}):
         with pytest.raises(RemoteProtocolError):
             decode(replaced(TERMS, **changes))
 
 
-def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
+def test_unknown_fields_of_the_terms_are_refused() -> None:
     common = msgspec.to_builtins(COMMON)
     for changed in (common | {"more": 1}, {key: value for key, value in common.items() if key != "threshold"}):
         with pytest.raises(RemoteProtocolError):
@@ -111,18 +111,18 @@ def test_unknown_fields_of_what_is_agreed_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rate", [-1, 201, 10**9, 1.5, None])
-def test_a_rate_that_no_joiner_should_obey_is_refused(rate: object) -> None:
+def test_a_padding_rate_out_of_bounds_is_refused(rate: object) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(replaced(TERMS, common=msgspec.to_builtins(COMMON) | {"padding_rate": rate}))
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_refused_or_wait_for_more(received: bytes) -> None:
+def test_random_bytes_are_refused_or_wait_for_more(received: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
         assert decode(received) == []
 
 
-def test_the_longest_message_is_taken_and_a_longer_one_refused_at_once() -> None:
+def test_the_longest_message_is_accepted_and_a_longer_one_refused_at_once() -> None:
     empty = len(msgspec.json.encode(Verdict(("",))))
     longest = encode_message(Verdict(("a" * (MAX_CONTROL_MESSAGE_BYTES - empty),)))
     assert len(longest) == MAX_CONTROL_MESSAGE_BYTES + 4
@@ -157,7 +157,7 @@ def test_messages_before_a_bad_one_are_still_delivered() -> None:
         {"failed": "yes"},
     ],
 )
-def test_a_wait_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
+def test_an_impossible_wait_is_refused(changes: dict[str, object]) -> None:
     wait = {"awaited": [], "places": [], "ending": False, "failed": False, "sent": ["0"], "received": ["0"]}
     good = framed(msgspec.json.encode({"type": "waiting", "wait": wait}))
     assert decode(good) == [Waiting(Wait((), (), ending=False, failed=False, sent=("0",), received=("0",)))]

@@ -183,7 +183,7 @@ def sends(*frames: Frame) -> Attack:
     ],
     ids=["comes back without end", "data beyond", "control beyond", "pieces", "acknowledges what was not sent"],
 )
-def test_a_member_that_attacks_a_running_session_ends_it_and_is_named_by_all(
+def test_a_party_that_attacks_a_running_session_ends_it_and_is_named_by_all(
     tmp_path: Path, meshes: dict[int, Mesh], attack: Attack, said: str
 ) -> None:
     timings = Timings(mesh=MeshTimings(accepted_per_hour=30))

@@ -59,7 +59,7 @@ def test_a_padded_session_lasts_a_whole_number_of_buckets(tmp_path: Path) -> Non
     run(main())
 
 
-def test_a_joiner_pads_as_the_host_says(tmp_path: Path) -> None:
+def test_a_joiner_uses_the_hosts_padding_rate(tmp_path: Path) -> None:
     rates: list[int] = []
 
     async def note(agreement: Agreement) -> bool:
@@ -92,7 +92,7 @@ def test_parties_of_different_rates_do_not_agree(tmp_path: Path) -> None:
     run(main())
 
 
-def test_who_leaves_while_links_only_stay_busy_spoils_nothing(tmp_path: Path) -> None:
+def test_a_party_that_leaves_while_links_only_stay_busy_does_not_fail_the_session(tmp_path: Path) -> None:
     async def main() -> None:
         async with padded_room(tmp_path, 3600.0, padding=200) as place:
             place.start_listed()

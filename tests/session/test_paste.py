@@ -1,4 +1,4 @@
-"""Text as people hand it on: encodings, quotes, and words around words."""
+"""Text as people paste it: encodings, quotes, and surrounding words."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def test_plain_text_is_read_in_every_encoding_that_editors_write(encoding: str, 
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\ufffe\0")))
-def test_any_text_is_read_as_utf_8_and_with_a_mark_as_utf_16(text: str) -> None:
+def test_any_text_is_read_as_utf_8_and_with_a_byte_order_mark_as_utf_16(text: str) -> None:
     assert decode_text(text.encode()) == text
     assert decode_text(text.encode("utf-16")) == text
 
 
 @given(st.binary())
-def test_any_bytes_are_some_text(content: bytes) -> None:
+def test_any_bytes_decode_to_some_text(content: bytes) -> None:
     assert isinstance(decode_text(content), str)
     assert list(words_of(decode_text(content))) is not None
 
 
 @given(st.text())
-def test_squeezing_keeps_all_that_counts_and_leaves_nothing_out_twice(text: str) -> None:
+def test_squeezing_keeps_other_characters_and_is_idempotent(text: str) -> None:
     squeezed = squeeze(text)
     assert squeeze(squeezed) == squeezed
     kept = [c for c in text if c.isascii() and c.isalnum()]
@@ -59,11 +59,11 @@ def test_squeezing_keeps_all_that_counts_and_leaves_nothing_out_twice(text: str)
         f"{ADDRESS[:20]}\u00ad{ADDRESS[20:]} # Bob's",
     ],
 )
-def test_an_address_is_one_word_whatever_stands_around_it(line: str) -> None:
+def test_an_address_is_one_word_no_matter_what_surrounds_it(line: str) -> None:
     assert list(words_of(f"# ours\n\n{line}\r\n")) == [(3, ADDRESS)]
 
 
-def test_every_quote_mark_of_unicode_is_taken_off() -> None:
+def test_every_quote_mark_of_unicode_is_stripped() -> None:
     for code in range(sys.maxunicode):
         if unicodedata.category(chr(code)) in ("Pi", "Pf", "Cf"):
             assert list(words_of(f"{chr(code)}{ADDRESS}{chr(code)}")) == [(1, ADDRESS)], f"U+{code:04X}"

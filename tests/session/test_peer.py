@@ -1,4 +1,4 @@
-"""A session with one peer: every message in every phase, and bytes that are none."""
+"""A session with one peer: every message in every phase, and bytes that are no message."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def peer_in(phase: Phase, *, receipt: bool = True) -> PeerSession:
     return peer
 
 
-def test_the_table_here_has_every_message_and_every_phase() -> None:
+def test_this_table_covers_every_message_and_every_phase() -> None:
     assert {type(message) for message in MESSAGES} == set(get_args(AnyMessage))
     assert {*LEGAL, Phase.ERROR} == set(Phase)
 
@@ -99,7 +99,7 @@ def test_each_message_in_each_phase(phase: Phase, said: AnyMessage) -> None:
 
 
 @pytest.mark.parametrize("phase", STEPS, ids=lambda phase: phase.name)
-def test_nobody_signs_where_no_receipt_is_wanted(phase: Phase) -> None:
+def test_a_signature_without_an_agreed_receipt_is_refused(phase: Phase) -> None:
     if phase is Phase.SIGNED:
         phase = Phase.DONE
     peer = peer_in(phase, receipt=False)
@@ -108,14 +108,14 @@ def test_nobody_signs_where_no_receipt_is_wanted(phase: Phase) -> None:
 
 
 @pytest.mark.parametrize("said", MESSAGES, ids=lambda said: type(said).__name__)
-def test_a_peer_that_broke_a_rule_is_not_listened_to(said: AnyMessage) -> None:
+def test_a_peer_that_broke_a_rule_is_ignored(said: AnyMessage) -> None:
     peer = peer_in(Phase.COMMITTED)
     peer.fail()
     assert list(peer.receive(encode_message(said))) == []
     assert peer.phase is Phase.ERROR
 
 
-def test_what_came_before_the_offence_counts_and_nothing_after_it() -> None:
+def test_messages_before_an_offence_count_and_none_after_it() -> None:
     peer = PeerSession(NONCE, receipt=True)
     offer, verdict = encode_message(message(Offer)), encode_message(message(Verdict))
     taken: list[AnyMessage] = []
@@ -125,7 +125,7 @@ def test_what_came_before_the_offence_counts_and_nothing_after_it() -> None:
     assert list(peer.receive(verdict)) == []
 
 
-def test_words_of_no_language_are_an_offence() -> None:
+def test_bytes_that_are_not_a_message_are_an_offence() -> None:
     peer = PeerSession(NONCE, receipt=True)
     with pytest.raises(RemoteProtocolError, match="cannot be decoded"):
         list(peer.receive(b"\x00\x00\x00\x01{"))
@@ -141,7 +141,7 @@ def test_a_peer_remembers_what_it_offered_committed_to_and_signed() -> None:
 
 
 @pytest.mark.parametrize("phase", STEPS, ids=lambda phase: phase.name)
-def test_who_is_done_is_so_until_it_breaks_a_rule(phase: Phase) -> None:
+def test_a_peer_stays_done_until_it_breaks_a_rule(phase: Phase) -> None:
     peer = peer_in(phase)
     assert peer.is_done == (phase in (Phase.DONE, Phase.SIGNED))
     peer.fail()

@@ -1,4 +1,4 @@
-"""A receipt proves who signed what and no more, and whatever else a file may hold is refused in a sentence."""
+"""A receipt proves who signed what, and no more. Any other file is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SESSION = session_id(AGREEMENT)
 # -- what is signed
 
 
-def test_commitment_and_signature_are_those_of_the_standing_text() -> None:
+def test_commitment_and_signature_follow_the_protocol() -> None:
     # PROTOCOL 4, by another encoder.
     canonical = json.dumps(msgspec.to_builtins(AGREEMENT), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     session = hashlib.sha256(b"onionmpc/1 agreement" + canonical.encode()).digest()
@@ -60,7 +60,7 @@ def test_known_answer() -> None:
     )
 
 
-def test_a_signature_is_that_of_the_expanded_key_that_tor_has() -> None:
+def test_a_signature_is_made_with_the_expanded_key_that_tor_uses() -> None:
     # RFC 8032 section 5.1.6 by hand: tor is given the scalar and the prefix, and neither can sign for another address.
     identity, message = IDENTITIES[0], b"onionmpc/1 receipt"
     order = 2**252 + 27742317777372353535851937790883648493
@@ -105,7 +105,7 @@ def malleable(signature: str) -> str:
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_signature_over_anything_else_is_none(what: str) -> None:
+def test_a_signature_over_anything_else_is_invalid(what: str) -> None:
     wrong = WRONG[what]()
     assert wrong != signed(1)
     with pytest.raises(RemoteProtocolError, match="its signature is wrong"):
@@ -127,7 +127,7 @@ def test_every_bit_of_a_signature_counts(bit: int) -> None:
 # -- what a receipt proves
 
 
-def test_one_file_says_who_signed_and_reveals_its_own_output_alone() -> None:
+def test_one_file_shows_who_signed_and_reveals_only_its_own_output() -> None:
     findings = examine_receipts({"mine": receipt(1)})
     assert findings.session == SESSION
     assert findings.signed == {0, 1, 2}
@@ -136,7 +136,7 @@ def test_one_file_says_who_signed_and_reveals_its_own_output_alone() -> None:
     assert findings.agreeing == [[1]]
 
 
-def test_without_its_salt_a_file_proves_the_signatures_and_tells_nothing_of_the_output() -> None:
+def test_without_its_salt_a_file_proves_the_signatures_and_reveals_nothing_about_the_output() -> None:
     lines = encode_receipt(receipt(1)).splitlines(keepends=True)
     without = b"".join(line for line in lines if not line.startswith(b'"opening":'))
     assert len(lines) == 6
@@ -145,24 +145,24 @@ def test_without_its_salt_a_file_proves_the_signatures_and_tells_nothing_of_the_
     assert TEA.encode() not in without
 
 
-def test_files_of_several_parties_say_whose_outputs_are_the_same() -> None:
+def test_files_of_several_parties_show_whose_outputs_are_the_same() -> None:
     outputs = {1: COFFEE}
     findings = examine_receipts({str(own): receipt(own, outputs=outputs) for own in range(3)})
     assert findings.agreeing == [[0, 2], [1]]
     assert findings.outputs == {0: TEA, 1: COFFEE, 2: TEA}
 
 
-def test_who_signed_in_one_file_has_signed() -> None:
+def test_a_signature_in_one_file_counts_for_all_files() -> None:
     findings = examine_receipts({"a": receipt(0, (0, 1)), "b": receipt(2, (0, 2))})
     assert findings.missing == []
     assert examine_receipts({"a": receipt(0, (0, 1))}).missing == [2]
 
 
-def test_equal_outputs_show_in_no_commitment() -> None:
+def test_commitments_do_not_show_equal_outputs() -> None:
     assert len({signed(party).commitment for party in range(3)}) == 3
 
 
-def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
+def test_a_copied_commitment_cannot_be_opened_by_another_party() -> None:
     # Party 2 signs what party 1 committed to, to pass party 1's salt for its own as soon as it is revealed.
     copied = signed(1).commitment
     signature = IDENTITIES[2].sign(b"onionmpc/1 receipt" + SESSION + b"\0\2" + bytes.fromhex(copied)).hex()
@@ -176,17 +176,17 @@ def test_a_copied_commitment_cannot_be_opened_as_ones_own() -> None:
     "revealed",
     [opening(0, COFFEE), change(opening(0), salt="ff" * 32), opening(1, COFFEE), change(opening(1), party=0)],
 )
-def test_nothing_else_can_be_revealed_than_what_was_signed(revealed: Opening) -> None:
+def test_only_the_signed_output_can_be_revealed(revealed: Opening) -> None:
     with pytest.raises(RemoteProtocolError, match=r"mine: what it reveals is not what party \d signed"):
         examine_receipts({"mine": change(receipt(), opening=revealed)})
 
 
-def test_a_salt_without_a_signature_is_worth_nothing() -> None:
+def test_a_salt_without_a_signature_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="what it reveals is not what party 0 signed"):
         examine_receipts({"mine": receipt(0, (1, 2))})
 
 
-def test_who_signs_two_outputs_is_caught() -> None:
+def test_a_party_that_signs_two_outputs_is_caught() -> None:
     one, other = receipt(0), receipt(1, outputs={2: COFFEE})
     with pytest.raises(RemoteProtocolError, match="party 2 signed two different outputs of this session"):
         examine_receipts({"one": one, "other": other})
@@ -230,7 +230,7 @@ def as_data() -> Any:
 
 
 def altered(path: str, value: Any) -> bytes:
-    """A receipt in which something has another value; the path's words are keys and places."""
+    """Return a receipt with another value at a path of keys and indices."""
     data = place = as_data()
     *words, last = [int(word) if word.isdigit() else word for word in path.split(".")]
     for word in words:
@@ -240,7 +240,7 @@ def altered(path: str, value: Any) -> bytes:
 
 
 def later(protocol: int) -> bytes:
-    """A receipt of a version of the protocol that says more."""
+    """Return a receipt of a protocol version with more fields."""
     data = json.loads(altered("agreement.common.protocol", protocol))
     data["agreement"]["common"]["more"] = 1
     return json.dumps(data).encode()
@@ -294,7 +294,7 @@ MIRRORED = IDENTITIES[0].public_key[:31] + bytes([IDENTITIES[0].public_key[31] ^
         (altered("opening.salt", "00" * 32 + "\n"), "it was altered: Expected `str` matching regex"),
     ],
 )
-def test_a_file_that_no_party_has_written_is_refused_in_a_sentence(content: bytes, sentence: str) -> None:
+def test_a_malformed_file_is_refused_in_one_sentence(content: bytes, sentence: str) -> None:
     with pytest.raises(InvalidReceipt, match=sentence) as caught:
         decode_receipt(content)
     assert caught.value.message.isprintable()
@@ -327,7 +327,7 @@ def places(data: Any, path: str = "") -> list[str]:
 
 @settings(max_examples=300)
 @given(st.sampled_from([place for place in places(as_data()) if "vote.py" not in place]), values)
-def test_whatever_is_altered_is_noticed_or_changes_nothing(path: str, value: Any) -> None:
+def test_any_alteration_is_noticed_or_changes_nothing(path: str, value: Any) -> None:
     content = altered(path, value)
     read = examined(content)
     # A list may be cut short, and the salt be taken out; all else is signed.
@@ -336,13 +336,13 @@ def test_whatever_is_altered_is_noticed_or_changes_nothing(path: str, value: Any
 
 
 @given(st.binary(max_size=200), st.integers(0, 1000))
-def test_any_bytes_are_read_or_refused(noise: bytes, at: int) -> None:
+def test_random_bytes_are_read_or_refused(noise: bytes, at: int) -> None:
     encoded = encode_receipt(receipt())
     for content in (noise, encoded[:at] + noise + encoded[at + len(noise) :]):
         examined(content)
 
 
-def test_a_receipt_of_a_version_that_knew_no_distributions_still_proves_what_it_did() -> None:
+def test_a_receipt_of_version_1_still_proves_what_it_did() -> None:
     # Written by the code of before: an own field more must not change its session id.
     content = (Path(__file__).parent / "vectors" / "receipt-1.json").read_bytes()
     assert b"distributions" not in content
@@ -352,7 +352,7 @@ def test_a_receipt_of_a_version_that_knew_no_distributions_still_proves_what_it_
     assert encode_receipt(decode_receipt(content)) == content
 
 
-def test_a_receipt_proves_which_distributions_each_party_said_it_had() -> None:
+def test_a_receipt_proves_which_distributions_each_party_stated() -> None:
     own = (PartyTerms(distributions={"numpy": "2.1"}), PartyTerms(distributions={}), PartyTerms())
     agreement = change(AGREEMENT, own=own)
     whole = change(

@@ -1,4 +1,4 @@
-"""All parties that hold the same reports tell the same story, and an accusation is shown as one."""
+"""All parties that hold the same reports draw the same conclusion, and an accusation is shown as one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def reckon(reports: list[Report], verdicts: Verdicts | None = None, own: str = A
 
 
 def story(reports: list[Report], verdicts: Verdicts | None = None, own: str = A) -> str:
-    """The sentence, without "this party" and what it says of outputs."""
+    """Return the sentence without "this party" and without what it says about outputs."""
     error = reckon(reports, verdicts, own).error()
     number = ROSTER.index(own)
     sentence = error.message.replace(f"this party (party {number})", f"party {number}")
@@ -52,7 +52,7 @@ verdicts = st.dictionaries(parties, st.lists(parties, max_size=4))
 
 
 def honest(reports: list[Report]) -> list[Report]:
-    """No more of each reporter than are listened to."""
+    """Keep no more reports of each reporter than a party accepts."""
     kept: list[Report] = []
     for one in reports:
         if one not in kept and sum(other.reporter == one.reporter for other in kept) < MAX_REPORTS_PER_PARTY:
@@ -64,7 +64,7 @@ def honest(reports: list[Report]) -> list[Report]:
 
 
 @given(st.lists(report, min_size=1, max_size=8).map(honest), verdicts, st.randoms(use_true_random=False))
-def test_any_order_gives_the_same_story_at_every_party(
+def test_reports_in_any_order_give_the_same_conclusion_at_every_party(
     reports: list[Report], verdicts: Verdicts, shuffle: random.Random
 ) -> None:
     # All were there to give a verdict: who is reached by none of the others is not among those that compare.
@@ -87,7 +87,7 @@ def test_the_class_and_the_exit_code_are_the_same_at_every_party(reports: list[R
 
 
 @given(st.lists(report, min_size=1, max_size=8).map(honest))
-def test_a_story_is_one_line_that_names_who_it_is_about(reports: list[Report]) -> None:
+def test_the_error_is_one_line_that_names_the_party_concerned(reports: list[Report]) -> None:
     reckoning = reckon(reports)
     message = reckoning.error().message
     assert message.isprintable()
@@ -95,7 +95,7 @@ def test_a_story_is_one_line_that_names_who_it_is_about(reports: list[Report]) -
 
 
 @given(st.lists(report, min_size=1, max_size=8).map(honest), report)
-def test_a_failure_of_a_program_is_told_before_its_consequences(reports: list[Report], other: Report) -> None:
+def test_a_failure_of_a_program_is_chosen_over_its_consequences(reports: list[Report], other: Report) -> None:
     own_failure = Report(B, B, "program", "connect", "it exited with status 1")
     kept = [one for one in honest([*reports, other]) if one.reporter != B]
     chosen = reckon([*kept, own_failure]).conclude().report
@@ -132,19 +132,19 @@ def test_a_failure_of_a_program_is_told_before_its_consequences(reports: list[Re
         ([Report(C, B, "lost", "run"), Report(A, B, "lost", "run")], 1),
     ],
 )
-def test_which_report_is_told(reports: list[Report], chosen: int) -> None:
+def test_which_report_is_chosen(reports: list[Report], chosen: int) -> None:
     assert reckon(reports).conclude().report == reports[chosen]
     assert reckon(reports[::-1]).conclude().report == reports[chosen]
 
 
-def test_who_stops_because_of_another_is_not_blamed() -> None:
+def test_a_party_that_stops_because_of_another_is_not_blamed() -> None:
     # D exited; A and B saw that, and C saw only that A was gone.
     reports = [Report(C, A, "program", "run", CLOSED), Report(B, A, "program", "run", CLOSED)]
     reports += [Report(A, D, "program", "run", CLOSED)]
     assert story(reports) == f"party 0 says that the program failed at party 3 while the program ran: {CLOSED}"
 
 
-def test_who_sent_a_forbidden_pickle_is_blamed_and_not_who_stopped_at_it() -> None:
+def test_the_sender_of_a_forbidden_pickle_is_blamed_and_not_the_party_that_stopped_at_it() -> None:
     reports = [Report(B, A, "program", "run", CLOSED), Report(A, C, "protocol", "run", "a message asks for os.system")]
     assert story(reports) == (
         "party 0 says that party 2 broke the rules while the program ran: a message asks for os.system"
@@ -167,7 +167,7 @@ def test_how_a_program_ended_is_awaited_from_its_own_party(reports: list[Report]
     assert reckon(reports).awaits_word == awaits
 
 
-def test_two_programs_that_saw_each_other_end_are_told_all_the_same() -> None:
+def test_two_programs_that_saw_each_other_end_still_give_a_conclusion() -> None:
     reports = [Report(A, B, "program", "run", CLOSED), Report(B, A, "program", "run", CLOSED)]
     assert story(reports).startswith("party 1 says that the program failed at party 0")
 
@@ -192,7 +192,7 @@ LOST = [Report(A, C, "lost", "run", "the stream ended")]
         ({A: [B], B: [A, STRANGER]}, True),
     ],
 )
-def test_lost_only_if_nobody_reaches_it(verdicts: Verdicts, is_lost: bool) -> None:
+def test_a_party_is_lost_only_if_nobody_reaches_it(verdicts: Verdicts, is_lost: bool) -> None:
     for own in (A, B, D):
         assert reckon(LOST, verdicts, own).conclude().lost == is_lost
     said = story(LOST, verdicts)
@@ -209,7 +209,7 @@ def test_nobody_calls_itself_lost() -> None:
     assert story(LOST, {C: []}, own=C) == "party 0 and party 2 lost each other while the program ran: the stream ended"
 
 
-def test_only_what_is_called_lost_is_lost() -> None:
+def test_only_a_report_of_a_lost_party_is_concluded_as_lost() -> None:
     for cause in CAUSES:
         assert reckon([Report(A, C, cause, "run")]).conclude().lost == (cause == "lost")
 
@@ -246,7 +246,7 @@ def test_words_and_class(cause: Cause, reporter: str, about: str, error: type[On
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_has_words(step: Step) -> None:
+def test_every_step_has_a_description(step: Step) -> None:
     assert story([Report(B, B, "left", step)]).startswith("party 1 left ")
 
 
@@ -254,7 +254,7 @@ def test_a_party_calls_itself_this_party() -> None:
     assert reckon([Report(B, B, "left", "run")], own=B).error().message.startswith("this party (party 1) left")
 
 
-def test_details_of_a_peer_do_not_speak_to_the_terminal() -> None:
+def test_control_characters_in_a_peers_details_are_escaped() -> None:
     said = story([Report(B, B, "program", "run", "\x1b[2J\nonionmpc: error: forged " + "a" * 400)])
     assert said.isprintable()
     assert "\\x1b[2J\\nonionmpc" in said
@@ -264,7 +264,7 @@ def test_details_of_a_peer_do_not_speak_to_the_terminal() -> None:
 # -- what is taken
 
 
-def test_what_names_a_stranger_is_not_taken() -> None:
+def test_a_report_about_a_stranger_is_ignored() -> None:
     reckoning = FailureReports(ROSTER, A)
     assert not reckoning.add(Report(STRANGER, A, "lost", "run"), B)
     assert not reckoning.add(Report(STRANGER, A, "lost", "run"), STRANGER)
@@ -290,7 +290,7 @@ def test_reports_are_bounded_by_reporter() -> None:
 # Issue 12. What others say in a party's name takes nothing away from its own word.
 
 
-def test_what_comes_from_its_reporter_is_taken_whatever_others_said_in_its_name() -> None:
+def test_a_report_from_its_reporter_is_accepted_no_matter_what_others_sent_in_its_name() -> None:
     reckoning = FailureReports(ROSTER, A)
     forged = [
         reckoning.add(Report(B, B, "left", "run", str(number)), teller) for number in range(5) for teller in (C, D)
@@ -301,7 +301,7 @@ def test_what_comes_from_its_reporter_is_taken_whatever_others_said_in_its_name(
     assert len(reckoning.reports) == 2 * MAX_REPORTS_PER_PARTY
 
 
-def test_two_who_confirm_each_others_inventions_fill_no_memory() -> None:
+def test_two_parties_that_confirm_each_others_forgeries_do_not_fill_memory() -> None:
     reckoning = FailureReports(ROSTER, A)
     for number in range(50):
         invented = Report(B, C, "lost", "run", str(number))
@@ -310,7 +310,7 @@ def test_two_who_confirm_each_others_inventions_fill_no_memory() -> None:
     assert len(reckoning.reports) == 2 * MAX_REPORTS_PER_PARTY
 
 
-def test_who_is_said_to_have_left_has_said_so_itself_or_cannot() -> None:
+def test_a_forwarded_report_that_a_party_left_counts_only_while_its_link_has_no_stream() -> None:
     reckoning = FailureReports(ROSTER, A)
     reckoning.add(Report(B, B, "left", "run"), C)
     assert not reckoning.has_left(B, itself=True)
@@ -321,7 +321,7 @@ def test_who_is_said_to_have_left_has_said_so_itself_or_cannot() -> None:
     assert not reckoning.has_left(D, itself=False)
 
 
-def test_a_program_is_heard_out_though_others_spoke_for_its_party() -> None:
+def test_a_partys_own_report_is_awaited_even_if_others_reported_in_its_name() -> None:
     reckoning = reckon([Report(A, B, "program", "run", CLOSED)])
     reckoning.add(Report(B, C, "lost", "run"), D)
     assert reckoning.awaits_word
@@ -339,7 +339,7 @@ def test_a_verdict_replaces_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_session_whose_programs_ran_is_told_with_what_was_revealed(step: Step) -> None:
+def test_the_error_says_what_was_revealed_once_programs_have_run(step: Step) -> None:
     reports = [Report(B, C, "lost", step)]
     ran = step in ("run", "finish")
     assert reckon(reports).error().message.endswith(UNREVEALED) == ran

@@ -1,4 +1,4 @@
-"""Sessions that leave a receipt: all sign when all are done, and who does not sign spoils no result."""
+"""Sessions with a receipt: all parties sign when all are done, and a missing signature does not spoil the result."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def findings(folder: Path, *numbers: int) -> Findings:
 
 @contextlib.asynccontextmanager
 async def ended(plans: dict[int, Plan]) -> Any:
-    """A room whose parties have ended, and how."""
+    """A room whose parties have ended, and their results."""
     async with room(3, plans[0], plans) as place:
         place.start_listed()
         yield place, await place.endings()
 
 
 @pytest.mark.parametrize("way", ["listed", "hosted"])
-def test_all_sign_what_they_agreed_to_and_their_outputs(
+def test_all_parties_sign_what_they_agreed_to_and_their_outputs(
     tmp_path: Path, way: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plans = receipt_plans(tmp_path)
@@ -111,7 +111,7 @@ def test_a_party_with_another_output_shows_when_salts_are_revealed(tmp_path: Pat
     assert found.outputs[1] == hashlib.sha256(OUTPUT + b"of party 1\n").hexdigest()
 
 
-def test_without_one_nothing_is_signed(tmp_path: Path, never_signed: None) -> None:
+def test_without_a_receipt_nothing_is_signed(tmp_path: Path, never_signed: None) -> None:
     plans = {number: replace(plan, receipt=None) for number, plan in receipt_plans(tmp_path).items()}
 
     async def main() -> None:
@@ -133,7 +133,9 @@ def test_a_session_that_fails_leaves_nothing_signed(tmp_path: Path, number: int,
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_where_one_does_not_want_it_nothing_starts_and_all_hear_whose_wish_that_is(tmp_path: Path, number: int) -> None:
+def test_if_one_party_wants_no_receipt_nothing_starts_and_all_learn_whose_choice_differs(
+    tmp_path: Path, number: int
+) -> None:
     plans = receipt_plans(tmp_path)
     plans[number] = replace(plans[number], receipt=None)
 
@@ -148,7 +150,7 @@ def test_where_one_does_not_want_it_nothing_starts_and_all_hear_whose_wish_that_
     assert not list(tmp_path.glob("answer*"))
 
 
-def test_a_joiner_never_signs_because_the_host_says_so(tmp_path: Path) -> None:
+def test_a_host_cannot_make_a_joiner_sign(tmp_path: Path) -> None:
     plans = receipt_plans(tmp_path)
     plans |= {n: replace(plans[n], receipt=None, public=None, mpyc_options=None) for n in (1, 2)}
 
@@ -167,7 +169,7 @@ def test_a_joiner_never_signs_because_the_host_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def never_signed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody may sign in this test."""
+    """No party may sign in this test."""
 
     def refuse(*_: object) -> Receipt:
         raise AssertionError("something was signed")
@@ -206,7 +208,7 @@ def other_party(identity: Identity, agreement: Agreement, opening: Opening) -> R
 
 
 @pytest.mark.parametrize("badly", [other_session, other_key, other_commitment, other_party])
-def test_a_wrong_signature_is_left_out_and_told_and_the_result_stays_one(
+def test_a_wrong_signature_is_left_out_and_reported_and_the_result_stays_valid(
     tmp_path: Path, badly: Sign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = receipt_plans(tmp_path)
@@ -227,7 +229,7 @@ def test_a_wrong_signature_is_left_out_and_told_and_the_result_stays_one(
     assert answers(tmp_path, 3) == [(3,)] * 3
 
 
-def test_who_leaves_before_it_signs_is_missing_and_not_waited_for(
+def test_a_party_that_leaves_before_signing_is_missing_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> Receipt:
@@ -254,7 +256,9 @@ def test_who_leaves_before_it_signs_is_missing_and_not_waited_for(
     assert not (tmp_path / "receipt1").exists()
 
 
-def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_party_that_stays_without_signing_is_waited_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exchange = ReceiptExchange.run
 
     async def stay(self: ReceiptExchange, output: bytes) -> tuple[Receipt, OnionMPCError | None]:
@@ -278,7 +282,7 @@ def test_who_stays_without_signing_is_waited_for_a_while(tmp_path: Path, monkeyp
     assert findings(tmp_path, 1, 2).missing == [0]
 
 
-def test_a_wrong_signature_weighs_more_than_a_missing_one(tmp_path: Path) -> None:
+def test_a_wrong_signature_decides_the_exit_code_over_a_missing_one(tmp_path: Path) -> None:
     missing = {1: RemoteProtocolError("its signature is wrong"), 2: PeerError("it left without signing")}
     flaw = signing._not_by_all(missing)
     assert type(flaw) is RemoteProtocolError
@@ -320,7 +324,7 @@ def test_a_signature_out_of_place_breaks_the_rules(tmp_path: Path, when: str, mo
 # -- the file, and padded links
 
 
-def test_a_receipt_that_cannot_be_written_is_told_and_the_result_stays_one(tmp_path: Path) -> None:
+def test_a_receipt_that_cannot_be_written_is_reported_and_the_result_stays_valid(tmp_path: Path) -> None:
     plans = receipt_plans(tmp_path)
     plans[1] = replace(plans[1], receipt=tmp_path / "no such folder" / "receipt")
 
@@ -350,7 +354,7 @@ def test_on_padded_links_signatures_come_before_the_bucket_is_filled(tmp_path: P
     assert findings(tmp_path, 0, 1, 2).agreeing == [[0, 1, 2]]
 
 
-def test_who_leaves_while_padded_links_only_stay_busy_has_its_receipt(tmp_path: Path) -> None:
+def test_a_party_that_leaves_while_padded_links_only_stay_busy_has_its_receipt(tmp_path: Path) -> None:
     plans = receipt_plans(tmp_path, padding=100, padding_bucket_s=3600.0)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""What a joiner makes of the terms, and what can be wrong before anyone is asked."""
+"""What a joiner does with the host's terms, and which options are refused before anyone is asked."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_joiner_takes_what_it_left_open_from_the_host() -> None:
      ("private_input", "the host runs private_input, which does not come with this onionmpc"),
      ("\x1b[2J", "the host runs \\x1b[2J, which does not come with this onionmpc")],
 )  # fmt: skip
-def test_a_joiner_runs_only_what_is_here(name: str, error: str) -> None:
+def test_a_joiner_runs_only_programs_that_it_has(name: str, error: str) -> None:
     with pytest.raises(AgreementError) as raised:
         party_of({})._accept(terms_for(program=name), HOST.onion)
     assert raised.value.message == error
@@ -96,7 +96,7 @@ def test_a_joiner_that_wants_something_else_does_not_agree(wish: dict[str, Any],
     assert raised.value.message == error.format(**NUMBERS)
 
 
-def test_a_host_cannot_talk_a_joiner_into_what_hides_nothing() -> None:
+def test_a_host_cannot_make_a_joiner_accept_a_threshold_that_hides_nothing() -> None:
     with pytest.raises(UnsafeSetting):
         party_of({})._accept(terms_for(threshold=0), HOST.onion)
     assert party_of({"allow_no_privacy": True})._accept(terms_for(threshold=0), HOST.onion)
@@ -110,7 +110,7 @@ def test_a_host_cannot_choose_what_mpyc_does_beyond_the_wire(option: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["subprocess.Popen", "builtins.eval", "numpy.ndarray", "__main__.*", "\x1b[2J.X"])
-def test_a_host_cannot_have_a_joiner_allow_what_is_no_class_of_the_program(name: str) -> None:
+def test_a_host_cannot_make_a_joiner_allow_a_type_that_is_not_a_class_of_the_program(name: str) -> None:
     with pytest.raises(UsageError, match="is not a class of the program") as raised:
         party_of({})._accept(terms_for(allowed_types=(name,)), HOST.onion)
     assert raised.value.message.isprintable()
@@ -150,14 +150,16 @@ def test_a_joiner_takes_the_hosts_types_unless_it_names_its_own(tmp_path: Path) 
         ({"threshold": 10**9}, UsageError),
     ],
 )
-def test_a_host_cannot_make_a_joiner_meet_where_nobody_can(changes: dict[str, Any], error: type[OnionMPCError]) -> None:
+def test_a_joiner_refuses_a_roster_on_which_parties_cannot_connect(
+    changes: dict[str, Any], error: type[OnionMPCError]
+) -> None:
     party_of({})._check_roster(terms_for(), HOST.onion)
     with pytest.raises(OnionMPCError) as raised:
         party_of({})._check_roster(terms_for(**changes), HOST.onion)
     assert type(raised.value) is error
 
 
-def test_a_joiner_takes_the_keys_to_the_others_and_no_more() -> None:
+def test_a_joiner_takes_the_keys_of_the_other_joiners_and_no_more() -> None:
     common = terms_for()
     terms = Terms(common, PSK, dict.fromkeys([*common.addresses, "no address", "x" * 56 + ".onion"], "d1" * 32))
     assert party_of({})._keys_in(terms, HOST.onion) == {JOINERS[1].onion: bytes.fromhex("d1" * 32)}
@@ -171,7 +173,7 @@ def test_a_joiner_takes_the_keys_to_the_others_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("parties", "wish", "options"), [(14, (), ()), (15, (), ("--no-prss",)), (15, ("-L32",), ("-L32",))]
 )
-def test_a_full_list_of_many_parties_does_without_prss(
+def test_a_full_list_of_many_parties_runs_without_prss(
     parties: int, wish: tuple[str, ...], options: tuple[str, ...]
 ) -> None:
     roster = [Identity(bytes([number]) * 32) for number in range(parties)]
@@ -183,7 +185,7 @@ def test_a_full_list_of_many_parties_does_without_prss(
     assert found == {options}
 
 
-def test_a_host_of_many_parties_does_without_prss_and_so_do_its_joiners() -> None:
+def test_a_host_of_many_parties_and_its_joiners_run_without_prss() -> None:
     terms = SessionParty(HOST, listed_plan(find_program("vote")), Person())._common([HOST.onion], 15)
     assert terms.mpyc_options == ("--no-prss",)
     _, common = party_of({})._accept(terms_for(mpyc_options=terms.mpyc_options), HOST.onion)
@@ -215,7 +217,7 @@ def open_seats(parties: int, expected: list[Onion]) -> object:
         (lambda: party_of({}).full_list([HOST.onion, JOINERS[1].onion]), UsageError),
     ],
 )
-def test_wrong_wishes_are_refused_before_a_network_is_needed(
+def test_invalid_options_are_refused_before_a_network_is_needed(
     wrong: Callable[[], object], error: type[UsageError]
 ) -> None:
     with pytest.raises(UsageError) as raised:

@@ -1,4 +1,4 @@
-"""Parties of different versions: both are told so, at once where that is certain, and nobody is accused."""
+"""Parties of different versions: both learn so, at once if it is certain, and nobody is accused."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ async def old_dial(network: Network, identity: Identity, peer: Onion, purpose: P
 
 
 def keys_of(place: Room, number: int) -> Sequence[bytes]:
-    """By which a party of a full list is found."""
+    """The discovery keys of a party in a full list."""
     return [pair_key(place.identities[number], other, place.onions[number]) for other in place.others(number)]
 
 
 # Issue 12.
 @pytest.mark.parametrize("by_invite", [True, False])
-def test_a_joiner_hears_at_once_that_its_host_has_another_version(tmp_path: Path, by_invite: bool) -> None:
+def test_a_joiner_learns_at_once_that_its_host_has_another_version(tmp_path: Path, by_invite: bool) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", NEVER_RUN), timings=QUICKLY)
 
     async def main() -> None:
@@ -80,7 +80,7 @@ def test_a_joiner_hears_at_once_that_its_host_has_another_version(tmp_path: Path
 
 
 # Issue 12.
-def test_a_host_tells_once_that_somebody_with_another_version_came_and_keeps_the_seat(tmp_path: Path) -> None:
+def test_a_host_notes_a_joiner_of_another_version_once_and_keeps_the_seat(tmp_path: Path) -> None:
     plan = listed_plan(write_script(tmp_path / "script.py", NEVER_RUN), timings=QUICKLY)
 
     async def main() -> None:
@@ -140,7 +140,7 @@ def test_one_party_of_a_list_with_another_version_ends_the_session_as_a_differen
 
 # Issue 12.
 @in_a_loop
-async def test_another_version_heard_while_a_link_is_resumed_is_no_end_of_it(directory: Path) -> None:
+async def test_another_version_as_answer_while_resuming_does_not_end_the_link(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         answered: list[Stream] = []
         serve = high.door.serve
@@ -159,7 +159,7 @@ async def test_another_version_heard_while_a_link_is_resumed_is_no_end_of_it(dir
         await still_flows(low, high)
 
 
-def test_what_strangers_cause_is_told_once_and_then_more_and_more_seldom() -> None:
+def test_a_note_that_strangers_cause_is_shown_once_and_then_less_and_less_often() -> None:
     seldom = Seldom()
     told = [second for second in range(1000) if seldom.is_due(float(second))]
     assert told == [0, 60, 180, 420, 900]

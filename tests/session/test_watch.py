@@ -1,4 +1,4 @@
-"""Programs that wait for each other are told as such by all; those that only look like it never are."""
+"""All parties report programs that wait for each other, and never programs that only look like it."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ NEVER_STARTED_BY_ONE = """
     ],
     ids=["rows", "rounds", "branch", "start"],
 )
-def test_programs_that_wait_for_each_other_are_told_with_their_lines(
+def test_programs_that_wait_for_each_other_are_reported_with_their_lines(
     tmp_path: Path, body: str, waits: dict[int, str]
 ) -> None:
     async def main() -> None:
@@ -203,7 +203,7 @@ def test_programs_that_wait_for_each_other_are_told_with_their_lines(
 @pytest.mark.parametrize(
     "body", [FAILED_TASK, FAILED_COROUTINE, FAILED_CALLBACK], ids=["task", "coroutine", "callback"]
 )
-def test_an_error_that_nobody_awaits_is_shown_and_named_by_all(
+def test_an_error_in_an_unawaited_coroutine_is_shown_and_named_by_all(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], body: str
 ) -> None:
     async def main() -> None:
@@ -221,7 +221,7 @@ def test_an_error_that_nobody_awaits_is_shown_and_named_by_all(
 
 
 # Issue 12.
-def test_a_line_at_the_outermost_level_is_told_too(tmp_path: Path) -> None:
+def test_a_line_at_module_level_is_reported_too(tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "flat.py").write_text(
             HEAD + "mpc.run(mpc.start())\nx = mpc.input(secint(1), senders=0)\nif mpc.pid:\n"
@@ -236,7 +236,7 @@ def test_a_line_at_the_outermost_level_is_told_too(tmp_path: Path) -> None:
 
 
 # Issue 12.
-def test_programs_on_padded_links_are_stuck_as_well(tmp_path: Path) -> None:
+def test_stuck_programs_are_found_on_padded_links_too(tmp_path: Path) -> None:
     async def main() -> None:
         place, ended = await endings(plan_of(tmp_path, UNEQUAL_ROWS, padding=50, padding_bucket_s=0.1))
         assert same_sentence(ended).startswith("the programs wait for each other")
@@ -300,7 +300,7 @@ LONG_WAITS = {
 
 # Issue 12.
 @pytest.mark.parametrize("what", LONG_WAITS)
-def test_a_program_that_goes_on_by_itself_is_never_stuck(tmp_path: Path, what: str) -> None:
+def test_a_program_that_can_continue_by_itself_is_never_stuck(tmp_path: Path, what: str) -> None:
     async def main() -> None:
         body = WAITS.format(wait=LONG_WAITS[what].strip())
         plan = plan_of(tmp_path, body, patience_s=60.0, allow_subprocess="process" in what)
@@ -343,7 +343,7 @@ OWN_TRANSPORT = """
     ],
     ids=["below ours", "above ours"],
 )
-def test_a_script_may_have_a_transport_of_its_own(tmp_path: Path, made: str) -> None:
+def test_a_script_may_use_its_own_transport(tmp_path: Path, made: str) -> None:
     async def main() -> None:
         body = OWN_TRANSPORT.format(made=made, pause=PAUSE_S)
         place, ended = await endings(plan_of(tmp_path, body, patience_s=60.0))
@@ -365,7 +365,7 @@ ASKED = {
 
 # Issue 12.
 @pytest.mark.parametrize("how", ASKED)
-def test_a_program_that_asks_its_person_is_never_stuck(tmp_path: Path, how: str) -> None:
+def test_a_program_that_asks_its_user_is_never_stuck(tmp_path: Path, how: str) -> None:
     async def main() -> None:
         answer = asyncio.get_running_loop().call_later(PAUSE_S, os.write, person, b"at last\n")
         plan = plan_of(tmp_path, WAITS.format(wait=ASKED[how].strip()), patience_s=60.0)
@@ -411,7 +411,7 @@ def test_while_a_link_is_away_patience_with_the_peer_counts(tmp_path: Path) -> N
     run(main())
 
 
-def test_a_link_that_comes_back_leaves_them_stuck(tmp_path: Path) -> None:
+def test_programs_stay_stuck_when_a_link_comes_back(tmp_path: Path) -> None:
     async def main() -> None:
         plan = plan_of(tmp_path, ONE_AWAITS_NOTHING, allow_no_privacy=True)
         async with room(2, plan) as place:
@@ -426,7 +426,7 @@ def test_a_link_that_comes_back_leaves_them_stuck(tmp_path: Path) -> None:
 
 
 # Issue 12.
-def test_a_program_that_ended_is_told_and_not_those_that_wait_for_it(tmp_path: Path) -> None:
+def test_a_program_that_ended_is_reported_and_not_those_that_wait_for_it(tmp_path: Path) -> None:
     async def main() -> None:
         body = """
         import asyncio, os
@@ -444,7 +444,7 @@ def test_a_program_that_ended_is_told_and_not_those_that_wait_for_it(tmp_path: P
     run(main())
 
 
-def test_who_leaves_programs_that_are_stuck_has_left(tmp_path: Path) -> None:
+def test_a_party_that_leaves_stuck_programs_is_reported_as_left(tmp_path: Path) -> None:
     async def main() -> None:
         async with room(3, plan_of(tmp_path, UNEQUAL_ROWS, patience_s=60.0)) as place:
             place.start_listed()
@@ -469,7 +469,7 @@ WAITS_FOR_OTHERS = """
 
 
 async def with_liar(place: Room, lie: Callable[[dict[int, Wait]], Wait], later: bytes = b"") -> list[Ending]:
-    """Let party 2 agree and run no program; it says the same lie to both others when they wait, and more later."""
+    """Let party 2 agree and run no program. It tells both others the same lie when they wait, and more later."""
     place.start_listed([0, 1])
     liar = Hostile(place, 2, place.party(0).full_list(place.others(0)))
     heard: dict[int, Wait] = {}
@@ -492,14 +492,14 @@ async def with_liar(place: Room, lie: Callable[[dict[int, Wait]], Wait], later: 
 
 
 def echo(heard: dict[int, Wait]) -> Wait:
-    """Say what fits to what the others say, and that a program waits which there is not."""
+    """Report a wait of a program that does not exist, with counts that fit the others' reports."""
     received = (heard[0].sent[2], heard[1].sent[2], NO_BYTES)
     sent = (heard[0].received[2], heard[1].received[2], NO_BYTES)
     return Wait((0, 1), (Place("script.py", 1),), ending=False, failed=False, sent=sent, received=received)
 
 
 # Issue 12.
-def test_a_party_that_says_its_program_waits_can_have_the_session_called_stuck_and_nothing_else(
+def test_a_party_that_lies_about_waiting_can_only_make_the_session_count_as_stuck(
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
@@ -511,7 +511,7 @@ def test_a_party_that_says_its_program_waits_can_have_the_session_called_stuck_a
 
 
 # Issue 12.
-def test_programs_that_move_again_are_said_to(tmp_path: Path) -> None:
+def test_programs_that_continue_are_reported(tmp_path: Path) -> None:
     async def main() -> None:
         async with room(3, plan_of(tmp_path, WAITS_FOR_OTHERS, patience_s=60.0)) as place:
             left = Report(place.onions[2], place.onions[2], "left", "run")
@@ -524,7 +524,7 @@ def test_programs_that_move_again_are_said_to(tmp_path: Path) -> None:
 
 
 # Issue 12.
-def test_a_wait_that_no_party_can_have_breaks_the_rules(tmp_path: Path) -> None:
+def test_an_impossible_wait_breaks_the_rules(tmp_path: Path) -> None:
     async def main() -> None:
         async with room(3, plan_of(tmp_path, WAITS_FOR_OTHERS)) as place:
             wrong = Wait((2,), (), ending=False, failed=False, sent=("0",) * 3, received=("0",) * 3)
@@ -536,7 +536,7 @@ def test_a_wait_that_no_party_can_have_breaks_the_rules(tmp_path: Path) -> None:
 
 
 # Issue 12.
-def test_others_hear_of_files_of_the_agreed_program_only(tmp_path: Path) -> None:
+def test_peers_learn_only_of_files_of_the_agreed_program(tmp_path: Path) -> None:
     async def main() -> None:
         async with room(3, plan_of(tmp_path, WAITS_FOR_OTHERS)) as place:
             told: list[Waiting] = []

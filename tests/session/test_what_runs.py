@@ -33,7 +33,7 @@ answer(helper.word, Path(__file__).with_name("data.csv").read_text())
 
 
 def own_folders(tmp_path: Path, script: str, files: Callable[[int], dict[str, bytes]]) -> dict[int, Plan]:
-    """A plan for each of three parties, whose program lies in a folder of its own beside these files."""
+    """Return a plan for each of three parties. Each has its program, with these files, in a separate folder."""
     plans = {}
     for number in range(3):
         folder = tmp_path / str(number)
@@ -47,7 +47,7 @@ def own_folders(tmp_path: Path, script: str, files: Callable[[int], dict[str, by
 
 
 async def endings(plans: dict[int, Plan], consent: Callable[[int], None] = lambda _: None) -> list[object]:
-    """Run a session; each party's person does something before saying yes."""
+    """Run a session in which each party's user does something before saying yes."""
     async with room(len(plans), plans[0], plans) as place:
         for number, person in enumerate(place.persons):
 
@@ -60,7 +60,7 @@ async def endings(plans: dict[int, Plan], consent: Callable[[int], None] = lambd
         return list(await place.endings())
 
 
-def test_parties_with_different_modules_that_no_scan_sees_do_not_compute(
+def test_parties_with_different_modules_that_the_scan_cannot_see_do_not_compute(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Issue 12: three parties agreed on "1 file" and ran three different plug.py.
@@ -78,7 +78,7 @@ def test_parties_with_different_modules_that_no_scan_sees_do_not_compute(
     run(main())
 
 
-def test_a_module_that_all_name_runs(tmp_path: Path) -> None:
+def test_a_module_that_all_parties_attach_runs(tmp_path: Path) -> None:
     plans = own_folders(tmp_path, PLUGGED, lambda _: {"plug.py": b"word = 1"})
     plans = {n: replace(plan, attached=attach([tmp_path / str(n) / "plug.py"])) for n, plan in plans.items()}
 
@@ -89,7 +89,7 @@ def test_a_module_that_all_name_runs(tmp_path: Path) -> None:
     assert answers(tmp_path, 3) == [(1,)] * 3
 
 
-def test_a_script_that_is_saved_while_its_person_reads_the_agreement_changes_nothing(tmp_path: Path) -> None:
+def test_a_script_saved_while_its_user_reads_the_agreement_changes_nothing(tmp_path: Path) -> None:
     # Issue 12.
     plans = own_folders(tmp_path, TELLS, lambda _: {"helper.py": b"word = 'old'", "data.csv": b"1"})
 
@@ -105,7 +105,7 @@ def test_a_script_that_is_saved_while_its_person_reads_the_agreement_changes_not
 
 
 @pytest.mark.parametrize("change", ["changed", "gone", "more"])
-def test_attached_data_that_changes_after_it_was_compared_ends_the_session_and_is_named(
+def test_attached_data_that_changes_after_the_comparison_ends_the_session_and_is_named(
     tmp_path: Path, change: str
 ) -> None:
     # Issue 12.
@@ -141,7 +141,7 @@ def test_attached_data_that_changes_after_it_was_compared_ends_the_session_and_i
 
 @pytest.mark.parametrize("hosted", [False, True])
 @pytest.mark.parametrize("other", [0, 1])
-def test_other_line_endings_are_named_as_what_they_are(tmp_path: Path, other: int, *, hosted: bool) -> None:
+def test_a_difference_in_line_endings_is_named_as_such(tmp_path: Path, other: int, *, hosted: bool) -> None:
     # Issue 12.
     plans = own_folders(tmp_path, TELLS, lambda n: {"helper.py": b"word = 1\r\n" if n == other else b"word = 1\n"})
 
@@ -157,7 +157,7 @@ def test_other_line_endings_are_named_as_what_they_are(tmp_path: Path, other: in
     run(main())
 
 
-def test_another_file_name_is_named_as_what_it_is(tmp_path: Path) -> None:
+def test_a_difference_in_a_file_name_is_named_as_such(tmp_path: Path) -> None:
     # Issue 12.
     plans = own_folders(tmp_path, TELLS, lambda _: {"helper.py": b"word = 1"})
     script = (tmp_path / "2" / "script.py").rename(tmp_path / "2" / "script (1).py")
@@ -174,7 +174,7 @@ def test_another_file_name_is_named_as_what_it_is(tmp_path: Path) -> None:
     run(main())
 
 
-def test_each_party_says_which_versions_of_what_its_program_imports_it_has(tmp_path: Path) -> None:
+def test_each_party_states_its_versions_of_what_its_program_imports(tmp_path: Path) -> None:
     plan = listed_plan(
         write_script(tmp_path / "script.py", "import numpy\n" + PLUGGED.replace("plug", "numpy.version"))
     )

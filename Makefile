@@ -61,14 +61,15 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python -m benchmarks.guard_discovery
 	$(BIN)/python -m benchmarks.privacy_speed --repeats 1 \
-		--setting "no tor" --setting short --setting standard --setting long
+		--only "no tor" --only short --only standard --only long
 	$(BIN)/python -m benchmarks.cost
-	$(BIN)/python -m benchmarks.overhead --repeats 5 --budget 60
+	$(BIN)/python -m benchmarks.overhead --repeats 5
 	$(BIN)/python -m benchmarks.attack --repeats 3
-	$(BIN)/python -m benchmarks.startup --parties 3 --repeats 1
+	$(BIN)/python -m benchmarks.startup --repeats 1
 	$(BIN)/python -m benchmarks.bulk --networks 1 --repeats 1
-	$(BIN)/python -m benchmarks.scale --parties 3 --parties 7 --parties 25 --repeats 2 --budget 100
+	$(BIN)/python -m benchmarks.scale --repeats 1 --only "3 parties" --only "7 parties" --only "25 parties"
 	$(BIN)/python -m benchmarks.recovery --repeats 1
+	$(BIN)/python -m benchmarks.link_cost --repeats 1
 	$(BIN)/python -m benchmarks.report
 
 MINUTES ?= 30

@@ -1,20 +1,20 @@
 """`python -m benchmarks.commands`: how long commands take that only print something.
 
-Each command runs in turn with a Python that does nothing: a ratio to Python's own start is beside the milliseconds.
+Each command runs right after a Python that does nothing: the ratio to Python's own start is beside the milliseconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator
 
-from benchmarks.common import Spread, options_of, report, table
+from benchmarks.benchmark import Aim, Benchmark, Take, Turn, main
 
-COMMANDS = ("--help", "programs", "levels", "host --help")
+COMMANDS = ("onionmpc --help", "onionmpc programs", "onionmpc levels", "onionmpc host --help")
 
 
 def run_for(*arguments: str) -> float:
@@ -26,32 +26,34 @@ def run_for(*arguments: str) -> float:
     return time.perf_counter() - started_s
 
 
-def measure(repeats: int) -> dict[str, Any]:
-    """Run each command so often, a bare Python before each; the first round fills the caches and is not counted."""
-    times: dict[str, list[tuple[float, float]]] = {words: [] for words in COMMANDS}
-    for count in range(repeats + 1):
-        for words in COMMANDS:
-            pair = run_for("-c", ""), run_for("-m", "onionmpc.cli", *words.split())
-            if count:
-                times[words].append(pair)
-    return {
-        words: {
-            "ms": Spread.of(1000 * ours_s for _, ours_s in pairs),
-            "over_python": Spread.of(ours_s / python_s for python_s, ours_s in pairs),
-        }
-        for words, pairs in times.items()
-    }
+def run_command(command: str) -> float:
+    """Run an onionmpc command; return how long it took, in seconds."""
+    return run_for("-m", "onionmpc.cli", *command.split()[1:])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
-    options = options_of("commands", __doc__, repeats=11).parse_args(arguments)
-    commands = measure(options.repeats)
-    rows = [[f"`onionmpc {name}`", case["ms"].show(0), case["over_python"].show(1)] for name, case in commands.items()]
-    shown = table(["command", "ms", "ratio to Python's own start"], rows)
-    results = {"repeats": options.repeats, "commands": commands}
-    report("commands", "Commands that only print", [shown], results, options.output)
+async def take(turn: Turn) -> None:
+    """Run a bare Python, and a command."""
+    python_s, command_s = run_for("-c", ""), run_command(turn.name)
+    turn.note(turn.name, ms=1000 * command_s, over_python=command_s / python_s)
 
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Take]:
+    """Fill the caches."""
+    for command in COMMANDS:
+        run_command(command)
+    yield take
+
+
+BENCHMARK = Benchmark(
+    name="commands",
+    question="How long do commands take that only print something?",
+    turns=COMMANDS,
+    opened=opened,
+    figures={"ms": ("ms", 0), "over_python": ("ratio to Python's own start", 1)},
+    aims=[Aim(command, command, "ms", 300, "ms") for command in COMMANDS[:2]],
+    repeats=11,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

@@ -18,14 +18,14 @@ import socket
 import tempfile
 import time
 import timeit
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.common import Spread, options_of, report, run, say, table
+from benchmarks.benchmark import Benchmark, Turn, main, no_setup
 from benchmarks.links import SMALL_BYTES, LinkEnd, carried, time_bulk, time_small
 from benchmarks.sessions import direct_spec
 from onionmpc.identity import SEED_BYTES, Identity
@@ -50,41 +50,19 @@ from onionmpc.wire.records import Records
 BULK_BYTES = 16 * 2**20
 SMALL_TURNS = 500
 HANDSHAKES = 50
-CALLS_S = 0.02
 PARTIES = 3
 LIMIT_S = 60.0
+# What is done, by its protection.
+HANDSHAKE = "handshake: both ends, processor time"
+BULK = f"records: {BULK_BYTES // 2**20} MiB over a link"
+SMALL = f"records: {SMALL_BYTES} bytes over a link and back"
+START = "walls: a program that ends at once"
+SORT = "walls: sort, computing"
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What something took with a protection, and without.
-
-    Attributes:
-        without: None where there is nothing to compare with: all of it is the price.
-    """
-
-    protection: str
-    what: str
-    unit: str
-    with_it: Spread
-    without: Spread | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """With over without."""
-        return self.with_it.median / self.without.median if self.without else None
-
-    def row(self) -> list[str]:
-        """Show it."""
-        without = "" if self.without is None else self.without.show(2)
-        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
-        return [self.protection, f"{self.what}, {self.unit}", self.with_it.show(2), without, ratio]
-
-    def data(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        ratio = None if self.ratio is None else round(self.ratio, 3)
-        words = {"protection": self.protection, "what": self.what, "unit": self.unit}
-        return words | {"with": self.with_it, "without": self.without, "ratio": ratio}
+def without(what: str) -> str:
+    """Return what to call something without its protection."""
+    return f"{what}, without"
 
 
 class Copying:
@@ -131,13 +109,13 @@ def new_pair() -> tuple[DiallerHandshake, ListenerHandshake]:
     )
 
 
-def handshake_cpu_ms() -> float:
-    """Return the processor time of one handshake at both ends together."""
+async def take_handshakes(turn: Turn) -> None:
+    """Measure the processor time of one handshake at both ends together; nothing does the same without protection."""
     pairs = [new_pair() for _ in range(HANDSHAKES)]
     before_s = time.process_time()
     for pair in pairs:
         shake_hands(pair)
-    return (time.process_time() - before_s) / HANDSHAKES * 1000
+    turn.note(HANDSHAKE, microseconds=(time.process_time() - before_s) / HANDSHAKES * 1e6)
 
 
 # -- links on local sockets
@@ -156,19 +134,15 @@ async def linked(records: Iterable[Records]) -> AsyncIterator[tuple[LinkEnd, Lin
         yield ends[0], ends[1]
 
 
-async def records_prices(repeats: int) -> list[Price]:
-    """Measure a link with records that seal, and with records that copy, in turns."""
-    bulk_s: dict[str, list[float]] = {"sealed": [], "copied": []}
-    small_us: dict[str, list[float]] = {"sealed": [], "copied": []}
-    for _ in range(repeats):
-        for name, records in (("sealed", sealed_records), ("copied", copying_records)):
-            async with asyncio.timeout(LIMIT_S), linked(records()) as ends:
-                bulk_s[name].append(await time_bulk(*ends, BULK_BYTES))
-                small_us[name].append(await time_small(*ends, SMALL_TURNS) / SMALL_TURNS * 1e6)
-    return [
-        Price("records", f"{BULK_BYTES // 2**20} MiB over a link", "s", *map(Spread.of, bulk_s.values())),
-        Price("records", f"{SMALL_BYTES} bytes over a link and back", "us", *map(Spread.of, small_us.values())),
-    ]
+async def take_records(turn: Turn) -> None:
+    """Measure a link with records that seal, and with records that copy."""
+    for bulk, small, records in (
+        (BULK, SMALL, sealed_records),
+        (without(BULK), without(SMALL), copying_records),
+    ):
+        async with asyncio.timeout(LIMIT_S), linked(records()) as ends:
+            turn.note(bulk, microseconds=await time_bulk(*ends, BULK_BYTES) * 1e6)
+            turn.note(small, microseconds=await time_small(*ends, SMALL_TURNS) / SMALL_TURNS * 1e6)
 
 
 # -- what MPyC is fed
@@ -186,30 +160,24 @@ def messages() -> dict[str, Any]:
     }
 
 
-def call_us(call: Callable[[], object], repeats: int) -> Spread:
-    """Return how long a call takes."""
-    timer = timeit.Timer(call)
-    number = 1
-    while timer.timeit(number) < CALLS_S:
-        number *= 2
-    return Spread.of(seconds / number * 1e6 for seconds in timer.repeat(repeats, number))
+def call_us(call: Callable[[], object]) -> float:
+    """Return how long a call takes, in microseconds."""
+    number, seconds = timeit.Timer(call).autorange()
+    return seconds / number * 1e6
 
 
-def unpickler_prices(repeats: int) -> list[Price]:
-    """Measure what reading a message takes, and writing it."""
+def reading(name: str) -> str:
+    """Return what to call the reading of a message."""
+    return f"unpickler: {name}"
+
+
+async def take_unpickler(turn: Turn) -> None:
+    """Measure what reading each message takes."""
     ours = RestrictedPickle()
-    prices = []
     for name, message in messages().items():
-        reading = [
-            call_us(functools.partial(loads, dumps(message)), repeats)
-            for loads, dumps in ((ours.loads, ours.dumps), (pickle.loads, pickle.dumps))
-        ]
-        writing = [call_us(functools.partial(dumps, message), repeats) for dumps in (ours.dumps, pickle.dumps)]
-        prices += [
-            Price("unpickler", f"reading {name}", "us", *reading),
-            Price("unpickler", f"writing {name}", "us", *writing),
-        ]
-    return prices
+        pickled_by_us, pickled = ours.dumps(message), pickle.dumps(message)
+        turn.note(reading(name), microseconds=call_us(functools.partial(ours.loads, pickled_by_us)))
+        turn.note(without(reading(name)), microseconds=call_us(functools.partial(pickle.loads, pickled)))
 
 
 # -- the walls around the program
@@ -225,53 +193,54 @@ STARTED_AND_ENDED = "pass"
 WALLED, WALLED_ARGUMENTS = "sort", ("--count=24", "--demo")
 
 
-async def started_ms(spec: ProgramSpec) -> float:
-    """Return how long it takes from starting a program to its end."""
-    before_s = time.monotonic()
+async def run_to_end(spec: ProgramSpec) -> None:
+    """Start a program without a network, and wait for its end."""
     async with asyncio.timeout(LIMIT_S), start_program(spec, []) as program:
         await program.wait()
-    return (time.monotonic() - before_s) * 1000
 
 
-def walls_prices(repeats: int) -> list[Price]:
-    """Measure a program process inside its walls and outside, in turns."""
-    runs = direct_spec(WALLED, WALLED_ARGUMENTS, PARTIES)
-    measured: dict[tuple[str, bool], list[float]] = {}
-    usual = os.environ.get("PYTHONPATH")
+async def take_walls(turn: Turn) -> None:
+    """Measure a program process inside its walls and outside."""
+    sorting = direct_spec(WALLED, WALLED_ARGUMENTS, PARTIES)
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "sitecustomize.py").write_text(NO_WALLS_AT_START)
         (Path(name) / "script.py").write_text(STARTED_AND_ENDED)
         ends_at_once = direct_spec(f"{name}/script.py", (), 1)
-        for _ in range(repeats):
-            for walled in (True, False):
-                os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, ["" if walled else name, usual]))
-                measured.setdefault(("start", walled), []).append(asyncio.run(started_ms(ends_at_once)))
-                ran = asyncio.run(rehearse(runs, evenly(0.0)))
-                measured.setdefault(("run", walled), []).append(ran.seconds * 1000)
-    if usual is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = usual
-    spread = {key: Spread.of(values) for key, values in measured.items()}
-    what = {"start": "a program that ends at once, from its start", "run": f"{WALLED}, computing"}
-    return [Price("walls", words, "ms", spread[key, True], spread[key, False]) for key, words in what.items()]
+        usual = os.environ.get("PYTHONPATH", "")
+        for start, sort, path in (
+            (START, SORT, usual),
+            (without(START), without(SORT), os.pathsep.join(filter(None, [name, usual]))),
+        ):
+            with patch.dict(os.environ, PYTHONPATH=path):
+                before_s = time.monotonic()
+                await run_to_end(ends_at_once)
+                turn.note(start, microseconds=(time.monotonic() - before_s) * 1e6)
+                turn.note(sort, microseconds=(await rehearse(sorting, evenly(0.0))).seconds * 1e6)
 
 
-def main() -> None:
-    """Measure, print and write."""
-    options = options_of("cost", __doc__, repeats=5).parse_args()
-    say("handshake and records")
-    handshakes_ms = Spread.of(handshake_cpu_ms() for _ in range(options.repeats))
-    prices = [Price("handshake", "processor time of both ends, for each stream", "ms", handshakes_ms)]
-    prices += run(records_prices(options.repeats))
-    say("walls")
-    prices += walls_prices(options.repeats)
-    say("unpickler")
-    prices += unpickler_prices(options.repeats)
-    shown = table(["protection", "what", "with", "without", "ratio"], [price.row() for price in prices])
-    data = {"prices": [price.data() for price in prices]}
-    report("cost", "The price of each protection", [shown], data, options.output)
+PROTECTIONS: dict[str, Callable[[Turn], Awaitable[None]]] = {
+    "handshake": take_handshakes,
+    "records": take_records,
+    "walls": take_walls,
+    "unpickler": take_unpickler,
+}
+COMPARED = (BULK, SMALL, START, SORT, *map(reading, messages()))
 
+
+async def take(turn: Turn) -> None:
+    """Measure what is done with a protection, and without it."""
+    await PROTECTIONS[turn.name](turn)
+
+
+BENCHMARK = Benchmark(
+    name="cost",
+    question="What does each protection cost? (no Tor)",
+    turns=list(PROTECTIONS),
+    opened=no_setup(take),
+    figures={"microseconds": ("microseconds", 1)},
+    ratios=[(what, without(what)) for what in COMPARED],
+    repeats=5,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

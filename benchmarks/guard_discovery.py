@@ -34,18 +34,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from benchmarks.common import options_of, report, table
+from benchmarks.benchmark import Aim, Benchmark, Turn, main, no_setup
 
 Days = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
-SHARES = (0.01, 0.05, 0.10)
+SHARES = {"1 %": 0.01, "5 %": 0.05, "10 %": 0.10}
 CHANCES = (0.1, 0.5, 0.9)
 SEED = 1
 TRIALS = 100_000
@@ -80,33 +79,18 @@ DAILY_LAYER_2 = Layer(4, 1, 1)
 LONG_LAYER_2 = Layer(4, 30, 60, larger_of=1)
 LONG_LAYER_3 = Layer(8, 1 / 24, 2)
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One row: who is found out how.
-
-    Attributes:
-        finds: "guard", or "layer 2": a relay next to the guard becomes known to the adversary, and not the guard yet.
-        layers: in each of them the adversary must have a relay, in all at the same time.
-    """
-
-    name: str
-    level: str
-    finds: str
-    layers: tuple[Layer, ...]
-
-
-CASES = (
+# How a guard is found: the adversary must have a relay in each of these layers, in all at the same time.
+CASES: dict[str, tuple[Layer, ...]] = {
     # No guard between the party and the others: its address is shown.
-    Case("short", "short", "guard", ()),
-    Case("standard, tor started anew each day", "standard", "guard", (DAILY_LAYER_2,)),
-    Case("standard, lives as in tor 0.4.9.11", "standard", "guard", (TOR_LAYER_2,)),
-    Case("standard, lives as in proposal 333", "standard", "guard", (PROPOSAL_LAYER_2,)),
-    Case("long, by timing", "long", "guard", (LONG_LAYER_2,)),
-    Case("long, by a neighbour", "long", "guard", (LONG_LAYER_2, LONG_LAYER_3)),
-    # The same in the standard level takes 69, 14 and 7 circuits: minutes.
-    Case("long, only layer 2 becomes known", "long", "layer 2", (LONG_LAYER_3,)),
-)
+    "short": (),
+    "standard, tor started anew each day": (DAILY_LAYER_2,),
+    "standard, lives as in tor 0.4.9.11": (TOR_LAYER_2,),
+    "standard, lives as in proposal 333": (PROPOSAL_LAYER_2,),
+    "long, by timing": (LONG_LAYER_2,),
+    "long, by a neighbour": (LONG_LAYER_2, LONG_LAYER_3),
+    # The guard is not found yet. The same in the standard level takes 69, 14 and 7 circuits: minutes.
+    "long, only layer 2 becomes known": (LONG_LAYER_3,),
+}
 
 
 class Stays:
@@ -175,70 +159,33 @@ def quantiles(values: Days) -> tuple[float, ...]:
     return tuple(float(value) for value in np.quantile(values, CHANCES, method="inverted_cdf"))
 
 
-def discovery_table(seed: int = SEED, trials: int = TRIALS) -> list[dict[str, Any]]:
-    """Return how long discovery takes, one dictionary for each case and share.
-
-    Returns:
-        case, level and finds, as in CASES; share of the bandwidth; p10_days, median_days and p90_days, simulated.
-    """
-    rows = []
-    for case in CASES:
-        for number, share in enumerate(SHARES):
-            # The same luck in all cases: what differs between two of them is the layers alone.
-            random = np.random.default_rng((seed, number))
-            p10, median, p90 = quantiles(simulate(random, case.layers, share, trials))
-            rows.append(
-                {
-                    "case": case.name,
-                    "level": case.level,
-                    "finds": case.finds,
-                    "share": share,
-                    "p10_days": round(p10, 2),
-                    "median_days": round(median, 2),
-                    "p90_days": round(p90, 2),
-                }
-            )
-    return rows
+def discovery(case: str, seed: int = SEED, trials: int = TRIALS) -> dict[str, tuple[float, ...]]:
+    """Return the days until an adversary of each of SHARES has found so many as in CHANCES."""
+    # The same luck in all cases: what differs between two of them is the layers alone.
+    return {
+        words: quantiles(simulate(np.random.default_rng((seed, number)), CASES[case], share, trials))
+        for number, (words, share) in enumerate(SHARES.items())
+    }
 
 
-def tables(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Show the results to a person."""
-    by_case: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_case.setdefault(row["case"], []).append(row)
-    shares = [f"{_percent(share)} of the bandwidth" for share in SHARES]
-    spans = [[name, of_case[0]["finds"], *(_span(row) for row in of_case)] for name, of_case in by_case.items()]
-    return [table(["days until half are found (10 to 90 %)", "finds", *shares], spans)]
+async def take(turn: Turn) -> None:
+    """Simulate a case; its three quantiles become a median with a range."""
+    found = discovery(turn.name)
+    for days in zip(*found.values(), strict=True):
+        turn.note(turn.name, **dict(zip(found, days, strict=True)))
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %"
-
-
-def _span(row: dict[str, Any]) -> str:
-    low, middle, high = (_show(row[key]) for key in ("p10_days", "median_days", "p90_days"))
-    return f"{middle} ({low} to {high})"
-
-
-def _show(days: float) -> str:
-    return f"{days:.0f}" if days >= 10 or days == 0 else f"{days:.1f}"
-
-
-def main() -> None:
-    """Simulate, print and write."""
-    parser = options_of("guard_discovery", __doc__)
-    parser.add_argument("--seed", type=int, default=SEED, help=f"which random numbers ({SEED})")
-    parser.add_argument("--trials", type=int, default=TRIALS, help=f"parties to simulate ({TRIALS})")
-    options = parser.parse_args()
-    rows = discovery_table(options.seed, options.trials)
-    report(
-        "guard_discovery",
-        f"Time to guard discovery, {options.trials} simulated parties",
-        tables(rows),
-        {"seed": options.seed, "trials": options.trials, "cases": rows},
-        options.output,
-    )
-
+BENCHMARK = Benchmark(
+    name="guard_discovery",
+    question="After how many days are half of all guards found (10 to 90 %) by a share of the relays' bandwidth?",
+    turns=list(CASES),
+    opened=no_setup(take),
+    figures={share: (share, 1) for share in SHARES},
+    aims=[
+        Aim(f"half of all guards found by 5 % of the relays: {case}", case, "5 %", unit="days")
+        for case in ("standard, lives as in tor 0.4.9.11", "long, by timing")
+    ],
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

@@ -13,6 +13,7 @@ import os
 import resource
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -276,6 +277,13 @@ def plain(ports: Sequence[int], number: int, arguments: Sequence[str]) -> list[s
     return [sys.executable, TIMED, *options, "--no-log", *arguments]
 
 
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that are free at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [bound.getsockname()[1] for bound in sockets]
+
+
 def timed(folder: Path, script: Path, arguments: Sequence[str], *, delay_ms: int = 0) -> list[str]:
     """Return the arguments of timed.py."""
     return [str(folder), SEED, str(delay_ms), str(script), *arguments]
@@ -302,20 +310,12 @@ def times_of(folder: Path, parties: int) -> dict[str, float]:
     """Return what the parties of timed.py wrote down together.
 
     Returns:
-        connect_s: from the last party's start of MPyC to its last connection.
         compute_s: from the last connection to the end of the last shutdown.
-        messages, payload_bytes: what all have sent.
+        messages: how many all have sent.
     """
     notes = [json.loads((folder / f"notes-{number}.json").read_text()) for number in range(parties)]
-    started_s, connected_s, ended_s = (
-        max(note[key] for note in notes) for key in ("started_s", "connected_s", "ended_s")
-    )
-    return {
-        "connect_s": connected_s - started_s,
-        "compute_s": ended_s - connected_s,
-        "messages": sum(note["messages"] for note in notes),
-        "payload_bytes": sum(note["payload_bytes"] for note in notes),
-    }
+    connected_s, ended_s = (max(note[key] for note in notes) for key in ("connected_s", "ended_s"))
+    return {"compute_s": ended_s - connected_s, "messages": sum(note["messages"] for note in notes)}
 
 
 def children_cpu_s() -> float:

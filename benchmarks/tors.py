@@ -5,7 +5,6 @@ Does not know what goes through them.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import shlex
@@ -15,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import say
-from onionmpc.errors import OnionMPCError, PeerUnreachable
+from onionmpc.errors import PeerUnreachable
 from onionmpc.files import private_directory, socket_directory
 from onionmpc.identity import SEED_BYTES, Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import OnStream, Stream
+from onionmpc.tasks import together
 from onionmpc.testnet.place import join_testnet
-from onionmpc.testnet.regions import Latency
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
@@ -44,13 +43,13 @@ SOCKS_LINE = "SocksPort 127.0.0.1:auto"
 
 
 @contextlib.asynccontextmanager
-async def private_network(latency: Latency = "regions") -> AsyncIterator[tuple[FaultyNetwork, Path]]:
-    """A private Tor network, and its directory; by default with the delays of a world of regions."""
+async def private_network() -> AsyncIterator[Path]:
+    """A private Tor network with the delays of a world of regions; its directory."""
     with tempfile.TemporaryDirectory(prefix="onionmpc-bench-") as name:
         directory = Path(name) / "net"
         say("starting a private Tor network")
-        async with FaultyNetwork(directory, latency=latency) as network:
-            yield network, directory
+        async with FaultyNetwork(directory, latency="regions"):
+            yield directory
 
 
 @contextlib.asynccontextmanager
@@ -72,13 +71,11 @@ class BenchTor:
         instance: the tor, and our way to it.
         control: where its control port is, as `--control` takes it.
         socks_port: on 127.0.0.1, for programs that know no unix sockets.
-        region: where it stands.
     """
 
     instance: TorInstance
     control: str
     socks_port: int
-    region: str
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +92,7 @@ async def bench_tors(directory: Path, parties: int) -> AsyncIterator[list[BenchT
                 own_instance(profile, sockets, lines, Reporter(lambda _report: None))
             )
             port = (await _plain_socks(instance.control)).port
-            tors.append(BenchTor(instance, f"{UNIX_PREFIX}{sockets / 'control'}", port, place.region))
+            tors.append(BenchTor(instance, f"{UNIX_PREFIX}{sockets / 'control'}", port))
         for tor in tors:
             await tor.instance.control.bootstrap(lambda _percent, _words: None, BOOTSTRAP_TIMEOUT_S)
         yield tors
@@ -136,21 +133,16 @@ async def fresh_services(tors: Sequence[BenchTor], targets: Sequence[str]) -> As
     Raises:
         OnionMPCError: one was not published.
     """
-    failures: list[OnionMPCError] = []
-
-    async def attempt(service: EphemeralService, target: str) -> None:
-        try:
-            await publish(service, target, lambda _percent, _words: None, PUBLISH_TIMEOUT_S)
-        except OnionMPCError as error:
-            failures.append(error)
-
     async with contextlib.AsyncExitStack() as stack:
         services = [EphemeralService(tor.instance.control, Identity(secrets.token_bytes(SEED_BYTES))) for tor in tors]
         for service in services:
             stack.push_async_callback(service.remove)
-        await asyncio.gather(*map(attempt, services, targets))
-        if failures:
-            raise failures[0]
+        await together(
+            *(
+                publish(service, target, lambda _percent, _words: None, PUBLISH_TIMEOUT_S)
+                for service, target in zip(services, targets, strict=True)
+            )
+        )
         yield [service.onion for service in services]
 
 
@@ -165,13 +157,13 @@ async def serving(tors: Sequence[BenchTor], serve: OnStream) -> AsyncIterator[li
         yield await stack.enter_async_context(fresh_services(tors, [f"{UNIX_PREFIX}{path}" for path in paths]))
 
 
-async def dial_raw(socks: Endpoint, onion: Onion, dials: int = DIALS) -> Stream:
+async def dial_raw(socks: Endpoint, onion: Onion) -> Stream:
     """Open a stream to an onion service.
 
     Raises:
-        PeerUnreachable: none of so many dials led there.
+        PeerUnreachable: none of DIALS led there.
     """
-    for _ in range(dials - 1):
+    for _ in range(DIALS - 1):
         with contextlib.suppress(PeerUnreachable):
             return (await dial_onion(socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream
     return (await dial_onion(socks, onion, VIRTUAL_PORT, DIAL_TIMEOUT_S)).stream

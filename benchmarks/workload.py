@@ -15,13 +15,10 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpyc.runtime import mpc
-
-HEADER_BYTES = 12  # of each message, as MPyC sends it
 
 
 async def rounds(count: int, width: int = 1) -> bool:
@@ -53,34 +50,17 @@ LOADS: dict[str, Callable[..., Awaitable[bool]]] = {"rounds": rounds, "array": a
 
 async def main(loads: list[str]) -> None:
     """Do all loads, and print a list of what each took, by CLOCK_MONOTONIC, which all parties share."""
-    sent = {"messages": 0, "sent_bytes": 0}
-    send = mpc._send_message  # noqa: SLF001 (nothing public counts)
-
-    def counted_send(peer: int, data: bytes) -> None:
-        sent["messages"] += 1
-        sent["sent_bytes"] += HEADER_BYTES + len(data)
-        send(peer, data)
-
-    mpc._send_message = counted_send  # noqa: SLF001
     took: list[dict[str, Any]] = []
     async with mpc:
         for load in loads:
             kind, _, sizes = load.partition("=")
             # No party begins before all are there: the start of the slowest process is no part of a load.
             await mpc.output(mpc.input(mpc.SecInt(32)(1), senders=0))
-            before, began_s = dict(sent), time.monotonic()
+            began_s = time.monotonic()
             if not await LOADS[kind](*map(int, sizes.split(","))):
                 raise ArithmeticError(f"{load} came out wrong")
-            times = {"began_s": began_s, "ended_s": time.monotonic()}
-            took.append({"load": load, **times, **{key: sent[key] - before[key] for key in sent}})
-    print(json.dumps({"loads": took, "peak_bytes": peak_bytes()}))
-
-
-def peak_bytes() -> int:
-    """Return the highest resident memory of this process, 0 where /proc is not there."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+            took.append({"load": load, "began_s": began_s, "ended_s": time.monotonic()})
+    print(json.dumps({"loads": took}))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import byhand
-from benchmarks.common import Failed, Spread, failure_noted, memory_of
+from benchmarks import byhand, overhead
+from benchmarks.benchmark import main
+from benchmarks.common import Failed, memory_of
 from benchmarks.sessions import TIMED, WORKLOAD, direct_spec, timed, times_of
-from benchmarks.startup import over_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 180.0
@@ -53,76 +53,60 @@ def test_a_process_that_has_ended_has_no_memory() -> None:
 
 def test_commands_are_compared_with_a_bare_python(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "commands.json", "commands")
-    assert "| `onionmpc --help` |" in printed
-    for case in results["commands"].values():
-        assert is_spread(case["ms"])
-        assert is_spread(case["over_python"])
+    assert "| onionmpc --help |" in printed
+    for row in results["rows"].values():
+        assert is_spread(row["ms"])
+        assert is_spread(row["over_python"])
 
 
 def test_overhead_compares_the_same_work_on_both_sides(tmp_path: Path) -> None:
-    printed, results = run_benchmark(tmp_path / "overhead.json", "overhead", "--parties", "3", "--case", "secret_santa")
-    case = results["cases"]["secret_santa"]
-    assert case["messages"] > 0
-    for span in ("connect_s", "compute_s", "command_s", "cpu_s"):
-        assert is_spread(case[span]["plain"])
-        assert is_spread(case[span]["onionmpc"])
-    assert case["compute_ratio"]["lowest"] <= case["compute_ratio"]["of_medians"] <= case["compute_ratio"]["highest"]
-    assert is_spread(case["supervisor_peak_mib"])
-    assert "| secret_santa |" in printed
+    printed, results = run_benchmark(tmp_path / "overhead.json", "overhead", "--only", "secret_santa")
+    for side in ("MPyC alone", "onionmpc"):
+        for figure in ("compute_s", "cpu_s"):
+            assert is_spread(results["rows"][f"secret_santa: {side}"][figure])
+    assert is_spread(results["ratios"]["secret_santa: onionmpc / secret_santa: MPyC alone"]["compute_s"])
+    assert "| secret_santa: onionmpc |" in printed
+
+
+def test_runs_that_sent_other_messages_are_not_compared() -> None:
+    overhead.check_same_work([{"messages": 222}, {"messages": 222}])
+    with pytest.raises(Failed, match=r"different numbers of messages: \[222, 223\]"):
+        overhead.check_same_work([{"messages": 222}, {"messages": 223}])
 
 
 def test_cost_does_each_thing_with_and_without(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "cost.json", "cost")
-    prices = results["prices"]
-    assert all(is_spread(price["with"]) for price in prices)
-    assert all(price["without"] is None or is_spread(price["without"]) for price in prices)
+    assert all(is_spread(row["microseconds"]) for row in results["rows"].values())
     for protection in ("handshake", "records", "walls", "unpickler"):
-        assert any(price["protection"].startswith(protection) for price in prices)
-        assert f"| {protection}" in printed
+        assert f"| {protection}: " in printed
+        assert protection == "handshake" or any(ratio.startswith(protection) for ratio in results["ratios"])
 
 
 def test_attack_runs_the_same_session_with_strangers_and_without(tmp_path: Path) -> None:
-    printed, results = run_benchmark(tmp_path / "attack.json", "attack", "--rounds", "100", "--streams", "30")
+    printed, results = run_benchmark(tmp_path / "attack.json", "attack")
     for side in ("quiet", "attacked"):
-        assert is_spread(results["compute_s"][side])
-        assert is_spread(results["supervisor_peak_mib"][side])
+        assert is_spread(results["rows"][side]["compute_s"])
+        assert is_spread(results["rows"][side]["peak_mb"])
         assert f"| {side} |" in printed
-    assert results["compute_ratio"]["lowest"] == results["compute_ratio"]["of_medians"]
+    assert is_spread(results["ratios"]["attacked / quiet"]["compute_s"])
 
 
 @pytest.mark.tor
 def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
-    printed, results = run_benchmark(tmp_path / "startup.json", "startup", "--parties", "3", "--latency", "none")
-    assert results["failed_sessions"] == 0
-    for start in ("first", "later"):
-        steps = results["parties"]["3"][start]
+    printed, results = run_benchmark(tmp_path / "startup.json", "startup")
+    assert results["failures"] == {}
+    for start in ("first start", "later start"):
+        steps = results["rows"][f"a host and its joiners, {start}"]
         assert all(is_spread(spread) for spread in steps.values())
         assert steps["address_s"]["median"] < steps["published_s"]["median"]
-        assert steps["connected_s"]["median"] < steps["result_s"]["median"] <= steps["ended_s"]["median"]
-        assert f"| 3 | {start} |" in printed
-        assert is_spread(results["listed"][start]["connected_s"])
-    assert results["raw"]["whole_s"]["median"] >= results["raw"]["dial_s"]["median"]
-    assert is_spread(results["over_raw"])
-
-
-def test_a_start_is_compared_with_the_plain_tors_just_before_it() -> None:
-    connected = [{"connected_s": 6.0}, {"connected_s": 12.0}]
-    assert over_plain(connected, [{"whole_s": 5.0}, {"whole_s": 8.0}]) == Spread(1.35, 1.2, 1.5, 2)
-    assert over_plain([], []) is None
+        assert steps["connected_s"]["median"] < steps["result_s"]["median"]
+        assert f"| a host and its joiners, {start} |" in printed
+        assert is_spread(results["rows"][f"full lists, {start}"]["connected_s"])
+    [ratio] = results["ratios"].values()
+    assert is_spread(ratio["connected_s"])
 
 
 # --- by hand, ours and the limit
-
-
-def test_a_run_that_fails_is_noted_and_the_next_one_begins(capsys: pytest.CaptureFixture[str]) -> None:
-    failures: list[str] = []
-    for error in (Failed("party 2 was lost"), EOFError(), TimeoutError()):
-        with failure_noted("3 parties", failures.append):
-            raise error
-    assert failures == ["party 2 was lost", "EOFError", "TimeoutError"]
-    assert "3 parties: failed (party 2 was lost)\n" in capsys.readouterr().err
-    with pytest.raises(ZeroDivisionError), failure_noted("a mistake of ours", failures.append):
-        raise ZeroDivisionError
 
 
 def test_the_limit_is_no_faster_than_its_slowest_link(tmp_path: Path) -> None:
@@ -147,22 +131,7 @@ def test_a_port_is_taken_while_someone_listens() -> None:
     assert not byhand.is_taken(port)
 
 
-def test_ratios_are_of_one_network_and_of_a_run_with_its_own_limit() -> None:
-    def network(**seconds: float) -> dict[str, Spread]:
-        return {way.replace("_", " "): Spread.of([value]) for way, value in seconds.items()}
-
-    first = network(by_hand=10, ours=5, ours_more=4, limit_of_ours=4, limit_of_ours_more=2)
-    second = network(ours=9, limit_of_ours=6)
-    found = byhand.ratios([first, second], ["ours", "ours more"])
-    assert {name: (spread.lowest, spread.highest) for name, spread in found.items()} == {
-        "ours / by hand": (0.5, 0.5),
-        "ours / limit of ours": (1.25, 1.5),
-        "ours more / by hand": (0.4, 0.4),
-        "ours more / limit of ours more": (2.0, 2.0),
-    }
-
-
-def test_without_socat_and_a_way_to_install_it_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_socat_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match="this benchmark needs socat"):
-        byhand.see_to_socat()
+        main(byhand.BENCHMARK, ["--output", str(tmp_path / "byhand.json")])

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.common import Spread
-from benchmarks.cost import Price, copying_records, messages, sealed_records
+from benchmarks.cost import copying_records, messages, sealed_records
 from onionmpc.program.pickles.unpickle import RestrictedPickle
 
 
@@ -30,14 +29,3 @@ def test_both_picklers_carry_each_message(message: Any) -> None:
     ours = RestrictedPickle()
     for carried in (ours.loads(ours.dumps(message)), pickle.loads(pickle.dumps(message))):
         np.testing.assert_equal(carried, message)
-
-
-def test_a_price_is_what_it_took_over_what_it_takes_without() -> None:
-    without, price = Spread.of([2.0, 4.0]), Spread.of([6.0])
-    assert Price("records", "bulk", "s", price, without).ratio == 2.0
-    assert Price("records", "bulk", "s", price, without).row() == [
-        *("records", "bulk, s"),
-        *("6.00", "3.00 (2.00 to 4.00)", "2.00"),
-    ]
-    assert Price("handshake", "wait", "ms", price).row() == ["handshake", "wait, ms", "6.00", "", ""]
-    assert Price("handshake", "wait", "ms", price).data()["ratio"] is None

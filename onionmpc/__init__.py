@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from onionmpc.api.testnet import private_network as private_network
     from onionmpc.errors import OnionMPCError as OnionMPCError
     from onionmpc.levels import Level as Level
+    from onionmpc.program.spec import Walls as Walls
     from onionmpc.session.invite import Invite as Invite
 
 __version__ = "0.1.0"
@@ -68,6 +69,7 @@ __all__ = [
     "SessionOptions",
     "Table",
     "Times",
+    "Walls",
     "errors",
     "events",
     "open_identity",
@@ -92,6 +94,7 @@ _MODULES = {
     "SessionOptions": "api.options",
     "Table": "api.table",
     "Times": "api.outcome",
+    "Walls": "program.spec",
     "open_identity": "api.party",
     "party": "api.party",
     "private_network": "api.testnet",

@@ -12,8 +12,7 @@ import onionmpc
 
 
 async def ask(proposal: onionmpc.Proposal) -> bool:
-    print(f"{proposal.program}, {len(proposal.parties)} parties, threshold {proposal.threshold}")
-    print(f"compare with the others: {proposal.fingerprint}")
+    print(proposal)  # the text that the command line shows
     return await asyncio.to_thread(input, "compute on these terms? [y/N] ") == "y"
 
 

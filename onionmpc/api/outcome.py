@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionMPCError
+from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.ledger import LinkSummary
 from onionmpc.session.receipt import Receipt
@@ -35,34 +36,36 @@ class Result:
             "surrogateescape", so `outputs.encode("utf-8", "surrogateescape")` returns the same bytes. Empty if the
             program used the terminal.
         errors: the same for its standard error.
-        session: the result as the session layer returns it.
+        number: this party's number in the session.
+        session: the session id, 64 hex digits, as in the `Proposal`.
+        party_terms: what each party stated about itself, in party order.
+        links: a summary of the link to each other party, by that party's number: relays, round trip, gaps.
+        times: how long the steps took.
+        receipt: what the parties signed at the end, None if they did not agree on a receipt.
+        flaw: what is wrong with this party's output or receipt, None if nothing is. The computation itself ended well.
     """
 
     outputs: str = field(repr=False)
     errors: str = field(repr=False)
-    session: SessionResult
+    number: int
+    session: str
+    party_terms: tuple[PartyTerms, ...]
+    links: Mapping[int, LinkSummary]
+    times: Times
+    receipt: Receipt | None = None
+    flaw: OnionMPCError | None = None
 
-    @property
-    def number(self) -> int:
-        """This party's number in the session."""
-        return self.session.own_number
 
-    @property
-    def links(self) -> Mapping[int, LinkSummary]:
-        """A summary of the link to each other party, by that party's number: relays, round trip, gaps."""
-        return self.session.links
-
-    @property
-    def times(self) -> Times:
-        """How long the steps took."""
-        return Times(self.session.connect_s, self.session.agree_s, self.session.run_s)
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """What the parties signed at the end, None if they did not agree on a receipt."""
-        return self.session.receipt
-
-    @property
-    def flaw(self) -> OnionMPCError | None:
-        """What is wrong with this party's output or receipt, None if nothing is. The computation itself ended well."""
-        return self.session.output_flaw or self.session.receipt_flaw
+def result_of(session: SessionResult, outputs: str = "", errors: str = "") -> Result:
+    """Return the result of a session, and what this party's program wrote."""
+    return Result(
+        outputs,
+        errors,
+        session.own_number,
+        session.session.hex(),
+        session.own,
+        session.links,
+        Times(session.connect_s, session.agree_s, session.run_s),
+        session.receipt,
+        session.output_flaw or session.receipt_flaw,
+    )

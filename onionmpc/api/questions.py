@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from onionmpc.api.screen import agreement_lines
 from onionmpc.identity import Onion
 from onionmpc.program.spec import Walls
+from onionmpc.session.agreed_options import agreed_values
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
 
 
@@ -27,6 +30,8 @@ class Joiner:
 class Proposal:
     """The agreement to consent to. Nothing is computed before all parties have consented to the same one.
 
+    `str(proposal)` is the text that the command line shows.
+
     Attributes:
         agreement: all terms. `agreement.common` is equal at all parties: the program with the SHA-256 of its files, the
             addresses in party order, the threshold and so on. `agreement.own` is what each party states about itself.
@@ -35,6 +40,7 @@ class Proposal:
         private_arguments: how many arguments only this party's program gets.
         by_invite: whether a host named the other parties. If so, compare `fingerprint` with them over another channel.
         allow_subprocess: whether this party's program may start processes.
+        takes: how long the session will take, in words; empty if no dry run was made (see: onionmpc estimate).
     """
 
     agreement: Agreement
@@ -43,6 +49,25 @@ class Proposal:
     private_arguments: int
     by_invite: bool
     allow_subprocess: bool
+    takes: str = ""
+
+    def __str__(self) -> str:
+        """Return `text`."""
+        return self.text
+
+    @property
+    def text(self) -> str:
+        """The agreement in words, to show to the user: about 20 lines. What others state is safe to print."""
+        lines = agreement_lines(
+            self.agreement,
+            self.number,
+            self.private_arguments,
+            self.takes,
+            by_invite=self.by_invite,
+            walls=self.walls,
+            allow_subprocess=self.allow_subprocess,
+        )
+        return "\n".join(["The agreement:", *lines])
 
     @property
     def program(self) -> str:
@@ -58,6 +83,11 @@ class Proposal:
     def threshold(self) -> int:
         """Any threshold + 1 parties together can read every input."""
         return self.agreement.common.threshold
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The value of each option that all parties agreed on, by its name in JSON."""
+        return agreed_values(self.agreement.common)
 
     @property
     def session(self) -> str:

@@ -13,8 +13,9 @@ from typing import Any, Protocol, Self
 from onionmpc.api.capture import Capture, OnOutput
 from onionmpc.api.events import EventQueue
 from onionmpc.api.options import Prepared
-from onionmpc.api.outcome import Result
+from onionmpc.api.outcome import Result, result_of
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
+from onionmpc.api.screen import how_long
 from onionmpc.errors import UsageError
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.network import Network
@@ -23,7 +24,7 @@ from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.events import Event, InviteReady
+from onionmpc.session.events import Event, InviteReady, LinkMeasured
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.run import SessionParty
@@ -70,6 +71,7 @@ class Table:
         self._capture: Capture | None = None
         self._computing: asyncio.Task[Any] | None = None
         self._was_computed = False
+        self._round_trips_s: dict[int, float] = {}
         self._open = contextlib.ExitStack()
         self._walls: Callable[[], Walls] | None = None
 
@@ -165,7 +167,7 @@ class Table:
 
     async def _run_session(self, plan: Plan, streams: Streams, consent: Consent) -> Result:
         session = self._session(replace(plan, streams=streams), consent)
-        return Result("", "", await self._party.run_over_network(partial(self._run, session)))
+        return result_of(await self._party.run_over_network(partial(self._run, session)))
 
     def _session(self, plan: Plan, consent: Consent = refuse) -> SessionParty:
         ui = _Interface(self._tell, self._admit, self._proposing(plan, consent))
@@ -173,13 +175,25 @@ class Table:
 
     def _proposing(self, plan: Plan, consent: Consent) -> Callable[[Agreement, int], Awaitable[bool]]:
         async def consents(agreement: Agreement, number: int) -> bool:
-            return await consent(
-                Proposal(agreement, number, plan.walls, len(plan.private), self.by_invite, plan.allow_subprocess)
+            proposal = Proposal(
+                agreement,
+                number,
+                plan.walls,
+                len(plan.private),
+                self.by_invite,
+                plan.allow_subprocess,
+                self._how_long(agreement),
             )
+            return await consent(proposal)
 
         return consents
 
+    def _how_long(self, agreement: Agreement) -> str:
+        return how_long(agreement, max(self._round_trips_s.values(), default=None))
+
     def _tell(self, event: Event) -> None:
+        if isinstance(event, LinkMeasured) and event.round_trip_s is not None:
+            self._round_trips_s[event.party] = event.round_trip_s
         self.events.put(event)
         self._party.tell(event)
 

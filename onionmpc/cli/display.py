@@ -6,28 +6,14 @@ import dataclasses
 import json
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import singledispatchmethod
 from typing import Any, TextIO
 
 import click
 import msgspec
 
-from onionmpc.cli.output import StatusLine
-from onionmpc.cli.prompt import confirm
-from onionmpc.cli.reach import reach_lines
-from onionmpc.cli.screen import agreement_lines, how_long, stuck_lines
-from onionmpc.cli.streams import shows_blocks
-from onionmpc.cli.summary import describe_link, summary_data
-from onionmpc.errors import OnionMPCError
-from onionmpc.identity import Onion
-from onionmpc.program.spec import NO_WALLS, Walls
-from onionmpc.program.walls.asked import OutOfReach
-from onionmpc.session.agreed_options import agreed_values
-from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
-from onionmpc.session.computation import SessionResult
-from onionmpc.session.estimates import Case
-from onionmpc.session.events import (
+from onionmpc.api.events import (
     AddressKnown,
     Agreed,
     DialRetry,
@@ -40,6 +26,7 @@ from onionmpc.session.events import (
     LinkResumed,
     LinkUp,
     OtherVersion,
+    OutOfReach,
     PeerQuiet,
     ProgramEnded,
     ProgramsMove,
@@ -54,38 +41,30 @@ from onionmpc.session.events import (
     TorProgress,
     Trouble,
 )
-from onionmpc.session.invite import format_invite
+from onionmpc.api.outcome import Result
+from onionmpc.api.questions import Joiner, Proposal
+from onionmpc.api.screen import stuck_lines
+from onionmpc.cli.output import StatusLine
+from onionmpc.cli.prompt import confirm
+from onionmpc.cli.reach import reach_lines
+from onionmpc.cli.streams import shows_blocks
+from onionmpc.cli.summary import describe_link, summary_data
+from onionmpc.errors import OnionMPCError
+from onionmpc.identity import Onion
 from onionmpc.text import duration, printable
-from onionmpc.wire.handshake import VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a display needs to ask its questions, or to answer them without asking.
-
-    Attributes:
-        yes: answer every question with yes.
-        private_arguments: how many arguments stay at this party.
-        by_invite: whether a host names the other parties.
-        walls: the protections of this party's program process.
-        allow_subprocess: whether the program may start processes.
-    """
-
-    yes: bool
-    private_arguments: int
-    by_invite: bool
-    walls: Walls = NO_WALLS
-    allow_subprocess: bool = False
 
 
 class TextDisplay:
-    """Shows events as lines of text, with a status line for what goes on."""
+    """Shows events as lines of text, with a status line for what goes on.
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    Args:
+        yes: answer every question with yes, without asking.
+    """
+
+    def __init__(self, *, yes: bool) -> None:
+        self._yes = yes
         self._status = StatusLine()
         self._quiet_s: dict[int, float] = {}
-        self._round_trips_s: dict[int, float] = {}
         self._padded = False
         self._asked_about: Onion | None = None
         self._hinted: set[int | None] = set()
@@ -119,7 +98,7 @@ class TextDisplay:
     @_show.register
     def _(self, event: InviteReady) -> None:
         seat, invite = event.seat, event.invite
-        self._invite(seat, format_invite(invite))
+        self._invite(seat, invite.text)
 
     @_show.register
     def _(self, event: Published) -> None:
@@ -160,7 +139,8 @@ class TextDisplay:
     @_show.register
     def _(self, event: OtherVersion) -> None:
         self._status.line(
-            f"someone with another version of onionmpc (protocol {event.protocol}, here {VERSION}) tried to connect"
+            "someone with another version of onionmpc "
+            f"(protocol {event.protocol}, here {event.own_protocol}) tried to connect"
         )
 
     @_show.register
@@ -173,7 +153,7 @@ class TextDisplay:
     def _(self, event: RosterKnown) -> None:
         addresses, own_number = event.addresses, event.own_number
         self._status.line(f"all {len(addresses)} parties are known; this one is party {own_number}")
-        self._status.line(f"roster: {roster_fingerprint(addresses)}")
+        self._status.line(f"roster: {event.fingerprint}")
         self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
 
     @_show.register
@@ -187,8 +167,6 @@ class TextDisplay:
 
     @_show.register
     def _(self, event: LinkMeasured) -> None:
-        if event.round_trip_s is not None:
-            self._round_trips_s[event.party] = event.round_trip_s
         own, claimed = event.own_relays, event.claimed_relays
         if own and claimed:
             words = describe_link(event.party, own, claimed, event.round_trip_s, event.raced)
@@ -264,12 +242,12 @@ class TextDisplay:
             "this session cannot continue; waiting for the other parties' reports", printable(event.what)
         )
 
-    def ended(self, result: SessionResult) -> None:
+    def ended(self, result: Result) -> None:
         """Show the summary of a computation that ended well."""
         self.close()
         self._status.line(
-            f"done: connected in {duration(result.connect_s)}, agreed in {duration(result.agree_s)}, "
-            f"computed in {duration(result.run_s)}"
+            f"done: connected in {duration(result.times.connect_s)}, agreed in {duration(result.times.agree_s)}, "
+            f"computed in {duration(result.times.run_s)}"
         )
         for number, link in result.links.items():
             words = describe_link(number, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
@@ -285,31 +263,20 @@ class TextDisplay:
         self.close()
         self._status.line("left the session: the other parties were notified, and everything here has stopped")
 
-    async def admits(self, onion: Onion, seat: int) -> bool:
+    async def admits(self, joiner: Joiner) -> bool:
         """Ask whether a joiner may stay."""
-        self._status.line(f"{onion} wants seat {seat}")
-        self._asked_about = onion
+        self._status.line(f"{joiner.onion} wants seat {joiner.seat}")
+        self._asked_about = joiner.onion
         try:
             return await self._ask("Let this party take part?", default=True)
         finally:
             self._asked_about = None
 
-    async def consents(self, agreement: Agreement, own_number: int) -> bool:
+    async def consents(self, proposal: Proposal) -> bool:
         """Show the agreement and ask."""
         self.close()
-        self._padded = agreement.common.padding_rate > 0
-        hops = Case.of(agreement.common).recall()
-        slowest_s = max(self._round_trips_s.values(), default=None)
-        lines = agreement_lines(
-            agreement,
-            own_number,
-            self._answers.private_arguments,
-            how_long(agreement, hops, slowest_s) if hops else "",
-            by_invite=self._answers.by_invite,
-            walls=self._answers.walls,
-            allow_subprocess=self._answers.allow_subprocess,
-        )
-        self._status.text("\n".join(["", "The agreement:", *lines, ""]))
+        self._padded = proposal.options["padding_rate"] > 0
+        self._status.text(f"\n{proposal}\n")
         # Enter alone is no consent.
         agreed = await self._ask("Compute on these terms?", default=False)
         if agreed:
@@ -317,7 +284,7 @@ class TextDisplay:
         return agreed
 
     async def _ask(self, question: str, *, default: bool) -> bool:
-        if self._answers.yes:
+        if self._yes:
             return True
         with self._status.held():
             return await confirm(question, default=default)
@@ -338,10 +305,11 @@ class JsonDisplay:
 
     Args:
         out: where to write; None for stderr, which the program shares.
+        yes: answer every question with yes.
     """
 
-    def __init__(self, answers: Answers, out: TextIO | None = None) -> None:
-        self._answers = answers
+    def __init__(self, out: TextIO | None = None, *, yes: bool) -> None:
+        self._yes = yes
         self._out = out
         self._started = time.monotonic()
 
@@ -355,10 +323,10 @@ class JsonDisplay:
             values["waits"] = msgspec.to_builtins(event.waits)
             values["lines"] = list(stuck_lines(event))
         if isinstance(event, InviteReady):
-            values["invite"] = format_invite(event.invite)
+            values["invite"] = event.invite.text
         self._write(_snake(type(event).__name__), values)
 
-    def ended(self, result: SessionResult) -> None:
+    def ended(self, result: Result) -> None:
         """Write the summary."""
         self._write("ended", summary_data(result))
 
@@ -370,26 +338,26 @@ class JsonDisplay:
         """Write that this party left because its user stopped it."""
         self._write("left", {})
 
-    async def admits(self, onion: Onion, seat: int) -> bool:
+    async def admits(self, joiner: Joiner) -> bool:
         """Write which joiner came, and admit it: JSON requires `--yes`."""
-        self._write("joiner_wants_seat", {"seat": seat, "onion": onion})
-        return self._answers.yes
+        self._write("joiner_wants_seat", {"seat": joiner.seat, "onion": joiner.onion})
+        return self._yes
 
-    async def consents(self, agreement: Agreement, own_number: int) -> bool:
+    async def consents(self, proposal: Proposal) -> bool:
         """Write the agreement, and consent: JSON requires `--yes`."""
         self._write(
             "agreement",
             {
-                "session": session_id(agreement),
-                "own_number": own_number,
-                "addresses": agreement.common.addresses,
-                "program": agreement.common.program,
-                **agreed_values(agreement.common),
-                "walls": msgspec.structs.asdict(self._answers.walls),
-                "allow_subprocess": self._answers.allow_subprocess,
+                "session": proposal.session,
+                "own_number": proposal.number,
+                "addresses": proposal.parties,
+                "program": proposal.program,
+                **proposal.options,
+                "walls": msgspec.structs.asdict(proposal.walls),
+                "allow_subprocess": proposal.allow_subprocess,
             },
         )
-        return self._answers.yes
+        return self._yes
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
         line = {"event": name, "at_s": round(time.monotonic() - self._started, 3), **values}

@@ -10,16 +10,16 @@ from typing import TextIO
 
 import click
 
+from onionmpc import Walls
 from onionmpc.api.events import AddressKnown
 from onionmpc.api.options import Prepared, options_of, prepare
 from onionmpc.api.outcome import Result
 from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
-from onionmpc.api.questions import Joiner, Proposal
 from onionmpc.api.table import Table
 from onionmpc.api.targets import is_target, target_of
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.bridges import read_bridges
-from onionmpc.cli.display import Answers, Display, JsonDisplay, TextDisplay
+from onionmpc.cli.display import Display, JsonDisplay, TextDisplay
 from onionmpc.cli.lists import expand
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions
@@ -31,7 +31,6 @@ from onionmpc.files import check_writable, write_named
 from onionmpc.identity import parse_onion
 from onionmpc.levels import Level
 from onionmpc.machine import explained
-from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.text import printable
 
 CONSENT = "show my ip"
@@ -61,13 +60,10 @@ def run_host(
     expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read standard input
     prepared = _prepare(options, program, private, walls)
     identity = _identity(options)
-    with _display(options, prepared, private, by_invite=False) as display:
-
-        async def admit(joiner: Joiner) -> bool:
-            return await display.admits(joiner.onion, joiner.seat)
+    with _display(options) as display:
 
         def sit_down(me: Party) -> Table:
-            return me.host(prepared, parties=parties, expect=expected, open=is_open, admit=admit)
+            return me.host(prepared, parties=parties, expect=expected, open=is_open, admit=display.admits)
 
         _run(options, identity, display, sit_down, private)
 
@@ -93,7 +89,7 @@ def run_join(
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
     identity = _identity(options)
-    with _display(options, prepared, private, by_invite=not is_list) as display:
+    with _display(options) as display:
         _run(options, identity, display, lambda me: me.sit_down(target, prepared), private)
 
 
@@ -195,18 +191,10 @@ def _events(options: PartyOptions) -> TextIO | None:
 
 
 @contextlib.contextmanager
-def _display(
-    options: PartyOptions, prepared: Prepared, private: Sequence[str], *, by_invite: bool
-) -> Iterator[Display]:
+def _display(options: PartyOptions) -> Iterator[Display]:
     events = _events(options)
-    answers = Answers(
-        yes=options.yes,
-        private_arguments=len(private),
-        by_invite=by_invite,
-        walls=prepared.walls or NO_WALLS,
-        allow_subprocess=options.allow_subprocess,
-    )
-    display: Display = JsonDisplay(answers, events) if options.log_format == "json" else TextDisplay(answers)
+    as_json = options.log_format == "json"
+    display: Display = JsonDisplay(events, yes=options.yes) if as_json else TextDisplay(yes=options.yes)
     try:
         yield display
     except (OnionMPCError, OSError, MemoryError, ExceptionGroup) as error:
@@ -233,9 +221,9 @@ def _run(
     private: Sequence[str],
 ) -> None:
     result = run_until_interrupted(_compute(options, identity, display, sit_down, private))
-    display.ended(result.session)
+    display.ended(result)
     if options.json_file is not None:
-        write_named(options.json_file, json.dumps(summary_data(result.session), indent=2).encode() + b"\n")
+        write_named(options.json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
     if result.flaw is not None:
         raise result.flaw
 
@@ -247,9 +235,6 @@ async def _compute(
     sit_down: Callable[[Party], Table],
     private: Sequence[str],
 ) -> Result:
-    async def consent(proposal: Proposal) -> bool:
-        return await display.consents(proposal.agreement, proposal.number)
-
     async with party(
         identity=identity,
         circuit_length=options.circuit_length,
@@ -269,4 +254,4 @@ async def _compute(
     ) as me:
         display.tell(AddressKnown(me.onion))
         async with sit_down(me) as table:
-            return await table.compute(arguments=private, consent=consent, terminal=True)
+            return await table.compute(arguments=private, consent=display.consents, terminal=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from onionmpc.session.computation import SessionResult
+from onionmpc.api.outcome import Result
 
 
-def summary_data(result: SessionResult) -> dict[str, Any]:
+def summary_data(result: Result) -> dict[str, Any]:
     """Return a session's summary: what `--json` writes, and the JSON log's last line."""
     return {
-        "session": result.session.hex(),
-        "own_number": result.own_number,
+        "session": result.session,
+        "own_number": result.number,
         "parties": [
             {
                 "circuit_length": own.circuit_length.value,
                 "min_circuit_length": own.min_circuit_length.value,
                 "max_circuits": own.max_circuits,
             }
-            for own in result.own
+            for own in result.party_terms
         ],
         "links": {
             str(number): {
@@ -31,9 +31,9 @@ def summary_data(result: SessionResult) -> dict[str, Any]:
             }
             for number, link in result.links.items()
         },
-        "connect_s": result.connect_s,
-        "agree_s": result.agree_s,
-        "run_s": result.run_s,
+        "connect_s": result.times.connect_s,
+        "agree_s": result.times.agree_s,
+        "run_s": result.times.run_s,
         "signed": None if result.receipt is None else [signature.party for signature in result.receipt.signatures],
     }
 

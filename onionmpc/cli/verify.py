@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from onionmpc.cli.screen import differing_versions, line
+from onionmpc.api.screen import differing_versions, line
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreement import SharedTerms, roster_fingerprint

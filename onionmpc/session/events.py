@@ -11,8 +11,9 @@ from typing import Protocol
 from onionmpc.identity import Onion
 from onionmpc.program.spec import Wait
 from onionmpc.program.walls.asked import OutOfReach
-from onionmpc.session.agreement import Agreement
+from onionmpc.session.agreement import Agreement, roster_fingerprint
 from onionmpc.session.invite import Invite
+from onionmpc.wire.handshake import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,11 @@ class OtherVersion:
 
     protocol: int
 
+    @property
+    def own_protocol(self) -> int:
+        """The version that this party speaks."""
+        return VERSION
+
 
 @dataclass(frozen=True, slots=True)
 class SpentInvite:
@@ -107,6 +113,11 @@ class RosterKnown:
 
     addresses: tuple[Onion, ...]
     own_number: int
+
+    @property
+    def fingerprint(self) -> str:
+        """The roster line, as in the agreement."""
+        return roster_fingerprint(self.addresses)
 
 
 @dataclass(frozen=True, slots=True)

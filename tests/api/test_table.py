@@ -15,6 +15,8 @@ import onionmpc
 from onionmpc import events
 from onionmpc.api.party import Party
 from onionmpc.errors import AgreementError, PeerUnreachable, ProgramError, TorFailed, UnsafeSetting, UsageError
+from onionmpc.program.rehearsal import Hops
+from onionmpc.session.estimates import Case
 from tests.support.api import LocalNetwork, local_parties
 from tests.support.session import new_identities, processes_of_ours, run
 
@@ -199,7 +201,7 @@ def test_consent_gets_the_agreement_and_events_report_what_happens(script: Path)
         assert proposal.parties == tuple(sorted([host.onion, *(guest.onion for guest in guests)]))
         assert proposal.threshold == 1
         assert proposal.private_arguments == 1
-        assert proposal.session == result.session.session.hex()
+        assert proposal.session == result.session
         assert not proposal.by_invite
         kinds = [type(event) for event in told]
         assert kinds.count(events.JoinerArrived) == 2
@@ -208,6 +210,39 @@ def test_consent_gets_the_agreement_and_events_report_what_happens(script: Path)
         assert kinds[:2] == [events.InviteReady] * 2
 
     run(main())
+
+
+def test_the_text_of_a_proposal_is_shown_with_what_links_were_measured_to_take(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    seen: list[onionmpc.Proposal] = []
+
+    async def ask(proposal: onionmpc.Proposal) -> bool:
+        seen.append(proposal)
+        common = proposal.agreement.common
+        Case.of(common).remember(Hops(100, 0.0))
+        return True
+
+    async def main() -> None:
+        async with local_parties(3) as (host, *guests):
+            for _ in range(2):
+                async with host.host(script, parties=3) as table, asyncio.TaskGroup() as tasks:
+                    for guest, invite in zip(guests, table.invites, strict=True):
+                        tasks.create_task(compute(guest.join(invite, script), 0))
+                    for number, round_trip_s in ((7, 0.4), (8, 0.2)):  # slower than any real link of this session
+                        table._tell(events.LinkMeasured(number, 3, 4, round_trip_s, 1))
+                    await table.compute(input="1", consent=ask)
+
+    run(main())
+    first, second = map(str, seen)
+    assert "  takes  " not in first
+    assert "  takes        about 20 s: 100 hops in a dry run, round trip 400 ms (measured)" in second
+    for text in (first, second):
+        assert text.startswith("The agreement:\n  program      sum (1 file, SHA-256 ")
+        assert f"  roster       {seen[0].fingerprint}\n" in text
+        assert all(f"{number}  {onion}  level standard" in text for number, onion in enumerate(seen[0].parties))
+    assert seen[0].text == first
 
 
 def test_output_is_shown_as_it_is_written(script: Path) -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import typing
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from onionmpc.cli.display import Answers, JsonDisplay, TextDisplay
+from onionmpc.api.outcome import result_of
+from onionmpc.cli.display import JsonDisplay, TextDisplay
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.screen import agreement_lines
 from onionmpc.cli.summary import summary_data
 from onionmpc.levels import Level
-from onionmpc.program.rehearsal import Hops
-from onionmpc.program.spec import NO_WALLS, Place, Wait, Walls
-from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
+from onionmpc.program.spec import Place, Wait, Walls
+from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.estimates import Case
 from onionmpc.session.events import (
     Agreed,
     DialRetry,
@@ -38,8 +35,7 @@ from onionmpc.session.events import (
     Signing,
 )
 from onionmpc.session.ledger import LinkSummary
-
-ANSWERS = Answers(yes=True, private_arguments=0, by_invite=True)
+from tests.support.proposals import PADDED, lines_of, proposal
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -48,7 +44,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_peer_that_is_away_is_noted_less_and_less_often(capsys: pytest.CaptureFixture[str]) -> None:
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     for quiet_s in range(15, 200, 15):
         display.tell(PeerQuiet(2, quiet_s))
     display.tell(LinkResumed(2, 200))
@@ -63,31 +59,12 @@ def test_a_peer_that_is_away_is_noted_less_and_less_often(capsys: pytest.Capture
     ]
 
 
-PADDED = Agreement(
-    SharedTerms(
-        protocol=1,
-        addresses=("a.onion", "b.onion", "c.onion"),
-        threshold=1,
-        program="vote",
-        files={"vote.py": "00" * 32},
-        public_arguments=(),
-        mpyc_version="0.11",
-        mpyc_options=(),
-        python="CPython 64-bit",
-        numpy=None,
-        padding_rate=10,
-    ),
-    (PartyTerms(), PartyTerms(), PartyTerms()),
-    ("00" * 16, "01" * 16, "02" * 16),
-)
-
-
 def test_with_padding_the_agreement_states_the_cost_and_a_gap_is_called_visible(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     display.tell(LinkResumed(1, 12.0))
-    assert asyncio.run(display.consents(PADDED, 0))
+    assert asyncio.run(display.consents(proposal(PADDED)))
     display.tell(LinkResumed(1, 12.0))
     display.tell(Rounding(42.0))
     lines = capsys.readouterr().err.splitlines()
@@ -101,75 +78,11 @@ def test_with_padding_the_agreement_states_the_cost_and_a_gap_is_called_visible(
         "  padding      10 records of 498 bytes a second on each link, both ways; 10.3 kB/s out and as much in" in lines
     )
     unpadded = replace(PADDED, common=replace(PADDED.common, padding_rate=0))
-    assert not [line for line in agreement_lines(unpadded, 0, 0, by_invite=False) if "padding" in line]
-
-
-def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> None:
-    own = (PartyTerms(Level.LONG, Level.SHORT), PartyTerms(Level.SHORT), PartyTerms())
-    lines = [line.strip() for line in agreement_lines(replace(PADDED, own=own), 2, 0, by_invite=False)]
-    addresses = PADDED.common.addresses
-    assert f"0  {addresses[0]}  level long, minimum short" in lines
-    assert f"1  {addresses[1]}  level short, its IP address is SHOWN to all others" in lines
-    assert f"2  {addresses[2]}  level standard (you)" in lines
-
-
-def test_the_agreement_shows_where_parties_have_different_versions_of_a_distribution() -> None:
-    # Issue 12.
-    owns = tuple(PartyTerms(distributions={"numpy": version, "mpyc": "0.11"}) for version in ("2.1", "2.2", "2.1"))
-    lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
-    assert "  libraries    numpy differs, by party: 2.1 at 0, 2; 2.2 at 1" in lines
-    assert not any("mpyc differs" in line for line in lines)
-    owns = (PartyTerms(distributions={"numpy": "2.1"}), PartyTerms(distributions={}), PartyTerms())
-    lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
-    assert "  libraries    numpy differs, by party: 2.1 at 0; none at 1, 2" in lines
-    assert not any("libraries" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
-
-
-def test_a_long_list_of_distributions_does_not_push_the_rest_off_the_screen() -> None:
-    owns = tuple(
-        PartyTerms(distributions={f"{number}-{place}".rjust(60, "x"): "1" * 40 for place in range(32)})
-        for number in range(3)
-    )
-    usual = list(agreement_lines(PADDED, 0, 0, by_invite=False))
-    lines = list(agreement_lines(replace(PADDED, own=owns), 0, 0, by_invite=False))
-    assert len(lines) == len(usual) + 9
-    assert any(line.strip() == "and 88 more" for line in lines)
-    assert all(line.isprintable() and len(line) < 400 for line in lines)
-
-
-def test_the_agreement_names_each_class_that_parties_may_send() -> None:
-    common = replace(PADDED.common, allowed_types=("__main__.Ballot", "urns.Urn\x1b"))
-    lines = list(agreement_lines(replace(PADDED, common=common), 0, 0, by_invite=False))
-    assert "  may be sent  __main__.Ballot, urns.Urn\\x1b" in lines
-    assert any("any party can create instances with contents of its choice" in line for line in lines)
-    assert not any("may be sent" in line for line in agreement_lines(PADDED, 0, 0, by_invite=False))
-
-
-def test_the_agreement_states_how_many_circuits_race_and_who_allows_fewer() -> None:
-    def lines(padding_rate: int, circuits: int, *limits: int) -> str:
-        common = replace(PADDED.common, padding_rate=padding_rate, circuits=circuits)
-        owns = tuple(PartyTerms(max_circuits=limit) for limit in limits)
-        return "\n".join(agreement_lines(replace(PADDED, common=common, own=owns), 0, 0, by_invite=False))
-
-    several = lines(0, 3, 3, 8, 1)
-    assert "  circuits     3 race for each link, if both its parties allow that many" in several
-    assert several.count("circuits per link:") == 1
-    assert f"2  {PADDED.common.addresses[2]}  level standard, circuits per link: 1 at most" in several
-    assert "raced" not in lines(0, 1, 3, 3, 3)
-    assert "a link" not in lines(10, 3, 1, 1, 1).replace("on each link", "")
-
-
-def test_the_agreement_says_that_a_receipt_ends_deniability() -> None:
-    with_receipt = replace(PADDED, common=replace(PADDED.common, receipt=True))
-    lines = list(agreement_lines(with_receipt, 0, 0, by_invite=False))
-    assert "  receipt      when all are done, each party signs these terms and a salted digest of its output" in lines
-    (warning,) = [line for line in lines if "PERMANENTLY" in line]
-    assert "you cannot deny it" in warning
-    assert not [line for line in agreement_lines(PADDED, 0, 0, by_invite=False) if "receipt" in line.lower()]
+    assert not [line for line in lines_of(unpadded) if "padding" in line]
 
 
 def test_a_written_receipt_is_shown_with_its_signers(capsys: pytest.CaptureFixture[str]) -> None:
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     display.tell(Signing())
     display.tell(ReceiptWritten("mine.json", (0, 1, 2), 3))
     display.tell(ReceiptWritten("mine.json", (0, 2), 3))
@@ -181,12 +94,12 @@ def test_a_written_receipt_is_shown_with_its_signers(capsys: pytest.CaptureFixtu
 
 
 def test_a_broken_link_is_shown_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    TextDisplay(ANSWERS).tell(LinkBroken(1, "the stream broke\x1b[2J"))
+    TextDisplay(yes=True).tell(LinkBroken(1, "the stream broke\x1b[2J"))
     assert shown(capsys) == ["link to party 1 broke: the stream broke\\x1b[2J; dialling again"]
 
 
 def test_a_link_is_shown_once_and_the_peers_side_is_called_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     for event in (
         LinkMeasured(1, None, None, 0.3, 1),
         LinkMeasured(1, 4, None, 0.3, 1),
@@ -203,8 +116,8 @@ def test_a_link_is_shown_once_and_the_peers_side_is_called_a_claim(capsys: pytes
 def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     own = (PartyTerms(Level.LONG), PartyTerms(Level.SHORT, Level.LONG), PartyTerms())
     links = {1: LinkSummary(4, 1, 0.25, 2, 2, 3.5), 2: LinkSummary(None, None, None, 1, 0, 0.0)}
-    result = SessionResult(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3)
-    TextDisplay(ANSWERS).ended(result)
+    result = result_of(SessionResult(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3))
+    TextDisplay(yes=True).ended(result)
     assert shown(capsys) == [
         "done: connected in 1.0 s, agreed in 2.0 s, computed in 3.0 s",
         "  link to party 1: own side: 4 relays, party 1 claims 1 on its side, round trip 250 ms, the fastest of 2",
@@ -228,7 +141,7 @@ def test_the_program_has_the_terminal_while_it_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StatusLine, "is_terminal", True)
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     display.tell(Agreed(bytes(32)))
     display.tell(DialRetry(1, "no answer", 2.0))
     assert display._status._status is None
@@ -239,7 +152,7 @@ def test_the_program_has_the_terminal_while_it_runs(
 
 
 def test_a_party_that_is_not_expected_sees_once_why_and_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     for party in (None, None, 2, None):
         display.tell(DialRetry(party, "it is sealed", 2.0, "ask the host for another"))
     display.tell(DialRetry(1, "no answer", 2.0))
@@ -252,7 +165,7 @@ def test_a_party_that_is_not_expected_sees_once_why_and_what_helps(capsys: pytes
 
 def test_the_screen_says_who_can_find_the_service(capsys: pytest.CaptureFixture[str]) -> None:
     for to_all in (False, True):
-        TextDisplay(ANSWERS).tell(Published(to_all))
+        TextDisplay(yes=True).tell(Published(to_all))
     assert [line for line in shown(capsys) if "published" in line] == [
         "the onion service is published; only the parties it expects can find it",
         "the onion service is published; anyone who knows its address can find it",
@@ -266,7 +179,7 @@ WAIT = Wait((0, 2), (Place("vote.py", 7),), ending=False, failed=False, sent=("1
 def test_stuck_programs_are_shown_with_places_cause_and_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    display = TextDisplay(ANSWERS)
+    display = TextDisplay(yes=True)
     display.tell(ProgramsStuck(1, (WAIT, replace(WAIT, failed=True)), 570.0))
     display.tell(ProgramsMove())
     assert shown(capsys) == [
@@ -280,14 +193,14 @@ def test_stuck_programs_are_shown_with_places_cause_and_time(
 
 
 def test_of_very_many_stuck_programs_only_some_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    TextDisplay(ANSWERS).tell(ProgramsStuck(0, (WAIT,) * 256, 1.0))
+    TextDisplay(yes=True).tell(ProgramsStuck(0, (WAIT,) * 256, 1.0))
     lines = shown(capsys)
     assert len(lines) < 30
     assert lines[-3] == "  and so do 231 more"
 
 
 def test_json_describes_stuck_programs_as_data_and_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    JsonDisplay(ANSWERS).tell(ProgramsStuck(0, (WAIT,), 1.0))
+    JsonDisplay(yes=True).tell(ProgramsStuck(0, (WAIT,), 1.0))
     event = json.loads(capsys.readouterr().err)
     assert event["event"] == "programs_stuck"
     assert event["waits"] == [
@@ -304,7 +217,7 @@ def test_json_describes_stuck_programs_as_data_and_in_words(capsys: pytest.Captu
 
 
 def test_json_has_the_same_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    display = JsonDisplay(ANSWERS)
+    display = JsonDisplay(yes=True)
     for event in (LinkBroken(1, "the stream ended"), PeerQuiet(1, 15.0), LinkResumed(1, 20.5)):
         display.tell(event)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -315,91 +228,11 @@ def test_json_has_the_same_summary(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-@pytest.fixture
-def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agreement:
-    """An agreement on a program that has 57 hops in a dry run."""
-    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    agreement = replace(PADDED, common=replace(PADDED.common, padding_rate=0))
-    Case.of(agreement.common).remember(Hops(57, 0.5))
-    return agreement
-
-
-def test_the_estimate_uses_the_slowest_link(capsys: pytest.CaptureFixture[str], remembered: Agreement) -> None:
-    display = TextDisplay(ANSWERS)
-    for party, round_trip_s in ((1, 0.2), (2, 0.4), (2, None)):
-        display.tell(LinkMeasured(party, 3, 4, round_trip_s, 1))
-    assert asyncio.run(display.consents(remembered, 0))
-    assert "  takes        about 12 s: 57 hops in a dry run, round trip 400 ms (measured)" in capsys.readouterr().err
-
-
-def test_before_links_are_measured_the_longest_level_is_assumed(
-    capsys: pytest.CaptureFixture[str], remembered: Agreement
-) -> None:
-    own = (PartyTerms(), PartyTerms(Level.LONG), PartyTerms())
-    assert asyncio.run(TextDisplay(ANSWERS).consents(replace(remembered, own=own), 0))
-    usual = f"{Level.LONG.usual_round_trip_s * 1000:.0f} ms (assumed)"
-    assert f"57 hops in a dry run, round trip {usual}" in capsys.readouterr().err
-
-
-def test_padding_adds_the_wait_for_a_record_to_each_hop(
-    capsys: pytest.CaptureFixture[str], remembered: Agreement
-) -> None:
-    Case.of(PADDED.common).remember(Hops(100, 0.0))
-    display = TextDisplay(ANSWERS)
-    display.tell(LinkMeasured(1, 3, 4, 0.4, 1))
-    assert asyncio.run(display.consents(PADDED, 0))
-    assert "takes        about 30 s: 100 hops" in capsys.readouterr().err
-
-
-def test_without_a_dry_run_no_estimate_is_shown(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
-    assert asyncio.run(TextDisplay(ANSWERS).consents(PADDED, 0))
-    assert "  takes  " not in capsys.readouterr().err
-
-
-ONLY_ITS_OWN = "it writes only its own, and what you name (mounts)"
-
-
-@pytest.mark.parametrize(
-    ("walls", "said"),
-    [
-        (Walls(network=True, sockets=True, secrets=True, files=True, frozen=True), []),
-        (Walls(sockets=True, secrets=True, files=True), []),
-        (Walls(network=True, secrets=True, files=True, frozen=True), ["sockets: OPEN"]),
-        (
-            Walls(secrets=True, files=True),
-            [
-                "network: OPEN",
-                "sockets: OPEN",
-                "files: its own, and what you name (Landlock); modes, times and owners of all: OPEN",
-            ],
-        ),
-        (Walls(sockets=True), ["files: OPEN, all that you can read and write"]),
-        (
-            Walls(network=True, sockets=True, secrets=True),
-            ["files: OPEN, all that you can read and write, except onionmpc's keys (mounts)"],
-        ),
-        (
-            Walls(network=True, sockets=True, secrets=True, frozen=True),
-            [f"files: OPEN, all that you can read, except onionmpc's keys (mounts); {ONLY_ITS_OWN}"],
-        ),
-        (NO_WALLS, ["network: OPEN", "sockets: OPEN", "files: OPEN, all that you can read and write"]),
-    ],
-)
-def test_the_agreement_says_what_is_open_to_the_program(walls: Walls, said: list[str]) -> None:
-    lines = [line.strip() for line in agreement_lines(PADDED, 0, 0, by_invite=False, walls=walls)]
-    assert [line.removeprefix("your walls").strip() for line in lines if "OPEN" in line] == said
-    assert "Python: a guard against mistakes" in lines
-    assert not [line for line in lines if line.startswith("processes:")]
-
-
 def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys: pytest.CaptureFixture[str]) -> None:
-    answers = Answers(yes=True, private_arguments=0, by_invite=True, walls=Walls(sockets=True), allow_subprocess=True)
-    assert asyncio.run(TextDisplay(answers).consents(PADDED, 0))
+    shown_to_all = proposal(PADDED, walls=Walls(sockets=True), allow_subprocess=True)
+    assert asyncio.run(TextDisplay(yes=True).consents(shown_to_all))
     assert "processes: the program may start some, inside the same walls" in capsys.readouterr().err
-    assert asyncio.run(JsonDisplay(answers).consents(PADDED, 0))
+    assert asyncio.run(JsonDisplay(yes=True).consents(shown_to_all))
     told = json.loads(capsys.readouterr().err)
     assert told["walls"] == dict.fromkeys(("network", "secrets", "files", "frozen"), False) | {"sockets": True}
     assert told["allow_subprocess"] is True

@@ -11,8 +11,9 @@ import errno
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,14 +22,16 @@ from onionmpc.api.options import Prepared
 from onionmpc.api.outcome import Result
 from onionmpc.cli import party as module
 from onionmpc.cli.main import run
-from onionmpc.cli.options import PartyOptions
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
-from onionmpc.identity import Onion, curve, onion_from_public_key, public_key_from_onion
+from onionmpc.identity import Identity, Onion, curve, onion_from_public_key, public_key_from_onion
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.invite import Invite, format_invite
+from onionmpc.session.local import Plan
+from onionmpc.session.run import SessionParty
+from tests.support.api import LocalNetwork
 from tests.support.commands import (
     HOST,
     INVITE,
@@ -418,20 +421,29 @@ def test_a_receipt_that_could_not_be_written_is_refused_before_anything_is_signe
     [(None, 0), (PeerError("party 1 did not sign"), 4), (RemoteProtocolError("wrong"), 6), (UsageError("full"), 2)],
 )
 def test_an_incomplete_receipt_is_reported_after_the_summary(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flaw: OnionMPCError | None, code: int
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    alone: Path,
+    flaw: OnionMPCError | None,
+    code: int,
 ) -> None:
-    asked: list[Path | None] = []
+    plans: list[Plan] = []
 
-    async def compute(options: PartyOptions, *_: object) -> Result:
-        asked.append(options.receipt)
-        flawed = SessionResult(
-            bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw
-        )
-        return Result("", "", flawed)
+    class Watched(SessionParty):
+        async def host(self, *_: object) -> SessionResult:
+            plans.append(self._plan)
+            return SessionResult(
+                bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw
+            )
 
-    monkeypatch.setattr(module, "_compute", compute)
+    @contextlib.asynccontextmanager
+    async def network(identity: Identity, *_: object) -> AsyncIterator[LocalNetwork]:
+        yield LocalNetwork(alone, identity.onion)
+
+    monkeypatch.setattr("onionmpc.api.table.SessionParty", Watched)
+    monkeypatch.setattr("onionmpc.api.party.tor_network", network)
     assert run([*HOST, "--receipt", "receipt.json"]) == code
-    assert asked == [Path("receipt.json")]
+    assert [plan.receipt for plan in plans] == [Path("receipt.json")]
     err = capfd.readouterr().err
     assert ("onionmpc: error: " in err) == (flaw is not None)
     assert flaw is None or err.index("done: connected") < err.index(flaw.message)
@@ -491,11 +503,16 @@ def test_the_probed_walls_are_shown_and_required(monkeypatch: pytest.MonkeyPatch
     def probe() -> Iterator[Callable[[], Walls]]:
         yield lambda: walls
 
-    def stop(_options: object, prepared: Prepared, *_: object, **__: object) -> None:
+    def stop(
+        _options: object, _identity: object, _display: object, sit_down: Callable[[Any], object], *_: object
+    ) -> None:
+        sit_down(SimpleNamespace(host=host))
+
+    def host(prepared: Prepared, **_: object) -> None:
         raise UsageError(f"{prepared.walls == walls} {prepared.plan.allow_subprocess}")
 
     monkeypatch.setattr("onionmpc.cli.host_join.probing", probe)
-    monkeypatch.setattr(module, "_display", stop)
+    monkeypatch.setattr(module, "_run", stop)
     told: list[str] = []
     monkeypatch.setattr("onionmpc.cli.main.print_error", lambda message, _hint: told.append(message))
     options = ["--allow-subprocess"] if allowed else []

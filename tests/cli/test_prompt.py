@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from onionmpc.cli.display import Answers, TextDisplay
+from onionmpc.api.questions import Joiner
+from onionmpc.cli.display import TextDisplay
 from onionmpc.cli.prompt import confirm
 from onionmpc.identity import Identity
 from onionmpc.session.events import JoinerLeft
@@ -66,8 +67,8 @@ def test_a_user_asked_about_a_joiner_that_leaves_sees_that_before_answering(
     person: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def main() -> None:
-        display = TextDisplay(Answers(yes=False, private_arguments=0, by_invite=False))
-        asking = asyncio.create_task(display.admits(JOINER, 1))
+        display = TextDisplay(yes=False)
+        asking = asyncio.create_task(display.admits(Joiner(JOINER, 1)))
         await asyncio.sleep(0)
         display.tell(JoinerLeft(1, JOINER))
         assert "This party has left for now" in capsys.readouterr().err

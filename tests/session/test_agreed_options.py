@@ -13,16 +13,16 @@ import click
 import msgspec
 import pytest
 
-from onionmpc.cli.display import Answers, JsonDisplay
+from onionmpc.cli.display import JsonDisplay
 from onionmpc.cli.main import cli
 from onionmpc.cli.options import OPTIONS, PartyOptions
-from onionmpc.cli.screen import agreement_lines
 from onionmpc.errors import AgreementError
 from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, Choice, OptionKind, Wishes, wishes_of
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.comparison import TERM_NAMES, check_equal
 from onionmpc.session.local import Plan
 from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
+from tests.support.proposals import lines_of, proposal
 
 PROTOCOL = Path(__file__).parents[2] / "docs/PROTOCOL.md"
 each_option = pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda option: option.term)
@@ -86,11 +86,11 @@ def test_the_option_is_on_the_screen_and_in_json(option: AgreedOption, capsys: p
     changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{option.term: OTHERS[option.term]}))
 
     def words(agreement: Any) -> list[str]:
-        lines = agreement_lines(agreement, 0, 0, by_invite=False)
+        lines = lines_of(agreement, 0)
         return [line for line in lines if not line.startswith("  session")]
 
     assert words(changed) != words(AGREEMENT)
-    assert asyncio.run(JsonDisplay(Answers(yes=True, private_arguments=0, by_invite=False)).consents(changed, 0))
+    assert asyncio.run(JsonDisplay(yes=True).consents(proposal(changed)))
     shown = json.loads(capsys.readouterr().err)
     assert shown[option.term] == msgspec.json.decode(msgspec.json.encode(OTHERS[option.term]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc import __version__
-from onionmpc.cli.display import Answers, TextDisplay
+from onionmpc.cli.display import TextDisplay
 from onionmpc.errors import AgreementError, LinkExpired, VersionDiffers
 from onionmpc.identity import Identity, Onion, public_key_from_onion, x25519_public_from_ed25519
 from onionmpc.mesh.network import Network, Stream
@@ -166,7 +166,7 @@ def test_a_note_that_strangers_cause_is_shown_once_and_then_less_and_less_often(
 
 
 def test_the_note_of_another_version_names_both(capsys: pytest.CaptureFixture[str]) -> None:
-    TextDisplay(Answers(yes=True, private_arguments=0, by_invite=False)).tell(OtherVersion(1))
+    TextDisplay(yes=True).tell(OtherVersion(1))
     assert capsys.readouterr().err.endswith(
         "  someone with another version of onionmpc (protocol 1, here 2) tried to connect\n"
     )

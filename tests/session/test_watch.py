@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.cli.screen import stuck_lines
+from onionmpc.api.screen import stuck_lines
 from onionmpc.errors import LinkExpired, PeerLeft, ProgramError, RemoteProtocolError
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.code.catalogue import find_program

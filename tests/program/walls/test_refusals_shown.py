@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onionmpc.cli.demo import Demo
-from onionmpc.cli.display import Answers, JsonDisplay, TextDisplay
+from onionmpc.cli.display import JsonDisplay, TextDisplay
 from onionmpc.cli.followed import Followed
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.reach import reach_lines
@@ -64,11 +64,10 @@ def test_a_long_name_is_cut() -> None:
 def test_a_person_and_a_machine_are_told_and_demo_shows_what_its_parties_say(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    answers = Answers(yes=True, private_arguments=0, by_invite=True)
-    TextDisplay(answers).tell(SEEN)
+    TextDisplay(yes=True).tell(SEEN)
     told = [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
     assert told == reach_lines(**asdict(SEEN))
-    JsonDisplay(answers).tell(SEEN)
+    JsonDisplay(yes=True).tell(SEEN)
     event = json.loads(capsys.readouterr().err)
     assert event.pop("at_s") >= 0
     assert event == {"event": "out_of_reach", **{name: value for name, value in event.items() if name != "event"}}

@@ -1,4 +1,7 @@
-"""The agreement screen, which the user reads before consenting."""
+"""The agreement in words, which the user reads before consenting, and other texts of more than a line.
+
+What other parties state is escaped, so that it is safe to print on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import msgspec
 from onionmpc.levels import Level
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.process.stuck import describe_wait, likely_cause
-from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreed_options import AGREED_OPTIONS
 from onionmpc.session.agreement import (
@@ -20,6 +22,7 @@ from onionmpc.session.agreement import (
     roster_fingerprint,
     session_id,
 )
+from onionmpc.session.estimates import Case
 from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable
 
@@ -143,13 +146,16 @@ def _walls(walls: Walls, *, allow_subprocess: bool) -> Iterator[str]:
     yield from (line("", other) for other in others)
 
 
-def how_long(agreement: Agreement, hops: Hops, round_trip_s: float | None) -> str:
-    """Say how long a session will take, from a dry run of its program.
+def how_long(agreement: Agreement, round_trip_s: float | None) -> str:
+    """Say how long a session will take, from a dry run of its program; return "" if none was made.
 
     Args:
         round_trip_s: the round trip of the slowest link, None if none was measured yet.
     """
     common = agreement.common
+    hops = Case.of(common).recall()
+    if hops is None:
+        return ""
     if round_trip_s is None:
         round_trip_s = max(own.circuit_length.usual_round_trip_s for own in agreement.own)
         known = "assumed"

@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.benchmark import Aim, Benchmark, Turn, main, no_setup
 from benchmarks.common import Failed
 from benchmarks.overhead import Case, alone, check_same_work, run_case
-from benchmarks.sessions import WORKLOAD, Process, running
+from benchmarks.processes import Process, running
+from benchmarks.sessions import WORKLOAD
 from benchmarks.strangers import ALL_CAME
 
 VISITED = 1

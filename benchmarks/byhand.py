@@ -18,23 +18,13 @@ from typing import Any
 
 from benchmarks.benchmark import Aim, Benchmark, Take, Turn, main
 from benchmarks.common import Failed
-from benchmarks.sessions import (
-    TIMED,
-    WORKLOAD,
-    Processes,
-    direct_spec,
-    free_ports,
-    plain,
-    run_listed,
-    running,
-    scratch,
-    timed,
-    times_of,
-)
+from benchmarks.processes import Processes, running
+from benchmarks.sessions import TIMED, WORKLOAD, free_ports, plain, run_listed, scratch, timed, times_of
 from benchmarks.tors import BenchTor, bench_tors, fresh_services, private_network
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.tor.service.service import VIRTUAL_PORT
+from tests.support.rehearsal import spec_of
 
 PARTIES = 3
 # Longer than three times what any run took: what takes longer by hand has hung, most often at MPyC's shutdown.
@@ -146,7 +136,7 @@ async def opened() -> AsyncIterator[Take]:
                 turn.note(turn.name, seconds=times_of(folder, PARTIES)["compute_s"])
             if turn.name != BY_HAND:
                 with scratch() as folder:
-                    await run_direct(direct_spec(TIMED, timed(folder, WORKLOAD, [LOAD]), PARTIES), round_trips)
+                    await run_direct(spec_of(TIMED, *timed(folder, WORKLOAD, [LOAD]), parties=PARTIES), round_trips)
                     turn.note(limit_of(turn.name), seconds=times_of(folder, PARTIES)["compute_s"])
 
         yield take

@@ -27,7 +27,6 @@ import numpy as np
 
 from benchmarks.benchmark import Benchmark, Turn, main, no_setup
 from benchmarks.links import SMALL_BYTES, LinkEnd, carried, time_bulk, time_small
-from benchmarks.sessions import direct_spec
 from onionmpc.identity import SEED_BYTES, Identity
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.secure import EPHEMERAL_BYTES, SecureStream
@@ -46,6 +45,7 @@ from onionmpc.wire.handshake import (
 )
 from onionmpc.wire.noise import TAG_BYTES
 from onionmpc.wire.records import Records
+from tests.support.rehearsal import spec_of
 
 BULK_BYTES = 16 * 2**20
 SMALL_TURNS = 500
@@ -201,11 +201,11 @@ async def run_to_end(spec: ProgramSpec) -> None:
 
 async def take_walls(turn: Turn) -> None:
     """Measure a program process inside its walls and outside."""
-    sorting = direct_spec(WALLED, WALLED_ARGUMENTS, PARTIES)
+    sorting = spec_of(WALLED, *WALLED_ARGUMENTS, parties=PARTIES)
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "sitecustomize.py").write_text(NO_WALLS_AT_START)
         (Path(name) / "script.py").write_text(STARTED_AND_ENDED)
-        ends_at_once = direct_spec(f"{name}/script.py", (), 1)
+        ends_at_once = spec_of(f"{name}/script.py", parties=1)
         usual = os.environ.get("PYTHONPATH", "")
         for start, sort, path in (
             (START, SORT, usual),

@@ -14,20 +14,8 @@ from pathlib import Path
 
 from benchmarks.benchmark import Aim, Benchmark, Turn, main, no_setup
 from benchmarks.common import MB, ROOT, Failed
-from benchmarks.sessions import (
-    TIMED,
-    Process,
-    children_cpu_s,
-    direct,
-    free_ports,
-    keep_identities,
-    listed,
-    plain,
-    running,
-    scratch,
-    timed,
-    times_of,
-)
+from benchmarks.processes import Process, children_cpu_s, running
+from benchmarks.sessions import TIMED, direct, free_ports, keep_identities, listed, plain, scratch, timed, times_of
 from onionmpc.files import private_directory, socket_directory
 
 PARTIES = 3
@@ -50,10 +38,6 @@ class Case:
     script: Path
     arguments: tuple[str, ...] = ()
     delay_ms: int = 0
-
-    def timed(self, folder: Path) -> list[str]:
-        """Return the arguments of timed.py."""
-        return timed(folder, self.script, self.arguments, delay_ms=self.delay_ms)
 
 
 EXAMPLES = ROOT / "examples"
@@ -84,14 +68,15 @@ async def run_case(case: Case, side: str, beside: Beside = alone) -> Run:
     """
     with scratch() as folder, socket_directory() as sockets:
         state = private_directory(folder / "state")
+        arguments = timed(folder, case.script, case.arguments, delay_ms=case.delay_ms)
         if side == "onionmpc":
             # MPyC's own default, named so that the keys which fix the randomness are there with 15 parties too.
             program: list[str | Path] = [TIMED, "--mpyc=-L32"]
-            words = listed(keep_identities(state, PARTIES), program, [[]], case.timed(folder))
+            words = listed(keep_identities(state, PARTIES), program, [[]], arguments)
             commands = [[*direct(sockets), *of_party] for of_party in words]
         else:
             ports = free_ports(PARTIES)
-            commands = [plain(ports, number, case.timed(folder)) for number in range(PARTIES)]
+            commands = [plain(ports, number, arguments) for number in range(PARTIES)]
         async with running(RUN_LIMIT_S, ONIONMPC_STATE=state) as processes:
             cpu_before_s = children_cpu_s()
             parties = [await processes.start(*command) for command in commands]

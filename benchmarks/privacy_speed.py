@@ -17,8 +17,9 @@ from typing import Any
 
 from benchmarks.benchmark import Aim, Benchmark, Take, Turn, main
 from benchmarks.common import Failed
+from benchmarks.processes import Process, running
 from benchmarks.round_trips import draw_guards, ping_all
-from benchmarks.sessions import ONIONMPC, WORKLOAD, Process, direct, keep_identities, listed, running, scratch
+from benchmarks.sessions import ONIONMPC, WORKLOAD, direct, keep_identities, listed, scratch
 from benchmarks.settings import PAIRS, PARTIES, REGIONS, SETTINGS, Setting, check_promise, profile
 from benchmarks.tors import private_network
 from onionmpc.files import private_directory, socket_directory

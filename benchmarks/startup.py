@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from benchmarks.benchmark import Aim, Benchmark, Take, Turn, main
+from benchmarks.processes import Process, running
 from benchmarks.scale import run_session
-from benchmarks.sessions import ONIONMPC, Process, running, scratch
+from benchmarks.sessions import ONIONMPC, scratch
 from benchmarks.tors import BOOTSTRAP_TIMEOUT_S, dial_raw, plain_tor, private_network
 from onionmpc.files import private_directory, socket_directory, write_private
 from onionmpc.identity import SEED_BYTES, Identity

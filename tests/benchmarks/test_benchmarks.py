@@ -16,7 +16,8 @@ import pytest
 from benchmarks import byhand, overhead
 from benchmarks.benchmark import main
 from benchmarks.common import Failed, memory_of
-from benchmarks.sessions import TIMED, WORKLOAD, direct_spec, timed, times_of
+from benchmarks.sessions import TIMED, WORKLOAD, timed, times_of
+from tests.support.rehearsal import spec_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 180.0
@@ -110,7 +111,7 @@ def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
 
 
 def test_the_limit_is_no_faster_than_its_slowest_link(tmp_path: Path) -> None:
-    spec = direct_spec(TIMED, timed(tmp_path, WORKLOAD, ["rounds=5,4"]), 3)
+    spec = spec_of(TIMED, *timed(tmp_path, WORKLOAD, ["rounds=5,4"]), parties=3)
     asyncio.run(byhand.run_direct(spec, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 0.1}))
     assert times_of(tmp_path, 3)["compute_s"] >= 5 * 0.1 / 2
 

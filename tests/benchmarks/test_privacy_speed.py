@@ -16,7 +16,7 @@ from benchmarks import privacy_speed
 from benchmarks.benchmark import Record, Turn
 from benchmarks.common import Failed
 from benchmarks.privacy_speed import LOADS, check_links, run_session, times_of_loads
-from benchmarks.sessions import Process
+from benchmarks.processes import Process
 from benchmarks.settings import SETTINGS, Setting, check_promise, total
 from onionmpc.errors import OnionMPCError
 from onionmpc.levels import Level

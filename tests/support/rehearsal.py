@@ -43,7 +43,12 @@ def write_spec(folder: Path, script: str, *arguments: str, parties: int = 3) -> 
     """Write a script; return what runs it."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(script))
-    program = find_program(str(path))
+    return spec_of(path, *arguments, parties=parties)
+
+
+def spec_of(script: str | Path, *arguments: str, parties: int = 3) -> ProgramSpec:
+    """Return what runs a script, or a program of ours, without a network."""
+    program = find_program(str(script))
     return ProgramSpec(
         script=str(program.path),
         folder=str(program.folder),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.common import Failed
-from benchmarks.sessions import Process, running
+from benchmarks.processes import Process, running
 
 
 def followed(*lines: str) -> Process:

@@ -9,7 +9,6 @@ import click
 
 from onionmpc.program.code.attached import SKIPPED_FOLDERS, Attachments
 from onionmpc.program.code.catalogue import Program
-from onionmpc.program.code.sources import imported_names
 from onionmpc.text import printable
 
 
@@ -22,7 +21,7 @@ def note_program(program: Program | None, attached: Attachments) -> None:
 
 def _note_without_mpyc(program: Program) -> None:
     """Warn about a script that does not import MPyC. Most likely it computes nothing together, and fails at its end."""
-    if "mpyc" not in imported_names(program.sources):
+    if not any("mpyc" in source.imports for source in program.sources.values()):
         click.echo(
             f"onionmpc: note: {printable(program.path.name)} does not import mpyc: unless a library that it uses "
             "does, it computes nothing with the other parties (for programs that do: onionmpc programs)",

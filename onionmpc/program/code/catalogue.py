@@ -21,7 +21,7 @@ from onionmpc.program.code.attached import BOUNDS_HINT, NOTHING, Attachments
 from onionmpc.program.code.installed import distributions_of
 from onionmpc.program.code.likeness import only_difference
 from onionmpc.program.code.missing import check_installed
-from onionmpc.program.code.sources import classes, imported_names, parse, read, read_sources
+from onionmpc.program.code.sources import Source, parse, read, read_sources, source_of
 from onionmpc.resources import shipped
 from onionmpc.text import printable
 
@@ -39,13 +39,13 @@ class Program:
     """An MPyC program: its name for all parties, its script, and the folder of the modules beside it.
 
     Attributes:
-        sources: the content of its Python files, by path. They are read once: these bytes are compared, and they run.
+        sources: its Python files, by path.
     """
 
     name: str
     path: Path
     folder: Path
-    sources: Mapping[Path, bytes] = field(default_factory=dict, repr=False, hash=False)
+    sources: Mapping[Path, Source] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def shipped(self) -> bool:
@@ -98,7 +98,7 @@ def find_program(name_or_path: str) -> Program:
     except (OSError, ValueError, RuntimeError) as error:  # for example no permission, a null byte, links in a circle
         raise UsageError(f"cannot read {name_or_path}: {error}") from error
     program = _read_program(path.stem, path)
-    check_installed(program.sources.items(), program.folder)
+    check_installed(program.sources, program.folder)
     return program
 
 
@@ -145,22 +145,31 @@ def program_files(program: Program, attached: Attachments = NOTHING) -> list[Pro
 def code_of(program: Program, attached: Attachments = NOTHING) -> dict[str, bytes]:
     """Return the code that the program process runs from memory, by its path on this machine."""
     code = {str(file.path): file.source for file in attached.files if file.source is not None}
-    return code | {str(path): content for path, content in program.sources.items()}
+    return code | {str(path): source.content for path, source in program.sources.items()}
 
 
 def program_classes(program: Program) -> list[str]:
-    """Return the full names of everything in the program that could be a class; see `classes`."""
-    return classes(program.sources, program.path, program.folder)
+    """Return the full names of everything that could be a class: what the files define at their top level.
+
+    Names are as in Python: "module.Class". The module of the script is "__main__".
+    """
+    names = set()
+    for path, source in program.sources.items():
+        words = path.relative_to(program.folder).with_suffix("").parts
+        module = "__main__" if path == program.path else ".".join(words[:-1] if words[-1] == "__init__" else words)
+        names |= {f"{module}.{name}" for name in source.defined}
+    return sorted(names)
 
 
 def distributions(program: Program, attached: Attachments = NOTHING) -> dict[str, str]:
     """Return the version of each distribution that the Python files import by statement, by the distribution's name."""
-    attached_sources = {file.path: file.source for file in attached.files if file.source is not None}
+    imports = {name for source in program.sources.values() for name in source.imports}
+    for file in attached.files:
+        if file.source is not None:
+            with contextlib.suppress(UsageError):  # this Python cannot parse it; its import, if any, reports that
+                imports |= source_of(file.path, file.source).imports
     own = {path.partition("/")[0].removesuffix(".py") for path, _ in _named_sources(program)}
-    try:
-        return distributions_of(imported_names({**program.sources, **attached_sources}) - own)
-    except UsageError:  # an attached file may not parse with this Python; its import reports that, if there is one
-        return distributions_of(imported_names(program.sources) - own)
+    return distributions_of(imports - own)
 
 
 def explain_difference(program: Program, attached: Attachments, name: str, other_sha256: str) -> str:
@@ -179,8 +188,8 @@ def explain_difference(program: Program, attached: Attachments, name: str, other
 
 
 def _named_sources(program: Program) -> Iterator[tuple[str, bytes]]:
-    for path, content in program.sources.items():
-        yield path.relative_to(program.folder).as_posix(), content
+    for path, source in program.sources.items():
+        yield path.relative_to(program.folder).as_posix(), source.content
 
 
 def _check_bounds(files: Sequence[ProgramFile], code: Mapping[str, bytes]) -> None:

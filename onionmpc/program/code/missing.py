@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from onionmpc.errors import UsageError
-from onionmpc.program.code.sources import names_in, parse
+from onionmpc.program.code.sources import Source
 
 # Packages whose name differs from the module's.
 PACKAGE_NAMES = {
@@ -28,22 +28,20 @@ PACKAGE_NAMES = {
 CHANGES_IMPORTS = (b"sys.path", b"importlib", b"meta_path", b"site.add")
 
 
-def check_installed(sources: Iterable[tuple[Path, bytes]], folder: Path) -> None:
+def check_installed(sources: Mapping[Path, Source], folder: Path) -> None:
     """Check that everything that a program's files import is installed.
 
     Args:
-        sources: the path and content of each file; all are Python.
+        sources: the program's files, by path.
         folder: the folder of the program's own modules.
 
     Raises:
         UsageError: a package is not installed.
     """
-    contents = dict(sources)
-    if any(word in content for content in contents.values() for word in CHANGES_IMPORTS):
+    if any(word in source.content for source in sources.values() for word in CHANGES_IMPORTS):
         return
-    for path, content in contents.items():
-        # Only statements at the top level: see above.
-        for name in (name for node in parse(path, content).body for name in names_in(node)):
+    for path, source in sources.items():
+        for name in source.required:
             if not _is_installed(name, folder):
                 raise UsageError(
                     f"{path.name} imports {name}, which is not installed for the Python that runs it",

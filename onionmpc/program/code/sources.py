@@ -9,57 +9,79 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onionmpc.errors import UsageError
 
 
-def read_sources(script: Path, folder: Path) -> dict[Path, bytes]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One Python file, and what its syntax tells.
+
+    Attributes:
+        content: its bytes. They are read once: these are compared, and these run.
+        imports: the top-level name of each module that an absolute import statement names, wherever it stands.
+        required: those that a statement at the top level imports, in their order: the file cannot run without them.
+        defined: the names at its top level that could be classes.
+    """
+
+    content: bytes = field(repr=False)
+    imports: frozenset[str]
+    required: tuple[str, ...]
+    defined: tuple[str, ...]
+
+
+def read_sources(script: Path, folder: Path) -> dict[Path, Source]:
     """Read the script and the modules of its folder that it imports, directly or through one another.
 
     Raises:
         UsageError: a file cannot be read or is not Python.
     """
-    sources: dict[Path, bytes] = {}
+    sources: dict[Path, Source] = {}
     unread = [script]
     while unread:
         path = unread.pop()
         if path not in sources:
-            content = sources[path] = read(path)
-            unread += _imported(parse(path, content), path, folder)
+            content = read(path)
+            tree = parse(path, content)
+            sources[path] = _describe(content, tree)
+            unread += _imported(tree, path, folder)
     return sources
 
 
-def classes(sources: Mapping[Path, bytes], script: Path, folder: Path) -> list[str]:
-    """Return the full names of everything that could be a class: what the files define at their top level.
+def source_of(path: Path, content: bytes) -> Source:
+    """Return what the syntax of one file tells.
 
-    Names are as in Python: "module.Class". The module of the script is "__main__".
+    Raises:
+        UsageError: the file is not Python.
     """
-    names = set()
-    for path, content in sources.items():
-        words = path.relative_to(folder).with_suffix("").parts
-        module = "__main__" if path == script else ".".join(words[:-1] if words[-1] == "__init__" else words)
-        for node in parse(path, content).body:
-            if isinstance(node, ast.ClassDef):
-                names.add(f"{module}.{node.name}")
-            elif isinstance(node, ast.Assign):  # for example a namedtuple
-                names |= {f"{module}.{target.id}" for target in node.targets if isinstance(target, ast.Name)}
-    return sorted(names)
+    return _describe(content, parse(path, content))
 
 
-def imported_names(sources: Mapping[Path, bytes]) -> set[str]:
-    """Return the top-level name of each module that the files import by an absolute import statement."""
-    nodes = (node for path, content in sources.items() for node in ast.walk(parse(path, content)))
-    return {name for node in nodes for name in names_in(node)}
+def _describe(content: bytes, tree: ast.Module) -> Source:
+    return Source(
+        content,
+        imports=frozenset(name for node in ast.walk(tree) for name in _names_in(node)),
+        required=tuple(name for node in tree.body for name in _names_in(node)),
+        defined=tuple(name for node in tree.body for name in _defined_by(node)),
+    )
 
 
-def names_in(node: ast.AST) -> Iterator[str]:
+def _names_in(node: ast.AST) -> Iterator[str]:
     """Yield the top-level name of each module that one absolute import statement names."""
     if isinstance(node, ast.Import):
         yield from (alias.name.partition(".")[0] for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
         yield node.module.partition(".")[0]
+
+
+def _defined_by(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Assign):  # for example a namedtuple
+        yield from (target.id for target in node.targets if isinstance(target, ast.Name))
 
 
 def parse(path: Path, content: bytes) -> ast.Module:

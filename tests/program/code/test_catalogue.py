@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from onionmpc.errors import UsageError
-from onionmpc.program.code import catalogue as module
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import (
+    MAX_CODE_BYTES,
     ProgramFile,
     catalogue,
     code_of,
@@ -293,16 +293,19 @@ def test_a_file_saved_after_the_program_was_found_changes_nothing(tmp_path: Path
     assert (program_files(program), code_of(program), program_classes(program)) == before
 
 
-def test_more_than_fits_into_an_offer_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, {"script.py": "x = 1", "data/" + "é" * 99: ""})
+def test_more_paths_than_fit_into_an_offer_are_a_usage_error(tmp_path: Path) -> None:
+    # JSON spells each of these letters with six bytes.
+    write(tmp_path, {"script.py": "x = 1"} | {f"data/{number:03}" + "é" * 120: "" for number in range(700)})
     program = find_program(str(tmp_path / "script.py"))
-    monkeypatch.setattr(module, "MAX_PATHS_BYTES", 600)
-    program_files(program)
-    with pytest.raises(UsageError, match="2 files have paths that are too long for an offer"):
+    with pytest.raises(UsageError, match="701 files have paths that are too long for an offer"):
         program_files(program, attach([tmp_path / "data"]))
-    monkeypatch.setattr(module, "MAX_CODE_BYTES", 4)
-    with pytest.raises(UsageError, match="the program has more than 0 MiB of Python"):
-        program_files(program)
+
+
+def test_more_python_than_the_supervisor_keeps_is_a_usage_error(tmp_path: Path) -> None:
+    write(tmp_path, {"script.py": "x = 1", "large.py": ""})
+    os.truncate(tmp_path / "large.py", MAX_CODE_BYTES)
+    with pytest.raises(UsageError, match="the program has more than 64 MiB of Python"):
+        program_files(find_program(str(tmp_path / "script.py")), attach([tmp_path / "large.py"]))
 
 
 def test_a_name_that_no_message_can_carry_is_refused(tmp_path: Path) -> None:

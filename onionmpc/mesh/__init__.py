@@ -1,1 +1,1 @@
-"""Moves bytes between streams and links; handed a Network, never knows which."""
+"""Moves bytes between streams and links, over any Network."""

@@ -1,6 +1,6 @@
-"""The streams of one link: how many there are, which of them go, and why the last one ended.
+"""The streams of one link: how many there are, which ones to close, and why the last one ended.
 
-Knows open streams. Does not know tasks, nor when to send: the runner moves the bytes.
+It has no tasks and does not decide when to send: the runner moves the bytes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.wire.link import Link
 
-# Each stream is a circuit that our tor keeps up. A link has for a while, beside the streams that were agreed, one that
-# it doubts and one that came meanwhile.
+# Each stream costs our tor a circuit. Beside the streams that were agreed, a link may have for a while one that is
+# suspicious and one that the peer has just dialled.
 EXTRA_STREAMS = 2
 
 
@@ -22,7 +22,7 @@ class Carrier:
     """One stream of a link.
 
     Attributes:
-        ended: set when the stream has ended, or is to be closed.
+        ended: set when the stream has ended, or should be closed.
     """
 
     secure: SecureStream
@@ -34,7 +34,7 @@ class Carrier:
         return self.secure.number
 
     async def watch(self) -> str:
-        """Wait until the stream ends; return how it did."""
+        """Wait until the stream ends, and return how it ended."""
         try:
             await self.secure.ended()
         except OSError as error:
@@ -44,7 +44,7 @@ class Carrier:
         return "the stream ended"
 
     def send(self, link: Link, now: float) -> None:
-        """Send what the link has for this stream, as much as it takes."""
+        """Send what the link has for this stream, as long as the stream takes more."""
         secure = self.secure
         while secure.takes_more and (record := link.transmit(secure.number, now)):
             secure.send([record])
@@ -57,9 +57,9 @@ class Carriers:
         most: how many there may be at once.
 
     Attributes:
-        kept: how many there are to be.
+        kept: how many there should be.
         break_reason: how the last stream ended.
-        round_trip_s: of the fastest stream, in seconds, as last measured; None before that.
+        round_trip_s: the latest round trip of the fastest stream, in seconds; None before it is measured.
     """
 
     def __init__(self, link: Link, most: int) -> None:
@@ -74,7 +74,7 @@ class Carriers:
         return iter(self._carriers.values())
 
     def __len__(self) -> int:
-        """Return how many there are, those that are being closed included."""
+        """Return how many there are, including those that are being closed."""
         return len(self._carriers)
 
     @property
@@ -83,9 +83,10 @@ class Carriers:
         return sum(not carrier.ended.is_set() for carrier in self)
 
     def add(self, carrier: Carrier) -> None:
-        """Add a stream that the link sends over already; where that makes too many, the quietest go."""
+        """Add a stream that is attached to the link. If that makes too many, close those that were silent longest."""
         self._carriers[carrier.number] = carrier
-        # The new one brought something just now. Those that have not for long may be dead without our knowing.
+        # The new one has just delivered something. Those that have been silent for long may be dead without our
+        # knowing.
         for surplus in self._link.quietest_first()[: -self._most]:
             self._carriers[surplus].ended.set()
 
@@ -94,33 +95,33 @@ class Carriers:
         self._carriers.pop(carrier.number, None)
 
     def allow_race_of(self, streams: int) -> None:
-        """Let there be as many streams at once as are raced."""
+        """Allow as many streams at once as a race needs."""
         self._most = streams + EXTRA_STREAMS
 
     def end_all(self) -> None:
-        """Have every stream closed."""
+        """Close every stream."""
         for carrier in self:
             carrier.ended.set()
 
     def end_slowest(self) -> None:
-        """Have the slowest stream closed, if there are more than are kept."""
+        """Close the slowest stream, if there are more than are kept."""
         if self.open > self.kept:
             *_, slowest = (number for number in self._link.ranking() if not self._carriers[number].ended.is_set())
             self._carriers[slowest].ended.set()
 
     def end_slowed(self) -> None:
-        """Have a stream closed that has become slow: the reconnector dials another one in its place."""
-        # All may slow down at once: they go one after the other.
+        """Close a stream that has become slow. The reconnector dials another one in its place."""
+        # One at a time, and only while all are there: if all have slowed down, the link must not lose them together.
         if 1 < self.kept <= self.open and (slowed := self._link.slowed()):
             self._carriers[slowed[0]].ended.set()
 
     def end(self, numbers: list[int], reason: str) -> None:
-        """Have these streams closed, for this reason."""
+        """Close these streams, for this reason."""
         for number in numbers:
             self.break_reason = reason
             self._carriers[number].ended.set()
 
     def note_round_trip(self) -> None:
-        """Note how fast the fastest stream is now."""
+        """Note the current round trip of the fastest stream."""
         if (best := self._link.best) is not None:
             self.round_trip_s = self._link.round_trip_s(best)

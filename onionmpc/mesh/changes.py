@@ -1,6 +1,6 @@
-"""Wakes the tasks that wait until something is so.
+"""Wakes tasks that wait for a condition on some state.
 
-Knows who waits, and for which condition. Does not know the state behind the conditions: its owner calls `notify`.
+The owner of the state calls `notify` after each change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 class Changes:
     """One place to wait for several conditions on the same state.
 
-    Unlike an asyncio.Event for each condition it holds no copy of the state, which could differ from the state itself.
+    An asyncio.Event for each condition would be a copy of the state, and could contradict it. This holds no copy.
     """
 
     def __init__(self) -> None:
@@ -21,8 +21,8 @@ class Changes:
     def notify(self) -> None:
         """Wake each task whose condition holds now.
 
-        The conditions are looked at here, and not when the task runs: a stream that comes and breaks within one turn of
-        the loop was there, and the task that waited for it has to dial again.
+        The conditions are checked here, and not when the task runs. A stream that comes and breaks within one turn of
+        the loop has existed, and the task that waited for it must dial again.
         """
         for waiting, condition in self._waiting.items():
             if not waiting.done() and condition():
@@ -33,7 +33,7 @@ class Changes:
         await self._wait(lambda: True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds, or has held at a change."""
+        """Wait until a condition holds, or did hold at some change."""
         if not condition():
             await self._wait(condition)
 

@@ -11,22 +11,23 @@ import time
 from collections.abc import AsyncIterator
 
 TICK_S = 1.0
-# Far above what a busy machine makes a tick late, far below what peers take for suspicious.
+# Far longer than a busy machine delays a tick, and far shorter than the silence that peers find suspicious.
 ASLEEP_S = 5.0
 
 
 def clock_s() -> float:
-    """Return seconds of a clock that goes on while the machine sleeps; time.monotonic() stands still then."""
+    """Return the seconds of a clock that runs while the machine sleeps. time.monotonic() may stop then."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+    # The wall clock does too. If someone sets it forward, that looks like a sleep, which costs us no more than a dial.
     return time.time()
 
 
-async def wakings(tick_s: float = TICK_S) -> AsyncIterator[float]:
-    """Yield, each time that this process was asleep, for how many seconds; never ends.
+async def wakeups(tick_s: float = TICK_S) -> AsyncIterator[float]:
+    """Yield, each time that this machine wakes up, how many seconds it slept; never end.
 
     Args:
-        tick_s: how often to look.
+        tick_s: how often to look at the clock.
     """
     before = clock_s()
     while True:

@@ -1,6 +1,6 @@
 """The listener's side of every stream: strangers in, authenticated peers out.
 
-It limits what a stranger can cost. Its gatekeeper, which changes as the session goes on, decides who may come in.
+It limits what a stranger can cost. Its gatekeeper, which changes during a session, decides who may come in.
 Rules: docs/PROTOCOL.md section 2.
 """
 
@@ -29,7 +29,7 @@ from onionmpc.wire.handshake import (
     Reply,
 )
 
-# Text and TLS begin with a higher byte.
+# What counts as a version of our protocol. Text and TLS begin with a higher byte.
 VERSIONS = range(1, 16)
 
 log = logging.getLogger(__name__)
@@ -40,33 +40,33 @@ class DoorLimits:
     """What strangers may cost.
 
     Attributes:
-        handshake_s: how long a handshake may take. Three of the slowest round trips that we know of through tor.
-        at_once: how many may be served. Nobody waits: each visitor is read at once, and the one that has been here
-            longest goes when there are too many. So strangers do not keep a party out, unless so many come during one
-            handshake. Each costs a descriptor and up to 80 kB.
-        parting_bytes: a socket that is closed with bytes unread is reset, which may take along what was said last. So a
-            stranger that is turned away is read and ignored up to these two limits: more than any message 1,
-        parting_s: and a round trip through tor.
+        handshake_s: how long a handshake may take: three of the slowest round trips through tor that we know of.
+        at_once: how many may be served. There is no queue, which 32 silent strangers could block. Every stranger is
+            served at once, and when there are too many, the oldest is cut. So strangers keep a party out only if this
+            many come during one handshake. Each costs a descriptor and up to 80 kB.
+        linger_bytes: how much we still read, and ignore, from a stranger that is refused: more than any message 1. If
+            we close a socket that holds unread bytes, the kernel resets it, and our refusal may be lost.
+        linger_s: for how long we do so: about a round trip through tor.
     """
 
     handshake_s: float = 30.0
     at_once: int = 128
-    parting_bytes: int = 2**16
-    parting_s: float = 2.0
+    linger_bytes: int = 2**16
+    linger_s: float = 2.0
 
 
 DEFAULT_DOOR_LIMITS = DoorLimits()
 
 
-def unheard(_version: int) -> None:
+def ignore_version(_version: int) -> None:
     """Ignore the version: the default for `on_version`."""
 
 
 class Gatekeeper(Protocol):
-    """Decides who may come in. Nothing may change before `welcome`, since message 1 can be replayed."""
+    """Decides who may come in. It must not change any state before `welcome`, since message 1 can be replayed."""
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
-        """Return the psks to try on a dialler that holds (not yet proved) this X25519 key."""
+        """Return the psks to try on a dialler that claims this X25519 key."""
 
     def judge(self, hello: Hello, psk: bytes) -> Answer:
         """Return the answer to an authenticated dialler."""
@@ -75,40 +75,42 @@ class Gatekeeper(Protocol):
         """Return how much of each channel of an accepted dialler's link has arrived."""
 
     async def welcome(self, visitor: SecureStream, hello: Hello, psk: bytes) -> None:
-        """Take a stream whose dialler has proved the final keys, and was accepted or is to be dialled back.
+        """Take a stream whose dialler has shown the final keys, and was accepted or will be dialled back.
 
-        Returns when done with it.
+        Returns when the stream is no longer needed.
         """
 
 
 class SpentPsks(Protocol):
-    """Knows psks that let in those alone who used them first, and hears of everybody else who tries one."""
+    """Knows the psks that admit only the party that used them first, and notes when another one tries them."""
 
     def spent_psks(self) -> Sequence[bytes]:
-        """Return the psks that are, or may be, spent."""
+        """Return the psks that are, or may be, used up."""
 
     def note_spent(self, psk: bytes, hello: Hello) -> None:
-        """Take note that somebody tried one; message 1 may be a replay."""
+        """Note that someone tried one of them. Message 1 may be a replay."""
 
 
 class Door:
     """Serves the streams of one onion service.
 
     Attributes:
-        gatekeeper: says who may come in now; None before anyone may.
-        spent: hears of those who are refused since their psk is spent. They get the same refusal as everybody.
+        gatekeeper: decides who may come in now; None before anyone may.
+        spent: is notified of diallers that are refused because their psk is used up. They get the same refusal as
+            everyone else.
 
     Args:
         identity: ours.
         nonce: our contribution to the session id, 16 bytes.
-        on_version: called with another version of the protocol when somebody speaks that. Anybody can say one byte.
+        on_version: called with the version that a stranger seems to speak, if it is not ours. It is one byte, which
+            anyone can send.
     """
 
     def __init__(
         self,
         identity: Identity,
         nonce: bytes,
-        on_version: Callable[[int], None] = unheard,
+        on_version: Callable[[int], None] = ignore_version,
         *,
         limits: DoorLimits = DEFAULT_DOOR_LIMITS,
     ) -> None:
@@ -116,20 +118,20 @@ class Door:
         self._nonce = nonce
         self._on_version = on_version
         self._limits = limits
-        # In the order in which they go if there are too many: those that were turned away, then as they came.
+        # In the order in which they are cut if there are too many: refused ones first, then the oldest.
         self._strangers: collections.OrderedDict[Stream, None] = collections.OrderedDict()
         self.gatekeeper: Gatekeeper | None = None
         self.spent: SpentPsks | None = None
 
     async def serve(self, stream: Stream) -> None:
-        """Serve one stream to its end; never raises for what a stranger did."""
+        """Serve one stream to its end. Never raises because of what a stranger does."""
         try:
             async with self._as_stranger(stream):
                 try:
                     async with asyncio.timeout(self._limits.handshake_s):
                         arrival = await self._authenticate(stream)
                 except (OSError, asyncio.IncompleteReadError, RemoteProtocolError):
-                    await self._part(stream)
+                    await self._linger(stream)
                     raise
         except (OSError, asyncio.IncompleteReadError):
             log.debug("a stranger's stream ended before its handshake did")
@@ -144,11 +146,11 @@ class Door:
 
     @contextlib.asynccontextmanager
     async def _as_stranger(self, stream: Stream) -> AsyncIterator[None]:
-        """Count a stream among the strangers, and cut another if there are too many."""
+        """Count a stream as a stranger's, and cut another one if there are too many."""
         if len(self._strangers) >= self._limits.at_once:
             longest = next(iter(self._strangers))
             del self._strangers[longest]
-            # Not even a refusal: should it be a party after all, that is to dial again.
+            # Without a refusal: this may be a party on a slow circuit, and it should dial again.
             await longest.close()
         self._strangers[stream] = None
         try:
@@ -160,7 +162,8 @@ class Door:
         try:
             handshake, hello, psk, gatekeeper = await self._recognise(stream)
         except BaseException:
-            # Whatever is wrong, and if it is that nothing came in time, gets one reply (PROTOCOL 2).
+            # Every error, a timeout included, gets the same reply (PROTOCOL 2), so that strangers learn nothing from
+            # it.
             stream.writer.write(REFUSAL)
             raise
         answer = gatekeeper.judge(hello, psk)
@@ -169,31 +172,31 @@ class Door:
         stream.writer.write(reply)
         await stream.writer.drain()
         if answer not in (Answer.ACCEPTED, Answer.DIAL_BACK):
-            await self._part(stream)
+            await self._linger(stream)
             return None
         peer = onion_from_public_key(hello.public_key)
         visitor = SecureStream(stream, records, peer, hello.nonce, handshake.stream)
-        # Message 1 may be a replay; only a record under the final keys shows that the dialler is here now.
+        # Message 1 may be a replay. Only a record under the final keys shows that the dialler is there now.
         return (visitor, hello, psk, gatekeeper) if await visitor.wait_for_first() else None
 
-    async def _part(self, stream: Stream) -> None:
-        """Let the refusal reach a stranger. Such a stream is the first to go if there are too many."""
+    async def _linger(self, stream: Stream) -> None:
+        """Let the refusal reach a stranger. If there are too many strangers, this stream is cut first."""
         if stream in self._strangers:
             self._strangers.move_to_end(stream, last=False)
-        left = self._limits.parting_bytes
-        with contextlib.suppress(OSError):  # it is gone, or time is over
-            async with asyncio.timeout(self._limits.parting_s):
+        left = self._limits.linger_bytes
+        with contextlib.suppress(OSError):  # the stranger is gone, or time is up
+            async with asyncio.timeout(self._limits.linger_s):
                 stream.writer.write_eof()
                 while left > 0 and (heard := await stream.reader.read(left)):
                     left -= len(heard)
         await stream.close()
-        # That it left before it was answered is an error, which nobody else asks for.
+        # If the stranger hung up first, `wait_closed` raises that. Nobody else retrieves it, so asyncio would log it.
         with contextlib.suppress(OSError):
-            async with asyncio.timeout(self._limits.parting_s):
+            async with asyncio.timeout(self._limits.linger_s):
                 await stream.writer.wait_closed()
 
     async def _recognise(self, stream: Stream) -> tuple[ListenerHandshake, Hello, bytes, Gatekeeper]:
-        # At once, since the rest of another version's message may be shorter (PROTOCOL 2).
+        # One byte first: another version's message may be shorter than ours, and we would wait in vain (PROTOCOL 2).
         version = await stream.reader.readexactly(1)
         if version[0] != VERSION:
             if version[0] in VERSIONS:

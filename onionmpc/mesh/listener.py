@@ -1,7 +1,7 @@
-"""Accepts streams and serves each in a task of its own.
+"""Accepts streams and serves each in its own task.
 
-Knows listening sockets and tasks. Does not know who dials in or what the bytes mean. A stream belongs to the
-`on_stream` that it was given to: it is cut here only if `on_stream` raises, or when the listener closes.
+Does not know who dials in or what the bytes mean. A stream belongs to the `on_stream` that it was given to: it is cut
+here only if `on_stream` raises, or when the listener closes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from onionmpc.files import FILE_MODE
 from onionmpc.mesh.network import OnStream, Stream
 from onionmpc.tasks import show_failure
 
-# How many connections may wait in the kernel, and how many asyncio accepts in one turn of its loop. Each takes a
-# descriptor some turns before our code sees it.
+# How many connections may wait in the kernel, and how many asyncio accepts in one turn of its loop. The second is
+# small: an accepted connection takes a descriptor some turns before our code sees it and can cut another one.
 QUEUE = 100
 ACCEPTED_AT_ONCE = 8
 
@@ -32,17 +32,17 @@ class StreamServer:
         self._closed = False
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one connection (no coroutine: asyncio would make a task of it that nobody could end)."""
-        if self._closed:  # it was on its way while the server closed
+        """Take one connection. Not a coroutine: asyncio would run that in a task of its own, which nobody could end."""
+        if self._closed:  # it was accepted while the server closed
             writer.transport.abort()
             return
         stream = Stream(reader, writer)
-        # Forget streams that their owners have closed. Otherwise a long session would collect one for each reconnect.
+        # Forget streams that their owners have closed. Otherwise a long session would collect one for each redial.
         self._streams = {known for known in self._streams if not known.writer.is_closing()} | {stream}
         task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        # One bad stream must not end the service for the others, but the bug behind it must not pass unseen.
+        # One bad stream must not end the service for the others, but the bug behind it must not go unnoticed.
         task.add_done_callback(show_failure)
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class StreamServer:
 
 @contextlib.asynccontextmanager
 async def listening_unix(path: Path, on_stream: OnStream) -> AsyncIterator[None]:
-    """Serve streams on a unix socket; the caller sees to it that its directory is private.
+    """Serve streams on a unix socket. The caller makes sure that its directory is private.
 
     Args:
         path: of the socket, at most 107 bytes (103 on macOS).
@@ -85,13 +85,13 @@ async def listening_unix(path: Path, on_stream: OnStream) -> AsyncIterator[None]
 
 @contextlib.asynccontextmanager
 async def listening_local(on_stream: OnStream, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Serve streams on a port, by default a free one of loopback; yield it. For where no unix socket can be reached.
+    """Serve streams on a port, by default a free one on loopback, and yield it. For tors that reach no unix socket.
 
     Raises:
-        OSError: it cannot be had.
+        OSError: the port cannot be opened.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
-        # The connections of the party that listened here before may linger.
+        # Connections of an earlier party on this port may still be in TIME_WAIT.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         async with _serving(listening, on_stream):
@@ -102,12 +102,12 @@ async def listening_local(on_stream: OnStream, host: str = "127.0.0.1", port: in
 async def _serving(listening: socket.socket, on_stream: OnStream) -> AsyncIterator[None]:
     streams = StreamServer(on_stream)
     server = await asyncio.start_server(streams.accept, sock=listening, backlog=ACCEPTED_AT_ONCE)
-    listening.listen(QUEUE)  # asyncio has one number for both
+    listening.listen(QUEUE)  # again: asyncio takes one number for both
     try:
         yield
     finally:
-        # asyncio forgets, and does not close, a connection that it has accepted when the server closes before its
-        # transport is made. So stop accepting first, and let the loop hand over what it has accepted.
+        # If the server closes between accepting a connection and making its transport, asyncio forgets the connection
+        # without closing it. So stop accepting first, and let the loop hand over what it has accepted.
         asyncio.get_running_loop().remove_reader(listening)
         try:
             await asyncio.sleep(0)

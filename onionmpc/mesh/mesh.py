@@ -1,7 +1,6 @@
-"""All links of one session: dials the higher parties, lets the lower ones in, and keeps each link on streams.
+"""All links of one session: dials the higher parties, lets the lower ones in, and keeps every link on streams.
 
-Knows the roster, deadlines and retries. Does not know what the links carry, nor which Network it was handed.
-Rules: docs/PROTOCOL.md sections 2 to 4.
+Does not know what the links carry, nor which Network it uses. Rules: docs/PROTOCOL.md sections 2 to 4.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Identity, Onion, onion_from_public_key, public_key_from_onion, x25519_public_from_ed25519
 from onionmpc.levels import Level
-from onionmpc.mesh.clock import wakings
+from onionmpc.mesh.clock import wakeups
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import SharedDials, Visits
@@ -29,7 +28,7 @@ from onionmpc.text import duration
 from onionmpc.wire.frames import AbortCode, Ping, encode_frame
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply, link_id
 
-# For a peer's dial and its handshake, several times over; then it is asked again to dial us.
+# Enough for several dials of the peer. After that we ask it again to dial us.
 DIAL_BACK_S = 60.0
 
 
@@ -40,7 +39,7 @@ class MeshLink:
     Attributes:
         id: names it in resume handshakes.
         reconnector: keeps it on streams.
-        visits: counts the streams that the peer has resumed it with.
+        visits: counts the streams with which the peer has resumed it.
     """
 
     id: bytes
@@ -59,7 +58,7 @@ class Mesh:
         nonce: ours, 16 bytes.
         observer: is notified of events.
         patience_s: how long a party may be away.
-        padding_rate: records a second on each link, each way; 0 is as there is something to say.
+        padding_rate: records per second on each link, in each direction; 0 to send whenever there is something to send.
         timings: of dials, races and links.
     """
 
@@ -104,12 +103,12 @@ class Mesh:
 
     @contextlib.asynccontextmanager
     async def running(self, timeout_s: float) -> AsyncIterator[None]:
-        """Dial every higher party, side by side, and keep all links up for as long as the block lasts.
+        """Dial all higher parties at once, and keep every link up during the block.
 
-        Whatever fails here that is no matter of one link cancels the block, in which the other links can still tell.
+        A failure that concerns more than one link cancels the block, which can still notify peers over the other links.
 
         Args:
-            timeout_s: how long a party may take to be reached for the first time.
+            timeout_s: for reaching a party for the first time.
         """
         self._timeout_s = timeout_s
         higher = [self._dial_first(number, timeout_s) for number in self.peers if number > self.own_number]
@@ -117,7 +116,7 @@ class Mesh:
             try:
                 yield
             finally:
-                self._tasks = None  # from now on nobody is let in: what a peer begins would have no task to run in
+                self._tasks = None  # from now on nobody is let in: there would be no task to serve them
 
     async def _hurry_after_outages(self) -> None:
         while True:
@@ -126,7 +125,7 @@ class Mesh:
                 link.reconnector.hurry()
 
     async def _hurry_after_sleep(self) -> None:
-        async for _ in wakings():
+        async for _ in wakeups():
             for link in self._links.values():
                 link.runner.doubt()
                 link.reconnector.hurry()
@@ -138,22 +137,22 @@ class Mesh:
         return [self._psk] if static_key in self._static_keys else []
 
     def judge(self, hello: Hello, _psk: bytes) -> Answer:
-        """Accept a party of a lower number that has no link yet, and any party that resumes its link.
+        """Accept a lower party that has no link yet, and any party that resumes its link.
 
-        Where exactly one of two parties shows its IP address, the other dials.
+        If exactly one of the two parties is at circuit length short, the other dials.
         """
         try:
             number = self.roster.index(onion_from_public_key(hello.public_key))
         except ValueError:
-            # -A of a roster's A: it has the same X25519 key, and no place here.
+            # The mirror image -A of an address A on the roster: it has the same X25519 key, but no seat.
             return Answer.NO_SEAT
         link = self._links.get(number)
         if hello.purpose is Purpose.RESUME:
             return Answer.ACCEPTED if self._may_resume(number, link, hello) else Answer.UNKNOWN_SESSION
         if hello.purpose is Purpose.GATHER or not self._may_open(number):
             return Answer.NOT_NOW
-        to_dial = hello.purpose is Purpose.MESH_OR_DIAL_BACK and self._network.level is not Level.SHORT
-        return Answer.DIAL_BACK if to_dial else Answer.ACCEPTED
+        dial_back = hello.purpose is Purpose.MESH_OR_DIAL_BACK and self._network.level is not Level.SHORT
+        return Answer.DIAL_BACK if dial_back else Answer.ACCEPTED
 
     def offsets_for(self, hello: Hello) -> tuple[int, int]:
         """Return how much of this dialler's link has arrived."""
@@ -163,15 +162,17 @@ class Mesh:
     async def welcome(self, visitor: SecureStream, hello: Hello, _psk: bytes) -> None:
         """Carry a party's link over the stream that it dialled, or dial it back."""
         number = self.roster.index(visitor.peer)
+        # Judged once more: things may have changed while the dialler showed the final keys.
+        # Judged once more: things may have changed while the dialler showed the final keys.
         answer = self.judge(hello, self._psk)
         if answer is Answer.DIAL_BACK and number not in self._dialling_back:
             self._dialling_back.add(number)
             self._start(self._dial_first(number, self._timeout_s))
         if answer is not Answer.ACCEPTED:
-            return  # another stream of this party came first
+            return  # another stream of this party was faster
         link = self._links.get(number)
         if link is None:
-            link = self._open(number, hello.nonce, goes_first=False)
+            link = self._open(number, hello.nonce, dials_first=False)
         elif not link.visits.add(time.monotonic()):
             link.runner.abort(AbortCode.LIMIT)
             most = self._timings.accepted_per_hour
@@ -207,7 +208,7 @@ class Mesh:
                 while number not in self._links:
                     await self._dial_to_open(number, failed)
         except TimeoutError:
-            if number not in self._links:  # it may have dialled us back, as it was asked to
+            if number not in self._links:  # the peer may have dialled us back in time
                 reason = PeerUnreachable(f"it could not be reached within {duration(timeout_s)}{why}")
                 self._observer.link_down(number, reason)
         except OnionMPCError as error:
@@ -226,15 +227,15 @@ class Mesh:
         )
         if reply.answer is Answer.DIAL_BACK:
             try:
-                secure.send([encode_frame(Ping(0))])  # it acts on a record under the final keys only
+                secure.send([encode_frame(Ping(0))])  # the peer acts only on a record under the final keys
                 await secure.flush(self._timings.last_words_s)
             finally:
                 secure.abort()
             await asyncio.sleep(DIAL_BACK_S)
-        elif number in self._links:  # by a stream of the peer's, meanwhile
+        elif number in self._links:  # the peer has dialled us in the meantime
             await secure.close()
         else:
-            self._open(number, secure.nonce, goes_first=True)
+            self._open(number, secure.nonce, dials_first=True)
             self.carry_dialled(number, secure)
 
     # -- Redialler: the reconnectors' side
@@ -242,7 +243,7 @@ class Mesh:
     async def redial(self, party: int, attempt: int, timeout_s: float) -> tuple[Reply, SecureStream]:
         """Dial a peer to resume its link; see `Redialler`."""
         if attempt > 1:
-            # It may try to reach us as well, and not find us.
+            # The peer may be trying to reach us too, and not find our service.
             await self._network.refresh()
         link = self._links[party]
         hello = Hello(self._identity.public_key, Purpose.RESUME, self._nonce, link.id, link.runner.link.offsets())
@@ -256,7 +257,7 @@ class Mesh:
         carrying = self._start(self._carry(party, runner, secure, peer_offsets, dialled=True))
         if carrying is None:  # the mesh is ending, and the dial was not cancelled yet
             secure.abort()
-        else:  # also if it is cancelled before it has begun
+        else:  # a task that is cancelled before its first step would not close the stream
             carrying.add_done_callback(lambda _: secure.abort())
 
     # -- links
@@ -270,7 +271,7 @@ class Mesh:
         finally:
             self._observer.stream_down(number, secure)
 
-    def _open(self, number: int, nonce: bytes, *, goes_first: bool) -> MeshLink:
+    def _open(self, number: int, nonce: bytes, *, dials_first: bool) -> MeshLink:
         runner = LinkRunner(
             lambda event: self._observer.link_event(number, event),
             self._room,
@@ -283,7 +284,7 @@ class Mesh:
             self._observer,
             redialler=self,
             dials=self._dials,
-            goes_first=goes_first,
+            dials_first=dials_first,
             patience_s=self._patience_s,
             timings=self._timings,
         )
@@ -294,7 +295,7 @@ class Mesh:
         return link
 
     async def _keep(self, number: int, link: MeshLink) -> None:
-        """Keep a link up to its end, and tell of one that is bad."""
+        """Keep a link running until it ends, and report it if it failed."""
         async with BackgroundTasks(link.reconnector.run()):
             try:
                 await link.runner.run()

@@ -1,7 +1,4 @@
-"""What the links of a mesh tell of themselves.
-
-Knows the words. Does not know who listens.
-"""
+"""The events that the links of a mesh report."""
 
 from __future__ import annotations
 
@@ -26,25 +23,25 @@ class Observer(Protocol):
         """A link came up; `nonce` is the peer's contribution to the session id."""
 
     def stream_up(self, party: int, secure: SecureStream, *, dialled: bool) -> None:
-        """A link got a stream, its first or a further one, whose other end is authenticated."""
+        """A link got its first or a further stream. The other end is authenticated."""
 
     def stream_down(self, party: int, secure: SecureStream) -> None:
-        """A link has lost a stream that `stream_up` announced."""
+        """A link has lost a stream that `stream_up` reported."""
 
     def link_raced(self, party: int, streams: int) -> None:
-        """So many streams of a link were compared, and what is urgent goes over the fastest."""
+        """This many streams of a link were compared. Urgent data goes over the fastest."""
 
     def link_event(self, party: int, event: Event) -> None:
         """Something arrived."""
 
     def link_broken(self, party: int, reason: str) -> None:
-        """A link has no stream any more, and is being brought back."""
+        """A link has lost its last stream, and is being redialled."""
 
     def link_quiet(self, party: int, seconds: float) -> None:
-        """Nothing has come for so long, which alone is no loss; a further stream is being dialled."""
+        """Nothing has arrived for this long. The link is not lost, but a further stream is being dialled."""
 
     def link_resumed(self, party: int, seconds: float) -> None:
-        """Something comes again, so long after the last time."""
+        """Something has arrived again, this long after the last time."""
 
     def link_down(self, party: int, error: OnionMPCError) -> None:
-        """A link ended, or never came up, for the reason given; not called for links that were closed in good order."""
+        """A link ended, or never came up, for this reason. Not called for links that were closed properly."""

@@ -1,6 +1,6 @@
-"""Dials a peer again and again until it lets us in.
+"""Dials a peer again and again until it accepts.
 
-Knows backoff, and what may mend itself. Does not know when to give up: the caller sets the deadline.
+It decides how long to wait and which failures are final. The caller sets the deadline.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS, MeshTimings
 from onionmpc.wire.handshake import Answer, Hello, Purpose, Reply
 
-# A service that could not build its side of a circuit is silent, and a new circuit most often succeeds at once.
+# A service that cannot build its side of a circuit is silent, and a new circuit usually succeeds at once. tor itself
+# would wait for two minutes.
 DIAL_TIMEOUT_S = 30.0
 RETRY_GROWTH = 1.6
 
@@ -29,7 +30,7 @@ class DialFailed:
     Attributes:
         reason: what was seen.
         again_in_s: seconds until the next try.
-        not_expected: whether it is there, and cannot be found by us.
+        not_expected: whether the peer is there, but its descriptor is sealed for others.
     """
 
     reason: str
@@ -40,7 +41,7 @@ class DialFailed:
 def backoff_s(
     attempt: int, jitter: Callable[[], float] = random.random, timings: MeshTimings = DEFAULT_MESH_TIMINGS
 ) -> float:
-    """Return how long to wait after try number `attempt` (from 1): growing, bounded, up to a quarter off by chance."""
+    """Return how long to wait after try `attempt` (from 1): growing, bounded, a quarter more or less by chance."""
     usual_s = min(timings.retry_last_s, timings.retry_first_s * RETRY_GROWTH ** (attempt - 1))
     return usual_s * (0.75 + jitter() / 2)
 
@@ -55,11 +56,11 @@ async def dial_until_accepted(
     on_failure: Callable[[DialFailed], None],
     timings: MeshTimings = DEFAULT_MESH_TIMINGS,
 ) -> tuple[Reply, SecureStream]:
-    """Dial until the peer accepts, or says that it dials us, where that was asked for.
+    """Dial until the peer accepts, or answers that it will dial us, if we asked for that.
 
     Raises:
-        AuthenticationFailed: it has refused us for `timings.refused_for_s` seconds, or will for ever.
-        VersionDiffers: it speaks another version. Tor vouches for who says so, and waiting does not mend it.
+        AuthenticationFailed: it has refused us for `timings.refused_for_s` seconds, or refuses for good.
+        VersionDiffers: it speaks another version. Tor vouches that this is the peer, and waiting does not help.
     """
     loop = asyncio.get_running_loop()
     refused_since: float | None = None
@@ -70,8 +71,8 @@ async def dial_until_accepted(
         try:
             reply, secure = await dial(network, identity, peer, psk, hello, timeout_s=DIAL_TIMEOUT_S)
         except (PeerUnreachable, TorError) as error:
-            # Our own tor may be on its way back; whether it is lost is for others to say. A peer that does not expect
-            # us may be about to: what we read may be of its last session.
+            # Our own tor may be restarting, and others decide when it is lost for good. A peer that does not expect us
+            # may do so soon: the descriptor that we read may be from its last session.
             reason, not_expected = error.message, isinstance(error, NotExpected)
         except AuthenticationFailed as error:
             refused_since = refused_since or loop.time()

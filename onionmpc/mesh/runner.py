@@ -1,7 +1,7 @@
 """Moves bytes between one link and its streams.
 
-Knows tasks, sockets and the clock; every rule is in onionmpc.wire.link. Does not dial: the reconnector does, and waits
-here until a stream is wanted.
+It has the tasks, the sockets and the clock; every rule is in onionmpc.wire.link. The reconnector dials, and waits here
+until a stream is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from onionmpc.wire.link import (
     State,
 )
 
-# A tuple, made once: it is looked at for each record.
+# A tuple, built once: `ProgramBytes | ProgramEnd` would be built anew for each record.
 DATA_EVENTS = (ProgramBytes, ProgramEnd)
 
 OnEvent = Callable[[Event], None]
@@ -41,20 +41,20 @@ OnData = Callable[[DataEvent], None]
 
 
 class Health(enum.Enum):
-    """How a link fares; once PARTING or OVER, it stays over."""
+    """The state of a link. CLOSING and OVER are final."""
 
     HEARD = enum.auto()
-    SILENT = enum.auto()  # no stream brings anything
-    PARTING = enum.auto()  # over, and its streams stay open until the peer has heard so
+    SILENT = enum.auto()  # no stream delivers anything
+    CLOSING = enum.auto()  # over, but its streams stay open until the peer knows
     OVER = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRoom:
-    """What all links of one party may hold for replay.
+    """The budget for replay that all links of one party share.
 
     Attributes:
-        freed: notified when some of the budget may have come free.
+        freed: notified when some of the budget may be free again.
     """
 
     budget: ReplayBudget = field(default_factory=ReplayBudget)
@@ -62,17 +62,17 @@ class ReplayRoom:
 
 
 class LinkRunner:
-    """One link, over whatever streams it is given.
+    """Runs one link over the streams that it is given.
 
     Args:
-        on_event: called with each event of the link, in order; must not block. Data comes here only while it has no
-            sink of its own (`deliver_data_to`).
+        on_event: called with each event of the link, in order; must not block. It gets the events of the data channel
+            only while these have no sink of their own (`deliver_data_to`).
         room: shared with the other links of this party.
         rate: records that go out each second, see `Sender`.
         timings: of the link and of its end.
 
     Attributes:
-        link: the rules, and what is still to be delivered.
+        link: the protocol's state, and what is not delivered yet.
         carriers: the link's streams.
     """
 
@@ -100,33 +100,33 @@ class LinkRunner:
 
     @property
     def alive(self) -> bool:
-        """Whether the peer may still hear us, even with no stream for now."""
+        """True while the link exists, even if it has no stream at the moment."""
         return self._health in (Health.HEARD, Health.SILENT)
 
     @property
     def silent(self) -> bool:
-        """Whether no stream brings anything, and the link is not over."""
+        """True while the link exists but no stream delivers anything."""
         return self._health is Health.SILENT
 
     @property
     def streams(self) -> int:
-        """How many streams it has, without those that are being closed."""
+        """How many streams it has, not counting those that are being closed."""
         return self.carriers.open
 
     @property
     def round_trip_s(self) -> float | None:
-        """The round trip of what is urgent, in seconds; None before it is known."""
+        """The round trip of urgent data, in seconds; None before it is known."""
         return self.carriers.round_trip_s
 
     @property
     def silent_s(self) -> float:
-        """For how many seconds nothing has come."""
+        """For how many seconds nothing has arrived."""
         return self.link.silent_for(time.monotonic())
 
     # -- its streams
 
     async def carry(self, secure: SecureStream, peer_offsets: tuple[int, int] = (0, 0)) -> None:
-        """Move bytes over this stream, beside any others, until it breaks or the link is over; close it."""
+        """Move bytes over this stream, beside any others, until it breaks or the link is over; then close it."""
         carrier = Carrier(secure)
         try:
             if not self.alive:
@@ -142,7 +142,7 @@ class LinkRunner:
             self.link.detach(carrier.number)
             await secure.close()
             self._room.freed.notify()
-            # The others send now what this one had not delivered.
+            # The other streams now send what this one had not delivered.
             self._sender.wake()
             self._assess()
 
@@ -151,7 +151,7 @@ class LinkRunner:
 
         Raises:
             LinkExpired: the stream ended before the link was closed.
-            RemoteProtocolError: the peer broke the rules, or says that we did.
+            RemoteProtocolError: the peer broke the rules, or reports that we did.
         """
         self._alone = True
         await self.carry(secure)
@@ -159,7 +159,7 @@ class LinkRunner:
         await self.run()
 
     async def run(self) -> None:
-        """Wait until the link is over: closed by either side, or failed.
+        """Wait until the link is over: either side has closed it, or it failed.
 
         Raises:
             OnionMPCError: why it failed.
@@ -172,38 +172,38 @@ class LinkRunner:
             raise self._error
 
     def _note_bug(self, error: BaseException) -> None:
-        """Have `run` raise what a callback of the loop raised: asyncio would only log it, and the link would hang."""
+        """Have `run` raise what a callback of the loop raised. asyncio would only log it, and the link would hang."""
         self._error = error
         self._health = Health.OVER
         self._changes.notify()
 
     async def until_silent(self) -> None:
-        """Wait until no stream brings anything; for ever, once the link is over."""
+        """Wait until no stream delivers anything. Never returns once the link is over."""
         await self._changes.until(lambda: self.silent)
 
     async def until_heard(self) -> None:
-        """Wait until a stream brings something, or the link is over."""
+        """Wait until a stream delivers something, or the link is over."""
         await self._changes.until(lambda: not self.silent)
 
     async def until_short_of_streams(self) -> None:
-        """Wait until it has fewer streams than are kept; for ever, once the link is over."""
+        """Wait until there are fewer streams than should be kept. Never returns once the link is over."""
         await self._changes.until(lambda: self.alive and self.carriers.open < self.carriers.kept)
 
     async def until_measured(self, streams: int) -> None:
-        """Wait until it is known of so many streams how fast they are."""
+        """Wait until the speed of this many streams is known."""
         await self._changes.until(lambda: self.link.measured() >= streams)
 
     def keep(self, streams: int) -> None:
-        """Have so many streams from now on."""
+        """Keep this many streams from now on."""
         self.carriers.kept = streams
         self._assess()
 
     def doubt(self) -> None:
-        """Doubt all streams: our machine was asleep, or the network of our tor was lost."""
+        """Treat all streams as suspicious, because our machine was asleep."""
         self.link.doubt(time.monotonic())
         self._do_what_is_due()
 
-    # -- what is said
+    # -- sending
 
     def send_control(self, payload: bytes) -> None:
         """Queue a control message, unless the link has ended."""
@@ -212,7 +212,7 @@ class LinkRunner:
             self._sender.wake()
 
     def offer_data(self, payload: bytes) -> bytes:
-        """Queue bytes of the program; return those for which the window has no room, nothing once the link is over."""
+        """Queue bytes of the program, and return those that do not fit into the window; none once the link is over."""
         if not self.alive:
             return b""
         room = self.link.room()
@@ -226,50 +226,50 @@ class LinkRunner:
             await self._room.freed.next()
 
     def end_data(self) -> None:
-        """Say that the program sends nothing more."""
+        """Queue the end of the data channel: the program sends nothing more."""
         if self.link.state is State.OPEN:
             self.link.end_data()
             self._sender.wake()
 
     def consume(self, size: int) -> None:
-        """Say that the program took `size` bytes."""
+        """Note that the program took `size` bytes."""
         if self.link.state is State.OPEN:
             self.link.consume(size, time.monotonic())
             self._sender.wake_in_time()
 
     def deliver_data_to(self, sink: OnData | None) -> None:
-        """Call `sink` with the events of the data channel from now on; None sends them to `on_event` again.
+        """Call `sink` with the events of the data channel from now on; with None, call `on_event` again.
 
-        The program's bytes thus do not pass through those who watch the link, and each costs one call. Bytes that come
-        before anyone asked for them are for the watchers to judge.
+        With a sink, the program's bytes cost one call each and bypass the session. Without one, the session gets them,
+        since bytes that come before a program runs may break the rules.
         """
         self._on_data = sink
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life."""
+        """Ping the peer over every stream."""
         if self.link.state is State.OPEN:
             self.link.ping()
             self._do_what_is_due()
 
-    # -- how it ends
+    # -- ending
 
-    def close(self, *, heard: bool = False) -> None:
-        """Close the link in good order.
+    def close(self, *, linger: bool = False) -> None:
+        """Close the link properly.
 
         Args:
             heard: keep its streams until the peer ends them or closes the link too, or for `last_words_s`. For a party
                 that leaves: its tor may end next, and would take along what has not left it.
         """
-        self._health = Health.PARTING if heard else Health.OVER
+        self._health = Health.CLOSING if linger else Health.OVER
         self.link.close()
         self._end()
 
     async def close_when_flushed(self, timeout_s: float) -> None:
-        """Close the link once the peer has acknowledged what was said, or after `timeout_s` seconds."""
+        """Close the link when the peer has acknowledged everything, or after `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._room.freed.until(lambda: not self.alive or self.link.flushed())
-        self.close(heard=True)
+        self.close(linger=True)
 
     async def last_words(self) -> None:
         """Wait until a link that is over has said so on all its streams, for at most `last_words_s`."""
@@ -283,14 +283,14 @@ class LinkRunner:
         self._end()
 
     def fail(self, error: OnionMPCError) -> None:
-        """End the link for this reason, unless it is over."""
+        """End the link for this reason, unless it is over already."""
         if self.link.state is State.OPEN or isinstance(error, RemoteProtocolError):
             self._error = self._error or error
         self.link.close()
         self._end()
 
     def _end(self) -> None:
-        """Let every task that waits for something see that the link is over."""
+        """Wake every task that waits for something, because the link is over."""
         if self.alive:
             self._health = Health.OVER
         self._alarm.drop()
@@ -320,11 +320,11 @@ class LinkRunner:
     async def _say_last_words(
         self, secure: SecureStream, sending: asyncio.Task[None] | None, watching: asyncio.Task[None]
     ) -> None:
-        """Send what a link that is over has left to say; where it is PARTING, wait until the peer parts as well."""
+        """Send the CLOSE or ABORT of a link that is over. If it is CLOSING, wait until the peer closes too."""
         await (secure.drain() if sending is None else asyncio.wait([sending]))
         self._sender.send_now()
         await secure.flush(self._timings.last_words_s)
-        if self._health is Health.PARTING:
+        if self._health is Health.CLOSING:
             await self._changes.until(lambda: self.link.peer_closed or watching.done())
 
     async def _watch(self, carrier: Carrier) -> None:
@@ -335,7 +335,7 @@ class LinkRunner:
             for event in self.link.receive(number, plaintext, time.monotonic()):
                 self._handle(event)
         except RemoteProtocolError as error:
-            # `run` raises it when the peer knows.
+            # Tell the peer which rule it broke. `run` raises the error here.
             self.link.abort(AbortCode.FRAME)
             self.fail(error)
         if self._health is Health.SILENT:
@@ -357,24 +357,24 @@ class LinkRunner:
             self._changes.notify()
         self._on_event(event)
 
-    # -- what falls due
+    # -- timers
 
     def _look_at_clock(self) -> None:
         with self._forwarding_bugs:
             self._do_what_is_due()
             stale = self.link.stale(time.monotonic())
-            # The last one is kept: what it lost may only be late, and the next may be long in coming.
+            # The last stream is kept: it may only be slow, and a new one may take long.
             if self._alone or len(stale) < len(self.carriers):
                 self.carriers.end(stale, f"nothing came for {self._timings.link.silence_limit_s:.0f} s")
 
     def _do_what_is_due(self) -> None:
-        """Let the link do what has fallen due, also where no stream takes bytes."""
+        """Let the link do what is due, even if no stream takes bytes."""
         self.link.do_what_is_due(time.monotonic())
         self._sender.send_soon()
         self._assess()
 
     def _assess(self) -> None:
-        """See whether a stream brings something, and let every task that waits look again."""
+        """Update the link's health, and let every waiting task check its condition."""
         if self.alive:
             self._health = Health.SILENT if self.link.suspicious(time.monotonic()) else Health.HEARD
         self._changes.notify()

@@ -1,6 +1,6 @@
-"""A stream after its handshake: records in and out, with a peer whose key is proved.
+"""A stream after its handshake: records in and out, with a peer that has proved its key.
 
-Knows streams, handshakes and deadlines. Does not know links or rosters.
+It does not know about links or rosters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onionmpc.wire.handshake import MESSAGE_2_BYTES, DiallerHandshake, Hello, Re
 from onionmpc.wire.records import Records
 
 EPHEMERAL_BYTES = 32
-# What a socket holds can go over no other stream any more, and what is urgent waits behind it.
+# Small, because bytes in a socket can no longer go over another stream, and urgent ones wait behind them.
 HELD_BYTES = 2**15
 
 
@@ -32,16 +32,16 @@ def nothing() -> None:
 class SecureStream(asyncio.BufferedProtocol):
     """Records over one stream.
 
-    From the end of the handshake on it is the transport's protocol: what comes is handed on in the loop's turn that
-    brought it, and no task has to wake up for it.
+    After the handshake it is the transport's protocol, so that it handles bytes in the turn of the loop that read them,
+    and no task has to wake up.
 
     Attributes:
-        stream: what carries them; the network can tell its circuit.
-        peer: the address whose key the other side proved.
+        stream: the connection below.
+        peer: the address whose key the other side has proved.
         nonce: the peer's contribution to the session id, 16 bytes.
-        number: the stream's, by which both ends call it.
-        dialled_in_s: seconds from our dial to the end of the handshake; 0 if it was the peer who dialled.
-        takes_more: whether what is sent now would leave soon.
+        number: the stream's number, the same at both ends.
+        dialled_in_s: seconds from our dial to the end of the handshake; 0 if the peer dialled.
+        takes_more: whether bytes that are sent now would leave soon.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SecureStream(asyncio.BufferedProtocol):
         self.number = number
         self.dialled_in_s = dialled_in_s
         self._records = records
-        # Not asyncio's own, which it makes anew for each read and four times as large: that alone took 10 us.
+        # Our own buffer: asyncio would allocate one four times as large for each read, which alone took 10 us.
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._early: list[bytes] = []
         self._on_record: Callable[[bytes], None] = self._keep
@@ -66,18 +66,18 @@ class SecureStream(asyncio.BufferedProtocol):
         self._room.set()
         self._transport = cast(asyncio.Transport, stream.writer.transport)
         self._transport.set_write_buffer_limits(high=HELD_BYTES)
-        with contextlib.suppress(OSError):  # the stream broke already: its user will see that
+        with contextlib.suppress(OSError):  # the stream is broken already, which its user will notice
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD_BYTES)
-        # An end that the reader has seen already is seen again when reading goes on.
+        # If the StreamReader has seen the end of the stream already, we see it again when reading resumes.
         self._transport.pause_reading()
         self._transport.set_protocol(self)
-        stream.reader.feed_eof()
+        stream.reader.feed_eof()  # so that `_read_on` gets the bytes that it holds
 
     async def wait_for_first(self) -> bool:
         """Wait for the first record under the final keys, keep it for `begin`, and return whether one came.
 
         Raises:
-            RemoteProtocolError: it did not open.
+            RemoteProtocolError: it did not decrypt.
         """
         await self._read_on()
         await self._arrived.wait()
@@ -86,10 +86,10 @@ class SecureStream(asyncio.BufferedProtocol):
         return bool(self._early)
 
     async def begin(self, on_record: Callable[[bytes], None], on_room: Callable[[], None] = nothing) -> None:
-        """Hand on the plaintext of each record from now on.
+        """Pass on the plaintext of each record from now on.
 
         Args:
-            on_record: called with each; the stream ends by what it raises.
+            on_record: called with each; what it raises ends the stream.
             on_room: called when the stream takes more again.
         """
         self._on_room = on_room
@@ -102,8 +102,8 @@ class SecureStream(asyncio.BufferedProtocol):
         """Wait until the stream ends.
 
         Raises:
-            OSError: the stream broke. So does one whose record does not open: whoever altered it on the way, it was
-                not the peer.
+            OSError: the stream broke. A record that does not decrypt counts as that too: someone on the path altered
+                it, not the peer.
         """
         await self._over.wait()
         if isinstance(self._break, RemoteProtocolError):
@@ -120,7 +120,7 @@ class SecureStream(asyncio.BufferedProtocol):
         await self._room.wait()
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until all that was sent has left this process, for at most `timeout_s` seconds; never raises."""
+        """Wait until everything that was sent has left this process, at most `timeout_s` seconds. Never raises."""
         self._transport.set_write_buffer_limits(0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -131,11 +131,11 @@ class SecureStream(asyncio.BufferedProtocol):
         await self.stream.close()
 
     def abort(self) -> None:
-        """Close the stream, where nothing can be awaited."""
+        """Close the stream at once, from code that cannot await."""
         self.stream.abort()
 
     async def _read_on(self) -> None:
-        """Take what came before we were the protocol, then read."""
+        """Take the bytes that arrived before we became the protocol, then resume reading."""
         try:
             if early := await self.stream.reader.read():
                 self._take(early)
@@ -145,34 +145,34 @@ class SecureStream(asyncio.BufferedProtocol):
             self._end(None)
         self._transport.resume_reading()
 
-    # -- what the transport calls
+    # -- asyncio.BufferedProtocol
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's words)
-        """Lend it what it reads into."""
+        """Return the buffer to read into."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what it read."""
+        """Take the bytes that were read."""
         self._take(self._buffer[:nbytes])
 
     def eof_received(self) -> bool:
-        """Note the end; the other direction stays open, as for last words."""
+        """Note the end. Return True to keep the other direction open: we may still have to send a CLOSE."""
         self._end(None)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note the break."""
-        self._end(exc)  # if it is not an OSError, the receiver of records raised it, and `ended` raises it again
+        """Note that the stream broke."""
+        self._end(exc)  # an error other than OSError comes from `on_record`, and `ended` raises it again
         self.takes_more = False
         self._room.set()
 
     def pause_writing(self) -> None:
-        """Note that it is full."""
+        """Note that the write buffer is full."""
         self.takes_more = False
         self._room.clear()
 
     def resume_writing(self) -> None:
-        """Send more."""
+        """Note that the write buffer has room again."""
         self.takes_more = True
         self._room.set()
         self._on_room()
@@ -203,14 +203,14 @@ async def dial(
 
     Raises:
         PeerUnreachable: nobody answered in time.
-        AuthenticationFailed: the peer refused us, or is not who it should be.
+        AuthenticationFailed: the peer refused us, or does not hold the key of this address.
         VersionDiffers: it speaks another version of the protocol.
     """
     began_s = time.monotonic()
     public_key = public_key_from_onion(peer)
     handshake = DiallerHandshake(identity, public_key, psk, hello, secrets.token_bytes(EPHEMERAL_BYTES))
     try:
-        # The network bounds its own part, and knows what to make of silence.
+        # Not within our timeout: the network bounds its own part, and can explain a silence better.
         stream = await network.dial(peer, timeout_s)
         try:
             async with asyncio.timeout(began_s + timeout_s - time.monotonic()):
@@ -233,7 +233,7 @@ async def _exchange(stream: Stream, handshake: DiallerHandshake) -> tuple[Reply,
         message = await stream.reader.readexactly(MESSAGE_2_BYTES)
     except asyncio.IncompleteReadError as error:
         if not error.partial:
-            # Tor opened the stream, and nobody behind it said a word: a service that is shutting down, most often.
+            # tor opened the stream, and nobody behind it answered. Usually the service is shutting down.
             raise PeerUnreachable("the stream ended before an answer came") from error
         message = error.partial
     return handshake.receive(message)

@@ -1,6 +1,6 @@
-"""When a link sends: as soon as it has something to say, or at a constant rate; and when it has to look at the clock.
+"""When a link sends (as soon as something is queued, or at a constant rate), and when it must look at the clock.
 
-Knows the loop's callbacks and its clock. What is sent, and when something is due, is the link's to say.
+The link decides what is sent, and when something is due.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from onionmpc.tasks import ErrorForwarder
 from onionmpc.wire.link import Link, State
 from onionmpc.wire.records import FILLED_PLAINTEXT_BYTES
 
-# An alarm that is due already, since a stream takes no more bytes, rings no sooner than this.
+# Something may be due that no stream can send, because none takes bytes. The alarm then rings this often, not
+# constantly.
 ALARM_FLOOR_S = 0.01
 
 
 class Alarm:
-    """Rings at a time at the latest, and from then on at least every `again_after_s` seconds.
+    """Rings no later than a given time, and from then on at least every `again_after_s` seconds.
 
     Args:
         on_ring: called each time.
@@ -32,16 +33,16 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set_by(self, at: float | None) -> None:
-        """Ring at `at` or before, in time.monotonic(), which is also the clock of asyncio's loop; None changes nothing.
+        """Ring at `at` or before, on time.monotonic(), which is also the clock of asyncio's loop; None changes nothing.
 
-        An alarm that rings too early is set again then: to put it off with each message would cost more.
+        If the alarm rings too early, it is set again then. Postponing it with each message would cost more.
         """
         if at is not None and (self._timer is None or at < self._timer.when()):
             self.drop()
             self._set(max(at, time.monotonic() + ALARM_FLOOR_S))
 
     def drop(self) -> None:
-        """Do not ring any more, unless it is set again."""
+        """Stop ringing until it is set again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,19 +51,19 @@ class Alarm:
         self._timer = asyncio.get_running_loop().call_at(at, self._ring)
 
     def _ring(self) -> None:
-        # A stream that takes no bytes and brings nothing sets no alarm, and has to be doubted all the same.
+        # Set it again even if nothing is due: a stream that takes no bytes and delivers none causes no other alarm, but
+        # must become suspicious.
         self._set(time.monotonic() + self._again_after_s)
         self._on_ring()
 
 
 class Sender:
-    """Sends what a link has to say over its streams.
+    """Sends what a link has queued over its streams.
 
     Args:
         alarm: set to the time at which the link next has something to do.
-        forwarding_bugs: is given what a callback of the loop raises.
-        rate: records that go out each second, all of one size, over one stream at a time; 0 sends what there is to say
-            when there is.
+        forwarding_bugs: gets what a callback of the loop raises.
+        rate: records per second, all of one size, over one stream at a time; 0 to send whenever something is queued.
     """
 
     def __init__(
@@ -76,17 +77,17 @@ class Sender:
         self._due: asyncio.Handle | None = None
 
     def wake(self) -> None:
-        """Send what the link has to say, if not at its rate."""
+        """Send what is queued; at a constant rate, wait for the next tick."""
         if self._due is None and self._link.wants_to_send():
             self.send_soon()
 
     def wake_in_time(self) -> None:
-        """Wake now if the link has something to say, and when something falls due, or before."""
+        """Send what is queued, and set the alarm for what falls due later."""
         self.wake()
         self._alarm.set_by(self._link.wake_at())
 
     def send_soon(self) -> None:
-        """Send in the loop's next turn: what is written in one turn leaves in one record."""
+        """Send in the loop's next turn, so that what is queued in one turn leaves in one record."""
         if self._due is None and not self.rate:
             self._due = asyncio.get_running_loop().call_soon(self._send_due)
 
@@ -95,7 +96,7 @@ class Sender:
             self.send_now()
 
     def send_now(self) -> None:
-        """Send all that there is to say, each stream as much as it takes; nothing at a constant rate."""
+        """Send what is queued, over each stream as much as it takes; at a constant rate, do nothing."""
         self._due = None
         if self.rate:
             return
@@ -105,7 +106,7 @@ class Sender:
         self._alarm.set_by(self._link.wake_at())
 
     async def send_at_rate(self, carrier: Carrier) -> None:
-        """Send a record at each tick and at no other time, until one was sent after the link is over."""
+        """Send a record at each tick and at no other time; stop after the first one that follows the link's end."""
         secure = carrier.secure
         ticks = Ticks(self.rate, time.monotonic())
         while True:

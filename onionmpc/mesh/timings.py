@@ -1,4 +1,4 @@
-"""How long a mesh waits before it dials, dials again and gives up, and how often peers may dial."""
+"""How long a mesh waits before it dials, redials and gives up, and how often peers may dial."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ class MeshTimings:
     """Times in seconds, and counts. Tests make them smaller.
 
     Attributes:
-        retry_first_s: from a failed dial to the next one. It grows with each failure.
+        retry_first_s: from a failed dial to the next one, at first. It grows with each failure.
         retry_last_s: the most that it grows to.
-        refused_for_s: how long a refusal may pass. A peer that has not heard of the session yet refuses like one that
-            never will; for so long we cannot tell.
-        grace_s: how long the party that did not dial first leaves a broken link to the other: a dial and its handshake,
-            most often.
-        quiet_every_s: how often a party that has dialled in vain for long says so.
-        race_s: how long a race of several streams for one link may take: a dial and five round trips, most often. A
-            stream that comes later is as good, and no longer waited for.
-        let_go_after_s: when each stream goes that was raced and is not kept, at least and at most: apart, and not when
-            the race ends.
-        next_dial_s: after how long a silent dial gets company, at least and at most. A dial is silent for ever if the
-            service cannot build its side, and the next one most often succeeds. Within these bounds, the next dial
-            begins after twice as long as dials usually take.
-        spare_dials_at_once: of all links together, for streams that are not the only one: each takes a circuit to an
-            introduction point and one to a rendezvous point.
-        accepted_per_hour: how often a peer may resume its link, by our clock. An honest one stays below, even if each
-            circuit of its breaks (`Pace`).
-        last_words_s: how long a CLOSE or an ABORT may take to leave, and to be answered.
-        link: of each link.
+        refused_for_s: how long a refusal may be temporary. A peer that has not heard of the session yet refuses just as
+            one that never will.
+        grace_s: how long the party that did not dial first leaves a broken link to the other. It is usually enough for
+            a dial and a handshake.
+        quiet_every_s: how often to report that a link is still silent.
+        race_s: how long a race of several streams for one link may take. It is usually enough for a dial and five round
+            trips. A stream that comes later still counts, but nobody waits for it.
+        let_go_after_s: the least and the most time until a stream that lost the race is closed. Each has its own random
+            time, so that they close neither together nor when the race ends.
+        next_dial_s: the least and the most time until another dial begins beside a silent one. In between, it is twice
+            the time that dials usually take. A dial stays silent for ever if the service cannot build its side of the
+            circuit, and another one usually succeeds.
+        spare_dials_at_once: how many dials of streams beyond a link's first may run, for all links together. Each needs
+            two circuits, to an introduction point and to a rendezvous point, and tor builds at most 32 circuits of
+            clients at once.
+        accepted_per_hour: how often a peer may resume its link, by our clock. An honest one stays below (270, see
+            `Pace`), even if every circuit breaks.
+        last_words_s: how long we wait for a CLOSE or an ABORT to leave and to be answered. If our tor ended sooner, the
+            bytes that are still in it would be lost.
+        link: the limits of each link.
     """
 
     retry_first_s: float = 1.0

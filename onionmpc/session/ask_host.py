@@ -97,7 +97,7 @@ async def _wait_for_terms(secure: SecureStream, ui: UserInterface) -> Terms:
             return answer.result()
         raise LinkExpired("the host closed the link")
     finally:
-        runner.close(heard=not answer.done())  # after its answer, the host sends no more
+        runner.close(linger=not answer.done())  # after its answer, the host sends no more
         await ended(running)
 
 

@@ -77,7 +77,7 @@ class Gathering:
     async def leave(self) -> None:
         """Close the links of all seats, and wait until the joiners have acknowledged that."""
         for runner in list(self._runners.values()):
-            runner.close(heard=True)
+            runner.close(linger=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self._until(lambda: not self._runners)

@@ -18,7 +18,7 @@ from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, Usag
 from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
-from onionmpc.mesh.pace import Seldom
+from onionmpc.mesh.pace import Throttle
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.ask_host import ask_host
@@ -58,7 +58,7 @@ class SessionParty:
         self._ui = ui
         self._nonce = secrets.token_bytes(HELLO_NONCE_BYTES)
         self._door = Door(identity, self._nonce, self._note_version)
-        self._versions = Seldom()
+        self._versions = Throttle()
 
     def _note_version(self, protocol: int) -> None:
         if self._versions.is_due(time.monotonic()):

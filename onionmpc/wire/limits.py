@@ -16,7 +16,7 @@ class LinkLimits:
             shares of 8 bytes. It bounds the memory of both sides: the sender keeps what is not acknowledged, and the
             data channel is acknowledged only when the program takes it.
         record_bytes: the size of the largest record.
-        ack_delay_s: an ACK travels with data. If there is none, it goes alone after this long.
+        ack_delay_s: an ACK travels with data. If there is none, it goes alone after this long,
         ack_after_bytes: or when this many bytes have arrived.
         ping_after_s: one heartbeat. The slowest round trips through tor that we have seen took less than ten seconds.
         suspect_after_s: three missed heartbeats.

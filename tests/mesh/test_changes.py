@@ -19,7 +19,7 @@ async def test_a_condition_that_held_for_a_moment_wakes_its_task() -> None:
 
 
 @in_a_loop
-async def test_a_task_whose_condition_does_not_hold_waits_on_and_the_others_wake() -> None:
+async def test_only_the_tasks_whose_condition_holds_wake() -> None:
     changes = Changes()
     waiting, next_change = asyncio.create_task(changes.until(lambda: False)), asyncio.create_task(changes.next())
     await asyncio.sleep(0)
@@ -32,5 +32,5 @@ async def test_a_task_whose_condition_does_not_hold_waits_on_and_the_others_wake
 
 
 @in_a_loop
-async def test_a_condition_that_holds_already_is_not_waited_for() -> None:
+async def test_a_condition_that_holds_already_needs_no_wait() -> None:
     await Changes().until(lambda: True)

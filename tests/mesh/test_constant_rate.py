@@ -1,4 +1,4 @@
-"""Links at a constant rate, on local sockets: what goes out is the same whatever is said, and what is said arrives."""
+"""Links at a constant rate, on local sockets: what goes out looks the same whatever is sent, and all of it arrives."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RECORDS = 30
 
 
 class Observer:
-    """Sees every write of every stream, as whoever watches a line does: when, and how many bytes."""
+    """Records the time and size of every write of every stream, as an observer of the line would."""
 
     def __init__(self) -> None:
         self.writes: dict[asyncio.StreamWriter, list[tuple[float, int]]] = defaultdict(list)
@@ -54,7 +54,7 @@ class Observer:
         self.changed.set()
 
     async def until_records(self, count: int) -> None:
-        """Wait until so many records went out on each stream."""
+        """Wait until each stream has sent this many records."""
         while any(sum(size for _, size in writes[1:]) < count * FILLED_RECORD_BYTES for writes in self.writes.values()):
             self.changed.clear()
             await self.changed.wait()
@@ -75,7 +75,7 @@ def observer(monkeypatch: pytest.MonkeyPatch) -> Observer:
 # --- The schedule -------------------------------------------------------------------------------------------
 
 
-def test_ticks_come_evenly_from_the_first_one_on() -> None:
+def test_ticks_are_evenly_spaced_from_the_first_one_on() -> None:
     ticks = Ticks(10, 1000.0)
     assert ticks.next_at == 1000.0
     assert ticks.take(999.9) == 0
@@ -83,7 +83,7 @@ def test_ticks_come_evenly_from_the_first_one_on() -> None:
     assert ticks.next_at == 1000.5
 
 
-def test_a_late_tick_moves_none_after_it() -> None:
+def test_a_late_tick_does_not_delay_later_ones() -> None:
     ticks = Ticks(10, 1000.0)
     assert ticks.take(1000.35) == 4
     assert ticks.take(1000.39) == 0
@@ -91,7 +91,7 @@ def test_a_late_tick_moves_none_after_it() -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 10, 200])
-def test_after_a_long_delay_a_second_is_made_up_for(rate: int) -> None:
+def test_after_a_long_delay_one_second_of_records_is_sent(rate: int) -> None:
     ticks = Ticks(rate, 1000.0)
     assert ticks.take(5000.0) == rate
     assert ticks.next_at == 5000.0 + 1 / rate
@@ -108,12 +108,14 @@ def test_no_tick_is_lost_to_delays_below_the_limit(rate: int, delays: list[float
     assert abs(taken - (now - 1000.0) * rate) <= 1 or not delays
 
 
-# --- What is seen -------------------------------------------------------------------------------------------
+# --- What an observer sees ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("busy", [False, True])
 @in_a_loop
-async def test_records_go_out_by_the_clock_whatever_is_said(directory: Path, observer: Observer, busy: bool) -> None:
+async def test_records_are_sent_by_the_clock_whatever_is_queued(
+    directory: Path, observer: Observer, busy: bool
+) -> None:
     began = time.monotonic()
     async with meshed(directory, 2, padding_rate=RATE) as parties:
         for party in parties:
@@ -132,12 +134,12 @@ async def test_records_go_out_by_the_clock_whatever_is_said(directory: Path, obs
         for at, size in writes[1:]:
             assert size % FILLED_RECORD_BYTES == 0
             seen += size // FILLED_RECORD_BYTES
-            # Never ahead of the clock: no record leaves because there was something to say.
+            # Never ahead of the clock: no record leaves because something was queued.
             assert seen <= (at - began) * RATE + 1
 
 
 @in_a_loop
-async def test_the_last_record_is_like_all_others_and_says_that_it_is(directory: Path, observer: Observer) -> None:
+async def test_the_last_record_looks_like_all_others_and_carries_the_close(directory: Path, observer: Observer) -> None:
     async with Party(directory, 1, 2, padding_rate=RATE) as party:
         _, secure = await knock(directory, party.identity, nonce=bytes(16))
         await say(secure, Ping(1))
@@ -171,7 +173,7 @@ async def test_a_stream_that_takes_nothing_is_not_filled_for_ever(
         stall(low, 1)
         stall(high, 0)
         await until_resumed(low)
-        # What is over the limit, and not what the ticks since then would have been.
+        # Only what is over the limit, and not the records of all ticks since then.
         assert FILLED_RECORD_BYTES < held[0] <= 2 * FILLED_RECORD_BYTES
         await still_flows(low, high)
 
@@ -180,7 +182,7 @@ async def test_a_stream_that_takes_nothing_is_not_filled_for_ever(
 
 
 @in_a_loop
-async def test_what_does_not_fit_into_one_record_arrives_in_the_next_ones(directory: Path) -> None:
+async def test_data_that_does_not_fit_into_one_record_arrives_in_the_next_ones(directory: Path) -> None:
     async with meshed(directory, 2, padding_rate=200) as (low, high):
         payload = random.randbytes(10 * FILLED_PLAINTEXT_BYTES)
         began = time.monotonic()
@@ -196,18 +198,18 @@ async def test_what_does_not_fit_into_one_record_arrives_in_the_next_ones(direct
 
 @in_a_loop
 async def test_links_of_different_rates_understand_each_other(directory: Path) -> None:
-    # Parties that do not agree on a rate tell each other so.
+    # Parties whose rates differ must be able to report the difference to each other.
     async with Party(directory, 0, 2, padding_rate=200) as low, Party(directory, 1, 2) as high:
         await low.until_up(1)
         await high.until_up(0)
         await still_flows(low, high)
 
 
-# --- Its streams --------------------------------------------------------------------------------------------
+# --- Streams ------------------------------------------------------------------------------------------------
 
 
 @in_a_loop
-async def test_a_newer_stream_takes_the_place_of_the_one_before_it(directory: Path) -> None:
+async def test_a_newer_stream_replaces_the_older_one(directory: Path) -> None:
     async with Party(directory, 1, 2, padding_rate=RATE) as party:
         _, first = await knock(directory, party.identity, **RESUME)
         await say(first, Ping(1))
@@ -222,8 +224,8 @@ async def test_a_newer_stream_takes_the_place_of_the_one_before_it(directory: Pa
 
 
 @in_a_loop
-async def test_streams_that_cross_leave_one_in_the_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each side drops its own for the other's, and the lower party dials once more.
+async def test_of_crossing_streams_one_is_left_in_the_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each side drops its own stream for the peer's, and the lower party dials once more.
     async with meshed(directory, 2, padding_rate=200) as (low, high):
         both = asyncio.Barrier(2)
 
@@ -249,7 +251,7 @@ async def test_streams_that_cross_leave_one_in_the_end(directory: Path, monkeypa
 
 
 @in_a_loop
-async def test_no_byte_is_lost_or_doubled_when_streams_are_cut(directory: Path) -> None:
+async def test_no_byte_is_lost_or_duplicated_when_streams_are_cut(directory: Path) -> None:
     async with meshed(directory, 2, padding_rate=200, timings=replace(QUICK, grace_s=0.05)) as (low, high):
         payload = random.Random(1).randbytes(30_000)
         await low.watcher.up[1].send_data(payload)

@@ -1,4 +1,4 @@
-"""Plain local sockets keep to the contract of a Network."""
+"""Plain local sockets fulfil the contract of a Network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_contract(fact: Fact) -> None:
         asyncio.run(main(directory))
 
 
-def test_strangers_do_not_find_the_listener_until_it_admits_them() -> None:
+def test_strangers_cannot_find_the_listener_until_it_admits_them() -> None:
     async def main(directory: Path) -> None:
         networks = (DirectNetwork(directory, onion) for onion in (ALICE, BOB, CAROL))
         async with contextlib.AsyncExitStack() as stack:
@@ -52,7 +52,7 @@ def test_strangers_do_not_find_the_listener_until_it_admits_them() -> None:
         asyncio.run(main(directory))
 
 
-def test_leaving_cuts_what_was_accepted_and_ends_its_tasks() -> None:
+def test_leaving_cuts_accepted_streams_and_ends_their_tasks() -> None:
     ended = []
 
     async def main(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The door on plain local sockets: strangers, and which parties it lets in."""
+"""The door on plain local sockets: what strangers get, and which parties it lets in."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
 
 
 async def reply_to(directory: Path, onion: Onion, message: bytes, *, end: bool = False) -> bytes:
-    """All that a listener says to a stranger that sends `message` and waits for the end."""
+    """Return all that a listener sends to a stranger that sends `message` and waits for the end."""
     stream = await raw_dial(directory, onion)
     stream.writer.write(message)
     if end:
@@ -111,9 +111,9 @@ async def test_a_stranger_that_ends_early_gets_the_same_reply(directory: Path) -
             assert await reply_to(directory, party.identity.onion, VALID[:length], end=True) == REFUSAL
 
 
-# Issue 12: asyncio wrote "Future exception was never retrieved" on stderr, when the garbage collector had its way.
+# Issue 12: at some garbage collection, asyncio wrote "Future exception was never retrieved" on stderr.
 @in_a_loop
-async def test_a_stranger_that_is_gone_before_it_is_answered_leaves_no_error_unseen(directory: Path) -> None:
+async def test_a_stranger_that_leaves_before_its_answer_leaves_no_unretrieved_error(directory: Path) -> None:
     near, far = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=near)
     far.send(VALID[:100])
@@ -127,7 +127,7 @@ async def test_a_stranger_that_is_gone_before_it_is_answered_leaves_no_error_uns
 
 @pytest.mark.parametrize("length", [0, 1, MESSAGE_1_BYTES - 1])
 @in_a_loop
-async def test_a_silent_stranger_gets_the_same_reply_in_the_end(directory: Path, length: int) -> None:
+async def test_a_silent_stranger_gets_the_same_reply_at_the_timeout(directory: Path, length: int) -> None:
     async with Party(directory, 1, 2, limits=DoorLimits(handshake_s=0.05)) as party:
         assert await reply_to(directory, party.identity.onion, VALID[:length]) == REFUSAL
 
@@ -135,22 +135,22 @@ async def test_a_silent_stranger_gets_the_same_reply_in_the_end(directory: Path,
 @in_a_loop
 async def test_a_replayed_message_1_is_answered_and_changes_nothing(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
-        # What a replayer may add: nothing, a record that says nothing, and one that does not open.
+        # An attacker that replays it may add nothing, an empty record, or one that does not decrypt.
         for tail in (b"", bytes(2), b"\x00\x20" + bytes(32)):
             reply = await reply_to(directory, party.identity.onion, VALID + tail, end=True)
             assert len(reply) == MESSAGE_2_BYTES
         assert party.watcher.up == {}
-        # The party whose message it was can still come.
+        # The party whose message was replayed can still come.
         async with Party(directory, 0, 2) as honest:
             await honest.until_up(1)
             await party.until_up(0)
 
 
 @in_a_loop
-async def test_who_has_been_a_stranger_for_longest_is_cut_without_a_word_for_one_more(directory: Path) -> None:
+async def test_the_oldest_stranger_is_cut_without_a_reply_when_there_are_too_many(directory: Path) -> None:
     async with Party(directory, 1, 2, limits=DoorLimits(at_once=2)) as party:
         first, second, third = [await raw_dial(directory, party.identity.onion) for _ in range(3)]
-        # Not even the one of a refusal: it may have been a party, which is to dial again.
+        # Not even the refusal: it may be a party, which should dial again.
         assert await first.reader.read() == b""
         for stream in (third, second):
             stream.writer.write(VALID)
@@ -161,11 +161,11 @@ async def test_who_has_been_a_stranger_for_longest_is_cut_without_a_word_for_one
 
 # Issue 12.
 @in_a_loop
-async def test_a_refusal_arrives_at_who_still_sends_over_tcp(directory: Path) -> None:
+async def test_a_refusal_reaches_a_stranger_that_is_still_sending_over_tcp(directory: Path) -> None:
     async with Party(directory, 1, 2) as party, listening_local(party.door.serve) as port:
         for message in (bytes([99]) + bytes(40_000), VALID[:-1] + b"x" + bytes(40_000)):
             connection = socket.socket()
-            # What does not fit is still to be sent when the refusal comes.
+            # The part that does not fit is not sent yet when the refusal arrives.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             connection.setblocking(False)
             await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
@@ -178,13 +178,13 @@ async def test_a_refusal_arrives_at_who_still_sends_over_tcp(directory: Path) ->
 # Issue 12.
 @in_a_loop
 async def test_who_was_turned_away_and_stays_goes_first(directory: Path) -> None:
-    async with Party(directory, 1, 2, limits=DoorLimits(at_once=2, parting_s=DEADLINE_S)) as party:
+    async with Party(directory, 1, 2, limits=DoorLimits(at_once=2, linger_s=DEADLINE_S)) as party:
         onion = party.identity.onion
         silent, turned_away = await raw_dial(directory, onion), await raw_dial(directory, onion)
         turned_away.writer.write(b"x" * MESSAGE_1_BYTES)
         assert await turned_away.reader.read() == REFUSAL
         third = await raw_dial(directory, onion)
-        # Its end of ours is half open for as long as it is heard; nobody hears it any more when there is no room.
+        # Its stream stays half open while we read it. We stop reading when there is no room.
         await party.watcher.until(lambda: party.served)
         for stream in (silent, third):
             stream.writer.write(VALID)
@@ -196,7 +196,7 @@ async def test_who_was_turned_away_and_stays_goes_first(directory: Path) -> None
 # Issue 12.
 @in_a_loop
 async def test_who_was_turned_away_and_stays_goes_soon(directory: Path) -> None:
-    async with Party(directory, 1, 2, limits=DoorLimits(parting_s=0.05)) as party:
+    async with Party(directory, 1, 2, limits=DoorLimits(linger_s=0.05)) as party:
         stream = await raw_dial(directory, party.identity.onion)
         stream.writer.write(b"x" * MESSAGE_1_BYTES)
         await party.watcher.until(lambda: party.served)
@@ -205,11 +205,11 @@ async def test_who_was_turned_away_and_stays_goes_soon(directory: Path) -> None:
 
 # Issue 12.
 @in_a_loop
-async def test_who_was_turned_away_is_not_heard_without_end(directory: Path) -> None:
-    limits = DoorLimits(parting_s=DEADLINE_S)
+async def test_a_refused_stranger_is_not_read_without_end(directory: Path) -> None:
+    limits = DoorLimits(linger_s=DEADLINE_S)
     async with Party(directory, 1, 2, limits=limits) as party:
         stream = await raw_dial(directory, party.identity.onion)
-        stream.writer.write(b"x" * (MESSAGE_1_BYTES + limits.parting_bytes))
+        stream.writer.write(b"x" * (MESSAGE_1_BYTES + limits.linger_bytes))
         await party.watcher.until(lambda: party.served)
         await stream.close()
 
@@ -238,7 +238,7 @@ async def test_more_strangers_than_are_served_at_once_do_not_keep_a_party_out(di
     ids=["a lower party", "a higher party", "gather", "resume"],
 )
 @in_a_loop
-async def test_each_dialler_of_the_roster_is_told_where_it_stands(
+async def test_each_dialler_on_the_roster_gets_the_answer_that_fits_its_place(
     directory: Path, number: int, changes: dict[str, Any], answer: Answer
 ) -> None:
     async with Party(directory, 1, 3, timeout_s=0.01) as party:
@@ -267,7 +267,7 @@ async def test_a_party_that_has_a_link_is_not_let_in_twice(directory: Path) -> N
 
 
 @in_a_loop
-async def test_of_two_streams_accepted_at_once_the_first_to_speak_becomes_the_link(directory: Path) -> None:
+async def test_of_two_streams_accepted_at_once_the_first_to_send_a_record_becomes_the_link(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
         (_, first), (_, second) = [await knock(directory, party.identity) for _ in range(2)]
         await say(second, Ping(1))

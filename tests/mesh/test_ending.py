@@ -1,4 +1,4 @@
-"""Every way in which a link on plain local sockets ends."""
+"""Every way in which a link ends, on plain local sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.mesh import (  # noqa: F401 (fixtures)
 
 
 @in_a_loop
-async def test_a_sender_that_waits_for_room_does_not_wait_for_a_dead_link(directory: Path) -> None:
+async def test_a_sender_that_waits_for_room_stops_waiting_when_the_link_ends(directory: Path) -> None:
     async with meshed(directory, 2) as (sender, receiver):
         receiver.watcher.taking = False
         sending = asyncio.create_task(sender.watcher.up[1].send_data(bytes(2 * LIMITS.window_bytes)))
@@ -45,7 +45,7 @@ async def test_a_sender_that_waits_for_room_does_not_wait_for_a_dead_link(direct
 
 
 @in_a_loop
-async def test_a_link_closed_by_one_side_is_down_for_neither(directory: Path) -> None:
+async def test_a_link_closed_by_one_side_is_reported_down_by_neither(directory: Path) -> None:
     async with meshed(directory, 2) as (closer, other):
         closer.watcher.up[1].send_control(b"goodbye")
         await other.watcher.until(lambda: other.watcher.control[0])
@@ -57,7 +57,7 @@ async def test_a_link_closed_by_one_side_is_down_for_neither(directory: Path) ->
 
 
 async def close_and_stay(link: LinkRunner) -> None:
-    link.close(heard=True)
+    link.close(linger=True)
 
 
 async def close_when_flushed(link: LinkRunner) -> None:
@@ -70,7 +70,7 @@ PATIENT = replace(QUICK, last_words_s=2 * DEADLINE_S)
 
 @pytest.mark.parametrize("leave", [close_and_stay, close_when_flushed])
 @in_a_loop
-async def test_who_leaves_stays_until_the_other_has_heard_it(
+async def test_a_party_that_leaves_stays_until_the_peer_has_its_close(
     directory: Path, leave: Callable[[LinkRunner], Awaitable[None]]
 ) -> None:
     async with Party(directory, 0, 2) as other, Party(directory, 1, 2, timings=PATIENT) as closer:
@@ -82,19 +82,21 @@ async def test_who_leaves_stays_until_the_other_has_heard_it(
         assert (1, LinkClosed()) in other.watcher.events
 
 
-@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("linger", [False, True])
 @in_a_loop
-async def test_a_link_closed_by_both_sides_at_once_is_down_for_neither(directory: Path, *, heard: bool) -> None:
+async def test_a_link_closed_by_both_sides_at_once_is_reported_down_by_neither(
+    directory: Path, *, linger: bool
+) -> None:
     async with meshed(directory, 2, timings=PATIENT) as parties:
         for party in parties:
-            party.watcher.up[1 - party.number].close(heard=heard)
+            party.watcher.up[1 - party.number].close(linger=linger)
         await parties[0].until_over(1)
         await parties[1].watcher.until(lambda: parties[1].served)
         assert parties[0].watcher.downs == parties[1].watcher.downs == []
 
 
 @in_a_loop
-async def test_a_link_is_closed_when_all_was_acknowledged(directory: Path) -> None:
+async def test_a_flushed_link_closes_when_everything_is_acknowledged(directory: Path) -> None:
     async with meshed(directory, 2) as (closer, other):
         link = closer.watcher.up[1]
         await link.send_data(bytes(2 * 2**20))
@@ -117,7 +119,7 @@ async def test_a_link_may_be_closed_as_soon_as_it_is_up(directory: Path, monkeyp
 
 
 @in_a_loop
-async def test_a_link_that_is_closed_while_its_stream_is_full_says_so_after_that(directory: Path) -> None:
+async def test_a_link_closed_while_its_stream_is_full_sends_close_after_the_data(directory: Path) -> None:
     async with meshed(directory, 2) as (closer, other):
         stall(other, 0)
         transport: Any = closer.watcher.streams[1][0].stream.writer.transport
@@ -149,7 +151,7 @@ async def test_a_peer_that_does_not_read_cannot_keep_a_link_from_closing(directo
 
 @pytest.mark.parametrize("code", AbortCode)
 @in_a_loop
-async def test_an_abort_is_heard_by_the_peer(directory: Path, code: AbortCode) -> None:
+async def test_an_abort_reaches_the_peer(directory: Path, code: AbortCode) -> None:
     async with meshed(directory, 2) as (accuser, accused):
         accuser.watcher.up[1].abort(code)
         message = await accused.watcher.until_down(0, RemoteProtocolError)
@@ -159,7 +161,7 @@ async def test_an_abort_is_heard_by_the_peer(directory: Path, code: AbortCode) -
 
 
 async def answer_to(directory: Path, party: Party, speak: Callable[[SecureStream], Awaitable[None]]) -> list[Frame]:
-    """All that a party says to a peer that speaks so, once its link is up."""
+    """Return all that a party sends to a peer that sends these frames, once its link is up."""
     _, secure = await knock(directory, party.identity)
     await say(secure, Ping(1))
     await party.until_up(0)
@@ -179,7 +181,7 @@ async def answer_to(directory: Path, party: Party, speak: Callable[[SecureStream
     ids=["far away", "too much"],
 )
 @in_a_loop
-async def test_a_peer_that_breaks_the_rules_is_down_and_hears_which(
+async def test_a_peer_that_breaks_the_rules_is_reported_down_and_told_which_rule(
     directory: Path, frame: Data, code: AbortCode
 ) -> None:
     small = replace(QUICK, link=LinkLimits(window_bytes=50_000))
@@ -194,7 +196,7 @@ async def test_a_peer_that_breaks_the_rules_is_down_and_hears_which(
 
 
 @in_a_loop
-async def test_a_record_that_does_not_open_ends_the_stream_and_not_the_link(directory: Path) -> None:
+async def test_a_record_that_does_not_decrypt_ends_the_stream_and_not_the_link(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
 
         async def speak(secure: SecureStream) -> None:
@@ -207,7 +209,7 @@ async def test_a_record_that_does_not_open_ends_the_stream_and_not_the_link(dire
 
 
 @in_a_loop
-async def test_a_link_that_has_ended_takes_nothing_more(directory: Path) -> None:
+async def test_a_link_that_has_ended_ignores_further_calls(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         link = low.watcher.up[1]
         link.close()

@@ -72,7 +72,7 @@ async def test_three_parties_connect_and_both_channels_flow(directory: Path) -> 
 
 
 @in_a_loop
-async def test_data_goes_to_its_sink_alone_and_to_the_observer_while_there_is_none(directory: Path) -> None:
+async def test_data_goes_only_to_its_sink_or_without_one_to_the_observer(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         sender, receiver, watcher = low.watcher.up[1], high.watcher.up[0], high.watcher
         await sender.send_data(b"early ")
@@ -101,7 +101,7 @@ async def test_data_goes_to_its_sink_alone_and_to_the_observer_while_there_is_no
     [("short standard", False), ("standard short", True), ("short short", True), ("long standard", True)],
 )
 @in_a_loop
-async def test_where_exactly_one_of_two_is_short_the_other_dials(
+async def test_if_exactly_one_of_two_parties_is_short_the_other_dials(
     directory: Path, levels: str, first_dials: bool
 ) -> None:
     low, high = map(Level, levels.split())
@@ -110,7 +110,7 @@ async def test_where_exactly_one_of_two_is_short_the_other_dials(
             await party.until_up(peer)
             await party.watcher.until(lambda party=party, peer=peer: party.watcher.streams[peer])
         assert (first.watcher.dialled[1], second.watcher.dialled[0]) == ([first_dials], [not first_dials])
-        # Who dialled first is the one that dials at once when the stream breaks.
+        # The party that dialled first also dials at once when the stream breaks.
         await first.cut(1)
         await first.watcher.until(lambda: len(first.watcher.dialled[1]) == 2)
         assert first.watcher.dialled[1] == [first_dials] * 2
@@ -119,7 +119,7 @@ async def test_where_exactly_one_of_two_is_short_the_other_dials(
 
 # Issue 12.
 @in_a_loop
-async def test_who_was_dialled_back_is_not_called_unreachable_when_its_time_is_over(
+async def test_a_peer_that_dialled_back_is_not_reported_unreachable_at_the_deadline(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = asyncio.Event()
@@ -142,7 +142,7 @@ async def test_who_was_dialled_back_is_not_called_unreachable_when_its_time_is_o
 
 # Issue 12.
 @in_a_loop
-async def test_a_wish_to_be_dialled_back_that_is_cancelled_leaves_no_stream(
+async def test_a_cancelled_request_to_be_dialled_back_leaves_no_stream(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[SecureStream] = []
@@ -160,7 +160,7 @@ async def test_a_wish_to_be_dialled_back_that_is_cancelled_leaves_no_stream(
 
 # Issue 12.
 @in_a_loop
-async def test_a_stream_that_was_dialled_is_closed_though_nobody_has_begun_to_carry_it(directory: Path) -> None:
+async def test_a_dialled_stream_is_closed_even_if_its_task_never_started(directory: Path) -> None:
     async with meshed(directory, 2) as (low, _):
         mesh = low.mesh
         _, secure = await mesh.redial(1, 1, DEADLINE_S)
@@ -174,7 +174,7 @@ async def test_a_stream_that_was_dialled_is_closed_though_nobody_has_begun_to_ca
 
 
 @in_a_loop
-async def test_a_recorded_wish_to_be_dialled_makes_nobody_dial(directory: Path) -> None:
+async def test_a_replayed_request_to_be_dialled_back_makes_nobody_dial(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
         hello: dict[str, Any] = {"purpose": Purpose.MESH_OR_DIAL_BACK, "nonce": bytes(16)}
         stream = await raw_dial(directory, IDENTITIES[1].onion)
@@ -184,7 +184,7 @@ async def test_a_recorded_wish_to_be_dialled_makes_nobody_dial(directory: Path) 
         await party.watcher.until(lambda: party.served)
         assert party.watcher.failures == []
 
-        # The keys shown, it does: in vain, since nobody listens there.
+        # After the final keys, it does dial: in vain, since nobody listens there.
         reply, secure = await knock(directory, IDENTITIES[1], **hello)
         assert reply.answer is Answer.DIAL_BACK
         await say(secure, Ping(0))
@@ -202,7 +202,7 @@ async def test_the_round_trip_is_measured_as_soon_as_a_link_is_up(directory: Pat
 
 
 def count_writes(party: Party, peer: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The size of each write of a party to a peer from now on."""
+    """Collect the size of each write of a party to a peer from now on."""
     (secure,) = party.watcher.streams[peer]
     writer, sizes = secure.stream.writer, list[int]()
     write = writer.write
@@ -228,7 +228,7 @@ async def until_quiet(*parties: Party) -> None:
 
 
 @in_a_loop
-async def test_what_is_said_to_a_peer_in_one_turn_leaves_in_one_record(
+async def test_what_is_sent_to_a_peer_in_one_turn_leaves_in_one_record(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with meshed(directory, 2) as (low, high):
@@ -279,20 +279,20 @@ async def test_large_transfers_in_both_directions_arrive_intact(directory: Path)
 
 
 @in_a_loop
-async def test_a_receiver_that_does_not_take_stops_the_sender_at_the_window(directory: Path) -> None:
+async def test_a_receiver_that_does_not_read_stops_the_sender_at_the_window(directory: Path) -> None:
     async with meshed(directory, 2) as (sender, receiver):
         receiver.watcher.taking = False
         there, back = sender.watcher.up[1], receiver.watcher.up[0]
         sending = asyncio.create_task(there.send_data(bytes(2 * LIMITS.window_bytes)))
         await receiver.watcher.until(lambda: len(receiver.watcher.data[0]) == LIMITS.window_bytes)
-        # Whatever more was on its way is there before the answer to a ping.
+        # Everything that was under way has arrived before the answer to a ping.
         sender.watcher.events.clear()
         there.ping()
         await sender.watcher.until(lambda: any(isinstance(event, RoundTrip) for _, event in sender.watcher.events))
         assert len(receiver.watcher.data[0]) == LIMITS.window_bytes
         assert there.link.room() == 0
         assert not sending.done()
-        # The other channel and direction go on.
+        # The other channel and the other direction continue.
         there.send_control(b"still here")
         await back.send_data(b"so am I")
         await receiver.watcher.until(lambda: receiver.watcher.control[0] == b"still here")
@@ -319,7 +319,7 @@ async def test_a_peer_that_comes_later_is_reached(directory: Path) -> None:
 
 
 @in_a_loop
-async def test_a_peer_that_does_not_expect_us_yet_is_reached_once_it_does(directory: Path) -> None:
+async def test_a_peer_that_does_not_expect_us_yet_is_reached_as_soon_as_it_does(directory: Path) -> None:
     async with Party(directory, 1, 2) as late:
         late.door.gatekeeper = None
         async with Party(directory, 0, 2) as early:
@@ -339,7 +339,7 @@ async def test_a_peer_that_never_comes_is_unreachable(directory: Path) -> None:
 @pytest.mark.parametrize(("psk", "count"), [(bytes([6]) * 32, 3), (PSK, 2)], ids=["another psk", "another roster"])
 @in_a_loop
 async def test_a_peer_that_refuses_us_for_long_is_given_up(directory: Path, psk: bytes, count: int) -> None:
-    # Party 1 of three; the other listens as party 2 and knows another psk, or lists three others.
+    # Party 1 of three. The other one listens as party 2, and has another psk or another roster.
     async with Party(directory, 1, 3, timeout_s=10, timings=replace(QUICK, refused_for_s=0.05)) as dialler:
         network = DirectNetwork(directory, IDENTITIES[2].onion)
         listening = Door(IDENTITIES[2], bytes(16))
@@ -354,7 +354,7 @@ async def test_a_peer_that_refuses_us_for_long_is_given_up(directory: Path, psk:
 
 
 @in_a_loop
-async def test_a_listener_of_another_version_is_named(directory: Path) -> None:
+async def test_a_listener_of_another_version_is_reported_with_both_versions(directory: Path) -> None:
     async def serve(stream: Stream) -> None:
         await stream.reader.readexactly(MESSAGE_1_BYTES)
         stream.writer.write(b"\x01")
@@ -368,7 +368,7 @@ async def test_a_listener_of_another_version_is_named(directory: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"\x02" + bytes(40)], ids=["nothing", "half an answer"])
 @in_a_loop
-async def test_a_listener_that_hangs_up_is_told_from_one_that_refuses(directory: Path, said: bytes) -> None:
+async def test_a_listener_that_hangs_up_is_not_reported_as_one_that_refuses(directory: Path, said: bytes) -> None:
     async def serve(stream: Stream) -> None:
         await stream.reader.readexactly(MESSAGE_1_BYTES)
         stream.writer.write(said)

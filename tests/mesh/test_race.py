@@ -1,4 +1,4 @@
-"""Links of several streams, on local sockets: raced once, the fastest first, and each replaced when it is lost."""
+"""Links of several streams, on local sockets: raced once, the fastest preferred, and lost ones replaced."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.mesh import (
     widen,
 )
 
-# Closes what is not kept after a moment.
+# Closes surplus streams after a moment.
 SOON = replace(QUICK, let_go_after_s=(0.01, 0.05))
 
 
@@ -50,7 +50,7 @@ async def until_raced(*parties: Party) -> None:
 async def raced(
     directory: Path, circuits: int, delays_s: list[float], timings: MeshTimings = QUICK
 ) -> AsyncIterator[tuple[Party, Party]]:
-    """Two parties whose link was raced; for `delays_s`, the round trips of its streams, see `Network`."""
+    """Two parties whose link was raced. `delays_s` are the round trips of its streams, see `Network`."""
     low, high = (Party(directory, number, 2, timings=timings) for number in range(2))
     low.network.delays_s = delays_s
     async with low, high:
@@ -62,14 +62,14 @@ async def raced(
 
 
 async def until_streams(party: Party, peer: int, count: int) -> None:
-    """Wait until a link has so many streams."""
+    """Wait until a link has this many streams."""
     async with asyncio.timeout(10):
         while party.watcher.up[peer].streams != count:  # noqa: ASYNC110 (a stream that goes tells no Observer)
             await asyncio.sleep(0.01)
 
 
 def ranked(party: Party, peer: int) -> list[int]:
-    """In which place each open stream was dialled or accepted, the fastest first."""
+    """Return the open streams by the order in which they were dialled or accepted, the fastest first."""
     numbers = [secure.number for secure in party.watcher.streams[peer]]
     return [numbers.index(number) for number in party.watcher.up[peer].link.ranking()]
 
@@ -78,12 +78,12 @@ def ranked(party: Party, peer: int) -> list[int]:
 
 
 @in_a_loop
-async def test_the_fastest_of_three_streams_carries_what_is_urgent_at_both_ends(directory: Path) -> None:
+async def test_the_fastest_of_three_streams_carries_urgent_data_at_both_ends(directory: Path) -> None:
     async with raced(directory, 3, [0.08, 0.02, 0.05]) as (low, high):
         assert low.watcher.races == [(1, 3)]
         assert high.watcher.races == [(0, 3)]
         assert low.watcher.dialled[1] == [True] * 3
-        # By the numbers that both ends have for them.
+        # Compared by their numbers, which are the same at both ends.
         assert low.watcher.up[1].link.ranking() == high.watcher.up[0].link.ranking()
         assert ranked(low, 1)[0] in (1, 2)
         assert low.watcher.up[1].round_trip_s == pytest.approx(0.02, abs=0.02)
@@ -91,7 +91,7 @@ async def test_the_fastest_of_three_streams_carries_what_is_urgent_at_both_ends(
 
 
 @in_a_loop
-async def test_a_link_is_raced_by_the_side_that_dialled_it_and_only_when_it_is_told(directory: Path) -> None:
+async def test_only_the_side_that_dialled_races_a_link_and_only_after_widen(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         widen([high], 3)
         await still_flows(low, high)
@@ -103,7 +103,7 @@ async def test_a_link_is_raced_by_the_side_that_dialled_it_and_only_when_it_is_t
 
 
 @in_a_loop
-async def test_all_that_are_kept_stay_and_the_slowest_of_more_go_later(directory: Path) -> None:
+async def test_surplus_streams_close_later_the_slowest_first(directory: Path) -> None:
     async with raced(directory, 6, [0.16, 0.01, 0.03, 0.05, 0.07, 0.13], SOON) as (low, high):
         slowest = {ranked(low, 1)[-1], ranked(low, 1)[-2]}
         assert 0 in slowest
@@ -116,7 +116,7 @@ async def test_all_that_are_kept_stay_and_the_slowest_of_more_go_later(directory
 
 
 @in_a_loop
-async def test_what_is_not_kept_does_not_go_when_the_race_ends(directory: Path) -> None:
+async def test_a_surplus_stream_does_not_close_when_the_race_ends(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         widen((low, high), 6)
         await until_raced(low, high)
@@ -125,7 +125,7 @@ async def test_what_is_not_kept_does_not_go_when_the_race_ends(directory: Path) 
 
 
 @in_a_loop
-async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> None:
+async def test_two_surplus_streams_that_close_together_are_two_different_ones(directory: Path) -> None:
     async with raced(directory, 6, [0.0]) as (low, high):
         low.watcher.up[1].carriers.end_slowest()
         low.watcher.up[1].carriers.end_slowest()
@@ -135,7 +135,7 @@ async def test_two_that_are_let_go_at_the_same_time_are_two(directory: Path) -> 
 
 
 @in_a_loop
-async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up_for(
+async def test_a_silent_dial_does_not_delay_the_race_and_is_replaced(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with meshed(directory, 2, timings=replace(QUICK, race_s=0.5)) as (low, high):
@@ -156,7 +156,7 @@ async def test_a_dial_without_an_answer_does_not_hold_up_the_race_and_is_made_up
 
 
 @in_a_loop
-async def test_dials_for_further_streams_share_their_room_over_all_links(
+async def test_dials_for_further_streams_share_one_limit_over_all_links(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     under_way = most = 0
@@ -190,7 +190,7 @@ async def test_a_peer_allows_one_race(directory: Path) -> None:
 
 
 @in_a_loop
-async def test_a_peer_that_dials_more_than_was_agreed_has_no_more(directory: Path) -> None:
+async def test_a_peer_that_dials_more_streams_than_agreed_keeps_no_more(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
         streams = []
         for token in range(10):
@@ -205,11 +205,11 @@ async def test_a_peer_that_dials_more_than_was_agreed_has_no_more(directory: Pat
             await secure.close()
 
 
-# --- After it -----------------------------------------------------------------------------------------------
+# --- After the race -----------------------------------------------------------------------------------------
 
 
 @in_a_loop
-async def test_much_data_goes_over_all_streams_and_arrives_intact(directory: Path) -> None:
+async def test_bulk_data_goes_over_all_streams_and_arrives_intact(directory: Path) -> None:
     async with raced(directory, 3, [0.01, 0.02, 0.03]) as (low, high):
         carried = dict.fromkeys(range(3), 0)
         send = link_module.Link._give
@@ -231,7 +231,7 @@ async def test_much_data_goes_over_all_streams_and_arrives_intact(directory: Pat
 
 
 @in_a_loop
-async def test_a_stream_that_breaks_is_no_outage_and_one_is_dialled_for_it(directory: Path) -> None:
+async def test_one_broken_stream_of_several_is_replaced_and_is_not_an_outage(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         widen((low, high), 3)
         await until_raced(low, high)
@@ -247,7 +247,7 @@ async def test_a_stream_that_breaks_is_no_outage_and_one_is_dialled_for_it(direc
 
 
 @in_a_loop
-async def test_when_all_streams_break_one_is_dialled_at_once_and_the_others_after_it(directory: Path) -> None:
+async def test_if_all_streams_break_one_is_dialled_at_once_and_the_others_after_it(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         widen((low, high), 3)
         await until_raced(low, high)
@@ -260,7 +260,7 @@ async def test_when_all_streams_break_one_is_dialled_at_once_and_the_others_afte
 
 
 @in_a_loop
-async def test_streams_that_come_back_beside_new_ones_are_let_go_again(directory: Path) -> None:
+async def test_suspicious_streams_that_come_back_beside_new_ones_are_closed_again(directory: Path) -> None:
     async with meshed(directory, 2, timings=replace(SOON, link=ALERT.link)) as (low, high):
         widen((low, high), 2)
         await until_raced(low, high)
@@ -275,7 +275,7 @@ async def test_streams_that_come_back_beside_new_ones_are_let_go_again(directory
 
 
 @in_a_loop
-async def test_a_stream_that_slows_down_is_replaced_by_one(directory: Path) -> None:
+async def test_a_stream_that_slows_down_is_replaced(directory: Path) -> None:
     often_pinged = replace(QUICK, link=LinkLimits(ping_after_s=0.05))
     async with raced(directory, 2, [0.03, 0.03, 0.03], often_pinged) as (low, high):
         slow = low.watcher.streams[1][0].number
@@ -288,7 +288,7 @@ async def test_a_stream_that_slows_down_is_replaced_by_one(directory: Path) -> N
         assert low.watcher.news == high.watcher.news == []
 
 
-def test_a_link_keeps_dials_for_when_nothing_comes() -> None:
+def test_a_link_saves_dials_for_when_no_stream_delivers() -> None:
     pace, now = Pace(), 1000.0
     assert [pace.step(now, leaving=10) for _ in range(DIALS_IN_A_ROW - 10)] == [0.0] * (DIALS_IN_A_ROW - 10)
     assert pace.step(now, leaving=10) == DIAL_EVERY_S

@@ -1,4 +1,4 @@
-"""Links that outlive their streams, on local sockets: cuts, silence, sleep, and peers that are gone or not honest."""
+"""Links that outlive their streams, on local sockets: cuts, silence, sleep, and peers that are gone or dishonest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onionmpc.errors import LinkExpired, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Onion
 from onionmpc.mesh import clock, mesh, reconnect
 from onionmpc.mesh.carriers import EXTRA_STREAMS
-from onionmpc.mesh.clock import wakings
+from onionmpc.mesh.clock import wakeups
 from onionmpc.mesh.network import Stream
 from onionmpc.mesh.pace import DIAL_EVERY_S, DIALS_IN_A_ROW, HOUR_S, REMEMBERED_DIALS, Pace, SharedDials, Visits
 from onionmpc.mesh.secure import SecureStream
@@ -61,7 +61,7 @@ async def test_a_link_whose_stream_breaks_comes_back_and_the_others_do_not_notic
         assert low.watcher.news == [("broken", 1), ("resumed", 1)]
         assert middle.watcher.news == [("broken", 0), ("resumed", 0)]
         assert high.watcher.news == []
-        # The lower party dials again, as it did at first.
+        # The lower party dials again, as it did the first time.
         assert low.watcher.dialled[1] == [True, True]
         assert middle.watcher.dialled[0] == [False, False]
 
@@ -69,7 +69,7 @@ async def test_a_link_whose_stream_breaks_comes_back_and_the_others_do_not_notic
 @pytest.mark.parametrize("circuits", [1, 3])
 @pytest.mark.parametrize("seed", range(3))
 @in_a_loop
-async def test_no_byte_is_lost_or_doubled_whatever_is_cut(directory: Path, seed: int, circuits: int) -> None:
+async def test_no_byte_is_lost_or_duplicated_whatever_is_cut(directory: Path, seed: int, circuits: int) -> None:
     choose = random.Random(seed)
     async with meshed(directory, 3) as parties:
         if circuits > 1:
@@ -103,7 +103,7 @@ async def test_no_byte_is_lost_or_doubled_whatever_is_cut(directory: Path, seed:
 
 
 @in_a_loop
-async def test_the_other_party_dials_where_the_first_cannot(directory: Path) -> None:
+async def test_the_other_party_dials_if_the_first_cannot(directory: Path) -> None:
     async with meshed(directory, 2) as (low, high):
         low.network.out = True
         await low.cut(1)
@@ -151,14 +151,14 @@ async def test_a_stream_that_delivers_nothing_gets_another_beside_it(directory: 
         assert low.watcher.news[0] == ("resumed", 1)
         assert low.watcher.up[1].streams == 2
         await still_flows(low, high)
-        # The one that stays silent goes in the end.
+        # The silent one is closed in the end.
         await until_closed(low.watcher.streams[1][0])
         await still_flows(low, high)
 
 
 @in_a_loop
-async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_beside_it(directory: Path) -> None:
-    # Issue 4: once a writer waited for such a stream, nobody set the alarm by which it is doubted.
+async def test_a_stream_that_neither_takes_nor_delivers_gets_another_beside_it(directory: Path) -> None:
+    # Issue 4: while a writer waited for such a stream, nothing set the alarm that makes it suspicious.
     async with meshed(directory, 2, timings=ALERT) as (low, high):
         stall(low, 1)
         stall(high, 0)
@@ -170,7 +170,7 @@ async def test_a_stream_that_takes_nothing_and_brings_nothing_gets_another_besid
 
 
 @in_a_loop
-async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(directory: Path) -> None:
+async def test_a_slow_peer_is_reported_quiet_and_not_lost(directory: Path) -> None:
     async with meshed(directory, 2, timings=replace(ALERT, quiet_every_s=0.1)) as (low, high):
         for party, peer in ((low, 1), (high, 0)):
             party.network.out = True
@@ -184,7 +184,7 @@ async def test_a_peer_that_is_slow_is_called_quiet_and_not_lost(directory: Path)
 
 
 @in_a_loop
-async def test_a_link_has_no_more_streams_than_it_may(directory: Path) -> None:
+async def test_a_link_has_no_more_streams_than_allowed(directory: Path) -> None:
     async with Party(directory, 1, 2) as party:
         streams = []
         most = 1 + EXTRA_STREAMS
@@ -211,9 +211,9 @@ async def test_after_a_sleep_a_party_dials_at_once(directory: Path, monkeypatch:
         await woke.wait()
         yield 100.0
 
-    monkeypatch.setattr(mesh, "wakings", once_told)
+    monkeypatch.setattr(mesh, "wakeups", once_told)
     async with meshed(directory, 2, timings=replace(QUICK, grace_s=1000)) as (low, high):
-        # As a machine that wakes finds its streams: they look open, and nothing comes.
+        # This is what a machine finds when it wakes up: its streams look open, but nothing arrives.
         stall(high, 0)
         woke.set()
         await high.watcher.until(lambda: len(high.watcher.streams[0]) >= 2)
@@ -221,10 +221,10 @@ async def test_after_a_sleep_a_party_dials_at_once(directory: Path, monkeypatch:
 
 
 @in_a_loop
-async def test_a_jump_of_the_clock_is_a_waking(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_jump_of_the_clock_counts_as_a_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.001, 0.001, 100.0, 100.0, 100.001])
     monkeypatch.setattr(clock, "clock_s", lambda: next(times))
-    async for slept_s in wakings(tick_s=0.001):
+    async for slept_s in wakeups(tick_s=0.001):
         assert slept_s == pytest.approx(99.998)
         break
 
@@ -244,7 +244,7 @@ async def test_a_peer_that_stays_away_is_given_up_when_patience_ends(directory: 
 
 
 @in_a_loop
-async def test_a_party_that_starts_anew_is_another_session_and_said_to_be(directory: Path) -> None:
+async def test_a_party_that_restarts_is_in_another_session_and_reported_so(directory: Path) -> None:
     async with Party(directory, 0, 2) as low:
         async with Party(directory, 1, 2) as first:
             await low.until_up(1)
@@ -261,7 +261,7 @@ async def test_a_party_that_starts_anew_is_another_session_and_said_to_be(direct
     ids=["another session's", "none"],
 )
 @in_a_loop
-async def test_only_the_link_that_runs_is_resumed(directory: Path, changes: dict[str, Any]) -> None:
+async def test_only_a_running_link_is_resumed(directory: Path, changes: dict[str, Any]) -> None:
     async with meshed(directory, 2) as (low, high):
         reply, secure = await knock(directory, high.identity, **(RESUME | changes))
         assert reply.answer is Answer.UNKNOWN_SESSION
@@ -279,7 +279,7 @@ async def test_a_link_that_is_over_is_not_resumed(directory: Path) -> None:
         await secure.close()
 
 
-# --- Peers that are not honest ------------------------------------------------------------------------------
+# --- Dishonest peers ----------------------------------------------------------------------------------------
 
 
 @in_a_loop
@@ -303,7 +303,7 @@ async def test_a_resume_changes_nothing_before_its_first_record(directory: Path)
 
 
 @in_a_loop
-async def test_a_peer_that_comes_back_without_end_breaks_the_rules(directory: Path) -> None:
+async def test_a_peer_that_reconnects_without_end_breaks_the_rules(directory: Path) -> None:
     async with Party(directory, 1, 2, timings=replace(QUICK, accepted_per_hour=3)) as party:
         said = []
         for token in range(5):
@@ -317,7 +317,7 @@ async def test_a_peer_that_comes_back_without_end_breaks_the_rules(directory: Pa
 
 
 @in_a_loop
-async def test_what_comes_over_two_streams_is_put_in_order(directory: Path) -> None:
+async def test_data_that_arrives_over_two_streams_is_put_in_order(directory: Path) -> None:
     async with meshed(directory, 2) as (_, high):
         streams = []
         for token in range(2):
@@ -334,7 +334,7 @@ async def test_what_comes_over_two_streams_is_put_in_order(directory: Path) -> N
 # --- How often ----------------------------------------------------------------------------------------------
 
 
-def test_dials_go_at_once_for_a_while_and_then_at_a_pace() -> None:
+def test_a_number_of_dials_may_go_at_once_and_then_one_at_a_time() -> None:
     pace, now = Pace(), 1000.0
     waits = [pace.step(now) for _ in range(DIALS_IN_A_ROW + 3)]
     assert waits[:DIALS_IN_A_ROW] == [0.0] * DIALS_IN_A_ROW
@@ -342,15 +342,15 @@ def test_dials_go_at_once_for_a_while_and_then_at_a_pace() -> None:
     assert pace.step(now + 10 * HOUR_S) == 0.0
 
 
-def test_an_honest_party_stays_below_what_its_peer_allows() -> None:
-    # The most that a party dials: as soon as it may, all night; seen by a peer whose hour is cut anywhere.
+def test_an_honest_party_stays_below_the_limit_of_its_peer() -> None:
+    # The worst case: it dials as soon as it may, all night. The hour that its peer counts may begin at any moment.
     pace, visits, now = Pace(), Visits(DEFAULT_MESH_TIMINGS.accepted_per_hour), 0.0
     while now < 8 * HOUR_S:
         now += pace.step(now)
         assert visits.add(now)
 
 
-def test_a_dial_that_takes_twice_as_long_as_usual_gets_company() -> None:
+def test_the_next_dial_begins_when_one_takes_twice_as_long_as_usual() -> None:
     times = SharedDials()
     assert times.next_after_s() == 10
     for seconds in (2.0, 2.5, 30.0):
@@ -362,11 +362,9 @@ def test_a_dial_that_takes_twice_as_long_as_usual_gets_company() -> None:
 
 
 @in_a_loop
-async def test_dials_without_an_answer_do_not_hold_up_the_next(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_silent_dials_do_not_delay_the_next(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with meshed(directory, 2, timings=replace(QUICK, next_dial_s=(0.05, 0.1))) as (low, high):
-        # More than there may be at once: those that began in vain must make room.
+        # More than may run at once: those that began in vain must make room.
         dial, silent = low.network.dial, 2 * reconnect.DIALS_AT_ONCE
 
         async def dial_with_silences(onion: Onion, timeout_s: float) -> Stream:
@@ -385,6 +383,6 @@ async def test_dials_without_an_answer_do_not_hold_up_the_next(
         assert {failure.reason for failure in low.watcher.failures} == {"no answer"}
 
 
-def test_visits_are_counted_by_the_hour() -> None:
+def test_visits_are_counted_per_hour() -> None:
     visits = Visits(limit=2)
     assert [visits.add(now) for now in (0.0, 1.0, 2.0, HOUR_S + 3)] == [True, True, False, True]

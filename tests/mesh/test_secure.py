@@ -1,4 +1,4 @@
-"""A stream from the end of its handshake on: what came with it, before it, and after it, and how it ends."""
+"""A stream after its handshake: bytes that arrive with, before and after it, and how it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.mesh import IDENTITIES, in_a_loop
 
 
 class Line:
-    """Our end of a connection, and a peer that writes records of its own making to the other end."""
+    """Our end of a connection, and a peer that writes the records of its choice to the other end."""
 
     def __init__(self) -> None:
         near, self.peer = socket.socketpair()
@@ -25,11 +25,11 @@ class Line:
         self.heard: list[bytes] = []
 
     async def open(self) -> Stream:
-        """Return the stream before it is secure."""
+        """Return the stream before its handshake."""
         return Stream(*await asyncio.open_unix_connection(sock=self._near))
 
     def secure(self, stream: Stream) -> SecureStream:
-        """Return the stream as it is after its handshake."""
+        """Return the stream after its handshake."""
         records = Records(CipherState(bytes(32)), CipherState(bytes(32)))
         return SecureStream(stream, records, IDENTITIES[0].onion, bytes(16), 0)
 
@@ -39,14 +39,14 @@ class Line:
 
 
 async def turns(count: int = 5) -> None:
-    """Let the loop read what has come."""
+    """Let the loop read what has arrived."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("when", ["before", "between", "after"])
 @in_a_loop
-async def test_records_arrive_whenever_they_come_and_so_does_the_end(when: str) -> None:
+async def test_records_and_the_end_are_seen_whenever_they_arrive(when: str) -> None:
     line = Line()
     stream = await line.open()
     if when == "before":  # with the last message of the handshake
@@ -69,8 +69,8 @@ async def test_records_arrive_whenever_they_come_and_so_does_the_end(when: str) 
 
 
 @in_a_loop
-async def test_nothing_is_read_before_anyone_takes_it() -> None:
-    # Or a peer could fill our memory before its first record is judged.
+async def test_nothing_is_read_before_begin() -> None:
+    # A peer could otherwise fill our memory before its first record is checked.
     line = Line()
     secure = line.secure(await line.open())
     waiting = asyncio.create_task(secure.wait_for_first())
@@ -101,7 +101,7 @@ async def test_a_stream_that_was_closed_before_it_began_has_ended() -> None:
 
 
 @in_a_loop
-async def test_a_stream_that_is_full_says_when_it_takes_more() -> None:
+async def test_a_full_stream_reports_when_it_takes_more() -> None:
     line = Line()
     secure = line.secure(await line.open())
     room = asyncio.Event()

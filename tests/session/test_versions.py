@@ -13,7 +13,7 @@ from onionmpc.cli.display import TextDisplay
 from onionmpc.errors import AgreementError, LinkExpired, VersionDiffers
 from onionmpc.identity import Identity, Onion, public_key_from_onion, x25519_public_from_ed25519
 from onionmpc.mesh.network import Network, Stream
-from onionmpc.mesh.pace import Seldom
+from onionmpc.mesh.pace import Throttle
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import OtherVersion, Published, RosterKnown
@@ -160,7 +160,7 @@ async def test_another_version_as_answer_while_resuming_does_not_end_the_link(di
 
 
 def test_a_note_that_strangers_cause_is_shown_once_and_then_less_and_less_often() -> None:
-    seldom = Seldom()
+    seldom = Throttle()
     told = [second for second in range(1000) if seldom.is_due(float(second))]
     assert told == [0, 60, 180, 420, 900]
 

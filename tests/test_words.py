@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.words import Sentence, sentences
+from tests.words import CONSTANTS, FUNCTIONS, PACKAGE, SENTENCE, SHOWN, Sentence, sentences
 
 SOURCE = '''
 """No sentence of users."""
@@ -56,6 +57,22 @@ def test_below_the_command_line_only_errors_hints_and_help_count(tmp_path: Path)
     (tmp_path / "wire").mkdir()
     (tmp_path / "wire" / "module.py").write_text(SOURCE)
     assert [sentence.kind for sentence in sentences(tmp_path)] == ["help", "error", "hint"]
+
+
+def test_each_place_where_sentences_are_looked_for_has_some() -> None:
+    texts = [sentence.place for sentence in sentences() if sentence.kind == "text"]
+    assert [place for place in SHOWN if not any(text.startswith(place) for text in texts)] == []
+    nodes = [node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    constants = {
+        target.id
+        for node in nodes
+        if isinstance(node, ast.Assign) and SENTENCE.search(ast.unparse(node.value))
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert [end for end in CONSTANTS if not any(name.endswith(end) for name in constants)] == []
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    assert [word for word in FUNCTIONS if not any(word in name for name in functions)] == []
 
 
 # Issue 13. Turns that a colleague would not say, and what to write for them.

@@ -26,9 +26,10 @@ SHOWN = (
     "session/agreed_options.py",
     "session/reports.py",
 )
-# What such constants and functions hold is put into an error or a hint elsewhere.
-CONSTANT = re.compile(r"(HINTS?|REPLIES|NOT_EXPECTED|PROBABLY_USED|GONE|MEMORY|PROCESSES)$")
-FUNCTION = re.compile(r"hint|suggestion")
+# What such constants hold, by the end of their name, and such functions, by a word in theirs, is put into an error or a
+# hint elsewhere.
+CONSTANTS = ("HINT", "HINTS", "REPLIES", "NOT_EXPECTED", "PROBABLY_USED", "GONE")
+FUNCTIONS = ("hint", "suggestion")
 # A sentence has two words at least; what has fewer is a name or a format.
 SENTENCE = re.compile(r"\w\S* +\S*\w")
 
@@ -82,9 +83,9 @@ def _of_command(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 def _of_hint(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     match node:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value) if CONSTANT.search(name):
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name.endswith(CONSTANTS):
             yield from (("hint", text) for text in _texts(value))
-        case ast.FunctionDef(name=name) if FUNCTION.search(name):
+        case ast.FunctionDef(name=name) if any(word in name for word in FUNCTIONS):
             returns = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value is not None]
             yield from (("hint", text) for value in returns for text in _texts(value))
 

@@ -78,6 +78,10 @@ WITHOUT_PACKETS = {"nothing", "a port of ours", "another daemon's socket", "a so
 WITHOUT_NOTES = {"nothing", "a look-up in C", "a datagram in C"}
 
 
+def test_each_leak_that_a_watch_cannot_see_is_there() -> None:
+    assert set(LEAKS) >= WITHOUT_PACKETS | WITHOUT_NOTES
+
+
 def has_ipv6() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

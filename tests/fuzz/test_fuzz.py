@@ -23,6 +23,17 @@ def test_what_the_corpus_keeps_breaks_no_invariant(target: Any) -> None:
 
 
 @EACH
+def test_each_refusal_that_a_target_may_raise_is_in_its_corpus(target: Any) -> None:
+    raised = set()
+    for data in corpus_of(target):
+        try:
+            target.check(data)
+        except target.REFUSALS as refusal:
+            raised.add(type(refusal))
+    assert [kind for kind in target.REFUSALS if not any(issubclass(each, kind) for each in raised)] == []
+
+
+@EACH
 def test_nothing_new_breaks_it(target: Any) -> None:
     fuzz(target, SECONDS)
 

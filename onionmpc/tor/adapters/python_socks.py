@@ -121,5 +121,5 @@ class _Forward:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
-    async def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> socket.socket:  # noqa: ARG002
+    async def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> socket.socket:  # noqa: ARG002, ASYNC109
         return self._connection

@@ -56,6 +56,10 @@ def may_reach(walls: Walls) -> set[str]:
     return {name for wall, names in WITHOUT.items() if not getattr(walls, wall) for name in names}
 
 
+def test_each_try_that_may_succeed_or_fail_somewhere_is_made() -> None:
+    assert set(TRIES) >= NOT_FOR_EVERYBODY.union(*WITHOUT.values())
+
+
 @dataclass(frozen=True)
 class Stage:
     """Where a program is tried out: it stands in `here`, and what it must not get lies there too."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.benchmark import Benchmark, Record, Sample, Turn, in_turns, main, measure, no_setup, ratios_of, rows_of
+from benchmarks.benchmark import Benchmark, Turn, in_turns, main, measure, no_setup
 from benchmarks.common import Failed, Spread
+from benchmarks.samples import Record, Sample, ratios_of, rows_of
 
 TURNS = ("one", "other", "third")
+PAIRS = [("one", "other"), ("one", "nothing")]
 
 
 async def take(turn: Turn) -> None:
@@ -26,7 +28,7 @@ SMALL = Benchmark(
     turns=TURNS,
     opened=no_setup(take),
     figures={"seconds": ("seconds", 1), "memory_mb": ("memory, MB", 0)},
-    ratios=[("one", "other"), ("one", "nothing")],
+    ratios=PAIRS,
     repeats=3,
 )
 
@@ -115,7 +117,7 @@ def test_ratios_are_of_medians_within_one_repeat() -> None:
         for repeat, far in enumerate((1, 2))
         for row, seconds in (("one", 3.0), ("one", 6.0), ("one", 60.0), ("other", 4.0))
     ]
-    assert ratios_of(SMALL, samples) == {"one / other": {"seconds": Spread(1.5, 1.5, 1.5, 2)}}
+    assert ratios_of(samples, PAIRS, "repeat") == {"one / other": {"seconds": Spread(1.5, 1.5, 1.5, 2)}}
 
 
 def test_ratios_are_of_medians_on_one_network() -> None:
@@ -125,14 +127,16 @@ def test_ratios_are_of_medians_on_one_network() -> None:
         for (network, row), values in seconds.items()
         for repeat, value in enumerate(values)
     ]
-    by_network = dataclasses.replace(SMALL, within="network")
-    assert ratios_of(by_network, samples) == {"one / other": {"seconds": Spread(1.0, 0.5, 1.5, 2)}}
+    assert ratios_of(samples, PAIRS, "network") == {"one / other": {"seconds": Spread(1.0, 0.5, 1.5, 2)}}
 
 
 def test_what_has_nothing_beside_it_has_no_ratio() -> None:
     samples = [Sample(0, 0, "one", {"seconds": 1.0}), Sample(0, 1, "other", {"seconds": 1.0})]
-    assert ratios_of(SMALL, samples) == {}
-    assert ratios_of(SMALL, [Sample(0, 0, "one", {"seconds": 1.0}), Sample(0, 0, "other", {"seconds": 0.0})]) == {}
+    assert ratios_of(samples, PAIRS, "repeat") == {}
+    assert (
+        ratios_of([Sample(0, 0, "one", {"seconds": 1.0}), Sample(0, 0, "other", {"seconds": 0.0})], PAIRS, "repeat")
+        == {}
+    )
 
 
 # --- What is printed and written

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from benchmarks import privacy_speed
-from benchmarks.benchmark import Record, Turn
+from benchmarks.benchmark import Turn
 from benchmarks.common import Failed
 from benchmarks.privacy_speed import LOADS, check_links, run_session, times_of_loads
 from benchmarks.processes import Process
+from benchmarks.samples import Record
 from benchmarks.settings import SETTINGS, Setting, check_promise, total
 from onionmpc.errors import OnionMPCError
 from onionmpc.levels import Level

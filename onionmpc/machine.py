@@ -92,7 +92,7 @@ def explained(error: BaseException) -> OnionMPCError | None:
         return SystemRefused("cannot start a thread", hint=PROCESSES_HINT)
     if not isinstance(error, OSError) or error.errno not in HINTS:
         return None
-    if error.errno == errno.ENOENT and not error.filename and standing_in() is None:
+    if error.errno == errno.ENOENT and not error.filename and working_directory() is None:
         return SystemRefused(GONE, hint="change to another folder (cd)")
     if isinstance(error.filename, str | bytes):
         name = printable(os.fsdecode(error.filename), SHOWN_PATH)
@@ -111,7 +111,7 @@ def explaining() -> Iterator[None]:
         raise known from error
 
 
-def standing_in() -> Path | None:
+def working_directory() -> Path | None:
     """Return the working directory of this process, None if it was removed."""
     try:
         return Path.cwd()

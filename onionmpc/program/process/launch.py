@@ -20,7 +20,7 @@ from onionmpc.machine import refusing
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.process.tee import Tee
 from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, encode_spec
-from onionmpc.program.walls.asked import Asked, OutOfReach
+from onionmpc.program.walls.asked import AskedFiles, OutOfReach
 from onionmpc.program.walls.build import environment_of_program
 from onionmpc.tasks import BackgroundTasks
 
@@ -80,10 +80,10 @@ class ProgramProcess:
         control: asyncio.StreamReader,
         sockets: dict[int, socket.socket],
         tee: Tee | None = None,
-        asked: Asked | None = None,
+        asked: AskedFiles | None = None,
     ) -> None:
         self.sockets = sockets
-        self._asked = asked or Asked()
+        self._asked = asked or AskedFiles()
         self._tee = tee
         self._process = process
         self._control = control
@@ -132,7 +132,7 @@ class ProgramProcess:
 
     def out_of_reach(self) -> OutOfReach | None:
         """Return those files that the program could not open so far and that we may show; None if there are none."""
-        return self._asked.told()
+        return self._asked.to_show()
 
     async def _listen(self, handlers: Mapping[str, Callable[[Notice], None]]) -> Notice | None:
         last: Notice | None = None
@@ -217,7 +217,7 @@ async def _started(
     process: ProgramProcess | None = None
     environment = environment_of_program() | {"TMPDIR": spec.scratch}
     out = streams.stdout
-    asked = Asked(spec)
+    asked = AskedFiles(spec)
     tee: Tee | None = None
     if out != subprocess.DEVNULL and (hash_output or not os.isatty(out)):
         # Programs write other bytes to a terminal than to a pipe, and hashes of equal outputs must be equal. And if the

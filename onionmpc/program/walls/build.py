@@ -1,10 +1,10 @@
-"""The walls around the program process: what a script can reach, whatever it does.
+"""Builds the walls around the program process, which bound what a script can reach.
 
-Knows in which order walls are built, and what they are about: files and folders (reachable.py says which), the network,
-calls of the kernel, other processes. namespaces, landlock, seccomp and linux beside it build each. Rules:
+Knows the order in which walls are built, and what they close off: files and folders (reachable.py says which), the
+network, system calls and other processes. namespaces, landlock, seccomp and linux build one kind each. Rules:
 docs/THREATS.md.
 
-Run as `python -m onionmpc.program.walls.build`, it walls itself in and says how far it got.
+Run as `python -m onionmpc.program.walls.build`, it walls itself in and reports which walls it could build.
 """
 
 from __future__ import annotations
@@ -20,41 +20,46 @@ from onionmpc.errors import LocalProtocolError
 from onionmpc.machine import SHARED_MEMORY
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls, encode
 from onionmpc.program.walls import landlock, linux, namespaces, seccomp
-from onionmpc.program.walls.reachable import python_folders, read_only, readable, resolved, wanted, writable
+from onionmpc.program.walls.reachable import granted, python_folders, read_only, readable, resolved, writable
 
-KERNEL_SAYS = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
+KERNEL_FILES = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
-# Where sockets and keys of ours and of others lie, for kernels that cannot say what may be opened.
+# Places of sockets and keys, ours and others'. Covered on kernels without Landlock.
 SECRETS = ("/run", "/dev/shm", "/var/lib/tor")  # noqa: S108
 OUR_SOCKETS = ("/tmp", "onionmpc.*")  # noqa: S108
 
 Rules = Sequence[tuple[Path, int]]  # a file, or a folder with all that is below it, and Landlock's rights there
 
-# MPyC's own settings may come by environment, past what was agreed; ours may hold the control port's password.
+# MPyC reads settings from the environment, past what was agreed on. Ours may contain the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 
 
 def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
-    """Wall this process in as far as this machine can; it must have no second thread yet.
+    """Build all walls around this process that this machine supports. It must have no second thread yet.
 
     Returns:
-        What stands, and what the program may open; no rules where it may open everything.
+        The walls, and Landlock's rules; no rules if the program may open everything.
     """
     if sys.platform != "linux":
         return NO_WALLS, ()
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         raise LocalProtocolError("a thread was started before the walls, and would be outside of them")
+    # The kernel demands it before Landlock and seccomp: a setuid program inside such walls could be tricked.
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     network = namespaces.leave_network()
-    mounted = list(_mount(spec)) if network else []  # before the rules, which are about what is seen then
+    # Landlock refuses all later mounts, and its rules are about the files that are mounted now.
+    mounted = list(_mount(spec)) if network else []
     frozen = network and _freeze(spec, mounted)
     shared = network and namespaces.own_shared_memory()
     rules = tuple(_rules(spec, mounted, network=network, shared=shared))
     files = landlock.restrict_files(rules)
     linux.drop_capabilities()
-    # Also while we are stopped, or a long call into C lets no thread run. It ends with a change of capabilities.
+    # Kills even a stopped process, and one in a long call into C, where no thread of Python runs. After the namespaces:
+    # the kernel clears this signal when a process gains capabilities, as in a new user namespace (commit_creds).
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # After everything above: the filter refuses these calls.
     sockets = seccomp.refuse_calls(seccomp.Reach(alone=not spec.allow_subprocess, apart=network, frozen=frozen))
+    # Last: it gives /proc/self to root, and the namespaces have to write there.
     keep_memory_private()
     hidden = [place for place in map(Path, spec.hidden) if place.is_dir()]
     secrets = files or (network and all(resolved(place) in mounted for place in hidden))
@@ -63,35 +68,38 @@ def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
 
 
 def environment_of_program() -> dict[str, str]:
-    """Return the variables that a program may see."""
+    """Return the environment variables that a program may see."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
 
 
 def keep_memory_private() -> None:
-    """Let no other process without rights of its own look into this one, and leave no core file."""
+    """Keep unprivileged processes from reading the memory of this one, and write no core file."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 
 def _mount(spec: ProgramSpec) -> Iterator[Path]:
-    """Take what it must not get out of the folders that it gets; yield those places."""
-    asked = list(wanted(spec))
+    """Cover or freeze the protected places inside folders that the program gets; yield those places.
+
+    Landlock cannot take away a part of a folder that it has allowed.
+    """
+    given = list(granted(spec))
     opens_all = not landlock.version()
     for place in map(resolved, map(Path, spec.hidden)):
-        if (opens_all or any(place.is_relative_to(path) for path in asked)) and namespaces.cover(place):
+        if (opens_all or any(place.is_relative_to(path) for path in given)) and namespaces.cover(place):
             yield place
     for place in _secrets() if opens_all else ():
-        if not any(path.is_relative_to(place) for path in [*asked, Path(spec.scratch)]):
+        if not any(path.is_relative_to(place) for path in [*given, Path(spec.scratch)]):
             namespaces.cover(place)
     for place in [*python_folders(), *read_only(spec)]:
-        inside = any(place.is_relative_to(path) and place != path for path in asked)
+        inside = any(place.is_relative_to(path) and place != path for path in given)
         if (opens_all or inside) and namespaces.freeze(place):
             yield place
 
 
 def _freeze(spec: ProgramSpec, mounted: Sequence[Path]) -> bool:
-    """Make all read-only but what it may write: Landlock sees no change of a mode, an owner or a time."""
+    """Make everything read-only except what the program may write: Landlock ignores modes, owners and times."""
     namespaces.reopen_streams()
     places = {path for path in writable(spec, mounted) if path.exists()}
     outermost = [path for path in places if not any(parent in places for parent in path.parents)]
@@ -99,14 +107,14 @@ def _freeze(spec: ProgramSpec, mounted: Sequence[Path]) -> bool:
 
 
 def _secrets() -> list[Path]:
-    """Return what is covered where all else is open: a list with gaps, and better than none."""
+    """Return the places to cover if everything else is open. The list has gaps, but is better than none."""
     directory, pattern = OUR_SOCKETS
     return [*map(Path, SECRETS), *Path(directory).glob(pattern)]
 
 
 def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared: bool) -> Iterator[tuple[Path, int]]:
-    """Yield what the program may open, and how."""
-    # Who may start nothing may execute nothing; and what may be started is walled in as we are.
+    """Yield the paths that the program may open, and Landlock's rights there."""
+    # A program that may start processes needs to execute files. These processes inherit the walls.
     read = landlock.READ | landlock.EXECUTE if spec.allow_subprocess else landlock.READ
     for path in readable(spec, mounted):
         yield path, read
@@ -114,16 +122,16 @@ def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared:
         yield path, landlock.READ | landlock.WRITE
     for name in DEVICES:
         yield Path(name), landlock.READ_FILE | landlock.WRITE_FILE | landlock.IOCTL_DEV
-    for name in KERNEL_SAYS:
+    for name in KERNEL_FILES:
         yield Path(name), landlock.READ
     if shared:
         yield SHARED_MEMORY, landlock.READ | landlock.WRITE
-    if network:  # otherwise our own /proc/self/net would have this machine's addresses
+    if network:  # without a namespace, /proc/self/net shows this machine's addresses
         yield Path("/proc/self").resolve(), landlock.READ
 
 
 def main() -> None:
-    """Wall this process in as the program process is, and write how far that got."""
+    """Wall this process in like a program process, and write the walls to stdout."""
     folder = str(Path(__file__).parent)
     spec = ProgramSpec("", folder, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={}, hidden=("/run",))
     sys.stdout.buffer.write(encode(build_walls(spec)[0]))

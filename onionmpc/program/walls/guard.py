@@ -1,7 +1,7 @@
-"""A guard against mistakes: refuses in Python what a program of several parties has no business with.
+"""A guard against mistakes: refuses calls in Python that a program of several parties does not need.
 
-Knows Python's audit events. It is not a boundary: ctypes passes it, and so does any library in C. The boundary, where
-the machine has one, is onionmpc.program.walls.build.
+Knows Python's audit events. It is not a boundary: ctypes bypasses it, and so does any library in C. The boundary, if
+the machine has one, is onionmpc.program.walls.build. The guard makes an error say what was refused.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from typing import Any
 INHERITED = -1  # the family that socket.socket(fileno=...) is called with
 LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo")
 ADDRESS_CALLS = ("connect", "bind", "sendto")
-# Without os.putenv and its kin: only what starts a process.
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen")
 
 
-Judge = Callable[[tuple[Any, ...]], str]  # takes an event's arguments; says what is refused, nothing if it is not
+Judge = Callable[[tuple[Any, ...]], str]  # takes an event's arguments; returns what is refused, or the empty string
 
 
 def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = None) -> None:
-    """Refuse these from now on, with a PermissionError; no program can take the guard away again.
+    """Refuse look-ups, sockets and processes from now on, with a PermissionError. Audit hooks cannot be removed.
 
     Args:
-        watchers: what looks at further events.
+        watchers: judges for further events.
     """
     refused = dict(watchers or {})
     for name in LOOK_UPS:
@@ -37,7 +36,7 @@ def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = 
     refused["socket.__new__"] = lambda arguments: "" if arguments[1] in (socket.AF_UNIX, INHERITED) else "open a socket"
     if not allow_subprocess:
         for name in STARTS:
-            refused[name] = lambda _: "start a process (--allow-subprocess lets it)"
+            refused[name] = lambda _: "start a process (--allow-subprocess allows it)"
 
     def guard(event: str, arguments: tuple[Any, ...]) -> None:
         refusal = refused.get(event)

@@ -1,7 +1,7 @@
-"""What Linux lets a process do to itself: prctl, fewer capabilities; and the way to call what libc has no name for.
+"""Calls by which a Linux process restricts itself: prctl, dropping capabilities, and system calls without a libc name.
 
-Does not know what is to be walled in, nor why. All of it acts on the calling thread and on what that starts later, so
-it comes before there is a second thread. Sources: prctl(2), capabilities(7).
+Does not know what is walled in, or why. All of this acts on the calling thread and its later children, so it must
+happen before a second thread starts. Sources: prctl(2), capabilities(7).
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ def prctl(option: int, *values: int) -> None:
     """Call prctl(2).
 
     Raises:
-        OSError: it was refused.
+        OSError: the kernel refused it.
     """
+    # The kernel refuses some options unless all unused arguments are 0, as unsigned long.
     checked(libc().prctl(option, *(ctypes.c_ulong(value) for value in [*values, 0, 0, 0, 0][:4])))
 
 
 def libc() -> ctypes.CDLL:
-    """Return the C library that this process runs with."""
+    """Return the C library of this process."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def checked(result: int) -> int:
-    """Return what a function of the C library returned.
+    """Return the result of a function of the C library.
 
     Raises:
-        OSError: it was negative.
+        OSError: the result is negative.
     """
     if result < 0:
         error = ctypes.get_errno()
@@ -50,27 +51,27 @@ def checked(result: int) -> int:
 
 
 def syscall(number: int, *values: int | bytes | None) -> int:
-    """Call what libc has no name for; bytes go by address.
+    """Make a system call that has no libc function. Bytes are passed by address.
 
     Raises:
-        OSError: it was refused.
+        OSError: the kernel refused it.
     """
     given = (ctypes.c_long(value) if isinstance(value, int) else value for value in values)
     return checked(libc().syscall(ctypes.c_long(number), *given))
 
 
 def drop_capabilities() -> None:
-    """Give up for good what root may do beyond its own files, save for reaching those of others.
+    """Drop all capabilities of root for good, except the one that opens other users' files.
 
-    The last is kept, since root runs scripts out of other users' folders; it passes no other wall.
+    Root runs scripts from other users' folders, so it needs that one. It bypasses no other wall.
     """
     for capability in range(CAPABILITIES):
         if capability != CAP_DAC_OVERRIDE:
-            # There are fewer than 64, and who has none may drop none.
+            # Errors do not matter: kernels have fewer than 64, and a process without any may not drop any.
             libc().prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), *[ctypes.c_ulong(0)] * 3)
     libc().prctl(PR_CAP_AMBIENT, *[ctypes.c_ulong(value) for value in (PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)])
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-    had = ctypes.create_string_buffer(24)  # effective, permitted and inheritable: 32 bits of each, then 32 more
+    had = ctypes.create_string_buffer(24)  # the low 32 bits of effective, permitted and inheritable, then the high ones
     checked(libc().capget(header, had))
     kept = struct.unpack_from("=II", had)[1] & 1 << CAP_DAC_OVERRIDE
     checked(libc().capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)))

@@ -1,6 +1,6 @@
-"""Namespaces and mounts: what a process no longer sees, and what it cannot change, whatever it is allowed to.
+"""Namespaces and mounts, which hide things from a process and make others read-only for it.
 
-Knows unshare, mounts and the descriptors that a process was given. Does not know which places they are. Sources:
+Knows unshare, mounts and inherited descriptors. Does not know which places are hidden or read-only. Sources:
 unshare(2), user_namespaces(7), open_tree(2), mount_setattr(2).
 """
 
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from onionmpc.machine import SHARED_MEMORY, standing_in
+from onionmpc.machine import SHARED_MEMORY, working_directory
 from onionmpc.program.walls import linux
 
 CLONE_NEWNS = 0x00020000
@@ -25,7 +25,7 @@ CLONE_NEWNET = 0x40000000
 HOST_NAME = b"localhost"
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 1 << 12, 1 << 14, 1 << 18
-# The same on all architectures.
+# These call numbers are the same on all architectures.
 NR_OPEN_TREE, NR_MOVE_MOUNT, NR_MOUNT_SETATTR = 428, 429, 442
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
@@ -33,25 +33,29 @@ STREAMS = (0, 1, 2)
 
 
 def leave_network() -> bool:
-    """Go where there is no network at all, not even a loopback that is up; tell whether that could be.
+    """Move to namespaces without any network, not even a loopback that is up; return whether this machine allows it.
 
-    In the namespaces that come along there is no System V shared memory of others (IPC) and no name of this machine
-    (UTS), and what else is here works (mounts).
+    The other new namespaces hide System V shared memory of other processes (IPC) and this machine's name (UTS), and
+    make the mounts below possible.
     """
-    for flags in (0, CLONE_NEWUSER):  # root needs no user namespace, and so keeps its way to others' files
+    # Root needs no user namespace. In one, it could not open other users' files any more.
+    for flags in (0, CLONE_NEWUSER):
         if _works(lambda flags=flags: _enter_spaces(flags)):  # type: ignore[misc]
             _enter_spaces(flags)
             return True
     return False
 
 
-def _works(way: Callable[[], None]) -> bool:
-    """Try it in a process of its own: some systems refuse when half of the way is gone, and there is none back."""
+def _works(steps: Callable[[], None]) -> bool:
+    """Try steps in a child process. Some systems refuse a later one, and no step can be undone.
+
+    For example, Ubuntu 24.04's AppArmor allows a user namespace, and then denies every capability in it.
+    """
     child = os.fork()
     if not child:
         status = 1
         try:
-            way()
+            steps()
             status = 0
         finally:
             os._exit(status)
@@ -62,22 +66,22 @@ def _enter_spaces(flags: int) -> None:
     user, group = os.geteuid(), os.getegid()
     _unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS | flags)
     if flags & CLONE_NEWUSER:
-        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/setgroups").write_text("deny")  # else the kernel lets no plain user write gid_map
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     linux.checked(linux.libc().sethostname(HOST_NAME, len(HOST_NAME)))
-    _mount("none", "/", "", MS_REC | MS_PRIVATE)  # what is mounted here is not mounted for others
+    _mount("none", "/", "", MS_REC | MS_PRIVATE)  # mounts made here do not propagate to the rest of the system
 
 
 def _unshare(flags: int) -> None:
     linux.checked(linux.libc().unshare(flags))
 
 
-# -- mounts, in a namespace of our own
+# -- mounts, in our own namespace
 
 
 def cover(directory: Path) -> bool:
-    """Put an empty directory, which stays so, in the place of this one; tell whether that could be."""
+    """Mount an empty read-only directory over this one; return whether that was possible."""
     try:
         _mount("tmpfs", str(directory), "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, b"size=4k,mode=555")
     except OSError:
@@ -86,7 +90,7 @@ def cover(directory: Path) -> bool:
 
 
 def freeze(directory: Path) -> bool:
-    """Let nothing be changed in a directory; tell whether that could be."""
+    """Make a directory read-only; return whether that was possible."""
     try:
         _mount(str(directory), str(directory), "", MS_BIND | MS_REC)
         _make_read_only(directory)
@@ -96,9 +100,9 @@ def freeze(directory: Path) -> bool:
 
 
 def freeze_all_but(places: Sequence[Path]) -> bool:
-    """Let nothing be changed anywhere but in these places; tell whether that could be.
+    """Make everything except these places read-only; return whether that was possible.
 
-    What was opened before is not held by it: see `reopen_streams`.
+    Descriptors that are open already are not bound by it: see `reopen_streams`.
     """
 
     def try_it() -> None:
@@ -112,14 +116,15 @@ def freeze_all_but(places: Sequence[Path]) -> bool:
 
 
 def _freeze_all_but(places: Sequence[Path]) -> None:
-    here = standing_in() or Path("/")
-    # Copies of the mounts as they are, with what is read-only in them already: no flag has to be taken back.
+    here = working_directory() or Path("/")
+    # Copies of the mounts as they are now, including parts that are read-only already. So no read-only flag has to be
+    # removed later.
     copies = [_copy_of(place) for place in places]
     _make_read_only(Path("/"))
     for place, copy in zip(places, copies, strict=True):
         linux.syscall(NR_MOVE_MOUNT, copy, b"", AT_FDCWD, os.fsencode(place), MOVE_MOUNT_F_EMPTY_PATH)
         os.close(copy)
-    os.chdir(here)  # from what is below the mount that is there now
+    os.chdir(here)  # the working directory was still the one below the new mount, which is read-only
 
 
 def _copy_of(place: Path) -> int:
@@ -128,7 +133,7 @@ def _copy_of(place: Path) -> int:
 
 
 def own_shared_memory() -> bool:
-    """Give this process a place of its own for shared memory and semaphores with names; tell whether that could be."""
+    """Give this process its own place for named shared memory and semaphores; return whether that was possible."""
     try:
         _mount("tmpfs", str(SHARED_MEMORY), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, b"mode=1777")
     except OSError:
@@ -146,22 +151,22 @@ def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None =
     linux.checked(linux.libc().mount(*names, ctypes.c_ulong(flags), data))
 
 
-# -- what a process was given
+# -- inherited descriptors
 
 
 def reopen_streams() -> None:
-    """Open stdin, stdout and stderr again, from the mounts that are here.
+    """Open stdin, stdout and stderr again, through the mounts of this namespace.
 
-    They were opened outside, where nothing is read-only: by fchmod, or by way of /proc/self/fd, the mode of a file that
-    is our stdin could be changed, or that of the terminal (which others could read from then on), or root's /dev/null.
-    A file that is open for writing is left as it is: it is the program's to change, and would keep its mount from
-    being made read-only.
+    They were opened outside, where nothing is read-only. Through fchmod or /proc/self/fd, a program could change the
+    mode of the file that is its stdin, of the terminal (so that others can read it), or of /dev/null if it runs as
+    root. A file that is open for writing is left alone: the program may change it, and opened again it would keep its
+    mount from becoming read-only.
     """
     for number in STREAMS:
         try:
             _reopen(number)
         except OSError:
-            continue  # closed, removed meanwhile, or not ours to open; and then not ours to change
+            continue  # closed, removed, or we may not open it; in that case, we may not change it either
 
 
 def _reopen(number: int) -> None:
@@ -173,7 +178,7 @@ def _reopen(number: int) -> None:
     path = Path(f"/proc/self/fd/{number}").readlink()
     again = os.open(path, flags & os.O_ACCMODE | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if os.path.samestat(os.fstat(again), status):
+        if os.path.samestat(os.fstat(again), status):  # otherwise the path leads to another file by now
             if not device:
                 os.lseek(again, os.lseek(number, 0, os.SEEK_CUR), os.SEEK_SET)
             fcntl.fcntl(again, fcntl.F_SETFL, flags & (os.O_APPEND | os.O_NONBLOCK))

@@ -1,7 +1,7 @@
-"""How far a program can be walled in on this machine, found out in a process of its own.
+"""Finds out in a child process which walls this machine can build.
 
-Knows how to start that process and to read its answer; build.py is what runs in it. Imports little, so
-that a command can start it first and import all else meanwhile.
+Knows how to start that process and read its answer. build.py runs in it. This module imports little, so that a command
+can start the probe first and import everything else while it runs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TIMEOUT_S = 30.0
 
 @contextlib.contextmanager
 def probing() -> Iterator[Callable[[], Walls]]:
-    """Build walls around a process, and yield what waits for them and returns how far that got.
+    """Start a process that walls itself in; yield a function that waits for it and returns its walls.
 
-    That raises:
-        ProgramError: it cannot even be tried.
-        SystemRefused: no process can be started.
+    Raises:
+        SystemRefused: the process cannot be started.
+        ProgramError: from the function: the process failed or took too long.
     """
     with refusing("cannot start the program process"):
         process = subprocess.Popen(
@@ -58,6 +58,6 @@ def probing() -> Iterator[Callable[[], Walls]]:
 
 
 def probe_walls() -> Walls:
-    """Return how far a program can be walled in; raises as `probing` does."""
+    """Return the walls that this machine can build; raises as `probing` does."""
     with probing() as walls:
         return walls()

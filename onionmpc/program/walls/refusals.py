@@ -1,9 +1,9 @@
 """Reports which files a program could not open: the program process's side.
 
-Knows Python's audit events about files, and the rules that the walls were built by. An audit hook sees a request
-before the kernel answers it, so each path is judged by those rules; trying to open it here could create a file, or wake
-a process that waits at a pipe. What a library in C opens by itself raises no event. What a person may be shown
-of all this is onionmpc.program.walls.asked's to know.
+Knows Python's audit events about files, and the rules of the walls. An audit hook sees a request before the kernel
+answers it, so this module judges each path by those rules. To try and open it here could create a file, or wake a
+process that waits at a pipe. Files that a library in C opens by itself cause no event. onionmpc.program.walls.asked
+decides what the user is shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from onionmpc.machine import standing_in
+from onionmpc.machine import working_directory
 from onionmpc.program.spec import Notice
 from onionmpc.program.walls import landlock
 from onionmpc.program.walls.build import Rules
@@ -24,48 +24,49 @@ from onionmpc.program.walls.guard import Judge
 from onionmpc.program.walls.naming import has_private_name
 from onionmpc.program.walls.reachable import is_opened_whole
 
-MOST_SENT = 64  # paths; of these the person is shown ten
+MAX_SENT_PATHS = 64  # the user is shown ten of them; the supervisor drops private ones
 REMEMBERED = 4096
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 IN_MEMORY = ("", ":memory:")
 REACH = (
-    "a program reads its own folder, the folder that you stand in and the paths that you give after --; it writes in "
-    "the latter two only, and it has no network"
+    "a program can read its own folder, the current folder and the paths that you give after --; it can write only in "
+    "the latter two, and it has no network"
 )
 AT_HOME = (
-    ". You stand in your home folder, which is never opened as a whole because it holds keys and passwords: start "
-    "onionmpc in a folder made for this, or give each file after --"
+    ". You are in your home folder, which is never opened as a whole because it contains keys and passwords: start "
+    "onionmpc in another folder, or give each file after --"
 )
 
 
 def reach_hint(rules: Rules) -> str:
-    """Return a hint, for a PermissionError, about the files that a program can open; empty if it can open all."""
-    here = standing_in()
+    """Return a hint for a PermissionError: which files a program can open. Empty if it can open all."""
+    here = working_directory()
     return REACH + AT_HOME * (here is not None and not is_opened_whole(here)) if rules else ""
 
 
 class Refusals:
-    """Tells the supervisor which files are asked for in vain, each once.
+    """Reports each file that the program cannot open to the supervisor, once.
 
     Args:
-        rules: what the walls let the program open, and how; empty if they let it open everything.
-        tell: sends a notice.
+        rules: the paths that the program may open, and its rights there; empty if it may open everything.
+        send: sends a notice to the supervisor.
     """
 
-    def __init__(self, rules: Rules, tell: Callable[[Notice], None]) -> None:
+    def __init__(self, rules: Rules, send: Callable[[Notice], None]) -> None:
         self._rules: dict[str, int] = {}
         for path, rights in rules:
             real = os.path.realpath(path)
             self._rules[real] = self._rules.get(real, 0) | rights
-        self._tell = tell
-        self._told: set[tuple[str, str]] = set()
-        # What may be done in a folder, as the program calls it: most files lie in a few folders.
+        self._send = send
+        self._reported: set[tuple[str, str]] = set()
+        # The rights in each folder, by the program's name for it. Most files are in few folders, and the hook runs at
+        # each open().
         self._folders: dict[str, int] = {}
         self._judged: set[tuple[str, int]] = set()
         self._ended = False
 
     def watchers(self) -> Mapping[str, Judge]:
-        """Return what is to see each audit event; none of them refuses anything."""
+        """Return a judge for each audit event. None of them refuses anything."""
         if not self._rules:
             return {}
         watchers: dict[str, Judge] = {
@@ -76,7 +77,8 @@ class Refusals:
             "os.chdir": self._moved,
             "sqlite3.connect": self._connected,
         }
-        # A hook outlives the modules that it needs: objects that are deleted last may still open files.
+        # Audit hooks stay until the end, after the modules that they need are gone. An object that is deleted last may
+        # still open a file.
         atexit.register(self._end)
         return {event: self._until_the_end(watcher) for event, watcher in watchers.items()}
 
@@ -102,11 +104,12 @@ class Refusals:
 
     def _made(self, arguments: tuple[Any, ...]) -> str:
         path, _, folder = arguments
-        if folder == -1:  # otherwise the path is relative to a descriptor
+        if folder == -1:  # with a descriptor, we cannot know the path
             self._look(path, landlock.MAKE_DIR)
         return ""
 
     def _moved(self, _arguments: tuple[Any, ...]) -> str:
+        # Relative paths mean other files from now on.
         self._folders.clear()
         self._judged.clear()
         return ""
@@ -120,9 +123,11 @@ class Refusals:
         return ""
 
     def _look(self, asked: object, right: int) -> None:
-        """Tell of a path if the rules do not give this right to it, and it exists."""
+        """Report a path if it exists and the rules do not give the program this right to it."""
         text = _text(asked)
-        if not text or (text, right) in self._judged or len(self._told) >= MOST_SENT or not _is_there(text, right):
+        if not text or (text, right) in self._judged or len(self._reported) >= MAX_SENT_PATHS:
+            return
+        if not _exists(text, right):
             return
         try:
             path = os.path.join(os.getcwd(), text)
@@ -130,11 +135,11 @@ class Refusals:
             self._remember(text, path, right)
             if not self._rights(real) & right:
                 self._note(_how(text, right), path, real)
-        except (OSError, ValueError):  # the folder that it stands in is gone; a null byte
+        except (OSError, ValueError):  # the working directory is gone; the path has a null byte
             return
 
     def _remember(self, text: str, path: str, right: int) -> None:
-        """Note what may be done in a folder, or in that of a file, by the words that the program has for it."""
+        """Note the program's rights in a folder, or in the folder of a file, by the program's name for it."""
         if len(self._judged) >= REMEMBERED:
             self._judged.clear()
             self._folders.clear()
@@ -151,15 +156,16 @@ class Refusals:
         return rights
 
     def _note(self, how: str, path: str, real: str) -> None:
-        # All that would be made in one folder is one thing to tell.
+        # One report for all files that the program would create in one folder.
         what = os.path.dirname(real) if how == "write" and not os.path.exists(real) else real
-        if (how, what) not in self._told and not has_private_name(path) and not has_private_name(real):
-            self._told.add((how, what))
-            self._tell(Notice("refused", None, f"{how} {os.fsencode(path).hex()}"))
+        if (how, what) not in self._reported and not has_private_name(path) and not has_private_name(real):
+            self._reported.add((how, what))
+            # In hexadecimal: a path may have any bytes, and JSON only text.
+            self._send(Notice("refused", None, f"{how} {os.fsencode(path).hex()}"))
 
 
 def _text(asked: object) -> str:
-    """Return a path as text; nothing for a descriptor."""
+    """Return a path as text; empty for a descriptor."""
     return os.fsdecode(asked) if isinstance(asked, str | bytes | PurePath) else ""
 
 
@@ -169,12 +175,12 @@ def _how(text: str, right: int) -> str:
     return "read" if right & landlock.READ else "write"
 
 
-def _is_there(text: str, right: int) -> bool:
-    """Tell whether a path exists, or the folder that it would be made in."""
+def _exists(text: str, right: int) -> bool:
+    """Return whether a path exists, or the folder in which it would be created."""
     try:
-        there = os.path.exists(text)
-        if there or right & landlock.READ:
-            return there and right != landlock.MAKE_DIR
+        exists = os.path.exists(text)
+        if exists or right & landlock.READ:
+            return exists and right != landlock.MAKE_DIR
         return os.path.isdir(os.path.dirname(os.path.realpath(text)))
-    except (OSError, ValueError):  # a null byte; the folder that it stands in is gone
+    except (OSError, ValueError):  # the path has a null byte; the working directory is gone
         return False

@@ -1,6 +1,6 @@
-"""What the standard library does in ways that the walls close, done in ways that they leave open.
+"""Replacements that keep parts of the standard library working inside the walls.
 
-Knows shutil and multiprocessing. None of it is a wall, and none of it opens one: it runs inside.
+Knows shutil and multiprocessing. None of this is a wall, and none of it opens one: it runs inside.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Any
 from onionmpc.program.spec import Walls
 from onionmpc.program.walls import linux
 
-OURS_ALONE = 0o077
-RECURSIVE = 0  # as in multiprocessing.synchronize, whose other kind is 1
-SEMAPHORE_BYTES = 64  # sem_t has 32 of them at most
+ONLY_OWN_USER = 0o077
+RECURSIVE = 0  # as in multiprocessing.synchronize; the other kind is 1
+SEMAPHORE_BYTES = 64  # sem_t has at most 32
 ACQUIRED_BY_NOBODY = 0
 
 
 def install(walls: Walls, *, allow_subprocess: bool) -> None:
-    """Put in what these walls call for."""
+    """Install the replacements that these walls require."""
     if walls.sockets and not walls.frozen:
         copy_without_modes()
     if allow_subprocess and sys.platform == "linux":
-        leave_our_handler_to_us()
+        drop_our_handler_in_forks()
     if allow_subprocess and walls.sockets:
         start_by_fork()
     if allow_subprocess and walls.files and not walls.network:
@@ -39,12 +39,12 @@ def install(walls: Walls, *, allow_subprocess: bool) -> None:
 
 
 def copy_without_modes() -> None:
-    """Let shutil copy files where no mode and no time can be changed.
+    """Make shutil copy files where modes and times cannot be changed.
 
-    A copy has the time at which it was made. So that it is open to nobody to whom the original is closed, what this
-    process makes from now on is open to its own user alone.
+    A copy then has its own mode and time. Other users must not be able to read a copy of a file that they cannot read,
+    so from now on this process creates files that only its own user can read.
     """
-    os.umask(OURS_ALONE)
+    os.umask(ONLY_OWN_USER)
     for name in ("copymode", "copystat"):
         setattr(shutil, name, _where_allowed(getattr(shutil, name)))
 
@@ -57,14 +57,16 @@ def _where_allowed(function: Callable[..., None]) -> Callable[..., None]:
     return work
 
 
-def leave_our_handler_to_us() -> None:
-    """Let SIGTERM end the processes that this one forks, as it does everywhere, if the program has no handler itself.
+def drop_our_handler_in_forks() -> None:
+    """Make SIGTERM end forked processes, as usual, unless the program has set its own handler.
 
-    Ours raises SystemExit. A pool that ends its workers would wait for ever for one that was just then where Python
-    ignores exceptions.
+    Our handler raises SystemExit. If it runs where Python ignores exceptions, the process goes on, and a pool that
+    terminates its workers waits for it for ever.
     """
     ours = signal.getsignal(signal.SIGTERM)
-    masks: list[set[signal.Signals]] = []  # of the fork that is under way: there is one at a time
+    # SIGTERM is blocked during the fork: in the child it could come before take_the_default(). There is one fork at a
+    # time.
+    masks: list[set[signal.Signals]] = []
 
     def hold() -> None:
         masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}))  # type: ignore[arg-type]
@@ -81,30 +83,31 @@ def leave_our_handler_to_us() -> None:
 
 
 def start_by_fork() -> None:
-    """Let multiprocessing fork if the program does not choose: the server of Python 3.14's way needs a socket."""
-    from multiprocessing import context, get_context  # which few programs need
+    """Make fork multiprocessing's default: Python 3.14's default, the fork server, needs a socket."""
+    from multiprocessing import context, get_context  # imported here: few programs need it
 
-    # Not set_start_method(), which the program could not call again.
+    # Not set_start_method(): a second call fails, and the program may want to call it.
     default: Any = context._default_context  # noqa: SLF001
     if default._default_context.get_start_method() == "forkserver":  # noqa: SLF001
         default._default_context = get_context("fork")  # noqa: SLF001
 
 
 def share_semaphores_by_fork() -> None:
-    """Let multiprocessing do without semaphores and memory with names: they would lie among others', in /dev/shm."""
+    """Make multiprocessing use unnamed semaphores and memory: named ones are in /dev/shm, which other programs use."""
     import _multiprocessing  # type: ignore[import-not-found]
     from multiprocessing import heap
 
     _multiprocessing.SemLock = Semaphore
-    heap.Arena._dir_candidates = []  # type: ignore[attr-defined] # noqa: SLF001 (it then takes its temporary directory)
+    # Without candidates, it uses its temporary directory.
+    heap.Arena._dir_candidates = []  # type: ignore[attr-defined] # noqa: SLF001
 
 
 class Semaphore:
-    """A semaphore in memory that this process shares with those that it forks; the face of _multiprocessing.SemLock.
+    """A semaphore in memory that this process shares with its forks. Has the interface of _multiprocessing.SemLock.
 
     Attributes:
-        handle: nothing to open it by.
-        name: None, for there is no name to remove.
+        handle: always 0; there is nothing to open.
+        name: None, because there is no name to remove.
     """
 
     SEM_VALUE_MAX = 2**31 - 1
@@ -112,7 +115,7 @@ class Semaphore:
     def __init__(self, kind: int, value: int, maxvalue: int, _name: str, unlink: bool) -> None:
         if not unlink:
             raise PermissionError(
-                "the program is walled in: without a namespace, processes that share locks are started by fork"
+                "the program is walled in: without a namespace, processes that share locks must be started by fork"
             )
         self.kind, self.maxvalue, self.name, self.handle = kind, maxvalue, None, 0
         self._memory = mmap.mmap(-1, SEMAPHORE_BYTES)
@@ -125,7 +128,7 @@ class Semaphore:
         self._held, self._holder = 0, ACQUIRED_BY_NOBODY
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Take one of it, waiting for as long as is said."""
+        """Decrement the semaphore; wait up to `timeout` if it is 0."""
         if self.kind != RECURSIVE or not self._is_mine():
             if not self._wait(0.0 if not block else timeout):
                 return False
@@ -143,13 +146,13 @@ class Semaphore:
                     moment = (ctypes.c_long * 2)(*divmod(until, 10**9))
                     linux.checked(self._libc.sem_timedwait(self._semaphore, moment))
             except InterruptedError:
-                continue  # by a signal, which Python has handled meanwhile
+                continue  # a signal came, and Python has handled it
             except TimeoutError:
                 return False
             return True
 
     def release(self) -> None:
-        """Give one back."""
+        """Increment the semaphore."""
         if self.kind == RECURSIVE:
             if not self._is_mine():
                 raise AssertionError("attempt to release recursive lock not owned by thread")

@@ -1,9 +1,9 @@
-"""The system calls of Linux: what each is named, its numbers, and the rule that it falls under.
+"""The system calls of Linux: the name, the numbers and the rule of each.
 
-Knows all calls up to Linux 6.19; seccomp.py knows how a rule is enforced.
-Each call has one rule, and what is not here is answered as an older kernel would answer it. Sources: the tables
-arch/x86/entry/syscalls/syscall_64.tbl and scripts/syscall.tbl of Linux 6.19, and Debian's linux-libc-dev 6.1
-(asm/unistd_64.h, asm-generic/unistd.h), with which the test compares whatever headers there are.
+Knows all calls up to Linux 6.19. Does not know how a rule is enforced (seccomp.py). Each call has one rule. A call that
+is not here gets the answer of an older kernel. Sources: the tables arch/x86/entry/syscalls/syscall_64.tbl and
+scripts/syscall.tbl of Linux 6.19, and Debian's linux-libc-dev 6.1 (asm/unistd_64.h, asm-generic/unistd.h). A test
+compares this table with the headers of the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import NamedTuple
 
 
 class CallRule(enum.Enum):
-    """What a call does, as far as that decides whether a program may do it."""
+    """What a call does, and whether a program may therefore make it."""
 
     OWN = "acts on the process itself, or on what it has open: allowed"
-    PATHS = "names a path, of which the walls of files judge, or tells that it exists: allowed"
-    SOCKETS = "makes, names or connects a socket, and what is not inherited is not to be had: refused"
+    PATHS = "names a path, which Landlock and mounts judge, or reveals that it exists: allowed"
+    SOCKETS = "makes, names or connects a socket, and programs only use inherited ones: refused"
     OTHERS = "looks into another process, or acts on it: refused"
-    FAMILY = "names a process: itself alone, or any if it may start processes"
-    NUMBERED = "acts on the process of a number: itself alone"
-    RANKED = "acts on processes by kind and number: itself alone"
-    STARTS = "starts a process or a program: as its person allows"
-    ATTRIBUTES = "changes a file by path, or what was opened for reading: where mounts keep all else read-only"
+    FAMILY = "signals or names a process: allowed for itself, and for any if it may start processes"
+    NUMBERED = "acts on the process with a given number: allowed for itself"
+    RANKED = "acts on processes by kind and number: allowed for itself"
+    STARTS = "starts a process or a program: allowed if the user allows processes"
+    ATTRIBUTES = "changes a file by path, or one that was opened for reading: allowed if mounts make the rest read-only"
     OWNERS = "gives a file to another owner, which no program needs: refused"
-    LABELS = "reads or changes extended attributes past the walls of files: answered as if files had none"
-    WATCHES = "watches or opens what others do and have, past the walls of files: refused"
-    NAMES = "shares memory or messages by names outside of the files: where these names are its own"
-    MACHINE = "administers the machine, or tells which one it is: refused"
-    SURFACE = "opens a large part of the kernel to attack, and no program needs it: refused"
-    UNSEEN = "has its flags in memory, where a filter cannot look, and an older call in its place: not there"
-    GONE = "does nothing in any kernel of today: not there"
-    ARGUMENTS = "is judged by its arguments, each in its own way"
+    LABELS = "reads or changes extended attributes past Landlock: answered as if the file system had none"
+    WATCHES = "watches or opens files past Landlock: refused"
+    NAMES = "shares memory or messages under names that are not files: allowed if the names are its own"
+    MACHINE = "administers the machine, or identifies it: refused"
+    SURFACE = "exposes a large part of the kernel to attack, and no program needs it: refused"
+    UNSEEN = "has its flags in memory, where a filter cannot look, and an older call does the same: not there"
+    GONE = "does nothing in any current kernel: not there"
+    ARGUMENTS = "is judged by its arguments, each call in its own way"
 
 
 class Numbers(NamedTuple):
-    """The numbers of one call; None where there is no such call. That of ARM64 is that of all newer architectures."""
+    """The numbers of one call; None if an architecture lacks it. All newer architectures use the number of ARM64."""
 
     x86_64: int | None
     arm64: int | None
@@ -163,7 +163,7 @@ _TABLE = {
         clone 56 220, socketpair 53 199, ioctl 16 29, fcntl 72 25, prctl 157 167, open 2 -, openat 257 56
     """,
 }
-# Calls that RISC-V has to itself: what its processor can do, and the instructions that were just written.
+# Calls that only RISC-V has: one reports the processor's features, the other makes new instructions visible to it.
 RISCV64_OWN = {"riscv_hwprobe": 258, "riscv_flush_icache": 259}
 
 

@@ -1,4 +1,4 @@
-"""What a process makes of its mounts and of the descriptors that it was given; each time in a process of its own."""
+"""Mounts and inherited descriptors of a process. Each test runs its own process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 from onionmpc.program.spec import NO_WALLS
 from onionmpc.program.walls.probe import probe_walls
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these mounts")
 DEADLINE_S = 30.0
 START = "import fcntl, json, os, sys\nfrom pathlib import Path\nfrom onionmpc.program.walls import namespaces\n"
 
 
 def ran(code: str, *arguments: object, **streams: Any) -> object:
-    """Return what the code says that it found."""
+    """Run code in a process; return the JSON that it prints."""
     command = [sys.executable, "-c", START + code, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=DEADLINE_S, check=True, **streams)
     return json.loads(done.stdout)
@@ -30,7 +30,7 @@ def ran(code: str, *arguments: object, **streams: Any) -> object:
 def mounts() -> None:
     walls = probe_walls() if sys.platform == "linux" else NO_WALLS
     if not walls.frozen:
-        pytest.skip("this machine lets nobody make mounts here")
+        pytest.skip("this machine allows no mounts here")
 
 
 FREEZE = """
@@ -56,7 +56,7 @@ print(json.dumps([done, str(Path.cwd()) == str(mine), (others / "old").read_text
 
 
 # Issue 12.
-def test_all_is_read_only_but_the_places_that_were_named(tmp_path: Path) -> None:
+def test_everything_but_the_given_places_is_read_only(tmp_path: Path) -> None:
     mine, others = tmp_path / "mine", tmp_path / "others"
     (mine / "inner").mkdir(parents=True)
     others.mkdir()
@@ -84,7 +84,7 @@ print(json.dumps([done, os.listdir(mine / "keys")]))
 
 
 # Issue 12.
-def test_what_was_frozen_or_covered_inside_such_a_place_stays_so(tmp_path: Path) -> None:
+def test_a_folder_that_was_frozen_or_covered_inside_such_a_place_stays_so(tmp_path: Path) -> None:
     for name in ("library", "keys"):
         (tmp_path / "mine" / name).mkdir(parents=True)
     (tmp_path / "mine" / "keys" / "secret").touch()
@@ -99,7 +99,7 @@ print(json.dumps([namespaces.freeze_all_but(places), (Path(sys.argv[1]) / "x").w
 
 
 # Issue 12.
-def test_where_it_cannot_be_done_whole_nothing_is_made_read_only(tmp_path: Path) -> None:
+def test_if_one_place_fails_nothing_is_made_read_only(tmp_path: Path) -> None:
     assert ran(NOT_HERE, tmp_path) == [False, 1]
 
 
@@ -117,7 +117,7 @@ print(json.dumps([sys.stdin.buffer.raw.read(10).decode(), os.isatty(2)]))
 
 
 # Issue 12.
-def test_streams_that_are_opened_again_are_where_they_were(tmp_path: Path) -> None:
+def test_streams_that_are_opened_again_keep_their_position_and_flags(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("abcdef")
     master, terminal = os.openpty()
     try:
@@ -131,7 +131,7 @@ def test_streams_that_are_opened_again_are_where_they_were(tmp_path: Path) -> No
             file.flush()
             file.seek(0)
             assert ran(STREAMS, stdin=file, stderr=terminal) == ["", True]
-        # Another file has its name by now.
+        # Now another file has this name.
         (tmp_path / "other").write_text("abcdef")
         with (tmp_path / "other").open("rb") as file:
             (tmp_path / "other").rename(tmp_path / "moved")
@@ -151,7 +151,7 @@ print(json.dumps([os.path.exists(f"/proc/self/fd/{number}") for number in (0, 2)
 
 
 # Issue 12.
-def test_streams_that_are_closed_stay_closed() -> None:
+def test_closed_streams_stay_closed() -> None:
     assert ran(CLOSED) == [False, False]
 
 
@@ -167,5 +167,5 @@ memory.unlink()
 
 
 # Issue 12.
-def test_shared_memory_with_a_name_is_its_own() -> None:
+def test_named_shared_memory_is_private() -> None:
     assert ran(SHARED)[0] is True  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""What a program asks for and may not have is told to its person: all that helps, and nothing that gives a key away."""
+"""The user is shown the files that a program could not open, if that helps, but nothing that gives a key away."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.program.process.streams import unattended
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
-from onionmpc.program.walls.asked import MOST_ENTRIES, MOST_HEARD, MOST_TOLD, Asked, OutOfReach
+from onionmpc.program.walls.asked import MAX_ENTRIES, MAX_NOTED_PATHS, MAX_SHOWN_PATHS, AskedFiles, OutOfReach
 from onionmpc.program.walls.naming import has_private_name
 from onionmpc.program.walls.probe import probe_walls
 from onionmpc.session.computation import SessionResult
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(not WALLS.files, reason="without Landlock nothin
 
 @pytest.fixture
 def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place whose path says nothing of the test, with a home in it; tests stand in `here`."""
+    """A folder with a neutral path, a home and other folders in it. The working directory is `here`."""
     with scratch_directory() as scratch:
         place = Path("/tmp") / f"ground{scratch.name.partition('.')[2]}"
         for name in ("here", "program", "data", "home", "state"):
@@ -59,7 +59,7 @@ def spec_of(folder: Path, *named: str, walls: Walls = WALLS, **changes: Any) -> 
 
 
 def ran(ground: Path, script: str, *named: str, **changes: Any) -> tuple[ProgramExit, OutOfReach | None]:
-    """Run a script that stands in `program`; return how it ended, and what is told."""
+    """Run a script in the folder `program`; return how it ended, and what its user is shown."""
     (ground / "program" / "script.py").write_text(textwrap.dedent(script))
     spec = spec_of(ground / "program", *named, **changes)
 
@@ -71,10 +71,10 @@ def ran(ground: Path, script: str, *named: str, **changes: Any) -> tuple[Program
     return asyncio.run(main())
 
 
-def beyond(ground: Path, script: str, *named: str, **changes: object) -> OutOfReach | None:
-    ended, told = ran(ground, script, *named, **changes)
+def shown_after(ground: Path, script: str, *named: str, **changes: object) -> OutOfReach | None:
+    ended, shown = ran(ground, script, *named, **changes)
     assert (ended.status, ended.notice) == (0, None)
-    return told
+    return shown
 
 
 def only(*, reads: Sequence[Path] = (), writes: Sequence[Path] = (), imports: Sequence[Path] = ()) -> OutOfReach:
@@ -84,7 +84,7 @@ def only(*, reads: Sequence[Path] = (), writes: Sequence[Path] = (), imports: Se
     return OutOfReach(texts(reads), texts(writes), texts(imports), 0, not_whole=False)
 
 
-# -- what is seen
+# -- what is noticed
 
 TRIED = """
 import os
@@ -118,33 +118,33 @@ except Exception:
         "os.system = None; import zipfile; zipfile.ZipFile(path)",
     ],
 )
-def test_a_file_that_is_asked_for_in_vain_is_told_whoever_swallows_the_error(ground: Path, asks: str) -> None:
+def test_a_file_out_of_reach_is_shown_even_if_the_script_ignores_the_error(ground: Path, asks: str) -> None:
     path = ground / "data" / "x.csv"
     path.write_text("1")
     script = (
         f"import os\nfrom pathlib import Path\npath = {str(path)!r}\ntry:\n    {asks}\nexcept Exception:\n    pass\n"
     )
-    assert beyond(ground, script) == only(reads=(path,))
+    assert shown_after(ground, script) == only(reads=(path,))
 
 
 @pytest.mark.parametrize(
     "asks", ["os.listdir(path)", "list(os.scandir(path))", "list(os.walk(path))", "list(Path(path).glob('*.csv'))"]
 )
-def test_a_folder_that_is_listed_in_vain_is_told(ground: Path, asks: str) -> None:
+def test_a_folder_that_cannot_be_listed_is_shown(ground: Path, asks: str) -> None:
     (ground / "data" / "x.csv").touch()
     path = ground / "data"
-    assert beyond(ground, TRIED.format(path=str(path), asks=asks)) == only(reads=(path,))
+    assert shown_after(ground, TRIED.format(path=str(path), asks=asks)) == only(reads=(path,))
 
 
-def test_a_module_out_of_reach_is_told_by_its_folder(ground: Path) -> None:
+def test_a_module_out_of_reach_is_shown_by_its_folder(ground: Path) -> None:
     (ground / "data" / "plug.py").touch()
-    ended, told = ran(ground, f"import sys\nsys.path.append({str(ground / 'data')!r})\nimport plug\n")
+    ended, shown = ran(ground, f"import sys\nsys.path.append({str(ground / 'data')!r})\nimport plug\n")
     assert ended.status == 1
-    assert told == only(imports=(ground / "data",))
+    assert shown == only(imports=(ground / "data",))
 
 
 @pytest.mark.parametrize(
-    ("asks", "told"),
+    ("asks", "shown"),
     [
         ("open(path + '/new.csv', 'w')", "data"),
         ("open(path + '/there.csv', 'a')", "data/there.csv"),
@@ -153,15 +153,15 @@ def test_a_module_out_of_reach_is_told_by_its_folder(ground: Path) -> None:
         ("import sqlite3; sqlite3.connect(path + '/new.db').execute('create table t(x)')", "data"),
     ],
 )
-def test_what_is_written_in_vain_is_told_and_what_would_be_new_by_its_folder(
-    ground: Path, asks: str, told: str
+def test_a_file_that_cannot_be_written_is_shown_or_its_folder_if_it_would_be_new(
+    ground: Path, asks: str, shown: str
 ) -> None:
     (ground / "data" / "there.csv").touch()
     script = TRIED.format(path=str(ground / "data"), asks=asks)
-    assert beyond(ground, script) == only(writes=(ground / told,))
+    assert shown_after(ground, script) == only(writes=(ground / shown,))
 
 
-def test_a_link_is_told_by_what_it_leads_to(ground: Path) -> None:
+def test_a_link_is_shown_by_its_target(ground: Path) -> None:
     for name in ("data/x.csv", "data/y.csv", "here/own.txt"):
         (ground / name).touch()
     (ground / "here" / "data").symlink_to(ground / "data")
@@ -173,10 +173,10 @@ def test_a_link_is_told_by_what_it_leads_to(ground: Path) -> None:
         except OSError:
             pass
     """
-    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv", ground / "data" / "y.csv"))
+    assert shown_after(ground, script) == only(reads=(ground / "data" / "x.csv", ground / "data" / "y.csv"))
 
 
-def test_a_path_is_judged_from_where_the_program_stands(ground: Path) -> None:
+def test_a_relative_path_is_judged_from_the_current_working_directory(ground: Path) -> None:
     for name in ("data/x.csv", "here/x.csv"):
         (ground / name).touch()
     script = f"""
@@ -188,10 +188,10 @@ def test_a_path_is_judged_from_where_the_program_stands(ground: Path) -> None:
         except OSError:
             pass
     """
-    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv",))
+    assert shown_after(ground, script) == only(reads=(ground / "data" / "x.csv",))
 
 
-def test_each_is_told_once_however_often_it_is_asked_for(ground: Path) -> None:
+def test_each_file_is_shown_once(ground: Path) -> None:
     (ground / "data" / "x.csv").touch()
     script = f"""
     for path in ["{ground}/data/x.csv", "{ground}/data/../data/x.csv"] * 500:
@@ -200,10 +200,10 @@ def test_each_is_told_once_however_often_it_is_asked_for(ground: Path) -> None:
         except OSError:
             pass
     """
-    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv",))
+    assert shown_after(ground, script) == only(reads=(ground / "data" / "x.csv",))
 
 
-def test_what_is_in_reach_or_not_there_is_not_told(ground: Path) -> None:
+def test_files_in_reach_and_missing_files_are_not_shown(ground: Path) -> None:
     (ground / "data" / "given.csv").touch()
     (ground / "program" / "helper.py").touch()
     script = f"""
@@ -228,16 +228,16 @@ def test_what_is_in_reach_or_not_there_is_not_told(ground: Path) -> None:
     tempfile.NamedTemporaryFile().close()
     os.mkdir("new")
     """
-    assert beyond(ground, script, f"--input={ground}/data/given.csv") is None
+    assert shown_after(ground, script, f"--input={ground}/data/given.csv") is None
 
 
-def test_without_walls_nothing_is_told(ground: Path) -> None:
+def test_without_walls_nothing_is_shown(ground: Path) -> None:
     (ground / "data" / "x.csv").touch()
     script = f"try:\n    open('{ground}/data/x.csv')\nexcept OSError:\n    pass\n"
-    assert beyond(ground, script, walls=NO_WALLS) is None
+    assert shown_after(ground, script, walls=NO_WALLS) is None
 
 
-def test_what_opens_files_as_python_ends_is_not_disturbed(ground: Path) -> None:
+def test_objects_that_open_files_as_python_ends_are_not_disturbed(ground: Path) -> None:
     script = f"""
     import atexit, builtins, os, sys
     class Last:
@@ -255,12 +255,12 @@ def test_what_opens_files_as_python_ends_is_not_disturbed(ground: Path) -> None:
     atexit.register(late)
     """
     (ground / "data" / "x.csv").touch()
-    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv",))
+    assert shown_after(ground, script) == only(reads=(ground / "data" / "x.csv",))
     for name in ("in builtins", "in sys", "in os"):
         assert (ground / "here" / name).read_text() == "done"
 
 
-def test_an_event_that_somebody_forged_harms_nobody(ground: Path) -> None:
+def test_a_forged_audit_event_does_no_harm(ground: Path) -> None:
     script = """
     import os, sqlite3, sys
     class Odd:
@@ -273,7 +273,7 @@ def test_an_event_that_somebody_forged_harms_nobody(ground: Path) -> None:
             except (ValueError, TypeError, IndexError):
                 pass
     """
-    assert beyond(ground, script) is None
+    assert shown_after(ground, script) is None
 
 
 # -- what is never named
@@ -281,7 +281,7 @@ def test_an_event_that_somebody_forged_harms_nobody(ground: Path) -> None:
 
 @pytest.fixture
 def private(ground: Path) -> dict[str, Path]:
-    """Files that are there and out of reach, and must not be named."""
+    """Files that exist, are out of reach, and must not be named."""
     home, data = ground / "home", ground / "data"
     files = {
         "dot": home / ".netrc",
@@ -321,83 +321,83 @@ for path in {paths!r}:
 """
 
 
-def named(told: OutOfReach | None) -> set[str]:
-    return {*told.reads, *told.writes, *told.imports} if told is not None else set()
+def named(shown: OutOfReach | None) -> set[str]:
+    return {*shown.reads, *shown.writes, *shown.imports} if shown is not None else set()
 
 
 def test_keys_dot_files_our_state_and_home_are_never_named(ground: Path, private: dict[str, Path]) -> None:
     paths = [str(path) for path in private.values()]
-    told = beyond(ground, OPEN_ALL.format(paths=paths))
-    assert named(told) == set()
+    shown = shown_after(ground, OPEN_ALL.format(paths=paths))
+    assert named(shown) == set()
 
 
-def test_no_link_and_no_way_around_names_them(ground: Path, private: dict[str, Path]) -> None:
+def test_links_and_detours_do_not_name_them(ground: Path, private: dict[str, Path]) -> None:
     data, home = ground / "data", ground / "home"
     for number, path in enumerate(private.values()):
         (ground / "here" / f"link{number}").symlink_to(path)
     (ground / "here" / "into").symlink_to(home)
     paths = [f"link{number}" for number in range(len(private))]
     paths += ["into/.netrc", "into/.ssh/config", "into", f"{data}/../home/.netrc", f"{home}/.ssh/../.netrc"]
-    # What is harmless in itself is not named by way of what is not.
+    # A harmless file is not named if the path to it goes through a private one.
     (home / "letter.txt").touch()
     paths += [f"{home}/.ssh/../letter.txt", f"{data}/tor/../../home/letter.txt"]
-    assert named(beyond(ground, OPEN_ALL.format(paths=paths))) == set()
+    assert named(shown_after(ground, OPEN_ALL.format(paths=paths))) == set()
 
 
-def heard(spec: ProgramSpec, *requests: tuple[str, object]) -> OutOfReach | None:
-    """What is told of notices that no child process of ours need have sent."""
-    asked = Asked(spec)
+def shown_for(spec: ProgramSpec, *requests: tuple[str, object]) -> OutOfReach | None:
+    """Return what is shown for these notices, which may be forged."""
+    asked = AskedFiles(spec)
     for kind, path in requests:
         asked.note(f"{kind} {os.fsencode(str(path)).hex()}")
-    return asked.told()
+    return asked.to_show()
 
 
 KINDS = ("read", "write", "import")
 
 
-def test_forged_notices_name_none_of_these_either(ground: Path, private: dict[str, Path]) -> None:
+def test_forged_notices_do_not_name_them(ground: Path, private: dict[str, Path]) -> None:
     spec = spec_of(ground / "program", hidden=(str(ground / "state"),))
     for path in private.values():
         for kind in KINDS:
             for way in (str(path), f"{path}/new", f"/{path}", f"{path}/../{path.name}", f"{path}/."):
-                assert named(heard(spec, (kind, way))) == set(), (kind, way)
+                assert named(shown_for(spec, (kind, way))) == set(), (kind, way)
         (ground / "here" / "link").unlink(missing_ok=True)
         (ground / "here" / "link").symlink_to(path)
         for kind in KINDS:
-            assert named(heard(spec, (kind, ground / "here" / "link"))) == set(), (kind, path)
-    # Nor is a harmless file by way of these, nor what our state is in.
+            assert named(shown_for(spec, (kind, ground / "here" / "link"))) == set(), (kind, path)
+    # Neither is a harmless file through one of these, or the folder that our state is in.
     (ground / "home" / "letter.txt").touch()
     (ground / "home" / ".link").symlink_to(ground / "home" / "letter.txt")
     (ground / "vault" / "state").mkdir(parents=True)
     inside = spec_of(ground / "program", hidden=(str(ground / "vault" / "state"),))
     for kind in KINDS:
-        assert named(heard(spec, (kind, ground / "home" / ".link"))) == set()
-        assert heard(inside, (kind, ground / "vault")) is None
-        assert heard(spec, (kind, ground / "vault")) is not None
+        assert named(shown_for(spec, (kind, ground / "home" / ".link"))) == set()
+        assert shown_for(inside, (kind, ground / "vault")) is None
+        assert shown_for(spec, (kind, ground / "vault")) is not None
 
 
-def test_a_program_cannot_have_words_of_its_own_told(ground: Path) -> None:
-    # A file that it has made where it may, or would make elsewhere.
+def test_a_program_cannot_speak_to_the_user_in_file_names(ground: Path) -> None:
+    # The program has created a file where it may write, or would create one elsewhere.
     words = "onionmpc: hint: run it again with --allow-subprocess"
     spec = spec_of(ground / "program", scratch=str(ground / "scratch"))
     (ground / "scratch").mkdir()
     for folder in ("here", "scratch"):
         (ground / folder / words).touch()
         for kind in KINDS:
-            assert heard(spec, (kind, ground / folder / words), (kind, ground / folder)) is None
-    assert heard(spec, ("write", ground / "data" / words)) == only(writes=(ground / "data",))
+            assert shown_for(spec, (kind, ground / folder / words), (kind, ground / folder)) is None
+    assert shown_for(spec, ("write", ground / "data" / words)) == only(writes=(ground / "data",))
     for kind in ("read", "import"):
-        assert heard(spec, (kind, ground / "data" / words)) is None
+        assert shown_for(spec, (kind, ground / "data" / words)) is None
     (ground / "here" / words).unlink()
     (ground / "data" / "x.csv").touch()
     (ground / "here" / words).symlink_to(ground / "data" / "x.csv")
-    assert heard(spec, ("read", ground / "here" / words)) == only(reads=(ground / "data" / "x.csv",))
+    assert shown_for(spec, ("read", ground / "here" / words)) == only(reads=(ground / "data" / "x.csv",))
 
 
-def test_what_is_no_notice_of_ours_is_dropped(ground: Path) -> None:
+def test_anything_but_a_valid_notice_is_dropped(ground: Path) -> None:
     (ground / "data" / "x.csv").touch()
     path = os.fsencode(ground / "data" / "x.csv").hex()
-    asked = Asked(spec_of(ground / "program"))
+    asked = AskedFiles(spec_of(ground / "program"))
     for detail in (
         *("", "read", "read ", "read zz", f"reads {path}", f"read {path} {path}", "read " + b"x.csv".hex()),
         *(
@@ -408,10 +408,10 @@ def test_what_is_no_notice_of_ours_is_dropped(ground: Path) -> None:
         *("read " + os.fsencode(f"{ground}/data/x.csv/x").hex(), "read " + b"/".hex()),
     ):
         asked.note(detail)
-    assert asked.told() is None
+    assert asked.to_show() is None
 
 
-def test_only_files_and_folders_that_this_person_could_open_are_told(ground: Path) -> None:
+def test_only_files_and_folders_that_the_user_could_open_are_shown(ground: Path) -> None:
     data = ground / "data"
     os.mkfifo(data / "pipe")
     end = socket.socket(socket.AF_UNIX)
@@ -419,29 +419,29 @@ def test_only_files_and_folders_that_this_person_could_open_are_told(ground: Pat
     (data / "loop").symlink_to(data / "loop")
     spec = spec_of(ground / "program")
     for kind in KINDS:
-        assert heard(spec, *((kind, data / name) for name in ("pipe", "socket", "loop"))) is None
+        assert shown_for(spec, *((kind, data / name) for name in ("pipe", "socket", "loop"))) is None
     end.close()
 
 
-def test_a_folder_that_cannot_be_looked_through_is_not_named(ground: Path) -> None:
+def test_a_folder_with_private_or_too_many_entries_is_not_named(ground: Path) -> None:
     data = ground / "data"
     for name in ("a", "b", ".gitignore"):
         (data / name).touch()
     spec = spec_of(ground / "program")
-    assert heard(spec, ("read", data)) == only(reads=(data,))
+    assert shown_for(spec, ("read", data)) == only(reads=(data,))
     (data / "deep").mkdir()
     (data / "deep" / ".env").touch()
-    assert heard(spec, ("read", data)) is None
+    assert shown_for(spec, ("read", data)) is None
     shutil.rmtree(data / "deep")
     (data / ".git").mkdir()
-    assert heard(spec, ("read", data)) is None
-    assert heard(spec, ("import", data)) == only(imports=(data,))  # --with leaves it out
-    for number in range(MOST_ENTRIES):
+    assert shown_for(spec, ("read", data)) is None
+    assert shown_for(spec, ("import", data)) == only(imports=(data,))  # --with leaves it out
+    for number in range(MAX_ENTRIES):
         (data / str(number)).touch()
-    assert heard(spec, ("import", data)) is None
+    assert shown_for(spec, ("import", data)) is None
 
 
-def test_ten_are_named_at_most_and_a_flood_is_bounded(ground: Path) -> None:
+def test_at_most_ten_files_are_named_and_a_flood_is_bounded(ground: Path) -> None:
     names = [f"{number}.csv" for number in range(1000)]
     for name in names:
         (ground / "data" / name).touch()
@@ -452,27 +452,27 @@ def test_ten_are_named_at_most_and_a_flood_is_bounded(ground: Path) -> None:
         except OSError:
             pass
     """
-    told = beyond(ground, script)
-    forged = heard(spec_of(ground / "program"), *(("read", ground / "data" / name) for name in names))
-    for one in (told, forged):
+    shown = shown_after(ground, script)
+    forged = shown_for(spec_of(ground / "program"), *(("read", ground / "data" / name) for name in names))
+    for one in (shown, forged):
         assert one is not None
-        assert one.reads == tuple(str(ground / "data" / name) for name in names[:MOST_TOLD])
-        assert one.more == MOST_HEARD - MOST_TOLD
+        assert one.reads == tuple(str(ground / "data" / name) for name in names[:MAX_SHOWN_PATHS])
+        assert one.more == MAX_NOTED_PATHS - MAX_SHOWN_PATHS
 
 
-def test_files_that_are_never_named_take_no_place_of_others(ground: Path) -> None:
+def test_files_that_are_never_named_do_not_displace_others(ground: Path) -> None:
     (ground / "data" / "x.csv").touch()
-    for number in range(MOST_HEARD):
+    for number in range(MAX_NOTED_PATHS):
         (ground / "home" / f".{number}").touch()
     script = f"""
-    paths = [f"{ground}/home/.{{number}}" for number in range({MOST_HEARD})] + ["{ground}/data/x.csv"]
+    paths = [f"{ground}/home/.{{number}}" for number in range({MAX_NOTED_PATHS})] + ["{ground}/data/x.csv"]
     for path in paths:
         try:
             open(path)
         except OSError:
             pass
     """
-    assert beyond(ground, script) == only(reads=(ground / "data" / "x.csv",))
+    assert shown_after(ground, script) == only(reads=(ground / "data" / "x.csv",))
 
 
 @pytest.mark.parametrize(
@@ -497,38 +497,38 @@ def test_files_that_are_never_named_take_no_place_of_others(ground: Path) -> Non
         ("/home/me/lib/__pycache__/x.pyc", True),
     ],
 )
-def test_names_that_say_key_or_state(path: str, *, is_private: bool) -> None:
+def test_names_that_suggest_keys_or_private_state(path: str, *, is_private: bool) -> None:
     assert has_private_name(path) == is_private
 
 
 # -- at home
 
 
-def test_a_file_in_a_home_is_named_and_why_the_home_is_not_opened(
-    ground: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_in_a_home_is_named_and_the_home_is_not_opened(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = ground / "home"
     (home / "letter.txt").touch()
     (home / "project").mkdir()
     (home / "project" / "x.csv").touch()
     spec = spec_of(ground / "program")
-    assert heard(spec, ("read", home / "project" / "x.csv")) == only(reads=(home / "project" / "x.csv",))
-    told = heard(spec, ("read", home / "letter.txt"))
-    assert told == OutOfReach((str(home / "letter.txt"),), (), (), 0, not_whole=True)
+    assert shown_for(spec, ("read", home / "project" / "x.csv")) == only(reads=(home / "project" / "x.csv",))
+    shown = shown_for(spec, ("read", home / "letter.txt"))
+    assert shown == OutOfReach((str(home / "letter.txt"),), (), (), 0, not_whole=True)
     for request in (("write", home / "new.txt"), ("read", home), ("write", "/tmp/new.txt")):
-        assert heard(spec, request) == OutOfReach((), (), (), 0, not_whole=True)
-    assert heard(spec, ("import", home)) is None  # Python itself looks for modules beside a script
+        assert shown_for(spec, request) == OutOfReach((), (), (), 0, not_whole=True)
+    assert shown_for(spec, ("import", home)) is None  # Python itself looks for modules beside a script
 
 
-def test_who_stands_at_home_hears_why_it_is_not_opened(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_home_the_user_is_shown_that_it_is_not_opened_as_a_whole(
+    ground: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (ground / "home" / "x.csv").touch()
     script = TRIED.format(path="x.csv", asks="open(path)") + TRIED.format(path="new.csv", asks="open(path, 'w')")
     monkeypatch.chdir(ground / "home")
-    assert beyond(ground, script) == OutOfReach((str(ground / "home" / "x.csv"),), (), (), 0, not_whole=True)
+    assert shown_after(ground, script) == OutOfReach((str(ground / "home" / "x.csv"),), (), (), 0, not_whole=True)
 
 
 @pytest.mark.parametrize("stands", ["here", "home"])
-def test_the_hint_after_a_permission_error_says_what_is_opened(
+def test_the_hint_after_a_permission_error_explains_what_is_opened(
     ground: Path, monkeypatch: pytest.MonkeyPatch, stands: str
 ) -> None:
     (ground / "data" / "x.csv").touch()
@@ -545,8 +545,8 @@ def test_the_hint_after_a_permission_error_says_what_is_opened(
             return log.read().decode()
 
     hint = asyncio.run(main(WALLS)).splitlines()[-1]
-    assert hint.startswith("onionmpc: hint: a program reads its own folder, the folder that you stand in")
-    assert ("You stand in your home folder, which is never opened as a whole" in hint) == (stands == "home")
+    assert hint.startswith("onionmpc: hint: a program can read its own folder, the current folder")
+    assert ("You are in your home folder, which is never opened as a whole" in hint) == (stands == "home")
 
 
 # -- in a session
@@ -566,9 +566,9 @@ mpc.run(main())
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_session_tells_its_own_person_alone(ground: Path, *, fails: bool) -> None:
+def test_a_session_shows_it_to_its_own_user_only(ground: Path, *, fails: bool) -> None:
     program = write_script(ground / "program" / "script.py", ASKS.format(ground=ground, fails=fails))
-    paths = [ground / "data" / f"{number}.csv" for number in range(2)]  # the last party's is not there
+    paths = [ground / "data" / f"{number}.csv" for number in range(2)]  # the last party's file does not exist
     for path in paths:
         path.touch()
 
@@ -576,8 +576,8 @@ def test_a_session_tells_its_own_person_alone(ground: Path, *, fails: bool) -> N
         async with room(3, listed_plan(program, walls=WALLS)) as place:
             place.start_listed()
             endings = await place.endings()
-            told = [person.heard(OutOfReach) for person in place.persons]
-            assert told == [[only(reads=(path,))] for path in paths] + [[]]
+            shown = [person.heard(OutOfReach) for person in place.persons]
+            assert shown == [[only(reads=(path,))] for path in paths] + [[]]
             if fails:
                 assert str(ground / "data") not in same_sentence(endings)
             else:
@@ -588,7 +588,7 @@ def test_a_session_tells_its_own_person_alone(ground: Path, *, fails: bool) -> N
     run(main())
 
 
-def test_who_waits_in_vain_and_leaves_hears_what_its_program_asked_for(ground: Path) -> None:
+def test_a_user_who_leaves_is_shown_what_the_program_asked_for(ground: Path) -> None:
     (ground / "data" / "x.csv").touch()
     script = f"""
     from mpyc.runtime import mpc
@@ -597,17 +597,17 @@ def test_who_waits_in_vain_and_leaves_hears_what_its_program_asked_for(ground: P
         open("{ground}/data/x.csv")
     except OSError:
         pass
-    with open("told", "w") as end:
+    with open("asked", "w") as end:
         end.write("asked\\n")
     signal.pause()
     """
     program = write_script(ground / "program" / "script.py", "import signal\n" + textwrap.dedent(script))
 
     async def main() -> None:
-        async with room(3, listed_plan(program, walls=WALLS)) as place, pids_at(Path("told")) as told:
+        async with room(3, listed_plan(program, walls=WALLS)) as place, pids_at(Path("asked")) as lines:
             place.start_listed()
             for _ in range(3):
-                await told.readline()
+                await lines.readline()
             place.tasks[1].cancel()
             await asyncio.wait(place.tasks.values())
             assert place.persons[1].heard(OutOfReach) == [only(reads=(ground / "data" / "x.csv",))]
@@ -631,7 +631,7 @@ assert not {fails}
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_estimate_tells_it_once_for_all_parties_and_on_the_screen_alone(
+def test_estimate_shows_it_once_for_all_parties_and_only_on_the_screen(
     ground: Path, capfd: pytest.CaptureFixture[str], *, fails: bool
 ) -> None:
     (ground / "data" / "x.csv").touch()

@@ -1,4 +1,4 @@
-"""How a person is shown what the program asked for and may not have."""
+"""The hint about files that the program could not open."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINES = [
 ]
 
 
-def test_lines_say_what_was_refused_and_what_would_open_it() -> None:
+def test_the_hint_names_what_was_refused_and_what_would_open_it() -> None:
     lines = reach_lines(**asdict(SEEN))
     assert lines[:4] == LINES
     for line, words in zip(lines[4:], ("pass its path after --", "--with PATH", "a home folder"), strict=True):
@@ -51,7 +51,7 @@ def test_lines_say_what_was_refused_and_what_would_open_it() -> None:
         ("/data/\udcff", "'/data/\\udcff'"),
     ],
 )
-def test_a_name_speaks_neither_to_the_terminal_nor_to_a_shell(path: str, shown: str) -> None:
+def test_a_name_is_quoted_for_the_terminal_and_the_shell(path: str, shown: str) -> None:
     line = reach_lines(reads=[path], writes=[], imports=[], more=0, not_whole=False)[0]
     assert line == f"the program asked for {shown}, which it may not read"
 
@@ -61,12 +61,12 @@ def test_a_long_name_is_cut() -> None:
     assert len(line) < 600
 
 
-def test_a_person_and_a_machine_are_told_and_demo_shows_what_its_parties_say(
+def test_text_and_json_displays_show_it_and_demo_repeats_what_its_parties_show(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     TextDisplay(yes=True).tell(SEEN)
-    told = [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
-    assert told == reach_lines(**asdict(SEEN))
+    lines = [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == reach_lines(**asdict(SEEN))
     JsonDisplay(yes=True).tell(SEEN)
     event = json.loads(capsys.readouterr().err)
     assert event.pop("at_s") >= 0
@@ -75,4 +75,4 @@ def test_a_person_and_a_machine_are_told_and_demo_shows_what_its_parties_say(
     party = Followed("party 2", None, 0, 0, 0)  # type: ignore[arg-type]
     Demo(tmp_path, StatusLine())._show(party, {**event, "at_s": 1.0})
     shown = [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
-    assert shown == [f"party 2: {line}" for line in told]
+    assert shown == [f"party 2: {line}" for line in lines]

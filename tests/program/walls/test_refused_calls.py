@@ -1,4 +1,4 @@
-"""What gets through of every refused system call: nothing, whichever of the other walls stand."""
+"""No refused system call gets through, whichever other walls there are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support import every_call
 pytestmark = pytest.mark.skipif(seccomp.machine() is None or sys.platform != "linux", reason="needs seccomp")
 DEADLINE_S = 60.0
 NOBODY = 65534
-# What is missing, and what is answered in its place.
+# The function of each missing wall, and what it returns instead.
 OLD_LANDLOCK: dict[str, object] = {
     "landlock.version": 2
 }  # Debian 12, Linux 6.1: no scopes for signals, O_TRUNC is not seen
@@ -38,7 +38,7 @@ MISSING = {
     "all but seccomp": NO_LANDLOCK | NO_NAMESPACE,
 }
 NO_WALLS = NO_LANDLOCK | NO_NAMESPACE | {"seccomp.refuse_calls": False}
-# What gets through where there are no walls; the other ways need more rights, or a newer kernel.
+# The calls that get through without walls. The others need more rights, or a newer kernel.
 KNOWN_WAYS = {
     *(f"process: {name}" for name in ("kill", "kill group", "kill all", "tkill", "tgkill", "pidfd", "pidfd_open")),
     *(f"process: {name}" for name in ("F_SETOWN", "F_SETSIG", "F_SETOWN_EX", "O_ASYNC", "FIOASYNC", "FIOSETOWN")),
@@ -57,14 +57,14 @@ KNOWN_WAYS = {
         "open: O_TRUNC and neither",
     ),
 }
-# Root's victim has capabilities, and its program none.
+# These fail for root: its victim has capabilities, and its program has none.
 WAYS_OF_USERS = {f"process: {name}" for name in ("prlimit64", "setpriority", "sched_setaffinity", "ioprio_set")}
 USERS = [0, NOBODY] if os.geteuid() == 0 else [os.geteuid()]
 
 
 @dataclass(frozen=True)
 class Others:
-    """A process and files that are not the program's, but its user's."""
+    """A process and files that belong to the program's user, but not to the program."""
 
     folder: Path
     here: Path
@@ -75,7 +75,7 @@ class Others:
     terminal: int
 
     def state(self) -> object:
-        """What would differ if any of it had been touched."""
+        """Return everything that a successful call would change."""
         number = self.victim.pid
         process = (
             *(self.victim.poll(), os.getpriority(os.PRIO_PROCESS, number), os.sched_getaffinity(number)),
@@ -113,7 +113,7 @@ def others(user: int) -> Iterator[Others]:
                 continue  # a file system without
         for path in (base, *base.rglob("*")):
             os.chown(path, user, user if os.geteuid() == 0 else -1)
-        # SIGTERM does not end it, so that each way is tried on a living process; other changes of it show.
+        # It ignores SIGTERM, so every call is tried on a living process. Other changes are visible in state().
         stubborn = ["sh", "-c", "trap '' TERM; echo; exec sleep 600"]
         to = user if os.geteuid() == 0 else None
         with subprocess.Popen(stubborn, stdout=subprocess.PIPE, user=to, group=to) as victim:
@@ -129,7 +129,8 @@ def others(user: int) -> Iterator[Others]:
                 os.close(terminal)
 
 
-def told(others: Others, user: int, missing: Mapping[str, object]) -> dict[str, Any]:
+def attempt(others: Others, user: int, missing: Mapping[str, object]) -> dict[str, Any]:
+    """Try every call in a program; return what it reports."""
     targets = {
         "user": user if os.geteuid() == 0 else 0,
         "missing": missing,
@@ -151,9 +152,9 @@ def told(others: Others, user: int, missing: Mapping[str, object]) -> dict[str, 
 
 # Issue 12.
 @pytest.mark.parametrize("missing", MISSING)
-def test_nothing_gets_through_and_what_is_its_own_works(others: Others, user: int, missing: str) -> None:
+def test_no_call_on_others_gets_through_and_calls_on_itself_work(others: Others, user: int, missing: str) -> None:
     before = others.state()
-    found = told(others, user, MISSING[missing])
+    found = attempt(others, user, MISSING[missing])
     assert found["through"] == []
     assert found["wrong"] == []
     assert found["lacks"] == []
@@ -166,8 +167,8 @@ def test_nothing_gets_through_and_what_is_its_own_works(others: Others, user: in
 
 
 # Issue 12.
-def test_without_walls_these_ways_do_get_through(others: Others, user: int) -> None:
-    found = told(others, user, NO_WALLS)
+def test_without_walls_these_calls_do_get_through(others: Others, user: int) -> None:
+    found = attempt(others, user, NO_WALLS)
     assert (KNOWN_WAYS | (WAYS_OF_USERS if user else set())) <= set(found["through"])
     assert others.victim.wait(DEADLINE_S) == -signal.SIGKILL  # by O_ASYNC
     assert others.outside.read_bytes() == b""

@@ -1,4 +1,4 @@
-"""What the filter of system calls does, run here as the kernel would run it: also for machines that this one is not."""
+"""The filter of system calls, run as the kernel would run it, also for other architectures."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from onionmpc.program.walls.seccomp import (
 from onionmpc.program.walls.syscalls import RULES, CallRule
 
 MACHINES = [X86_64, AARCH64, RISCV64]
-OURS = 4711  # a process
+OURS = 4711  # the number of our process
 CLONE_THREAD_AND_MORE = 0x3D0F00  # what pthread_create gives to clone
 CLONE_LIKE_FORK = 0x01200011
 X32 = 0x40000000
-HIGH = 1 << 40  # bits of an argument that the kernel does not look at
+HIGH = 1 << 40  # a bit of an argument that the kernel ignores
 FULL = Reach(alone=True, apart=True, frozen=True)
-ALONE = Reach(alone=True, apart=False, frozen=False)  # no other wall stands
+ALONE = Reach(alone=True, apart=False, frozen=False)  # there is no other wall
 WITH_PROCESSES = Reach(alone=False, apart=True, frozen=True)
 REACHES = [Reach(*each) for each in itertools.product((True, False), repeat=3)]
 
 
 def ruling(on: Machine, call: str | int, *arguments: int, arch: int | None = None, reach: Reach = FULL) -> int:
-    """Run the filter on one call; it must end, and fit into what the kernel takes."""
+    """Run the filter on one call. It must end, and must not be longer than the kernel accepts."""
     code = list(seccomp.compose(on, OURS, reach))
     assert len(code) <= 4096
     assert all(0 <= skip < 256 for _, *skips, _ in code for skip in skips)
@@ -71,7 +71,7 @@ def named(on: Machine, *rules: CallRule) -> list[str]:
 # Issue 12.
 @pytest.mark.parametrize("reach", REACHES)
 @pytest.mark.parametrize("on", MACHINES)
-def test_each_call_is_ruled_on_as_its_rule_says(on: Machine, reach: Reach) -> None:
+def test_each_call_is_judged_by_its_rule(on: Machine, reach: Reach) -> None:
     always = {
         **dict.fromkeys((CallRule.OWN, CallRule.PATHS), ALLOW),
         **dict.fromkeys(
@@ -96,7 +96,7 @@ def test_each_call_is_ruled_on_as_its_rule_says(on: Machine, reach: Reach) -> No
 
 # Issue 12.
 @pytest.mark.parametrize("on", MACHINES)
-def test_a_call_that_is_in_no_table_is_not_there(on: Machine) -> None:
+def test_a_call_that_is_in_no_table_does_not_exist(on: Machine) -> None:
     known = set(on.numbers.values())
     unknown = [number for number in range(max(known) + 600) if number not in known]
     assert len(unknown) > 600
@@ -111,7 +111,7 @@ def test_a_call_of_another_architecture_is_refused(on: Machine) -> None:
 
 
 @pytest.mark.parametrize("on", MACHINES)
-def test_only_pairs_of_unix_streams_are_made(on: Machine) -> None:
+def test_only_pairs_of_unix_stream_sockets_can_be_made(on: Machine) -> None:
     flags = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK if hasattr(socket, "SOCK_CLOEXEC") else 0
     assert ruling(on, "socketpair", socket.AF_UNIX, socket.SOCK_STREAM | flags) == ALLOW
     assert ruling(on, "socketpair", socket.AF_UNIX, socket.SOCK_DGRAM | flags) == REFUSE
@@ -121,7 +121,7 @@ def test_only_pairs_of_unix_streams_are_made(on: Machine) -> None:
 
 
 @pytest.mark.parametrize("on", MACHINES)
-def test_what_types_into_terminals_signals_or_changes_files_by_ioctl_is_refused_whatever_the_high_bits_are(
+def test_dangerous_ioctl_requests_are_refused_whatever_their_high_bits_are(
     on: Machine,
 ) -> None:
     tcgets, fionbio = 0x5401, 0x5421
@@ -132,7 +132,7 @@ def test_what_types_into_terminals_signals_or_changes_files_by_ioctl_is_refused_
 
 # Issue 12.
 @pytest.mark.parametrize("on", MACHINES)
-def test_no_signal_is_asked_for_by_fcntl(on: Machine) -> None:
+def test_fcntl_cannot_request_signals(on: Machine) -> None:
     f_setfd, nonblocking = 2, 0o4000
     assert ruling(on, "fcntl", 0, f_setfd, 1) == ALLOW
     assert ruling(on, "fcntl", 0, seccomp.F_SETFL, nonblocking) == ALLOW
@@ -143,7 +143,7 @@ def test_no_signal_is_asked_for_by_fcntl(on: Machine) -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("on", MACHINES)
-def test_what_is_opened_for_reading_is_not_emptied(on: Machine) -> None:
+def test_a_file_that_is_opened_for_reading_cannot_be_emptied(on: Machine) -> None:
     read, write, both, neither = 0, 1, 2, 3
     for name, before in (("open", (0,)), ("openat", (0, 0))):
         if name in on.numbers:
@@ -155,7 +155,7 @@ def test_what_is_opened_for_reading_is_not_emptied(on: Machine) -> None:
 
 
 @pytest.mark.parametrize("on", MACHINES)
-def test_threads_are_made_and_namespaces_not(on: Machine) -> None:
+def test_threads_can_be_made_but_namespaces_cannot(on: Machine) -> None:
     assert ruling(on, "clone", CLONE_THREAD_AND_MORE) == ALLOW
     for flag in (CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWNS, seccomp.CLONE_PARENT):
         for reach in (FULL, WITH_PROCESSES):
@@ -164,26 +164,26 @@ def test_threads_are_made_and_namespaces_not(on: Machine) -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("on", MACHINES)
-def test_processes_are_started_only_where_its_person_allows_it(on: Machine) -> None:
+def test_processes_can_be_started_only_if_the_user_allows_it(on: Machine) -> None:
     assert ruling(on, "clone", CLONE_LIKE_FORK) == ruling(on, "execve") == REFUSE
     assert ruling(on, "clone", CLONE_LIKE_FORK, reach=WITH_PROCESSES) == ALLOW
     assert ruling(on, "execve", reach=WITH_PROCESSES) == ALLOW
 
 
 @pytest.mark.parametrize("on", MACHINES)
-def test_signals_are_for_the_process_itself(on: Machine) -> None:
+def test_a_process_can_signal_only_itself(on: Machine) -> None:
     for name in named(on, CallRule.FAMILY):
         assert ruling(on, name, OURS) == ALLOW
         for other in (OURS + 1, 0, 0xFFFFFFFF, -OURS & 0xFFFFFFFF):
             assert ruling(on, name, other) == REFUSE
-        # Who may start processes may end them.
+        # A program that may start processes may end them.
         assert ruling(on, name, OURS + 1, reach=WITH_PROCESSES) == ALLOW
 
 
 # Issue 12.
 @pytest.mark.parametrize("reach", REACHES)
 @pytest.mark.parametrize("on", MACHINES)
-def test_limits_priorities_and_processors_are_set_for_the_process_itself(on: Machine, reach: Reach) -> None:
+def test_a_process_can_set_limits_priorities_and_processors_only_for_itself(on: Machine, reach: Reach) -> None:
     for name in named(on, CallRule.NUMBERED):
         assert ruling(on, name, 0, reach=reach) == ruling(on, name, OURS, reach=reach) == ALLOW
         assert ruling(on, name, OURS + 1, reach=reach) == REFUSE

@@ -1,4 +1,4 @@
-"""What multiprocessing and shutil do inside the walls, with a namespace and without."""
+"""multiprocessing and shutil work inside the walls, with and without a namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onionmpc.program.spec import ProgramSpec
 from onionmpc.program.walls.stand_ins import RECURSIVE, Semaphore
 from tests.support.walls import machine_walls, run_program, without
 
-ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has walls")
 NO_NAMESPACE = ("namespaces.leave_network",)
 NO_MOUNTS = ("namespaces.freeze_all_but",)
 SEMAPHORE = 1
@@ -29,22 +29,22 @@ from concurrent.futures import ProcessPoolExecutor
 def square(number):
     return number * number
 
-def count(lock, total, told):
+def count(lock, total, results):
     for _ in range(300):
         with lock, total.get_lock():
             total.value += 1
-    told.put("done")
+    results.put("done")
 
 if __name__ == "__main__":
     with multiprocessing.Pool(2) as pool:
         assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
     with ProcessPoolExecutor(2) as pool:
         assert list(pool.map(square, range(5))) == [0, 1, 4, 9, 16]
-    lock, total, told = multiprocessing.RLock(), multiprocessing.Value("i", 0), multiprocessing.Queue()
-    workers = [multiprocessing.Process(target=count, args=(lock, total, told)) for _ in range(2)]
+    lock, total, results = multiprocessing.RLock(), multiprocessing.Value("i", 0), multiprocessing.Queue()
+    workers = [multiprocessing.Process(target=count, args=(lock, total, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    assert [told.get() for _ in workers] == ["done", "done"]
+    assert [results.get() for _ in workers] == ["done", "done"]
     for worker in workers:
         worker.join()
     assert total.value == 600
@@ -124,7 +124,7 @@ def spec_of(here: Path, text: str, *, allow_subprocess: bool = False) -> Program
 @ON_LINUX
 @pytest.mark.parametrize("functions", [(), NO_MOUNTS, NO_NAMESPACE])
 @pytest.mark.parametrize("default", ["", "forkserver"])  # as of Python 3.14
-def test_pools_of_processes_work_where_a_program_may_start_some(
+def test_process_pools_work_if_the_program_may_start_processes(
     here: Path, monkeypatch: pytest.MonkeyPatch, functions: tuple[str, ...], default: str
 ) -> None:
     without(monkeypatch, here.parent / "less", *functions)
@@ -137,13 +137,13 @@ def test_pools_of_processes_work_where_a_program_may_start_some(
 
 # Issue 12.
 @ON_LINUX
-def test_a_process_that_a_program_forks_ends_at_sigterm_as_it_does_everywhere(here: Path) -> None:
+def test_a_forked_process_ends_at_sigterm_as_usual(here: Path) -> None:
     assert run_program(spec_of(here, STUBBORN, allow_subprocess=True)).status == 0
 
 
 # Issue 12.
 @ON_LINUX
-def test_processes_are_spawned_with_a_namespace_and_refused_in_words_without(
+def test_spawning_works_with_a_namespace_and_is_refused_with_an_explanation_without(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = spec_of(here, SPAWNS, allow_subprocess=True)
@@ -153,13 +153,13 @@ def test_processes_are_spawned_with_a_namespace_and_refused_in_words_without(
     spec = spec_of(here, SPAWNS, allow_subprocess=True)
     assert run_program(spec).status == (1 if spec.walls.files else 0)
     if spec.walls.files:
-        assert "processes that share locks are started by fork" in capfd.readouterr().err
+        assert "processes that share locks must be started by fork" in capfd.readouterr().err
 
 
 # Issue 12.
 @ON_LINUX
 @pytest.mark.parametrize("functions", [(), NO_MOUNTS, NO_NAMESPACE])
-def test_files_and_trees_are_copied_where_a_program_may_write(
+def test_files_and_trees_can_be_copied_where_the_program_may_write(
     here: Path, monkeypatch: pytest.MonkeyPatch, functions: tuple[str, ...]
 ) -> None:
     without(monkeypatch, here.parent / "less", *functions)
@@ -172,7 +172,7 @@ def test_files_and_trees_are_copied_where_a_program_may_write(
         assert (here / name).read_text() == "content"
     assert (here / "own").read_text() == COPIES
     modes = {name: stat.S_IMODE((here / name).stat().st_mode) for name in ("copy2", "also_private", "tree/private")}
-    # Nobody gets at a copy who does not get at the original.
+    # A user who cannot read the original cannot read the copy.
     wide = 0o644 if spec.walls.frozen or not spec.walls.sockets else 0o600
     assert modes == {"copy2": wide, "also_private": 0o600, "tree/private": 0o700}
 
@@ -190,7 +190,7 @@ def ours(kind: int, value: int, most: int) -> Any:
 # Issue 12.
 @ON_LINUX
 @pytest.mark.parametrize("make", [native, ours])
-def test_our_semaphores_do_as_those_of_multiprocessing(make: Any) -> None:
+def test_our_semaphores_behave_like_those_of_multiprocessing(make: Any) -> None:
     two = make(SEMAPHORE, 2, 2)
     assert (two._get_value(), two._is_zero(), two._count()) == (2, False, 0)
     assert two.acquire()

@@ -1,4 +1,4 @@
-"""The table of system calls, against the kernel's own where this machine has its headers."""
+"""The table of system calls agrees with the kernel's headers, if this machine has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from onionmpc.program.walls.syscalls import _TABLE, NUMBERS, RULES, CallRule
 
-# How ARM64 asks for the calls that not all newer architectures have (arch/arm64/include/uapi/asm/unistd.h).
+# ARM64 selects calls in this way that not all newer architectures have (arch/arm64/include/uapi/asm/unistd.h).
 ARM64 = """
 #define __ARCH_WANT_RENAMEAT
 #define __ARCH_WANT_NEW_STAT
@@ -22,12 +22,12 @@ ARM64 = """
 #define __ARCH_WANT_MEMFD_SECRET
 #include <asm-generic/unistd.h>
 """
-# Not calls: how many there are, and where those of one architecture begin. The last is for another architecture.
+# Not calls: their number, and where those of one architecture begin. The last name belongs to another architecture.
 NOT_CALLS = {"syscalls", "arch_specific_syscall", "sync_file_range2"}
 
 
 def header(source: str) -> dict[str, int]:
-    """Let the preprocessor say which names have which numbers."""
+    """Return the number of each call, as the preprocessor finds it in a header."""
     if shutil.which("cpp") is None:
         pytest.skip("no C preprocessor")
     ran = subprocess.run(["cpp", "-dM", "-D__LP64__"], input=source, capture_output=True, text=True)
@@ -56,14 +56,14 @@ def test_every_call_has_one_rule_and_every_number_one_call() -> None:
 
 
 # Issue 12.
-def test_the_kernels_table_for_x86_64_has_no_call_without_a_rule() -> None:
+def test_every_call_in_the_kernels_headers_for_x86_64_has_a_rule() -> None:
     if platform.machine() != "x86_64" and not Path("/usr/include/x86_64-linux-gnu").exists():
-        pytest.skip("the headers are another machine's")
+        pytest.skip("the headers are for another architecture")
     kernel = header("#include <asm/unistd_64.h>")
     assert {name: NUMBERS[name].x86_64 for name in kernel if name in NUMBERS} == kernel
 
 
 # Issue 12.
-def test_the_kernels_table_for_arm64_has_no_call_without_a_rule() -> None:
+def test_every_call_in_the_kernels_headers_for_arm64_has_a_rule() -> None:
     kernel = header(ARM64)
     assert {name: NUMBERS[name].arm64 for name in kernel if name in NUMBERS} == kernel

@@ -1,4 +1,4 @@
-"""What a program reaches past its walls: nothing, where the machine has them; what is shown says where it has not."""
+"""A program reaches nothing past its walls. If the machine lacks a wall, the description of the walls shows it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tests.support.walls import DEADLINE_S, machine_walls, run_program, without
 
 ALL_WALLS = Walls(network=True, sockets=True, secrets=True, files=True, frozen=True)
 NOBODY = 65534
-ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has walls")
 
-# What a program does reach where one wall is missing and the others stand.
+# What a program can reach if only one wall is missing.
 WITHOUT = {
     "network": {"host_name"},
     "sockets": {"c_tcp", "c_udp", "c_netlink", "c_control_socket", "c_datagram_of_a_pair", "c_io_uring", "c_keyring"}
@@ -44,7 +44,7 @@ WITHOUT = {
     "secrets": {"key_file", "key_file_by_link", "key_names", "key_file_changed", "cookie"},
     "files": {"command_line_of_others", "name_of_machine", "writing_in_python", "c_fork_and_exec"},
 }
-# What needs more rights than anybody has, or a particular machine, to work at all.
+# These need rights that no user has, or a particular machine, to work at all.
 NOT_FOR_EVERYBODY = {"raw_socket", "memory_of_supervisor", "environment_of_supervisor", "descriptors_of_supervisor"} | {
     *("c_memory_of_supervisor", "c_traced_supervisor", "writing_in_python", "c_io_uring", "c_typed_into_terminal"),
     *("key_file_by_link", "name_of_machine", "c_new_namespace", "host_name"),
@@ -52,7 +52,7 @@ NOT_FOR_EVERYBODY = {"raw_socket", "memory_of_supervisor", "environment_of_super
 
 
 def may_reach(walls: Walls) -> set[str]:
-    """What is reached at most behind these walls; the guard in Python stands behind any."""
+    """Return the most that can be reached behind these walls. The guard in Python is always there."""
     return {name for wall, names in WITHOUT.items() if not getattr(walls, wall) for name in names}
 
 
@@ -62,7 +62,7 @@ def test_each_try_that_may_succeed_or_fail_somewhere_is_made() -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a program is tried out: it stands in `here`, and what it must not get lies there too."""
+    """A program under test. Its working directory `here` contains things that it must not reach."""
 
     here: Path
     script: Path
@@ -85,10 +85,10 @@ class Stage:
         return msgspec.structs.replace(spec, **changes)
 
     def reached(self) -> set[str]:
-        told = json.loads((self.here / "out" / "reached.json").read_text())
-        assert set(told["tried"]) == set(TRIES)
-        assert told["lacks"] == []
-        return set(told["reached"])
+        report = json.loads((self.here / "out" / "reached.json").read_text())
+        assert set(report["tried"]) == set(TRIES)
+        assert report["lacks"] == []
+        return set(report["reached"])
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 @ON_LINUX
-def test_without_walls_these_tries_do_reach_what_they_try(stage: Stage) -> None:
+def test_without_walls_these_attempts_do_succeed(stage: Stage) -> None:
     subprocess.run([sys.executable, stage.script, *stage.spec().arguments], check=True, timeout=DEADLINE_S)
     assert set(TRIES) - stage.reached() <= NOT_FOR_EVERYBODY
 
@@ -162,13 +162,13 @@ def test_a_program_reaches_nothing_past_the_walls_that_are_shown(stage: Stage) -
         (["landlock.restrict_files", "landlock.version", "namespaces.cover"], ["files", "secrets"]),
     ],
 )
-def test_with_walls_missing_what_is_shown_says_so_and_the_others_stand(
+def test_a_missing_wall_is_shown_and_the_others_hold(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, functions: list[str], missing: list[str]
 ) -> None:
     before = machine_walls()
     without(monkeypatch, tmp_path / "less", *functions)
     walls = machine_walls()
-    # Where this machine has no namespaces, there is nothing to keep keys with but Landlock.
+    # On a machine without namespaces, only Landlock protects keys.
     assert walls in {
         msgspec.structs.replace(before, **dict.fromkeys(each, False)) for each in (missing, [*missing, "secrets"])
     }
@@ -179,7 +179,7 @@ def test_with_walls_missing_what_is_shown_says_so_and_the_others_stand(
 
 
 @ON_LINUX
-def test_a_machine_that_refuses_half_way_into_a_namespace_leaves_the_other_walls(
+def test_a_machine_that_refuses_a_later_step_of_the_namespace_keeps_the_other_walls(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, tmp_path / "less")
@@ -193,7 +193,7 @@ def test_a_machine_that_refuses_half_way_into_a_namespace_leaves_the_other_walls
 
 
 @ON_LINUX
-def test_with_walls_weaker_than_shown_a_script_is_not_started(
+def test_a_script_does_not_start_if_its_walls_are_weaker_than_shown(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = machine_walls()
@@ -212,12 +212,12 @@ def test_with_walls_weaker_than_shown_a_script_is_not_started(
 
 
 @ON_LINUX
-def test_a_process_that_a_program_may_start_is_inside_the_same_walls(stage: Stage) -> None:
+def test_a_process_that_a_program_starts_is_inside_the_same_walls(stage: Stage) -> None:
     walls = machine_walls()
     ended = run_program(stage.spec(walls=walls, allow_subprocess=True))
     assert (ended.status, ended.notice) == (0, None)
     processes = {"fork", "c_fork_and_exec"}
-    # To its own group, in which its own processes are; to others where Landlock does not know signals yet.
+    # It may signal its own group, and others if this Landlock does not know signals yet.
     signals = {"signal_to_group", *([] if landlock.version() >= landlock.SCOPES_FROM else ["signal_to_supervisor"])}
     fetches = set() if walls.sockets or walls.network else {"subprocess_fetches"}
     assert processes <= stage.reached() <= may_reach(walls) | processes | signals | fetches
@@ -225,8 +225,9 @@ def test_a_process_that_a_program_may_start_is_inside_the_same_walls(stage: Stag
 
 @ON_LINUX
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user: the other tests are about this one")
-def test_for_a_user_without_rights_there_are_the_same_walls() -> None:
-    # Python may lie where only root can start it; whoever has become another cannot write its own /proc before that.
+def test_a_plain_user_gets_the_same_walls() -> None:
+    # Python may be where only root can start it, so root starts it and then changes its user. After that, it must be
+    # dumpable to write its own /proc.
     code = f"""if True:
         import os
         from onionmpc.program.walls import linux, build as walls
@@ -238,7 +239,7 @@ def test_for_a_user_without_rights_there_are_the_same_walls() -> None:
     assert (walls.sockets, walls.files) == (seccomp.machine() is not None, landlock.version() > 0)
 
 
-def test_a_session_is_walled_in_and_shares_no_walls_with_its_peers(tmp_path: Path) -> None:
+def test_every_program_of_a_session_is_walled_in(tmp_path: Path) -> None:
     walls = machine_walls()
     script = """
     import os, socket
@@ -265,7 +266,7 @@ def test_a_session_is_walled_in_and_shares_no_walls_with_its_peers(tmp_path: Pat
     assert answers(tmp_path, 3) == [(3, "[Errno 1] the program is walled in and cannot open a socket")] * 3
 
 
-def test_a_path_that_the_host_names_is_not_opened_to_a_joiners_program(
+def test_a_path_in_public_arguments_is_not_opened_for_a_joiners_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("here", "program", "answers"):
@@ -350,7 +351,7 @@ Path("out/done").write_text(repr(done))
 
 @ON_LINUX
 @pytest.mark.parametrize("mounts", [True, False])
-def test_a_folder_with_secrets_and_libraries_in_it_is_opened_without_these(
+def test_a_folder_is_opened_without_the_secrets_and_libraries_in_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, *, mounts: bool
 ) -> None:
     library = stage.here / "library"
@@ -363,7 +364,7 @@ def test_a_folder_with_secrets_and_libraries_in_it_is_opened_without_these(
     stage.script.write_text(WRITES)
     assert run_program(stage.spec(walls=walls)).status == 0
     done = eval((stage.here / "out" / "done").read_text())
-    # Without mounts no part can be taken out of a folder, so the folder itself is not opened, but what else is in it.
+    # Without mounts, no part can be taken out of a folder. So its other parts are opened one by one instead.
     assert ("new.txt" in done) == (walls.network or not walls.files)
     if walls.files:
         assert set(done) <= {"new.txt"}
@@ -380,7 +381,7 @@ def lets(paths: Iterator[Path], path: Path) -> bool:
     return any(path.is_relative_to(place) for place in list(paths))
 
 
-def test_what_is_named_may_be_read_and_written_and_its_neighbours_not(
+def test_paths_in_arguments_can_be_read_and_written_but_not_their_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("here", "program", "data", "results"):
@@ -400,9 +401,7 @@ def test_what_is_named_may_be_read_and_written_and_its_neighbours_not(
 
 
 # Issue 12.
-def test_a_path_glued_to_its_option_is_named_as_one_that_stands_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_glued_to_its_option_counts_like_a_separate_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("here", "program", "data", "results"):
         (tmp_path / name).mkdir()
     (tmp_path / "data/input").touch()
@@ -415,7 +414,7 @@ def test_a_path_glued_to_its_option_is_named_as_one_that_stands_alone(
 
 
 @pytest.mark.parametrize("stands", ["home", "", "home/project"])
-def test_a_home_is_not_opened_by_standing_in_it_or_naming_it(
+def test_a_home_is_not_opened_as_working_directory_or_argument(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: str
 ) -> None:
     home = tmp_path / "home"
@@ -432,7 +431,9 @@ def test_a_home_is_not_opened_by_standing_in_it_or_naming_it(
     assert lets(writable(spec), home / "project/x") == (stands == "home/project")
 
 
-def test_what_is_hidden_stays_hidden_where_a_program_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_folders_stay_hidden_inside_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "state" / "identities").mkdir(parents=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "way").symlink_to(tmp_path / "state")
@@ -453,7 +454,7 @@ def test_what_is_hidden_stays_hidden_where_a_program_stands(tmp_path: Path, monk
     assert lets(writable(spec), tmp_path / "data" / "x")
 
 
-def test_python_and_onionmpc_cannot_be_written_wherever_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_and_onionmpc_can_never_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     package = Path(seccomp.__file__).parents[2]
     for place in (package, package.parent, Path(sys.prefix)):
         monkeypatch.chdir(place)
@@ -480,7 +481,7 @@ def refused(work):
 one, other = socket.socketpair()
 inherited = socket.socket(fileno=os.dup(one.fileno()))
 inherited.sendmsg([b"x"])
-async def main():  # a loop has a pair of its own, and takes what is inherited
+async def main():  # a loop has its own pair, and takes inherited sockets
     reader, writer = await asyncio.open_unix_connection(sock=other)
     assert await reader.read(1) == b"x"
     writer.close()
@@ -510,7 +511,9 @@ print([refused(work) for work in starts], all(refused(work) for work in rest))
 
 
 @pytest.mark.parametrize("allow_subprocess", [False, True])
-def test_the_guard_refuses_look_ups_sockets_and_processes_and_nothing_of_mpycs(*, allow_subprocess: bool) -> None:
+def test_the_guard_refuses_look_ups_sockets_and_processes_but_nothing_that_mpyc_needs(
+    *, allow_subprocess: bool
+) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", GUARDED, *(["allow"] if allow_subprocess else [])],
         capture_output=True,

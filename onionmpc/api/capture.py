@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, cast
 
 from onionmpc.machine import READ_BYTES, refusing
 from onionmpc.program.process.streams import Streams
-from onionmpc.tasks import cancel
+from onionmpc.tasks import BackgroundTasks
 
 StreamName = Literal["stdout", "stderr"]
 OnOutput = Callable[[StreamName, bytes], None]
@@ -56,18 +56,15 @@ class Capture:
             stack.callback(feed.end)
             feeding.write(self._text)
             feeding.close()  # takes effect once all is written; a program that reads nothing is no error
-            reading = [
-                asyncio.create_task(self._read("stdout", stdout[0])),
-                asyncio.create_task(self._read("stderr", stderr[0])),
-            ]
-            stack.push_async_callback(cancel, *reading)
+            tasks = await stack.enter_async_context(BackgroundTasks())  # what `on_output` raises ends the block
+            reading = [tasks.start(self._read("stdout", stdout[0])), tasks.start(self._read("stderr", stderr[0]))]
             try:
                 yield
             finally:
                 # While we hold the program's ends ourselves, no pipe reaches its end of file.
                 for end in theirs:
                     end.close()
-                await asyncio.wait(reading, timeout=LAST_OUTPUT_S)
+                await asyncio.wait([task for task in reading if task], timeout=LAST_OUTPUT_S)
 
     async def _read(self, name: StreamName, pipe: BinaryIO) -> None:
         kept = self._kept[name]

@@ -7,27 +7,22 @@ import contextlib
 import os
 import secrets
 import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Unpack
 
 from onionmpc.api import arguments
-from onionmpc.api.events import EventQueue
-from onionmpc.api.options import Prepared, SessionOptions, prepare
+from onionmpc.api.options import SessionOptions, prepare
 from onionmpc.api.questions import Admit, admit_the_invited
-from onionmpc.api.table import GuestTable, HostTable, ListTable, Table
-from onionmpc.api.targets import Target, parse_target
-from onionmpc.errors import PeerError, TorError, UnsafeSetting, UsageError
+from onionmpc.api.runtime import OnSessionEvent, PartyRuntime
+from onionmpc.api.table import HostTable, Table, join_table
+from onionmpc.api.targets import parse_target
+from onionmpc.errors import UnsafeSetting, UsageError
 from onionmpc.identity import SEED_BYTES, Identity, Onion, parse_onion
 from onionmpc.levels import Level
-from onionmpc.mesh.network import Network
 from onionmpc.session import keystore
-from onionmpc.session.computation import SessionResult
-from onionmpc.session.events import Event, TorProgress
 from onionmpc.session.invite import Invite
-from onionmpc.tasks import cancel, first_of
 from onionmpc.testnet.place import join_testnet
 from onionmpc.tor.endpoint import parse_endpoint, parse_listener
 from onionmpc.tor.network import tor_network
@@ -35,22 +30,8 @@ from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.process.bridges import Bridge, parse_bridge
 from onionmpc.tor.process.transports import bridge_torrc
-from onionmpc.tor.report import TorReport
 
-OnSessionEvent = Callable[[Event], None]
 Passphrase = Callable[[], bytearray]
-
-
-class LiveNetwork(Network, Protocol):
-    """A network that can be lost for good."""
-
-    @property
-    def died(self) -> asyncio.Future[TorError]:
-        """Done when the network is given up. The result is the last error."""
-
-    @property
-    def failure(self) -> TorError | None:
-        """Why the network is away or was given up, None while it is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +84,8 @@ class Party:
         onion: its address. Others need the address to expect this party, or to join it without an invite.
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        network: AbstractAsyncContextManager[LiveNetwork],
-        on_event: OnSessionEvent | None = None,
-        hidden: tuple[Path, ...] = (),
-    ) -> None:
-        self.identity = identity
-        self.hidden = hidden
-        self._opening = network
-        self._on_event = on_event
-        self._events: EventQueue | None = None
-        self._ready: asyncio.Future[LiveNetwork] = asyncio.get_running_loop().create_future()
-        self._running: asyncio.Task[None] | None = None
+    def __init__(self, runtime: PartyRuntime) -> None:
+        self.runtime = runtime
 
     def __repr__(self) -> str:
         """Show the address, and no secret."""
@@ -125,11 +94,11 @@ class Party:
     @property
     def onion(self) -> Onion:
         """The address."""
-        return self.identity.onion
+        return self.runtime.identity.onion
 
     def host(
         self,
-        program: str | os.PathLike[str] | Prepared,
+        program: str | os.PathLike[str],
         *,
         parties: int,
         expect: Sequence[str] = (),
@@ -156,19 +125,19 @@ class Party:
                 depend on the number of parties are checked when the table is entered.
             UnsafeSetting: `open` was given without `admit`.
         """
-        prepared = program if isinstance(program, Prepared) else prepare(program, **options)
+        prepared = prepare(program, **options)
         if arguments.flag("open", open) and admit is None:
             raise UnsafeSetting(
                 "an open table needs admit=", hint="pass admit=onionmpc.ADMIT_ANYONE to let anyone take part"
             )
         expected = [parse_onion(onion) for onion in arguments.texts("expect", expect)]
         admit = admit_the_invited if admit is None else arguments.function("admit", admit)
-        return HostTable(self, prepared, arguments.whole("parties", parties), expected, admit, is_open=open)
+        return HostTable(self.runtime, prepared, arguments.whole("parties", parties), expected, admit, is_open=open)
 
     def join(
         self,
         target: str | Invite | Sequence[str],
-        program: str | os.PathLike[str] | Prepared | None = None,
+        program: str | os.PathLike[str] | None = None,
         **options: Unpack[SessionOptions],
     ) -> Table:
         """Join a session.
@@ -185,88 +154,7 @@ class Party:
             UsageError: see `host`; or the target is neither an invite nor an address.
         """
         found = parse_target(target)
-        by_host = isinstance(found, Invite | str)
-        prepared = program if isinstance(program, Prepared) else prepare(program, joins_host=by_host, **options)
-        return self.sit_down(found, prepared)
-
-    def sit_down(self, target: Target, prepared: Prepared) -> Table:
-        """Return the table for a parsed target and prepared options."""
-        if isinstance(target, Invite | str):
-            return GuestTable(self, prepared, target)
-        return ListTable(self, prepared, target)
-
-    # -- for the tables
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Open the network in the background, and keep it until the end of the block."""
-        self._running = asyncio.create_task(self._keep_network())
-        try:
-            yield
-        finally:
-            # `run_over_network` has raised the network's failure, if anyone was waiting for the network.
-            await cancel(self._running)
-
-    async def _keep_network(self) -> None:
-        async with self._opening as network:
-            self._ready.set_result(network)
-            await asyncio.get_running_loop().create_future()  # until we are cancelled
-
-    async def run_over_network(self, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
-        """Run `work` once the network is up. Fail if the network is lost for good.
-
-        Raises:
-            TorError: the network did not come up, or was away for too long.
-        """
-        if self._running is None:
-            raise UsageError("this party has not started", hint="use it as: async with onionmpc.party(...) as me")
-        await first_of(self._running, self._ready)
-        network = self._ready.result()
-        return await _over_network(network, work)
-
-    def tell(self, event: Event) -> None:
-        """Pass on an event."""
-        if self._on_event is not None:
-            self._on_event(event)
-
-    def tell_progress(self, report: TorReport) -> None:
-        """Pass on a report from tor."""
-        event = TorProgress(report.phase, report.percent, report.detail)
-        if self._events is not None:
-            self._events.put(event)
-        self.tell(event)
-
-    def subscribe(self, events: EventQueue) -> None:
-        """See `Base`."""
-        if self._events is not None:
-            raise UsageError(
-                "this party is already at another table", hint="leave that table first, or use another party"
-            )
-        self._events = events
-
-    def unsubscribe(self, events: EventQueue) -> None:
-        """See `Base`."""
-        if self._events is events:
-            self._events = None
-
-
-async def _over_network(network: LiveNetwork, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
-    """Run `work` over a network, and stop when the network is given up.
-
-    Raises:
-        TorError: tor was away for too long.
-    """
-    computing = asyncio.ensure_future(work(network))
-    waiting: set[asyncio.Future[Any]] = {computing, network.died}
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        # A tor that is away takes all links with it. So if a peer's patience ends first, tor is still the cause.
-        without_peers = not computing.done() or isinstance(computing.exception(), PeerError)
-        if without_peers and (error := network.failure):
-            raise error
-        return computing.result()
-    finally:
-        await cancel(computing)
+        return join_table(self.runtime, found, prepare(program, joins_host=isinstance(found, Invite | str), **options))
 
 
 @contextlib.asynccontextmanager
@@ -291,8 +179,12 @@ async def party(
 ) -> AsyncIterator[Party]:
     """Start a party: an address, and a tor that starts in the background.
 
-    `Table.compute` needs tor, so it raises tor's errors. When the block ends, tor has stopped and nobody can reach the
-    address.
+    The address is published, also in the background, as soon as a table is entered: what tor publishes can be read
+    only with the keys of the session's parties, so there must be a session first. With `Party.host`, the invites hold
+    these keys.
+
+    `Table.compute` waits for tor, so it raises tor's errors. When the block ends, tor has stopped and nobody can reach
+    the address.
 
     Args:
         identity: the name of a kept identity (see: onionmpc id). None uses a fresh one, which is never written down.
@@ -360,14 +252,10 @@ async def party(
             stack.enter_context(keystore.in_use(identity.name))
             own = identity.secret
         options = stack.enter_context(_place(options, place, region))
-        me = Party(
-            own,
-            tor_network(own, options, lambda report: me.tell_progress(report)),
-            on_event,
-            () if place is None else (place,),
-        )
-        async with me.running():
-            yield me
+        network = tor_network(own, options, lambda report: runtime.tell_progress(report))
+        runtime = PartyRuntime(own, network, on_event, () if place is None else (place,))
+        async with runtime.running():
+            yield Party(runtime)
 
 
 def check_tor_options(*, control: str | None, testnet: bool, region: str | None, profile: str | None) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from enum import Enum
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from onionmpc.api.arguments import flag, function, optional, texts
 from onionmpc.api.capture import Capture, OnOutput
 from onionmpc.api.events import EventQueue
 from onionmpc.api.options import Prepared
 from onionmpc.api.outcome import Result, result_of
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
+from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
+from onionmpc.api.targets import Target
 from onionmpc.errors import UsageError
-from onionmpc.identity import Identity, Onion
+from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import Walls
@@ -25,76 +30,84 @@ from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Event, InviteReady, LinkMeasured
+from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.run import SessionParty
-from onionmpc.session.seating import Seating
-from onionmpc.tasks import cancel
+from onionmpc.tasks import BackgroundTasks, cancel
 
 
-class Base(Protocol):
-    """What a table needs from its party."""
+class TableState(Enum):
+    """How far a table has come, and what to do about a call that comes too early or too late."""
 
-    identity: Identity
-    hidden: tuple[Any, ...]
-
-    def tell(self, event: Event) -> None:
-        """Take an event of this table."""
-
-    def subscribe(self, events: EventQueue) -> None:
-        """Put the events of tor into this queue too. A party has one table at a time.
-
-        Raises:
-            UsageError: the party has another table.
-        """
-
-    def unsubscribe(self, events: EventQueue) -> None:
-        """Undo `subscribe`."""
-
-    async def run_over_network(self, work: Callable[[Network], Awaitable[SessionResult]]) -> SessionResult:
-        """Run `work` once the network is up. Fail if the network is lost for good."""
+    NEW = "enter the table first: async with ... as table"
+    OPEN = "call compute"
+    USED = "open another table for another session"
+    LEFT = "open another table, with host or join"
 
 
 class Table:
     """One session. Enter it with `async with`, then call `compute` once.
 
+    From then on the party can be found by those that the session expects. Publishing takes some seconds after tor has
+    started, and goes on in the background.
+
     Attributes:
         events: the events of this session, see `onionmpc.events`. You need not read them; only the last 1000 are kept.
     """
 
-    by_invite = False
+    _by_invite = False
 
-    def __init__(self, party: Base, prepared: Prepared) -> None:
+    def __init__(self, runtime: PartyRuntime, prepared: Prepared) -> None:
         self.events = EventQueue()
-        self._party = party
+        self._runtime = runtime
         self._prepared = prepared
+        self._state = TableState.NEW
+        self._session = SessionParty(runtime.identity, prepared.plan, self._interface(_nobody))
         self._capture: Capture | None = None
         self._computing: asyncio.Task[Any] | None = None
-        self._was_computed = False
+        self._publishing: asyncio.Task[None] | None = None
         self._round_trips_s: dict[int, float] = {}
-        self._open = contextlib.ExitStack()
+        self._open = contextlib.AsyncExitStack()
         self._walls: Callable[[], Walls] | None = None
 
     async def __aenter__(self) -> Self:
-        """Check the options, and make the invites. Nobody is dialled yet."""
-        with contextlib.ExitStack() as stack:
-            self._party.subscribe(self.events)
-            stack.callback(self._party.unsubscribe, self.events)
+        """Check the options, make the invites, and begin to publish the address. Nobody is dialled yet.
+
+        Raises:
+            UsageError: an option does not fit the number of parties, this party has ended or has another table, or
+                this table was entered before.
+        """
+        if self._state is not TableState.NEW:
+            raise UsageError("this table was entered before", hint=TableState.LEFT.value)
+        async with contextlib.AsyncExitStack() as stack:
+            self._runtime.subscribe(self.events)
+            stack.callback(self._runtime.unsubscribe, self.events)
             stack.callback(self.events.close)
             self._sit_down()
             known = self._prepared.walls
             self._walls = stack.enter_context(probing()) if known is None else lambda: known
+            self._publishing = asyncio.create_task(self._runtime.run_over_network(self._publish))
+            stack.push_async_callback(self._stop, self._publishing)
             self._open = stack.pop_all()
+        self._state = TableState.OPEN
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave. If another task is still in `compute`, it is cancelled, and the other parties are notified."""
-        with self._open:
+        self._state = TableState.LEFT
+        await self._open.aclose()
+
+    async def _stop(self, publishing: asyncio.Task[None]) -> None:
+        try:
             # A task cannot wait for its own end. If it leaves by an exception, `compute` has cleaned up already.
             if self._computing is not None and self._computing is not asyncio.current_task():
                 await cancel(self._computing)
+            await self._leave()
+        finally:
+            await cancel(publishing)
 
     @property
     def program_errors(self) -> str:
@@ -132,31 +145,31 @@ class Table:
             ProgramError: a program failed, here or at another party.
             RemoteProtocolError: a party broke the rules.
             TorError: tor could not be used, or was away for longer than `patience_s`.
+            TypeError: `consent` or `admit` is no coroutine function, or answers something other than True or False.
+            Exception: what `consent`, `admit`, `on_output` or `on_event` raised.
         """
-        if self._was_computed:
-            raise UsageError(
-                "this table has already been used for a session", hint="open another table for another session"
-            )
-        if terminal and (input is not None or on_output is not None):
+        if not isinstance(input, str | bytes | None):
+            raise UsageError(f"input: {type(input).__name__}, expected a text or bytes")
+        texts("arguments", arguments)
+        function("consent", consent)
+        optional(function)("on_output", on_output)
+        if flag("terminal", terminal) and (input is not None or on_output is not None):
             raise UsageError("a program that uses the terminal cannot have another input or output")
-        self._was_computed, self._computing = True, asyncio.current_task()
+        plan = self._prepared.with_private(arguments, reads_input=input is not None)
+        if self._state is not TableState.OPEN:
+            been = "has already been used for a session" if self._state is TableState.USED else "is not open"
+            raise UsageError(f"this table {been}", hint=self._state.value)
+        self._state, self._computing = TableState.USED, asyncio.current_task()
         try:
-            return await self._compute(input, arguments, consent, on_output, terminal=terminal)
+            return await self._compute(plan, input, consent, on_output, terminal=terminal)
         finally:
             self._computing = None
 
     async def _compute(
-        self,
-        text: str | bytes | None,
-        arguments: Sequence[str],
-        consent: Consent,
-        on_output: OnOutput | None,
-        *,
-        terminal: bool,
+        self, plan: Plan, text: str | bytes | None, consent: Consent, on_output: OnOutput | None, *, terminal: bool
     ) -> Result:
-        plan = self._prepared.with_private(arguments, reads_input=text is not None)
         assert self._walls is not None  # noqa: S101 (inside the context)
-        plan = replace(plan, walls=await asyncio.to_thread(self._walls), hidden=self._party.hidden)
+        plan = replace(plan, walls=await asyncio.to_thread(self._walls), hidden=self._runtime.hidden)
         if terminal:
             return await self._run_session(plan, OWN_STREAMS, consent)
         self._capture = Capture(text.encode() if isinstance(text, str) else text or b"", on_output)
@@ -166,27 +179,34 @@ class Table:
         return replace(result, outputs=outputs, errors=errors)
 
     async def _run_session(self, plan: Plan, streams: Streams, consent: Consent) -> Result:
-        session = self._session(replace(plan, streams=streams), consent)
-        return result_of(await self._party.run_over_network(partial(self._run, session)))
+        plan = replace(plan, streams=streams)
+        session = self._session.for_computation(plan, self._interface(partial(self._ask, plan, consent)))
+        async with BackgroundTasks(self._published()):
+            return result_of(await self._runtime.run_over_network(partial(self._meet, session)))
 
-    def _session(self, plan: Plan, consent: Consent = refuse) -> SessionParty:
-        ui = _Interface(self._tell, self._admit, self._proposing(plan, consent))
-        return SessionParty(self._party.identity, plan, ui)
+    async def _publish(self, network: Network) -> None:
+        await self._session.publish(network, self._keys())
 
-    def _proposing(self, plan: Plan, consent: Consent) -> Callable[[Agreement, int], Awaitable[bool]]:
-        async def consents(agreement: Agreement, number: int) -> bool:
-            proposal = Proposal(
-                agreement,
-                number,
-                plan.walls,
-                len(plan.private),
-                self.by_invite,
-                plan.allow_subprocess,
-                self._how_long(agreement),
-            )
-            return await consent(proposal)
+    async def _published(self) -> None:
+        """Fail if the address could not be published."""
+        assert self._publishing is not None  # noqa: S101 (inside the context)
+        await asyncio.wait({self._publishing})
+        self._publishing.result()
 
-        return consents
+    def _interface(self, consents: Callable[[Agreement, int], Awaitable[bool]]) -> _Interface:
+        return _Interface(self._tell, self._admit, consents)
+
+    async def _ask(self, plan: Plan, consent: Consent, agreement: Agreement, number: int) -> bool:
+        proposal = Proposal(
+            agreement,
+            number,
+            plan.walls,
+            len(plan.private),
+            self._by_invite,
+            plan.allow_subprocess,
+            self._how_long(agreement),
+        )
+        return await _answer("consent", consent(proposal))
 
     def _how_long(self, agreement: Agreement) -> str:
         return how_long(agreement, max(self._round_trips_s.values(), default=None))
@@ -195,17 +215,26 @@ class Table:
         if isinstance(event, LinkMeasured) and event.round_trip_s is not None:
             self._round_trips_s[event.party] = event.round_trip_s
         self.events.put(event)
-        self._party.tell(event)
+        self._runtime.tell(event)
 
     async def _admit(self, _joiner: Joiner) -> bool:
         return False
+
+    # -- what differs between the ways to a session
 
     def _sit_down(self) -> None:
         """Check what can be checked before a network is needed."""
         raise NotImplementedError
 
-    async def _run(self, session: SessionParty, network: Network) -> SessionResult:
+    def _keys(self) -> Sequence[bytes]:
+        """Return the discovery keys of this party's service."""
         raise NotImplementedError
+
+    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
+        raise NotImplementedError
+
+    async def _leave(self) -> None:
+        """Send away everybody who waits for this table."""
 
 
 class HostTable(Table):
@@ -220,18 +249,28 @@ class HostTable(Table):
     invites: tuple[Invite, ...] = ()
 
     def __init__(
-        self, party: Base, prepared: Prepared, parties: int, expect: Sequence[Onion], admit: Admit, *, is_open: bool
+        self,
+        runtime: PartyRuntime,
+        prepared: Prepared,
+        parties: int,
+        expect: Sequence[Onion],
+        admit: Admit,
+        *,
+        is_open: bool,
     ) -> None:
-        super().__init__(party, prepared)
+        super().__init__(runtime, prepared)
         self._parties = parties
         self._expect = expect
         self._admits = admit
         self._is_open = is_open
-        self._seating: Seating | None = None
+        self._gathering: Gathering | None = None
 
     def _sit_down(self) -> None:
-        session = self._session(self._prepared.plan)
-        self._seating = session.open_seats(self._parties, self._expect, is_open=self._is_open)
+        self._gathering = self._session.open_seats(self._parties, self._expect, is_open=self._is_open)
+
+    def _keys(self) -> Sequence[bytes]:
+        assert self._gathering is not None  # noqa: S101 (inside the context)
+        return self._gathering.seating.keys()
 
     def _tell(self, event: Event) -> None:
         if isinstance(event, InviteReady):
@@ -239,43 +278,61 @@ class HostTable(Table):
         super()._tell(event)
 
     async def _admit(self, joiner: Joiner) -> bool:
-        return await self._admits(joiner)
+        return await _answer("admit", self._admits(joiner))
 
-    async def _run(self, session: SessionParty, network: Network) -> SessionResult:
-        assert self._seating is not None  # noqa: S101 (inside the context)
-        return await session.host(network, self._seating)
+    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
+        assert self._gathering is not None  # noqa: S101 (inside the context)
+        return await session.host(network, self._gathering)
+
+    async def _leave(self) -> None:
+        assert self._gathering is not None  # noqa: S101 (inside the context)
+        await self._session.close_seats(self._gathering)
 
 
 class GuestTable(Table):
     """A session that another party hosts."""
 
-    by_invite = True
+    _by_invite = True
 
-    def __init__(self, party: Base, prepared: Prepared, host: Invite | Onion) -> None:
-        super().__init__(party, prepared)
+    def __init__(self, runtime: PartyRuntime, prepared: Prepared, host: Invite | Onion) -> None:
+        super().__init__(runtime, prepared)
         self._host = host
 
     def _sit_down(self) -> None:
-        self._session(self._prepared.plan).check_host(self._host)
+        self._session.check_host(self._host)
 
-    async def _run(self, session: SessionParty, network: Network) -> SessionResult:
+    def _keys(self) -> Sequence[bytes]:
+        return self._session.keys_of_joiner(self._host)
+
+    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
         return await session.join(network, self._host)
 
 
 class ListTable(Table):
     """A session without a host, between parties that know each other's addresses."""
 
-    def __init__(self, party: Base, prepared: Prepared, others: Sequence[Onion]) -> None:
-        super().__init__(party, prepared)
+    def __init__(self, runtime: PartyRuntime, prepared: Prepared, others: Sequence[Onion]) -> None:
+        super().__init__(runtime, prepared)
         self._others = others
         self._common: SharedTerms | None = None
 
     def _sit_down(self) -> None:
-        self._common = self._session(self._prepared.plan).full_list(self._others)
+        self._common = self._session.full_list(self._others)
 
-    async def _run(self, session: SessionParty, network: Network) -> SessionResult:
+    def _keys(self) -> Sequence[bytes]:
+        assert self._common is not None  # noqa: S101 (inside the context)
+        return self._session.keys_of_listed(self._common)
+
+    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
         assert self._common is not None  # noqa: S101 (inside the context)
         return await session.join_listed(network, self._common)
+
+
+def join_table(runtime: PartyRuntime, target: Target, prepared: Prepared) -> Table:
+    """Return the table for what `parse_target` returned."""
+    if isinstance(target, Invite | str):
+        return GuestTable(runtime, prepared, target)
+    return ListTable(runtime, prepared, target)
 
 
 class _Interface:
@@ -298,6 +355,21 @@ class _Interface:
     async def consents(self, agreement: Agreement, own_number: int) -> bool:
         """See `UserInterface`."""
         return await self._consents(agreement, own_number)
+
+
+async def _nobody(_agreement: Agreement, _number: int) -> bool:
+    """Refuse: before `compute`, nobody can consent."""
+    return False
+
+
+async def _answer(name: str, asked: object) -> bool:
+    """Wait for the caller's answer. Only True is a yes: None and "no" come from a mistake."""
+    if not inspect.isawaitable(asked):
+        raise TypeError(f"{name} returned {type(asked).__name__}, expected a coroutine: write it as async def")
+    answer = await asked
+    if not isinstance(answer, bool):
+        raise TypeError(f"{name} answered {type(answer).__name__}, expected True or False")
+    return answer
 
 
 def _text(written: bytes) -> str:

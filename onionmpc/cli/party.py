@@ -15,7 +15,7 @@ from onionmpc.api.events import AddressKnown
 from onionmpc.api.options import Prepared, options_of, prepare
 from onionmpc.api.outcome import Result
 from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
-from onionmpc.api.table import Table
+from onionmpc.api.table import HostTable, Table, join_table
 from onionmpc.api.targets import is_target, target_of
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.bridges import read_bridges
@@ -63,7 +63,7 @@ def run_host(
     with _display(options) as display:
 
         def sit_down(me: Party) -> Table:
-            return me.host(prepared, parties=parties, expect=expected, open=is_open, admit=display.admits)
+            return HostTable(me.runtime, prepared, parties, expected, display.admits, is_open=is_open)
 
         _run(options, identity, display, sit_down, private)
 
@@ -90,7 +90,7 @@ def run_join(
         )
     identity = _identity(options)
     with _display(options) as display:
-        _run(options, identity, display, lambda me: me.sit_down(target, prepared), private)
+        _run(options, identity, display, lambda me: join_table(me.runtime, target, prepared), private)
 
 
 def _check_consent(options: PartyOptions) -> None:

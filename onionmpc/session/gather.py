@@ -17,6 +17,7 @@ from onionmpc.mesh.secure import SecureStream
 from onionmpc.session.events import InviteReady, JoinerArrived, JoinerLeft, SpentInvite, UserInterface
 from onionmpc.session.messages import AnyMessage, Refused, Seats, Terms, encode_message
 from onionmpc.session.seating import Seat, Seating
+from onionmpc.tasks import first_error
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.handshake import Answer, Hello, Purpose
 from onionmpc.wire.link import ControlBytes, Event, LinkClosed
@@ -33,13 +34,11 @@ class Gathering:
     Args:
         seating: the seats to fill.
         ui: is shown each joiner, and may refuse it.
-        admit: called with the discovery keys of the host's service whenever they change.
     """
 
-    def __init__(self, seating: Seating, ui: UserInterface, admit: Callable[[Iterable[bytes]], None]) -> None:
-        self._seating = seating
+    def __init__(self, seating: Seating, ui: UserInterface) -> None:
+        self.seating = seating
         self._ui = ui
-        self._admit = admit
         self._changed = asyncio.Event()
         self._asked_about: Onion | None = None
         self._terms: Terms | None = None
@@ -48,18 +47,28 @@ class Gathering:
         self._have_terms: set[int] = set()
         self._noted_spent: set[int] = set()  # the seats for which the user knows that a used invite was tried
 
-    async def fill(self) -> tuple[Onion, ...]:
+    async def fill(self, admit: Callable[[Iterable[bytes]], None]) -> tuple[Onion, ...]:
         """Ask the user about each joiner until every seat is taken and confirmed; return the sorted roster.
 
         If a joiner leaves while the user is asked, the answer still takes effect.
+
+        Args:
+            admit: called with the discovery keys of the host's service whenever they change.
         """
-        seating = self._seating
-        while not seating.is_full:
-            async with asyncio.TaskGroup() as goodbyes:
-                while not seating.is_full:
-                    await self._until(lambda: seating.is_full or self._to_ask_about() is not None)
-                    if (seat := self._to_ask_about()) is not None and not seating.is_full:
-                        await self._ask_about(seat, goodbyes)
+        seating = self.seating
+        try:
+            while not seating.is_full:
+                async with asyncio.TaskGroup() as goodbyes:
+                    while not seating.is_full:
+                        await self._until(lambda: seating.is_full or self._to_ask_about() is not None)
+                        if (seat := self._to_ask_about()) is not None and not seating.is_full:
+                            keys = seating.keys()
+                            await self._ask_about(seat, goodbyes)
+                            if seating.keys() != keys:
+                                admit(seating.keys())
+        except BaseExceptionGroup as errors:
+            error = first_error(errors)
+            raise error from error.__cause__
         return seating.roster()
 
     async def send_terms(self, terms: Terms) -> None:
@@ -72,7 +81,7 @@ class Gathering:
         self._send_all(terms)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERMS_S):
-                await self._until(lambda: len(self._have_terms) == len(self._seating.seats))
+                await self._until(lambda: len(self._have_terms) == len(self.seating.seats))
 
     async def leave(self) -> None:
         """Close the links of all seats, and wait until the joiners have acknowledged that."""
@@ -86,13 +95,13 @@ class Gathering:
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
         """Return the psks of the seats that are free, or held by the party with this key."""
-        return self._seating.psks_for(static_key)
+        return self.seating.psks_for(static_key)
 
     def judge(self, hello: Hello, psk: bytes) -> Answer:
         """Accept a joiner if there is a seat for it."""
         if hello.purpose is not Purpose.GATHER:
             return Answer.NOT_NOW  # a joiner that has the terms already dials for the mesh: it tries again
-        seat = self._seating.seat_for(onion_from_public_key(hello.public_key), psk)
+        seat = self.seating.seat_for(onion_from_public_key(hello.public_key), psk)
         return Answer.NO_SEAT if seat is None else Answer.ACCEPTED
 
     def offsets_for(self, _hello: Hello) -> tuple[int, int]:
@@ -101,7 +110,7 @@ class Gathering:
 
     async def welcome(self, visitor: SecureStream, _hello: Hello, psk: bytes) -> None:
         """Seat a joiner until it leaves or the terms are sent."""
-        seat = self._seating.seat_for(visitor.peer, psk)
+        seat = self.seating.seat_for(visitor.peer, psk)
         if seat is None:
             return
         if (before := self._runners.get(seat.number)) is not None:
@@ -123,11 +132,11 @@ class Gathering:
 
     def spent_psks(self) -> Sequence[bytes]:
         """Return the psks of all invites. The caller has tried those that may still be used."""
-        return self._seating.all_psks()
+        return self.seating.all_psks()
 
     def note_spent(self, psk: bytes, hello: Hello) -> None:
         """Show, once for each seat, that someone tried an invite that another party has used."""
-        seat = self._seating.invited_by(psk)
+        seat = self.seating.invited_by(psk)
         if seat.number not in self._noted_spent and seat.holder != onion_from_public_key(hello.public_key):
             self._noted_spent.add(seat.number)
             self._ui.tell(SpentInvite(seat.number))
@@ -154,7 +163,7 @@ class Gathering:
     # -- questions to the host's user
 
     def _to_ask_about(self) -> Seat | None:
-        return next((seat for seat in self._seating.seats if seat.number in self._runners and not seat.confirmed), None)
+        return next((seat for seat in self.seating.seats if seat.number in self._runners and not seat.confirmed), None)
 
     async def _ask_about(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
         """Ask the user about a seat's holder, and act on the answer."""
@@ -165,22 +174,22 @@ class Gathering:
         # answer to this one. Nothing is awaited between the answer and its effect.
         admitted = await self._ui.admits(joiner, seat.number)
         self._asked_about = None
-        own = self._seating.held_by(joiner)  # it may have left and come back
+        own = self.seating.held_by(joiner)  # it may have left and come back
         if not admitted:
-            self._seating.refuse(joiner, psk)
+            self.seating.refuse(joiner, psk)
             if own is not None:
                 self._turn_away(own, goodbyes)
             if seat.invite is not None and seat.psk == psk and seat.holder is None:
                 self._replace_invite(seat)
         elif own is not None:
             own.confirmed = True
-            self._ui.tell(JoinerArrived(own.number, joiner, self._seating.taken, self._seating.parties))
+            self._ui.tell(JoinerArrived(own.number, joiner, self.seating.taken, self.seating.parties))
         self._note_change()
 
     def _turn_away(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
         """Free a seat at once, even if its holder is slow to leave."""
         if seat.holder is not None:
-            self._seating.refuse(seat.holder, seat.psk)
+            self.seating.refuse(seat.holder, seat.psk)
         if (runner := self._runners.pop(seat.number, None)) is not None:
             runner.send_control(encode_message(Refused("the host does not want this party")))
             goodbyes.create_task(runner.close_when_flushed(GOODBYE_S))
@@ -190,19 +199,18 @@ class Gathering:
 
     def _replace_invite(self, seat: Seat) -> None:
         """Give a seat a new invite, since the refused joiner has the old one and could use it under a new address."""
-        invite = self._seating.invite_to(seat)
+        invite = self.seating.invite_to(seat)
         self._ui.tell(InviteReady(seat.number, invite))
-        self._admit(self._seating.keys())
 
     # -- messages to the joiners, and waiting for them
 
     def _note_change(self) -> None:
         if self._terms is None:
-            self._send_all(Seats(self._seating.taken, self._seating.parties))
+            self._send_all(Seats(self.seating.taken, self.seating.parties))
         self._changed.set()
 
     def _send_all(self, message: AnyMessage) -> None:
-        for seat in self._seating.seats:
+        for seat in self.seating.seats:
             if seat.confirmed and (runner := self._runners.get(seat.number)) is not None:
                 runner.send_control(encode_message(message))
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,6 @@ from onionmpc.session.local import (
 )
 from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
-from onionmpc.tasks import BackgroundTasks
 from onionmpc.text import duration, printable
 from onionmpc.wire.handshake import HELLO_NONCE_BYTES, NO_PSK
 
@@ -45,6 +45,9 @@ PSK_BYTES = 32
 
 class SessionParty:
     """One party of one session.
+
+    Call `publish` before `host`, `join` or `join_listed`, or beside it, since none of them waits for the end of
+    publishing. A party that only dials can go on at once, and its peers redial.
 
     Args:
         identity: this party's identity.
@@ -64,8 +67,26 @@ class SessionParty:
         if self._versions.is_due(time.monotonic()):
             self._ui.tell(OtherVersion(protocol))
 
-    def open_seats(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> Seating:
-        """Check the plan for `host`, and make and show the invites.
+    def for_computation(self, plan: Plan, ui: UserInterface) -> SessionParty:
+        """Return the same party, with its door and nonce, for a plan that says what stays at this party."""
+        party = copy.copy(self)
+        party._plan, party._ui = plan, ui  # noqa: SLF001 (of the same class)
+        return party
+
+    async def publish(self, network: Network, keys: Sequence[bytes]) -> None:
+        """Let the peers find this party, until the network listens for another session.
+
+        Args:
+            keys: the discovery keys of this party's service; none lets everybody find it.
+
+        Raises:
+            TorError: see `Network.listen`.
+        """
+        await network.listen(self._door.serve, keys)
+        self._ui.tell(Published(to_all=not keys))
+
+    def open_seats(self, parties: int, expected: Sequence[Onion], *, is_open: bool) -> Gathering:
+        """Check the plan for `host`, make and show the invites, and let joiners take seats from now on.
 
         Args:
             parties: m, this one included.
@@ -83,68 +104,80 @@ class SessionParty:
         for seat in seating.seats:
             if seat.invite is not None:
                 self._ui.tell(InviteReady(seat.number, seat.invite))
-        return seating
-
-    async def host(self, network: Network, seating: Seating) -> SessionResult:
-        """Gather the other parties and compute with them."""
-        gathering = Gathering(seating, self._ui, network.admit)
+        gathering = Gathering(seating, self._ui)
         self._door.gatekeeper = self._door.spent = gathering
-        async with self._listening(network, seating.keys()):
+        return gathering
+
+    async def host(self, network: Network, gathering: Gathering) -> SessionResult:
+        """Ask about the joiners, until every seat is taken, and compute with them."""
+        try:
             try:
-                try:
-                    async with asyncio.timeout(self._plan.wait_s):
-                        roster = await gathering.fill()
-                except TimeoutError as error:
-                    raise PeerUnreachable(
-                        f"not all seats were taken within {duration(self._plan.wait_s)}",
-                        hint="use --wait to give the others more time",
-                    ) from error
-                keys = seating.keys_of_joiners()
-                _unlock(network, keys)
-                discovery = {str(onion): key.hex() for onion, key in keys.items()}
-                terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES), discovery)
-                await gathering.send_terms(terms)
-            finally:
-                await gathering.leave()
-            return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
+                async with asyncio.timeout(self._plan.wait_s):
+                    roster = await gathering.fill(network.admit)
+            except TimeoutError as error:
+                raise PeerUnreachable(
+                    f"not all seats were taken within {duration(self._plan.wait_s)}",
+                    hint="use --wait to give the others more time",
+                ) from error
+            keys = gathering.seating.keys_of_joiners()
+            _unlock(network, keys)
+            discovery = {str(onion): key.hex() for onion, key in keys.items()}
+            terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES), discovery)
+            await gathering.send_terms(terms)
+        finally:
+            await gathering.leave()
+        return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
+
+    async def close_seats(self, gathering: Gathering) -> None:
+        """Send away the joiners of a gathering, if `host` has not done so, and refuse those that still come."""
+        if self._door.gatekeeper is gathering:
+            self._door.gatekeeper = None
+        await gathering.leave()
 
     def check_host(self, invite: Invite | Onion) -> None:
         """Check that `join` can take a seat at this host."""
         check_roster([invite.host if isinstance(invite, Invite) else invite], self._identity.onion)
 
+    def keys_of_joiner(self, invite: Invite | Onion) -> list[bytes]:
+        """Return the discovery keys of this party's service when it joins this host."""
+        host = invite.host if isinstance(invite, Invite) else invite
+        # The host derives this key too and sends it to the other parties. Our nonce limits it to this session.
+        return [pair_key(self._identity, host, self._identity.onion, self._nonce)]
+
     async def join(self, network: Network, invite: Invite | Onion) -> SessionResult:
         """Ask a host for the roster and compute with it."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
         network.unlock(host, pair_key(self._identity, host, host) if psk == NO_PSK else seat_key(psk))
-        # The host derives this key too and sends it to the other parties. Our nonce limits it to this session.
-        own_key = pair_key(self._identity, host, self._identity.onion, self._nonce)
-        async with self._listening(network, [own_key]):
-            wait_s = self._plan.wait_s
-            terms = await ask_host(
-                network, self._identity, host, psk, self._nonce, self._ui, wait_s, self._plan.timings.mesh
-            )
-            self._check_roster(terms.common, host)
-            _unlock(network, self._keys_in(terms, host))
-            session_psk = bytes.fromhex(terms.psk)
-            try:
-                program, common = self._accept(terms.common, host)
-            except OnionMPCError as error:
-                await self._object(network, terms.common, session_psk, error)
-                raise
-            return await self._compute(network, program, common, session_psk)
+        wait_s = self._plan.wait_s
+        terms = await ask_host(
+            network, self._identity, host, psk, self._nonce, self._ui, wait_s, self._plan.timings.mesh
+        )
+        self._check_roster(terms.common, host)
+        _unlock(network, self._keys_in(terms, host))
+        session_psk = bytes.fromhex(terms.psk)
+        try:
+            program, common = self._accept(terms.common, host)
+        except OnionMPCError as error:
+            await self._object(network, terms.common, session_psk, error)
+            raise
+        return await self._compute(network, program, common, session_psk)
 
     def full_list(self, others: Sequence[Onion]) -> SharedTerms:
         """Check a full list of the other parties and the plan; return the shared terms for `join_listed`."""
         roster = sorted([self._identity.onion, *check_roster(others, self._identity.onion)])
         return self._common(roster, len(roster))
 
+    def keys_of_listed(self, common: SharedTerms) -> list[bytes]:
+        """Return the discovery keys of this party's service in a full list."""
+        return [pair_key(self._identity, onion, self._identity.onion) for onion in self._others(common)]
+
     async def join_listed(self, network: Network, common: SharedTerms) -> SessionResult:
         """Compute with the parties of a full list, without a host."""
-        others = [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
-        _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in others})
-        own_keys = [pair_key(self._identity, onion, self._identity.onion) for onion in others]
-        async with self._listening(network, own_keys):
-            return await self._compute(network, self._program(), common, NO_PSK)
+        _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in self._others(common)})
+        return await self._compute(network, self._program(), common, NO_PSK)
+
+    def _others(self, common: SharedTerms) -> list[Onion]:
+        return [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
 
     def _program(self) -> Program:
         if self._plan.program is None:
@@ -219,19 +252,6 @@ class SessionParty:
     async def _compute(self, network: Network, program: Program, common: SharedTerms, psk: bytes) -> SessionResult:
         computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._ui)
         return await computation.run(self._door)
-
-    @contextlib.asynccontextmanager
-    async def _listening(self, network: Network, keys: Sequence[bytes]) -> AsyncIterator[None]:
-        """Publish the onion service in the background; a failure to publish fails the block.
-
-        Nothing waits for the end of publishing: a party that only dials can go on at once, and its peers redial.
-        """
-        async with BackgroundTasks(self._publish(network, keys)):
-            yield
-
-    async def _publish(self, network: Network, keys: Sequence[bytes]) -> None:
-        await network.listen(self._door.serve, keys)
-        self._ui.tell(Published(to_all=not keys))
 
 
 def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:

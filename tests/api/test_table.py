@@ -134,7 +134,7 @@ def test_the_directory_of_a_private_network_is_kept_from_the_program(tmp_path: P
     async def main(*hidden: Path) -> None:
         async with local_parties(3) as (host, *guests):
             for one in (host, *guests):
-                one.hidden = hidden
+                one.runtime.hidden = hidden
             seen.extend(
                 result.outputs for result in await compute_together(host, guests, tmp_path / "peeks.py", [str(keys)])
             )
@@ -160,7 +160,7 @@ def test_a_party_in_a_private_network_keeps_its_directory_from_the_program(
 
     async def main() -> None:
         async with onionmpc.party(testnet=tmp_path / "net") as me:
-            assert me.hidden == (tmp_path / "net",)
+            assert me.runtime.hidden == (tmp_path / "net",)
 
     run(main())
 
@@ -345,7 +345,7 @@ def test_a_network_that_is_lost_ends_the_session_with_its_own_error(script: Path
         async with local_parties(1) as (me,), me.host(script, parties=3) as table:
             computing = asyncio.create_task(table.compute(input="1", consent=agree))
             await until(table, events.Published)
-            network = me._opening
+            network = me.runtime._opening
             assert isinstance(network, LocalNetwork)
             network.died.set_result(TorFailed("tor is gone"))
             with pytest.raises(TorFailed, match="tor is gone"):

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from onionmpc.api.options import Prepared
 from onionmpc.api.outcome import Result
+from onionmpc.api.table import Table
 from onionmpc.cli import party as module
 from onionmpc.cli.main import run
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
@@ -504,11 +504,9 @@ def test_the_probed_walls_are_shown_and_required(monkeypatch: pytest.MonkeyPatch
         yield lambda: walls
 
     def stop(
-        _options: object, _identity: object, _display: object, sit_down: Callable[[Any], object], *_: object
+        _options: object, _identity: object, _display: object, sit_down: Callable[[Any], Table], *_: object
     ) -> None:
-        sit_down(SimpleNamespace(host=host))
-
-    def host(prepared: Prepared, **_: object) -> None:
+        prepared = sit_down(SimpleNamespace(runtime=SimpleNamespace(identity=Identity(bytes(32)))))._prepared
         raise UsageError(f"{prepared.walls == walls} {prepared.plan.allow_subprocess}")
 
     monkeypatch.setattr("onionmpc.cli.host_join.probing", probe)

@@ -122,3 +122,22 @@ def test_a_cancelled_party_leaves_no_tor_and_no_file_behind(
     asyncio.run(main())
     assert processes_of_ours() == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_is_published_before_it_computes_and_a_table_that_is_left_makes_room_for_the_next(testnet: Path) -> None:
+    async def until(table: onionmpc.Table, phase: str | None) -> None:
+        """Wait until publishing has begun, or is done."""
+        async for event in table.events:
+            if isinstance(event, events.Published) or (isinstance(event, events.TorProgress) and event.phase == phase):
+                return
+
+    async def main() -> None:
+        async with asyncio.timeout(TIMEOUT_S), onionmpc.party(testnet=testnet) as me:
+            async with me.host("average-salary", parties=3) as table:
+                await until(table, "publish")
+            async with me.host("average-salary", parties=3) as table:
+                await until(table, None)
+            async with me.host("vote", parties=3) as table:  # another session of the same address
+                await until(table, None)
+
+    asyncio.run(main())

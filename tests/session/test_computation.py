@@ -145,7 +145,7 @@ def test_order_of_a_full_list_does_not_matter(tmp_path: Path) -> None:
             for number in place.numbers:
                 party = place.party(number)
                 common = party.full_list(place.others(number)[:: 1 - 2 * (number % 2)])
-                place.start(number, party.join_listed(place.networks[number], common))
+                place.join_listed(number, party, common)
             assert all(isinstance(ending, SessionResult) for ending in await place.endings())
 
     run(main())

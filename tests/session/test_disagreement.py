@@ -211,7 +211,7 @@ def test_lists_with_different_addresses_do_not_agree(tmp_path: Path) -> None:
             for number, others in {0: (1, 2), 1: (0, 2), 2: (0, 3)}.items():
                 party = place.party(number)
                 common = party.full_list([place.onions[other] for other in others])
-                place.start(number, party.join_listed(place.networks[number], common))
+                place.join_listed(number, party, common)
             for ending in await place.endings():
                 assert isinstance(ending, AgreementError)
                 assert "parties differs" in ending.message

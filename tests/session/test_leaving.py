@@ -199,16 +199,16 @@ def test_of_two_joiners_with_one_invite_one_takes_part_and_the_other_learns_why_
     async def main() -> None:
         async with room(4, plan) as place:
             party, persons = place.party(0), place.persons
-            place.start(0, party.host(place.networks[0], party.open_seats(3, [], is_open=False)))
+            place.host(0, party, party.open_seats(3, [], is_open=False))
             first, other = persons[0].invites
             persons[0].consent = no
-            place.start(1, place.party(1).join(place.networks[1], first))
+            place.join(1, first)
             await persons[0].hears(JoinerArrived)
-            late = await place.start(3, place.party(3).join(place.networks[3], first))
+            late = await place.join(3, first)
             assert isinstance(late, AuthenticationFailed)
             assert "the invite is probably used, or its session is over" in late.message
             assert persons[0].heard(SpentInvite) == [SpentInvite(1)]
-            place.start(2, place.party(2).join(place.networks[2], other))
+            place.join(2, other)
             endings = [await place.tasks[number] for number in range(3)]
             assert {type(ending) for ending in endings} == {AgreementError}  # "its user declined": they had met
             assert len(persons[0].heard(RosterKnown)) == 1

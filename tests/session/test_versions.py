@@ -70,7 +70,7 @@ def test_a_joiner_learns_at_once_that_its_host_has_another_version(tmp_path: Pat
             async with place.networks[0] as old:
                 await old.listen(old_listener)
                 target = place.persons[0].invites[0] if by_invite else place.onions[0]
-                ending = await place.start(1, place.party(1).join(place.networks[1], target))
+                ending = await place.join(1, target)
             assert isinstance(ending, VersionDiffers)
             assert ending.message == DIFFER.format(there="the host", here="this party")
             assert ending.exit_code == 5
@@ -86,7 +86,7 @@ def test_a_host_notes_a_joiner_of_another_version_once_and_keeps_the_seat(tmp_pa
     async def main() -> None:
         async with room(3, plan) as place:
             table = (party := place.party(0)).open_seats(3, [], is_open=False)
-            place.start(0, party.host(place.networks[0], table))
+            place.host(0, party, table)
             await place.persons[0].hears(Published)
             psks = [invite.psk() for invite in place.persons[0].invites]
             for psk in psks:
@@ -97,7 +97,7 @@ def test_a_host_notes_a_joiner_of_another_version_once_and_keeps_the_seat(tmp_pa
                 assert answer == b"\x02"
             assert place.persons[0].heard(OtherVersion) == [OtherVersion(1)]
             for number, invite in enumerate(place.persons[0].invites, start=1):
-                place.start(number, place.party(number).join(place.networks[number], invite))
+                place.join(number, invite)
             place.persons[0].consent = no
             assert {type(ending) for ending in await place.endings()} == {AgreementError}
             assert len(place.persons[0].heard(RosterKnown)) == 1

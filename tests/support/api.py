@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from onionmpc.api.party import OnSessionEvent, Party
+from onionmpc.api.party import Party
+from onionmpc.api.runtime import OnSessionEvent, PartyRuntime
 from onionmpc.errors import TorError
 from onionmpc.files import socket_directory
 from onionmpc.identity import Identity, Onion
@@ -32,9 +33,9 @@ async def local_party(
     directory: Path, identity: Identity, on_event: OnSessionEvent | None = None
 ) -> AsyncIterator[Party]:
     """What `onionmpc.party` yields, without tor."""
-    me = Party(identity, LocalNetwork(directory, identity.onion), on_event)
-    async with me.running():
-        yield me
+    runtime = PartyRuntime(identity, LocalNetwork(directory, identity.onion), on_event)
+    async with runtime.running():
+        yield Party(runtime)
 
 
 @contextlib.asynccontextmanager

@@ -45,7 +45,7 @@ class Hosting:
     def __init__(self, directory: Path, parties: int, expected: list[Onion], *, is_open: bool) -> None:
         self.person = Person()
         self.seating = Seating(HOST, parties, expected, is_open=is_open)
-        self.gathering = Gathering(self.seating, self.person, lambda keys: self.admitted.append(list(keys)))
+        self.gathering = Gathering(self.seating, self.person)
         for seat in self.seating.seats:
             if seat.invite is not None:
                 self.person.tell(InviteReady(seat.number, seat.invite))
@@ -100,7 +100,7 @@ async def hosting(
         host = Hosting(directory, parties, expected or [], is_open=is_open)
         async with CuttableNetwork(directory, HOST.onion) as network:
             await network.listen(host.door.serve)
-            host.filling = asyncio.create_task(host.gathering.fill())
+            host.filling = asyncio.create_task(host.gathering.fill(lambda keys: host.admitted.append(list(keys))))
             try:
                 yield host
             finally:

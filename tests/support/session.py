@@ -31,11 +31,13 @@ from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.discovery import pair_key
 from onionmpc.session.events import Agreed, Event, InviteReady
+from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_message
 from onionmpc.session.run import SessionParty
 from onionmpc.session.timings import Timings
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.wire.handshake import NO_PSK
 from onionmpc.wire.link import ControlBytes
 from onionmpc.wire.link import Event as LinkEvent
@@ -197,6 +199,23 @@ class Room:
         self.tasks[number] = asyncio.create_task(end())
         return self.tasks[number]
 
+    def host(self, number: int, party: SessionParty, gathering: Gathering) -> asyncio.Task[Ending]:
+        """Let a party host."""
+        network = self.networks[number]
+        return self.start(number, _published(party, network, gathering.seating.keys(), party.host(network, gathering)))
+
+    def join(self, number: int, target: Invite | Onion) -> asyncio.Task[Ending]:
+        """Let a party join a host."""
+        party, network = self.party(number), self.networks[number]
+        return self.start(number, _published(party, network, party.keys_of_joiner(target), party.join(network, target)))
+
+    def join_listed(self, number: int, party: SessionParty, common: SharedTerms) -> asyncio.Task[Ending]:
+        """Let a party compute with a full list."""
+        network = self.networks[number]
+        return self.start(
+            number, _published(party, network, party.keys_of_listed(common), party.join_listed(network, common))
+        )
+
     def start_listed(self, numbers: Iterable[int] | None = None, *, doctors: dict[int, Doctor] | None = None) -> None:
         """Let parties (all, unless told otherwise) join a full list; a doctor changes what its party wants."""
         for number in self.numbers if numbers is None else numbers:
@@ -204,16 +223,15 @@ class Room:
             common = party.full_list(self.others(number))
             if doctors is not None and number in doctors:
                 common = doctors[number](common)
-            self.start(number, party.join_listed(self.networks[number], common))
+            self.join_listed(number, party, common)
 
     def start_hosted(self, host: int = 0) -> None:
         """Let one party host with invites, and the others join it."""
         party = self.party(host)
-        table = party.open_seats(len(self.identities), [], is_open=False)
-        self.start(host, party.host(self.networks[host], table))
+        self.host(host, party, party.open_seats(len(self.identities), [], is_open=False))
         joiners = [number for number in self.numbers if number != host]
         for number, invite in zip(joiners, self.persons[host].invites, strict=True):
-            self.start(number, self.party(number).join(self.networks[number], invite))
+            self.join(number, invite)
 
     async def endings(self) -> list[Ending]:
         """Wait for all that were started; return how they ended, in the order of their numbers."""
@@ -229,6 +247,14 @@ class Room:
         """Wait until every party has started its program."""
         for number in self.tasks:
             await self.persons[number].hears(Agreed)
+
+
+async def _published(
+    party: SessionParty, network: CuttableNetwork, keys: list[bytes], work: Awaitable[SessionResult]
+) -> SessionResult:
+    """Run a party's work while its service is published, as the API does."""
+    async with BackgroundTasks(party.publish(network, keys)):
+        return await work
 
 
 def give_answer_files(

@@ -53,7 +53,9 @@ class Publisher:
         self._listening = contextlib.AsyncExitStack()
         self._on_stream: OnStream | None = None
         self._keys: list[bytes] = []
-        # Where tor connects accepted streams to; None until the service was published for the first time.
+        # Where tor connects accepted streams to; None until the first session.
+        self._place: str | None = None
+        # The same while the service is published, None before.
         self._target: str | None = None
         # Held while the service is added, or added again: tor takes no address twice.
         self._adding = asyncio.Lock()
@@ -77,22 +79,23 @@ class Publisher:
         self._on_stream = on_stream
         async with self._adding:
             instance = await self._restarter.available()
-            if (target := self._target) is not None:
-                await self.service_in(instance).remove()  # an earlier session's: tor takes no address twice
-                await self._publish(instance, target)
-                self._note_added()
-                return
-            target = await self._listening.enter_async_context(
-                reception(
-                    self._serve,
-                    self._sockets,
-                    self._options.listen,
-                    self._reporter,
-                    reaches_files=instance.reaches_files,
+            # Until it is published, a new instance does not add it: `_publish` does.
+            self._target = None
+            if self._place is None:
+                self._place = await self._listening.enter_async_context(
+                    reception(
+                        self._serve,
+                        self._sockets,
+                        self._options.listen,
+                        self._reporter,
+                        reaches_files=instance.reaches_files,
+                    )
                 )
-            )
-            await self._publish(instance, target)
-            self._target = target
+            else:
+                # An earlier session's, or one whose publishing was cancelled: tor takes no address twice.
+                await self.service_in(instance).remove()
+            await self._publish(instance, self._place)
+            self._target = self._place
             self._note_added()
 
     async def _serve(self, stream: Stream) -> None:

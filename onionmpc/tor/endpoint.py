@@ -1,4 +1,4 @@
-"""Endpoints where a tor listens, or where we listen for it: a unix socket, or a port of this machine."""
+"""Endpoints where a tor listens, or where we listen for a tor: a unix socket, or a port of this machine."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def parse_endpoint(text: str) -> Endpoint:
             raise UsageError(f"{text} is not a control port, expected unix:/PATH", hint="give the full path")
         return Endpoint(path=text.removeprefix(UNIX_PREFIX))
     address, port = _parse_port(text, "unix:/PATH or 127.0.0.1:PORT")
-    if address.is_unspecified:  # how tor writes a port that it opened to every interface
+    if address.is_unspecified:  # tor lists a port on all interfaces as 0.0.0.0 or ::
         return Endpoint(host="::1" if address.version == 6 else LOCALHOST, port=port)
     if not address.is_loopback:
-        # The control protocol and SOCKS are not encrypted: anyone on the way sees keys and addresses.
+        # The control protocol and SOCKS are not encrypted: anyone on the path sees keys and addresses.
         raise UnsafeSetting(f"{address} is another machine, expected one of this machine's own addresses")
     return Endpoint(host=str(address), port=port)
 
 
 def parse_listener(text: str) -> Endpoint:
-    """Parse "ADDRESS:PORT" or ":PORT", where we are to listen for a tor's streams.
+    """Parse "ADDRESS:PORT" or ":PORT", where we should listen for a tor's streams.
 
     Raises:
         UsageError: it is neither.
-        UnsafeSetting: the whole world could knock there.
+        UnsafeSetting: anyone on the internet could connect.
     """
     address, port = _parse_port(text, "127.0.0.1:PORT, or this machine's address in the network of its tor")
     if address.is_unspecified or not address.is_private:
@@ -87,7 +87,7 @@ def _parse_port(text: str, expected: str) -> tuple[ipaddress.IPv4Address | ipadd
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise UsageError(f"{text} names no port (1 to 65535), expected {expected}")
-    # No lookup: a name sent to a DNS server would tell it that we are about to use tor.
+    # Names are not resolved: the query would reveal to a DNS server that we are about to use tor.
     try:
         return ipaddress.ip_address(LOCALHOST if host in ("", "localhost") else host.strip("[]")), int(port)
     except ValueError:

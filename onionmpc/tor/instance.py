@@ -1,4 +1,4 @@
-"""One tor instance: from its start, or from our login, until it or our connection to it is lost.
+"""One tor instance: from its start or our login until it, or our connection to it, is lost.
 
 network.py sets it up for a party; restarter.py starts the next one.
 """
@@ -29,10 +29,10 @@ from onionmpc.tor.report import Reporter
 
 # How long to wait for tor's last log lines after its control connection broke.
 TOR_DEATH_S = 2.0
-# How often tor is asked whether it is there, and how long it may take to answer.
+# How often we ask tor whether it is there, and how long it may take to answer.
 QUESTION_S = 10.0
-# Two in a row, each with its own timeout: if this machine was suspended, the question under way is overdue at once when
-# it resumes, but tor answers the next.
+# Two in a row: if this machine was suspended, the current question is overdue as soon as the machine resumes, but tor
+# answers the next one.
 UNANSWERED_QUESTIONS = 2
 # Such a tor has no SOCKS port: tor refuses to start with both.
 NON_ANONYMOUS = "HiddenServiceNonAnonymousMode"
@@ -40,7 +40,7 @@ NON_ANONYMOUS = "HiddenServiceNonAnonymousMode"
 
 @dataclass(frozen=True, slots=True)
 class TorInstance:
-    """A tor that runs, and our connection to it.
+    """A running tor, and our connection to it.
 
     Attributes:
         control: our control connection, logged in.
@@ -62,7 +62,7 @@ class TorInstance:
 
     @property
     def tors(self) -> tuple[TorInstance, ...]:
-        """Its tors, the one that carries our service last."""
+        """Its tors. The one that carries our service is last."""
         return (self,) if self.second is None else (self, self.second)
 
     @property
@@ -71,7 +71,7 @@ class TorInstance:
         return any(tor.control.closed.done() for tor in self.tors)
 
     async def lost(self) -> TorError:
-        """Wait until one of its tors, or our connection to it, is lost; return why. Kill a tor of ours that hangs."""
+        """Wait until one of its tors, or our connection to one, is lost; return why. Kill a tor of ours that hangs."""
         losses = [asyncio.create_task(tor._lost()) for tor in self.tors]  # noqa: SLF001 (of the same class)
         try:
             loss: TorError = await first_of(*losses)
@@ -93,7 +93,7 @@ class TorInstance:
 
     @contextlib.asynccontextmanager
     async def explaining(self) -> AsyncIterator[None]:
-        """Replace "the connection is gone" by tor's own reason, from its log."""
+        """Replace the error "the connection is gone" by tor's own reason, from its log."""
         try:
             yield
         except TorFailed as error:
@@ -108,7 +108,7 @@ class TorInstance:
         while unanswered < UNANSWERED_QUESTIONS:
             try:
                 async with asyncio.timeout(self.question_s):
-                    # Any answer will do, a refusal too.
+                    # Any answer is enough, even a refusal.
                     with contextlib.suppress(CommandRefused):
                         await self.control.get_info("version")
             except TimeoutError:
@@ -136,16 +136,16 @@ async def own_instance(
     *,
     exposed: bool = False,
 ) -> AsyncIterator[TorInstance]:
-    """Start a tor of our own, and end it; see `own_tor`.
+    """Run a tor of our own during the block; see `own_tor`.
 
     Raises:
-        TorError: it cannot be started, or does not let us in.
+        TorError: it does not start, or does not let us in.
     """
     reporter.tor(0, "starting tor")
     async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
         # If this process is killed, the connection ends and tor exits at once.
         await control.command("TAKEOWNERSHIP")
-        # tor first looks for work one second after its start. SIGHUP makes it look at once.
+        # A new tor first looks for work after a second, and SIGHUP makes it look at once: it bootstraps 0.75 s sooner.
         await control.command("SIGNAL HUP")
         reporter.tor(DONE_PERCENT, _describe(tor.binary.version))
         yield TorInstance(control, tor.socks, own=tor, question_s=question_s)
@@ -155,29 +155,31 @@ async def own_instance(
 async def short_instance(
     profile: Path, sockets: Path, extra_torrc: str, reporter: Reporter, question_s: float = QUESTION_S
 ) -> AsyncIterator[TorInstance]:
-    """Start two tors of our own: one to dial with, and one that shows our IP address to every peer that dials us.
+    """Run two tors of our own: one to dial with, and one that shows our IP address to every peer that dials us.
+
+    A tor that serves without anonymity refuses to have a SOCKS port, so it cannot dial.
 
     Raises:
-        TorError: one of them cannot be started, or does not let us in.
+        TorError: one of them does not start, or does not let us in.
     """
     second_profile = private_directory(service_profile(profile))
     second_sockets = private_directory(sockets / "service")
     async with (
-        own_instance(profile, sockets, extra_torrc, reporter, question_s) as life,
+        own_instance(profile, sockets, extra_torrc, reporter, question_s) as first,
         own_instance(second_profile, second_sockets, extra_torrc, reporter, question_s, exposed=True) as second,
     ):
         with memory_directory(sockets) as keys:
-            yield replace(life, second=second, keys=keys)
+            yield replace(first, second=second, keys=keys)
 
 
 @contextlib.asynccontextmanager
 async def foreign_instance(
     endpoint: Endpoint, reporter: Reporter, question_s: float = QUESTION_S
 ) -> AsyncIterator[TorInstance]:
-    """Log in to a tor that runs already, and log out.
+    """Use a tor that runs already during the block.
 
     Raises:
-        TorError: it does not let us in, is too old or has no SOCKS port for us.
+        TorError: it does not let us in, is too old, or has no SOCKS port for us.
         UnsafeSetting: it is configured to serve without anonymity.
     """
     reporter.tor(0, f"logging in at {endpoint}")
@@ -192,14 +194,14 @@ async def foreign_instance(
 
 
 async def _foreign_socks(control: Control) -> Endpoint:
-    """Return a SOCKS port of a running tor that takes our connection, unix sockets first."""
+    """Return a SOCKS port of a running tor that accepts our connection; unix sockets first."""
     listed = shlex.split(await control.get_info("net/listeners/socks"))
     for text in sorted(listed, key=lambda text: not text.startswith(UNIX_PREFIX)):
-        with contextlib.suppress(OSError, UsageError):  # not for us; the next may be
+        with contextlib.suppress(OSError, UsageError):  # we cannot use this one, but perhaps the next
             endpoint = parse_endpoint(text)
             (await endpoint.connect()).close()
             return endpoint
-    with contextlib.suppress(CommandRefused):  # by a filter before the control port
+    with contextlib.suppress(CommandRefused):  # a filter before the control port may refuse the question
         if (await control.command(f"GETCONF {NON_ANONYMOUS}")).strip() == f"{NON_ANONYMOUS}=1":
             raise UnsafeSetting(
                 f"this tor is in {NON_ANONYMOUS}: its onion services show its IP address, and it cannot dial",

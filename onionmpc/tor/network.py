@@ -1,6 +1,6 @@
 """A Network over tor: composes the parts that restart tor, keep the level, publish our service and dial peers.
 
-Peers notice nothing of a lost tor but broken streams.
+Peers notice a lost tor only by its broken streams.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.profile import free_profile, named_profile
 from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import OnTorReport, Reporter
-from onionmpc.tor.restarter import TorRestarter
+from onionmpc.tor.restarter import FOREIGN_TOR, OWN_TOR, TorRestarter
 from onionmpc.tor.service.publisher import Publisher
 
 StartTor = Callable[[], AbstractAsyncContextManager[TorInstance]]
@@ -45,7 +45,7 @@ class TorNetwork:
     Args:
         start: starts a tor, waits until it has bootstrapped, and ends it.
         sockets: a private directory for our own socket.
-        store: keeps the layer guards; None if this tor's settings may not be changed.
+        store: keeps the layer guards; None if this tor's settings must not be changed.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class TorNetwork:
         self._identity = identity
         self._start = start
         self._tasks = BackgroundTasks()
-        self._restarter = TorRestarter(self._start_and_set_up, options.patience_s, reporter.tor)
+        words = OWN_TOR if options.control is None else FOREIGN_TOR
+        self._restarter = TorRestarter(self._start_and_set_up, options.patience_s, reporter.tor, words)
         self._lengths = Lengths(options.level, self._restarter.give_up, reporter.warn)
         self._levels = LevelKeeper(self._lengths, store, reporter, or_standard=options.or_standard)
         self._publisher = Publisher(identity, options, self._restarter, self._tasks, sockets, reporter)
@@ -73,12 +74,12 @@ class TorNetwork:
 
     @property
     def instance(self) -> TorInstance | None:
-        """The current tor, to ask it more than a Network needs; None while it is away."""
+        """The current tor, for questions that a Network does not ask; None during an outage."""
         return self._restarter.instance
 
     @property
     def died(self) -> asyncio.Future[TorError]:
-        """Done, with the last reason, when tor has been away for longer than `patience_s`.
+        """Done, with the last cause, when an outage has lasted longer than `patience_s`.
 
         Wait for it with `asyncio.wait`, which does not cancel it when cancelled.
         """
@@ -86,12 +87,12 @@ class TorNetwork:
 
     @property
     def failure(self) -> TorError | None:
-        """Why tor was given up or, in an outage, why it is away; None while it runs."""
+        """Why tor was given up or, during an outage, why it is away; None while it runs."""
         return self.died.result() if self.died.done() else self._restarter.cause
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep a tor running; at the end cut the accepted streams.
+        """Keep a tor running. At the end, cut the accepted streams.
 
         Raises:
             OnionMPCError: the first tor did not start, or did not reach its network.
@@ -136,7 +137,7 @@ class TorNetwork:
 
     async def accepted_path(self, rendezvous: str) -> OwnPath | None:
         """See `Network.accepted_path`."""
-        # tor may be on its way out; then the length stays unknown.
+        # tor may be ending. Then the length stays unknown.
         with contextlib.suppress(TorFailed):
             if self.instance is not None:
                 known = await circuits_of(self.instance.tors[-1].control)
@@ -154,15 +155,15 @@ class TorNetwork:
 
 @contextlib.asynccontextmanager
 async def tor_network(identity: Identity, options: TorOptions, report: OnTorReport) -> AsyncIterator[TorNetwork]:
-    """Run a party's tor network. Yields when tor has bootstrapped; at the end, a tor of ours has exited.
+    """Run a party's tor network. It yields when tor has bootstrapped, and returns when a tor of ours has exited.
 
     Raises:
         TorError: tor is missing, fails, does not let us in or does not reach its network.
-        UsageError: the options contradict this machine.
+        UsageError: the options do not fit this machine.
     """
     reporter, question_s = Reporter(report), options.timings.question_s
     async with contextlib.AsyncExitStack() as stack:
-        # Both stay from instance to instance: the guards, and the socket that accepts streams.
+        # Both outlive an instance: the guards, and the socket that accepts streams.
         sockets = stack.enter_context(socket_directory())
         store: LayerStore | None = None
         start: StartTor

@@ -1,4 +1,4 @@
-"""Which tor a party uses, at which level, and how long it waits for it."""
+"""Which tor a party uses, at which level, and how long it waits for that tor."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from onionmpc.tor.process.bridges import Bridge
 
 @dataclass(frozen=True, slots=True)
 class TorTimings:
-    """How often, and after how long, the network acts by itself. Only tests have reason to change these.
+    """How often, and after how long, the network acts by itself. Only tests change these.
 
     Attributes:
-        question_s: how often tor is asked whether it is there, and how long it may take to answer.
-        silent_s: a dial that waits for so long is one beside which another is dialled (MeshTimings.next_dial_s). Those
-            of a race begin at the same time, and to fetch a descriptor again costs tor work.
+        question_s: how often we ask tor whether it is there, and how long it may take to answer.
+        silent_s: if an earlier dial to the same peer has waited this long, a new dial has tor fetch the descriptor
+            again. It is less than `MeshTimings.next_dial_s`, so that an earlier try counts. The dials of a race begin
+            together and do not count, since each fetch costs tor work.
         refresh_every_s: how often to check whether our service is lost.
-        new_service_s: how long a new service may take to have its descriptor at all directories. It has introduction
-            points long before. After an outage tor can leave it without these for minutes, and peers' tors do not try
-            again for two minutes what they have tried in vain: others are needed soon.
+        new_service_s: how long a new service may take until all directories have its descriptor. Until then, only its
+            introduction points are checked, which it has long before. After an outage tor can leave it without any for
+            minutes, and peers' tors do not retry for two minutes those that failed, so new ones are needed soon.
     """
 
     question_s: float = QUESTION_S
@@ -33,23 +34,23 @@ class TorTimings:
 
 @dataclass(frozen=True, slots=True)
 class TorOptions:
-    """Which tor, and how long to wait for it.
+    """Which tor to use, and how long to wait for it.
 
     Attributes:
         control: "unix:PATH" or "127.0.0.1:PORT" of a tor that runs already; None for one of our own.
-        listen: "ADDRESS:PORT" where that tor is to bring us its streams; None to choose a place that it can reach.
+        listen: "ADDRESS:PORT" to which that tor should connect its streams; None to choose a place that it can reach.
         profile: name of the directory in which our own tor keeps its guards; None for the first free one.
-        profiles: where these directories are, mode 0700; None for the state directory. A private network needs its
+        profiles: the folder of these directories, mode 0700; None for the state directory. A private network needs its
             own: a guard drawn there does not exist on the public network.
         extra_torrc: lines for our own tor.
-        bridges: by which our own tor enters its network, and by nothing else; none for a guard.
+        bridges: the only relays by which our own tor enters its network; empty to use a guard.
         bootstrap_timeout_s: from tor's start to a built circuit.
-        publish_timeout_s: from then to a descriptor that a directory took.
-        patience_s: how long tor may be away in one outage; the first start has no such patience.
+        publish_timeout_s: from then until a directory has accepted our descriptor.
+        patience_s: how long tor may be away in one outage. A first start that fails is not repeated.
         level: how long our side of every circuit must be.
-        or_standard: continue at that level where "long" cannot be had.
-        change_foreign_tor: whether the settings of a tor that runs already may be changed, until we leave.
-        timings: see there.
+        or_standard: continue at standard if long is not possible.
+        change_foreign_tor: whether we may change the settings of a tor that runs already, until we leave.
+        timings: see `TorTimings`.
     """
 
     control: str | None = None
@@ -67,7 +68,7 @@ class TorOptions:
     timings: TorTimings = field(default_factory=TorTimings)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be had, and what would have no effect."""
+        """Refuse what is impossible, and what would have no effect."""
         if self.or_standard and self.level is not Level.LONG:
             raise UsageError("--or-standard needs --circuit-length long", hint="the other levels are always possible")
         if self.change_foreign_tor and (self.control is None or self.level is not Level.LONG):
@@ -82,7 +83,7 @@ class TorOptions:
                 hint="put bridges in its torrc; leave out --bridge, or --control",
             )
         if self.bridges and self.level is Level.SHORT:
-            # Its second tor has no guard, hence no bridge in a guard's place.
+            # A bridge takes the place of a guard, and the second tor of this level has none.
             raise UsageError(
                 "circuit length short goes past every bridge: the service connects straight to public relays",
                 hint="leave out --bridge, or --circuit-length short",

@@ -1,4 +1,4 @@
-"""What a tor network reports about itself: its progress, and warnings."""
+"""What a tor network reports: its progress, and warnings."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ OnTorReport = Callable[[TorReport], None]
 
 
 class Reporter:
-    """Reports each phase by a method of its own, so that a part of the network needs to know only its own phase."""
+    """Has one method for each phase, so that no part of the network needs to know the phase of another."""
 
     def __init__(self, show: OnTorReport) -> None:
         self._show = show
 
     def tor(self, percent: int, words: str) -> None:
-        """Report how tor starts, stops and starts again."""
+        """Report the starts and losses of tor."""
         self._show(TorReport("tor", percent, words))
 
     def warn(self, words: str) -> None:
-        """Report what goes wrong while tor runs."""
+        """Report a problem while tor runs."""
         self.tor(DONE_PERCENT, words)
 
     def bootstrap(self, percent: int, summary: str) -> None:

@@ -206,7 +206,7 @@ def test_a_tor_that_runs_already_is_waited_for(
                     network = await networks.enter_async_context(tor_network(identity, options, told.append))
                     await network.listen(arrived.put)
                     restored = asyncio.create_task(network.restored())
-                with pytest.raises(PeerUnreachable, match="our tor is restarting"):
+                with pytest.raises(PeerUnreachable, match="our connection to tor is lost"):
                     await network.dial(peer.onion, DEADLINE_S)
                 async with a_tor(*where):
                     await restored
@@ -215,7 +215,7 @@ def test_a_tor_that_runs_already_is_waited_for(
                     await networks.aclose()
 
     play(shared, scene)
-    assert any("tor closed the control connection; starting again" in step.detail for step in told)
+    assert any("tor closed the control connection; connecting again" in step.detail for step in told)
 
 
 def test_a_tor_that_runs_already_and_hangs_is_asked_again_until_it_answers(

@@ -1,15 +1,16 @@
 """The one door to python-socks: a SOCKS5 request to tor, and tor's answer as a number.
 
-python-socks 3.2 expects a proxy that is reached by TCP and answers as RFC 1928 says. What this module works around:
+python-socks 3.2 expects a proxy that is reached over TCP and answers as RFC 1928 says. This module works around:
 
-* It connects by TCP alone (async_/asyncio/_connect.py), and tor's SOCKS port is often a unix socket. So we connect, and
+* It connects over TCP only (async_/asyncio/_connect.py), and tor's SOCKS port is often a unix socket. So we connect,
+and
   `_Forward` poses as "the proxy before the proxy" that hands out the connection.
-* Its `ReplyCode` (_protocols/socks5.py) ends at 8. An answer of tor's own, 0xF0 to 0xF7, becomes an error with the
-  number in its text alone.
-* It closes the connection at every answer but "granted" (`AsyncioProxy._connect`), and tor gives others on streams that
-  got through; see `SocksConnection.drop_answer`.
+* Its `ReplyCode` (_protocols/socks5.py) ends at 8. It turns tor's own answers, 0xF0 to 0xF7, into an error that has the
+  number only in its text.
+* It closes the connection after every answer except "granted" (`AsyncioProxy._connect`), but tor also sends other
+  answers on streams that got through; see `SocksConnection.drop_answer`.
 
-So the socket that it works on is a `_LentSocket`: it notes what tor answers, and does not close.
+So we give it a `_LentSocket`, which records what tor answers, and ignores requests to close.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from python_socks import ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
 GRANTED = 0
-# RFC 1928 section 3 and RFC 1929 section 2: tor chooses user name and password, and accepts these.
+# tor chooses the method "user name and password", and accepts ours (RFC 1928 section 3, RFC 1929 section 2).
 LOGIN_ACCEPTED = b"\x05\x02\x01\x00"
 SOCKS_VERSION = 5
 # The longest answer to a request that RFC 1928 section 6 allows.
@@ -40,12 +41,12 @@ class SocksConnection:
         self._socket = _LentSocket(connection)
 
     async def request(self, host: str, port: int, username: str, password: str, timeout_s: float) -> int:
-        """Ask for a stream to a host, whose name goes to tor unresolved, and return the code of tor's answer.
+        """Request a stream to a host, whose name goes to tor unresolved, and return the code of tor's answer.
 
         Raises:
             TimeoutError: there was no answer.
             EOFError: tor hung up before it answered.
-            ValueError: what answered does not speak SOCKS5 as tor does.
+            ValueError: the answer is not SOCKS5 as tor speaks it.
             OSError: the connection broke.
         """
         proxy = Proxy(
@@ -54,10 +55,10 @@ class SocksConnection:
             0,
             username,
             password,
-            rdns=True,  # only tor may resolve a name
+            rdns=True,  # tor resolves the name; a DNS query of ours would reveal it
             forward=cast("Proxy", _Forward(self._socket)),
         )
-        # "from None": python-socks' chain repeats what we say, in worse words.
+        # "from None": the chain from python-socks says the same less clearly.
         try:
             await proxy.connect(host, port, timeout=timeout_s)
         except ProxyTimeoutError:
@@ -70,7 +71,7 @@ class SocksConnection:
 
     def drop_answer(self) -> None:
         """Drop the rest of an answer other than "granted", which python-socks leaves unread."""
-        with contextlib.suppress(OSError):  # nothing is left, or the stream has ended meanwhile
+        with contextlib.suppress(OSError):  # nothing is left, or the stream has ended
             self._socket.recv(MAX_ANSWER_BYTES)
 
     def detach(self) -> socket.socket:
@@ -83,7 +84,7 @@ class SocksConnection:
 
 
 class _LentSocket(socket.socket):
-    """A socket that notes what it receives, and leaves closing to its owner.
+    """A socket that records what it receives, and that only its owner can close.
 
     Attributes:
         ended: whether the other end has closed it.
@@ -102,13 +103,13 @@ class _LentSocket(socket.socket):
         return received
 
     def close(self) -> None:
-        """Ignore python-socks, which closes what it does not like."""
+        """Do nothing: python-socks closes the socket after an answer that it does not like."""
 
     def really_close(self) -> None:
         super().close()
 
     def answer_code(self) -> int | None:
-        """Return the code of tor's answer to the request; None if it did not come to one."""
+        """Return the code of tor's answer to the request; None if there was none."""
         answer = self._received.removeprefix(LOGIN_ACCEPTED)
         if len(answer) == len(self._received) or len(answer) < 2 or answer[0] != SOCKS_VERSION:
             return None

@@ -1,16 +1,16 @@
 """The one door to stem: its version numbers, and its parsers of control events and of relays.
 
-stem 1.8 is older than tor 0.4.9. What this module works around:
+stem 1.8 is older than tor 0.4.9. This module works around:
 
 * `router_status_entry._parse_file` is private. stem's own `Controller.get_network_statuses` reads ns/all with it; the
-  public readers want a whole consensus.
-* stem does not know "family-ids" in a microdescriptor (proposal 321). We read that line ourselves.
-* stem logs whole lines that it does not know (stem/response/events.py): relays, and a peer's address. Its log is off
-  while it parses for us.
-* An event that it cannot read is an error. It is None here: a line of a later tor must not end anything.
+  public readers need a whole consensus.
+* stem does not know "family-ids" in a microdescriptor (proposal 321). We read that line ourselves. * stem logs lines
+that it does not know (stem/response/events.py), with relays and a peer's address. Its log is off while
+  it parses for us.
+* stem raises an error for an event that it cannot read. Here it is None: a line of a later tor must not end anything.
 
-Families are asked for relay by relay (`GETINFO md/id/FINGERPRINT`), not all at once: a microdescriptor does not hold
-its relay's fingerprint, and ns/all does not hold the digest of its microdescriptor, so `md/all` cannot be told apart.
+Families are queried relay by relay (`GETINFO md/id/FINGERPRINT`), not with `md/all`: a microdescriptor does not contain
+its relay's fingerprint, and ns/all does not contain the digest of the microdescriptor, so nothing would connect them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from onionmpc.tor.circuit.layers import Family, GuardCandidate
 __all__ = ["Version", "parse_event", "parse_family", "parse_relays"]
 
 USABLE_FLAGS = frozenset({"Fast", "Stable", "Running", "Valid"})
-MAX_BANDWIDTH = 2**32 - 1  # tor's own: dir-spec has no limit, and a consensus may say anything
+MAX_BANDWIDTH = 2**32 - 1  # tor's own limit. dir-spec has none, so stem may return any number.
 # "$" FINGERPRINT, with "=" or "~" and a nickname in old descriptors; or a nickname. Source: dir-spec, "family".
 MEMBER = re.compile(r"\$?([0-9A-Fa-f]{40})(?:[=~].*)?")
 FAMILY_IDS = "family-ids "
@@ -45,7 +45,7 @@ LOG = logging.getLogger("stem")
 
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
-    """Switch stem's log off while it parses for us: another user of stem in this process keeps theirs."""
+    """Turn stem's log off while it parses for us, and only then: this process may have another user of stem."""
     before, LOG.disabled = LOG.disabled, True
     try:
         yield
@@ -55,7 +55,7 @@ def _without_log() -> Iterator[None]:
 
 @_without_log()
 def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is untyped)
-    """Return stem's event for a line of tor's, or None if stem cannot read it.
+    """Return stem's event for a line from tor, or None if stem cannot read it.
 
     Args:
         name: its kind, e.g. "CIRC".
@@ -71,7 +71,7 @@ def parse_event(name: str, text: str) -> Any | None:  # noqa: ANN401 (stem is un
 def parse_relays(text: str) -> dict[str, GuardCandidate]:
     """Return the relays that can be layer guards, by fingerprint, from the answer to `GETINFO ns/all`.
 
-    A relay whose lines stem cannot read is left out: there are others to draw.
+    A relay whose lines stem cannot read is left out, since there are others to draw.
 
     Raises:
         TorFailed: the answer as a whole cannot be read.
@@ -105,7 +105,7 @@ def parse_family(text: str) -> Family:
         family = Microdescriptor(text.encode(), validate=False).family
     except ValueError as error:
         raise TorFailed("a relay's descriptor cannot be read", hint=NEWER_HINT) from error
-    # Not by stem's list of unknown lines: to make it, stem reads all lines, and "pr Link=1-9999999999" makes it count
+    # Not with stem's list of unknown lines. For that, stem parses all lines, and "pr Link=1-9999999999" makes it count
     # that far.
     ids = [line for line in text.splitlines() if line.startswith(FAMILY_IDS)]
     return Family(

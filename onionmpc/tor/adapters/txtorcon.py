@@ -1,22 +1,22 @@
 """The one door to txtorcon: its control protocol, over a socket of asyncio's.
 
-txtorcon 26.6 wants Twisted's reactor and asks tor for more than we use. What this module works around, with the place
-in txtorcon/torcontrolprotocol.py that makes it necessary:
+txtorcon 26.6 needs Twisted's reactor and asks tor for more than we use. This module works around the following, with
+the place in txtorcon/torcontrolprotocol.py that makes it necessary:
 
-* It runs in a reactor. `_Transport` lends it an asyncio transport instead, so every event loop will do.
+* It runs in a reactor. `_Transport` lends it an asyncio transport instead, so any event loop will do.
 * `_bootstrap` asks for signal/names, events/names and EXTENDED_EVENTS after the login. A filter before a control port
   (Tails, Whonix) refuses these, and txtorcon gives up. `_Protocol` answers them itself.
-* `_do_authenticate` passes a cookie's path as text with a letter for each byte, and `_read_cookie` leaves the open file
+* `_do_authenticate` passes a cookie's path as text with one letter per byte, and `_read_cookie` leaves closing the file
   to the garbage collector. `_Protocol` reads the cookie itself.
-* `connectionLost` looks at `Deferred.callbacks` of the hook `on_disconnect`, both deprecated. `_Protocol` has no hook.
-* `TorProtocolError` and `TorDisconnectError` quote the command, which may hold a private key. Nothing raised here
+* `connectionLost` uses `Deferred.callbacks` of the hook `on_disconnect`; both are deprecated. `_Protocol` has no hook.
+* `TorProtocolError` and `TorDisconnectError` quote the command, which may contain a private key. No error raised here
   chains them.
-* `Event.got_update` swallows what a callback raises. `Control.on_event` has the loop call it instead.
+* `Event.got_update` swallows what a callback raises. `Control.on_event` has the loop call the callback instead.
 * `_accumulate_response` copies the whole answer for each line that it adds, and `get_info` strips the outer quotes of a
   list of quoted values. See `ControlConnection.command_lines`; `get_info` is not used.
 
-Import it where it is used: txtorcon takes as long to import as all the rest of a party, and a tor of our own has begun
-to bootstrap by then.
+Import it only where it is used: importing txtorcon takes as long as the rest of a party, and in the meantime a tor of
+our own begins to bootstrap.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from txtorcon.torcontrolprotocol import TorDisconnectError
 
 from onionmpc.tor.control.errors import CommandRefused, connection_gone
 
-# All that we ever listen to; whether this tor, or a filter before it, lets us shows when we do.
+# All events that we ever listen to. `listen` finds out whether this tor, or a filter before it, allows one.
 EVENTS = ("CIRC", "CIRC_MINOR", "HS_DESC", "STATUS_CLIENT", "STATUS_GENERAL")
-# We send no signal by txtorcon. Extended events are always on since tor 0.2.2.1 (control-spec, "USEFEATURE").
+# No signal is sent by txtorcon's own means, so it need not know any. Extended events are always on since tor 0.2.2.1
+# (control-spec, "USEFEATURE").
 KNOWN_INFO = {"signal/names": "", "events/names": " ".join(EVENTS)}
 KNOWN_COMMANDS = {"USEFEATURE EXTENDED_EVENTS"}
 COOKIE_BYTES = 32
@@ -48,7 +49,7 @@ class LoginRefused(Exception):
     """tor did not let us in.
 
     Attributes:
-        code: of tor's reply (control-spec, "Replies"); None when txtorcon gave up: tor does not know our cookie.
+        code: of tor's reply (control-spec, "Replies"); None if txtorcon gave up, because tor has another cookie.
         reason: tor's own words.
     """
 
@@ -59,7 +60,7 @@ class LoginRefused(Exception):
 
 
 class ControlConnection:
-    """A connection that is logged in; made by `log_in`.
+    """A connection after login; made by `log_in`.
 
     Attributes:
         closed: done when the connection is gone.
@@ -84,19 +85,21 @@ class ControlConnection:
     async def command_lines(self, line: str) -> list[str]:
         """Send one command line, and return the lines of a long answer; raises as `command` does.
 
-        For the 8,000 relays of the public network this takes 0.04 s, and `command` 1.4 s. An event of several lines
-        that came in between would be mistaken for lines of the answer; none of EVENTS has several.
+        For the 8,000 relays of the public network this takes 0.04 s, and `command` 1.4 s. txtorcon would mistake an
+        event of several lines for lines of the answer, but none of EVENTS has several.
         """
         lines: list[str] = []
         await self._issue(line, lambda: self._protocol.queue_command(line, lines.append))
         return lines
 
     async def listen(self, event: str, callback: Callable[[str], None]) -> None:
-        """Call back with the text of each event of this kind, its name left out; raises as `command` does."""
+        """Call back with the text of each event of this kind, without its name; raises as `command` does."""
         await self._issue("SETEVENTS", lambda: self._protocol.add_event_listener(event, callback))
 
     async def ignore(self, event: str, callback: Callable[[str], None]) -> None:
-        """Undo `listen`, also one that tor refused: txtorcon names all its events each time, and tor takes all or none.
+        """Undo `listen`, even one that tor refused.
+
+        txtorcon names all of its events each time, and tor takes all or none: a refused one would spoil later requests.
 
         Raises:
             CommandRefused, TorFailed: as `command`. The callback is not called any more in any case.
@@ -104,7 +107,7 @@ class ControlConnection:
         await self._issue("SETEVENTS", lambda: self._protocol.remove_event_listener(event, callback))
 
     async def _issue(self, line: str, issue: Callable[[], Deferred[str]]) -> str:
-        # Not issued when the connection is gone: nobody would take the failure, and Twisted would print it.
+        # Issue nothing when the connection is gone: nobody would handle the failure, and Twisted would print it.
         if self.closed.done():
             raise connection_gone()
         try:
@@ -141,14 +144,14 @@ async def log_in(connection: socket.socket, password: str) -> ControlConnection:
                 raise LoginRefused(error.code, error.text) from None
             case TorDisconnectError():
                 raise EOFError from None
-            case RuntimeError() | ValueError() | LookupError():  # txtorcon's words for a cookie that is not tor's
+            case RuntimeError() | ValueError() | LookupError():  # what txtorcon raises for a cookie that is not tor's
                 raise LoginRefused from None
         raise
     return ControlConnection(protocol, transport)
 
 
 class _Protocol(TorControlProtocol):  # type: ignore[misc]  # txtorcon is untyped
-    """Asks tor for its version alone."""
+    """Asks tor only for its version."""
 
     def __init__(self, password: str) -> None:
         super().__init__(password_function=(lambda: password) if password else None)
@@ -173,7 +176,7 @@ class _Protocol(TorControlProtocol):  # type: ignore[misc]  # txtorcon is untype
 
 
 class _Transport(asyncio.Protocol):
-    """asyncio's transport as Twisted's protocol sees one: it asks for no more than `write` and `loseConnection`.
+    """asyncio's transport in the role of Twisted's, of which txtorcon uses only `write` and `loseConnection`.
 
     Attributes:
         closed: done when the connection is gone.
@@ -193,7 +196,7 @@ class _Transport(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._protocol.dataReceived(data)
-        # What txtorcon's parser raises for lines that no tor sends. Without order there is no going on.
+        # txtorcon's parser raises these for lines that no tor sends. After one, answers no longer match commands.
         except (ValueError, LookupError, RuntimeError, RuntimeWarning):
             self.loseConnection()
 

@@ -1,1 +1,1 @@
-"""How long our side of a circuit is: layer guards, and what tor reports."""
+"""The length of our side of a circuit: layer guards, and what tor reports."""

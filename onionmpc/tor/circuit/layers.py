@@ -1,10 +1,10 @@
-"""Layer guards: the second and third relay of every circuit at level long, and when each of them is replaced.
+"""Layer guards: the second and third relays of every circuit at level long, and when each of them is replaced.
 
 These are the rules: which relays qualify, how they are drawn, how long each stays. tor's list of relays, the time and
 randomness come in as arguments. pinning.py writes the layers to disk and sets them in a tor.
 
 Source: Tor vanguards-spec, "Full Vanguards" (Stable and Fast, one life per guard, kept on disk, replaced when a relay
-loses what it was drawn for; lives of both layers). The numbers of guards are those of arti and of the vanguards add-on.
+no longer qualifies; the lives of both layers). The numbers of guards are those of arti and of the vanguards add-on.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class LayerRule:
     draws: int
 
 
-# Layer 2 rotates slowly: an attacker that finds a relay of it is next to our guard, but must compromise that relay
-# before it changes. Layer 3 rotates fast, so that compromising a relay of it is not worth the effort.
+# Layer 2 rotates slowly, because each new relay next to our guard may be an attacker's. Layer 3 rotates fast, so that
+# it is gone before an attacker that has found one of its relays can compromise it.
 LAYER_2 = LayerRule(2, 4, 30 * DAY_S, 60 * DAY_S, draws=1)
 LAYER_3 = LayerRule(3, 8, 1 * HOUR_S, 48 * HOUR_S, draws=2)
 
@@ -76,7 +76,8 @@ class Family:
         return relay.fingerprint in self.members or relay.nickname.lower() in self.members
 
 
-# What tor knows of a relay's family; None if it has no descriptor of it, and so would not build a circuit through it.
+# Returns what tor knows of a relay's family; None if tor has no descriptor of the relay, and so would not use it
+# either.
 FamilyOf = Callable[[str], Awaitable[Family | None]]
 
 
@@ -85,7 +86,7 @@ class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         fingerprint: 40 hex digits, upper case.
-        until_s: when its life ends, seconds since 1970.
+        until_s: when its life ends, in seconds since 1970.
     """
 
     fingerprint: str
@@ -97,7 +98,7 @@ class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The guards of both layers, as drawn and as kept in a file. A relay may be in both."""
+    """The guards of both layers, as they are drawn and stored in a file. A relay may be in both."""
 
     layer2: tuple[Guard, ...] = ()
     layer3: tuple[Guard, ...] = ()
@@ -110,7 +111,7 @@ class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def next_end_s(self) -> int:
-        """When the first life of a guard ends, seconds since 1970; 0 if there are no guards."""
+        """When the next life of a guard ends, in seconds since 1970; 0 if there are no guards."""
         return min((guard.until_s for guard in (*self.layer2, *self.layer3)), default=0)
 
 
@@ -119,14 +120,14 @@ async def renewed(
 ) -> Layers:
     """Return the layers with the guards that may stay, and new ones in place of the others.
 
-    A guard goes when its life is over, or when its relay is no longer a candidate: tor would not choose it either.
+    A guard is replaced when its life is over, or when its relay no longer qualifies: tor would not choose it either.
 
     Args:
-        layers: those of before; `Layers()` at first.
+        layers: the previous ones; `Layers()` the first time.
         relays: the candidates of the consensus, by fingerprint.
         now_s: seconds since 1970.
         random: the system's own, except in tests.
-        family_of: asked about each relay that is drawn and, if there are any, about the guards that stay.
+        family_of: asked about each relay that is drawn, and about the guards that stay if any are drawn.
     Raises:
         TorFailed: the consensus has too few relays.
     """
@@ -145,13 +146,14 @@ async def _renewed_layer(
     family_of: FamilyOf,
 ) -> tuple[Guard, ...]:
     kept = [
-        # Limit the life from now: a clock that was ahead when the guard was drawn would have made it too long.
+        # Limit the life from now on: if the clock was ahead when the guard was drawn, its life would be too long.
         Guard(guard.fingerprint, min(guard.until_s, now_s + rule.longest_s))
         for guard in guards
         if guard.until_s > now_s and guard.fingerprint in relays
     ]
     if len(kept) == rule.guards:
         return tuple(kept)
+    # No two guards of a layer share a /16 or a family: one operator should not own several of them.
     chosen = [(relays[guard.fingerprint], await family_of(guard.fingerprint) or Family()) for guard in kept]
     pool = {key: relay for key, relay in relays.items() if key not in {guard.fingerprint for guard in kept}}
     while len(kept) < rule.guards:
@@ -173,10 +175,10 @@ async def _renewed_layer(
 
 
 def _drawn(relays: Sequence[GuardCandidate], random: Random) -> GuardCandidate:
-    """Draw a relay by bandwidth, or any if none has bandwidth.
+    """Draw a relay by bandwidth, or any relay if none has bandwidth.
 
-    The consensus also has weights for a position in a circuit (bandwidth-weights); GETINFO ns/all leaves them out. They
-    balance load between relays of different flags and say nothing of safety.
+    The consensus also has weights for each position in a circuit (bandwidth-weights), but GETINFO ns/all omits them.
+    They balance load between relays of different flags, and do not affect safety.
     """
     weights = [relay.bandwidth for relay in relays]
     return random.choices(relays, weights if any(weights) else None)[0]
@@ -188,8 +190,8 @@ def life_s(rule: LayerRule, random: Random) -> int:
 
 
 def _related(one: GuardCandidate, ones: Family, other: GuardCandidate, others: Family) -> bool:
-    """Return whether two relays are of one family: each names the other, or they share a proved key.
+    """Return whether two relays belong to one family: each names the other, or they share a proved key.
 
-    One side's word is not enough, since anybody can name any relay.
+    One side's word is not enough, since anyone can name any relay.
     """
     return bool(ones.ids & others.ids) or (ones.names(other) and others.names(one))

@@ -1,6 +1,7 @@
 """Enforces the level: closes circuits that are shorter than it promises, and gives up after too many.
 
-Lengths come from tor's list of circuits, never from its settings. level.py sets the level.
+Lengths come from tor's list of circuits, never from its settings: a setting says what was requested, and not what was
+built. level.py sets the level.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from onionmpc.tor.circuit.status import JoinedCircuit, dialled_circuit, is_servi
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 
-# A few short circuits are normal: tor may build one between its start, or a change by its operator, and our repair.
+# A few short circuits are normal: tor may build one before our repair, after its start or a change by its operator.
 TOO_SHORT_LIMIT = 5
 
 # Sets tor's options again.
@@ -26,12 +27,12 @@ Repair = Callable[[], Awaitable[None]]
 
 
 class Lengths:
-    """What a level promises of circuits, enforced over one tor instance after the other.
+    """Enforces what a level promises, over one tor instance after the other.
 
     Args:
         level: ours.
-        give_up: called once, when too many were too short.
-        warn: called with words when a repair failed.
+        give_up: called once, when too many circuits were too short.
+        warn: called with a message when a repair fails.
     """
 
     def __init__(self, level: Level, give_up: Callable[[TorFailed], None], warn: Callable[[str], None]) -> None:
@@ -47,7 +48,7 @@ class Lengths:
         return self._level
 
     def fall_back_to_standard(self) -> None:
-        """Enforce less from now on; only before anything is dialled."""
+        """Enforce standard from now on. Call it only before anything is dialled."""
         self._level = Level.STANDARD
 
     async def require_measure(self, control: Control) -> None:
@@ -63,10 +64,10 @@ class Lengths:
             )
 
     async def check_dialled(self, control: Control, username: str) -> OwnPath | None:
-        """Return our side of the circuit dialled with this SOCKS user name; None where tor does not show circuits.
+        """Return our side of the circuit dialled with this SOCKS user name; None if tor does not show its circuits.
 
         Raises:
-            PeerUnreachable: it is shorter than promised, and was closed; or it is gone already.
+            PeerUnreachable: it was shorter than promised and is closed now; or it has ended already.
         """
         circuits = await circuits_of(control)
         if circuits is None:
@@ -76,7 +77,7 @@ class Lengths:
             raise PeerUnreachable("its circuit closed before it was used")
         if await self._closes(control, circuit):
             raise PeerUnreachable(
-                f"our tor built {len(circuit.relays)} relays, but {self.level.value} promises "
+                f"tor built {len(circuit.relays)} relays, but {self.level.value} promises "
                 f"{self.level.promise.dialled}: closed"
             )
         return circuit.own_path
@@ -97,7 +98,7 @@ class Lengths:
                 changes.set()
 
         async with contextlib.AsyncExitStack() as held:
-            # A filter before the control port may hide them; then there is nothing to see either.
+            # A filter before the control port may refuse the events. It then hides the circuits as well.
             with contextlib.suppress(CommandRefused):
                 for event in ("CIRC", "CIRC_MINOR"):
                     await held.enter_async_context(control.on_event(event, hear))
@@ -107,7 +108,7 @@ class Lengths:
             yield
 
     async def _watch(self, control: Control, onion: Onion, changes: asyncio.Event) -> None:
-        while not control.closed.done():  # when tor is gone, so are its circuits
+        while not control.closed.done():  # when tor has ended, so have its circuits
             await changes.wait()
             changes.clear()
             try:
@@ -115,7 +116,7 @@ class Lengths:
                     if circuit.accepted and circuit.is_of(onion):
                         await self._closes(control, circuit)
             except TorFailed:
-                changes.set()  # unanswered: look again, unless that was the end of the connection
+                changes.set()  # no answer: look again, unless the connection has ended
 
     async def _closes(self, control: Control, circuit: JoinedCircuit) -> bool:
         """Close a circuit that is too short; return whether it was."""
@@ -123,41 +124,41 @@ class Lengths:
         expected = promise.accepted if circuit.accepted else promise.dialled
         if len(circuit.relays) >= expected:
             return False
-        # Counted first: the caller may be cancelled while tor answers.
+        # Count first: the caller may be cancelled while tor answers.
         self._needs_repair.set()
         self._too_short += 1
         if self._too_short == TOO_SHORT_LIMIT:
             self._give_up(
                 TorFailed(
-                    f"our tor built {TOO_SHORT_LIMIT} circuits that were shorter than {self.level.value} promises, "
+                    f"tor built {TOO_SHORT_LIMIT} circuits that were shorter than {self.level.value} promises, "
                     f"the last with {len(circuit.relays)} relays on our side, expected {expected}",
                     hint="another program may be changing this tor's settings: let onionmpc start its own tor",
                 )
             )
-        with contextlib.suppress(CommandRefused):  # it closed by itself
+        with contextlib.suppress(CommandRefused):  # it has closed by itself
             await control.command(f"CLOSECIRCUIT {circuit.id}")
         return True
 
     async def _repair_when_needed(self, repair: Repair) -> None:
         """Set tor's options again after each circuit that was too short.
 
-        In a task of its own: the dial that found the circuit may be cancelled meanwhile, and other circuits must be
-        closed. If a repair fails, enough short circuits end the run.
+        This runs in its own task: the dial that found the circuit may be cancelled, and other short circuits must still
+        be closed. If repairs fail, enough short circuits end the run.
         """
         while True:
             await self._needs_repair.wait()
             self._needs_repair.clear()
             try:
                 await repair()
-            except (TorError, UsageError) as error:  # the consensus has too few relays, or the disk is full
+            except (TorError, UsageError) as error:  # too few relays in the consensus, or the disk is full
                 self._warn(f"cannot repair tor's settings after a circuit that was too short: {error.message}")
 
 
 async def circuits_of(control: Control) -> list[JoinedCircuit] | None:
-    """Return the joined rendezvous circuits of a tor, oldest first; None where a filter hides them (Tails, Whonix).
+    """Return the joined rendezvous circuits of a tor, oldest first; None if a filter hides them (Tails, Whonix).
 
     Raises:
-        TorFailed: tor is gone.
+        TorFailed: the connection is gone.
     """
     try:
         return parse_circuits(await control.get_info("circuit-status"))

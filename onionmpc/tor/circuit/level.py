@@ -21,9 +21,9 @@ class LevelKeeper:
     """Keeps one level over one tor instance after the other.
 
     Args:
-        lengths: enforce it.
-        store: of the layer guards; None where this tor may not be changed.
-        or_standard: whether the first instance may fall back from long.
+        lengths: enforces the level.
+        store: keeps the layer guards; None if this tor's settings must not be changed.
+        or_standard: whether the first instance may fall back from long to standard.
     """
 
     def __init__(self, lengths: Lengths, store: LayerStore | None, reporter: Reporter, *, or_standard: bool) -> None:
@@ -34,11 +34,11 @@ class LevelKeeper:
 
     @contextlib.asynccontextmanager
     async def kept(self, instance: TorInstance, onion: Onion) -> AsyncIterator[None]:
-        """Set the level in this instance, and enforce it for what our service accepts.
+        """Set the level in this instance, and enforce it for circuits to our service.
 
         Raises:
             UnsafeSetting: the tor has settings that the level does not allow.
-            TorError, UsageError: the level cannot be had.
+            TorError, UsageError: the level is not possible.
         """
         async with contextlib.AsyncExitStack() as held:
             pinning: Pinning | None = None
@@ -46,7 +46,7 @@ class LevelKeeper:
                 pinning = await self._pinned_or_standard(instance, held)
             if self._lengths.level is Level.STANDARD and instance.own is None:
                 await check_pinning(instance.control)
-            self._may_fall_back = False  # later instances must keep what the parties agreed on
+            self._may_fall_back = False  # by the next instance, the parties may have agreed on this level
             repair = None if pinning is None else pinning.apply
             await held.enter_async_context(self._lengths.watching(instance.tors[-1].control, onion, repair))
             yield

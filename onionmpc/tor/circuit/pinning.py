@@ -1,4 +1,4 @@
-"""Pins the layer guards: stores them on disk from run to run, and sets them in a tor as long as it runs.
+"""Pins the layer guards: stores them on disk from run to run, and keeps them set in a running tor.
 
 layers.py draws them. Source: tor's man page, HSLayer2Nodes and HSLayer3Nodes; control-spec.
 """
@@ -26,14 +26,14 @@ from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.endpoint import Endpoint
 
 LAYERS_NAME = "layers.json"
-# The option that pins any relay beside the guard. At its default the consensus decides, which says yes; 1 is yes
-# whatever the consensus says.
+# With 0, tor pins no relay except its guard, not even those of HSLayer2Nodes. By default the consensus decides (and
+# says yes); 1 does not depend on the consensus.
 PINNING = "VanguardsLiteEnabled"
 LAYER_2_NODES, LAYER_3_NODES = "HSLayer2Nodes", "HSLayer3Nodes"
-# A guard's life is counted by the wall clock, which may jump, and timers of a machine that sleeps are late: so we look
-# again after this time at the latest. It also bounds how long options stay away that a SIGHUP took.
+# The lives of guards are measured by the wall clock, which may jump, and timers are late on a machine that sleeps. So
+# we check at least this often. It also limits how long the options stay unset after a SIGHUP has removed them.
 LOOK_AGAIN_S = 600.0
-# Short, because a tor that does not answer is about to be given up.
+# Short, because a tor that does not answer will soon be given up.
 UNDO_TIMEOUT_S = 5.0
 
 Warn = Callable[[str], None]
@@ -41,15 +41,15 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LayerStore:
-    """The file in which layers are kept. It holds fingerprints of relays and times, and nothing of parties."""
+    """The file that keeps the layers. It contains fingerprints of relays and times, and nothing about parties."""
 
     path: Path
 
     def read(self) -> Layers:
-        """Return the layers of the last run, empty if there was none.
+        """Return the layers of the last run, or empty ones.
 
         Raises:
-            ValueError: the file is damaged, or of another version.
+            ValueError: the file is damaged, or has another version.
         """
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Layers)
@@ -70,7 +70,7 @@ class LayerStore:
 
 
 def profile_store(profile: Path) -> LayerStore:
-    """Return the store of one of our own tors; the lock of its profile protects it."""
+    """Return the store of one of our own tors. The lock of the profile protects it."""
     return LayerStore(profile / LAYERS_NAME)
 
 
@@ -78,13 +78,13 @@ def profile_store(profile: Path) -> LayerStore:
 def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
     """Lock and return the store for a tor that runs already.
 
-    If each run drew new layers, one of them would sooner or later contain the adversary's relay, as with guards.
+    If each run drew new layers, they would sooner or later include an adversary's relay, as with guards.
 
     Args:
-        base: where these stores are; made if need be, closed to others.
+        base: the folder of these stores. It is created if it does not exist, with mode 0700.
         endpoint: which tor.
     Raises:
-        UsageError: another party of this machine keeps this tor's layers.
+        UsageError: another party on this machine keeps this tor's layers.
     """
     directory = private_directory(private_directory(base) / hashlib.sha256(str(endpoint).encode()).hexdigest()[:16])
     with lock(directory / "lock") as ours:
@@ -97,13 +97,14 @@ def foreign_store(base: Path, endpoint: Endpoint) -> Iterator[LayerStore]:
 
 
 async def check_pinning(control: Control) -> None:
-    """Refuse a tor whose settings pin no relay but its guard: any peer could find out that guard in minutes.
+    """Refuse a tor that pins no relay except its guard: any peer could discover that guard within minutes.
 
     Raises:
-        UnsafeSetting: they do.
-        TorFailed: tor cannot be asked.
+        UnsafeSetting: it does not pin relays.
+        TorFailed: tor does not answer.
     """
-    with contextlib.suppress(CommandRefused):  # a filter before the control port (Tails, Whonix); these tors do pin
+    # Filters before a control port (Tails, Whonix) refuse the question, but the tors behind them do pin relays.
+    with contextlib.suppress(CommandRefused):
         _check_pinning(await _options(control))
 
 
@@ -116,7 +117,7 @@ def _check_pinning(options: dict[str, str]) -> None:
 
 
 async def _options(control: Control) -> dict[str, str]:
-    """Return what is set of our options; those at their default are left out. Source: control-spec, "GETCONF"."""
+    """Return those of our options that are set; defaults are omitted. Source: control-spec, "GETCONF"."""
     lines = (await control.command(f"GETCONF {PINNING} {LAYER_2_NODES} {LAYER_3_NODES}")).splitlines()
     return {name: value for name, is_set, value in (line.partition("=") for line in lines) if is_set and value}
 
@@ -125,7 +126,7 @@ class Pinning:
     """The layer guards of one tor instance; made by `pinned_layers`.
 
     Attributes:
-        layers: those that are set.
+        layers: the guards that are set.
     """
 
     def __init__(
@@ -146,11 +147,11 @@ class Pinning:
         self._applying = asyncio.Lock()
 
     async def apply(self) -> None:
-        """Renew the guards whose life is over, and set all guards again.
+        """Replace the guards whose life is over, and set all guards again.
 
-        To set what is set already changes nothing in tor. When a guard changes, joined circuits stay as they are; tor
-        drops those that nobody uses yet, and the ones to our service's introduction points, which are there again, at
-        the same points, in a second (tried). A peer that dials us within that second waits in vain.
+        Setting equal values changes nothing in tor. When a guard changes, joined circuits stay as they are. tor drops
+        unused circuits, and those to our introduction points, which it rebuilds to the same points within a second
+        (tried). A peer that dials us within that second waits in vain.
 
         Raises:
             TorFailed: the consensus has too few relays, or tor refuses.
@@ -158,11 +159,11 @@ class Pinning:
         """
         async with self._applying:
             try:
-                # In a thread: stem needs a quarter of a second for the public consensus, and peers need the loop.
+                # In a thread: stem takes a quarter of a second for the public consensus, and the links need the loop.
                 relays = await asyncio.to_thread(parse_relays, "\n".join(await self._control.get_lines("ns/all")))
                 layers = await renewed(self.layers, relays, int(self._now()), self._random, self._family_of)
                 if layers != self.layers:
-                    # Before they are used: the next run must use the layers of a killed one.
+                    # Before they are used: if we are killed, the next run must use the same ones.
                     self._store.write(layers)
                 self.layers = layers
                 await self._control.command(f"SETCONF {PINNING}=1 {_settings(layers)}")
@@ -170,9 +171,10 @@ class Pinning:
                 raise _will_not(error) from error
 
     async def keep(self, warn: Warn) -> None:
-        """Apply the layers again when a guard's life ends, and every few minutes for what else may have changed.
+        """Apply the layers again when a guard's life ends, and every few minutes in case something else has changed.
 
-        No event reports that. Until then, tor does without a relay that left the consensus.
+        tor reports such changes only in an event with the whole list of relays. Until the next check, it does without a
+        relay that left the consensus.
         """
         wait_s = self._wait_s()
         while True:
@@ -183,7 +185,7 @@ class Pinning:
             except (TorError, UsageError) as error:
                 if self._control.closed.done():
                     return
-                # The guards of before stay set: that others cannot be drawn is no reason to go without.
+                # The old guards stay set: they are better than none.
                 warn(f"the layer guards stay as they are: {error.message}")
                 wait_s = self._look_again_s
 
@@ -209,17 +211,17 @@ async def pinned_layers(
     look_again_s: float = LOOK_AGAIN_S,
     undo_timeout_s: float = UNDO_TIMEOUT_S,
 ) -> AsyncIterator[Pinning]:
-    """Have one tor instance build every onion circuit through layer guards, and make sure that they stay set.
+    """Have one tor instance build every onion circuit through layer guards, and keep them set.
 
     Args:
-        control: a tor that has a consensus.
-        store: where the layers are kept from instance to instance.
-        warn: called with words about what goes wrong meanwhile.
-        foreign: the tor runs on without us, so its options are put back at the end.
-        now: seconds since 1970.
+        control: of a tor that has a consensus.
+        store: keeps the layers from instance to instance.
+        warn: called with a message when something fails later.
+        foreign: whether the tor continues without us, so that its options must be restored at the end.
+        now: returns seconds since 1970.
         random: the system's own, except in tests.
-        look_again_s: after how long at the latest the options are set again.
-        undo_timeout_s: for putting the options back.
+        look_again_s: how often the options are set again, at least.
+        undo_timeout_s: for restoring the options.
     Raises:
         UnsafeSetting: tor's settings pin no relay, or another program sets its layers.
         TorFailed: the consensus has too few relays, or tor refuses.
@@ -246,7 +248,7 @@ async def pinned_layers(
 
 
 def _check_unclaimed(options: dict[str, str], ours: Layers) -> None:
-    """Refuse layers that another program has set; those that a killed run of ours left are ours."""
+    """Refuse layers that another program has set. Those that a killed run of ours has left are ours."""
     for name, guards in ((LAYER_2_NODES, ours.layer2), (LAYER_3_NODES, ours.layer3)):
         theirs = {word.strip("$").upper() for word in options.get(name, "").split(",") if word}
         if theirs and theirs != {guard.fingerprint for guard in guards}:
@@ -257,7 +259,7 @@ def _check_unclaimed(options: dict[str, str], ours: Layers) -> None:
 
 
 async def _put_back(control: Control, before: dict[str, str], timeout_s: float) -> None:
-    """Set our options as they were; the layers were not set, or they were ours."""
+    """Restore our options. The layers were unset before, or they were ours."""
     pinning = f"{PINNING}={before[PINNING]}" if PINNING in before else PINNING
     with contextlib.suppress(TorFailed, TimeoutError):
         async with asyncio.timeout(timeout_s):

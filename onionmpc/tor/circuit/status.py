@@ -1,7 +1,7 @@
-"""Reads tor's list of circuits: counts our own relays, and sees whether our service can be reached.
+"""Reads tor's list of circuits: counts our own relays, and tells whether our service can be reached.
 
-Knows the lines of `GETINFO circuit-status`. Does not know the peer's side: a party sees its own hops up to and
-including the rendezvous point, never the rest. Source: control-spec, "CIRC"; measured against tor 0.4.9.11.
+A party sees its own hops up to and including the rendezvous point, never the peer's. Source: control-spec, "CIRC";
+checked with tor 0.4.9.11.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from onionmpc.mesh.network import OwnPath
 from onionmpc.tor.adapters.stem import parse_event
 
-# A circuit's purpose changes while it is built or reused; only the joined states have their final length.
+# A circuit's purpose and length may change while it is built or reused. Only in the joined states are they final.
 CLIENT, SERVICE = "HS_CLIENT_REND", "HS_SERVICE_REND"
 JOINED = {(CLIENT, "HSCR_JOINED"), (SERVICE, "HSSR_JOINED")}
 INTRODUCING = ("HS_SERVICE_INTRO", "HSSI_ESTABLISHED")
@@ -27,8 +27,8 @@ class JoinedCircuit:
         accepted: True on the service's side, False on the dialler's.
         onion: the service's address without ".onion".
         relays: fingerprints from the guard to the rendezvous point, 40 hex digits each.
-        username: SOCKS user name that the circuit is set apart for, or the empty string.
-        created: tor's time of creation; sorts as text.
+        username: the SOCKS user name that the circuit is reserved for, or an empty string.
+        created: when tor created it, as text that sorts by time.
     """
 
     id: str
@@ -40,7 +40,7 @@ class JoinedCircuit:
 
     @property
     def own_path(self) -> OwnPath:
-        """The part of it that other parties may know."""
+        """The part of it that we may tell other parties."""
         return OwnPath(len(self.relays), self.relays[-1])
 
     def is_of(self, onion: str) -> bool:
@@ -67,7 +67,7 @@ def dialled_circuit(circuits: Iterable[JoinedCircuit], username: str) -> JoinedC
 def accepted_path(circuits: Iterable[JoinedCircuit], onion: str, rendezvous: str) -> OwnPath | None:
     """Return our part of the circuit of our service that joins at this relay.
 
-    Two peers may meet us at one relay by chance; then this is the newer circuit, and both are as long, since length
+    If two peers happen to meet us at the same relay, this is the newer circuit. Both are equally long, since the length
     follows from our own settings.
     """
     wanted = rendezvous.upper()
@@ -78,7 +78,7 @@ def accepted_path(circuits: Iterable[JoinedCircuit], onion: str, rendezvous: str
 
 
 def has_introductions(text: str, onion: str) -> bool:
-    """Return whether, by the answer to `GETINFO circuit-status`, a peer could be introduced to our service."""
+    """Return whether our service has an introduction point, from the answer to `GETINFO circuit-status`."""
     events = (parse_event("CIRC", line) for line in text.splitlines() if line.strip())
     return any(
         (event.purpose, event.hs_state, event.rend_query) == (*INTRODUCING, service_id(onion))
@@ -88,7 +88,7 @@ def has_introductions(text: str, onion: str) -> bool:
 
 
 def is_service_circuit(text: str, onion: str) -> bool:
-    """Return whether a CIRC or CIRC_MINOR event is about a circuit that a peer of our service may have joined."""
+    """Return whether a CIRC or CIRC_MINOR event concerns a circuit that a peer may have joined to our service."""
     return f"PURPOSE={SERVICE}" in text and f"REND_QUERY={service_id(onion)}" in text
 
 

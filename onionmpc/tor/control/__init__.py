@@ -1,1 +1,1 @@
-"""A control connection: what it takes to open one, and to use it."""
+"""Opening and using a control connection."""

@@ -1,4 +1,4 @@
-"""Reads tor's bootstrap progress from its status events, and picks a hint for when it gets stuck."""
+"""Reads tor's bootstrap progress from its status events, and chooses a hint if it gets stuck."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Bootstrap:
 
     Attributes:
         percent: 0 to 100.
-        summary: what tor does now, in its own words.
-        warning: tor's last complaint, in its own words.
-        skew_s: how far our clock is off, in seconds, as tor reports; 0 if it reports nothing.
+        summary: what tor is doing, in its own words.
+        warning: tor's latest complaint, in its own words.
+        skew_s: how many seconds our clock is off, according to tor; 0 if it reports nothing.
     """
 
     percent: int = -1
@@ -39,7 +39,7 @@ class Bootstrap:
 
     @property
     def seen(self) -> str:
-        """The summary, and what tor complained of."""
+        """The summary and tor's complaint."""
         return f"{self.summary}; {self.warning}" if self.warning else self.summary
 
     @property

@@ -16,10 +16,10 @@ from onionmpc.tor.control.errors import CommandRefused, connection_gone
 if TYPE_CHECKING:
     from onionmpc.tor.adapters.txtorcon import ControlConnection
 
-# tor answers within milliseconds, or seconds on a busy machine. This is longer than instance.py takes to find out that
-# tor does not answer at all, which ends the connection.
+# tor answers within milliseconds, or seconds on a busy machine. This is longer than instance.py needs to notice a tor
+# that does not answer at all, and to end the connection.
 ANSWER_TIMEOUT_S = 60.0
-# How long tor may take to acknowledge that we stopped listening.
+# How long tor may take to confirm that we stopped listening.
 FAREWELL_S = 1.0
 
 Awaited = TypeVar("Awaited")
@@ -27,12 +27,12 @@ BootstrapProgress = Callable[[int, str], None]
 
 
 class Control:
-    """A control connection that is logged in; made by `open_control`.
+    """A control connection after login; made by `open_control`.
 
     Attributes:
         closed: done when the connection is gone.
         version: as tor gives it, e.g. "0.4.9.11".
-        refused: words that this tor does not take, for callers to note: they need not ask again.
+        refused: keywords that this tor refused. Callers note them here so that they need not try again.
     """
 
     def __init__(self, connection: ControlConnection, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
@@ -48,7 +48,7 @@ class Control:
         return Version(self.version.split()[0])
 
     def __repr__(self) -> str:
-        # Not the connection: it queues commands, which contain keys.
+        # Without the connection: its queue of commands contains keys.
         return f"Control(closed={self.closed.done()})"
 
     async def command(self, line: str) -> str:
@@ -59,11 +59,12 @@ class Control:
             TorFailed: the connection is gone, or tor does not answer.
         """
         if "\r" in line or "\n" in line:
+            # A line break in an argument would let its author send another command to tor.
             raise LocalProtocolError("a control command of more than one line")
         return await self._answered(line, self._connection.command(line))
 
     async def get_info(self, key: str) -> str:
-        """Return the value of one GETINFO key, several lines as they come."""
+        """Return the value of one GETINFO key, which may have several lines."""
         return (await self.command(f"GETINFO {key}")).removeprefix(f"{key}=").removeprefix("\n")
 
     async def get_lines(self, key: str) -> list[str]:
@@ -73,37 +74,37 @@ class Control:
 
     @contextlib.asynccontextmanager
     async def on_event(self, name: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
-        """Call `callback` with the text of each event of this kind, its name left out.
+        """Call `callback` with the text of each event of this kind, without its name.
 
         Args:
-            name: one of txtorcon.EVENTS.
+            name: from txtorcon.EVENTS.
         Raises:
-            CommandRefused: this tor has no such event, or may not tell us.
+            CommandRefused: this tor does not know the event, or does not report it to us.
         """
         loop = asyncio.get_running_loop()
 
         def listen(text: str) -> None:
-            # From the loop: txtorcon would swallow what the callback raises.
+            # The loop calls it, because txtorcon would swallow what the callback raises.
             loop.call_soon(callback, text)
 
         try:
             await self._answered("SETEVENTS", self._connection.listen(name, listen))
             yield
         finally:
-            # Also if tor refused it. No event arrives any more, whether tor answers or not, and a tor that hangs must
-            # not hold up the one that follows it.
+            # Even if tor refused it, see `ControlConnection.ignore`. From now on no event arrives, whether tor answers
+            # or not, and a tor that hangs must not delay its successor.
             with contextlib.suppress(TorFailed, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
                     await self._connection.ignore(name, listen)
 
     async def bootstrap(self, progress: BootstrapProgress, timeout_s: float) -> None:
-        """Wait until tor has bootstrapped: until it can reach its network.
+        """Wait until tor has bootstrapped, so that it can reach its network.
 
         Args:
             progress: called with percent and tor's own summary, whenever they change.
-            timeout_s: for all of it.
+            timeout_s: for the whole bootstrap.
         Raises:
-            BootstrapTimeout: it took longer; the message says how far tor got.
+            BootstrapTimeout: it took longer. The message says how far tor got.
             TorFailed: the connection is gone.
         """
         state = Bootstrap()
@@ -111,7 +112,8 @@ class Control:
         try:
             async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as events:
                 for name in ("STATUS_CLIENT", "STATUS_GENERAL"):
-                    # A filter before the control port (Tails, Whonix) may hide them; it allows the question below.
+                    # A filter before the control port (Tails, Whonix) may hide the events, but allows the question
+                    # below.
                     with contextlib.suppress(CommandRefused):
                         await events.enter_async_context(self.on_event(name, heard.put_nowait))
                 heard.put_nowait(await self.get_info("status/bootstrap-phase"))

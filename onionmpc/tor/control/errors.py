@@ -10,7 +10,7 @@ FILTER_HINT = "a filter sits before this control port; docs/OTHER_TORS.md lists 
 
 
 class CommandRefused(TorFailed):
-    """A command that tor answered with an error.
+    """tor answered a command with an error.
 
     Attributes:
         code: three digits of control-spec, "Replies".
@@ -18,14 +18,14 @@ class CommandRefused(TorFailed):
     """
 
     def __init__(self, command: str, code: int, reason: str) -> None:
-        # Only the command's first word: the rest of ADD_ONION is a private key.
+        # Only the command's first word: ADD_ONION, for example, continues with a private key.
         super().__init__(f"tor refused {command.split(maxsplit=1)[0]}: {code} {reason}", hint=filter_hint(code))
         self.code = code
         self.reason = reason
 
 
 def filter_hint(code: int | None) -> str:
-    """Return what helps against a reply with this code, if a filter sent it."""
+    """Return a hint for a reply with this code, if a filter sent it."""
     return FILTER_HINT if code == FILTERED else ""
 
 

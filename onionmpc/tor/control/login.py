@@ -28,13 +28,13 @@ BAD_AUTHENTICATION = 515
 async def open_control(
     endpoint: Endpoint, timeout_s: float = LOGIN_TIMEOUT_S, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
 ) -> AsyncIterator[Control]:
-    """Connect and log in: by cookie if its file can be read, else by $ONIONMPC_CONTROL_PASSWORD, else without.
+    """Connect and log in: by cookie if we can read its file, else by $ONIONMPC_CONTROL_PASSWORD, else without.
 
     Args:
-        timeout_s: for all of it.
+        timeout_s: for connecting and logging in.
         answer_timeout_s: for each command from then on.
     Raises:
-        ControlRefused: nothing is there, it is no control port, or it does not let us in.
+        ControlRefused: nothing is there, it is not a control port, or it does not let us in.
     """
     until_s = asyncio.get_running_loop().time() + timeout_s
     found = await probe(endpoint, timeout_s)
@@ -51,7 +51,7 @@ async def open_control(
 
 
 async def _log_in(endpoint: Endpoint, password: str, cookie_file: str) -> ControlConnection:
-    from onionmpc.tor.adapters import txtorcon  # see there: it takes long to import
+    from onionmpc.tor.adapters import txtorcon  # here, because importing it takes long: see its docstring
 
     try:
         return await txtorcon.log_in(await endpoint.connect(), password)
@@ -61,14 +61,14 @@ async def _log_in(endpoint: Endpoint, password: str, cookie_file: str) -> Contro
         raise _refused(endpoint, "hung up while we logged in") from None
     except txtorcon.LoginRefused as error:
         if error.code in {None, BAD_AUTHENTICATION}:
-            # Not in tor's words: it lists every way in, or asks for quotes around the password, which ours had.
+            # tor's own words would mislead: it lists every way to log in, or asks for quotes that our password had.
             raise _wrong(endpoint, cookie_file) from None
         what = f"refused our login: {error.code} {error.reason}"
         raise _refused(endpoint, what, filter_hint(error.code)) from None
 
 
 def _password(endpoint: Endpoint, found: Probe) -> str:
-    """Return the password to log in with, or the empty string; refuse what cannot work, in plain words."""
+    """Return the password to log in with, or an empty string. Refuse what cannot work, in plain words."""
     if found.kind is not ListenerKind.CONTROL:
         hints = {
             ListenerKind.NOTHING: "start tor, or leave --control out: onionmpc then starts its own tor",

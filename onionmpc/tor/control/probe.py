@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from onionmpc.tor.endpoint import Endpoint
 
 PROBE_TIMEOUT_S = 5.0
-ANSWER_LIMIT_BYTES = 4096  # a PROTOCOLINFO answer has some 200
+ANSWER_LIMIT_BYTES = 4096  # a PROTOCOLINFO answer has about 200
 
 
 class ListenerKind(enum.Enum):
@@ -35,8 +35,8 @@ class Probe:
     Attributes:
         kind: what listens there.
         methods: ways to log in, in tor's words: "NULL", "HASHEDPASSWORD", "COOKIE", "SAFECOOKIE".
-        cookie_file: where tor says its cookie is, or the empty string.
-        version: tor's version, or the empty string.
+        cookie_file: where tor says its cookie is, or an empty string.
+        version: tor's version, or an empty string.
     """
 
     kind: ListenerKind
@@ -46,7 +46,7 @@ class Probe:
 
 
 async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
-    """Ask `endpoint` what it is; never raises for what it finds."""
+    """Ask `endpoint` what it is. Never raises because of what it finds."""
     until_s = asyncio.get_running_loop().time() + timeout_s
     try:
         async with asyncio.timeout_at(until_s):
@@ -58,7 +58,7 @@ async def probe(endpoint: Endpoint, timeout_s: float = PROBE_TIMEOUT_S) -> Probe
     reader, writer = await asyncio.open_connection(sock=connection)
     answer = b""
     try:
-        # Something that waits for more of the question tells us as much by its silence.
+        # A listener that waits for more input is not a control port, so a timeout is an answer too.
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout_at(until_s):
                 writer.write(b"PROTOCOLINFO 1\r\n")
@@ -83,7 +83,7 @@ def parse_answer(answer: bytes) -> Probe:
             _unescaped(cookie[1]) if cookie else "",
             version[1] if version else "",
         )
-    # tor's SOCKS port takes "P" for the start of an HTTP request and says so in HTTP.
+    # tor's SOCKS port takes "P" for the start of an HTTP request, and replies in HTTP.
     if text.startswith("HTTP/1.0 501 Tor is not an HTTP Proxy"):
         return Probe(ListenerKind.SOCKS)
     return Probe(ListenerKind.OTHER)

@@ -1,1 +1,1 @@
-"""Dialling an onion address."""
+"""Dialling onion addresses."""

@@ -1,6 +1,6 @@
-"""Dials an onion address through tor's SOCKS port, each time over a circuit of its own.
+"""Dials an onion address through tor's SOCKS port, each time over its own circuit.
 
-It interprets tor's answers, the extended ones included. Names go to tor unresolved, and only .onion names go there.
+It interprets tor's answers, including the extended ones. Names go to tor unresolved, and only .onion names go there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PEER_REPLIES = {
     0x01: "tor could not reach it and gave no reason",
     0x03: "tor has no route to it now",
     0x04: "tor could not find it: it is offline or has not published yet",
-    0x05: "it is there, but no party listens at its address",
+    0x05: "it is there, but no party is listening at its address",
     0x06: "tor gave up waiting for it",
     0xF0: "tor found no descriptor of it: it is offline or has not published yet",
     0xF1: "its descriptor is not valid",
-    0xF2: "none of its introduction points answers: it may just have gone offline",
+    0xF2: "its introduction points do not answer: it may just have gone offline",
     0xF3: "the rendezvous with it failed",
     0xF4: NOT_EXPECTED,
     0xF5: NOT_EXPECTED,
@@ -50,7 +50,7 @@ EXTENDED = 0xF0
 
 
 class NotIntroduced(PeerUnreachable):
-    """A peer's introduction points did not pass us on, or nobody behind them answered."""
+    """A peer's introduction points did not introduce us, or the peer behind them did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Dialled:
     username: str
 
 
-# Tells by a dial's user name whether tor has a circuit to the peer for it.
+# Returns whether tor has a circuit to the peer for the dial with this user name.
 GotThrough = Callable[[str], Awaitable[bool]]
 
 
@@ -79,13 +79,13 @@ async def dial_onion(
         socks: tor's SOCKS port.
         onion: the address to dial.
         port: the virtual port, 1 to 65535.
-        timeout_s: for all of it. tor itself would wait two minutes for a service that cannot build its side.
-        got_through: asked when tor answers with an error of its own.
+        timeout_s: for everything. tor itself would wait two minutes for a service that cannot build its side.
+        got_through: asked when tor answers with an extended error.
     Raises:
-        PeerUnreachable: tor reached nobody (NotIntroduced: though it may be there), or is not there at this moment.
-        TorFailed: this is no tor, or one that will never dial for us.
+        PeerUnreachable: tor did not reach the peer (NotIntroduced: which may be there), or tor is away at the moment.
+        TorFailed: this is not tor's SOCKS port, or it will never dial for us.
     """
-    # tor never lets streams with different user names share a circuit (IsolateSOCKSAuth, its default).
+    # tor never lets streams with different user names share a circuit (IsolateSOCKSAuth, the default).
     username, password = secrets.token_hex(ISOLATION_BYTES), secrets.token_hex(ISOLATION_BYTES)
     until_s = asyncio.get_running_loop().time() + timeout_s
     with contextlib.ExitStack() as closing:
@@ -100,8 +100,8 @@ async def dial_onion(
                 hint="a service that cannot build its circuit is silent: dial again",
             ) from None
         except OSError as error:
-            # It may be on its way out or back in; whether it is gone for good does not show here.
-            raise PeerUnreachable(f"our tor does not accept connections: {error.strerror or error}") from error
+            # It may be ending or restarting. Whether it is gone for good cannot be seen here.
+            raise PeerUnreachable(f"tor does not accept connections: {error.strerror or error}") from error
         except EOFError:
             raise PeerUnreachable("tor closed the connection without answering") from None
         except ValueError:
@@ -109,8 +109,8 @@ async def dial_onion(
                 f"{socks} does not speak SOCKS5 as tor does", hint="check that it is tor's SOCKS port"
             ) from None
         if code != GRANTED:
-            # tor 0.4.9 answers with what went wrong first, also when it got through in the end: a directory that did
-            # not know the peer yet, say, before one that did (connection_ap_handshake_socks_reply in its source).
+            # tor 0.4.9 answers with the first thing that went wrong, even if it got through in the end: for example,
+            # one directory did not know the peer yet, and the next one did (connection_ap_handshake_socks_reply).
             if code < EXTENDED or not await _by(until_s, got_through(username)):
                 raise _refusal(socks, code)
             connection.drop_answer()

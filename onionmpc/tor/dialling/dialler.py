@@ -1,6 +1,6 @@
 """Dials peers over the current tor, and refuses a stream whose circuit is too short.
 
-It gives tor the keys to peers' descriptors, and has tor fetch a descriptor again when needed. dial.py speaks SOCKS.
+It gives tor the keys to peers' descriptors, and has tor fetch a descriptor again if that may help. dial.py does SOCKS.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Dialler:
     """Dials over one tor after the other.
 
     Args:
-        restarter: has the current tor.
+        restarter: knows the current tor.
         lengths: measures each circuit.
-        tasks: take what no caller waits for.
+        tasks: run what no caller waits for.
         silent_s: see `TorTimings`.
     """
 
@@ -40,7 +40,7 @@ class Dialler:
         self._tasks = tasks
         self._silent_s = silent_s
         self._keys: dict[Onion, bytes] = {}
-        # When the dials began that have no answer yet, by peer.
+        # When the dials without an answer began, by peer.
         self._waiting: collections.defaultdict[Onion, list[float]] = collections.defaultdict(list)
 
     def unlock(self, onion: Onion, key: bytes) -> None:
@@ -51,7 +51,7 @@ class Dialler:
         """See `Network.dial`.
 
         Raises:
-            NotIntroduced: nobody answered, though somebody may be there; and what `Network.dial` raises.
+            NotIntroduced: the peer did not answer, but may be there. Also what `Network.dial` raises.
         """
         instance, loop = self._restarter.current(), asyncio.get_running_loop()
         waiting, began_s = self._waiting[onion], loop.time()
@@ -68,7 +68,7 @@ class Dialler:
                 functools.partial(has_joined, instance.control),
             )
         except NotExpected:
-            raise  # tor could read nothing, so it fetches the descriptor again at the next dial by itself
+            raise  # tor could not read the descriptor, so it fetches it again at the next dial anyway
         except PeerUnreachable:
             self._tasks.start(refetch_descriptor(instance.control, onion))
             raise
@@ -77,22 +77,22 @@ class Dialler:
         try:
             async with _answering(until_s, timeout_s):
                 path = await self._lengths.check_dialled(instance.control, dialled.username)
-        except BaseException:  # usually cancelled, because another dial got through meanwhile
+        except BaseException:  # usually a cancellation, because another dial was faster
             await dialled.stream.close()
             raise
         return replace(dialled.stream, path=path)
 
     async def _prepare(self, control: Control, onion: Onion, now_s: float) -> None:
         if onion in self._keys:
-            # Before each dial: another party may use the same tor, and remove its key when it leaves.
+            # Before each dial: tor has one key per address, and another party that uses this tor may have removed it.
             await add_client_key(control, onion, self._keys[onion])
         if any(now_s - began_s >= self._silent_s for began_s in self._waiting[onion]):
-            # The dial before this one has no answer. tor's copy of the descriptor may be out of date, if the peer has
-            # added its service again since.
+            # An earlier dial has no answer yet. tor's copy of the descriptor may be out of date: the peer may have
+            # added its service again.
             await refetch_descriptor(control, onion)
 
     async def forget_keys(self) -> None:
-        """Take our keys to peers out of a tor that goes on without us."""
+        """Remove our keys to peers from a tor that continues without us."""
         instance = self._restarter.instance
         if instance is not None and instance.own is None:
             await remove_client_keys(instance.control, self._keys)
@@ -100,9 +100,9 @@ class Dialler:
 
 @contextlib.asynccontextmanager
 async def _answering(until_s: float, timeout_s: float) -> AsyncIterator[None]:
-    """Limit the time of tor commands to that of the dial that they are part of: each alone may take a minute."""
+    """Limit tor commands to the time of the dial that they belong to: each alone could take a minute."""
     try:
         async with asyncio.timeout_at(until_s):
             yield
     except TimeoutError:
-        raise PeerUnreachable(f"our tor did not answer within {timeout_s:.3g} s") from None
+        raise PeerUnreachable(f"tor did not answer within {timeout_s:.3g} s") from None

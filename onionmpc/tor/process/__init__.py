@@ -1,1 +1,1 @@
-"""A tor of our own: its program, its torrc, its profile, its process."""
+"""A tor of our own: its program, torrc, profile and process."""

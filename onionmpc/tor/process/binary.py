@@ -1,4 +1,4 @@
-"""Finds the tor program and judges its version."""
+"""Finds the tor program and checks its version."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from onionmpc.errors import TorFailed, TorNotFound, TorTooOld
 from onionmpc.machine import refused
 from onionmpc.tor.adapters.stem import Version
 
-# 0.4.9.11 ends a race in which a rendezvous point could impersonate a service (tor bug 41297).
+# 0.4.9.11 fixes a race in which a rendezvous point could impersonate a service (tor bug 41297).
 RECOMMENDED = Version("0.4.9.11")
 # 0.4.8 is the oldest series that is still maintained, and the oldest with vanguards-lite, congestion control and
 # proof of work together.
 OLDEST = Version("0.4.8.1")
-# Its keyword of ADD_ONION came with 0.4.9.2; until 0.4.9.9 an attacker could crash a service that has the defence
-# (TROVE-2026-020), which is worse than no defence.
+# ADD_ONION has a keyword for proof of work since 0.4.9.2. But before 0.4.9.9 an attacker could crash a service that has
+# the defence (TROVE-2026-020), which is worse than having none.
 POW_SINCE = Version("0.4.9.9")
 VERSION_TIMEOUT_S = 20.0
-# Whatever our own umask is: nobody else needs a tor's files.
+# Nobody else needs a tor's files, whatever our own umask is.
 TOR_UMASK = 0o077
 ENVIRONMENT_PREFIX = "ONIONMPC_"
 
@@ -36,7 +36,7 @@ class TorBinary:
 
 
 def environment_of_tor() -> dict[str, str]:
-    """Return the environment for any tor that we start: without our own variables, which may hold a password."""
+    """Return the environment for a tor that we start: without our own variables, which may contain a password."""
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
@@ -57,7 +57,7 @@ def tor_install_hint() -> str:
 
 
 def cannot_start(path: Path, error: OSError | subprocess.SubprocessError) -> TorFailed:
-    """Return the error for a program that was not started, or did not end well."""
+    """Return the error for a program that did not start or failed."""
     if isinstance(error, OSError):
         known = refused(f"cannot start {path}", error)
         return TorFailed(known.message, hint=known.hint or tor_install_hint())
@@ -68,7 +68,7 @@ def find_tor() -> TorBinary:
     """Find tor: $ONIONMPC_TOR, else `tor` on the path.
 
     Raises:
-        TorNotFound: there is none.
+        TorNotFound: there is no such program.
         TorTooOld: it is older than OLDEST.
         TorFailed: it did not report its version.
     """
@@ -97,12 +97,12 @@ def version_warning(version: Version) -> str:
 
 
 def may_have_pow(version: Version) -> bool:
-    """Return whether a tor of this version should defend our service by proof of work, if it was built with that."""
+    """Return whether a tor of this version should use the proof-of-work defence, if it was built with it."""
     return bool(version >= POW_SINCE)
 
 
 def has_pow(binary: TorBinary) -> bool:
-    """Return whether this tor can defend a service by proof of work; one built without it ignores the option."""
+    """Return whether this tor has the proof-of-work defence. A tor built without it silently ignores the option."""
     try:
         modules = _answer(binary.path, "--list-modules", check=False)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
-"""Bridges: relays that are on no public list; a tor that uses them has one first in each circuit.
+"""Bridges: unlisted relays, through which a tor can enter its network. Each circuit then begins with one.
 
-Knows the words of a bridge line, and which of them a torrc may hold. Does not know where a line came from, nor the
-programs that carry transports (transports.py). Source: tor's man page, "Bridge"; parse_bridge_line of tor 0.4.9.11.
+It parses bridge lines strictly, since a line comes from a mail or a web page and ends up in a torrc. transports.py
+finds the programs for pluggable transports. Source: tor's man page, "Bridge"; parse_bridge_line of tor 0.4.9.11.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from onionmpc.text import printable
 
 FORM = "expected [TRANSPORT] IP:PORT [FINGERPRINT] [KEY=VALUE ...], as https://bridges.torproject.org writes it"
 MAX_LINE_CHARACTERS = 1024
-# tor hands all arguments to the transport as the user name and the password of a SOCKS request, ";" between them.
+# tor passes all arguments to the transport, joined by ";", as the user name and password of a SOCKS request.
 MAX_ARGUMENTS_BYTES = 2 * 255
 TRANSPORT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 BRIDGE_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
-# All that is printable but what means something to the reader of a torrc: a double quote, # (a comment begins) and \
-# (the line goes on in the next one).
+# Printable characters, except those with a meaning in a torrc: the double quote, # (starts a comment) and \ (continues
+# the line).
 ARGUMENT = re.compile(r"[A-Za-z0-9_-]{1,32}=[!$-\[\]-~]*")
-# Of a word that is refused; the rest of the line is right, and names somebody's bridge.
+# An error shows only this much of the wrong word, and nothing of the rest of the line, which names someone's bridge.
 SHOWN_WORD_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Bridge:
-    """A bridge, and how to reach it. Anyone who knows it can block it, so nothing shows it but `str`.
+    """A bridge, and how to reach it. Anyone who knows it can block it, so only `str` shows it.
 
     Attributes:
-        transport: the pluggable transport that leads to it, or the empty string.
-        host: its address; some transports ignore it, because they reach it in another way.
+        transport: the pluggable transport that leads to it, or an empty string.
+        host: its address. Some transports ignore it, because they reach the bridge in another way.
         port: 1 to 65535.
-        fingerprint: 40 hex digits, or the empty string: then tor accepts any relay that answers there.
+        fingerprint: 40 hex digits, or an empty string: then tor accepts any relay that answers there.
         arguments: for the transport, each "KEY=VALUE".
     """
 
@@ -46,7 +46,7 @@ class Bridge:
     arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is not a bridge, or would be another line of a torrc.
+        """Refuse what is not a bridge, or would be another line in a torrc.
 
         Raises:
             InvalidBridge: it is not a bridge.
@@ -66,7 +66,7 @@ class Bridge:
             raise _invalid(f"the arguments have {length} bytes, expected {MAX_ARGUMENTS_BYTES} or fewer")
 
     def __str__(self) -> str:
-        """Return its line, which `parse_bridge` reads."""
+        """Return its bridge line, which `parse_bridge` reads."""
         host = f"[{self.host}]" if self.host.version == 6 else str(self.host)
         return " ".join(filter(None, [self.transport, f"{host}:{self.port}", self.fingerprint, *self.arguments]))
 
@@ -75,10 +75,10 @@ class Bridge:
 
 
 def parse_bridge(line: str) -> Bridge:
-    """Read a bridge line, with or without the word "Bridge" that it begins with in a torrc.
+    """Read a bridge line, with or without the word "Bridge" with which it begins in a torrc.
 
     Raises:
-        InvalidBridge: it is not one. The message shows the wrong word, and nothing else of the line.
+        InvalidBridge: it is not a bridge line. The message shows the wrong word, and nothing else of the line.
     """
     if len(line) > MAX_LINE_CHARACTERS:
         raise _invalid(f"the line has {len(line)} characters, expected {MAX_LINE_CHARACTERS} or fewer")
@@ -102,7 +102,7 @@ def _parse_place(word: str) -> tuple[IPv4Address | IPv6Address, int]:
             return IPv6Address(match[1]) if match[1] else IPv4Address(match[2]), int(match[3])
         except AddressValueError:
             pass
-    # No lookup of a name: it would tell a DNS server of the bridge.
+    # Names are not resolved: the query would reveal the bridge to a DNS server.
     raise _invalid(f"{_shown(word)} is not IP:PORT, such as 192.0.2.7:443 or [2001:db8::7]:443")
 
 

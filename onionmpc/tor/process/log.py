@@ -1,6 +1,6 @@
-"""Reads the log of a tor of our own, and finds in it why tor failed.
+"""Reads the log of a tor of our own, and finds out from it why tor failed.
 
-Keeps the last lines, without the addresses in them.
+It keeps the last lines, without the addresses in them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TAIL_LINES = 6
 # "Nov 22 12:00:00.000 [warn] "
 STAMP = re.compile(r"^\w{3} \d+ [\d:.]+ ")
 COMPLAINT = re.compile(r"\[(warn|err)\] ")
-# SafeLogging hides our peers; guards, bridges and what an extra torrc line brings in are hidden here.
+# tor's SafeLogging hides our peers. This hides guards, bridges and what an extra torrc line makes tor log.
 ADDRESS_PATTERN = re.compile(
     r"""\b[a-z2-7]{56}(\.onion)?\b             # an onion address
       | \$?\b[0-9A-F]{40}(~\w+)?\b            # a relay
@@ -26,7 +26,7 @@ ADDRESS_PATTERN = re.compile(
     """,
     re.VERBOSE,
 )
-# What tor's words mean, and what to do: first match wins.
+# What tor's messages mean, and what to do. The first match wins.
 KNOWN_FAILURES = (
     (r"No space left on device|Disk quota exceeded", "the disk is full", "free some space where its profile is kept"),
     (
@@ -52,7 +52,7 @@ class TorLog:
         self._lines: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
 
     async def read(self, process: asyncio.subprocess.Process) -> None:
-        """Keep what tor says until it says no more."""
+        """Keep what tor logs until it closes the pipe."""
         assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
         rest = b""
         while chunk := await process.stdout.read(2**16):
@@ -67,7 +67,7 @@ class TorLog:
             self._lines.append(ADDRESS_PATTERN.sub("[hidden]", line))
 
     def failure(self, what: str) -> TorFailed:
-        """Return an error that says `what`, why as far as tor said it, and tor's last lines."""
+        """Return an error that says `what`, the reason if the log has one, and tor's last lines."""
         cause, hint = next(
             (words for pattern, *words in KNOWN_FAILURES if any(re.search(pattern, line) for line in self._lines)),
             NO_CAUSE,

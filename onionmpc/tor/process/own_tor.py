@@ -1,6 +1,6 @@
 """Starts a tor of our own, watches it and ends it.
 
-Knows torrc.d/party.torrc and the process. Does not speak to it: that is control/.
+It writes the torrc and runs the process. control/ talks to it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from onionmpc.tor.process.profile import data_directory
 from onionmpc.tor.process.torrc import quote, shipped_lines
 
 START_TIMEOUT_S = 30.0
-# tor ends within 0.1 s of SIGTERM; the rest is for a machine that is busy writing.
+# tor ends within 0.1 s of SIGTERM. The rest is for a machine whose disk is busy.
 END_TIMEOUT_S = 5.0
-# From its end to the last line of its log.
+# From tor's end to the last line of its log.
 REST_OF_LOG_S = 1.0
 START_POLL_S = 0.02
 
@@ -37,8 +37,8 @@ class OwnTor:
 
     Attributes:
         binary: the program.
-        directory: private, for sockets; ours and tor's alike.
-        died: done, with the reason, when tor ends while we still want it.
+        directory: private, for sockets of ours and of tor.
+        died: done, with the reason, when tor ends although we still need it.
     """
 
     binary: TorBinary
@@ -58,10 +58,10 @@ class OwnTor:
         return Endpoint(path=str(self.directory / "socks"))
 
     async def kill(self) -> None:
-        """End a tor that does not answer: it would not hear us ask. It is gone when this returns."""
+        """Kill a tor that does not answer, and wait for its end."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        # To signal a process that has just ended takes its exit code away from asyncio, which warns on stderr.
+        # Signalling a process that has just ended would take its exit code away from asyncio, which warns on stderr.
         await self.process.wait()
 
 
@@ -75,20 +75,20 @@ async def own_tor(
     start_timeout_s: float = START_TIMEOUT_S,
     end_timeout_s: float = END_TIMEOUT_S,
 ) -> AsyncIterator[OwnTor]:
-    """Run a tor of our own: from when it takes control connections to when it is gone.
+    """Run a tor of our own. The block begins when tor accepts control connections, and tor has exited after it.
 
     Args:
         profile: its directory, locked by the caller (`free_profile`, `named_profile`).
-        sockets: private; where its sockets come to lie. Those of a tor that was killed do not disturb it.
+        sockets: a private directory for its sockets. Those that a killed tor left there do no harm.
         extra_torrc: torrc lines that come last.
-        exposed: it connects straight to the rendezvous point, showing our IP address, and cannot dial.
-        start_timeout_s: until it takes control connections.
-        end_timeout_s: for it to end when asked; then it is killed.
+        exposed: whether it connects straight to the rendezvous point, which shows our IP address. It then cannot dial.
+        start_timeout_s: until it accepts control connections.
+        end_timeout_s: for it to end after SIGTERM. Then it is killed.
     Raises:
-        TorNotFound, TorTooOld: there is no tor to start.
+        TorNotFound, TorTooOld: there is no usable tor program.
         TorFailed: it did not start.
     """
-    # In a thread: when this is not our first tor, peers need the loop meanwhile.
+    # In a thread: if this is not our first tor, the links need the loop in the meantime.
     binary = await asyncio.to_thread(find_tor)
     torrc = profile / "torrc"
     lines = _torrc(private_directory(data_directory(profile)), sockets, extra_torrc, exposed=exposed)
@@ -107,10 +107,10 @@ async def own_tor(
 
 
 def verify_config(binary: TorBinary) -> None:
-    """Ask tor whether it would start from our lines; it opens nothing and changes nothing.
+    """Have tor check our torrc. It opens nothing and changes nothing.
 
     Raises:
-        TorFailed: it would not.
+        TorFailed: tor would not start.
     """
     with socket_directory() as directory:
         torrc = directory / "torrc"
@@ -135,7 +135,7 @@ def verify_config(binary: TorBinary) -> None:
 
 
 def _arguments(torrc: Path) -> list[str]:
-    # The machine's own defaults could open ports; an absent file means none.
+    # The machine's own defaults could open ports. A file that does not exist means no defaults.
     return ["--defaults-torrc", str(torrc.with_name("no-defaults")), "-f", str(torrc)]
 
 
@@ -146,7 +146,7 @@ def _torrc(data: Path, sockets: Path, extra: str, *, exposed: bool = False) -> s
 # The paths of this run.
 DataDirectory {quote(data)}
 ControlSocket {quote(sockets / "control")}
-# tor ends by itself when this process is gone, even if killed.
+# tor ends by itself when this process ends, even if it is killed.
 __OwningControllerProcess {os.getpid()}
 
 # Lines asked for.
@@ -155,7 +155,7 @@ __OwningControllerProcess {os.getpid()}
 
 
 async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
-    # tor notices our end by itself, unless it is stopped. util-linux has this, where there is Linux.
+    # tor notices our end by itself, but not while it is stopped (SIGSTOP). setpriv, on Linux, covers that case.
     with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     try:
         return await asyncio.create_subprocess_exec(
@@ -167,7 +167,7 @@ async def _spawn(binary: TorBinary, torrc: Path) -> asyncio.subprocess.Process:
             stderr=asyncio.subprocess.STDOUT,
             env=environment_of_tor(),
             umask=TOR_UMASK,
-            # Ctrl-C on the terminal reaches us alone. We end tor after we have sent our last messages to the peers.
+            # So that Ctrl-C on the terminal reaches only us. We end tor after our last messages to the peers.
             start_new_session=True,
         )
     except OSError as error:
@@ -182,7 +182,7 @@ async def _started(tor: OwnTor, timeout_s: float) -> None:
                 with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
                     (await tor.control.connect()).close()
                     return
-                # Nothing tells when a socket appears, short of trusting the words of tor's log.
+                # Polling, because only the wording of tor's log would tell when the socket appears.
                 await asyncio.wait({tor.died}, timeout=START_POLL_S)
     except TimeoutError:
         raise tor.log.failure(f"tor opened no control socket within {timeout_s:g} s") from None

@@ -1,6 +1,6 @@
-"""Finds the programs that carry pluggable transports, and writes the lines by which a tor of ours uses bridges.
+"""Finds the programs for pluggable transports, and writes the torrc lines for bridges.
 
-Knows which program carries which transport. Does not know how it is run: tor starts it, and ends it.
+tor starts these programs, and ends them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from onionmpc.errors import TransportNotFound, UsageError
 from onionmpc.tor.process.bridges import Bridge
 
-# By transport, the better known first; each tells tor itself what it carries. lyrebird is what became of obfs4proxy.
+# The programs for each transport, preferred ones first. lyrebird is the new name of obfs4proxy.
 TRANSPORT_PROGRAMS = {
     "obfs4": ("lyrebird", "obfs4proxy"),
     "meek_lite": ("lyrebird", "obfs4proxy"),
@@ -22,16 +22,16 @@ TRANSPORT_PROGRAMS = {
 }
 # Debian's packages.
 DEBIAN_PACKAGES = {"obfs4": "obfs4proxy", "meek_lite": "obfs4proxy", "snowflake": "snowflake-client"}
-# tor splits the line that names a program at spaces, and knows no quotes there.
+# tor splits the line that names a program at spaces, and does not support quotes there.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@~,:-]+")
 
 
 def find_transport(transport: str) -> Path:
-    """Find the program that carries a transport.
+    """Find the program for a transport.
 
     Raises:
-        UsageError: no program is known to carry it, or tor could not start the one that was found.
-        TransportNotFound: there is none on the path.
+        UsageError: the transport is unknown, or tor could not start the program that was found.
+        TransportNotFound: there is no program for it on the PATH.
     """
     if transport not in TRANSPORT_PROGRAMS:
         raise UsageError(
@@ -52,7 +52,7 @@ def find_transport(transport: str) -> Path:
 
 
 def transport_hint(transport: str) -> str:
-    """Return how the program that carries a transport gets onto this machine."""
+    """Return how to install the program for a transport."""
     package = DEBIAN_PACKAGES.get(transport)
     if package is None:
         return f"{TRANSPORT_PROGRAMS[transport][0]} comes with Tor Browser: put it, or a link to it, on the PATH"
@@ -60,7 +60,7 @@ def transport_hint(transport: str) -> str:
 
 
 def bridge_torrc(bridges: Sequence[Bridge]) -> str:
-    """Return the torrc lines with which tor enters its network by these bridges and by nothing else; none without any.
+    """Return the torrc lines that let tor enter its network only by these bridges; no lines without bridges.
 
     Raises:
         UsageError, TransportNotFound: see `find_transport`.

@@ -1,4 +1,4 @@
-"""Our service's descriptor: waits until directories have it, and checks whether peers can still find us.
+"""Our service's descriptor: waits until directories have it, and checks whether peers can find us.
 
 Source: control-spec, "HS_DESC", "HSFETCH"; rend-spec-v3 for directories.
 """
@@ -14,10 +14,10 @@ from onionmpc.tor.adapters.stem import parse_event
 from onionmpc.tor.circuit.status import has_introductions, service_id
 from onionmpc.tor.service.service import Service
 
-# A client asks a few directories of its own choice. Dialled right after the first upload, 4 of 12 dials failed in a
-# private network; the other uploads ended within 0.3 s.
+# Each client asks a few directories of its own choice, so one upload is not enough. Right after the first one, 4 of 12
+# dials failed in a private network; the other uploads ended within 0.3 s.
 SETTLE_S = 3.0
-# For tor to reach a directory, and for its answer.
+# For tor to reach a directory and to get its answer.
 FETCH_TIMEOUT_S = 30.0
 
 PublishProgress = Callable[[int, str], None]
@@ -25,14 +25,14 @@ PublishProgress = Callable[[int, str], None]
 
 @dataclass
 class Uploads:
-    """The directories that tor sent our descriptor to, and what they answered."""
+    """The directories to which tor has sent our descriptor, and their answers."""
 
     sent: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
 
     def hear(self, address: str, text: str) -> bool:
-        """Take an HS_DESC event; return whether that is news. Source: control-spec, "HS_DESC"."""
+        """Note an HS_DESC event, and return whether it changed anything. Source: control-spec, "HS_DESC"."""
         event = parse_event("HS_DESC", text)
         if event is None:
             return False
@@ -56,14 +56,14 @@ class Uploads:
 async def publish(
     service: Service, target: str, progress: PublishProgress, timeout_s: float, settle_s: float = SETTLE_S
 ) -> None:
-    """Add an onion service and wait until directories have taken its descriptor.
+    """Add an onion service and wait until directories have accepted its descriptor.
 
     Args:
         target: see `Service.add`.
-        progress: called with percent and words.
-        timeout_s: for a first directory to take the descriptor; the others get up to `settle_s` more.
+        progress: called with percent and a message.
+        timeout_s: for the first directory to accept the descriptor. The others get up to `settle_s` more.
     Raises:
-        OnionNotPublished: no directory took it in time; tor goes on trying.
+        OnionNotPublished: no directory accepted it in time. tor keeps trying.
         TorFailed: tor refused, or the identity is in use in this tor.
     """
     control, address = service.control, service_id(service.onion)
@@ -89,16 +89,16 @@ async def publish(
 
 
 async def is_lost(service: Service, *, is_new: bool = False) -> bool:
-    """Return whether peers cannot find our service, though tor has published it.
+    """Return whether peers cannot find our service, even though tor has published it.
 
-    Checks two things. Our paths to introduction points: after four losses in a row, tor leaves a service without any
-    for five minutes. And one of the directories that clients ask, another one each time: a directory forgets when it
-    restarts, and tor sends it the descriptor again only after an hour or two.
+    Two things are checked. First, our circuits to introduction points: after four losses in a row, tor leaves a service
+    without any for five minutes. Second, one of the directories that clients ask, a different one each time: a
+    directory forgets descriptors when it restarts, and tor uploads ours again only after an hour or two.
 
     Args:
-        is_new: its descriptor may still be on its way, so no directory is asked.
+        is_new: whether the descriptor may still be under way. Then no directory is asked.
     Raises:
-        TorFailed: tor cannot be asked.
+        TorFailed: tor does not answer.
         TimeoutError: the directory did not answer.
     """
     control, address = service.control, service_id(service.onion)

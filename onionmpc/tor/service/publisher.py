@@ -27,11 +27,11 @@ class Publisher:
 
     Args:
         identity: whose service it is.
-        options: say where to listen, and how long to wait.
-        restarter: has the current tor.
-        tasks: take what no caller waits for.
-        sockets: private; where our socket comes to lie.
-        reporter: hears how far publishing has come.
+        options: where to listen, and how long to wait.
+        restarter: knows the current tor.
+        tasks: run what no caller waits for.
+        sockets: a private directory for our socket.
+        reporter: gets the progress of publishing.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Publisher:
         self._listening = contextlib.AsyncExitStack()
         self._on_stream: OnStream | None = None
         self._keys: list[bytes] = []
-        # Where tor connects accepted streams to; None until the first session.
+        # The endpoint to which tor connects accepted streams; None before the first session.
         self._place: str | None = None
-        # The same while the service is published, None before.
+        # The same while the service is published; None before.
         self._target: str | None = None
         # Held while the service is added, or added again: tor takes no address twice.
         self._adding = asyncio.Lock()
@@ -63,12 +63,12 @@ class Publisher:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Cut what was accepted at the end."""
+        """Cut all accepted streams at the end."""
         async with self._listening:
             yield
 
     def service_in(self, instance: TorInstance) -> Service:
-        """Return our service as it is, or would be, in this instance."""
+        """Return our service in this instance, whether it is added or not."""
         if instance.second is None or instance.keys is None:
             return EphemeralService(instance.control, self._identity, self._keys)
         return SingleOnionService(instance.second.control, self._identity, instance.keys, self._keys)
@@ -79,7 +79,7 @@ class Publisher:
         self._on_stream = on_stream
         async with self._adding:
             instance = await self._restarter.available()
-            # Until it is published, a new instance does not add it: `_publish` does.
+            # So that a new instance does not add the service before it is published: `_publish` does.
             self._target = None
             if self._place is None:
                 self._place = await self._listening.enter_async_context(
@@ -92,7 +92,7 @@ class Publisher:
                     )
                 )
             else:
-                # An earlier session's, or one whose publishing was cancelled: tor takes no address twice.
+                # The service of an earlier session, or one whose publishing was cancelled, may still be there.
                 await self.service_in(instance).remove()
             await self._publish(instance, self._place)
             self._target = self._place
@@ -103,7 +103,7 @@ class Publisher:
         await self._on_stream(stream)
 
     async def _publish(self, instance: TorInstance, target: str) -> None:
-        """Publish in this instance, or in the next one if it is lost meanwhile."""
+        """Publish in this instance, or in the next one if this one is lost."""
         while True:
             service = self.service_in(instance)
             try:
@@ -120,8 +120,9 @@ class Publisher:
                 return
 
     async def add_to(self, instance: TorInstance) -> None:
-        """Add the service to another instance, if it was published before. Its upload is not waited for: a party that
-        lost its tor dials.
+        """Add the service to another instance, if it was published before.
+
+        Does not wait for the upload: a party that has lost its tor dials its peers itself.
         """
         if self._target is not None:
             await self._add(instance, self._target)
@@ -133,7 +134,7 @@ class Publisher:
             self._tasks.start(self._reseal())
 
     async def _reseal(self) -> None:
-        """Make the service readable with the current keys, after anything else that is being done to it."""
+        """Make the service readable with the current keys, when nobody else is changing it."""
         async with self._adding:
             instance: TorInstance | None = None
             try:
@@ -145,7 +146,7 @@ class Publisher:
                 self._warn_while(instance, error)
 
     def doubt(self) -> None:
-        """Note that a peer's introduction points led nowhere, so that ours may not work either."""
+        """Note that a peer's introduction points did not work, so that ours may not work either."""
         self._schedule.doubt()
 
     def reached(self) -> None:
@@ -163,19 +164,19 @@ class Publisher:
     async def _refresh(self, instance: TorInstance, target: str) -> None:
         now_s = asyncio.get_running_loop().time()
         is_new = self._schedule.is_new(now_s)
-        # A service of a second tor does not keep its streams when it is removed: doubt alone is no reason for that.
+        # The service of a second tor loses its streams when it is removed, and doubt alone does not justify that.
         in_doubt = self._schedule.take_doubt(now_s, may_act=instance.second is None)
         try:
             service = self.service_in(instance)
             if in_doubt or await is_lost(service, is_new=is_new):
-                # For a service that is added again, tor draws introduction points and sends both of its descriptors.
-                # HSPOST would be gentler, but tor shows us one of the two only: for half of each period, the one that
-                # nobody asks for.
+                # When a service is added again, tor picks new introduction points and uploads both of its descriptors.
+                # HSPOST would be gentler, but tor shows us only one of the two: half of the time, the one that clients
+                # do not ask for.
                 async with self._adding:
                     await service.remove()
                     await self._add(instance, target)
         except TimeoutError:
-            pass  # the directory did not answer; another one is asked next time
+            pass  # the directory did not answer; the next check asks another one
         except (TorError, UsageError) as error:
             self._warn_while(instance, error)
 
@@ -187,6 +188,6 @@ class Publisher:
         self._schedule.added(asyncio.get_running_loop().time())
 
     def _warn_while(self, instance: TorInstance | None, error: OnionMPCError) -> None:
-        """Say why peers may not find our service, unless this instance is lost: the next one adds it again."""
+        """Warn that peers may not find our service, unless this instance is lost: the next one adds it again."""
         if instance is not None and not instance.gone:
             self._reporter.warn(f"our onion service may not be found: {error.message}")

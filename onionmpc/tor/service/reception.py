@@ -18,13 +18,13 @@ from onionmpc.tor.report import Reporter
 async def reception(
     on_stream: OnStream, sockets: Path, asked: str | None, reporter: Reporter, *, reaches_files: bool
 ) -> AsyncIterator[str]:
-    """Listen where tor can reach us; yield that place in tor's words.
+    """Listen where tor can reach us, and yield the endpoint in tor's notation.
 
     Args:
         on_stream: see `Network.listen`.
         sockets: a directory for a unix socket.
         asked: see `TorOptions.listen`.
-        reporter: hears of a port that others can reach, too.
+        reporter: is notified of a port that others can reach as well.
         reaches_files: see `TorInstance`.
     Raises:
         TorFailed: we cannot listen there.

@@ -1,10 +1,10 @@
-"""Decides when to check whether peers can find our service, and when to add it again. No tor and no clock."""
+"""Decides when to check whether peers can find our service, and when to add it again. Has no tor and no clock."""
 
 from __future__ import annotations
 
 
 class RefreshSchedule:
-    """Spaces out checks, and the times at which the service is added again.
+    """Limits how often the service is checked, and how often it is added again.
 
     Args:
         every_s: between checks.
@@ -25,21 +25,21 @@ class RefreshSchedule:
         self._next_s = now_s + self._every_s
 
     def begin(self, now_s: float) -> bool:
-        """Return whether a check is due, and if so count it."""
+        """Return whether a check is due. If so, the next one must wait."""
         if now_s < self._next_s:
             return False
         self._next_s = now_s + self._every_s
         return True
 
     def is_new(self, now_s: float) -> bool:
-        """Return whether its descriptor may still be on its way to directories."""
+        """Return whether its descriptor may not be at all directories yet."""
         return now_s < self._added_s + self._new_s
 
     def doubt(self) -> None:
-        """Note that a peer's introduction points led nowhere.
+        """Note that a peer's introduction points did not work.
 
-        That peer has most likely tried our introduction points in vain too: the network was away for both, and tor does
-        not retry a failed introduction point for two minutes. Nor does tor notice that a relay has lost a circuit.
+        That peer has probably tried ours in vain as well: if the network was down for both, tor does not retry a failed
+        introduction point for two minutes. Besides, tor does not notice when a relay in between has lost a circuit.
         """
         self._in_doubt = True
 
@@ -48,8 +48,9 @@ class RefreshSchedule:
         self._new_s = self._first_new_s
 
     def take_doubt(self, now_s: float, *, may_act: bool) -> bool:
-        """Return whether doubt is reason to add the service again, and forget the doubt."""
+        """Return whether doubt justifies adding the service again, and forget the doubt."""
         in_doubt, self._in_doubt = self._in_doubt and may_act and not self.is_new(now_s), False
         if in_doubt:
-            self._new_s *= 2  # each time it draws introduction points: less and less often while a peer is away
+            # Each time, tor picks new introduction points. So do it less and less often while a peer is away.
+            self._new_s *= 2
         return in_doubt

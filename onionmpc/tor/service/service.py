@@ -1,6 +1,6 @@
-"""A party's onion service, as ADD_ONION makes it; single.py has one of another kind.
+"""A party's onion service, made by ADD_ONION. single.py has the other kind.
 
-Does not know who dials in, what listens at the target, nor whether anyone can find it (descriptor.py).
+descriptor.py finds out whether anyone can find it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.process.binary import may_have_pow
 
-# The same at every party, so that an address alone says where to dial; also in torrc.d/*.torrc. Filters before a
-# control port (Tails, Whonix) list ADD_ONION commands by their virtual port, so it will not change.
+# The same at every party, so that an address is all that a dialler needs; also in torrc.d/*.torrc. It must not change:
+# filters before a control port (Tails, Whonix) allow ADD_ONION commands by their virtual port.
 VIRTUAL_PORT = 9880
 
 
 class Service(Protocol):
-    """An onion service in one tor instance; it ends with that.
+    """An onion service in one tor instance. It ends with the instance.
 
     Attributes:
         control: of the tor that it runs in.
@@ -36,23 +36,25 @@ class Service(Protocol):
     onion: Onion
 
     async def add(self, target: str) -> None:
-        """Add it; its descriptor goes out by itself. See `publish`.
+        """Add it. tor then uploads its descriptor by itself; see `publish`.
 
         Args:
-            target: where tor connects streams to, "unix:/PATH" or "127.0.0.1:PORT".
+            target: the endpoint to which tor connects streams, "unix:/PATH" or "127.0.0.1:PORT".
         Raises:
             TorFailed: tor refused.
         """
 
     async def remove(self) -> None:
-        """End it, if it is there.
+        """Remove it, if it is there.
 
-        With most kinds, streams that it has accepted go on, also if it is added again (tried with tor 0.4.9.11): tor
-        closes nothing but its paths to introduction points.
+        Accepted streams continue (except with `SingleOnionService`), even if it is added again: tor closes only its
+        circuits to introduction points (tried with tor 0.4.9.11).
         """
 
     async def reseal(self, target: str) -> None:
-        """Have it found by our keys instead of those with which it was added; accepted streams go on.
+        """Let the holders of our keys find it, and no longer those of the keys with which it was added.
+
+        Accepted streams continue.
 
         Raises:
             TorFailed: tor refused.
@@ -60,10 +62,10 @@ class Service(Protocol):
 
 
 class EphemeralService:
-    """A service that tor knows over the control connection alone.
+    """A service that lives only as long as the control connection, and has no files.
 
     Args:
-        keys: only holders of one of these can read its descriptor; without keys, everybody can.
+        keys: only holders of one of these can read its descriptor; without keys, everyone can.
     """
 
     def __init__(self, control: Control, identity: Identity, keys: Iterable[bytes] = ()) -> None:
@@ -73,9 +75,9 @@ class EphemeralService:
         self._clients = [base32_public(key) for key in keys]
 
     async def add(self, target: str) -> None:
-        """See `Service.add`; refused too if the identity runs in this tor already."""
+        """See `Service.add`. Also refused if the identity is in use in this tor."""
         key = base64.b64encode(self._identity.expanded_key).decode()
-        # DiscardPK: tor need not send the key back. No Detach: the service ends with us.
+        # DiscardPK: tor must not send the key back. No Detach: the service ends with our connection.
         flags = "DiscardPK,V3Auth" if self._clients else "DiscardPK"
         clients = "".join(f" ClientAuthV3={client}" for client in self._clients)
         try:
@@ -97,32 +99,32 @@ class EphemeralService:
             await self.control.command(f"DEL_ONION {service_id(self.onion)}")
 
     async def reseal(self, target: str) -> None:
-        """See `Service.reseal`; ADD_ONION has no gentler way."""
+        """See `Service.reseal`. tor cannot change the clients of a service that ADD_ONION made."""
         await self.remove()
         await self.add(target)
 
 
 def base32_public(key: bytes) -> str:
-    """Return the public half of an X25519 private key as tor reads it, 52 characters."""
+    """Return the public key of an X25519 private key in tor's notation, 52 characters."""
     public = X25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw()
     return base64.b32encode(public).decode().rstrip("=")
 
 
 async def add_with_pow(control: Control, command: str, pow_words: str) -> None:
-    """Add a service, with tor's proof-of-work defence where this tor has it, else without.
+    """Add a service, with tor's proof-of-work defence if this tor has it.
 
-    A flood of the service then costs its sender computing time. Without a flood, the descriptor asks for an effort of
-    0, and no dialler computes anything.
+    The defence makes a flood of the service cost its sender computing time. Without a flood, the descriptor asks for an
+    effort of 0, and diallers compute nothing.
 
     Args:
-        command: adds it.
-        pow_words: ask for the defence, at the end of the command.
+        command: adds the service.
+        pow_words: request the defence; they go to the end of the command.
     Raises:
-        TorFailed: tor refused either.
+        TorFailed: tor refused the command with and without them.
     """
     if may_have_pow(control.release) and pow_words not in control.refused:
-        # tor refuses words that it does not know with 512 or 552, a filter before it (Tails, Whonix) with 510. If
-        # anything else is wrong, tor refuses the command alone too.
+        # tor refuses unknown keywords with 512 or 552, and a filter before it (Tails, Whonix) with 510. Codes need not
+        # be told apart: if anything else is wrong, tor refuses the command without the keywords too.
         with contextlib.suppress(CommandRefused):
             await control.command(f"{command} {pow_words}")
             return

@@ -1,7 +1,7 @@
-"""A single onion service: straight to the rendezvous point, so that every peer learns this party's IP address.
+"""A single onion service: it connects straight to the rendezvous point, so every peer learns this party's IP address.
 
-Knows the key directory that tor insists on, since ADD_ONION with NonAnonymous does not make such a service (tor
-0.4.9.11: it builds four hops, and without a guard). Does not know whether anyone consented to it.
+It needs a key directory, because ADD_ONION with NonAnonymous does not make such a service: tor 0.4.9.11 then builds
+four hops, without a guard. The caller must have the user's consent.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class SingleOnionService:
     """A service in a tor with HiddenServiceNonAnonymousMode; see `Service`.
 
     Args:
-        directory: private, in memory where there is a file system for that; its owner removes it.
-        keys: only holders of one of these can read its descriptor; without keys, everybody can.
+        directory: private, and in memory if possible. The caller removes it.
+        keys: only holders of one of these can read its descriptor; without keys, everyone can.
     """
 
     def __init__(self, control: Control, identity: Identity, directory: Path, keys: Iterable[bytes] = ()) -> None:
@@ -52,10 +52,10 @@ class SingleOnionService:
         )
 
     async def remove(self) -> None:
-        """See `Service.remove`; but tor cuts the streams that it has accepted (tried with tor 0.4.9.11)."""
+        """See `Service.remove`. But tor cuts accepted streams (tried with tor 0.4.9.11)."""
         with contextlib.suppress(CommandRefused):
             await self.control.command("RESETCONF HiddenServiceDir")
 
     async def reseal(self, target: str) -> None:
-        """See `Service.reseal`: at each SETCONF tor reads the folder of keys, and goes on with the same service."""
+        """See `Service.reseal`. At each SETCONF tor reads the folder of clients, and keeps the service."""
         await self.add(target)

@@ -106,7 +106,7 @@ def test_only_a_reply_of_tors_own_may_be_about_what_failed_before() -> None:
         async with listening(FakeSocks(bytes([5, 5, 0, 1, 0, 0, 0, 0, 0, 0])).serve) as socks:
             await dial_onion(socks, ONION, PORT, 5, got_through)
 
-    with pytest.raises(PeerUnreachable, match="no party listens"):
+    with pytest.raises(PeerUnreachable, match="no party is listening"):
         asyncio.run(main())
 
 
@@ -148,5 +148,5 @@ def test_a_port_that_is_not_socks_is_named() -> None:
 
 
 def test_a_tor_that_is_not_there_may_come_back(tmp_path: Path) -> None:
-    with pytest.raises(PeerUnreachable, match="our tor does not accept connections: No such file"):
+    with pytest.raises(PeerUnreachable, match="tor does not accept connections: No such file"):
         asyncio.run(dial_onion(Endpoint(path=str(tmp_path / "socks")), ONION, PORT, 5))

@@ -15,7 +15,7 @@ from onionmpc.tasks import BackgroundTasks
 StreamName = Literal["stdout", "stderr"]
 OnOutput = Callable[[StreamName, bytes], None]
 
-# A program that prints without end must not fill this process's memory. `on_output` gets the rest all the same.
+# A program that prints without end must not fill this process's memory. `on_output` still gets the rest.
 MAX_OUTPUT_BYTES = 2**26
 # When the program has ended, all that it wrote is in its pipes. A process that it left behind may hold them open, so
 # the end of file may never come.

@@ -29,7 +29,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a computation that ended well at all parties.
+    """The result of a computation that succeeded at all parties.
 
     Attributes:
         outputs: what this party's program wrote to its standard output, at most 64 MiB. It is decoded as UTF-8 with
@@ -42,7 +42,7 @@ class Result:
         links: a summary of the link to each other party, by that party's number: relays, round trip, gaps.
         times: how long the steps took.
         receipt: what the parties signed at the end, None if they did not agree on a receipt.
-        flaw: what is wrong with this party's output or receipt, None if nothing is. The computation itself ended well.
+        flaw: what is wrong with this party's output or receipt, None if nothing is. The computation itself succeeded.
     """
 
     outputs: str = field(repr=False)

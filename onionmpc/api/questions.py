@@ -105,7 +105,7 @@ Admit = Callable[[Joiner], Awaitable[bool]]
 
 
 async def AGREE_TO_ANYTHING(_proposal: Proposal) -> bool:  # noqa: N802 (reads as the constant that it is)
-    """Consent to every agreement, unseen: whatever program, parties and threshold it names."""
+    """Consent to every agreement, unseen: to any program, parties and threshold."""
     return True
 
 

@@ -136,7 +136,7 @@ class Table:
             terminal: let the program use this process's standard streams instead of capturing them, so that it can ask
                 a person at the terminal.
         Returns:
-            This party's result. The computation ended well at all other parties too.
+            This party's result. The computation succeeded at all other parties too.
 
         Raises:
             UsageError: the options or arguments are invalid, or this table was used before.

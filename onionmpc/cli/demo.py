@@ -108,7 +108,7 @@ class Demo:
             stdin: what each program reads.
 
         Raises:
-            ProgramError: a party did not end well.
+            ProgramError: a party failed.
         """
         write_private(self._directory / "stdin", stdin)
         async with asyncio.TaskGroup() as tasks, self._ended_with_us():
@@ -225,7 +225,7 @@ class Demo:
 
 
 def _error(failed: Sequence[Followed]) -> OnionMPCError:
-    """Return the error for parties that did not end well, from the first message of one of them."""
+    """Return the error for failed parties, from the first message of one of them."""
     # A party that we stopped failed only because of that.
     at_fault = [party for party in failed if not party.was_ended] or failed
     for party in at_fault:

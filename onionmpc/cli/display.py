@@ -55,7 +55,7 @@ from onionmpc.text import duration, printable
 
 
 class TextDisplay:
-    """Shows events as lines of text, with a status line for what goes on.
+    """Shows events as lines of text, with a status line for what is happening.
 
     Args:
         yes: answer every question with yes, without asking.
@@ -243,7 +243,7 @@ class TextDisplay:
         )
 
     def ended(self, result: Result) -> None:
-        """Show the summary of a computation that ended well."""
+        """Show the summary of a successful computation."""
         self.close()
         self._status.line(
             f"done: connected in {duration(result.times.connect_s)}, agreed in {duration(result.times.agree_s)}, "

@@ -1,6 +1,6 @@
 """Explains mistakes in the command line: a missing -- before the program's words, or MPyC's own options.
 
-Messages quote nothing but options, since other words may be private.
+Messages quote only options, since other words may be private.
 """
 
 from __future__ import annotations

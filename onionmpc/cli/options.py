@@ -340,7 +340,7 @@ OPTIONS: dict[str, GroupedOption] = {
         help="Time limit for publishing the onion service.",
     ),
 }
-# The options that `onionmpc demo` passes on to each party as typed. Not --receipt: each party has a file of its own.
+# The options that `onionmpc demo` passes on to each party as typed. Not --receipt: each party has a different file.
 REHEARSED = (
     *(agreed.wish for agreed in AGREED_OPTIONS if agreed.choice is Choice.HOST),
     *("with_files", "allow_no_privacy", "allow_subprocess", "wait", "patience", "verbose"),

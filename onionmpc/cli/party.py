@@ -109,7 +109,7 @@ def _ask_to_be_shown() -> None:
             hint="add --show-my-ip to agree; at standard, the default, no party learns it",
         )
     click.echo(EXPOSURE, err=True)
-    if click.prompt(f'Type "{CONSENT}" to go on', default="", show_default=False, err=True).strip() != CONSENT:
+    if click.prompt(f'Type "{CONSENT}" to continue', default="", show_default=False, err=True).strip() != CONSENT:
         raise UnsafeSetting(
             "you did not agree to circuit length short", hint="at standard, the default, no party learns your address"
         )

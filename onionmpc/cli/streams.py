@@ -1,4 +1,4 @@
-"""Makes the three standard streams usable, whatever state a shell, a terminal or a service manager leaves them in.
+"""Makes the three standard streams usable, no matter in which state a shell or a service manager leaves them.
 
 They may be closed, full or non-blocking. Their readers may be gone, and their encodings may lack a character.
 """

@@ -76,7 +76,7 @@ def _first_difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
 
 
 def _renamed(ours: dict[str, str], theirs: dict[str, str]) -> tuple[str, str] | None:
-    """Return both paths of the first file that differs in nothing but its path, or None."""
+    """Return both paths of the first file that differs only in its path, or None."""
     others = {digest: path for path, digest in theirs.items() if path not in ours}
     for path, digest in sorted(ours.items()):
         if path not in theirs and digest in others:

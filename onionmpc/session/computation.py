@@ -39,7 +39,7 @@ from onionmpc.text import duration
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """The result of a computation that ended well at all parties.
+    """The result of a computation that succeeded at all parties.
 
     Attributes:
         own: what each party stated about itself, in party order.
@@ -282,7 +282,7 @@ class Computation:
 
 
 def _not_written(why: str) -> OnionMPCError:
-    hint = "the session ended well, and the other parties have their output; what is missing here is lost"
+    hint = "the session succeeded, and the other parties have their output; what is missing here is lost"
     return ProgramError(f"the program's standard output could not be written: {why}", hint=hint)
 
 

@@ -200,14 +200,14 @@ class ProgramsMove:
 
 @dataclass(frozen=True, slots=True)
 class ProgramEnded:
-    """Our own program ended well. Other parties' programs may still run."""
+    """Our own program succeeded. Other parties' programs may still run."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class PeerDone:
-    """Another party's program ended well."""
+    """Another party's program succeeded."""
 
     party: int
 

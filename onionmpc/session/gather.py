@@ -1,6 +1,6 @@
 """The host's side of a gathering: joiners take seats, the user admits them, and all get the terms.
 
-Who may take which seat is in onionmpc.session.seating. A gathering ends with `Terms`, before the mesh begins. Rules:
+onionmpc.session.seating says who may take which seat. A gathering ends with `Terms`, before the mesh begins. Rules:
 docs/PROTOCOL.md section 4.
 """
 
@@ -156,7 +156,7 @@ class Gathering:
             if seat.holder is not None and (seat.confirmed or seat.holder == self._asked_about):
                 self._ui.tell(JoinerLeft(seat.number, seat.holder))
             if seat.holder == self._asked_about:
-                self._asked_about = None  # shown once, however often the joiner comes and goes
+                self._asked_about = None  # shown once, even if the joiner comes and goes again
             seat.holder, seat.confirmed = None, False
         self._note_change()
 

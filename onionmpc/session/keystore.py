@@ -306,7 +306,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise InvalidIdentityFile(f"the key file {path} belongs to another user", hint="it must belong to you")
     if mode & 0o077:
-        # Others may have read the key by now. The hint leaves it to the owner whether to go on using the identity.
+        # Others may have read the key by now. The hint leaves it to the owner whether to keep using the identity.
         raise InvalidIdentityFile(
             f"the key file {path} is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
             hint=f"chmod 600 {path}, or make a new identity if others use this machine",

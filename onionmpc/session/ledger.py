@@ -104,7 +104,7 @@ class CircuitLedger:
     # about a stream that is gone are ignored.
 
     def note_rendezvous(self, stream: int) -> CircuitRecord | None:
-        """Note that the peer, which dialled this stream, has named the rendezvous point, by which our half is found."""
+        """Note that the peer, which dialled this stream, has named the rendezvous point. It identifies our half."""
         record = self._records.get(stream)
         if record is None or record.is_joint_known:
             return None

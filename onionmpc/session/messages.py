@@ -96,7 +96,7 @@ class Moving(Message, frozen=True):
 
 
 class Done(Message, frozen=True):
-    """The sender's program ended well."""
+    """The sender's program succeeded."""
 
 
 class Signed(Message, frozen=True):

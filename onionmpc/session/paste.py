@@ -16,7 +16,7 @@ QUOTES = (
     "\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff07\uff40\uff62\uff63"
 )
 SKIPPED_CHARACTERS = QUOTES + ">"
-# Zero-width joiners and the like are in Unicode's category Cf. Variation selectors are not.
+# Zero-width joiners and similar characters are in Unicode's category Cf. Variation selectors are not.
 VARIANTS = range(0xFE00, 0xFE10)
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 AROUND_WORDS = QUOTES + "<>()[]{},;*_"

@@ -37,7 +37,7 @@ class Phase(enum.Enum):
     CONNECTED = enum.auto()  # its link is up, and it has made no offer
     OFFERED = enum.auto()
     COMMITTED = enum.auto()  # it and its user agreed; its program may run
-    DONE = enum.auto()  # its program ended well
+    DONE = enum.auto()  # its program succeeded
     SIGNED = enum.auto()
     ERROR = enum.auto()  # it broke the rules; its messages are ignored
 
@@ -81,7 +81,7 @@ class PeerSession:
 
     @property
     def is_done(self) -> bool:
-        """True if its program ended well and it has kept to the rules."""
+        """True if its program succeeded and it has kept to the rules."""
         return self.phase in (Phase.DONE, Phase.SIGNED)
 
     def receive(self, payload: bytes) -> Iterator[AnyMessage]:

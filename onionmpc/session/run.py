@@ -47,7 +47,7 @@ class SessionParty:
     """One party of one session.
 
     Call `publish` before `host`, `join` or `join_listed`, or beside it, since none of them waits for the end of
-    publishing. A party that only dials can go on at once, and its peers redial.
+    publishing. A party that only dials can continue at once, and its peers redial.
 
     Args:
         identity: this party's identity.

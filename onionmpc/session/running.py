@@ -27,7 +27,7 @@ class ProgramRun:
         self._ui = ui
 
     async def run(self, session: bytes) -> ProgramExit:
-        """Run the program until it ends well.
+        """Run the program until it succeeds.
 
         Raises:
             OnionMPCError: it failed. A report was sent to the peers.

@@ -1,4 +1,4 @@
-"""Exchanges signatures for the receipt when a computation has ended well, and writes the file.
+"""Exchanges signatures for the receipt when a computation has succeeded, and writes the file.
 
 What is signed is in onionmpc.session.receipt. Rules: docs/PROTOCOL.md section 4.
 """

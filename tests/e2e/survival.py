@@ -65,7 +65,7 @@ class Felt:
         hidden: whether it broke none and came while one was broken already: what it did cannot be told.
         recovery_s: from its beginning until the last of these carried bytes again; None if it broke none, or if one
             of them never came back.
-        survived: whether it was over and all came back, or the session ended well without.
+        survived: whether it was over and all came back, or the session succeeded without.
     """
 
     kind: str

@@ -103,7 +103,7 @@ def test_a_session_below_a_floor_ends_everywhere_and_names_both_parties(outcome:
 async def hesitates(stage: Stage) -> Party:
     """A user reads what short means, and declines."""
     party = await stage.host("average-salary", "--circuit-length", "short", terminal=True)
-    await party.sees('Type "show my ip" to go on')
+    await party.sees('Type "show my ip" to continue')
     party.types("yes\n")
     await party.ends()
     return party
@@ -120,7 +120,7 @@ def test_short_asks_for_a_phrase_and_a_plain_yes_is_not_enough(outcome: Party) -
 async def consents(stage: Stage) -> Party:
     """A user reads what short means, and types the phrase."""
     party = await stage.host("average-salary", "--circuit-length", "short", terminal=True)
-    await party.sees('Type "show my ip" to go on')
+    await party.sees('Type "show my ip" to continue')
     party.types("show my ip\n")
     await party.sees("the onion service is published")
     party.types("\x03")

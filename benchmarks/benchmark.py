@@ -101,7 +101,8 @@ def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark.name}", description=benchmark.question)
     words = f"how often ({benchmark.repeats})"
     parser.add_argument("--repeats", type=int, default=benchmark.repeats, metavar="N", help=words)
-    parser.add_argument("--only", action="append", choices=benchmark.turns, help="what to measure (all); repeatable")
+    words = f"what to measure, of: {'; '.join(benchmark.turns)} (all); repeatable"
+    parser.add_argument("--only", action="append", choices=benchmark.turns, metavar="TURN", help=words)
     if benchmark.networks > 1:
         words = f"private Tor networks, one after the other ({benchmark.networks})"
         parser.add_argument("--networks", type=int, default=benchmark.networks, metavar="N", help=words)

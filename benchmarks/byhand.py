@@ -120,6 +120,11 @@ async def run_direct(spec: ProgramSpec, round_trips: RoundTrips) -> None:
         await rehearse(spec, lambda one, other: round_trips[min(one, other), max(one, other)] / 2)
 
 
+def note(turn: Turn, way: str, folder: Path) -> None:
+    """Note how long the program took, by what its parties wrote down."""
+    turn.note(way, seconds=times_of(folder, PARTIES)["compute_s"])
+
+
 @contextlib.asynccontextmanager
 async def opened() -> AsyncIterator[Take]:
     """Start a network, and the tors of the parties."""
@@ -131,13 +136,13 @@ async def opened() -> AsyncIterator[Take]:
             with scratch() as folder:
                 if turn.name == BY_HAND:
                     await run_by_hand(tors, folder)
-                else:
-                    round_trips = await run_ours(tors, OURS[turn.name], folder)
-                turn.note(turn.name, seconds=times_of(folder, PARTIES)["compute_s"])
-            if turn.name != BY_HAND:
-                with scratch() as folder:
-                    await run_direct(spec_of(TIMED, *timed(folder, WORKLOAD, [LOAD]), parties=PARTIES), round_trips)
-                    turn.note(limit_of(turn.name), seconds=times_of(folder, PARTIES)["compute_s"])
+                    note(turn, BY_HAND, folder)
+                    return
+                round_trips = await run_ours(tors, OURS[turn.name], folder)
+                note(turn, turn.name, folder)
+            with scratch() as folder:
+                await run_direct(spec_of(TIMED, *timed(folder, WORKLOAD, [LOAD]), parties=PARTIES), round_trips)
+                note(turn, limit_of(turn.name), folder)
 
         yield take
 

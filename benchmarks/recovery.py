@@ -15,6 +15,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.benchmark import Aim, Benchmark, Take, Turn, main
@@ -37,49 +38,54 @@ REGIONS = ("europe-central", "america-east")
 DIALS = ("a raw dial by the dialler", "a raw dial by the listener")
 RESTART = "a tor's restart and one dial"
 
-# A fault does its harm to a link's parties, the one that dials first; it returns when it began.
-Fault = Callable[[Sequence[Party]], Awaitable[float]]
+
+async def close_circuit(parties: Sequence[Party], number: int) -> float:
+    """Close the circuit of the link at a party; return when that began."""
+    circuits = [await open_circuits(party.control) for party in parties]
+    rendezvous = [circuit.relays[-1] for of_party in circuits for circuit in of_party if circuit.dialled]
+    if not rendezvous:
+        raise Failed("the link has no stream")
+    joined = [each for each in circuits[number] if each.joined and each.relays[-1] == rendezvous[0]]
+    since_s = time.monotonic()
+    await close_circuits(parties[number].control, joined)
+    return since_s
 
 
-def circuit_closed(number: int) -> Fault:
-    """Return the fault that closes the circuit of the link at a party."""
-
-    async def close(parties: Sequence[Party]) -> float:
-        circuits = [await open_circuits(party.control) for party in parties]
-        rendezvous = [circuit.relays[-1] for of_party in circuits for circuit in of_party if circuit.dialled]
-        if not rendezvous:
-            raise Failed("the link has no stream")
-        joined = [each for each in circuits[number] if each.joined and each.relays[-1] == rendezvous[0]]
-        since_s = time.monotonic()
-        await close_circuits(parties[number].control, joined)
-        return since_s
-
-    return close
+async def kill_tor(parties: Sequence[Party], number: int) -> float:
+    """Kill a party's own tor; return when that began."""
+    process = int(await parties[number].control.get_info("process/pid"))
+    since_s = time.monotonic()
+    os.kill(process, signal.SIGKILL)
+    return since_s
 
 
-def tor_killed(number: int) -> Fault:
-    """Return the fault that kills a party's own tor."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What breaks a link, and the aim for its return.
 
-    async def kill(parties: Sequence[Party]) -> float:
-        process = int(await parties[number].control.get_info("process/pid"))
-        since_s = time.monotonic()
-        os.kill(process, signal.SIGKILL)
-        return since_s
+    Attributes:
+        number: of the party that it happens to; 0 is the one that dials.
+        unit: the row that it is compared with.
+        limit: the most that the ratio may be.
+    """
 
-    return kill
+    harm: Callable[[Sequence[Party], int], Awaitable[float]]
+    number: int
+    unit: str
+    limit: float
 
 
-FAULTS: dict[str, Fault] = {
-    "circuit closed by the dialler": circuit_closed(0),
-    "circuit closed by the listener": circuit_closed(1),
-    "own tor killed (dialler)": tor_killed(0),
-    "own tor killed (listener)": tor_killed(1),
+FAULTS = {
+    "circuit closed by the dialler": Fault(close_circuit, 0, DIALS[0], 1.5),
+    "circuit closed by the listener": Fault(close_circuit, 1, DIALS[1], 1.5),
+    "own tor killed (dialler)": Fault(kill_tor, 0, RESTART, 1.2),
+    "own tor killed (listener)": Fault(kill_tor, 1, RESTART, 1.2),
 }
 
 
 async def time_recovery(parties: Sequence[Party], fault: Fault) -> float:
     """Let a fault happen; return the seconds until ticks sent after it have arrived in both directions."""
-    since_s = await fault(parties)
+    since_s = await fault.harm(parties, fault.number)
     async with asyncio.timeout(RECOVERY_LIMIT_S):
         return max(await asyncio.gather(*(party.first_after(since_s) for party in parties))) - since_s
 
@@ -127,29 +133,25 @@ async def opened() -> AsyncIterator[Take]:
         async def take(turn: Turn) -> None:
             turn.note(DIALS[0], seconds=await time_dial(dialler.network, listener.identity.onion))
             turn.note(DIALS[1], seconds=await time_dial(listener.network, dialler.identity.onion))
-            if "tor killed" in turn.name:
+            fault = FAULTS[turn.name]
+            if fault.unit == RESTART:
                 turn.note(RESTART, seconds=await time_restart(directory, listener.identity.onion))
             await asyncio.sleep(SETTLE_S)
-            turn.note(turn.name, seconds=await time_recovery([dialler, listener], FAULTS[turn.name]))
+            turn.note(turn.name, seconds=await time_recovery([dialler, listener], fault))
 
         yield take
 
 
-AIMED = (
-    ("circuit closed by the dialler", DIALS[0], "one dial", 1.5),
-    ("circuit closed by the listener", DIALS[1], "one dial", 1.5),
-    ("own tor killed (dialler)", RESTART, "restart and dial", 1.2),
-    ("own tor killed (listener)", RESTART, "restart and dial", 1.2),
-)
 BENCHMARK = Benchmark(
     name="recovery",
     question="How long is a link away after a fault?",
     turns=list(FAULTS),
     opened=opened,
     figures={"seconds": ("seconds", 1)},
-    ratios=[(fault, unit) for fault, unit, _, _ in AIMED],
+    ratios=[(name, fault.unit) for name, fault in FAULTS.items()],
     aims=[
-        Aim(f"{fault}: back / {words}", f"{fault} / {unit}", "seconds", limit) for fault, unit, words, limit in AIMED
+        Aim(f"{name}: back / {fault.unit}", f"{name} / {fault.unit}", "seconds", fault.limit)
+        for name, fault in FAULTS.items()
     ],
     repeats=4,
     networks=1,

@@ -124,16 +124,13 @@ def put_into(readme: str, shown: str) -> str:
     return readme[:begin] + shown + readme[end:]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, directory: Path = RESULTS) -> int:
     """Print all aims; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit with 1 while an aim is missed or not measured")
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="DIR", help="where the results are (benchmarks/results)"
-    )
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
     options = parser.parse_args(arguments)
-    findings = find_all(options.results)
+    findings = find_all(directory)
     print(show_all(findings))
     if options.readme:
         README.write_text(put_into(README.read_text(), show_all(findings)))

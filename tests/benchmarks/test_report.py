@@ -58,7 +58,7 @@ def aims_met(directory: Path) -> None:
 def test_check_passes_once_all_aims_are_met(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     aims_met(tmp_path)
     assert {finding.verdict for finding in find_all(tmp_path)} == {Verdict.MET, None}
-    assert main(["--check", "--results", str(tmp_path)]) == 0
+    assert main(["--check"], tmp_path) == 0
     printed = capsys.readouterr().out
     assert "| all connected: 7 parties / 3 | 1.30 | 1.17 |  | met | 1 | 2026-11-25 |" in printed
     assert "| memory of a supervisor of 25 parties | 150 MB | 135 MB |  | met | 1 |" in printed
@@ -70,10 +70,10 @@ def test_check_fails_while_an_aim_is_missed(tmp_path: Path, capsys: pytest.Captu
     aims_met(tmp_path)
     slow = {"attacked / quiet": {"compute_s": SPREAD}, "attacked, more than quiet": {"peak_mb": SPREAD}}
     write(tmp_path, "attack", rows=slow)
-    assert main(["--check", "--results", str(tmp_path)]) == 1
+    assert main(["--check"], tmp_path) == 1
     shown = "| 1,000 strangers: attacked / quiet | 1.10 | 2.00 | 1.00 to 4.00 | missed by 82 % |"
     assert shown in capsys.readouterr().out
-    assert main(["--results", str(tmp_path)]) == 0
+    assert main([], tmp_path) == 0
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("{"), lambda path: path.write_text("{}")])
@@ -82,7 +82,7 @@ def test_check_fails_while_an_aim_is_not_measured(
 ) -> None:
     aims_met(tmp_path)
     harm(tmp_path / "recovery.json")
-    assert main(["--check", "--results", str(tmp_path)]) == 1
+    assert main(["--check"], tmp_path) == 1
     assert "0 missed, 4 not measured." in capsys.readouterr().out
 
 

@@ -1,6 +1,6 @@
-"""The keys of a directory authority, made by tor's own tools.
+"""Makes the keys of a directory authority with tor's own tools.
 
-Knows tor-gencert and the one run of tor that prints a fingerprint. Does not know when an authority votes (network.py).
+Knows tor-gencert, and how to make tor print a fingerprint. Does not know when an authority votes (network.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from onionmpc.testnet.status import read_text
 from onionmpc.tor.process.binary import TOR_UMASK, cannot_start, environment_of_tor, tor_install_hint
 
 KEYGEN_TIMEOUT_S = 120.0
-# A certificate lasts 12 months; older keys are made anew.
+# A certificate lasts 12 months. Keys that are older than this are replaced.
 KEYS_LAST_S = 300 * 24 * 3600
 
 
 def make_authority_keys(tor: Relay, program: Path) -> None:
-    """Make the keys of an authority unless it has some, and note its fingerprints."""
+    """Make the keys of an authority if it has none, and note its fingerprints."""
     keys = private_directory(tor.directory / "keys")
     certificate = keys / "authority_certificate"
     if not certificate.exists() or time.time() - certificate.stat().st_mtime > KEYS_LAST_S:
@@ -31,14 +31,14 @@ def make_authority_keys(tor: Relay, program: Path) -> None:
             raise TorNotFound("tor is installed, but tor-gencert is not", hint=tor_install_hint())
         for name in ("authority_identity_key", "authority_signing_key", "authority_certificate"):
             (keys / name).unlink(missing_ok=True)
-        # No -a: a certificate with an address would override the ports that the kernel gives us next time.
-        # The key that the passphrase guards lives no longer than this directory and signs for loopback only.
+        # Without -a: an address in the certificate would override the ports that the kernel gives us next time.
+        # The passphrase is no secret: the key that it protects is of use in this directory's network only.
         arguments: list[str | Path] = [gencert, "--create-identity-key", "-m", "12", "--passphrase-fd", "0"]
         arguments += ["-i", keys / "authority_identity_key", "-s", keys / "authority_signing_key", "-c", certificate]
         _run(arguments, "loopback\n")
     fields = dict(line.split(" ", 1) for line in read_text(certificate).splitlines() if " " in line)
     tor.v3_identity = fields["fingerprint"]
-    # tor refuses /dev/null as -f, and an authority without authorities.
+    # tor refuses `-f /dev/null`, and an authority that knows no authorities. So it gets an empty file, and a fake one.
     empty = tor.directory / "empty.torrc"
     write_private(empty, b"")
     arguments = [program, "-f", empty, "--DataDirectory", tor.directory, "--ORPort", str(tor.or_port), "--quiet"]

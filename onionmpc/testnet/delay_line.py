@@ -1,4 +1,4 @@
-"""One direction of a connection that takes its time; pure, times come in as arguments."""
+"""One direction of a delayed connection. Pure: times come in as arguments."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import deque
 
 
 class DelayLine:
-    """One direction of a connection: what goes in at t comes out at t + one_way_s, in order.
+    """Delays bytes: what goes in at t comes out at t + one_way_s, in order.
 
-    Any number of chunks is under way at once, as on a real line. Times are arguments, in seconds of one clock.
+    As on a real line, any number of chunks can be under way at once. All times are in seconds of one clock.
     """
 
     def __init__(self, one_way_s: float, open_at_s: float = 0.0) -> None:
-        """Make a line that takes no byte on its way before `open_at_s`."""
+        """Create a line on which nothing travels before `open_at_s`."""
         self._one_way_s = one_way_s
         self._open_at_s = open_at_s
         self._chunks: deque[tuple[float, bytes]] = deque()
@@ -30,7 +30,7 @@ class DelayLine:
             self._end_s = max(now_s, self._open_at_s) + self._one_way_s
 
     def pop_due(self, now_s: float) -> bytes:
-        """Take out all bytes that have arrived by now."""
+        """Remove and return all bytes that have arrived by now."""
         due = []
         while self._chunks and self._chunks[0][0] <= now_s:
             due.append(self._chunks.popleft()[1])
@@ -39,9 +39,9 @@ class DelayLine:
         return data
 
     def ended(self, now_s: float) -> bool:
-        """Tell whether the end of the stream has arrived."""
+        """Return whether the end of the stream has arrived."""
         return self._end_s is not None and not self._chunks and self._end_s <= now_s
 
     def next_s(self) -> float | None:
-        """Return when the next chunk, or the end, arrives; None if nothing is under way."""
+        """Return the time at which the next chunk, or the end, arrives; None if nothing is under way."""
         return self._chunks[0][0] if self._chunks else self._end_s

@@ -1,12 +1,11 @@
-"""A private Tor network on loopback: builds it, starts it, says when it is ready, ends it.
+"""Builds a private Tor network on loopback, starts it, reports when it is ready, and ends it.
 
-Knows the tor processes, their keys and files, and the order in which a network comes to life. Does not know
-parties (place.py) or how bytes are delayed (proxy.py).
+Knows the tor processes, their keys and files, and the order in which a network starts. Does not know parties (place.py)
+or how bytes are delayed (proxy.py).
 
-How it is ready in seconds and not in a minute: relays start, upload their descriptors and end again; the
-authorities vote as soon as they know all relays, not at a fixed time; then the relays come back
-and find a consensus at their first request. A relay that waited for it would get "404" again and again and
-wait longer after each, up to a minute and more.
+It is ready within seconds. The relays start, upload their descriptors and end again. The authorities vote as soon as
+they know all relays, not at a fixed time. Then the relays start again, and their first request finds a consensus. A
+relay that waited for the consensus would get "404" repeatedly, and back off for a minute or more.
 """
 
 from __future__ import annotations
@@ -56,21 +55,22 @@ from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.process.torrc import quote
 
 AUTHORITIES = 3
-# With 5 relays beside 3 authorities, building a circuit failed now and then for want of a hop; with 10 never in 20.
+# With 5 relays beside 3 authorities, circuits sometimes failed because there was no relay left for a hop. With 10, none
+# of 20 attempts failed.
 MIN_RELAYS = 12
 MAX_RELAYS = 60
 PARTY_SLOTS_PER_REGION = 8
 
-VOTING_INTERVAL_S = 1800
-# Far enough for any machine to start all relays before the first vote.
+VOTING_INTERVAL_S = 1800  # as in testnet-authority.torrc, which says why
+# Late enough that any machine has started all relays before the first vote.
 FIRST_VOTE_IN_S = 900
-# tor takes no less than 2 s. A machine so loaded that votes cross too late gets more time in the next attempts.
+# tor's minimum is 2 s. On a busy machine votes may arrive too late, so each further attempt gets more time.
 VOTE_DELAYS_S = (2, 4, 8, 20)
 RELAY_WEIGHT_KB = 1000
 BANDWIDTHS_NAME = "bandwidths"
-# From writing the new time into a torrc to the authority having read it.
+# How long an authority takes to reread its torrc.
 RELOAD_S = 0.5
-# How long to wait for descriptors and for relays to fetch the consensus: tor's own retries need up to a minute.
+# How long to wait for descriptors, and for relays to fetch the consensus. tor's own retries need up to a minute.
 STEP_TIMEOUT_S = 120.0
 ENDING = (signal.SIGTERM, signal.SIGKILL)
 LEFTOVERS_TIMEOUT_S = 30.0
@@ -78,17 +78,18 @@ POLL_S = 0.1
 
 
 class PrivateNetwork:
-    """A private Tor network, up and ready for as long as the context lasts.
+    """A private Tor network that runs for as long as the context lasts.
 
     Args:
-        directory: where it keeps everything; made if need be, closed to others.
-        relays: how many relays beside the 3 authorities, 12 or more.
-        latency: "regions" (the table in the directory), "none", or one way in milliseconds between any two tors.
+        directory: keeps all its files; created if needed, readable only by its user.
+        relays: the number of relays beside the 3 authorities, at least 12.
+        latency: "regions" (the table in the directory), "none", or the one-way latency between any two tors in
+            milliseconds.
         progress: called at each step, and when a count within a step changes.
 
-    Raises (on entry):
-        UsageError: a setting is out of range, or a network runs in the directory already.
-        TorError: no tor, or one of them did not come up.
+    Raises:
+        UsageError: a setting is out of range or, on entry, a network runs in the directory already.
+        TorError: on entry: tor is not installed, or a tor process failed.
     """
 
     def __init__(
@@ -115,9 +116,9 @@ class PrivateNetwork:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Bring the network up.
+        """Start the network.
 
-        Returns when a client that starts now finds a fresh consensus of all relays, known to all relays.
+        Returns when a client that starts now finds a fresh consensus of all relays, and all relays know it.
         """
         self._started_s = time.monotonic()
         async with AsyncExitStack() as stack:
@@ -128,7 +129,7 @@ class PrivateNetwork:
             stack.callback(remove_state, self.directory)
             regions = self._load_regions()
             await self._wait_for_leftovers()
-            # A party's tor that knows the relays of an earlier network would look for these.
+            # A party's tor from an earlier network would look for the relays of that network.
             shutil.rmtree(profiles_directory(self.directory), ignore_errors=True)
             self._tors = self._plan(stack, regions)
             slots = await self._open_gateways(stack, regions)
@@ -169,17 +170,17 @@ class PrivateNetwork:
         return regions if isinstance(self._latency, str) else regions.flat(self._latency)
 
     async def _wait_for_leftovers(self) -> None:
-        """Wait for tors whose owner was killed: they end by themselves in 15 seconds, and write files until then."""
+        """Wait for tors whose owner was killed. They end by themselves within 15 s, and write files until then."""
         deadline_s = time.monotonic() + LEFTOVERS_TIMEOUT_S
         while left := [path for path in self.directory.glob("tors/*/lock") if is_held(path)]:
             self._report(NetworkPhase.LEFTOVERS)
             if time.monotonic() > deadline_s:
-                raise TorFailed(f"{len(left)} tors of an earlier network do not stop", hint=f"fuser -k {left[0]}")
+                raise TorFailed(f"{len(left)} tors of an earlier network do not end", hint=f"fuser -k {left[0]}")
             await asyncio.sleep(POLL_S)
 
     def _plan(self, stack: AsyncExitStack, regions: Regions) -> list[Relay]:
         """Give each tor a name, a region, an address, a port and an empty directory."""
-        # Relays first: it is they whom the shares of the regions are about, since authorities carry next to nothing.
+        # Relays first: the shares of the regions are about relays, since authorities carry next to nothing.
         names = [f"relay{i:02}" for i in range(self._relays)] + [f"authority{i}" for i in range(AUTHORITIES)]
         tors = []
         for number, (name, region) in enumerate(zip(names, regions.relay_regions(), strict=False)):
@@ -200,15 +201,15 @@ class PrivateNetwork:
         return tors
 
     async def _open_gateways(self, stack: AsyncExitStack, regions: Regions) -> tuple[PartySlot, ...]:
-        """Open a gateway for each tor and each place of a party, unless there is no latency.
+        """Open a gateway for each tor and for each party's place, unless there is no latency.
 
         Returns:
-            The places of parties, one region after the other and round again.
+            The parties' places; the regions take turns.
         """
         region_of: dict[RelayAddress, str] = {(tor.address, tor.or_port): tor.region for tor in self._tors}
 
         async def open_gateway(address: str, region: str) -> int:
-            """Return its port, 0 if there is none."""
+            """Open one; return its port, or 0 without latency."""
             if self._latency == "none":
                 return 0
 
@@ -231,7 +232,7 @@ class PrivateNetwork:
         return tuple(slots)
 
     async def _make_keys(self) -> None:
-        """Make the keys of the authorities, whose fingerprints all torrcs hold; relays make their own."""
+        """Make the keys of the authorities: every torrc has their fingerprints. Relays make their own keys."""
         self._report(NetworkPhase.KEYS)
         async with asyncio.TaskGroup() as group:
             for tor in self._tors:
@@ -265,7 +266,10 @@ class PrivateNetwork:
         write_private(tor.directory / "torrc", text.encode())
 
     def _weigh(self, authorities: Sequence[Relay]) -> None:
-        """Tell the authorities what each relay may carry: the same. Format: torspec, bandwidth-file-spec 1.0."""
+        """Give each relay the same weight. An unused relay measures itself at 0, and would be chosen never or always.
+
+        Source: torspec, bandwidth-file-spec 1.0.
+        """
         lines = [f"{time.time():.0f}"]
         for tor in self._tors:
             tor.fingerprint = read_text(tor.directory / "fingerprint").split()[-1]
@@ -274,7 +278,7 @@ class PrivateNetwork:
             write_private(authority.directory / BANDWIDTHS_NAME, "".join(line + "\n" for line in lines).encode())
 
     async def _vote(self, authorities: Sequence[Relay]) -> None:
-        """Have the authorities vote now, and again with more time if votes did not cross."""
+        """Make the authorities vote now. Repeat it with more time if votes arrive too late."""
         for delay_s in VOTE_DELAYS_S:
             self._report(NetworkPhase.VOTE)
             publish_s = math.ceil(time.time() + RELOAD_S + 2 * delay_s)
@@ -292,7 +296,7 @@ class PrivateNetwork:
         )
 
     async def _wait(self, phase: NetworkPhase, tors: Sequence[Relay], ready: Callable[[Relay], bool]) -> None:
-        """Wait until all of these tors are ready."""
+        """Wait until all these tors are ready."""
         self._report(phase, 0, len(tors))
         waiting = list(tors)
         deadline_s = time.monotonic() + STEP_TIMEOUT_S
@@ -342,7 +346,7 @@ class PrivateNetwork:
         return state
 
     async def _watch(self) -> None:
-        """Reap tors that end before their time, so that others see them gone and not as zombies."""
+        """Reap tors that end early, so that other processes do not see them as zombies."""
         while True:
             for tor in self._tors:
                 if tor.process is not None:
@@ -351,5 +355,5 @@ class PrivateNetwork:
 
 
 def _offset_s(vote_at_s: float) -> int:
-    """Return the offset that makes a time (seconds since 1970) one of the times at which a consensus is published."""
+    """Return the offset for which the authorities publish a consensus at this time (seconds since 1970)."""
     return math.ceil(vote_at_s) % VOTING_INTERVAL_S

@@ -1,4 +1,4 @@
-"""A party's place in a running test network: its region, its address and the torrc lines that its tor needs."""
+"""A party's place in a running test network: its region, its address, and the torrc lines for its tor."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PLACES_NAME = "parties"
 
 @dataclass(frozen=True, slots=True)
 class PartyPlace:
-    """Where a party stands.
+    """The place of a party.
 
     Args:
-        address: a loopback address of its own (on macOS that of all); relays see its tor there.
-        region: the region that its latency counts from.
-        torrc: lines for its tor, before those of its own.
-        profiles: where the tors of this network's parties keep their directories.
+        address: its own loopback address (on macOS, all share one); relays see its tor there.
+        region: its region, which decides its latencies.
+        torrc: lines for its tor, to come before the party's own.
+        profiles: the folder with the data directories of the parties' tors.
     """
 
     address: str
@@ -35,14 +35,14 @@ class PartyPlace:
 
 @contextlib.contextmanager
 def join_testnet(directory: Path, region: str | None = None) -> Iterator[PartyPlace]:
-    """Take a place in the network of `directory`, for as long as the context lasts.
+    """Take a place in a network, for as long as the context lasts.
 
     Args:
-        directory: that of `testnet up`.
-        region: where to stand; by default the first free place, and these go round the regions.
+        directory: the directory of `testnet up`.
+        region: the region of the place; by default that of the first free place. The regions take turns.
 
     Raises:
-        UsageError: no network runs there, there is no such region, or no place is free.
+        UsageError: no network runs there, it has no such region, or no place is free.
     """
     state = read_state(directory)
     wanted = [slot for slot in state.slots if region in (None, slot.region)]
@@ -59,16 +59,16 @@ def join_testnet(directory: Path, region: str | None = None) -> Iterator[PartyPl
 
 
 def place_lock(directory: Path, slot: PartySlot) -> Path:
-    """Return the file that the party in a place holds locked."""
+    """Return the file that the party in a place keeps locked."""
     return directory / PLACES_NAME / f"{slot.number}.lock"
 
 
 def common_torrc(directory_authorities: tuple[str, ...], gateway: str) -> str:
-    """Return the lines that all tors of a network share.
+    """Return the torrc lines that all tors of a network share.
 
     Args:
         directory_authorities: DirAuthority lines.
-        gateway: "ADDRESS:PORT" of the way out of this tor, or the empty string.
+        gateway: "ADDRESS:PORT" of this tor's gateway, or the empty string.
     """
     return fragment(
         "testnet-common",
@@ -78,12 +78,12 @@ def common_torrc(directory_authorities: tuple[str, ...], gateway: str) -> str:
 
 
 def fragment(name: str, **values: str | int) -> str:
-    """Return a torrc fragment of torrc.d/ with its ${words} filled in."""
+    """Return a torrc fragment from torrc.d/ with its ${words} filled in."""
     return Template(shipped_lines(name)).substitute(values)
 
 
 def profiles_directory(directory: Path) -> Path:
-    """Return where parties' tors keep what they know of this network, which the next one in the directory is not."""
+    """Return the folder with what parties' tors know about this network. The next network must not reuse it."""
     return directory / "profiles"
 
 

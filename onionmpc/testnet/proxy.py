@@ -1,11 +1,11 @@
-"""Gateways that hold every byte back by the time it would need between two regions.
+"""Gateways that delay every byte by the latency between two regions.
 
-A gateway is the one way out of a tor: tor sends all its connections to other relays through it (TCPProxy haproxy,
-which costs one line and no round trip), so the gateway knows the region of the dialler and, by the line, the relay
-that is meant. tor's OutboundBindAddress cannot tell a relay who dials: tor ignores it for loopback addresses.
+A tor sends all its connections to relays through its gateway (TCPProxy haproxy, which costs one line and no round
+trip). So the gateway knows the dialler's region and, from that line, the target. A proxy in front of each relay would
+not know who dials: tor ignores OutboundBindAddress for loopback addresses.
 
-Being the one way out, it is also where a party's network can be taken away: cut, as by a router without power, or
-stalled, as by a path that swallows packets.
+A gateway can also take a party's network away: cut it, like a router without power, or stall it, like a path that
+loses all packets.
 
 Knows TCP and latencies. Does not know tor's cells, processes or files.
 """
@@ -22,10 +22,10 @@ from typing import Self
 from onionmpc.tasks import show_failure
 from onionmpc.testnet.delay_line import DelayLine
 
-# What one direction of one connection may hold: 1 MiB is 8 MB/s at the 128 ms of the widest ocean, above what
-# the whole network carries.
+# The most that one direction of a connection holds. At 128 ms, the latency of the widest ocean, this allows 8 MB/s:
+# more than the whole network carries.
 HELD_LIMIT_BYTES = 2**20
-# Longest line of the protocol, "PROXY UNKNOWN" with two IPv6 addresses, by the specification of haproxy, section 2.1.
+# The longest line of the protocol, "PROXY UNKNOWN" with two IPv6 addresses (HAProxy's PROXY protocol, section 2.1).
 MAX_HEADER_BYTES = 107
 CONNECT_TIMEOUT_S = 10.0
 
@@ -33,17 +33,17 @@ RelayAddress = tuple[str, int]
 
 
 class Traffic(enum.Enum):
-    """What becomes of bytes at a gateway."""
+    """What happens to bytes at a gateway."""
 
     OPEN = "they travel"
-    CUT = "connections are dropped, new ones at once"
-    STALLED = "nothing arrives, nobody is told"
+    CUT = "all connections are dropped, and new ones at once"
+    STALLED = "nothing arrives, and neither side notices"
 
 
 class _Side(asyncio.Protocol):
-    """One socket of a connection; its line carries what it reads to the far side.
+    """One socket of a connection. Its line carries the bytes that it reads to the far side.
 
-    asyncio sets TCP_NODELAY on every TCP transport: no small message waits for an acknowledgement here.
+    asyncio sets TCP_NODELAY on every TCP transport, so small messages are not delayed any further.
     """
 
     def __init__(self, gateway: Gateway, line: DelayLine, *, outward: bool = False) -> None:
@@ -62,7 +62,7 @@ class _Side(asyncio.Protocol):
 
     @property
     def held_bytes(self) -> int:
-        """How much of what this side has read is under way."""
+        """How many bytes from this side are under way."""
         return self._line.held_bytes
 
     def join(self, far: _Side) -> None:
@@ -85,7 +85,7 @@ class _Side(asyncio.Protocol):
             return
         self._gateway.on_bytes(len(data), self._outward)
         self._line.push(data, self._loop.time())
-        # Back-pressure: what the far side cannot take must stop the near one, not fill our memory.
+        # Back-pressure: if the far side is slow, the near side must stop, or our memory fills.
         if self._line.held_bytes > HELD_LIMIT_BYTES and self.transport and not self.reading_paused:
             self.transport.pause_reading()
             self.reading_paused = True
@@ -119,18 +119,18 @@ class _Side(asyncio.Protocol):
             self._far.arm()
 
     def close(self) -> None:
-        """Close the socket once what was written to it is sent."""
+        """Send what was written, then close the socket."""
         if self.transport is not None:
             self.transport.close()
 
     def abort(self) -> None:
-        """Close the socket and forget everything."""
+        """Close the socket and drop all bytes."""
         self.drop_line()
         if self.transport is not None:
             self.transport.abort()
 
     def arm(self) -> None:
-        """Wake up when the next chunk arrives at the far side, unless it cannot take any."""
+        """Set the timer for the next chunk, unless the far side cannot take it."""
         next_s = self._line.next_s()
         if self._timer or self._line_stopped or self.far_is_full or self._far is None or next_s is None:
             return
@@ -139,7 +139,7 @@ class _Side(asyncio.Protocol):
         self._timer = self._loop.call_at(next_s, self._release)
 
     def arm_both(self) -> None:
-        """Wake up for what is under way in either direction; the far side may be lost, with an end still to tell."""
+        """Set the timers of both directions. The far side may be lost already, with its end still under way."""
         self.arm()
         if self._far is not None:
             self._far.arm()
@@ -160,18 +160,18 @@ class _Side(asyncio.Protocol):
         self.arm()
 
     def end_writing(self, *, lost: bool) -> None:
-        """The line into this side has ended, because the far socket is lost or because it sends no more."""
+        """Handle the end of the line into this side: the far socket is lost, or sends nothing more."""
         if self.transport is None:
             return
         if lost or self._read_ended:
             self.transport.close()
         elif self.transport.can_write_eof():
-            # A reset that the loop has not seen yet may have come first: then there is nobody left to tell.
+            # A reset may have arrived that the loop has not seen yet. In that case nobody is left to read the end.
             with contextlib.suppress(OSError):
                 self.transport.write_eof()
 
     def drop_line(self) -> None:
-        """Forget what is under way from here: nobody is there to take it."""
+        """Drop the bytes that are under way from this side: there is no far side to take them."""
         self._line_stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -179,10 +179,10 @@ class _Side(asyncio.Protocol):
 
 
 class DiallingSide(_Side):
-    """The side of the tor that dials: its first line says which relay it means."""
+    """The side of the tor that dials. Its first line names the relay to connect to."""
 
     def __init__(self, gateway: Gateway) -> None:
-        # The line is set when the header is read: only then are both regions known.
+        # The real line is set when the header has arrived: only then both regions are known.
         super().__init__(gateway, DelayLine(0.0), outward=True)
         self._header: bytes | None = b""
 
@@ -196,12 +196,12 @@ class DiallingSide(_Side):
             return
         self._header = None
         target = parse_header(header) if end else None
-        # Relays of this network and nothing else: a gateway is no open proxy to the machine's other services.
+        # Only relays of this network: a gateway must not be an open proxy to other services of this machine.
         one_way_s = self._gateway.one_way_s(target) if target else None
         if target is None or one_way_s is None:
             self.abort()
             return
-        # A connection takes a round trip to open, and what tor sends at once waits for it.
+        # A real TCP connection takes a round trip to open, and bytes that tor sends at once wait for it.
         self._line = DelayLine(one_way_s, self._loop.time() + 2 * one_way_s)
         self._gateway.connect(self, target, DelayLine(one_way_s))
         if rest:
@@ -209,7 +209,7 @@ class DiallingSide(_Side):
 
 
 def parse_header(header: bytes) -> RelayAddress | None:
-    """Return the address and port that a line of the PROXY protocol, version 1, asks for; None if it is none."""
+    """Return the target of a line of the PROXY protocol, version 1; None if it is not such a line."""
     match header.split(b" "):
         case [b"PROXY", b"TCP4", _, address, _, port] if port.isdigit():
             return address.decode("ascii", "replace"), int(port)
@@ -217,16 +217,16 @@ def parse_header(header: bytes) -> RelayAddress | None:
 
 
 class Gateway:
-    """The way out of one tor, or of all that stand in one place.
+    """The way out of one tor, or of all tors in one place.
 
     Args:
-        address: loopback address to listen on, and to dial from: relays see it as the dialler's.
-        one_way_s: the latency from here to a relay, in seconds; None for what is no relay of this network.
+        address: the loopback address to listen on, and to dial from: relays see it as the dialler's address.
+        one_way_s: returns the latency to a relay, in seconds; None if the target is not a relay of this network.
 
     Attributes:
-        traffic: what becomes of bytes now.
-        on_bytes: called with the size of each piece that comes by, and whether it is on its way out; sees what
-            somebody at this place's provider would.
+        traffic: what happens to bytes now.
+        on_bytes: called with the size of each piece that passes, and whether it goes out. It sees what this place's
+            network provider would see.
     """
 
     def __init__(self, address: str, one_way_s: Callable[[RelayAddress], float | None]) -> None:
@@ -256,11 +256,11 @@ class Gateway:
         self.cut()
         if self._dials:
             await asyncio.wait(self._dials)
-        # One turn of the loop, in which the transports close their sockets.
+        # In this turn of the loop, the transports close their sockets.
         await asyncio.sleep(0)
 
     def cut(self) -> None:
-        """Drop all connections, and each new one as soon as it is made, until `mend`."""
+        """Drop all connections, and each new one at once, until `restore`."""
         self._go(Traffic.CUT)
         for task in self._dials:
             task.cancel()
@@ -268,14 +268,14 @@ class Gateway:
             side.abort()
 
     def stall(self) -> None:
-        """Deliver nothing, neither bytes nor ends, until `mend`; new connections are taken, and lead nowhere yet.
+        """Deliver neither bytes nor ends until `restore`. New connections are accepted, but lead nowhere yet.
 
-        What comes meanwhile is held, as much as one direction may hold, and arrives late: TCP would send it again.
+        Bytes that arrive are held, up to the limit, and delivered late: TCP would retransmit them.
         """
         self._go(Traffic.STALLED)
 
-    def mend(self) -> None:
-        """Let bytes travel again."""
+    def restore(self) -> None:
+        """Deliver bytes again."""
         self._go(Traffic.OPEN)
         for side in self.sides:
             side.arm_both()
@@ -303,7 +303,7 @@ class Gateway:
                     lambda: _Side(self, back), *target, local_addr=(self.address, 0)
                 )
         except (OSError, TimeoutError):
-            # The relay is gone: the dialler sees its connection closed, as it would without us.
+            # The relay is gone. Close the dialler's connection, as the relay's machine would.
             dialler.abort()
             return
         dialler.join(relay)

@@ -1,7 +1,7 @@
-"""Where each tor of the test network stands, and how long a byte takes from one region to another.
+"""The region of each tor of the test network, and the latency between regions.
 
-Knows the table of regions, its file format and the address scheme. Does not know processes or sockets.
-The table: regions.toml beside this file; `testnet up` copies it into its directory, where a user may edit it.
+Knows the table of regions, its file format and the address scheme. Does not know processes or sockets. The table is
+regions.toml beside this file. `testnet up` copies it into its directory, where users can edit it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Literal
 
 from onionmpc.errors import UsageError
 
-# How long a byte takes from one tor to another: by the table of regions, no time at all, or milliseconds one way.
+# The latency between tors: by the table of regions, none, or the same one-way latency for all, in milliseconds.
 Latency = Literal["regions", "none"] | float
 
 TABLE_NAME = "regions.toml"
 SHIPPED_TABLE = Path(__file__).with_name(TABLE_NAME)
 
-# Beyond this tor's own timers (circuit build timeout, voting) decide what happens, not the latency.
+# With more, tor's own timers (circuit build timeout, voting) decide what happens, and not the latency.
 MAX_ONE_WAY_MS = 500.0
-# All of 127.0.0.0/8 is this machine. Each relay has a /16 of its own, 127.10 to 127.79, since no two guards of a layer
-# come from one (tor/circuit/layers.py); the parties of a region share one, 127.80 to 127.179. From 127.192 on tor
-# itself invents addresses (VirtualAddrNetworkIPv4).
+# All of 127.0.0.0/8 is this machine. Each relay has its own /16, 127.10 to 127.79, because no two guards of a layer
+# may share one (tor/circuit/layers.py). The parties of a region share one, 127.80 to 127.179. tor itself makes up
+# addresses from 127.192 on (VirtualAddrNetworkIPv4).
 FIRST_RELAY_NETWORK = 10
 FIRST_PARTY_NETWORK = 80
 MAX_REGIONS = 100
-# macOS answers on 127.0.0.1 alone (not tried there); elsewhere each tor has an address of its own. With one address
-# there is one /16, so level long cannot be tried there: its layers find no second guard.
+# macOS has only 127.0.0.1 (not tried there); elsewhere each tor has its own address. One address means one /16, so
+# level long does not work there: its layers find no second guard.
 ONE_ADDRESS = sys.platform == "darwin"
 
 
@@ -40,8 +40,8 @@ class Regions:
 
     Args:
         names: the regions, in the order of the file.
-        relays: for each region, its share of the relays.
-        one_way_ms: for each two regions, in either order, the one-way latency.
+        relays: the share of the relays, by region.
+        one_way_ms: the one-way latency, by pair of regions, in both orders.
     """
 
     names: tuple[str, ...]
@@ -64,27 +64,27 @@ class Regions:
                     )
 
     def one_way_s(self, one: str, other: str) -> float:
-        """Return how long a byte takes from one region to another, in seconds."""
+        """Return the one-way latency from one region to another, in seconds."""
         return self.one_way_ms[one, other] / 1000
 
     def relay_regions(self) -> Iterator[str]:
-        """Yield a region for each relay, for ever: any prefix follows the shares as closely as it can."""
+        """Yield a region for each relay, without end. Every prefix follows the shares as closely as possible."""
         total = sum(self.relays.values())
         owed = dict.fromkeys(self.names, 0)
         while True:
             for name in self.names:
                 owed[name] += self.relays[name]
-            # The region that is owed most comes next; max() keeps the first of equals, so the order is fixed.
+            # The region that is owed most comes next. max() returns the first of equals, so the order is fixed.
             chosen = max(self.names, key=owed.__getitem__)
             owed[chosen] -= total
             yield chosen
 
     def flat(self, latency_ms: float) -> Regions:
-        """Return the same regions with one latency between any two of them."""
+        """Return the same regions with the same latency between any two of them."""
         return Regions(self.names, self.relays, dict.fromkeys(self.one_way_ms, latency_ms))
 
     def party_address(self, region: str, row: int) -> str:
-        """Return the loopback address of a place for a party, the `row`-th of its region (1 to 254)."""
+        """Return the loopback address of a party's place, by its row in its region (1 to 254)."""
         return "127.0.0.1" if ONE_ADDRESS else f"127.{FIRST_PARTY_NETWORK + self.names.index(region)}.0.{row}"
 
 
@@ -97,11 +97,11 @@ def parse_regions(text: str) -> Regions:
     """Parse a table of regions.
 
     Raises:
-        UsageError: it is not TOML, or a pair is missing, given twice or out of range.
+        UsageError: the text is not TOML, or a pair is missing, given twice or out of range.
     """
     try:
         table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or too long a number; nested too deep
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or too many digits; nested too deep
         raise UsageError(f"{TABLE_NAME} is not TOML: {error}", hint="fix it, or remove it for a fresh copy") from error
     relays, latencies = table.pop("relays", None), table.pop("one_way_ms", None)
     if table or not isinstance(relays, dict) or not isinstance(latencies, dict):
@@ -128,7 +128,7 @@ def load_regions(path: Path = SHIPPED_TABLE) -> Regions:
     """Read a table of regions.
 
     Raises:
-        UsageError: it cannot be read, or is not a table of regions.
+        UsageError: the file cannot be read, or is not a table of regions.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """One relay or authority of the private network, and its process.
 
-Knows how to start, signal and end a tor process, and what its files say of how far it is. Does not know what is in its
-torrc, nor when a network is ready.
+Knows how to start, signal and end a tor process, and how to read its progress from its files. Does not know what is in
+its torrc, or when a network is ready.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from onionmpc.tor.process.binary import TOR_UMASK, environment_of_tor
 
 STOP_TIMEOUT_S = 5.0
 RELAY_POLL_S = 0.02
-# tor's word for "consensus and descriptors are here", in tor's bootstrap events.
+# In tor's bootstrap events, this percentage means that the consensus and the descriptors have arrived.
 ENOUGH_DIRECTORY_PERCENT = 75
 READY_FLAGS = frozenset({"Fast", "Guard", "HSDir", "Running", "Stable", "V2Dir", "Valid"})
 
 
 @dataclass(slots=True)
 class Relay:
-    """A relay, or an authority, which is a relay too; `process` is None unless it is to run."""
+    """A relay, or an authority, which is a relay too. `process` is None while it should not run."""
 
     nickname: str
     region: str
@@ -49,12 +49,12 @@ class Relay:
 
     @property
     def notices(self) -> Path:
-        """Where it writes its log."""
+        """The file of its log."""
         return self.directory / "notices.log"
 
     @property
     def hint(self) -> str:
-        """Where to look when it fails."""
+        """A hint for when it fails."""
         return f"see {self.notices}"
 
     def directory_authority(self) -> str:
@@ -65,11 +65,11 @@ class Relay:
         )
 
     def log(self) -> str:
-        """Return its notices since it was last started."""
+        """Return its log since the last start."""
         return read_text(self.notices)[self._log_from :]
 
     def start(self, program: Path) -> None:
-        """Start it from its torrc."""
+        """Start it with its torrc."""
         self._log_from = len(read_text(self.notices))
         with open_private(self.directory / "output.log") as output, refusing(f"cannot start {program}"):
             self.process = subprocess.Popen(
@@ -79,7 +79,7 @@ class Relay:
                 stderr=output,
                 env=environment_of_tor(),
                 umask=TOR_UMASK,
-                # A Ctrl-C in the owner's terminal is for the owner, who ends its tors in order.
+                # Ctrl-C in the owner's terminal must reach only the owner, which ends its tors in order.
                 start_new_session=True,
             )
 
@@ -89,7 +89,7 @@ class Relay:
             self.process.send_signal(number)
 
     def check_alive(self) -> None:
-        """Raise TorFailed, with its last warning, if it has ended though it is to run."""
+        """Raise TorFailed with its last warning if it has ended but should run."""
         if self.process is None or self.process.poll() is None:
             return
         lines = [line for line in self.log().splitlines() if "[warn]" in line or "[err]" in line]
@@ -97,33 +97,34 @@ class Relay:
         raise TorFailed(f"{self.nickname} ended: {last}", hint=self.hint)
 
     def knows_all(self, tors: int) -> bool:
-        """Tell whether this authority has the descriptors of so many relays."""
+        """Return whether this authority has the descriptors of this many relays."""
         known = read_text(self.directory / "cached-descriptors.new")
-        # Its own descriptor an authority keeps elsewhere if it has not been sent round yet.
+        # An authority's own descriptor is not in this file until it has been sent to the others.
         return len(set(re.findall(r"^router (\S+) ", known, re.MULTILINE)) | {self.nickname}) == tors
 
     def has_consensus(self, tors: int) -> bool:
-        """Tell whether this tor holds a consensus of so many relays, each with all the flags it needs."""
+        """Return whether this tor has a consensus of this many relays, each with all flags that it needs."""
         name = "cached-consensus" if self.authority else "cached-microdesc-consensus"
         flags = consensus_flags(self.directory / name)
         return len(flags) == tors and all(found >= READY_FLAGS for found in flags.values())
 
     def is_ready(self, tors: int) -> bool:
-        """Tell whether this relay can do its part in a circuit: it has the consensus and all descriptors.
+        """Return whether this relay can be part of a circuit: it has the consensus and all descriptors.
 
-        Not "Bootstrapped 100%": that is a circuit of its own, which a relay needs for nothing and tries at leisure.
+        This does not wait for "Bootstrapped 100%": that takes a circuit of its own, which a relay does not need and
+        builds late.
         """
-        # tor leaves lines out when it passes several steps at once.
+        # tor skips lines when it passes several steps at once.
         steps = re.findall(r"Bootstrapped (\d+)%", self.log())
         return any(int(step) >= ENOUGH_DIRECTORY_PERCENT for step in steps) and self.has_consensus(tors)
 
 
 async def end(relays: Sequence[Relay], *numbers: signal.Signals) -> None:
-    """End relays by these signals, each with some seconds to take effect before the next."""
+    """End relays with these signals, in order. Each has a few seconds to take effect."""
     for number in numbers:
         for relay in relays:
             relay.signal(number)
-            # One that was stopped would sleep through anything milder than a SIGKILL.
+            # A stopped process handles no signal but SIGKILL until it continues.
             relay.signal(signal.SIGCONT)
         deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
@@ -135,10 +136,11 @@ async def end(relays: Sequence[Relay], *numbers: signal.Signals) -> None:
 
 
 def reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
-    """Ask the kernel for ports, and keep them from other networks for as long as the stack lasts.
+    """Get ports from the kernel, and reserve them for as long as the stack lasts.
 
-    A socket that is bound and does not listen keeps the kernel from giving its port to anyone else who asks for any,
-    and does not keep tor from it: tor sets SO_REUSEADDR too. Relays let go of their ports for some seconds on the way.
+    Relays release their ports for some seconds while the network starts. As long as a socket is bound to a port, even
+    without listening, the kernel gives that port to nobody who asks for any free one. tor can still bind it, because
+    both set SO_REUSEADDR.
     """
     sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
     try:
@@ -151,7 +153,7 @@ def reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
 
 
 def fresh_directory(path: Path) -> Path:
-    """Make a tor's directory, or empty it of all but its keys: making those takes the longest."""
+    """Create a tor's directory, or remove everything in it except the keys: making those takes longest."""
     private_directory(path)
     for entry in path.iterdir():
         if entry.name == "keys":

@@ -1,4 +1,4 @@
-"""The files of a running test network's directory, testnet.json and owner.lock, by which other processes use it."""
+"""The files by which other processes find and use a running test network: testnet.json and owner.lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onionmpc.files import lock, state_directory, write_private
 from onionmpc.machine import refusing
 
 STATE_NAME = "testnet.json"
-# Held by the owner for as long as it lives; the kernel frees it if the owner is killed.
+# The owner holds this lock as long as it lives. If the owner is killed, the kernel releases it.
 OWNER_LOCK_NAME = "owner.lock"
 PROCESS_ID = "[1-9][0-9]{0,8}"  # a signal to process 0 would reach the sender's own group
 STATE_VERSION = 1
@@ -35,7 +35,7 @@ class TorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PartySlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A place where a party may stand; gateway_port is 0 if there is no latency."""
+    """A place for a party; gateway_port is 0 without latency."""
 
     number: int
     region: str
@@ -47,11 +47,11 @@ class NetworkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A network that is up.
 
     Args:
-        owner: process id of the owner.
-        started_at: seconds since 1970.
+        owner: the owner's process id.
+        started_at: in seconds since 1970.
         directory_authorities: lines for a torrc.
-        latency: "regions", "none" or a flat one-way latency such as "30 ms".
-        one_way_ms: for each two regions the latency in force, whatever the table says by now; empty if there is none.
+        latency: "regions", "none" or a fixed one-way latency such as "30 ms".
+        one_way_ms: the latencies in use, by pair of regions, even if the table has changed; empty without latency.
     """
 
     version: int
@@ -65,7 +65,7 @@ class NetworkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def default_directory() -> Path:
-    """Return where a test network lives if nobody says otherwise."""
+    """Return the default directory of a test network."""
     return state_directory() / "testnet"
 
 
@@ -75,20 +75,20 @@ def tor_directory(directory: Path, nickname: str) -> Path:
 
 
 def write_state(directory: Path, state: NetworkState) -> None:
-    """Tell all who look that the network is ready."""
+    """Publish that the network is ready."""
     write_private(directory / STATE_NAME, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
 
 
 def remove_state(directory: Path) -> None:
-    """Tell all who look that the network is gone."""
+    """Publish that the network is gone."""
     (directory / STATE_NAME).unlink(missing_ok=True)
 
 
 def read_state(directory: Path) -> NetworkState:
-    """Read the state of a network that is up and ready.
+    """Read the state of a network that is ready.
 
     Raises:
-        UsageError: there is none, or it cannot be read.
+        UsageError: no network is ready there, or its state cannot be read.
     """
     if owner_of(directory) is None:
         raise UsageError(f"no test network runs in {directory}", hint=UP_HINT)
@@ -106,9 +106,9 @@ def read_state(directory: Path) -> NetworkState:
 
 
 def owner_of(directory: Path) -> int | None:
-    """Return the process id of the owner, or None if nobody owns the directory.
+    """Return the owner's process id, or None if no process owns the directory.
 
-    The id is only believed while the lock is held: another process may have got it since.
+    The id counts only while the lock is held: afterwards another process may have the same id.
     """
     path = directory / OWNER_LOCK_NAME
     if not path.is_file():
@@ -122,20 +122,20 @@ def owner_of(directory: Path) -> int | None:
 
 @contextlib.contextmanager
 def ownership(directory: Path) -> Iterator[None]:
-    """Own the directory.
+    """Own the directory for as long as the context lasts.
 
     Raises:
-        UsageError: another process does.
+        UsageError: another process owns it.
     """
     path = directory / OWNER_LOCK_NAME
     with lock(path) as ours:
         if not ours:
             raise UsageError(f"a test network already runs in {directory}", hint=f"onionmpc testnet down {directory}")
-        # Into the locked file itself: a replaced one would be another inode, with another lock.
+        # Written into the locked file itself: a replaced file would be another inode, with another lock.
         with refusing(f"cannot write {path}"):
             path.write_text(f"{os.getpid()}\n", encoding="ascii")
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # without the lock, nobody believes what it says
+            with contextlib.suppress(OSError):  # an id that stays does not matter: it does not count without the lock
                 path.write_text("", encoding="ascii")

@@ -1,4 +1,4 @@
-"""What runs in a test network right now: which tors are up, what the consensus says of them, who takes part.
+"""The current status of a test network: which tors run, their flags in the consensus, and which parties take part.
 
 Knows the state file, tor's locks and the lines of a consensus. Changes nothing.
 """
@@ -15,7 +15,7 @@ from onionmpc.testnet.state import PartySlot, read_state, tor_directory
 
 
 class TorStatus(msgspec.Struct, frozen=True):
-    """One relay or authority; flags as in the newest consensus, "" if it is not listed."""
+    """One relay or authority. `flags` are those of the newest consensus, empty if it is not listed."""
 
     nickname: str
     region: str
@@ -41,10 +41,10 @@ class NetworkStatus(msgspec.Struct, frozen=True):
 
 
 def network_status(directory: Path) -> NetworkStatus:
-    """Look at a network.
+    """Return the status of a network.
 
     Raises:
-        UsageError: none is ready there.
+        UsageError: no network is ready there.
     """
     state = read_state(directory)
     authorities = [tor_directory(directory, tor.nickname) for tor in state.tors if tor.authority]
@@ -68,10 +68,10 @@ def network_status(directory: Path) -> NetworkStatus:
 
 
 def consensus_flags(path: Path) -> dict[str, frozenset[str]]:
-    """Return the flags of each relay of a consensus, by nickname; none if there is no consensus yet.
+    """Return the flags of each relay in a consensus, by nickname; empty if there is no consensus yet.
 
-    Two kinds of lines of dir-spec 3.4.1, "r" and "s", looked for in 15 directories ten times a second: a whole parser
-    would cost more than it tells.
+    Reads only the lines "r" and "s" (dir-spec 3.4.1). A full parser would be too slow: this runs on 15 directories, ten
+    times a second.
     """
     flags: dict[str, frozenset[str]] = {}
     nickname = ""
@@ -84,7 +84,7 @@ def consensus_flags(path: Path) -> dict[str, frozenset[str]]:
 
 
 def read_text(path: Path) -> str:
-    """Read a file of tor's, "" if it is not there yet."""
+    """Return the content of a file of tor, empty if it does not exist yet."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

@@ -228,7 +228,7 @@ class Injector:
                         gateway.stall()
                     await asyncio.sleep(planned.hold_s)
                 finally:
-                    gateway.mend()
+                    gateway.restore()
 
     async def _lose_descriptor(self, planned: Planned, dice: random.Random) -> None:
         """Restart the relays that hold a party's descriptor: they keep it in memory alone."""

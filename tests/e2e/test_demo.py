@@ -203,7 +203,7 @@ def test_a_program_that_sleeps_for_longer_than_patience_is_waited_for(outcome: P
 async def interrupted_network(stage: Stage) -> Party:
     """Ctrl-C while the network comes up."""
     demo = await stage.run("demo", "demo", *NO_LATENCY)
-    await demo.sees("relays introduce themselves")
+    await demo.sees("relays upload their descriptors")
     demo.interrupt()
     await demo.ends()
     return demo

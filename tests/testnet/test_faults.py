@@ -1,4 +1,4 @@
-"""What is done to a private network and to a party's tor in it: it hurts, and it heals."""
+"""Faults of a private network, and of a party's tor in it, have an effect and can be undone."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ DIAL_S = 10.0
 POLL_S = 0.05
 LATENCY_MS = 1.0
 PORT = 9880
-# Where tor's client tells how many relays hold a descriptor: two replicas of four each.
+# How many relays hold a descriptor: two replicas of four each.
 HOLDERS = 8
 
 
 @dataclass
 class World:
-    """A network, and one tor in it which serves onion services and dials them as well."""
+    """A network, and one tor in it that serves onion services and also dials them."""
 
     network: FaultyNetwork
     folder: Path
@@ -63,7 +63,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def service(self) -> AsyncIterator[Onion]:
-        """A service of its own, fully published: tor gives up for a while on one that lost too much."""
+        """Publish a new service. tor gives up for a while on a service that has lost too much, so tests share none."""
         added = await self.control.command(f"ADD_ONION NEW:ED25519-V3 Port={PORT},unix:{self.folder}/service")
         name = added.split("ServiceID=")[1].split()[0]
         while len(await descriptor_holders(self.control, name, self.relays)) < HOLDERS:
@@ -72,7 +72,7 @@ class World:
         await self.control.command(f"DEL_ONION {name}")
 
     async def dial(self, onion: Onion) -> Stream:
-        """Dial a service, which answers what it is told; a dial over tor may fail for no reason."""
+        """Dial a service, which echoes. Tries again: a dial over tor may fail for no reason."""
         while True:
             with contextlib.suppress(PeerUnreachable):
                 stream = (await dial_onion(Endpoint(path=f"{self.folder}/socks"), onion, PORT, DIAL_S)).stream
@@ -81,7 +81,7 @@ class World:
                 return stream
 
     async def build(self, *relays: str) -> str:
-        """Build a circuit through these relays; return how that ends, tor's word for it."""
+        """Build a circuit through these relays; return tor's word for the outcome."""
         heard: asyncio.Queue[str] = asyncio.Queue()
         async with self.control.on_event("CIRC", heard.put_nowait):
             circuit = (await self.control.command(f"EXTENDCIRCUIT 0 {','.join(relays)}")).split()[-1]
@@ -91,12 +91,12 @@ class World:
                     return str(event.status)
 
     async def built(self, *relays: str) -> None:
-        """Build a circuit through these relays, at the latest attempt: tor has little patience on loopback."""
+        """Build a circuit through these relays, in several attempts if needed: tor has little patience on loopback."""
         while await self.build(*relays) != "BUILT":
             pass
 
     async def introductions(self) -> list[OpenCircuit]:
-        """The circuits to introduction points that are there now."""
+        """Return the current circuits to introduction points."""
         return [circuit for circuit in await open_circuits(self.control) if circuit.purpose == INTRODUCTION]
 
 
@@ -114,7 +114,7 @@ async def client(folder: Path, torrc: str) -> AsyncIterator[Control]:
     tor = await asyncio.create_subprocess_exec(find_tor().path, "-f", folder / "torrc", "--quiet")
     try:
         async with asyncio.timeout(DEADLINE_S):
-            # Nothing tells when a socket appears.
+            # Nothing reports when a socket appears.
             while "Opened Control listener" not in read_text(folder / "log"):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
         async with open_control(Endpoint(path=f"{folder}/control")) as control:
@@ -153,7 +153,7 @@ def run(shared: tuple[asyncio.Runner, World], fact: Fact) -> None:
     shared[0].run(bounded())
 
 
-def test_a_killed_relay_carries_nothing_until_it_is_revived(shared: tuple[asyncio.Runner, World]) -> None:
+def test_a_killed_relay_carries_nothing_until_it_is_restarted(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
         first, second, killed, *_ = world.relays
         await world.built(first, second, killed)
@@ -170,7 +170,7 @@ def test_a_killed_relay_carries_nothing_until_it_is_revived(shared: tuple[asynci
     run(shared, fact)
 
 
-def test_an_authority_may_be_killed_and_revived_too(shared: tuple[asyncio.Runner, World]) -> None:
+def test_an_authority_can_be_killed_and_restarted_too(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
         await world.network.kill_relay("authority1")
         await world.network.revive_relay("authority1")
@@ -178,13 +178,13 @@ def test_an_authority_may_be_killed_and_revived_too(shared: tuple[asyncio.Runner
     run(shared, fact)
 
 
-def test_a_stopped_relay_says_nothing_until_it_runs_on(shared: tuple[asyncio.Runner, World]) -> None:
+def test_a_stopped_relay_carries_nothing_until_it_continues(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
         first, second, stopped, other, *_ = world.relays
         await world.built(first, second, stopped)
         world.network.stop_relay(stopped)
         building = asyncio.create_task(world.built(first, second, stopped))
-        # A circuit past it, begun later, is done: so this one had its time.
+        # A circuit around that relay, started later, is complete. So this one had enough time.
         await world.built(first, second, other)
         assert not building.done()
         world.network.continue_relay(stopped)
@@ -193,7 +193,7 @@ def test_a_stopped_relay_says_nothing_until_it_runs_on(shared: tuple[asyncio.Run
     run(shared, fact)
 
 
-def test_relays_go_by_nickname_and_by_fingerprint_and_no_other_name(shared: tuple[asyncio.Runner, World]) -> None:
+def test_a_relay_is_found_by_nickname_or_fingerprint_only(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
         world.network.continue_relay("relay00")
         world.network.continue_relay(world.relays[0])
@@ -204,14 +204,14 @@ def test_relays_go_by_nickname_and_by_fingerprint_and_no_other_name(shared: tupl
 
 
 def gateway_of(world: World) -> Gateway:
-    """Find the way out of our tor as a test does that knows no more than its process."""
+    """Find the gateway of our tor as a test does that knows only its process."""
     found = find_party_tor(os.getpid())
     assert world.network.state is not None
     (slot,) = (slot for slot in world.network.state.slots if (slot.address, slot.gateway_port) == found.gateway)
     return world.network.gateway(slot)
 
 
-def test_the_tor_of_a_process_is_found_with_its_control_port_and_its_way_out(
+def test_the_tor_of_a_process_is_found_with_its_control_port_and_gateway(
     shared: tuple[asyncio.Runner, World],
 ) -> None:
     async def fact(world: World) -> None:
@@ -223,12 +223,12 @@ def test_the_tor_of_a_process_is_found_with_its_control_port_and_its_way_out(
     run(shared, fact)
 
 
-def test_a_process_without_a_tor_is_told(shared: tuple[asyncio.Runner, World]) -> None:
+def test_a_process_without_a_tor_is_reported(shared: tuple[asyncio.Runner, World]) -> None:
     with pytest.raises(TorFailed, match="runs no tor now"):
         find_party_tor(find_party_tor(os.getpid()).process)
 
 
-def test_a_party_whose_network_is_cut_builds_no_circuits_until_it_is_mended(
+def test_a_party_whose_network_is_cut_builds_no_circuits_until_it_is_restored(
     shared: tuple[asyncio.Runner, World],
 ) -> None:
     async def fact(world: World) -> None:
@@ -238,14 +238,14 @@ def test_a_party_whose_network_is_cut_builds_no_circuits_until_it_is_mended(
             gateway.cut()
             assert await stream.reader.read(-1) == b""
             assert await world.build(*relays) == "FAILED"
-            gateway.mend()
+            gateway.restore()
             await world.built(*relays)
             await stream.close()
 
     run(shared, fact)
 
 
-def test_bytes_into_a_stalled_network_arrive_when_it_is_mended(shared: tuple[asyncio.Runner, World]) -> None:
+def test_bytes_sent_into_a_stalled_network_arrive_when_it_is_restored(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
         gateway = gateway_of(world)
         async with world.service() as onion:
@@ -254,7 +254,7 @@ def test_bytes_into_a_stalled_network_arrive_when_it_is_mended(shared: tuple[asy
             stream.writer.write(b"late")
             while not any(side.held_bytes for side in gateway.sides):  # noqa: ASYNC110 (a turn of the loop)
                 await asyncio.sleep(0)
-            gateway.mend()
+            gateway.restore()
             assert await stream.reader.readexactly(4) == b"late"
             await stream.close()
 
@@ -265,7 +265,7 @@ def test_closing_a_joined_circuit_ends_its_stream_and_no_other(shared: tuple[asy
     async def fact(world: World) -> None:
         async with world.service() as onion:
             first, second = await world.dial(onion), await world.dial(onion)
-            # tor may have begun others, where one was slow.
+            # If one was slow, tor may have started others.
             circuits = [
                 c for c in await open_circuits(world.control) if c.dialled and c.joined and c.joined.onion in onion
             ]
@@ -283,7 +283,7 @@ def test_closing_a_joined_circuit_ends_its_stream_and_no_other(shared: tuple[asy
     run(shared, fact)
 
 
-def test_introduction_circuits_are_closed_and_made_again(shared: tuple[asyncio.Runner, World]) -> None:
+def test_closed_introduction_circuits_are_built_again(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
         async with world.service():
             before = await world.introductions()
@@ -297,7 +297,7 @@ def test_introduction_circuits_are_closed_and_made_again(shared: tuple[asyncio.R
 
 def test_a_descriptor_is_lost_with_the_relays_that_hold_it(shared: tuple[asyncio.Runner, World]) -> None:
     async def fact(world: World) -> None:
-        # Withdrawn, it is not sent again; the directories keep what they have.
+        # A withdrawn service is not published again, but the directories keep its descriptor.
         async with world.service() as onion:
             pass
         holders = await descriptor_holders(world.control, onion, world.relays)

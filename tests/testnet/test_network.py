@@ -1,4 +1,4 @@
-"""A whole network of real tors: it comes up, a client uses it, it leaves nothing behind."""
+"""A whole network of real tors starts, serves a client, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def status_of(directory: Path) -> dict[str, Any]:
 
 
 def bootstrap(place: PartyPlace, directory: Path) -> bool:
-    """Start a client in a place; tell whether it reaches the network before it ends."""
+    """Start a client in a place; return whether it reaches the network before it ends."""
     torrc = directory / "torrc"
     torrc.write_text(f"{place.torrc}\nDataDirectory {directory}\nSocksPort unix:{directory}/socks\n")
     options = ["--Log", "notice stdout", "--__OwningControllerProcess", str(os.getpid())]
@@ -66,13 +66,13 @@ def test_a_latency_out_of_range_is_refused(tmp_path: Path, latency_ms: float) ->
         PrivateNetwork(tmp_path, latency=latency_ms)
 
 
-def test_joining_where_no_network_runs_says_how_to_start_one(tmp_path: Path) -> None:
+def test_joining_without_a_network_brings_the_command_that_starts_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no test network") as caught, join_testnet(tmp_path):
         pass
     assert "testnet up" in caught.value.hint
 
 
-def test_joining_what_a_killed_owner_left_is_refused(tmp_path: Path) -> None:
+def test_joining_the_remains_of_a_killed_owner_is_refused(tmp_path: Path) -> None:
     (tmp_path / OWNER_LOCK_NAME).write_text("1\n")
     (tmp_path / STATE_NAME).write_text("{}")
     with pytest.raises(UsageError, match="no test network"), join_testnet(tmp_path):
@@ -85,14 +85,14 @@ def test_joining_a_network_that_is_not_ready_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{}", b"", b'{"version":1,"latency":"\xff"}', b"\xff"])
-def test_joining_with_a_state_that_is_not_ours_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_joining_with_an_invalid_state_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / STATE_NAME).write_bytes(content)
     with ownership(tmp_path), pytest.raises(UsageError, match="cannot read"), join_testnet(tmp_path):
         pass
 
 
 @pytest.mark.parametrize("content", [b"", b"0\n", b"-1\n", b"9" * 10, b"9" * 5000, b"\xd9\xa3", b"one"])
-def test_what_is_no_process_is_no_owner(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_process_id_means_no_owner(tmp_path: Path, content: bytes) -> None:
     with ownership(tmp_path):
         assert owner_of(tmp_path) == os.getpid()
         (tmp_path / OWNER_LOCK_NAME).write_bytes(content)
@@ -104,7 +104,7 @@ def test_a_directory_has_one_owner(tmp_path: Path) -> None:
         pass
 
 
-def test_ending_a_network_that_does_not_run_is_no_failure(tmp_path: Path) -> None:
+def test_ending_a_network_that_does_not_run_succeeds(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["testnet", "down", str(tmp_path)]).exit_code == 0
 
 
@@ -120,7 +120,7 @@ def test_all_tors_are_up_with_the_flags_they_need(testnet_dir: Path) -> None:
 
 
 @pytest.mark.tor
-def test_parties_spread_over_the_regions_and_give_their_places_back(testnet_dir: Path) -> None:
+def test_parties_spread_over_the_regions_and_return_their_places(testnet_dir: Path) -> None:
     with join_testnet(testnet_dir) as first, join_testnet(testnet_dir) as second:
         assert first.region != second.region
         assert (first.address, first.torrc) != (second.address, second.torrc)
@@ -131,7 +131,7 @@ def test_parties_spread_over_the_regions_and_give_their_places_back(testnet_dir:
 
 
 @pytest.mark.tor
-def test_a_party_may_choose_its_region_but_not_invent_one(testnet_dir: Path) -> None:
+def test_a_party_can_choose_only_an_existing_region(testnet_dir: Path) -> None:
     with join_testnet(testnet_dir, "asia") as place:
         assert place.region == "asia"
     with pytest.raises(UsageError, match="no region atlantis"), join_testnet(testnet_dir, "atlantis"):
@@ -144,11 +144,11 @@ def test_a_second_network_in_the_same_directory_is_refused(testnet_dir: Path) ->
     assert isinstance(result.exception, UsageError)
 
 
-# With a network of its own, beside that of this run.
+# With another network beside that of this run.
 
 
 @pytest.mark.tor
-def test_a_client_reaches_a_network_with_latency_which_leaves_nothing_behind(
+def test_a_client_reaches_a_network_with_latency_and_the_network_leaves_nothing_behind(
     tmp_path: Path, client_directory: Path
 ) -> None:
     directory = tmp_path / "net"

@@ -1,4 +1,4 @@
-"""Gateways: order, delay, back-pressure, and how connections begin and end."""
+"""Gateways keep order, delay bytes, apply back-pressure, and open and close connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DiallingSide, Gateway, Rela
 T = TypeVar("T")
 ADDRESS = "127.0.0.1"
 TIMEOUT_S = 20.0
-# Long enough to stand out from what a loaded machine adds, short enough for a test.
+# Longer than the delays of a busy machine, and short enough for a test.
 ONE_WAY_S = 0.05
 # asyncio reads this much at once.
 LARGEST_READ_BYTES = 2**18
@@ -27,7 +27,7 @@ LARGEST_READ_BYTES = 2**18
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-# The line alone: times are arguments.
+# The delay line alone: times are arguments.
 
 
 @given(
@@ -35,7 +35,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
     st.floats(0, 1),
     st.floats(0, 3),
 )
-def test_a_line_keeps_order_and_delivers_at_the_delay_and_not_before(
+def test_a_line_keeps_order_and_delivers_exactly_after_the_delay(
     steps: list[tuple[float, bytes]], one_way_s: float, look_s: float
 ) -> None:
     line, now_s, due, all_of_it = DelayLine(one_way_s), 0.0, b"", b""
@@ -80,7 +80,7 @@ def test_nothing_travels_before_the_line_is_open() -> None:
 # The header.
 
 
-def test_a_header_names_a_relay() -> None:
+def test_a_header_names_its_target() -> None:
     assert parse_header(b"PROXY TCP4 0.0.0.0 127.11.0.2 0 5001") == ("127.11.0.2", 5001)
 
 
@@ -95,7 +95,7 @@ def test_a_header_names_a_relay() -> None:
         b"\x16\x03\x01",
     ],
 )
-def test_what_is_no_header_names_nothing(header: bytes) -> None:
+def test_an_invalid_header_names_no_target(header: bytes) -> None:
     assert parse_header(header) is None
 
 
@@ -110,7 +110,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @contextlib.asynccontextmanager
 async def relay_that(handler: Handler) -> AsyncIterator[RelayAddress]:
-    """A listener whose connections are all over, and their sockets closed, at the end."""
+    """Listen as a relay. When the context ends, all its connections are closed."""
     conversations: list[asyncio.Task[None]] = []
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,7 +139,7 @@ async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
 def with_gateway(
     handler: Handler, scenario: Callable[[Gateway, RelayAddress], Awaitable[T]], one_way_s: float = 0.0
 ) -> T:
-    """Run a scenario with a gateway before one relay that does what `handler` does."""
+    """Run a scenario with a gateway in front of one relay, which runs `handler`."""
 
     async def run() -> T:
         async with (
@@ -161,7 +161,7 @@ async def dial(gateway: Gateway, first: bytes) -> AsyncIterator[tuple[asyncio.St
 
 
 async def read_all(reader: asyncio.StreamReader) -> bytes:
-    """Read to the end, whether it comes as an end or as a reset."""
+    """Read until the connection ends, with or without a reset."""
     try:
         return await reader.read(-1)
     except ConnectionResetError:
@@ -184,7 +184,7 @@ def test_bytes_come_back_in_order() -> None:
     assert with_gateway(echo, scenario) == sent
 
 
-def test_who_watches_a_gateway_sees_sizes_and_directions() -> None:
+def test_an_observer_of_a_gateway_sees_sizes_and_directions() -> None:
     seen = {True: 0, False: 0}
 
     async def scenario(gateway: Gateway, relay: RelayAddress) -> None:
@@ -205,7 +205,7 @@ def test_who_watches_a_gateway_sees_sizes_and_directions() -> None:
     assert seen == {True: 8, False: 4}
 
 
-def test_a_header_may_come_byte_by_byte_and_with_the_first_bytes() -> None:
+def test_a_header_may_arrive_byte_by_byte_or_with_the_first_bytes() -> None:
     async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, b"") as (reader, writer):
             for byte in header(relay):
@@ -217,7 +217,7 @@ def test_a_header_may_come_byte_by_byte_and_with_the_first_bytes() -> None:
     assert with_gateway(echo, scenario) == b"tail"
 
 
-def test_no_round_trip_is_shorter_than_two_ways_and_the_first_pays_for_opening() -> None:
+def test_a_round_trip_takes_two_delays_and_the_first_also_opens_the_connection() -> None:
     async def scenario(gateway: Gateway, relay: RelayAddress) -> list[float]:
         loop = asyncio.get_running_loop()
         times_s = []
@@ -235,7 +235,7 @@ def test_no_round_trip_is_shorter_than_two_ways_and_the_first_pays_for_opening()
     assert min(others_s) >= 2 * ONE_WAY_S
 
 
-def test_the_relay_may_speak_on_after_the_dialler_has_ended() -> None:
+def test_the_relay_can_send_after_the_dialler_has_ended() -> None:
     async def answer_after_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"answer to " + await reader.read(-1))
 
@@ -275,7 +275,7 @@ def test_a_relay_that_is_gone_ends_the_diallers_connection_after_its_last_bytes(
     assert with_gateway(speak_and_go, scenario, ONE_WAY_S) == b"bye"
 
 
-def test_what_a_slow_relay_does_not_take_is_not_piled_up() -> None:
+def test_bytes_for_a_slow_relay_do_not_pile_up() -> None:
     sent_bytes = 64 * 2**20
     taken: asyncio.Queue[int] = asyncio.Queue()
 
@@ -293,7 +293,7 @@ def test_what_a_slow_relay_does_not_take_is_not_piled_up() -> None:
             async with dial(gateway, header(relay)) as (_, writer):
                 for _ in range(sent_bytes // 2**16):
                     writer.write(bytes(2**16))
-                # All of it is ours to send at once; it stops on its way when no side can take more.
+                # All bytes are written at once. They stop on their way when no side can take more.
                 while not any(side.reading_paused for side in gateway.sides):  # noqa: ASYNC110
                     # A turn of the loop, not a wait: each turn moves bytes until none can move.
                     await asyncio.sleep(0)
@@ -315,7 +315,7 @@ def test_what_a_slow_relay_does_not_take_is_not_piled_up() -> None:
 @pytest.mark.parametrize(
     "first", [header((ADDRESS, 1)), b"GET / HTTP/1.1\r\n", b"\x16" * 108, b"PROXY TCP4 a b c d\r\n"]
 )
-def test_a_gateway_leads_to_relays_and_nowhere_else(first: bytes) -> None:
+def test_a_gateway_leads_only_to_relays(first: bytes) -> None:
     async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, first) as (reader, _):
             return await read_all(reader)
@@ -337,7 +337,7 @@ def test_a_relay_that_does_not_listen_ends_the_connection() -> None:
     assert asyncio.run(run()) == b""
 
 
-def test_an_end_to_a_relay_that_was_just_killed_is_no_failure() -> None:
+def test_an_end_for_a_relay_that_was_just_killed_raises_nothing() -> None:
     async def run() -> bytes:
         with socket.create_server((ADDRESS, 0)) as server:
             server.setblocking(False)
@@ -352,7 +352,7 @@ def test_an_end_to_a_relay_that_was_just_killed_is_no_failure() -> None:
                 (side,) = (side for side in gateway.sides if not isinstance(side, DiallingSide))
                 relay.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 relay.close()
-                # The reset is in the socket, and the loop has not seen it yet.
+                # The reset has reached the socket, but the loop has not seen it yet.
                 side.end_writing(lost=False)
                 return await read_all(reader)
 
@@ -370,10 +370,10 @@ def test_leaving_a_gateway_cuts_its_connections() -> None:
     assert with_gateway(echo, scenario) == b""
 
 
-# A network that is gone, or black.
+# A network that is cut or stalled.
 
 
-def test_a_cut_gateway_drops_its_connections_and_each_new_one_until_it_is_mended() -> None:
+def test_a_cut_gateway_drops_all_connections_until_it_is_restored() -> None:
     async def scenario(gateway: Gateway, relay: RelayAddress) -> list[bytes]:
         heard = []
         async with dial(gateway, header(relay)) as (reader, writer):
@@ -383,7 +383,7 @@ def test_a_cut_gateway_drops_its_connections_and_each_new_one_until_it_is_mended
             heard.append(await read_all(reader))
         async with dial(gateway, header(relay)) as (reader, _):
             heard.append(await read_all(reader))
-        gateway.mend()
+        gateway.restore()
         async with dial(gateway, header(relay) + b"back") as (reader, _):
             heard.append(await reader.readexactly(4))
         return heard
@@ -408,12 +408,12 @@ def test_the_relays_side_of_a_cut_connection_ends_too() -> None:
 
 
 async def until_held(gateway: Gateway, wanted_bytes: int) -> None:
-    """Turn the loop until a gateway holds this much, and nothing else is on its way."""
+    """Turn the loop until a gateway holds this many bytes."""
     while sum(side.held_bytes for side in gateway.sides) != wanted_bytes:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 
-def test_a_stalled_gateway_tells_nobody_and_delivers_in_order_once_it_is_mended() -> None:
+def test_a_stalled_gateway_is_silent_and_delivers_in_order_once_it_is_restored() -> None:
     heard: list[bytes] = []
 
     async def note_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -431,13 +431,13 @@ def test_a_stalled_gateway_tells_nobody_and_delivers_in_order_once_it_is_mended(
             writer.write(b"4")
             await until_held(gateway, 3)
             assert heard == [b"1"]
-            gateway.mend()
+            gateway.restore()
             return await reader.readexactly(3)
 
     assert with_gateway(note_and_echo, scenario) == b"234"
 
 
-def test_a_connection_made_while_the_gateway_stalls_opens_once_it_is_mended() -> None:
+def test_a_connection_made_during_a_stall_opens_once_the_gateway_is_restored() -> None:
     opened: list[bool] = []
 
     async def note_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -449,13 +449,13 @@ def test_a_connection_made_while_the_gateway_stalls_opens_once_it_is_mended() ->
         async with dial(gateway, header(relay) + b"early") as (reader, _):
             await until_held(gateway, 5)
             assert opened == []
-            gateway.mend()
+            gateway.restore()
             return await reader.readexactly(5)
 
     assert with_gateway(note_and_echo, scenario) == b"early"
 
 
-def test_an_end_is_told_after_a_stall_even_if_the_one_who_ended_is_gone_by_then() -> None:
+def test_an_end_arrives_after_a_stall_even_if_its_sender_is_gone_by_then() -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def greet_and_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -468,20 +468,20 @@ def test_an_end_is_told_after_a_stall_even_if_the_one_who_ended_is_gone_by_then(
             gateway.stall()
             writer.write(b"last words")
             await until_held(gateway, 10)
-            # Closed with a reset, as by a process that is killed with bytes unread: no end comes before it.
+            # Close with a reset, as the kernel does for a killed process with unread bytes: no end comes before it.
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
         while len(gateway.sides) > 1:  # noqa: ASYNC110 (a turn of the loop)
             await asyncio.sleep(0)
         assert heard.empty()
-        gateway.mend()
+        gateway.restore()
         return await heard.get()
 
     assert with_gateway(greet_and_read, scenario) == b"last words"
 
 
-def test_a_stalled_gateway_takes_no_more_than_it_may_hold() -> None:
+def test_a_stalled_gateway_accepts_no_more_than_its_limit() -> None:
     async def scenario(gateway: Gateway, relay: RelayAddress) -> int:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"1")
@@ -492,7 +492,7 @@ def test_a_stalled_gateway_takes_no_more_than_it_may_hold() -> None:
             while not any(side.reading_paused for side in gateway.sides):  # noqa: ASYNC110 (a turn of the loop)
                 await asyncio.sleep(0)
             held_bytes = max(side.held_bytes for side in gateway.sides)
-            gateway.mend()
+            gateway.restore()
             writer.write_eof()
             assert len(await reader.read(-1)) == 2**23
             return held_bytes
@@ -500,7 +500,7 @@ def test_a_stalled_gateway_takes_no_more_than_it_may_hold() -> None:
     assert with_gateway(echo, scenario) <= HELD_LIMIT_BYTES + LARGEST_READ_BYTES
 
 
-def test_a_cut_ends_what_stalled() -> None:
+def test_a_cut_ends_stalled_connections() -> None:
     async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
         gateway.stall()
         async with dial(gateway, header(relay) + b"early") as (reader, _):

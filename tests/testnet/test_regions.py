@@ -31,7 +31,7 @@ def test_the_shipped_table_is_symmetric_and_complete() -> None:
         assert regions.one_way_ms[one, other] == regions.one_way_ms[other, one] > 0
 
 
-def test_no_way_round_is_shorter_in_the_shipped_table() -> None:
+def test_no_detour_is_shorter_in_the_shipped_table() -> None:
     regions = load_regions()
     for one, via, other in itertools.product(regions.names, repeat=3):
         assert regions.one_way_s(one, other) <= regions.one_way_s(one, via) + regions.one_way_s(via, other)
@@ -54,7 +54,7 @@ def test_a_flat_table_has_one_latency() -> None:
     assert set(load_regions().flat(30).one_way_ms.values()) == {30}
 
 
-def test_each_relay_and_each_region_of_parties_has_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_relay_and_each_region_of_parties_has_its_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.testnet.regions.ONE_ADDRESS", False)
     names = tuple(f"region{number}" for number in range(MAX_REGIONS))
     regions = Regions(names, dict.fromkeys(names, 1), dict.fromkeys(itertools.product(names, names), 1.0))
@@ -62,7 +62,7 @@ def test_each_relay_and_each_region_of_parties_has_a_network_of_its_own(monkeypa
     parties = [regions.party_address(name, PARTY_SLOTS_PER_REGION) for name in names]
     networks = {ipaddress.ip_network(f"{address}/16", strict=False) for address in relays + parties}
     assert len(networks) == len(relays) + len(parties)
-    # Where tor invents addresses, and where everything else on this machine listens.
+    # tor makes up addresses in the first network, and everything else on this machine listens in the second.
     for taken in ("127.192.0.0/10", "127.0.0.0/16"):
         assert not any(network.overlaps(ipaddress.ip_network(taken)) for network in networks)
     assert all(network.is_loopback for network in networks)
@@ -70,7 +70,7 @@ def test_each_relay_and_each_region_of_parties_has_a_network_of_its_own(monkeypa
     assert len({regions.party_address(names[0], row) for row in rows}) == PARTY_SLOTS_PER_REGION
 
 
-def test_where_loopback_is_one_address_all_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_single_loopback_address_all_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onionmpc.testnet.regions.ONE_ADDRESS", True)
     assert load_regions().party_address("asia", 3) == relay_address(7) == "127.0.0.1"
 
@@ -98,11 +98,11 @@ def test_where_loopback_is_one_address_all_share_it(monkeypatch: pytest.MonkeyPa
         ("[relays]\nnear = 1\n[one_way_ms]\nnear = 1", "not a table"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(text: str, words: str) -> None:
+def test_an_invalid_table_is_refused(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         parse_regions(text)
 
 
-def test_a_table_that_is_not_there_is_the_users_error(tmp_path: Path) -> None:
+def test_a_missing_table_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="FileNotFoundError"):
         load_regions(tmp_path / "none.toml")

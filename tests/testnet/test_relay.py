@@ -1,4 +1,4 @@
-"""One relay's process: it ends however it is, and what it said before it was last started is not taken for news."""
+"""The process of one relay ends in any state, and only its log since the last start counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_S = 20.0
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Relay]:
-    """A relay whose process is no tor."""
+    """A relay whose process is not a tor."""
     made = Relay("relay00", "asia", "127.0.0.1", tmp_path, authority=False, or_port=1)
     yield made
     if made.process is not None:
@@ -27,7 +27,7 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
 
 
 def program(folder: Path, body: str) -> Path:
-    """Write what is started in place of a tor; it is called as `PROGRAM -f TORRC --quiet`."""
+    """Write a program that takes the place of tor. It is called as `PROGRAM -f TORRC --quiet`."""
     path = folder / "tor"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o700)
@@ -48,13 +48,13 @@ def ended(relay: Relay, *numbers: signal.Signals) -> int | None:
     return process.returncode
 
 
-def test_a_stopped_relay_heeds_a_mild_signal(relay: Relay, tmp_path: Path) -> None:
+def test_a_stopped_relay_handles_sigterm(relay: Relay, tmp_path: Path) -> None:
     relay.start(program(tmp_path, "exec sleep 60"))
     relay.signal(signal.SIGSTOP)
     assert ended(relay, signal.SIGTERM, signal.SIGKILL) == -signal.SIGTERM
 
 
-def test_a_killed_relay_is_no_failure_and_can_be_started_again(relay: Relay, tmp_path: Path) -> None:
+def test_a_killed_relay_is_not_a_failure_and_can_be_started_again(relay: Relay, tmp_path: Path) -> None:
     sleeper = program(tmp_path, "exec sleep 60")
     relay.start(sleeper)
     assert ended(relay, signal.SIGKILL) == -signal.SIGKILL
@@ -65,7 +65,7 @@ def test_a_killed_relay_is_no_failure_and_can_be_started_again(relay: Relay, tmp
     relay.check_alive()
 
 
-def test_a_relay_that_ends_by_itself_is_a_failure_told_with_its_last_warning(relay: Relay, tmp_path: Path) -> None:
+def test_a_relay_that_ends_by_itself_is_reported_with_its_last_warning(relay: Relay, tmp_path: Path) -> None:
     relay.notices.write_text("Nov 23 01:00:00.000 [warn] of an earlier life\n")
     relay.start(program(tmp_path, f"echo 'Nov 23 02:00:00.000 [warn] no space left' >> {relay.notices}; exit 1"))
     assert relay.process is not None

@@ -209,27 +209,18 @@ async def start_program(
 async def _started(
     spec: ProgramSpec, peers: Iterable[int], streams: Streams, *, hash_output: bool
 ) -> AsyncIterator[ProgramProcess]:
-    with refusing(NO_PROCESS):
-        pairs = {peer: socket.socketpair() for peer in peers}
-        ours, theirs = socket.socketpair()
-    inherited = [theirs, *(pair[1] for pair in pairs.values())]
-    control_writer: asyncio.StreamWriter | None = None
-    process: ProgramProcess | None = None
     environment = environment_of_program() | {"TMPDIR": spec.scratch}
-    out = streams.stdout
-    asked = AskedFiles(spec)
-    tee: Tee | None = None
-    if out != subprocess.DEVNULL and (hash_output or not os.isatty(out)):
-        # Programs write other bytes to a terminal than to a pipe, and hashes of equal outputs must be equal. And if the
-        # reader goes away or the disk is full, the program must not fail: the other parties compute with it.
+    async with contextlib.AsyncExitStack() as stack:
         with refusing(NO_PROCESS):
-            tee = Tee(out)
-        out = tee.write_end.fileno()
-        if streams != OWN_STREAMS or os.isatty(streams.stdout):
+            pairs = {peer: _socket_pair(stack) for peer in peers}
+            ours, theirs = _socket_pair(stack)
+            tee = _tee(stack, streams, hash_output=hash_output)
+        if tee is not None and (streams != OWN_STREAMS or os.isatty(streams.stdout)):
             # Python buffers what goes into a pipe. The reader should see each line at once, as on a terminal.
             environment["PYTHONUNBUFFERED"] = "1"
-    try:
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
+        stack.callback(control_writer.transport.abort)
+        inherited = [theirs, *(far for _, far in pairs.values())]
         with refusing(NO_PROCESS):
             started = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -238,14 +229,17 @@ async def _started(
                 "onionmpc.program.process.child",
                 str(theirs.fileno()),
                 stdin=streams.stdin,
-                stdout=out,
+                stdout=streams.stdout if tee is None else tee.write_end,
                 stderr=streams.stderr,
                 # Without a controlling terminal: getpass would open /dev/tty, whatever stdin is.
                 start_new_session=streams != OWN_STREAMS,
                 pass_fds=[end.fileno() for end in inherited],
                 env=environment,
             )
-        process = ProgramProcess(started, control, {peer: near for peer, (near, _) in pairs.items()}, tee, asked)
+        process = ProgramProcess(
+            started, control, {peer: near for peer, (near, _) in pairs.items()}, tee, AskedFiles(spec)
+        )
+        stack.push_async_callback(process.end)
         filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
         control_writer.write(encode_spec(filled))
         for end in inherited:
@@ -253,16 +247,24 @@ async def _started(
         if tee is not None:
             tee.write_end.close()
         yield process
-    finally:
-        for end in inherited:
-            end.close()
-        try:
-            if process is not None:
-                await process.end()
-        finally:  # even if end() is cancelled
-            if tee is not None:
-                tee.close()
-            if control_writer is not None:
-                control_writer.transport.abort()
-            for near, _ in pairs.values():
-                near.close()
+
+
+def _socket_pair(stack: contextlib.AsyncExitStack) -> tuple[socket.socket, socket.socket]:
+    near, far = socket.socketpair()
+    stack.callback(near.close)
+    stack.callback(far.close)
+    return near, far
+
+
+def _tee(stack: contextlib.AsyncExitStack, streams: Streams, *, hash_output: bool) -> Tee | None:
+    """Return what the program's output goes through; None if the program writes it directly.
+
+    Programs write other bytes to a terminal than to a pipe, and hashes of equal outputs must be equal. And if the
+    reader goes away or the disk is full, the program must not fail: the other parties compute with it.
+    """
+    out = streams.stdout
+    if out == subprocess.DEVNULL or (os.isatty(out) and not hash_output):
+        return None
+    tee = Tee(out)
+    stack.callback(tee.close)
+    return tee

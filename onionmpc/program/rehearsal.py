@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import msgspec
 
@@ -25,6 +26,7 @@ from onionmpc.program.process.streams import unattended
 from onionmpc.program.process.stuck import Standstill, describe_all, likely_cause
 from onionmpc.program.spec import ProgramSpec, Wait
 from onionmpc.program.walls.asked import OutOfReach
+from onionmpc.tasks import BackgroundTasks, Work, cancel, together
 from onionmpc.text import duration, printable
 
 # Neither is zero: in both runs the parties sleep at each hop and are woken, and that takes time as well.
@@ -118,25 +120,12 @@ async def rehearse(
     Raises:
         ProgramError: a party failed.
     """
-    everyone = range(spec.parties)
     start = StartGate(spec.parties)
     spec = msgspec.structs.replace(spec, waiting_s=spec.waiting_s or REHEARSAL_WAITING_S)
-    standstill = Standstill(spec.parties)
-    stuck = asyncio.Event()
-
-    def waits(number: int, wait: Wait | None) -> None:
-        standstill.note(number, wait)
-        if standstill.all_wait():
-            stuck.set()
-
-    delayed = {
-        (one, other): DelayedStream(delay_s(one, other), start)
-        for one in everyone
-        for other in everyone
-        if one != other
-    }
+    everyone = range(spec.parties)
+    delayed = {pair: DelayedStream(delay_s(*pair), start) for pair in itertools.permutations(everyone, 2)}
     async with contextlib.AsyncExitStack() as stack:
-        logs: list[BinaryIO] = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115
+        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115 (the stack is one)
         programs = []
         for number, log in enumerate(logs):
             own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
@@ -148,27 +137,46 @@ async def rehearse(
         }
         for _, writer in streams.values():
             stack.callback(writer.transport.abort)
-        async with asyncio.TaskGroup() as tasks:
-            ends = [
-                tasks.create_task(program.wait(on_started=start.one_more, on_wait=functools.partial(waits, number)))
-                for number, program in enumerate(programs)
-            ]
-            sticking = tasks.create_task(stuck.wait())
-            carrying = [
-                tasks.create_task(one_way.carry(streams[one, other][0], streams[other, one][1]))
-                for (one, other), one_way in delayed.items()
-            ]
-            failing = tasks.create_task(_failure(ends, logs))
-            await asyncio.wait([failing, sticking], return_when=asyncio.FIRST_COMPLETED)
-            failure = failing.result() if failing.done() else _stuck(standstill)
-            sticking.cancel()
-            if failure is not None:
-                for task in (failing, *ends, *carrying):
-                    task.cancel()
-    if failure is not None:
-        raise failure
+        carrying = [
+            one_way.carry(streams[one, other][0], streams[other, one][1]) for (one, other), one_way in delayed.items()
+        ]
+        await _run(programs, logs, start, carrying)
     held_s = sum(one.held_s / one.chunks for one in delayed.values()) / len(delayed)
     return Rehearsed(max(one.ended_s for one in delayed.values()) - start.given_s, held_s)
+
+
+async def _run(
+    programs: Sequence[ProgramProcess], logs: Sequence[BinaryIO], start: StartGate, carrying: Iterable[Work]
+) -> None:
+    """Run all programs to their ends, and what carries their bytes.
+
+    Raises:
+        ProgramError: one failed, or all wait for each other.
+    """
+    standstill = Standstill(len(programs))
+    stuck = asyncio.Event()
+
+    def note_wait(number: int, wait: Wait | None) -> None:
+        standstill.note(number, wait)
+        if standstill.all_wait():
+            stuck.set()
+
+    async def fail_when_stuck() -> NoReturn:
+        await stuck.wait()
+        waits = standstill.waits
+        raise ProgramError(
+            f"the programs wait for each other in the dry run: {describe_all(waits)}", hint=likely_cause(waits)
+        )
+
+    ends = [
+        asyncio.create_task(program.wait(on_started=start.one_more, on_wait=functools.partial(note_wait, number)))
+        for number, program in enumerate(programs)
+    ]
+    try:
+        async with BackgroundTasks(fail_when_stuck()):
+            await together(_all_succeed(ends, logs), *carrying)
+    finally:
+        await cancel(*ends)
 
 
 def _report_refused(program: ProgramProcess, on_refused: Callable[[OutOfReach], None]) -> None:
@@ -253,26 +261,22 @@ class DelayedStream:
                     writer.write_eof()
 
 
-def _stuck(standstill: Standstill) -> ProgramError:
-    waits = standstill.waits
-    return ProgramError(
-        f"the programs wait for each other in the dry run: {describe_all(waits)}", hint=likely_cause(waits)
-    )
+async def _all_succeed(ends: Sequence[asyncio.Task[ProgramExit]], logs: Sequence[BinaryIO]) -> None:
+    """Wait until all programs have ended.
 
-
-async def _failure(ends: list[asyncio.Task[ProgramExit]], logs: list[BinaryIO]) -> ProgramError | None:
-    """Wait until all programs have ended, or one has failed; return its failure."""
+    Raises:
+        ProgramError: one has failed.
+    """
     running = set(ends)
     while running:
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         if any(end.result().status for end in done):
             if running:
                 await asyncio.wait(running, timeout=STOP_S)
-            return _describe({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
-    return None
+            raise _failure({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
 
 
-def _describe(exits: dict[int, ProgramExit], logs: list[BinaryIO]) -> ProgramError:
+def _failure(exits: Mapping[int, ProgramExit], logs: Sequence[BinaryIO]) -> ProgramError:
     """Describe the failure of the lowest party that did not just stop because another party had ended."""
     failed = {number: end for number, end in exits.items() if end.status}
     at_fault = [number for number, end in failed.items() if end.notice is None or end.notice.kind != "closed"]

@@ -50,23 +50,33 @@ if TYPE_CHECKING:
     from onionmpc.errors import OnionMPCError as OnionMPCError
     from onionmpc.levels import Level as Level
     from onionmpc.program.spec import Walls as Walls
+    from onionmpc.session.agreement import Agreement as Agreement
+    from onionmpc.session.agreement import PartyTerms as PartyTerms
+    from onionmpc.session.agreement import SharedTerms as SharedTerms
     from onionmpc.session.invite import Invite as Invite
+    from onionmpc.session.ledger import LinkSummary as LinkSummary
+    from onionmpc.session.receipt import Receipt as Receipt
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ADMIT_ANYONE",
     "AGREE_TO_ANYTHING",
+    "Agreement",
     "HostTable",
     "Invite",
     "Joiner",
     "Level",
+    "LinkSummary",
     "OnionMPCError",
     "OpenIdentity",
     "Party",
+    "PartyTerms",
     "Proposal",
+    "Receipt",
     "Result",
     "SessionOptions",
+    "SharedTerms",
     "Table",
     "Times",
     "Walls",
@@ -82,16 +92,21 @@ __all__ = [
 _MODULES = {
     "ADMIT_ANYONE": "api.questions",
     "AGREE_TO_ANYTHING": "api.questions",
+    "Agreement": "session.agreement",
     "HostTable": "api.table",
     "Invite": "session.invite",
     "Joiner": "api.questions",
     "Level": "levels",
+    "LinkSummary": "session.ledger",
     "OnionMPCError": "errors",
     "OpenIdentity": "api.party",
     "Party": "api.party",
+    "PartyTerms": "session.agreement",
     "Proposal": "api.questions",
+    "Receipt": "session.receipt",
     "Result": "api.outcome",
     "SessionOptions": "api.options",
+    "SharedTerms": "session.agreement",
     "Table": "api.table",
     "Times": "api.outcome",
     "Walls": "program.spec",

@@ -200,9 +200,9 @@ async def party(
         profile: the name of the directory that our tor keeps its guards and consensus in. None takes the first free
             one.
         bridge: bridge lines. Our tor then enters its network only by these bridges.
-        bootstrap_timeout_s: the time limit for tor to connect to its network.
-        publish_timeout_s: the time limit for publishing the onion service.
-        patience_s: how long tor may be away at a time.
+        bootstrap_timeout_s: the time limit for tor to connect to its network, in seconds.
+        publish_timeout_s: the time limit for publishing the onion service, in seconds.
+        patience_s: how long tor may be away at a time, in seconds.
         on_event: called with each event of tor and of every table, when it happens. It must not block.
 
     Raises:

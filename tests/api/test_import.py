@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,6 +132,45 @@ def test_programs_that_use_the_api_can_be_type_checked(tmp_path: Path) -> None:
         assert f'Revealed type is "onionmpc.api.{kind}"' in done.stdout, done.stdout
 
 
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
+
+
+def test_the_reference_has_each_public_name_and_of_a_party_only_what_users_call() -> None:
+    page = REFERENCE.read_text()
+    named = set(re.findall(r"auto(?:class|function):: onionmpc\.(\w+)", page))
+    assert {*named, "OnionMPCError", "errors", "events"} == set(onionmpc.__all__)
+    for kind in (onionmpc.Party, onionmpc.Table, onionmpc.HostTable, onionmpc.OpenIdentity):
+        shown = re.search(rf"onionmpc\.{kind.__name__}\(\)\n(?:   :members: (.*)\n)?", page)
+        assert shown is not None
+        public = {
+            name
+            for name, value in vars(kind).items()
+            if not name.startswith("_") and (callable(value) or isinstance(value, property))
+        }
+        assert set((shown[1] or "").split(", ")) - {""} == public, kind
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        onionmpc.party,
+        onionmpc.open_identity,
+        onionmpc.private_network,
+        onionmpc.Party.host,
+        onionmpc.Party.join,
+        onionmpc.Table.compute,
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_each_docstring_describes_every_argument_and_what_is_raised(function: Callable[..., object]) -> None:
+    described = inspect.getdoc(function) or ""
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name != "self":
+            stars = "**" if parameter.kind is inspect.Parameter.VAR_KEYWORD else ""
+            assert f"\n    {stars}{name}: " in described, name
+    assert "\nRaises:\n" in described
+
+
 @pytest.mark.parametrize("option", ["treshold=1", 'threshold="1"', "wait=3"])
 def test_a_type_checker_finds_a_misspelt_option(tmp_path: Path, option: str) -> None:
     consumer = tmp_path / "consumer.py"
@@ -183,36 +225,62 @@ def test_a_session_changes_nothing_of_its_process(tmp_path: Path) -> None:
     )
 
 
-def test_a_notebook_with_a_running_loop_can_use_the_api_step_by_step(tmp_path: Path) -> None:
+def test_a_notebook_with_a_running_loop_can_use_the_api_step_by_step_and_twice(tmp_path: Path) -> None:
     write_script(tmp_path / "adds.py", EMPTY)
-    python(
+    out = python(
         """
         # Each cell of a notebook is a task of its own, in a loop that is never ours to start or to end.
-        import asyncio, sys
+        import asyncio, gc, sys
         import onionmpc
         from tests.support.api import local_parties
 
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, what: print("unseen:", what))
         def cell(work):
             return loop.run_until_complete(work)
 
         network = local_parties(2)
         host, guest = cell(network.__aenter__())
         options = {"allow_no_privacy": True}
-        table = cell(host.host(sys.argv[1], parties=2, **options).__aenter__())
-        joined = cell(guest.join(table.invites[0], sys.argv[1], **options).__aenter__())
 
-        async def both():
-            return await asyncio.gather(
-                table.compute(consent=onionmpc.AGREE_TO_ANYTHING), joined.compute(consent=onionmpc.AGREE_TO_ANYTHING)
-            )
+        def refused(act):
+            try:
+                cell(act())
+            except onionmpc.OnionMPCError as error:
+                print(error)
 
-        assert [result.outputs for result in cell(both())] == ["", ""]
-        cell(table.__aexit__(None, None, None))
-        cell(joined.__aexit__(None, None, None))
+        async def enter_with(**wrong):
+            await host.host(sys.argv[1], parties=2, **wrong).__aenter__()
+
+        for _ in range(2):
+            # Cells that were typed too early, or wrong, and are typed again.
+            refused(lambda: enter_with(treshold=0))
+            refused(lambda: enter_with())
+            table = host.host(sys.argv[1], parties=2, **options)
+            refused(lambda: table.compute(consent=onionmpc.AGREE_TO_ANYTHING))
+            cell(table.__aenter__())
+            joined = cell(guest.join(table.invites[0], sys.argv[1], **options).__aenter__())
+
+            async def both():
+                return await asyncio.gather(
+                    table.compute(consent=onionmpc.AGREE_TO_ANYTHING),
+                    joined.compute(consent=onionmpc.AGREE_TO_ANYTHING),
+                )
+
+            assert [result.outputs for result in cell(both())] == ["", ""]
+            cell(table.__aexit__(None, None, None))
+            cell(joined.__aexit__(None, None, None))
         cell(network.__aexit__(None, None, None))
+        refused(lambda: enter_with(**options))
         assert not asyncio.all_tasks(loop)
         loop.close()
+        gc.collect()
         """,
         str(tmp_path / "adds.py"),
     )
+    each_time = [
+        "there is no option treshold",
+        "threshold 0 with 2 parties hides nothing: any single party can read every input",
+        "this table is not open",
+    ]
+    assert out.splitlines() == [*each_time, *each_time, "this party has ended"]

@@ -390,11 +390,12 @@ class Link:
                 self._queue_ping(stream, now)
             stream.path.late = stream.path.late or now >= self._late_at(stream)
         self._paths.rank()
+        in_time = [stream for stream in streams if not stream.path.late]
         # Possibly too early, since arrivals postpone both; then the next call finds nothing to do.
         self._due_at = min(stream.ping_at for stream in streams)
-        if len(streams) > 1:
-            self._due_at = min([self._due_at, *(self._late_at(stream) for stream in streams if not stream.path.late)])
-        if not all(stream.path.late for stream in streams):
+        if len(streams) > 1:  # a lone stream may be late: there is no other to move to
+            self._due_at = min([self._due_at, *map(self._late_at, in_time)])
+        if in_time:
             for stream in streams:
                 if stream.path.late and stream.spoken:
                     self._abandon(stream)

@@ -154,18 +154,20 @@ async def _renewed_layer(
     if len(kept) == rule.guards:
         return tuple(kept)
     # No two guards of a layer share a /16 or a family: one operator should not own several of them.
+    # The network of a guard that stays excludes the guard itself.
     chosen = [(relays[guard.fingerprint], await family_of(guard.fingerprint) or Family()) for guard in kept]
-    pool = {key: relay for key, relay in relays.items() if key not in {guard.fingerprint for guard in kept}}
+    pool = list(relays.values())
     while len(kept) < rule.guards:
         networks = {relay.network for relay, _ in chosen}
-        pool = {key: relay for key, relay in pool.items() if relay.network not in networks}
+        pool = [relay for relay in pool if relay.network not in networks]
         if not pool:
             raise TorFailed(
                 f"the consensus has {len(relays)} relays that can be layer guards, in {len(chosen)} networks (/16) and "
                 f"families; layer {rule.layer} needs {rule.guards}",
                 hint=STANDARD_HINT,
             )
-        relay = pool.pop(_drawn(list(pool.values()), random).fingerprint)
+        relay = _drawn(pool, random)
+        pool.remove(relay)
         family = await family_of(relay.fingerprint)
         if family is None or any(_related(relay, family, *other) for other in chosen):
             continue

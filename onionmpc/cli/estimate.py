@@ -103,7 +103,6 @@ def estimate(
     check_sendable(public)
     note_program(found, attached)
     made_up = () if private or not found.shipped else ("--demo",)
-    walls = probe_walls()
     spec = ProgramSpec(
         script=str(found.path),
         folder=str(found.folder),
@@ -119,21 +118,9 @@ def estimate(
         on_disk=attached.on_disk(),
         reads=tuple(map(str, attached.places)),
         allow_subprocess=allow_subprocess,
-        walls=walls,
+        walls=probe_walls(),
     )
-    beyond: list[OutOfReach] = []
-    status = StatusLine()
-    status.line("walls around the program:")
-    for line in walls.lines():
-        status.line(f"  {line}")
-    status.going_on("dry run", f"{parties} parties on this machine, at most {duration(timeout)}")
-    try:
-        hops = run_until_interrupted(count_hops(spec, timeout, on_refused=beyond.append))
-    finally:
-        status.close()
-        # Usually all parties' programs ask for the same files: print each line once.
-        for line in dict.fromkeys(line for one in beyond for line in reach_lines(**dataclasses.asdict(one))):
-            status.line(line)
+    hops = _dry_run(spec, timeout)
     Case(files, parties, threshold, public, options).remember(hops)
     if as_json:
         click.echo(json.dumps(_as_data(found.name, parties, hops, round_trips_s), indent=2))
@@ -143,6 +130,23 @@ def estimate(
             f"takes {duration(hops.seconds)} without network delays"
         )
         click.echo(_in_words(hops, round_trips_s))
+
+
+def _dry_run(spec: ProgramSpec, timeout_s: float) -> Hops:
+    """Count a program's hops, and show what goes on meanwhile."""
+    beyond: list[OutOfReach] = []
+    status = StatusLine()
+    status.line("walls around the program:")
+    for line in spec.walls.lines():
+        status.line(f"  {line}")
+    status.going_on("dry run", f"{spec.parties} parties on this machine, at most {duration(timeout_s)}")
+    try:
+        return run_until_interrupted(count_hops(spec, timeout_s, on_refused=beyond.append))
+    finally:
+        status.close()
+        # Usually all parties' programs ask for the same files: print each line once.
+        for line in dict.fromkeys(line for one in beyond for line in reach_lines(**dataclasses.asdict(one))):
+            status.line(line)
 
 
 def _in_words(hops: Hops, round_trips_s: Sequence[float]) -> str:

@@ -1,31 +1,32 @@
-"""Everything that can go wrong, sorted by who can fix it::
+"""All errors that a user may see, sorted by who can fix them::
 
     OnionMPCError
       UsageError               the person running this (exit 2)
         InvalidAddress           an onion address that cannot be an identity
         InvalidInvite            an invite that was cut short or altered
-        InvalidBridge            a bridge line that cannot be one
+        InvalidBridge            text that is not a bridge line
         InvalidIdentityFile      a key file that cannot be used
-        InvalidReceipt           a file that is no receipt
-        UnsafeSetting            a setting that would give up what the project promises
+        InvalidReceipt           a file that is not a receipt
+        UnsafeSetting            a setting that would break a promise of the project
         SystemRefused            the operating system refused: a full disk, a mode, a limit
-      TorError                 our tor (exit 3)
+      TorError                 the tor that we use (exit 3)
         TorNotFound, TorTooOld, TransportNotFound, TorFailed, ControlRefused, BootstrapTimeout, OnionNotPublished
       PeerError                a party (exit 4)
         PeerUnreachable          it could not be dialled
-          NotExpected              only the parties it expects can find it
+          NotExpected              only the parties that it expects can find it
         LinkExpired              it was there and is gone
-        PeerLeft                 it announced that it leaves
+        PeerLeft                 it reported that it leaves
       AgreementError           the parties do not agree on what to run (exit 5)
         VersionDiffers           they speak different versions of the protocol
       ProtocolError            the rules
         LocalProtocolError       our own bug (exit 70)
         RemoteProtocolError      a peer broke them (exit 6)
-          AuthenticationFailed     a peer could not prove who it is, or does not accept us (exit 6)
+          AuthenticationFailed     a peer could not prove its key, or does not accept us (exit 6)
       ProgramError             the MPyC program (exit 1)
 
-Every error says what was seen and what was expected, in lower case and without a secret; `hint` says how to fix
-it. Exit codes: docs/PROTOCOL.md section 5.
+Every error says what was seen and what was expected, in lower case and without a secret. `hint` says how to fix it.
+Exit
+codes: docs/PROTOCOL.md section 5.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class OnionMPCError(Exception):
 
     Args:
         message: what was seen and what was expected.
-        hint: what the reader can do about it, or the empty string.
+        hint: what the reader can do about it, or an empty string.
     """
 
     exit_code: ClassVar[int] = 1
@@ -52,7 +53,7 @@ class OnionMPCError(Exception):
 
 
 class UsageError(OnionMPCError):
-    """The person running this asked for something that cannot be."""
+    """The user asked for something impossible."""
 
     exit_code = 2
 
@@ -66,7 +67,7 @@ class InvalidInvite(UsageError):
 
 
 class InvalidBridge(UsageError):
-    """A bridge line that cannot be one."""
+    """Text that is not a bridge line."""
 
 
 class InvalidIdentityFile(UsageError):
@@ -74,19 +75,19 @@ class InvalidIdentityFile(UsageError):
 
 
 class InvalidReceipt(UsageError):
-    """A file that is no receipt, or that no party can have written."""
+    """A file that is not a receipt, or that no party can have written."""
 
 
 class UnsafeSetting(UsageError):
-    """A setting that would give up what the project promises."""
+    """A setting that would break a promise of the project."""
 
 
 class SystemRefused(UsageError):
-    """The operating system does not let us: a disk is full, a mode forbids it, a limit is reached."""
+    """The operating system refused: a disk is full, a mode forbids it, a limit is reached."""
 
 
 class TorError(OnionMPCError):
-    """Our own tor, or the way to it."""
+    """The tor that we use, or our connection to it."""
 
     exit_code = 3
 
@@ -96,11 +97,11 @@ class TorNotFound(TorError):
 
 
 class TorTooOld(TorError):
-    """A tor that lacks what we rest on."""
+    """A tor that lacks what we rely on."""
 
 
 class TransportNotFound(TorError):
-    """No program on this machine that carries a pluggable transport."""
+    """No program for a pluggable transport on this machine."""
 
 
 class TorFailed(TorError):
@@ -116,11 +117,11 @@ class BootstrapTimeout(TorError):
 
 
 class OnionNotPublished(TorError):
-    """An onion service whose descriptor no directory took in time."""
+    """An onion service whose descriptor no directory accepted in time."""
 
 
 class PeerError(OnionMPCError):
-    """Another party is not there."""
+    """Another party is away."""
 
     exit_code = 4
 
@@ -130,7 +131,7 @@ class PeerUnreachable(PeerError):
 
 
 class NotExpected(PeerUnreachable):
-    """A party's service is sealed, and no key of ours opens it."""
+    """A party's descriptor is sealed, and no key of ours opens it."""
 
 
 class LinkExpired(PeerError):
@@ -138,7 +139,7 @@ class LinkExpired(PeerError):
 
 
 class PeerLeft(PeerError):
-    """A party said that it leaves."""
+    """A party reported that it leaves."""
 
 
 class AgreementError(OnionMPCError):
@@ -148,7 +149,7 @@ class AgreementError(OnionMPCError):
 
 
 class VersionDiffers(AgreementError):
-    """A peer speaks another version of the protocol; nobody is to blame for that.
+    """A peer speaks another version of the protocol. It has broken no rule.
 
     Args:
         theirs, ours: versions of the protocol.
@@ -182,10 +183,10 @@ class RemoteProtocolError(ProtocolError):
 
 
 class AuthenticationFailed(RemoteProtocolError):
-    """A peer could not prove who it is, or does not accept us."""
+    """A peer could not prove its key, or does not accept us."""
 
 
 class ProgramError(OnionMPCError):
-    """The MPyC program, here or at another party, did not end well."""
+    """The MPyC program failed, here or at another party."""
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""Private directories, atomic writes and locks: the only ways in which state reaches the disk."""
+"""Private directories, atomic writes and locks. All state goes to the disk through these functions."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from onionmpc.machine import SHARED_MEMORY, refused, refusing
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-# Directories of other kinds, and those of versions that held no lock, begin with "onionmpc-".
+# Leftovers with this prefix are removed if nobody holds their lock. Other directories, and those of early versions,
+# which held no lock, begin with "onionmpc-".
 TEMPORARY_PREFIX = "onionmpc."
-# Short, and nothing in it that a torrc or tor's control port would want quoted.
+# Short enough for a socket's path, and without characters that a torrc or tor's control port would need quoted.
 PLAIN_RUNTIME = re.compile(r"/[A-Za-z0-9/._-]{0,38}")
 
 
 def state_directory() -> Path:
-    """Return where profiles and key files live: $ONIONMPC_STATE, else this operating system's place for it.
+    """Return the directory of profiles and key files: $ONIONMPC_STATE, else the operating system's usual place.
 
     Raises:
-        UsageError: this user has no home.
+        UsageError: this user has no home directory.
     """
     if configured := os.environ.get("ONIONMPC_STATE"):
         return Path(configured)
     found = Path("~")
-    with contextlib.suppress(RuntimeError):  # older releases of platformdirs leave the "~" where it is
+    with contextlib.suppress(RuntimeError):  # some releases of platformdirs raise it, others leave "~" as it is
         found = Path(platformdirs.user_state_dir("onionmpc"))
     if not found.is_absolute():
         raise UsageError(
@@ -72,19 +73,19 @@ def _make_directory(path: Path) -> None:
     except FileNotFoundError:
         if path.parent == path:
             raise
-        # Not mkdir(parents=True), which leaves the mode of parents to the umask.
+        # Not mkdir(parents=True), which gives parents a mode that depends on the umask.
         _make_directory(path.parent)
         path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
 
 
 @contextlib.contextmanager
 def socket_directory() -> Iterator[Path]:
-    """A private directory for unix sockets, removed at the end. If we are killed, a later process removes it.
+    """Yield a private directory for unix sockets, and remove it at the end. If we are killed, a later process does.
 
     Its path is short, since a socket's path is limited to 107 bytes on Linux and 103 on macOS.
 
     Raises:
-        SystemRefused: there is no place for it; so with the other two.
+        SystemRefused: it cannot be created. This also holds for the two functions below.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     usable = PLAIN_RUNTIME.fullmatch(runtime) and os.access(runtime, os.W_OK)
@@ -94,16 +95,17 @@ def socket_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A private directory for another program's temporary files, removed at the end with its content."""
+    """Yield a private directory for another program's temporary files, and remove it with its content at the end."""
     with _temporary_directory(Path("/tmp")) as directory:  # noqa: S108
         yield directory
 
 
 @contextlib.contextmanager
 def memory_directory(otherwise: Path) -> Iterator[Path]:
-    """A private directory for a key that another program reads only from a file, removed at the end.
+    """Yield a private directory for a key that another program reads only from a file, and remove it at the end.
 
-    In memory where this machine has a file system for that; below `otherwise`, on the disk, where it has none.
+    It is in memory, so that the key does not reach the disk, if this machine has a file system for that; else below
+    `otherwise`.
     """
     with _temporary_directory(
         SHARED_MEMORY if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK) else otherwise
@@ -118,7 +120,7 @@ def _temporary_directory(base: Path) -> Iterator[Path]:
         directory = Path(tempfile.mkdtemp(prefix=f".{TEMPORARY_PREFIX}", dir=base))
     try:
         with lock(directory, is_directory=True):
-            # Other processes see it only from now on, and find it locked.
+            # Renamed only after it is locked: otherwise another process could take it for a leftover and remove it.
             with refusing(f"cannot make a directory in {base}"):
                 directory = directory.rename(base / directory.name.removeprefix("."))
             yield directory
@@ -127,12 +129,12 @@ def _temporary_directory(base: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(base: Path) -> None:
-    """Remove directories that killed processes of ours left: those that no process has locked."""
+    """Remove the directories that killed processes of ours have left: those that no process has locked."""
     found: list[Path] = []
-    with contextlib.suppress(OSError):  # what is wrong there shows when we make our own
+    with contextlib.suppress(OSError):  # creating our own directory there reports the problem
         found = list(base.glob(f"{TEMPORARY_PREFIX}*"))
     for directory in found:
-        with contextlib.suppress(OSError, SystemRefused):  # another of us was faster
+        with contextlib.suppress(OSError, SystemRefused):  # another process of ours was faster
             status = directory.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not is_held(directory):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -162,14 +164,14 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def write_named(path: Path, content: bytes) -> None:
-    """Write to a path that the user named: a file as `write_private` does, or an existing device or pipe.
+    """Write to a path that the user named: to a file as `write_private` does, or to an existing device or pipe.
 
     Raises:
         SystemRefused: it cannot be written.
     """
     with refusing(f"cannot write {path}"):
         if not _is_stream(path):
-            write_private(Path(os.path.realpath(path)), content)  # a link stays one
+            write_private(Path(os.path.realpath(path)), content)  # replace the file, and not a link to it
             return
         with path.open("wb", buffering=0) as file:
             rest = memoryview(content)
@@ -178,12 +180,12 @@ def write_named(path: Path, content: bytes) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Return whether to write into a path instead of replacing it: root could replace /dev/null for everybody."""
+    """Return whether to write into a path instead of replacing it. Root could otherwise replace /dev/null for all."""
     return path.exists() and (not path.is_file() or path.absolute().parts[1] in ("dev", "proc"))
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file to write, of mode 0600 if it is new.
+    """Open a file for writing, with mode 0600 if it is new.
 
     Raises:
         SystemRefused: it cannot be opened.
@@ -209,16 +211,17 @@ def check_writable(path: Path) -> None:
 
 
 def write_new(path: Path, content: bytes, *, must_be_private: bool) -> None:
-    """Write a file of mode 0600 where there is none, on whatever file system.
+    """Write a new file of mode 0600, on any file system.
 
-    Not with a temporary file: only a hard link could take its place without replacing another file, and memory sticks
-    have no hard links. If this is interrupted, the file is cut short, which its reader notices.
+    It is not written under a temporary name: only a hard link could then give it its name without replacing another
+    file, and memory sticks have no hard links. If this is interrupted, the file is incomplete, which its reader
+    notices.
 
     Args:
-        must_be_private: whether a file system that cannot close it to others is refused.
+        must_be_private: refuse a file system on which others could read the file.
 
     Raises:
-        UsageError: there is something of that name, it would be open to others, or it cannot be written.
+        UsageError: the name is taken, others could read the file, or it cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -254,7 +257,7 @@ def _check_closed(path: Path, status: os.stat_result) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, durably even if the power fails now. The disk may still hold its content.
+    """Remove a file, so that it does not come back after a power failure. The disk may still hold its content.
 
     Raises:
         UsageError: it cannot be removed.
@@ -267,7 +270,7 @@ def remove(path: Path) -> None:
 
 
 def _settle(directory: Path) -> None:
-    """Flush a directory's entries to the disk, where the file system supports that."""
+    """Flush a directory's entries to the disk, if the file system supports that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -286,7 +289,7 @@ def lock(path: Path, *, is_directory: bool = False) -> Iterator[bool]:
     Yields:
         True if this process holds the lock, False if another one does.
     Raises:
-        SystemRefused: it cannot be made or locked.
+        SystemRefused: it cannot be created or locked.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY if is_directory else os.O_RDWR | os.O_CREAT
     with refusing(f"cannot lock {path}"):
@@ -308,7 +311,7 @@ def _is_ours(path: Path, descriptor: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds the lock `path`. tor locks its data directory by flock too, so this finds it."""
+    """Return whether a process (perhaps a tor, which locks its data directory with flock too) holds the lock `path`."""
     if not path.exists():
         return False
     with lock(path, is_directory=path.is_dir()) as free:

@@ -1,6 +1,6 @@
-"""The levels: how long a party makes its own half of every circuit.
+"""The levels: how long a party's own half of every circuit is.
 
-onionmpc.tor sets up and measures a level. What each level protects from is in docs/THREATS.md.
+onionmpc.tor sets up and measures a level. docs/THREATS.md says what each level protects against.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @functools.total_ordering
 class Level(enum.Enum):
-    """A circuit length; the order is that of privacy."""
+    """A circuit length. A greater level protects more."""
 
     SHORT = "short"
     STANDARD = "standard"
@@ -25,29 +25,29 @@ class Level(enum.Enum):
 
     @property
     def promise(self) -> Promise:
-        """The smallest numbers of own relays with which a circuit may carry a stream."""
+        """How many relays of our own a circuit needs at least before it may carry a stream."""
         return _PROMISES[self]
 
     @property
     def usual_round_trip_s(self) -> float:
-        """A typical round trip to another party of this level, in seconds, until a link is measured."""
+        """A typical round trip between parties of this level, in seconds, for estimates before a link is measured."""
         return _ROUND_TRIPS_S[self]
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Relays on this party's side of a circuit, the rendezvous point included.
+    """How many relays are on this party's side of a circuit, including the rendezvous point.
 
     Attributes:
-        dialled: on a circuit that this party dialled.
-        accepted: on a circuit that a peer dialled.
+        dialled: for a circuit that this party dialled.
+        accepted: for a circuit that a peer dialled.
     """
 
     dialled: int
     accepted: int
 
 
-# C the dialler, S the service, G the guard, L2 and L3 pinned layers, M any relay, R the rendezvous point.
+# C is the dialler, S the service, G the guard, L2 and L3 layer guards, M any relay, R the rendezvous point.
 # Source: tor's circuitbuild.c, route_len_for_purpose; measured with tor 0.4.9.11.
 _PROMISES = {
     Level.SHORT: Promise(dialled=3, accepted=1),  # C-G-L2-R and S-R

@@ -1,6 +1,6 @@
 """Translates errors of the operating system into messages with hints.
 
-It lists the errors that are the machine's fault. Any other one counts as a bug of ours until somebody shows otherwise.
+It lists the errors that are the machine's fault. Any other one counts as a bug of ours until someone shows otherwise.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from onionmpc.errors import OnionMPCError, SystemRefused
 from onionmpc.text import printable
 
-READ_BYTES = 2**16  # what a pipe of Linux holds; larger reads of a pipe or a socket gain nothing
-# A tmpfs on every Linux.
+READ_BYTES = 2**16  # the capacity of a pipe on Linux; larger reads from a pipe or socket gain nothing
+# A file system in memory, on every Linux.
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 SHOWN_PATH = 1000
@@ -80,10 +80,10 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def explained(error: BaseException) -> OnionMPCError | None:
-    """Return the message for an error that no layer has translated; None if it is a bug of ours."""
+    """Return our error for one that no layer has translated; None if it is a bug of ours."""
     if isinstance(error, OnionMPCError):
         return error
-    if isinstance(error, BaseExceptionGroup):  # of tasks: one bug among them is a bug
+    if isinstance(error, BaseExceptionGroup):  # from several tasks: if one error is a bug, the whole is
         each = [explained(one) for one in error.exceptions]
         return None if None in each else each[0]
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_MEMORY in str(error)):
@@ -102,7 +102,7 @@ def explained(error: BaseException) -> OnionMPCError | None:
 
 @contextlib.contextmanager
 def explaining() -> Iterator[None]:
-    """Translate errors of the block that are the machine's fault, by `explained`."""
+    """Translate the errors of a block that are the machine's fault; see `explained`."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
@@ -112,7 +112,7 @@ def explaining() -> Iterator[None]:
 
 
 def working_directory() -> Path | None:
-    """Return the working directory of this process, None if it was removed."""
+    """Return the working directory of this process; None if it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:

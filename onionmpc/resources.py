@@ -1,6 +1,6 @@
 """Finds the folders that ship with the package: torrc.d/ and examples/.
 
-In a wheel they lie inside the package; in a checkout they are at the top level, where people look for them.
+In a wheel they are inside the package. In a checkout they are at the top level, where people look for them.
 """
 
 from __future__ import annotations

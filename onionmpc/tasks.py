@@ -17,8 +17,8 @@ class BackgroundTasks:
     """Runs coroutines in the background of a block, and cancels the remaining ones at its end.
 
     If one fails, the block is cancelled, and its end raises that error itself, not an exception group. Unlike in a
-    TaskGroup, the other coroutines go on until then, so that the block can use them to end cleanly, for example to send
-    its last messages.
+    TaskGroup, the other coroutines continue until the block ends, which may need them, for example to send its last
+    messages.
     """
 
     def __init__(self, *works: Work) -> None:
@@ -64,7 +64,8 @@ class BackgroundTasks:
         self._ending = True
         interrupted = await self._cancel_all()
         if self._cancelled_owner:
-            # Our own cancellation may not have been delivered yet. Take it here, and nowhere else.
+            # Our own cancellation may not have been delivered yet. Take it here: it must not reach code after the
+            # block.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
             interrupted = self._owner.uncancel() > self._cancelling
@@ -89,7 +90,7 @@ class BackgroundTasks:
 
 
 class ErrorForwarder:
-    """Passes on what a block raises: for callbacks of the event loop, which nobody awaits."""
+    """Passes on what a callback of the event loop raises: nobody awaits those, so asyncio would only log it."""
 
     def __init__(self, forward: Callable[[BaseException], None]) -> None:
         self._forward = forward
@@ -119,9 +120,9 @@ async def together(*works: Work) -> None:
 
 
 async def first_of(*futures: asyncio.Future[Any]) -> Any:  # noqa: ANN401 (their results may differ in type)
-    """Wait until one of these is done, and return its result or raise its error. None of them is cancelled.
+    """Wait until a future is done, and return its result or raise its error. The other futures continue.
 
-    If several are done, the first of them in the order of the arguments counts.
+    If several are done, the first in the order of the arguments counts.
     """
     await asyncio.wait(set(futures), return_when=asyncio.FIRST_COMPLETED)
     return next(future for future in futures if future.done()).result()
@@ -131,8 +132,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait for their end.
 
     Raises:
-        BaseException: a bug that ended one of them. An OnionMPCError is not raised: it was reported, or no longer
-            matters.
+        BaseException: a bug that ended a task. An OnionMPCError is not raised: it was reported, or no longer matters.
     """
     for task in tasks:
         task.cancel()
@@ -151,7 +151,7 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
 
 
 def show_failure(task: asyncio.Task[Any]) -> None:
-    """Have the event loop show what ended a task that nobody awaits. Use it as the task's done callback."""
+    """Have the event loop report the failure of a task that nobody awaits. Use it as the task's done callback."""
     if not task.cancelled() and (error := task.exception()) is not None:
         asyncio.get_running_loop().call_exception_handler(
             {"message": "a task failed that nobody waits for", "exception": error, "task": task}

@@ -1,7 +1,7 @@
 """Identities: an ed25519 key pair (key_pair), its onion address (address), and the file that keeps it (key_file).
 
-curve checks public keys and converts them for Noise. What most of the package needs is imported here; key files are
-imported from key_file.
+curve checks public keys and converts them for Noise. The names that most of the package needs can be imported from
+here; those for key files are in key_file.
 """
 
 from onionmpc.identity.address import (

@@ -1,6 +1,6 @@
-"""Onion addresses of version 3, as text and as the public key that they hold.
+"""Onion addresses of version 3, as text and as the public key that they contain.
 
-Knows what tor takes for an address, and which addresses no honest party can have. Rules: docs/PROTOCOL.md section 1.
+It refuses what tor refuses, and addresses that no honest party can have. Rules: docs/PROTOCOL.md section 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ V3_VERSION = 3
 
 
 def onion_from_public_key(public_key: bytes) -> Onion:
-    """Derive the v3 onion address of an identity. The key is not checked: see `check_public_key`.
+    """Derive the v3 onion address of an identity. Does not check the key; see `check_public_key`.
 
     Args:
         public_key: ed25519 public key, 32 bytes.
@@ -41,10 +41,10 @@ def onion_from_public_key(public_key: bytes) -> Onion:
 
 
 def public_key_from_onion(text: str) -> bytes:
-    """Read an onion address and check everything that can be checked without asking its owner.
+    """Parse an onion address, and check everything that can be checked without its owner.
 
-    Surrounding blanks and upper case are forgiven, nothing else is: an address that was repaired by guessing
-    could be somebody else's.
+    Surrounding white space and upper case are accepted, but no other mistake is repaired: a guess could give the
+    address of someone else.
 
     Returns:
         The ed25519 public key, 32 bytes: canonical and of prime order.
@@ -74,7 +74,7 @@ def public_key_from_onion(text: str) -> bytes:
 
 
 def parse_onion(text: str) -> Onion:
-    """Check an address as `public_key_from_onion` does and return its one canonical form.
+    """Check an address as `public_key_from_onion` does, and return its canonical form.
 
     Raises:
         InvalidAddress: names the first thing that is wrong.
@@ -83,11 +83,11 @@ def parse_onion(text: str) -> Onion:
 
 
 def looks_like_onion(text: str) -> bool:
-    """Tell an address, even a mistyped one, from a program name or path: by its form only.
+    """Return whether a text is meant as an address, even a mistyped one, and not as a program name or path.
 
-    Anything that ends in ".onion" is one (v2 addresses and shortened ones included, with or without a port or
-    path), and so is a bare word of 50 to 60 letters and digits: nobody names a program like that, and someone
-    who mistypes an address should hear about the address.
+    Anything that ends in ".onion" is (including v2 addresses and shortened ones, with or without a port or path), and
+    so is a bare word of 50 to 60 letters and digits: nobody names a program like that, and the error for a mistyped
+    address should be about the address.
     """
     return bool(re.search(r"\.onion\.?(?:[:/].*)?$|^[a-z0-9]{50,60}$", text.strip().lower(), re.DOTALL))
 
@@ -96,16 +96,16 @@ def check_roster(onions: Iterable[str], own: Onion | None) -> tuple[Onion, ...]:
     """Check the addresses of the other parties, each and together.
 
     Args:
-        onions: addresses as typed or received; mistakes are named by their place in it, from 1.
+        onions: addresses as typed or received. Errors give the position of an address, from 1.
         own: our own address, which must not be among them.
     Returns:
         The canonical addresses, sorted.
     Raises:
-        InvalidAddress: an address is invalid, our own or there twice, or two of them are one X25519 key.
+        InvalidAddress: an address is invalid, our own or listed twice, or two of them have the same X25519 key.
     """
     roster: list[Onion] = []
-    # A and -A are two valid addresses with one y, hence one X25519 key: the handshake could not tell them
-    # apart, and the holder of one of the two secrets holds both.
+    # A and -A are two valid addresses with one y, and so with one X25519 key. The handshake could not tell them apart,
+    # and the holder of one secret holds the other too.
     place_of_y = {} if own is None else {y_coordinate(public_key_from_onion(own)): 0}
     for place, text in enumerate(onions, start=1):
         try:
@@ -146,11 +146,11 @@ def _base32_label(text: str) -> str:
         )
     label = text[: -len(ONION_SUFFIX)]
     if "." in label:
-        # Tor ignores what stands before the address, so one party could appear under many names.
+        # Tor ignores a name before the address, so one party could appear under many names.
         raise InvalidAddress(
             'the address has a name before it ("name.address.onion")', hint="start with the 56 characters"
         )
-    # Looked for before lower(): U+212A, the Kelvin sign, is a "k" in lower case.
+    # Checked before lower(), which turns U+212A, the Kelvin sign, into "k".
     for position, character in enumerate(label, start=1):
         if character not in BASE32_CHARACTERS and character not in BASE32_CHARACTERS.upper():
             raise InvalidAddress(

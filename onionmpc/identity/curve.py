@@ -1,7 +1,7 @@
 """Checks of ed25519 public keys, and their conversion to X25519.
 
-edwards25519 in extended coordinates (X, Y, Z, T), RFC 8032 section 5.1.4. Not constant time, and need not be: only
-public keys come here. `cryptography` makes none of these checks, and has no arithmetic to build them from.
+edwards25519 in extended coordinates (X, Y, Z, T), RFC 8032 section 5.1.4. It need not take constant time: only public
+keys come here. `cryptography` makes none of these checks, and has no arithmetic to build them from.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NEUTRAL: Point = (0, 1, 1, 0)
 def check_public_key(public_key: bytes) -> None:
     """Check that a key is the canonical form of a point of prime order, as tor does before it uses one.
 
-    Without the last two checks one key could hide behind eight addresses (A plus a point of small order), all
-    with the same shared secrets.
+    Without the last two checks, one key could appear under eight addresses (A plus a point of small order), all with
+    the same shared secrets.
 
     Raises:
-        ValueError: names what the key is instead.
+        ValueError: says what is wrong with the key.
     Source: Tor rend-spec-v3, "Client-side validation of onion addresses"; RFC 8032 section 5.1.3.
     """
     if len(public_key) != PUBLIC_KEY_BYTES:
@@ -50,7 +50,7 @@ def x25519_public_from_ed25519(public_key: bytes) -> bytes:
     """Map an identity's public key to its Noise static public key: u = (1 + y) / (1 - y).
 
     Raises:
-        ValueError: the key is not one that `check_public_key` accepts.
+        ValueError: `check_public_key` refuses the key.
     Source: RFC 7748 section 4.1.
     """
     check_public_key(public_key)
@@ -59,7 +59,7 @@ def x25519_public_from_ed25519(public_key: bytes) -> bytes:
 
 
 def y_coordinate(public_key: bytes) -> int:
-    """Return y, which A and -A share: the key without the bit that says whether x is odd."""
+    """Return y, which is the same for A and -A: the key without the bit that says whether x is odd."""
     return int.from_bytes(public_key, "little") & (2**255 - 1)
 
 

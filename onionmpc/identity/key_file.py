@@ -6,15 +6,14 @@
     seal none                       or  seal scrypt <log2 N> <salt, 16 bytes> <nonce, 12 bytes>
     key <seed, 32 bytes>            or  key <sealed seed, 48 bytes>
 
-An exposed identity is for circuit length short alone: its service shows an IP address. It is made so and stays so,
-since a key that was ever tied to an address is anonymous nowhere.
+An exposed identity is for circuit length short only, because its service shows an IP address. That is fixed when it is
+created: a key that was ever tied to an IP address is anonymous nowhere.
 
-The address stands in the clear so that listing identities asks for no passphrase; it is bound to the seed,
-which must give that address. Bytes are in base64 with padding. There is one spelling of each file: whatever
-a careless editor or a bad disk does to it is noticed.
+The address is in the clear, so that listing identities needs no passphrase. It is bound to the seed, which must give
+that address. Bytes are in base64 with padding. Each file has exactly one spelling, so that any change by an editor or a
+bad disk is noticed.
 
-Does not know where key files lie, who asks for passphrases, or where randomness comes from: salts and nonces come in
-as arguments. Rules: docs/PROTOCOL.md section 1.
+Salts and nonces come in as arguments. Rules: docs/PROTOCOL.md section 1.
 """
 
 from __future__ import annotations
@@ -43,25 +42,26 @@ EXPOSED_LABEL = b"onionmpc exposed identity "
 KEY_FILE_VERSION = b"1"
 KEY_FILE_LINES = 4
 
-# A guess costs 128 N r bytes, 128 MiB, and about half a second, so a passphrase of five random words outlives its
-# thief; the owner pays that once per session, also on a small board. r and p are what scrypt's author recommends; N
-# grows with machines, so each file says its own. A file that says more than the largest is refused before any work: a
-# stranger's must not make us allocate a terabyte. To say less gains nobody anything: the seal holds that line too.
+# Each guess costs an attacker 128 N r bytes (128 MiB) and about half a second, which is enough for five random words.
+# The owner pays that once per session, even on a small board. r and p are those that scrypt's author recommends. N will
+# grow with machines, so each file states its own. More than the largest is refused before any work: a stranger's file
+# must not make us allocate a terabyte. An attacker gains nothing by lowering N in a file, since the seal authenticates
+# that line.
 SCRYPT_LOG2_N = 17
 SCRYPT_MAX_LOG2_N = 19  # 512 MiB and two seconds
 SCRYPT_R = 8
 SCRYPT_P = 1
-SCRYPT_LABEL = b"onionmpc/identity/v1/scrypt"  # before the salt: the derived key opens nothing else
+SCRYPT_LABEL = b"onionmpc/identity/v1/scrypt"  # comes before the salt, so that the derived key opens nothing else
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFileFacts:
-    """What a key file tells without its passphrase.
+    """What a key file reveals without its passphrase.
 
     Attributes:
-        onion: the address; in a sealed file it is a claim until the file is opened.
-        sealed: whether opening it takes a passphrase.
-        exposed: whether it is for circuit length short, and for no other.
+        onion: the address. In a sealed file it is a claim until the file is opened.
+        sealed: whether opening it needs a passphrase.
+        exposed: whether it is for circuit length short only.
     """
 
     onion: Onion
@@ -97,10 +97,10 @@ def encode_key_file(
     """Write an identity as a key file, sealed if there is a passphrase.
 
     Args:
-        passphrase: any bytes but none at all, or None for a file that only its mode protects.
+        passphrase: at least one byte, or None for a file that only its mode protects.
         salt: 16 fresh random bytes, unused without a passphrase.
         nonce: 12 fresh random bytes, unused without a passphrase.
-        exposed: it is for circuit length short, and for no other.
+        exposed: it is for circuit length short only.
         scrypt_log2_n: what a guess of the passphrase costs, see SCRYPT_LOG2_N.
 
     Raises:
@@ -123,10 +123,10 @@ def encode_key_file(
 
 
 def describe_key_file(content: bytes) -> KeyFileFacts:
-    """Read what a key file tells without its passphrase.
+    """Read what a key file reveals without its passphrase.
 
     Raises:
-        InvalidIdentityFile: it is cut short, altered, of another version or no key file at all.
+        InvalidIdentityFile: it is truncated, altered, of another version, or not a key file.
     """
     file = _parse_key_file(content)
     if file.seal is None:
@@ -138,11 +138,11 @@ def decode_key_file(content: bytes, passphrase: bytes | bytearray | None) -> Ide
     """Open a key file.
 
     Args:
-        passphrase: needed for a sealed file, not looked at otherwise.
+        passphrase: needed for a sealed file, ignored otherwise.
 
     Raises:
-        InvalidIdentityFile: it is cut short, altered, of another version or no key file at all; or the
-            passphrase is missing or wrong.
+        InvalidIdentityFile: it is truncated, altered, of another version, or not a key file; or the passphrase is
+            missing or wrong.
     """
     file = _parse_key_file(content)
     if file.seal is None:
@@ -161,10 +161,10 @@ def decode_key_file(content: bytes, passphrase: bytes | bytearray | None) -> Ide
 
 
 def wipe(secret: bytearray) -> None:
-    """Overwrite a secret that is not needed any more.
+    """Overwrite a secret that is no longer needed.
 
-    It is what Python allows, and little: bytes and strings cannot be overwritten. A seed is bytes and stays until the
-    process ends, and so do the copies that go to tor; what was typed at a terminal passes through a string.
+    Python does not allow much more: bytes and strings cannot be overwritten. A seed is bytes and stays until the
+    process ends, as do the copies that go to tor. A passphrase typed at a terminal passes through a string.
     """
     secret[:] = bytes(len(secret))
 
@@ -205,7 +205,7 @@ def _parse_key_file(content: bytes) -> _KeyFile:
         raise _altered("its lines end in CR LF, expected LF")
     version = first_line.removeprefix(label)
     if version != KEY_FILE_VERSION and b"\n" in content:
-        # Not quoted unless it is one: where lines were lost, the key may stand here.
+        # Quote it only if it looks like a version: if lines were lost, this may be the key.
         if not re.fullmatch(rb"[0-9]{1,3}", version):
             raise _altered("its first line names no version")
         raise InvalidIdentityFile(
@@ -269,7 +269,7 @@ def _decode_base64(text: bytes, expected_bytes: int) -> bytes:
         value = base64.b64decode(text, validate=True)
     except binascii.Error:
         value = b""
-    # Base64 has several spellings of most values; only the one that we write is taken.
+    # Base64 has several spellings of most values. Only the one that we write is accepted.
     if len(value) != expected_bytes or base64.b64encode(value) != text:
         raise _altered(f"a value in it is not {expected_bytes} bytes of base64")
     return value

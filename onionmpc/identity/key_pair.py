@@ -1,4 +1,4 @@
-"""An identity: an ed25519 key pair, from whose seed tor's key, the Noise key and the address follow."""
+"""An identity: an ed25519 key pair. Its seed determines tor's key, the Noise key and the address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNATURE_BYTES = 64
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity:
-    """A party's long-term key. The seed is kept since everything else follows from it.
+    """A party's long-term key. Everything else is derived from the seed.
 
     Args:
         seed: 32 random bytes.
@@ -37,7 +37,7 @@ class Identity:
         object.__setattr__(self, "public_key", public_key)
 
     def __repr__(self) -> str:
-        # Not even the address: a repr ends up in logs, and logs name parties by number only.
+        # Not even the address: a repr ends up in logs, and logs name parties only by number.
         return "Identity(<hidden>)"
 
     @property
@@ -47,7 +47,7 @@ class Identity:
 
     @property
     def expanded_key(self) -> bytes:
-        """The 64 bytes that tor takes as ED25519-V3: clamped scalar, then the nonce prefix."""
+        """The 64 bytes that tor calls ED25519-V3: the clamped scalar, then the nonce prefix."""
         digest = bytearray(hashlib.sha512(self.seed).digest())
         digest[0] &= 248
         digest[31] = digest[31] & 63 | 64
@@ -59,10 +59,10 @@ class Identity:
         return self.expanded_key[:32]
 
     def sign(self, message: bytes) -> bytes:
-        """Sign with the onion key itself, 64 bytes.
+        """Sign with the onion key itself; return 64 bytes.
 
-        Whatever is signed begins with a label that says what it is: tor signs with keys that it derives from this one,
-        and Noise takes no signatures, so nothing else can be meant.
+        The message must begin with a label that says what it is. Then no signature can be mistaken for another kind:
+        tor signs only with keys that it derives from this one, and Noise makes no signatures.
         """
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
 
@@ -71,7 +71,7 @@ def check_signature(onion: Onion, message: bytes, signature: bytes) -> None:
     """Check that the holder of this address's key has signed this message.
 
     Raises:
-        ValueError: it is no signature of that key over that message.
+        ValueError: it is not a signature of this message by that key.
     """
     try:
         Ed25519PublicKey.from_public_bytes(public_key_from_onion(onion)).verify(signature, message)

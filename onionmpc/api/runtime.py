@@ -18,7 +18,7 @@ from onionmpc.tasks import ErrorForwarder, cancel, first_of
 from onionmpc.tor.report import TorReport
 
 OnSessionEvent = Callable[[Event], None]
-T = TypeVar("T")
+Returned = TypeVar("Returned")
 
 
 class LiveNetwork(Network, Protocol):
@@ -76,7 +76,7 @@ class PartyRuntime:
             self._ready.set_result(network)
             await asyncio.get_running_loop().create_future()  # until we are cancelled
 
-    async def run_over_network(self, work: Callable[[Network], Awaitable[T]]) -> T:
+    async def run_over_network(self, work: Callable[[Network], Awaitable[Returned]]) -> Returned:
         """Run `work` once the network is up. Fail if the network is lost for good, or the party ends.
 
         Raises:

@@ -179,9 +179,8 @@ async def party(
 ) -> AsyncIterator[Party]:
     """Start a party: an address, and a tor that starts in the background.
 
-    The address is published, also in the background, as soon as a table is entered: what tor publishes can be read
-    only with the keys of the session's parties, so there must be a session first. With `Party.host`, the invites hold
-    these keys.
+    When a table is entered, the address is published, also in the background. tor seals what it publishes for the
+    parties of one session, so a session must exist first. With `Party.host`, the invites hold the keys.
 
     `Table.compute` waits for tor, so it raises tor's errors. When the block ends, tor has stopped and nobody can reach
     the address.
@@ -237,6 +236,7 @@ async def party(
     if not isinstance(identity, str) and passphrase is not None:
         raise UsageError("a passphrase needs the name of an identity", hint="pass identity=, or leave out passphrase=")
     if isinstance(identity, str):
+        # In a thread: opening a sealed identity takes half a second, and would stop the caller's event loop.
         identity = await asyncio.to_thread(open_identity, identity, passphrase, circuit_length=level)
     elif identity is not None and not isinstance(identity, OpenIdentity):
         raise UsageError(f"identity: {type(identity).__name__}, expected a name or what open_identity returned")

@@ -1,4 +1,4 @@
-"""What all tables of one party share: its identity, the network that carries its sessions, and who hears of events."""
+"""What all tables of one party share: its identity, the network that carries its sessions, and its event listener."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class LiveNetwork(Network, Protocol):
 
     @property
     def died(self) -> asyncio.Future[TorError]:
-        """Done, with the last reason, when the network is given up."""
+        """Done when the network is given up. The result is the last error."""
 
     @property
     def failure(self) -> TorError | None:
-        """Why the network is given up or away; None while it is up."""
+        """Why the network is away or was given up, None while it is up."""
 
 
 class PartyRuntime:

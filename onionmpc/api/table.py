@@ -49,8 +49,8 @@ class TableState(Enum):
 class Table:
     """One session. Enter it with `async with`, then call `compute` once.
 
-    From then on the party can be found by those that the session expects. Publishing takes some seconds after tor has
-    started, and goes on in the background.
+    Once it is entered, this party's service is published in the background, which takes some seconds after tor has
+    started. Then the other parties of the session can find it.
 
     Attributes:
         events: the events of this session, see `onionmpc.events`. You need not read them; only the last 1000 are kept.
@@ -117,7 +117,7 @@ class Table:
     async def compute(
         self,
         *,
-        input: str | bytes | None = None,  # noqa: A002 (the word that everybody expects)
+        input: str | bytes | None = None,  # noqa: A002 (the usual word)
         arguments: Sequence[str] = (),
         consent: Consent = refuse,
         on_output: OnOutput | None = None,
@@ -148,6 +148,7 @@ class Table:
             TypeError: `consent` or `admit` is no coroutine function, or answers something other than True or False.
             Exception: what `consent`, `admit`, `on_output` or `on_event` raised.
         """
+        # Before the table counts as used: after a mistake here, the caller can correct it and call again.
         if not isinstance(input, str | bytes | None):
             raise UsageError(f"input: {type(input).__name__}, expected a text or bytes")
         texts("arguments", arguments)
@@ -169,6 +170,7 @@ class Table:
         self, plan: Plan, text: str | bytes | None, consent: Consent, on_output: OnOutput | None, *, terminal: bool
     ) -> Result:
         assert self._walls is not None  # noqa: S101 (inside the context)
+        # The probe has run since the table was entered. Waiting for its result blocks, so a thread waits.
         plan = replace(plan, walls=await asyncio.to_thread(self._walls), hidden=self._runtime.hidden)
         if terminal:
             return await self._run_session(plan, OWN_STREAMS, consent)
@@ -188,7 +190,7 @@ class Table:
         await self._session.publish(network, self._keys())
 
     async def _published(self) -> None:
-        """Fail if the address could not be published."""
+        """Fail if the address could not be published: peers that dial this party would wait in vain."""
         assert self._publishing is not None  # noqa: S101 (inside the context)
         await asyncio.wait({self._publishing})
         self._publishing.result()
@@ -234,7 +236,7 @@ class Table:
         raise NotImplementedError
 
     async def _leave(self) -> None:
-        """Send away everybody who waits for this table."""
+        """Send away all joiners that wait at this table."""
 
 
 class HostTable(Table):

@@ -46,7 +46,7 @@ PSK_BYTES = 32
 class SessionParty:
     """One party of one session.
 
-    Call `publish` before `host`, `join` or `join_listed`, or beside it, since none of them waits for the end of
+    Call `publish` before `host`, `join` or `join_listed`, or at the same time: none of them waits for the end of
     publishing. A party that only dials can continue at once, and its peers redial.
 
     Args:
@@ -77,7 +77,7 @@ class SessionParty:
         """Let the peers find this party, until the network listens for another session.
 
         Args:
-            keys: the discovery keys of this party's service; none lets everybody find it.
+            keys: the discovery keys of this party's service; none lets anyone find it.
 
         Raises:
             TorError: see `Network.listen`.

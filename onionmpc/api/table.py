@@ -242,6 +242,10 @@ class Table:
 class HostTable(Table):
     """A session that this party hosts.
 
+    Joiners can come as soon as the address is published: the parties of this session alone, or anyone if it is `open`.
+    They wait in their seats until `compute` asks `admit` about them. If you leave the table instead, they are sent
+    away.
+
     Attributes:
         invites: one for each seat that needs an invite. If a joiner is refused, a new invite replaces the one that it
             used. The repr of an invite hides its secret. Send `str(invite)` to one party, over a channel that only

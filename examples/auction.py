@@ -1,7 +1,7 @@
 """A sealed-bid auction in which the winner pays the second-highest bid (Vickrey).
 
-Each party bids. All learn who wins, and the price: the highest bid of the others. Nobody learns the winning bid, nor
-whose bid the price was. Of equal highest bids the one of the lowest party number wins.
+Each party bids. All learn who wins, and the price: the highest bid of the others. Nobody learns the winning bid, or who
+bid the price. If the highest bids are equal, the party with the lowest number wins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SAMPLES = (310, 450, 275)
 
 
 async def main(bid: int) -> None:
-    """Find the highest bid in secret, then the highest of the others."""
+    """Find the highest bid in secret, then the highest of the other bids."""
     secint = mpc.SecInt(HIGHEST.bit_length() + 2)
     async with mpc:
         bids = mpc.input(secint(bid))

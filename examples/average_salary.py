@@ -1,7 +1,7 @@
 """The average salary of all parties.
 
-Each party puts in its salary. All learn the total, so the average, and nothing else. With two parties that is
-enough to work out the other's salary.
+Each party puts in its salary. All learn the total, and so the average, but nothing else. With two parties, each can
+work out the other's salary from that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SAMPLES = (3900, 4100, 4600)
 
 async def main(salary: int) -> None:
     """Add the salaries up in secret and print their average."""
-    secint = mpc.SecInt(48)  # the total of 256 parties still fits
+    secint = mpc.SecInt(48)  # the total of 256 salaries, MPyC's maximum, still fits
     async with mpc:
         salaries = mpc.input(secint(salary))
         total = await mpc.output(mpc.sum(salaries))

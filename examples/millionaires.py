@@ -1,7 +1,7 @@
 """Who is the richest?
 
-Each party puts in what it owns. All learn the number of the richest party, or of each if several own the same; nobody
-learns an amount.
+Each party puts in the amount that it owns. All learn the number of the richest party, or of all richest ones if they
+own the same. Nobody learns an amount.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SAMPLES = (1_500_000, 7_250_000, 3_000_000)
 
 
 async def main(amount: int) -> None:
-    """Compare each amount with the highest of all, in secret, and print who has it."""
+    """Compare each amount with the highest one in secret, and print who owns that."""
     secint = mpc.SecInt(HIGHEST.bit_length() + 2)
     async with mpc:
         amounts = mpc.input(secint(amount))

@@ -1,7 +1,7 @@
-"""Asks one party for what it keeps to itself: an argument, a file, or a prompt that does not echo.
+"""Gets a party's private value from an argument, a file, or a prompt that does not echo.
 
-Knows where a private value can come from and how to refuse a bad one in a sentence. Does not know what is
-computed. An argument can be seen by every user of the machine (`ps`): it is there for play.
+Knows where a private value can come from, and how to refuse a bad one with a sentence. Does not know what is computed.
+Every user of the machine can see an argument (`ps`), so use one only to try a program out.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from mpyc.runtime import mpc
 
 
 def add_private_arguments(parser: argparse.ArgumentParser, name: str, nargs: str = "?") -> None:
-    """Let `parser` take the private value `name` last, after the public arguments."""
+    """Make `parser` take the private value `name` last, after the public arguments."""
     parser.add_argument(name, nargs=nargs, help=f"your {name}; other users of this machine can see it")
-    parser.add_argument("--input", metavar="FILE", help=f"read your {name} from FILE, or from - (standard input)")
+    parser.add_argument("--input", metavar="FILE", help=f"read your {name} from FILE, or from standard input (-)")
     parser.add_argument("--demo", action="store_true", help=f"make up a {name} for each party")
 
 
 def private_text(arguments: argparse.Namespace, name: str, samples: Sequence[str]) -> str:
-    """Return this party's private value as text; `samples` are what the parties of a --demo hold, in turn."""
+    """Return this party's private value as text. With --demo, the parties take the `samples` in turn."""
     given = getattr(arguments, name)
     if arguments.demo:
         return samples[mpc.pid % len(samples)]
@@ -31,7 +31,7 @@ def private_text(arguments: argparse.Namespace, name: str, samples: Sequence[str
         return given if isinstance(given, str) else " ".join(given)
     if arguments.input:
         return _read(arguments.input, name)
-    # `-M3` starts the other parties with our standard input and no output: nobody could answer for them.
+    # `-M3` starts the other parties with our standard input and without output: they could not show a prompt.
     runs_them_all = (mpc.options.M or 1) > 1 and mpc.options.index is None
     has_terminal = sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())
     if runs_them_all or not has_terminal:
@@ -48,7 +48,7 @@ def private_integer(arguments: argparse.Namespace, name: str, samples: Sequence[
 
 
 def integers(text: str, name: str, lowest: int, highest: int, count: int | None = None) -> list[int]:
-    """Return the whole numbers in `text`, or end with a sentence that does not repeat them."""
+    """Return the whole numbers in `text`, or end with a sentence. It never repeats the text, which is private."""
     try:
         values = [int(word) for word in text.replace(",", " ").split()]
     except ValueError:

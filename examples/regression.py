@@ -1,9 +1,9 @@
 """Linear regression over the rows of all parties.
 
-Each party holds rows of whole numbers: some columns that explain and a last one to be explained. All learn how many
-rows each party has, and the coefficients of the least-squares fit over all rows, exactly; nothing else. The rows are
-shared as arrays, so that there are few messages and large ones. Without --input the rows are made up, the same ones
-every time.
+Each party has rows of whole numbers: some explaining columns, and a last column to explain. All learn how many rows
+each party has, and the exact coefficients of the least-squares fit over all rows, but nothing else. The rows are shared
+as arrays, so there are few messages, but large ones. Without --input, the program makes rows up, the same ones at each
+run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOISE = 50  # of the made-up rows
 
 
 def made_up(rows: int, columns: int, seed: int) -> list[list[int]]:
-    """Rows around y = 7 + 2 x1 - 3 x2 + 2 x3 - 3 x4 ..., the same for the same seed and party."""
+    """Return rows around y = 7 + 2 x1 - 3 x2 + 2 x3 - 3 x4 ..., the same ones for the same seed and party."""
     source = random.Random(f"{seed} {mpc.pid}")
     table = []
     for _ in range(rows):
@@ -37,16 +37,21 @@ def made_up(rows: int, columns: int, seed: int) -> list[list[int]]:
 
 
 def parse_rows(text: str, columns: int) -> list[list[int]]:
-    """Read one row from each line of `text` (or between semicolons), or end with a sentence."""
+    """Return one row for each line of `text` (semicolons separate rows, too), or end with a sentence."""
     lines = text.replace(";", "\n").splitlines()
     rows = [integers(line, "numbers of a row", -LIMIT, LIMIT) for line in lines if line.strip()]
     if not 0 < len(rows) <= MOST_ROWS or any(len(row) != columns + 1 for row in rows):
-        sys.exit(f"expected 1 to {MOST_ROWS} rows of {columns + 1} numbers (--columns {columns} and what they explain)")
+        sys.exit(
+            f"expected 1 to {MOST_ROWS} rows of {columns + 1} numbers (--columns {columns}, and the one to explain)"
+        )
     return rows
 
 
 def prime_for(columns: int) -> int:
-    """A prime modulo which the quotient of any two determinants of the problem is unique (Hadamard's bound)."""
+    """Return a prime that is large enough to recover the coefficients, which are quotients of two determinants.
+
+    Hadamard's bound limits the determinants. A quotient is unique modulo a prime above twice the bound's square.
+    """
     unknowns = columns + 1
     sum_of_products = len(mpc.parties) * MOST_ROWS * LIMIT**2
     determinant = (unknowns * sum_of_products**2) ** ((unknowns + 1) // 2)
@@ -54,7 +59,7 @@ def prime_for(columns: int) -> int:
 
 
 def coefficients(equations: np.ndarray, prime: int) -> list[Fraction] | None:
-    """Solve the equations [A | b] modulo the prime; None if there are not enough different rows."""
+    """Solve the equations [A | b] modulo the prime. Return None if there are not enough different rows."""
     try:
         solution = np.linalg.solve(equations[:, :-1], equations[:, -1:])
     except (ZeroDivisionError, np.linalg.LinAlgError):
@@ -63,7 +68,7 @@ def coefficients(equations: np.ndarray, prime: int) -> list[Fraction] | None:
 
 
 async def main(rows: list[list[int]]) -> None:
-    """Share the rows, form the normal equations in secret, mask them, open them and solve them."""
+    """Share the rows, compute the normal equations in secret, mask them, open them and solve them."""
     table = np.array([[1, *row] for row in rows], dtype=object)
     unknowns = table.shape[1] - 1
     prime = prime_for(unknowns - 1)
@@ -80,7 +85,7 @@ async def main(rows: list[list[int]]) -> None:
         ]
         data = mpc.np_vstack(tables)
         equations = (data.T @ data)[:-1]
-        # Times a random matrix that no party knows, the equations say nothing but their solution.
+        # Multiplied by a random matrix that no party knows, the equations reveal only their solution.
         mask = sum(mpc.input(field.array(random_matrix(unknowns, prime))))
         opened = await mpc.output(mask @ equations)
     fit = coefficients(opened, prime)
@@ -90,15 +95,15 @@ async def main(rows: list[list[int]]) -> None:
 
 
 def random_matrix(size: int, prime: int) -> np.ndarray:
-    """A square matrix of secret random numbers below the prime."""
+    """Return a square matrix of random numbers below the prime."""
     return np.array([[secrets.randbelow(prime) for _ in range(size)] for _ in range(size)], dtype=object)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--columns", type=int, default=3, help="columns that explain; the same for all parties (3)")
+    parser.add_argument("--columns", type=int, default=3, help="explaining columns; the same for all parties (3)")
     parser.add_argument("--rows", type=int, default=100, help="rows to make up for each party (100)")
-    parser.add_argument("--seed", type=int, default=1, help="of the made-up rows (1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the made-up rows (1)")
     add_private_arguments(parser, "table")
     arguments = parser.parse_args()
     if not 1 <= arguments.columns <= MOST_COLUMNS or not 1 <= arguments.rows <= MOST_ROWS:

@@ -1,6 +1,6 @@
 """Who gives a present to whom.
 
-Nobody draws itself, everybody is drawn once, and each party learns only whom it drew itself. There is no input.
+No party draws itself, each is drawn once, and each learns only whom it drew. There is no input.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ async def main() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--demo", action="store_true", help="changes nothing: there is no input to make up")
+    parser.add_argument("--demo", action="store_true", help="has no effect: there is no input to make up")
     parser.parse_args()
     if len(mpc.parties) < 2:
-        sys.exit("drawing lots takes at least two parties")
+        sys.exit("secret_santa needs at least two parties")
     mpc.run(main())

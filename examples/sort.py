@@ -1,7 +1,7 @@
 """Sorts the numbers of all parties.
 
-Each party puts in numbers. All learn how many each party has, and all numbers in order, but not whose they are.
-With --count the numbers are made up, the same ones every time: a measure of how long sorting takes.
+Each party puts in numbers. All learn how many each party has, and all numbers in order, but not whose they are. With
+--count, the program makes numbers up, the same ones at each run, to measure how long sorting takes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ SAMPLES = ("17 4 -8", "23 4", "0 99 5")
 
 
 def made_up(count: int) -> list[int]:
-    """This party's part of `count` numbers, the same at each run."""
+    """Return this party's part of `count` made-up numbers, the same ones at each run."""
     numbers = random.Random(count).choices(range(-LIMIT, LIMIT + 1), k=count)
     return numbers[mpc.pid :: len(mpc.parties)]
 
 
 async def main(numbers: list[int]) -> None:
     """Share the numbers, sort them in secret, and print them."""
-    secint = mpc.SecInt(LIMIT.bit_length() + 2)
+    secint = mpc.SecInt(LIMIT.bit_length() + 2)  # one bit for the sign, and one because a comparison subtracts
     async with mpc:
         counts = await mpc.transfer(len(numbers))
         if not all(isinstance(count, int) and 0 < count <= MOST_NUMBERS for count in counts):
             raise ValueError(f"a party has more than {MOST_NUMBERS} numbers")
         shared = []
         for party, count in enumerate(counts):
-            values = numbers if party == mpc.pid else [0] * count
+            values = numbers if party == mpc.pid else [0] * count  # only the sender's values count
             shared += mpc.input([secint(value) for value in values], senders=party)
         in_order = await mpc.output(mpc.sorted(shared))
     print(f"{len(in_order)} numbers in order:", *map(int, in_order))
@@ -41,7 +41,7 @@ async def main(numbers: list[int]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, help="how many numbers to make up in all; the same for all parties")
+    parser.add_argument("--count", type=int, help="how many numbers to make up in total; the same for all parties")
     add_private_arguments(parser, "numbers", nargs="*")
     arguments = parser.parse_args()
     if arguments.count is None:

@@ -1,8 +1,8 @@
 """A secret ballot.
 
 The candidates are public. Each party votes for one of them. All learn how many votes each candidate got. A vote is a
-row of zeros with a single one, secret-shared; a party that shares anything else, such as a two or two ones, has cast
-no vote, and nobody learns that it was this party's.
+secret-shared row of zeros with a single one. If a party shares anything else, such as a two or two ones, its vote does
+not count, and nobody learns whose vote that was.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 from mpyc.runtime import mpc
 from private_input import add_private_arguments, private_text
 
-PRIME = 257  # above the number of parties, so that no count wraps around; small, so that a test for zero is short
+PRIME = 257  # above the number of parties, so that no total wraps around; small, so that is_zero() takes few steps
 MOST_CANDIDATES = 100
 
 
 def one_if_valid(vote: list[Any]) -> Any:
-    """Return a secret one if `vote` has a single one and zeros, else a secret zero."""
+    """Return a secret one if `vote` is a single one among zeros, otherwise a secret zero."""
+    # Both checks are needed: [2, -1, 0] has the sum 1, and [1, 1, 0] has only bits.
     not_a_bit = [entry * (entry - 1) for entry in vote]
     not_one_vote = mpc.sum(vote) - 1
     return mpc.prod([mpc.is_zero(mistake) for mistake in [*not_a_bit, not_one_vote]])
@@ -40,7 +41,7 @@ async def main(candidates: list[str], choice: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("candidates", help="their names, separated by commas; the same for all parties")
+    parser.add_argument("candidates", help="names, separated by commas; the same for all parties")
     add_private_arguments(parser, "vote")
     arguments = parser.parse_args()
     names = [name.strip() for name in arguments.candidates.split(",")]

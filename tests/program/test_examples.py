@@ -116,7 +116,7 @@ def test_auction(tmp_path: Path, parties: int) -> None:
     assert printed == [f"winner: party {bids.index(max(bids))}, price: {price}\n"] * parties
 
 
-def test_equal_bids_go_to_the_lowest_party_at_that_price(tmp_path: Path) -> None:
+def test_of_equal_bids_the_lowest_party_wins_at_that_price(tmp_path: Path) -> None:
     assert run_parties(tmp_path, "auction", read_input(), ["1", "7", "7"])[0] == "winner: party 1, price: 7\n"
 
 
@@ -215,13 +215,13 @@ def test_each_program_runs_unattended_with_demo(name: str) -> None:
         ("sort", ["1000000001"], "the numbers must be from -1000000000 to 1000000000"),
         ("sort", ["--count", "0"], "--count must be from 1 (one for each party) to 10000"),
         ("regression", ["--columns", "9"], "--columns must be from 1 to 8, --rows from 1 to 10000"),
-        ("regression", ["1 2; 3"], "expected 1 to 10000 rows of 4 numbers (--columns 3 and what they explain)"),
+        ("regression", ["1 2; 3"], "expected 1 to 10000 rows of 4 numbers (--columns 3, and the one to explain)"),
         (
             "regression",
             ["--columns", "1", "1 2; 1 2"],
             "the rows of all parties together do not determine the coefficients",
         ),
-        ("secret_santa", [], "drawing lots takes at least two parties"),
+        ("secret_santa", [], "secret_santa needs at least two parties"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(name: str, arguments: list[str], sentence: str) -> None:
@@ -230,7 +230,7 @@ def test_bad_input_ends_with_a_sentence(name: str, arguments: list[str], sentenc
 
 
 def test_a_typed_input_is_not_shown() -> None:
-    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) != 0)"  # the script gets a terminal of its own
+    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) != 0)"  # the script gets its own terminal
     command = [sys.executable, "-c", script, sys.executable, str(EXAMPLES / "average_salary.py"), "--no-log"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as terminal:
         assert terminal.stdin

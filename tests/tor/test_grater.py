@@ -1,4 +1,4 @@
-"""What the profiles for the filters of Tails and Whonix let through: what a party needs, and nothing beyond it."""
+"""The profiles for the filters of Tails and Whonix let through what a party needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def named(system: str) -> Profile:
 
 
 class Recorder:
-    """A control connection that takes whatever it is told."""
+    """A control connection that accepts every command."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -46,7 +46,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("clients", [0, 1, 24])
-def test_what_a_party_says_is_let_through(profile: Profile, clients: int) -> None:
+def test_commands_of_a_party_are_let_through(profile: Profile, clients: int) -> None:
     recorder = Recorder()
 
     async def main() -> None:
@@ -105,22 +105,22 @@ TOO_MUCH = [
 
 
 @pytest.mark.parametrize("line", TOO_MUCH)
-def test_what_no_party_needs_is_not(profile: Profile, line: str) -> None:
+def test_commands_that_no_party_needs_are_not_let_through(profile: Profile, line: str) -> None:
     assert profile.command(line, CLIENT) is None
 
 
-def test_in_tails_streams_come_to_this_machine_alone() -> None:
+def test_in_tails_streams_go_only_to_this_machine() -> None:
     assert named("tails").command(add(), CLIENT) == add()
     assert named("tails").command(add("192.168.0.1:9881"), CLIENT) is None
 
 
 @pytest.mark.parametrize("words", ["Flags=DiscardPK", "Flags=DiscardPK,V3Auth"])
 @pytest.mark.parametrize("rest", ["", " ClientAuthV3=" + "A" * 52, " PoWDefensesEnabled=1"])
-def test_in_whonix_streams_come_to_the_workstation_that_asked(words: str, rest: str) -> None:
+def test_in_whonix_streams_go_to_the_workstation_that_asked(words: str, rest: str) -> None:
     assert named("whonix").command(add("192.0.2.1:9889", words) + rest, CLIENT) == add(f"{CLIENT}:9889", words) + rest
 
 
-def test_how_far_tor_has_come_is_told_without_whom_it_could_not_reach(profile: Profile) -> None:
+def test_bootstrap_progress_is_shown_without_the_relays_that_tor_could_not_reach(profile: Profile) -> None:
     rule = profile.rule("GETINFO status/bootstrap-phase")
     assert rule is not None
     progress = 'BOOTSTRAP PROGRESS=10 TAG=conn SUMMARY="Connecting to a relay"'
@@ -128,7 +128,7 @@ def test_how_far_tor_has_come_is_told_without_whom_it_could_not_reach(profile: P
     assert rewritten(rule["response"], told) == f"250-status/bootstrap-phase=NOTICE {progress}"
 
 
-def test_what_others_look_up_is_not_told_and_what_is_told_is_understood(profile: Profile) -> None:
+def test_lookups_of_others_are_hidden_and_the_rest_is_understood(profile: Profile) -> None:
     uploads = Uploads()
     relay = "$" + "A" * 40 + "~name"
     for line in (

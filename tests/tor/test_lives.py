@@ -1,4 +1,4 @@
-"""Whatever happens to a party's tor, it comes back under the same address; in a private network on loopback."""
+"""Whatever happens to a party's tor, the party comes back under the same address. In a private network on loopback."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def outlives(
     cause: str,
     timings: TorTimings = TorTimings(),  # noqa: B008
 ) -> None:
-    """Lose a party's tor, and see that all is there again under the same address."""
+    """Lose a party's tor, and check that everything comes back under the same address."""
     identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[TorReport]()
     async with party(testnet, identity, told, timings=timings) as network:
         await network.listen(arrived.put, [KEY])
@@ -73,7 +73,7 @@ async def outlives(
         restored = asyncio.create_task(network.restored())
         lose(await process_of(network))
 
-        # Our ends of all streams end; tor tells the other ends, or their heartbeats find out.
+        # Our ends of all streams end. The other ends learn it from their tor, or from missing heartbeats.
         for stream in (dialled[0], accepted[1]):
             with contextlib.suppress(ConnectionError):
                 assert await stream.reader.read() == b""
@@ -115,7 +115,7 @@ def test_a_killed_tor_comes_back_with_its_guards(
     assert {path.name for path in (state / "tor").iterdir()} == {"1", "2"}
 
 
-def test_a_tor_that_was_told_to_end_comes_back(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+def test_a_tor_that_was_asked_to_end_comes_back(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     async def scene(peer: Peer) -> None:
         await outlives(
             peer, testnet_dir, lambda process: os.kill(process, signal.SIGTERM), "tor ended with exit code 0"
@@ -137,7 +137,7 @@ def test_a_tor_that_hangs_is_found_and_replaced(shared: tuple[asyncio.Runner, Pe
     play(shared, scene)
 
 
-def test_a_tor_whose_program_is_gone_is_given_up_when_patience_ends(
+def test_a_tor_whose_program_was_removed_is_given_up_when_patience_ends(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "tor"
@@ -157,7 +157,7 @@ def test_a_tor_whose_program_is_gone_is_given_up_when_patience_ends(
     play(shared, scene)
 
 
-def test_a_tor_that_is_lost_while_it_publishes_publishes_after_its_return(
+def test_a_tor_that_is_lost_while_publishing_publishes_after_its_return(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
 ) -> None:
     identity, arrived, killed = fresh(), asyncio.Queue[Stream](), asyncio.Event()
@@ -183,7 +183,7 @@ def test_a_tor_that_is_lost_while_it_publishes_publishes_after_its_return(
 
 @contextlib.asynccontextmanager
 async def a_tor(place: PartyPlace, profile: Path, sockets: Path) -> AsyncIterator[Endpoint]:
-    """Somebody's tor, always at the same place."""
+    """A tor that is not ours, always at the same endpoint."""
     async with own_tor(profile, sockets, place.torrc) as running:
         yield running.control
 
@@ -266,7 +266,7 @@ async def refreshed(network: TorNetwork) -> None:
 
 
 async def until_found(network: TorNetwork, identity: Identity) -> None:
-    """Wait until the service that was made anew can be found."""
+    """Wait until the service that was added again can be found."""
     assert network.instance is not None
     while await is_lost(EphemeralService(network.instance.control, identity)):
         await asyncio.wait({network.died}, timeout=0.1)
@@ -279,11 +279,11 @@ def test_a_service_that_the_directories_forgot_is_published_again(
 
     async def scene(peer: Peer) -> None:
         async def pretend(service: Service, target: str, *_: object) -> None:
-            # tor takes note of when it has published, and tells the directories nothing.
+            # tor remembers that it has published, and does not upload again by itself.
             control = service.control
             await control.command("SETCONF PublishHidServDescriptors=0")
             await service.add(target)
-            # A revision is counted with an upload, and nothing else tells of it.
+            # Each upload has a new revision, and nothing else shows that there was one.
             key = f"hs/service/desc/id/{identity.onion.removesuffix('.onion')}"
             while "revision-counter 0" in await control.get_info(key):
                 await asyncio.wait({network.died}, timeout=0.05)
@@ -304,7 +304,7 @@ def test_a_service_that_the_directories_forgot_is_published_again(
     play(shared, scene)
 
 
-def test_a_service_that_lost_its_introduction_points_gets_others_and_keeps_its_streams(
+def test_a_service_that_lost_its_introduction_points_gets_new_ones_and_keeps_its_streams(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
 ) -> None:
     identity, arrived = fresh(), asyncio.Queue[Stream]()
@@ -349,7 +349,7 @@ async def introductions(control: Control) -> list[str]:
     return [line.split()[0] for line in lines if "HSSI_ESTABLISHED" in line]
 
 
-def test_a_service_that_can_be_found_is_left_alone_and_looked_at_once_a_minute(
+def test_a_service_that_can_be_found_is_left_alone_and_checked_once_a_minute(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, arrived, told = fresh(), asyncio.Queue[Stream](), list[TorReport]()
@@ -373,7 +373,7 @@ def test_a_service_that_can_be_found_is_left_alone_and_looked_at_once_a_minute(
     play(shared, scene)
 
 
-def test_a_service_is_made_anew_when_a_peer_is_silent(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+def test_a_service_is_added_again_when_a_peer_is_silent(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     identity, arrived = fresh(), asyncio.Queue[Stream]()
 
     async def scene(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Parties over tor, in a private network on loopback: the contract of a Network, and what only tor has."""
+"""Parties over tor, in a private network on loopback: the contract of a Network, and what only tor offers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def introduction_points(network: TorNetwork, onion: Onion) -> int:
     return len(HiddenServiceDescriptorV3.from_str(text).decrypt(onion).introduction_points)
 
 
-def test_strangers_do_not_find_the_listener_nor_its_introduction_points(
+def test_strangers_find_neither_the_listener_nor_its_introduction_points(
     shared: tuple[asyncio.Runner, Pair], testnet_dir: Path
 ) -> None:
     async def main(pair: Pair) -> None:
@@ -88,7 +88,7 @@ def test_strangers_do_not_find_the_listener_nor_its_introduction_points(
             await strangers_do_not_find_the_listener_until_it_admits_them(pair, stranger)
             with pytest.raises(ValueError, match="mac"):
                 await introduction_points(stranger, pair.onion)
-            # What reads nothing there reads everything where no key is asked for.
+            # The same reader reads everything in a descriptor that needs no key.
             await open_house.listen(lambda stream: stream.close())
             await (await Retrying(stranger).dial(everyones.onion, DEADLINE_S)).close()
             assert await introduction_points(stranger, everyones.onion) == 3
@@ -115,7 +115,7 @@ def test_each_side_counts_its_own_relays(shared: tuple[asyncio.Runner, Pair]) ->
 
 
 async def proof_of_work(control: Control, onion: Onion) -> str:
-    """Return what the descriptor of our service says of proof of work, after the version and the seed: the effort."""
+    """Return the effort of proof of work that the descriptor of our service asks for."""
     text = await control.get_info(f"hs/service/desc/id/{service_id(onion)}")
     inner = HiddenServiceDescriptorV3.from_str(f"{text}\n").decrypt(service_id(onion))
     asked = re.search(r"^pow-params v1 \S+ (\d+) ", str(inner), re.MULTILINE)
@@ -123,13 +123,13 @@ async def proof_of_work(control: Control, onion: Onion) -> str:
     return asked[1]
 
 
-def test_a_service_has_the_proof_of_work_defence_and_asks_for_none_while_nobody_floods_it(
+def test_a_service_has_the_proof_of_work_defence_and_asks_for_no_effort_without_a_flood(
     shared: tuple[asyncio.Runner, Pair],
 ) -> None:
     async def main(pair: Pair) -> None:
         assert isinstance(pair.listener, TorNetwork)
         assert pair.listener.instance is not None
-        # A service of its own, since stem does not open a sealed descriptor.
+        # Another service without keys, since stem does not decrypt a sealed descriptor.
         service = EphemeralService(pair.listener.instance.control, fresh())
         await publish(service, "127.0.0.1:1", lambda *_: None, DEADLINE_S)
         assert await proof_of_work(service.control, service.onion) == "0"
@@ -139,7 +139,7 @@ def test_a_service_has_the_proof_of_work_defence_and_asks_for_none_while_nobody_
     runner.run(main(pair))
 
 
-def test_an_address_that_nobody_published_is_said_to_be_offline(shared: tuple[asyncio.Runner, Pair]) -> None:
+def test_an_unpublished_address_is_reported_offline(shared: tuple[asyncio.Runner, Pair]) -> None:
     runner, pair = shared
     with pytest.raises(PeerUnreachable, match="tor found no descriptor of it: it is offline or has not published yet"):
         runner.run(pair.dialler.dial(pair.nobody, DEADLINE_S))
@@ -153,7 +153,7 @@ def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair])
         runner.run(dial_onion(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
 
 
-def test_progress_goes_through_all_phases_and_ends_whole(testnet_dir: Path) -> None:
+def test_progress_passes_through_all_phases_and_ends_at_100_percent(testnet_dir: Path) -> None:
     told: list[TorReport] = []
 
     async def main() -> None:
@@ -176,7 +176,7 @@ def free_place() -> str:
 
 
 @pytest.mark.parametrize(("same_user", "asked"), [(True, False), (False, False), (True, True)])
-def test_a_tor_that_runs_already_will_do(
+def test_a_tor_that_runs_already_works(
     shared: tuple[asyncio.Runner, Pair],
     testnet_dir: Path,
     state: Path,
@@ -184,7 +184,7 @@ def test_a_tor_that_runs_already_will_do(
     same_user: bool,
     asked: bool,
 ) -> None:
-    """A tor of another user cannot reach a socket of ours, and goes by 127.0.0.1; or goes where it is told to."""
+    """A tor of another user cannot reach our unix socket, so it connects to 127.0.0.1, or to `listen`."""
     listen = free_place() if asked else None
 
     async def another_user(control: object) -> bool:
@@ -213,7 +213,7 @@ def test_a_tor_that_runs_already_will_do(
                         await end.close()
                     async with open_control(running.control) as control:
                         assert "x25519:" in await control.command("ONION_CLIENT_AUTH_VIEW")
-                # Theirs goes on without us, without our service and without the keys to our peers.
+                # That tor continues without us, without our service and without the keys to our peers.
                 assert not running.died.done()
                 async with open_control(running.control) as control:
                     assert await control.get_info("onions/detached") == ""

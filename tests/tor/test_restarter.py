@@ -1,4 +1,4 @@
-"""Keeping a tor through its lives, with lives that end when the test says so."""
+"""Restarting a tor, with instances that end when the test says so."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ShortLife:
 
 
 class Lives:
-    """Begins one life after the other, or fails as often as the test says."""
+    """Starts one instance after the other, or fails as often as the test says."""
 
     def __init__(self, *failures: Exception | None, then: Exception | None = None) -> None:
         self.begun: list[ShortLife] = []
@@ -72,7 +72,7 @@ def play(scene: Scene, lives: Lives, patience_s: float = 5) -> None:
     assert all(life.left for life in lives.begun)
 
 
-def test_tries_come_at_once_then_later_and_later_up_to_a_bound() -> None:
+def test_tries_begin_at_once_and_then_wait_longer_and_longer_up_to_a_bound() -> None:
     waits = list(itertools.islice(waits_s(), 12))
     assert waits[0] == 0
     assert 0.75 <= waits[1] <= 1.25
@@ -88,7 +88,7 @@ def test_the_first_tor_is_there_when_the_restarter_is() -> None:
 
 
 @pytest.mark.parametrize("failure", [TorNotFound("no tor"), UsageError("no profile"), ZeroDivisionError()])
-def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Exception) -> None:
+def test_a_failure_of_the_first_start_is_raised_at_once(failure: Exception) -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         pytest.fail("it started")
 
@@ -98,7 +98,7 @@ def test_what_keeps_the_first_tor_from_starting_is_raised_at_once(failure: Excep
     assert lives.tries == 1
 
 
-def test_a_lost_tor_is_followed_by_another_and_told() -> None:
+def test_a_lost_tor_is_reported_and_followed_by_another() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         first = restarter.instance
         restored = asyncio.create_task(restarter.restored())
@@ -112,7 +112,7 @@ def test_a_lost_tor_is_followed_by_another_and_told() -> None:
     play(scene, Lives())
 
 
-def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
+def test_a_tor_that_crashes_after_each_start_is_given_up() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         async def crash() -> None:
             for number in itertools.count():
@@ -129,7 +129,7 @@ def test_a_tor_that_crashes_after_each_start_is_given_up_all_the_same() -> None:
     play(scene, Lives(), patience_s=0.2)
 
 
-def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() -> None:
+def test_every_outage_wakes_all_waiters_except_those_that_gave_up() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         for life in range(3):
             waiting = [asyncio.create_task(restarter.restored()) for _ in range(3)]
@@ -143,7 +143,7 @@ def test_every_outage_is_told_to_all_who_wait_and_to_none_who_gave_up_waiting() 
     play(scene, Lives())
 
 
-def test_while_tor_is_away_a_peer_is_unreachable_and_no_more() -> None:
+def test_during_an_outage_peers_are_unreachable() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         seen: list[str] = []
 
@@ -178,7 +178,7 @@ def test_a_tor_that_does_not_come_back_is_given_up_with_the_last_cause() -> None
     play(scene, Lives(None, then=missing), patience_s=0.05)
 
 
-def test_who_waits_for_the_next_tor_hears_that_there_will_be_none() -> None:
+def test_a_waiter_for_the_next_tor_learns_that_there_will_be_none() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         waiting = asyncio.create_task(restarter.available(after=restarter.instance))
         lives.begun[0].end.set_result(TorFailed("gone"))
@@ -188,7 +188,7 @@ def test_who_waits_for_the_next_tor_hears_that_there_will_be_none() -> None:
     play(scene, Lives(None, then=UsageError("the disk is full")), patience_s=0.05)
 
 
-def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
+def test_a_bug_of_ours_does_not_leave_anyone_waiting() -> None:
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
         lives.begun[0].end.set_result(TorFailed("gone"))
         await asyncio.wait({restarter.died})
@@ -202,7 +202,7 @@ def test_a_bug_of_ours_does_not_leave_all_waiting() -> None:
 # Issue 12.
 
 
-def test_a_bug_after_the_tor_was_given_up_is_raised_in_the_end_and_nothing_is_told_twice() -> None:
+def test_a_bug_after_tor_was_given_up_is_raised_at_the_end_and_nothing_is_reported_twice() -> None:
     unseen: list[dict[str, Any]] = []
 
     async def scene(restarter: TorRestarter, lives: Lives, told: list[str]) -> None:
@@ -219,7 +219,7 @@ def test_a_bug_after_the_tor_was_given_up_is_raised_in_the_end_and_nothing_is_to
     assert unseen == []
 
 
-# --- What a life notices ---------------------------------------------------------------------------------------
+# --- What an instance notices ----------------------------------------------------------------------------------
 
 
 class Answers:
@@ -251,7 +251,7 @@ def lost(script: Callable[[], Answers], question_s: float = 0.01) -> tuple[Answe
 
 
 # Issue 12.
-def test_a_bug_in_asking_is_not_taken_for_a_tor_that_hangs() -> None:
+def test_a_bug_in_the_question_is_not_taken_for_a_tor_that_hangs() -> None:
     with pytest.raises(ZeroDivisionError):
         lost(lambda: Answers(True, ZeroDivisionError()))
 
@@ -262,15 +262,15 @@ def test_two_unanswered_questions_in_a_row_are_a_hang() -> None:
     assert str(error) == "tor does not answer: 2 questions in a row, 0.01 s each"
 
 
-def test_one_late_answer_is_no_hang() -> None:
-    """We and tor were stopped together: the question under way is overdue when we go on, the next is answered."""
+def test_one_late_answer_is_not_a_hang() -> None:
+    """We and tor were stopped together: the current question is overdue when we continue, the next is answered."""
     answers, _ = lost(
         lambda: Answers(True, False, True, False, True, CommandRefused("GETINFO", 551, "filtered"), False)
     )
     assert answers.asked == 8
 
 
-def test_a_closed_connection_is_seen_at_once() -> None:
+def test_a_closed_connection_is_noticed_at_once() -> None:
     def script() -> Answers:
         answers = Answers(True)
         asyncio.get_running_loop().call_soon(answers.closed.set_result, None)

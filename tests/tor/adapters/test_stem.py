@@ -1,4 +1,4 @@
-"""The one door to stem's parser of control events."""
+"""The adapter of stem: its parser of control events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LINE = "33 BUILT $230F6CC65F6AADC4B0C6489632144C8F2C77B543~relay PURPOSE={} REND
 SERVICE = "a" * 56
 
 
-def test_a_purpose_that_stem_does_not_know_is_no_hindrance_and_nothing_that_tor_says_is_logged(
+def test_an_unknown_purpose_is_accepted_and_stem_logs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -23,5 +23,5 @@ def test_a_purpose_that_stem_does_not_know_is_no_hindrance_and_nothing_that_tor_
 
 
 @pytest.mark.parametrize("line", ["", "33 BUILT $not~one"])
-def test_what_stem_cannot_read_is_no_event(line: str) -> None:
+def test_a_line_that_stem_cannot_read_is_not_an_event(line: str) -> None:
     assert parse_event("CIRC", line) is None

@@ -1,4 +1,4 @@
-"""Who becomes a layer guard, and for how long: the rules alone, without a tor."""
+"""Which relays become layer guards, and for how long: the rules alone, without a tor."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ relays = st.lists(
 
 
 @given(relays, st.integers(), st.lists(st.lists(numbers, min_size=2, max_size=10), max_size=5))
-def test_whatever_is_drawn_holds_the_rules(
+def test_layers_follow_the_rules_whatever_is_drawn(
     relays: dict[str, GuardCandidate], seed: int, groups: list[list[int]]
 ) -> None:
     families = {
@@ -102,12 +102,12 @@ def test_relays_are_drawn_by_bandwidth() -> None:
         for guard in everyone(renew(Layers(), relays, seed=seed))
     )
     assert sum(seen.values()) == 300 * 12
-    # Three of four; the standard deviation of this share is 0.0072.
+    # The expected share is three in four, with a standard deviation of 0.0072.
     assert abs(seen[fast] / sum(seen.values()) - 0.75) < 0.03
 
 
-def test_the_layers_are_drawn_apart() -> None:
-    # Of four and eight of 40, chance lets 0.8 coincide.
+def test_the_layers_are_drawn_independently() -> None:
+    # If 4 and 8 of 40 are drawn independently, 0.8 coincide on average.
     shared = [
         len(set(fingerprints(layers.layer2)) & set(fingerprints(layers.layer3)))
         for layers in (renew(Layers(), MANY, seed=seed) for seed in range(500))
@@ -115,7 +115,7 @@ def test_the_layers_are_drawn_apart() -> None:
     assert abs(sum(shared) / 500 - 0.8) < 0.15
 
 
-def test_where_nobody_has_bandwidth_all_are_alike() -> None:
+def test_if_no_relay_has_bandwidth_all_are_equally_likely() -> None:
     relays = consensus(relay(number, bandwidth=0) for number in range(12))
     seen = Counter(guard.fingerprint for seed in range(300) for guard in renew(Layers(), relays, seed=seed).layer2)
     assert set(seen) == set(relays)
@@ -147,8 +147,8 @@ def related(pairs: Iterable[tuple[int, int]]) -> dict[str, Family | None]:
 EIGHT = consensus(relay(number) for number in range(8))
 
 
-def test_naming_a_relay_as_ones_family_is_not_enough() -> None:
-    # Else anybody could keep relays out of others' layers.
+def test_one_relay_naming_the_other_does_not_make_a_family() -> None:
+    # Otherwise anyone could keep relays out of others' layers.
     claims = related((one, other) for one in range(8) for other in range(one))
     assert set(fingerprints(renew(Layers(), EIGHT, families=claims).layer3)) == set(EIGHT)
 
@@ -177,13 +177,13 @@ def test_relays_that_proved_a_family_key_need_no_names() -> None:
         renew(Layers(), EIGHT, families=dict(families))
 
 
-def test_one_network_is_one_guard() -> None:
+def test_a_network_has_at_most_one_guard() -> None:
     relays = consensus(relay(number, network=f"10.{number % 3}") for number in range(9))
     with pytest.raises(TorFailed, match=r"has 9 relays that can be layer guards, in 3 networks .* layer 2 needs 4"):
         renew(Layers(), relays)
 
 
-def test_a_relay_that_tor_knows_nothing_more_of_is_not_drawn() -> None:
+def test_a_relay_without_a_descriptor_is_not_drawn() -> None:
     relays = consensus(relay(number) for number in range(9))
     unknown: dict[str, Family | None] = {f"{3:040X}": None}
     for seed in range(50):
@@ -195,7 +195,7 @@ def test_a_relay_that_tor_knows_nothing_more_of_is_not_drawn() -> None:
 
 
 @given(st.integers(0, 12 * DAY_S), st.integers())
-def test_who_may_stay_stays_and_the_others_go(later_s: int, seed: int) -> None:
+def test_guards_that_may_stay_stay_and_the_others_are_replaced(later_s: int, seed: int) -> None:
     before = renew(Layers(), MANY, seed=seed)
     after = renew(before, MANY, now_s=NOW_S + later_s, seed=seed + 1)
     for old, new in ((before.layer2, after.layer2), (before.layer3, after.layer3)):
@@ -205,7 +205,7 @@ def test_who_may_stay_stays_and_the_others_go(later_s: int, seed: int) -> None:
         assert all(guard.until_s > NOW_S + later_s for guard in new)
 
 
-def test_a_guard_whose_relay_is_no_candidate_any_more_goes_for_good() -> None:
+def test_a_guard_that_no_longer_qualifies_is_replaced_for_good() -> None:
     before = renew(Layers(), MANY)
     gone = before.layer2[1].fingerprint
     after = renew(before, {key: one for key, one in MANY.items() if key != gone}, seed=1)
@@ -214,7 +214,7 @@ def test_a_guard_whose_relay_is_no_candidate_any_more_goes_for_good() -> None:
     assert renew(after, MANY, seed=2) == after
 
 
-def test_a_new_guard_is_no_kin_of_those_that_stay() -> None:
+def test_a_new_guard_is_unrelated_to_those_that_stay() -> None:
     relays = consensus(relay(number) for number in range(9))
     before = renew(Layers(), relays)
     outside = next(key for key in relays if key not in fingerprints(before.layer3))
@@ -226,7 +226,7 @@ def test_a_new_guard_is_no_kin_of_those_that_stay() -> None:
         renew(before, left, seed=1, families=kin)
 
 
-def test_a_clock_that_was_ahead_makes_no_guard_immortal() -> None:
+def test_a_clock_that_was_ahead_does_not_make_a_guard_immortal() -> None:
     before = renew(Layers(), MANY, now_s=NOW_S + 10 * 365 * DAY_S)
     after = renew(before, MANY)
     assert fingerprints(after.layer2) == fingerprints(before.layer2)
@@ -234,7 +234,7 @@ def test_a_clock_that_was_ahead_makes_no_guard_immortal() -> None:
     assert {guard.until_s for guard in after.layer3} == {NOW_S + 48 * HOUR_S}
 
 
-def test_the_next_end_is_that_of_the_first_guard_to_go() -> None:
+def test_next_end_is_when_the_first_guard_expires() -> None:
     layers = renew(Layers(), MANY)
     assert layers.next_end_s == min(guard.until_s for guard in everyone(layers))
     assert Layers().next_end_s == 0
@@ -243,7 +243,7 @@ def test_the_next_end_is_that_of_the_first_guard_to_go() -> None:
 # --- As a file -------------------------------------------------------------------------------------------------
 
 
-def test_layers_are_read_as_they_were_written() -> None:
+def test_layers_survive_writing_and_reading() -> None:
     layers = renew(Layers(), MANY)
     written = msgspec.json.encode(layers)
     assert msgspec.json.decode(written, type=Layers) == layers
@@ -267,12 +267,12 @@ GUARD = f'{{"fingerprint":"{"A" * 40}","until_s":1}}'
         '{"layer2":[' + ",".join(GUARD.replace("A" * 40, f"{number:040X}") for number in range(5)) + "]}",
     ],
 )
-def test_what_is_no_file_of_ours_is_refused(text: str) -> None:
+def test_a_file_that_is_not_ours_is_refused(text: str) -> None:
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(text, type=Layers)
 
 
-# --- What tor says ---------------------------------------------------------------------------------------------
+# --- What tor reports ------------------------------------------------------------------------------------------
 
 
 def test_candidates_are_fast_stable_running_and_valid() -> None:
@@ -297,7 +297,7 @@ def test_candidates_are_fast_stable_running_and_valid() -> None:
         ("m whatever\nw Bandwidth=3\nlater-line 5", 3),
     ],
 )
-def test_a_weight_is_a_number_that_can_be_reckoned_with(weight: str, bandwidth: int) -> None:
+def test_a_strange_weight_becomes_a_usable_number(weight: str, bandwidth: int) -> None:
     assert [one.bandwidth for one in parse_relays(entry(1, weight=weight)).values()] == [bandwidth]
 
 
@@ -321,7 +321,7 @@ def test_a_relay_that_cannot_be_read_does_not_hide_the_others(odd: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.integers(0, 200), st.integers(0, 200))
-def test_no_text_is_more_than_an_error(text: str, start: int, length: int) -> None:
+def test_any_text_is_read_or_an_error(text: str, start: int, length: int) -> None:
     lines = "\n".join(entry(number) for number in range(2))
     for broken in (text, lines[:start] + text + lines[start + length :]):
         for read in (parse_relays, parse_family):
@@ -343,12 +343,12 @@ def test_family_keys_are_read_though_stem_does_not_know_them() -> None:
     assert family == Family(ids=frozenset({"ed25519:abc", "ed25519:def"}))
 
 
-def test_no_family_is_none() -> None:
+def test_a_relay_without_family_has_an_empty_one() -> None:
     assert parse_family(DESCRIPTOR.format("p reject 1-65535")) == Family()
     assert parse_family(DESCRIPTOR.format("family")) == Family()
 
 
-def test_a_range_of_protocols_is_not_counted_through() -> None:
+def test_a_huge_range_of_protocols_costs_nothing() -> None:
     assert parse_family(DESCRIPTOR.format("pr Link=1-99999999999999\nfamily-ids ed25519:a")) == Family(
         ids=frozenset({"ed25519:a"})
     )

@@ -24,7 +24,7 @@ DEADLINE_S = 10.0
 
 
 class FakeControl:
-    """A tor that says what circuits it has, and closes them."""
+    """A scripted tor that lists its circuits, and closes them."""
 
     def __init__(self) -> None:
         self.circuits: dict[str, str] = {}
@@ -72,7 +72,7 @@ class FakeControl:
 
 
 class Held:
-    """Lengths at a level, and what they did about it."""
+    """`Lengths` at a level, with a record of what it did."""
 
     def __init__(self, level: Level) -> None:
         self.tor = FakeControl()
@@ -114,7 +114,7 @@ def test_a_dialled_circuit_as_long_as_promised_is_kept(level: Level) -> None:
 
 
 @pytest.mark.parametrize("level", Level)
-def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_set_right(level: Level) -> None:
+def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_repaired(level: Level) -> None:
     held = Held(level)
     held.tor.build("1", level.promise.dialled - 1, DIALLED, OTHERS, "me")
     with pytest.raises(PeerUnreachable, match=f"{level.value} promises {level.promise.dialled}: closed"):
@@ -129,14 +129,14 @@ def test_a_dialled_circuit_that_is_too_short_is_closed_and_tor_set_right(level: 
     run(watched())
 
 
-def test_a_dialled_circuit_that_is_gone_carries_nothing() -> None:
+def test_a_dialled_circuit_that_has_ended_is_not_used() -> None:
     held = Held(Level.STANDARD)
     held.tor.build("1", 3, DIALLED, OTHERS, "someone else")
     with pytest.raises(PeerUnreachable, match="closed before it was used"):
         run(held.lengths.check_dialled(held.control, "me"))
 
 
-def test_where_tor_hides_its_circuits_standard_goes_on_unmeasured_and_long_does_not_start() -> None:
+def test_if_tor_hides_its_circuits_standard_is_unmeasured_and_long_does_not_start() -> None:
     held = Held(Level.STANDARD)
     held.tor.hidden = True
     assert run(held.lengths.check_dialled(held.control, "me")) is None
@@ -161,7 +161,7 @@ def test_an_accepted_circuit_that_is_too_short_is_closed_without_being_matched(l
     run(main())
 
 
-def test_watching_where_tor_hides_its_circuits_hurts_nobody() -> None:
+def test_watching_a_tor_that_hides_its_circuits_does_nothing() -> None:
     held = Held(Level.STANDARD)
     held.tor.hidden = True
 
@@ -173,7 +173,7 @@ def test_watching_where_tor_hides_its_circuits_hurts_nobody() -> None:
     assert held.tor.cut == []
 
 
-def test_after_some_tries_the_run_is_given_up_once() -> None:
+def test_after_some_short_circuits_the_run_is_given_up_once() -> None:
     held = Held(Level.LONG)
 
     async def main() -> None:
@@ -192,7 +192,7 @@ def test_after_some_tries_the_run_is_given_up_once() -> None:
     assert "let onionmpc start its own tor" in error.hint
 
 
-def test_a_dial_has_joined_when_tor_has_a_circuit_for_its_user() -> None:
+def test_a_dial_has_joined_when_tor_has_a_circuit_for_its_user_name() -> None:
     held = Held(Level.STANDARD)
     held.tor.build("1", 3, DIALLED, OTHERS, "ours")
     held.tor.build("2", 4, "HS_CLIENT_REND HS_STATE=HSCR_ESTABLISHED_WAITING", OTHERS, "waits")
@@ -206,7 +206,7 @@ def test_a_dial_has_joined_when_tor_has_a_circuit_for_its_user() -> None:
 
 
 @pytest.mark.parametrize("failure", [TorFailed("the consensus has too few relays"), UsageError("disk full")], ids=repr)
-def test_a_repair_that_fails_is_told_and_short_circuits_are_closed_as_before(failure: Exception) -> None:
+def test_a_failed_repair_is_reported_and_short_circuits_are_still_closed(failure: Exception) -> None:
     held = Held(Level.LONG)
     held.failures = [failure, failure]
 
@@ -223,7 +223,7 @@ def test_a_repair_that_fails_is_told_and_short_circuits_are_closed_as_before(fai
 
 
 @pytest.mark.parametrize("failure", [TorFailed("the consensus has too few relays"), UsageError("disk full")], ids=repr)
-def test_a_repair_that_fails_is_a_failed_dial_and_no_more(failure: Exception) -> None:
+def test_a_failed_repair_costs_no_more_than_the_dial(failure: Exception) -> None:
     held = Held(Level.LONG)
     held.failures = [failure]
 
@@ -237,7 +237,7 @@ def test_a_repair_that_fails_is_a_failed_dial_and_no_more(failure: Exception) ->
     run(main())
 
 
-def test_a_repair_outlives_the_dial_that_found_it_needed_and_holds_up_no_other_circuit() -> None:
+def test_a_repair_outlives_the_dial_that_caused_it_and_delays_no_other_circuit() -> None:
     held = Held(Level.LONG)
     repaired = asyncio.Event()
 
@@ -271,7 +271,7 @@ def test_a_tor_that_did_not_answer_is_asked_again() -> None:
     run(main())
 
 
-def test_the_watch_ends_with_the_connection_and_asks_no_more() -> None:
+def test_the_watch_ends_with_the_connection() -> None:
     held = Held(Level.STANDARD)
 
     async def main() -> None:
@@ -283,7 +283,7 @@ def test_the_watch_ends_with_the_connection_and_asks_no_more() -> None:
     run(main())
 
 
-def test_a_bug_in_a_repair_ends_the_life_of_this_tor_and_is_seen() -> None:
+def test_a_bug_in_a_repair_ends_the_instance_and_is_raised() -> None:
     held = Held(Level.STANDARD)
     held.failures = [ZeroDivisionError()]
 

@@ -1,4 +1,4 @@
-"""Levels as tor really builds them, in a private network on loopback: counted, kept, and caught when they are not."""
+"""Levels as tor really builds them, in a private network on loopback: counted, enforced, and caught if violated."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def at_level(testnet: Path, level: Level, told: list[TorReport] | None = N
 # --- Long --------------------------------------------------------------------------------------------------------
 
 
-def test_long_has_a_relay_more_on_either_side(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+def test_long_has_one_more_relay_on_each_side(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     async def scene(peer: Peer) -> None:
         async with at_level(testnet_dir, Level.LONG) as ours:
             assert ours.network.level is Level.LONG
@@ -70,7 +70,7 @@ def test_long_has_a_relay_more_on_either_side(shared: tuple[asyncio.Runner, Peer
     play(shared, scene)
 
 
-def test_long_is_long_again_when_tor_has_started_again(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+def test_long_is_still_long_after_a_restart_of_tor(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     async def scene(peer: Peer) -> None:
         async with at_level(testnet_dir, Level.LONG) as ours:
             assert await ours.dials(peer) == 4
@@ -85,7 +85,7 @@ def test_long_is_long_again_when_tor_has_started_again(shared: tuple[asyncio.Run
     play(shared, scene)
 
 
-def test_layers_cleared_behind_our_back_are_noticed_and_set_again(
+def test_layers_that_another_program_clears_are_set_again(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path
 ) -> None:
     async def scene(peer: Peer) -> None:
@@ -93,7 +93,7 @@ def test_layers_cleared_behind_our_back_are_noticed_and_set_again(
             for use, expected in ((ours.dials, 4), (ours.is_dialled, 5)):
                 await ours.control.command("RESETCONF HSLayer3Nodes")
                 before = ours.network._lengths._too_short
-                # Whoever dials tries again, as the mesh does.
+                # Dial again and again, as the mesh does.
                 for _ in range(3):
                     with contextlib.suppress(PeerUnreachable, TimeoutError, AssertionError):
                         async with asyncio.timeout(DEADLINE_S):
@@ -172,7 +172,7 @@ def test_short_serves_straight_to_the_rendezvous_point_and_dials_as_standard(
     play(shared, scene)
 
 
-def test_short_admits_others_while_its_streams_go_on(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
+def test_short_admits_others_while_its_streams_continue(shared: tuple[asyncio.Runner, Peer], testnet_dir: Path) -> None:
     async def scene(peer: Peer) -> None:
         async with at_level(testnet_dir, Level.SHORT) as ours, party(testnet_dir, fresh()) as stranger:
             peer.network.unlock(ours.onion, KEY)
@@ -194,7 +194,7 @@ def test_short_admits_others_while_its_streams_go_on(shared: tuple[asyncio.Runne
     play(shared, scene)
 
 
-# --- What looks like a level and is none -------------------------------------------------------------------------
+# --- What only looks like a level --------------------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
@@ -205,7 +205,7 @@ async def exposed_tor(testnet: Path, state: Path) -> AsyncIterator[tuple[OwnTor,
             yield tor, control
 
 
-def test_a_non_anonymous_service_is_caught_where_more_was_promised(
+def test_a_non_anonymous_service_is_caught_if_more_was_promised(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
 ) -> None:
     """ADD_ONION with NonAnonymous builds four relays without a guard: neither short nor what long promises."""
@@ -247,7 +247,7 @@ def foreign(tor: OwnTor, **changes: object) -> TorOptions:
     return TorOptions(control=str(tor.control), bootstrap_timeout_s=120, publish_timeout_s=60, **changes)  # type: ignore[arg-type]
 
 
-def test_a_foreign_tor_is_long_while_we_are_there_and_as_it_was_afterwards(
+def test_a_foreign_tor_is_long_while_we_use_it_and_restored_afterwards(
     shared: tuple[asyncio.Runner, Peer], testnet_dir: Path, state: Path
 ) -> None:
     async def scene(peer: Peer) -> None:
@@ -272,7 +272,7 @@ def test_a_foreign_tor_is_long_while_we_are_there_and_as_it_was_afterwards(
         ("VanguardsLiteEnabled 0", {"level": Level.LONG, "change_foreign_tor": True}, "VanguardsLiteEnabled is 0"),
     ],
 )
-def test_a_foreign_tor_that_will_not_do_is_refused(
+def test_an_unsuitable_foreign_tor_is_refused(
     testnet_dir: Path, state: Path, torrc: str, changes: dict[str, object], sentence: str
 ) -> None:
     async def main() -> None:
@@ -285,7 +285,7 @@ def test_a_foreign_tor_that_will_not_do_is_refused(
 
 
 @pytest.mark.parametrize("or_standard", [True, False])
-def test_a_foreign_tor_that_refuses_to_be_changed_is_standard_only_if_that_was_asked_for(
+def test_a_foreign_tor_that_refuses_changes_is_standard_only_with_or_standard(
     testnet_dir: Path, state: Path, monkeypatch: pytest.MonkeyPatch, or_standard: bool
 ) -> None:
     command = Control.command

@@ -1,4 +1,4 @@
-"""Layer guards are set in a tor, stay set, and go again: against a scripted tor, then in a private network."""
+"""Layer guards are set in a tor, stay set, and are removed again: with a scripted tor, then in a private network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = {"VanguardsLiteEnabled", "HSLayer2Nodes", "HSLayer3Nodes"}
 
 
 class FakeTor(FakeControl):
-    """A tor with a consensus and three options, which can be set and reset as in tor.
+    """A scripted tor with a consensus and three options, which can be set and reset as in tor.
 
     Attributes:
         options: those that are not at their default.
@@ -82,7 +82,7 @@ class FakeTor(FakeControl):
 
 
 class Clock:
-    """A wall clock that stands until it is set."""
+    """A wall clock that stops until it is set."""
 
     def __init__(self) -> None:
         self.s = float(NOW_S)
@@ -145,7 +145,7 @@ def test_both_layers_are_set_in_one_command_and_kept_on_disk(store: LayerStore) 
             assert is_set(tor, pinning.layers)
             assert store.read() == pinning.layers
         assert sum(line.startswith("SETCONF") for line in tor.heard) == 1
-        # Our own tor ends with us: nothing is to be undone.
+        # Our own tor ends with us, so nothing must be restored.
         assert is_set(tor, store.read())
 
     play(scene)
@@ -153,7 +153,7 @@ def test_both_layers_are_set_in_one_command_and_kept_on_disk(store: LayerStore) 
     assert store.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_next_life_of_a_tor_has_the_guards_of_the_one_before(store: LayerStore) -> None:
+def test_the_next_instance_has_the_guards_of_the_previous_one(store: LayerStore) -> None:
     async def scene() -> None:
         layers = []
         for seed in range(2):
@@ -166,7 +166,7 @@ def test_the_next_life_of_a_tor_has_the_guards_of_the_one_before(store: LayerSto
     play(scene)
 
 
-def test_only_the_families_of_relays_that_are_drawn_are_asked_for(store: LayerStore) -> None:
+def test_only_the_families_of_drawn_relays_are_queried(store: LayerStore) -> None:
     async def scene() -> None:
         tor = FakeTor()
         async with logged_in(tor) as control:
@@ -182,7 +182,7 @@ def test_only_the_families_of_relays_that_are_drawn_are_asked_for(store: LayerSt
     play(scene)
 
 
-def test_a_guard_whose_life_ends_is_replaced_while_tor_runs(store: LayerStore) -> None:
+def test_a_guard_that_expires_is_replaced_while_tor_runs(store: LayerStore) -> None:
     clock = Clock()
 
     async def scene() -> None:
@@ -205,7 +205,7 @@ def test_a_guard_whose_life_ends_is_replaced_while_tor_runs(store: LayerStore) -
     play(scene)
 
 
-def test_what_else_changed_is_noticed_within_minutes(store: LayerStore) -> None:
+def test_other_changes_are_noticed_within_minutes(store: LayerStore) -> None:
     async def scene() -> None:
         tor = FakeTor()
         async with logged_in(tor) as control, pinned(control, store, look_again_s=0.01) as pinning:
@@ -222,7 +222,7 @@ def test_what_else_changed_is_noticed_within_minutes(store: LayerStore) -> None:
     play(scene)
 
 
-def test_what_somebody_cleared_is_set_again_when_asked(store: LayerStore) -> None:
+def test_layers_that_were_cleared_are_set_again_by_apply(store: LayerStore) -> None:
     async def scene() -> None:
         tor = FakeTor()
         async with logged_in(tor) as control, pinned(control, store) as pinning:
@@ -235,7 +235,7 @@ def test_what_somebody_cleared_is_set_again_when_asked(store: LayerStore) -> Non
     play(scene)
 
 
-def test_when_no_others_can_be_drawn_the_guards_stay_and_somebody_is_told(store: LayerStore) -> None:
+def test_if_no_others_can_be_drawn_the_guards_stay_with_a_warning(store: LayerStore) -> None:
     async def scene() -> None:
         heard: asyncio.Queue[str] = asyncio.Queue()
         tor = FakeTor()
@@ -281,7 +281,7 @@ def test_a_tor_that_pins_nothing_is_refused(store: LayerStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["HSLayer2Nodes", "HSLayer3Nodes"])
-def test_layers_that_somebody_else_has_set_are_left_alone(store: LayerStore, name: str) -> None:
+def test_layers_of_another_program_are_left_alone(store: LayerStore, name: str) -> None:
     tor = FakeTor({name: "$" + "A" * 40 + ",{de}"})
     error = refused(tor, store)
     assert isinstance(error, UnsafeSetting)
@@ -290,7 +290,7 @@ def test_layers_that_somebody_else_has_set_are_left_alone(store: LayerStore, nam
     assert not any(line.startswith(("SETCONF", "RESETCONF")) for line in tor.heard)
 
 
-def test_too_few_relays_are_said_to_be_too_few(store: LayerStore) -> None:
+def test_too_few_relays_are_reported_as_such(store: LayerStore) -> None:
     tor = FakeTor(relays=6)
     assert "the consensus has 6 relays that can be layer guards, in 6 networks" in refused(tor, store).message
     assert tor.options == {}
@@ -298,7 +298,7 @@ def test_too_few_relays_are_said_to_be_too_few(store: LayerStore) -> None:
 
 
 @pytest.mark.parametrize("verb", ["SETCONF", "GETCONF", "GETINFO ns/all"])
-def test_a_tor_that_does_not_let_us_is_refused_in_plain_words(store: LayerStore, verb: str) -> None:
+def test_a_tor_that_refuses_the_commands_is_reported_in_plain_words(store: LayerStore, verb: str) -> None:
     tor = FakeTor()
     tor.answers[verb] = "510 Command filtered\r\n"
     error = refused(tor, store)
@@ -306,13 +306,13 @@ def test_a_tor_that_does_not_let_us_is_refused_in_plain_words(store: LayerStore,
     assert error.hint == "--circuit-length standard needs no such setting"
 
 
-def test_a_list_that_nobody_can_read_is_an_error_and_no_crash(store: LayerStore) -> None:
+def test_an_unreadable_list_of_relays_is_an_error_and_not_a_crash(store: LayerStore) -> None:
     tor = FakeTor()
     tor.answers["GETINFO ns/all"] = "250+ns/all=\r\nnonsense\r\nr\r\ns\r\n.\r\n250 OK\r\n"
     assert "the consensus has 0 relays" in refused(tor, store).message
 
 
-def test_at_other_levels_a_tor_that_pins_nothing_is_found_too() -> None:
+def test_a_tor_that_pins_nothing_is_refused_at_other_levels_too() -> None:
     async def scene() -> None:
         for options in ({}, {"VanguardsLiteEnabled": "1"}, {"VanguardsLiteEnabled": "auto"}):
             async with logged_in(FakeTor(options)) as control:
@@ -332,7 +332,7 @@ def test_at_other_levels_a_tor_that_pins_nothing_is_found_too() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"version":2}', b"\xff\x00"])
-def test_a_damaged_file_is_drawn_anew_and_somebody_is_told(store: LayerStore, content: bytes) -> None:
+def test_a_damaged_file_is_replaced_with_a_warning(store: LayerStore, content: bytes) -> None:
     store.path.write_bytes(content)
     heard: list[str] = []
 
@@ -350,13 +350,13 @@ def test_a_damaged_file_is_drawn_anew_and_somebody_is_told(store: LayerStore, co
     assert heard[0].startswith("cannot read the layer guards of the last run, so new ones are drawn: ")
 
 
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_set(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_before_anything_is_set(tmp_path: Path) -> None:
     tor = FakeTor()
     assert "cannot write" in refused(tor, LayerStore(tmp_path / "none" / "layers.json")).message
     assert tor.options == {}
 
 
-def test_a_file_of_guards_that_live_too_long_is_cut_down(store: LayerStore) -> None:
+def test_guards_in_a_file_that_live_too_long_are_shortened(store: LayerStore) -> None:
     clock = Clock()
     clock.s += 1000 * DAY_S
 
@@ -388,7 +388,7 @@ def test_a_foreign_tor_gets_its_options_back(store: LayerStore, before: dict[str
     play(scene)
 
 
-def test_a_foreign_tor_gets_them_back_whatever_ends_us(store: LayerStore) -> None:
+def test_a_foreign_tor_gets_its_options_back_however_we_end(store: LayerStore) -> None:
     async def scene() -> None:
         tor = FakeTor()
         async with logged_in(tor) as control:
@@ -414,7 +414,7 @@ def test_a_foreign_tor_gets_them_back_whatever_ends_us(store: LayerStore) -> Non
     play(scene)
 
 
-def test_a_foreign_tor_that_is_gone_or_hangs_does_not_hold_us_up(store: LayerStore) -> None:
+def test_a_foreign_tor_that_is_gone_or_hangs_does_not_delay_us(store: LayerStore) -> None:
     async def scene() -> None:
         gone = FakeTor()
         async with logged_in(gone) as control, pinned(control, store, foreign=True):
@@ -432,11 +432,11 @@ def test_a_foreign_tor_that_is_gone_or_hangs_does_not_hold_us_up(store: LayerSto
     play(scene)
 
 
-def test_what_a_killed_run_left_set_is_known_as_ours(store: LayerStore) -> None:
+def test_layers_that_a_killed_run_left_are_recognised_as_ours(store: LayerStore) -> None:
     async def scene() -> None:
         tor = FakeTor()
         async with logged_in(tor) as control:
-            async with pinned(control, store) as pinning:  # not foreign: nothing is undone
+            async with pinned(control, store) as pinning:  # not foreign: nothing is restored
                 left = pinning.layers
             async with pinned(control, store, foreign=True) as pinning:
                 assert pinning.layers == left
@@ -462,7 +462,7 @@ def test_one_party_at_a_time_sets_the_layers_of_a_tor(tmp_path: Path) -> None:
 
 @dataclass
 class Ends:
-    """Two parties of a private network, of which one listens."""
+    """Two parties in a private network. One of them listens."""
 
     dialler: TorNetwork
     listener: TorNetwork
@@ -493,7 +493,7 @@ def control_of(network: TorNetwork) -> Control:
 
 
 async def until_introduced(ends: Ends) -> None:
-    """Wait for the listener's circuits to introduction points, which go whenever other guards are set."""
+    """Wait for the listener's circuits to introduction points, which tor drops whenever other guards are set."""
     while not has_introductions(await control_of(ends.listener).get_info("circuit-status"), ends.onion):
         await asyncio.wait({ends.listener.died}, timeout=0.05)
 
@@ -523,10 +523,10 @@ def play_with(shared: tuple[asyncio.Runner, Ends], scene: Callable[[Ends], Await
 
 
 @pytest.mark.tor
-def test_a_private_network_has_relays_enough_for_both_layers(shared: tuple[asyncio.Runner, Ends]) -> None:
+def test_a_private_network_has_enough_relays_for_both_layers(shared: tuple[asyncio.Runner, Ends]) -> None:
     async def scene(ends: Ends) -> None:
         relays = parse_relays("\n".join(await control_of(ends.dialler).get_lines("ns/all")))
-        # The smallest network: 12 relays and 3 authorities, which carry next to nothing and are drawn last.
+        # The smallest network: 12 relays, and 3 authorities, which have almost no bandwidth and are drawn last.
         assert len({one.network for one in relays.values()}) == len(relays) >= 15
         assert sum(one.bandwidth > 100 for one in relays.values()) >= 12
 
@@ -534,9 +534,7 @@ def test_a_private_network_has_relays_enough_for_both_layers(shared: tuple[async
 
 
 @pytest.mark.tor
-def test_new_circuits_go_through_the_guards_and_joined_ones_stay(
-    shared: tuple[asyncio.Runner, Ends], tmp_path: Path
-) -> None:
+def test_new_circuits_use_the_guards_and_joined_ones_stay(shared: tuple[asyncio.Runner, Ends], tmp_path: Path) -> None:
     async def scene(ends: Ends) -> None:
         before = await ends.connect()
         assert (len(await newest_path(ends.dialler)), len(await newest_path(ends.listener))) == (3, 4)

@@ -42,7 +42,7 @@ def test_a_dialled_circuit_is_found_by_its_user_name() -> None:
                 f"1 BUILT ${G}~r0 BUILD_FLAGS=ONEHOP_TUNNEL PURPOSE=GENERAL TIME_CREATED=2026-11-23T01:45:47.228512",
                 circuit(path(G, L, R), username=ALICE),
                 circuit(path(G, L, M, R), username=BOB),
-                # What the introduction leaves behind carries the same user name.
+                # A leftover of the introduction has the same user name.
                 circuit(path(G, L, R, M), "CIRCUIT_PADDING", username=ALICE),
                 circuit(path(G, L, R, M), "HS_CLIENT_INTRO HS_STATE=HSCI_DONE", username=ALICE),
             ]
@@ -72,7 +72,7 @@ def test_an_accepted_circuit_is_found_by_its_rendezvous_point() -> None:
     assert accepted_path(circuits, f"{ONION}.onion", G) is None
 
 
-def test_of_two_circuits_to_one_rendezvous_point_the_newer_counts() -> None:
+def test_of_two_circuits_with_one_rendezvous_point_the_newer_counts() -> None:
     old = circuit(path(G, L, M, R), ACCEPTED, created="2026-11-23T01:45:48.000001")
     new = circuit(path(G, R), ACCEPTED, created="2026-11-23T01:45:48.000002")
     for lines in (f"{old}\n{new}", f"{new}\n{old}"):
@@ -90,7 +90,7 @@ def test_of_two_circuits_to_one_rendezvous_point_the_newer_counts() -> None:
         "",
     ],
 )
-def test_what_is_not_joined_or_not_understood_is_no_circuit(line: str) -> None:
+def test_a_line_that_is_not_joined_or_not_understood_is_not_a_circuit(line: str) -> None:
     assert parse_circuits(line) == []
 
 

@@ -35,10 +35,10 @@ def refusal(fake: FakeControl, timeout_s: float = 5) -> ControlRefused:
     return raised.value
 
 
-# --- Asking and commanding -------------------------------------------------------------------------------------
+# --- Questions and commands ------------------------------------------------------------------------------------
 
 
-def test_values_come_as_tor_wrote_them() -> None:
+def test_values_are_returned_as_tor_wrote_them() -> None:
     fake = FakeControl(
         {
             "GETINFO one": '250-one="127.0.0.1:9050" "unix:/run/tor/socks"\r\n250 OK\r\n',
@@ -60,7 +60,7 @@ def test_values_come_as_tor_wrote_them() -> None:
     asyncio.run(main())
 
 
-def test_a_value_of_many_lines_comes_as_lines_and_events_beside_it() -> None:
+def test_a_value_of_many_lines_is_returned_as_lines_and_events_are_kept_apart() -> None:
     fake = FakeControl({"GETINFO many": "650 CIRC 1\r\n250+many=\r\nfirst=1\r\n\r\nsecond\r\n.\r\n250 OK\r\n"})
     heard: list[str] = []
 
@@ -79,7 +79,7 @@ def test_a_value_of_many_lines_comes_as_lines_and_events_beside_it() -> None:
     assert heard == ["1", "1"]
 
 
-def test_two_commands_in_one_line_are_our_own_bug() -> None:
+def test_a_command_with_a_line_break_is_our_bug() -> None:
     fake = FakeControl()
 
     async def main() -> None:
@@ -138,7 +138,7 @@ def events_asked(fake: FakeControl) -> list[str]:
     return [line.removeprefix("SETEVENTS").strip() for line in fake.heard if line.startswith("SETEVENTS")]
 
 
-def test_an_event_that_is_refused_is_not_asked_for_along_with_the_next() -> None:
+def test_a_refused_event_is_not_requested_again_with_the_next() -> None:
     fake = FakeControl({"SETEVENTS CIRC": "510 Command filtered\r\n"})
 
     async def main() -> None:
@@ -154,7 +154,7 @@ def test_an_event_that_is_refused_is_not_asked_for_along_with_the_next() -> None
     assert events_asked(fake) == ["CIRC", "", "HS_DESC", ""]
 
 
-def test_a_login_asks_tor_for_its_version_and_for_nothing_else() -> None:
+def test_a_login_asks_tor_only_for_its_version() -> None:
     fake = FakeControl()
 
     async def main() -> None:
@@ -165,13 +165,13 @@ def test_a_login_asks_tor_for_its_version_and_for_nothing_else() -> None:
     assert [line.split()[0] for line in fake.heard] == ["PROTOCOLINFO", "PROTOCOLINFO", "AUTHENTICATE", "GETINFO"]
 
 
-def test_a_filter_that_does_not_know_us_is_told_apart() -> None:
+def test_a_filter_that_does_not_know_us_is_recognised() -> None:
     error = refusal(FakeControl({"GETINFO version": "510 Command filtered\r\n"}))
     assert "refused our login: 510 Command filtered" in str(error)
     assert error.hint == FILTER_HINT
 
 
-def test_a_lost_connection_is_told_to_all_who_wait() -> None:
+def test_a_lost_connection_is_reported_to_all_waiters() -> None:
     fake = FakeControl({"ADD_ONION": ""})
 
     async def main() -> None:
@@ -254,7 +254,7 @@ def test_a_cookie_that_cannot_be_read_names_its_file(tmp_path: Path) -> None:
     assert "debian-tor" in error.hint
 
 
-def test_a_tor_that_does_not_know_its_own_cookie_is_refused(tmp_path: Path) -> None:
+def test_a_tor_with_another_cookie_than_its_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cookie").write_bytes(bytes(32))
     challenge = f"250 AUTHCHALLENGE SERVERHASH={'0' * 64} SERVERNONCE={'0' * 64}\r\n"
     error = refusal(FakeControl({"PROTOCOLINFO": cookie_login(tmp_path / "cookie"), "AUTHCHALLENGE": challenge}))
@@ -281,10 +281,10 @@ def test_a_cookie_that_tor_refuses_is_told_in_our_words(tmp_path: Path) -> None:
 
 
 # Issue 12.
-def test_a_login_takes_no_longer_than_it_may_over_all_its_steps() -> None:
+def test_the_steps_of_a_login_share_one_timeout() -> None:
     class Slow(FakeControl):
         async def serve(self, stream: Stream) -> None:
-            await asyncio.sleep(1.2)  # what a busy machine takes: once for the question, once for the login
+            await asyncio.sleep(1.2)  # as on a busy machine: once for the probe, once for the login
             await super().serve(stream)
 
     async def main() -> None:
@@ -306,7 +306,7 @@ def test_a_wanted_password_names_its_variable(monkeypatch: pytest.MonkeyPatch) -
     assert "ONIONMPC_CONTROL_PASSWORD" in error.hint
 
 
-def test_a_wrong_password_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", SECRET)
     fake = FakeControl(
         {"PROTOCOLINFO": PASSWORD_LOGIN, "AUTHENTICATE": "515 Authentication failed: Password did not match\r\n"}
@@ -318,7 +318,7 @@ def test_a_wrong_password_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("methods", ["HASHEDPASSWORD", "COOKIE,SAFECOOKIE,HASHEDPASSWORD"])
-def test_a_right_password_logs_in_where_no_cookie_can_be_read(
+def test_a_right_password_logs_in_if_the_cookie_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, methods: str
 ) -> None:
     monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "open sesame")
@@ -341,7 +341,7 @@ def test_a_tor_that_never_answers_the_login() -> None:
     assert "did not let us in within 0.1 s" in str(error)
 
 
-def test_no_secret_is_sent_to_what_may_not_be_a_tor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_sent_to_a_listener_that_may_not_be_tor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", SECRET)
     fake = FakeControl({"PROTOCOLINFO": "HTTP/1.0 501 Tor is not an HTTP Proxy\r\n\r\n"})
     assert "is a SOCKS port, expected a control port" in str(refusal(fake, timeout_s=0.1))
@@ -351,7 +351,7 @@ def test_no_secret_is_sent_to_what_may_not_be_a_tor(monkeypatch: pytest.MonkeyPa
 # --- Bootstrap -------------------------------------------------------------------------------------------------
 
 
-def test_bootstrap_tells_percent_and_summary_until_it_is_done() -> None:
+def test_bootstrap_reports_percent_and_summary_until_it_is_done() -> None:
     fake = FakeControl()
     told: list[tuple[int, str]] = []
 
@@ -383,7 +383,7 @@ def test_a_filter_that_hides_the_events_does_not_hide_the_end() -> None:
     asyncio.run(main())
 
 
-def test_a_bootstrap_that_stops_says_where_and_what_may_help() -> None:
+def test_a_bootstrap_that_gets_stuck_is_reported_with_a_hint() -> None:
     async def main() -> None:
         async with listening(FakeControl()) as endpoint, open_control(endpoint) as control:
             await control.bootstrap(lambda percent, summary: None, 0.2)
@@ -393,7 +393,7 @@ def test_a_bootstrap_that_stops_says_where_and_what_may_help() -> None:
     assert "bridges" in raised.value.hint
 
 
-def test_what_tor_complains_of_is_kept() -> None:
+def test_a_complaint_of_tor_is_kept() -> None:
     state = (
         Bootstrap()
         .after('WARN BOOTSTRAP PROGRESS=10 TAG=conn SUMMARY="Connecting" WARNING="Connection refused" REASON=REFUSED')
@@ -408,11 +408,11 @@ def test_a_wrong_clock_is_the_hint(skew: int, words: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "NOTICE BOOTSTRAP", "NOTICE BOOTSTRAP PROGRESS=x", "WARN CLOCK_SKEW SKEW=x", "?"])
-def test_an_event_not_understood_changes_nothing(text: str) -> None:
+def test_an_unknown_event_changes_nothing(text: str) -> None:
     assert Bootstrap(10, "Connected").after(text) == Bootstrap(10, "Connected")
 
 
-# --- Places ----------------------------------------------------------------------------------------------------
+# --- Endpoints -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -427,13 +427,13 @@ def test_an_event_not_understood_changes_nothing(text: str) -> None:
         ("0.0.0.0:9050", Endpoint(port=9050)),
     ],
 )
-def test_a_place_is_read(text: str, endpoint: Endpoint) -> None:
+def test_an_endpoint_is_parsed(text: str, endpoint: Endpoint) -> None:
     assert parse_endpoint(text) == endpoint
     assert parse_endpoint(str(endpoint)) == endpoint
 
 
 @pytest.mark.parametrize("text", ["", "unix:", "unix:control", "127.0.0.1:", "127.0.0.1:0", "[::1]:70000", "tor:9051"])
-def test_what_is_no_place_is_refused(text: str) -> None:
+def test_text_that_is_not_an_endpoint_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_endpoint(text)
 
@@ -448,11 +448,11 @@ def test_another_machine_is_refused(text: str) -> None:
     ("text", "place"),
     [(":9881", "127.0.0.1:9881"), ("10.152.152.11:9881", "10.152.152.11:9881"), ("[fd00::1]:9", "[fd00::1]:9")],
 )
-def test_a_place_to_listen_is_read(text: str, place: str) -> None:
+def test_an_endpoint_to_listen_at_is_parsed(text: str, place: str) -> None:
     assert str(parse_listener(text)) == place
 
 
-def test_a_probe_reads_what_tor_says() -> None:
+def test_a_probe_reads_the_answer_of_tor() -> None:
     answer = b'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE,SAFECOOKIE COOKIEFILE="/run/a \\"b\\""\r\n'
     answer += b'250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n'
     expected = Probe(ListenerKind.CONTROL, frozenset({"COOKIE", "SAFECOOKIE"}), '/run/a "b"', "0.4.9.11")
@@ -474,7 +474,7 @@ def test_a_probe_reads_the_path_of_a_cookie_as_tor_escapes_it(path: bytes) -> No
 
 
 @pytest.mark.parametrize("odd", ["\\8", "\\", "\\777", "\\x41", "\\²", "é"])
-def test_a_probe_takes_whatever_a_port_says_of_a_cookie(odd: str) -> None:
+def test_a_probe_accepts_any_answer_about_a_cookie(odd: str) -> None:
     answer = f'250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE COOKIEFILE="/{odd}\\\\"\r\n250 OK\r\n'.encode()
     assert parse_answer(answer).kind is ListenerKind.CONTROL
 

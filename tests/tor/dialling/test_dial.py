@@ -51,7 +51,7 @@ def test_the_name_goes_to_tor_unresolved_and_each_dial_has_its_own_isolation() -
     assert len(set(fake.logins)) == 2
 
 
-def test_a_port_of_this_machine_will_do() -> None:
+def test_a_port_of_this_machine_works() -> None:
     fake = FakeSocks(SUCCEEDED)
 
     async def main() -> None:
@@ -72,14 +72,14 @@ def test_a_reply_about_the_peer_has_words(code: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), OWN_REPLIES.items())
-def test_a_reply_about_our_tor_blames_our_tor(code: int, words: str) -> None:
+def test_a_reply_about_tor_itself_blames_tor(code: int, words: str) -> None:
     error = refusal(FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0])).serve)
     assert isinstance(error, TorFailed)
     assert words in str(error)
 
 
 @pytest.mark.parametrize("code", [0xF0, 0xF3])
-def test_a_stream_that_got_through_is_kept_though_tor_names_what_failed_before(code: int) -> None:
+def test_a_stream_that_got_through_is_kept_although_tor_reports_an_earlier_failure(code: int) -> None:
     fake = FakeSocks(bytes([5, code, 0, 1, 0, 0, 0, 0, 0, 0]), stays=True)
     asked: list[str] = []
 
@@ -98,7 +98,7 @@ def test_a_stream_that_got_through_is_kept_though_tor_names_what_failed_before(c
     asyncio.run(main())
 
 
-def test_only_a_reply_of_tors_own_may_be_about_what_failed_before() -> None:
+def test_only_an_extended_reply_may_report_an_earlier_failure() -> None:
     async def got_through(_username: str) -> bool:
         pytest.fail("asked")
 
@@ -117,7 +117,7 @@ def test_an_unknown_reply_is_named(code: int) -> None:
     assert f"{code:#04x}" in str(error)
 
 
-def test_a_silent_tor_costs_no_more_than_the_deadline() -> None:
+def test_a_silent_tor_is_given_up_at_the_deadline() -> None:
     async def silent(stream: Stream) -> None:
         await stream.reader.read()
 
@@ -127,7 +127,7 @@ def test_a_silent_tor_costs_no_more_than_the_deadline() -> None:
 
 
 @pytest.mark.parametrize("cut_after", [b"", b"\x05", b"\x05\x02"])
-def test_a_tor_that_hangs_up_is_no_answer(cut_after: bytes) -> None:
+def test_a_tor_that_hangs_up_is_reported_as_no_answer(cut_after: bytes) -> None:
     async def hang_up(stream: Stream) -> None:
         await stream.reader.readexactly(1)
         stream.writer.write(cut_after)

@@ -1,4 +1,4 @@
-"""Dialling over the tor of now, through a fake SOCKS port and a scripted control connection."""
+"""Dialling over the current tor, with a fake SOCKS port and a scripted control connection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SILENT = SimpleNamespace(command=never, get_info=never)
 def dialler(
     control: Any, socks: Endpoint, tasks: BackgroundTasks, *, lengths: Any = None, silent_s: float = 2.0
 ) -> Dialler:
-    """Return a dialler whose tor is there: it dials by this SOCKS port, and answers as this control connection does."""
+    """Return a dialler with a tor that has this SOCKS port and this control connection."""
     instance = TorInstance(control, socks)
     restarter: Any = SimpleNamespace(current=lambda: instance, instance=instance)
 
@@ -44,7 +44,7 @@ def dialler(
 
 
 @pytest.mark.parametrize(("silent_s", "fetched"), [(1000.0, 0), (0.0, 1)])
-def test_only_beside_a_dial_that_waits_for_long_is_the_descriptor_fetched_again(silent_s: float, fetched: int) -> None:
+def test_the_descriptor_is_fetched_again_only_beside_a_dial_that_has_waited_long(silent_s: float, fetched: int) -> None:
     commands: list[str] = []
 
     async def command(line: str) -> str:
@@ -71,11 +71,11 @@ def test_only_beside_a_dial_that_waits_for_long_is_the_descriptor_fetched_again(
     asyncio.run(main())
 
 
-# Issue 12. Whatever happens to a dial, its stream is not lost, and it takes no longer than it may.
+# Issue 12. Whatever happens to a dial, its stream is closed, and it keeps to its timeout.
 
 
 @pytest.mark.parametrize("failure", [asyncio.CancelledError(), UsageError("the disk is full"), ZeroDivisionError()])
-def test_a_stream_is_closed_when_counting_its_circuit_does_not_end_well(failure: BaseException) -> None:
+def test_a_stream_is_closed_if_counting_its_circuit_fails(failure: BaseException) -> None:
     ended = asyncio.Event()
 
     async def serve(stream: Stream) -> None:
@@ -99,13 +99,13 @@ def test_a_stream_is_closed_when_counting_its_circuit_does_not_end_well(failure:
 
 @pytest.mark.parametrize("answer", [SUCCEEDED, bytes([5, 0xF0, 0, 1, 0, 0, 0, 0, 0, 0]), b""], ids=["ok", "F0", "none"])
 @pytest.mark.parametrize("unlocks", [False, True])
-def test_a_dial_ends_in_time_though_tor_answers_no_command(answer: bytes, unlocks: bool) -> None:
+def test_a_dial_ends_in_time_even_if_tor_answers_no_command(answer: bytes, unlocks: bool) -> None:
     async def main() -> None:
         async with listening(FakeSocks(answer, stays=True).serve) as socks, BackgroundTasks() as tasks:
             dialling = dialler(SILENT, socks, tasks)
             if unlocks:
                 dialling.unlock(ONION, bytes([1]) * 32)
-            async with asyncio.timeout(5):  # and not the minute that a command may take
+            async with asyncio.timeout(5):  # not the minute that a command may take
                 with pytest.raises(PeerUnreachable):
                     await dialling.dial(ONION, 0.2)
             assert dialling._waiting[ONION] == []

@@ -1,4 +1,4 @@
-"""Parties behind a bridge of our own, plain and by obfs4, in a private network: they connect to nothing else in it."""
+"""Parties behind a bridge, plain and with obfs4, in a private network: they connect to nothing else in it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.support.tor_parties import DEADLINE_S, SCENE_S, Ours, Retrying, fresh
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
-# tor's debug log has a line for each connection that it opens, with the address of the relay also where a transport
-# is in between.
+# tor's debug log has a line for each connection that it opens, with the address of the relay even if a transport is in
+# between.
 CONNECTING = re.compile(r'Connecting to "?([0-9.]+)"?:(\d+)\.')
 
 
 class Hidden(Ours):
-    """A party behind a bridge, and what its tor wrote."""
+    """A party behind a bridge, and the log of its tor."""
 
     bridge: Bridge
     log: Path
     told: list[TorReport]
 
     async def reaches(self, other: Hidden) -> tuple[int, int]:
-        """Dial the other; return how many relays each has on its side."""
+        """Dial the other party; return how many relays each has on its side."""
         dialled = await Retrying(self.network).dial(other.onion, DEADLINE_S)
         assert dialled.path is not None
         accepted = await other.network.accepted_path(dialled.path.rendezvous)
@@ -89,13 +89,13 @@ async def behind(testnet: Path, bridge: Bridge, files: Path, level: Level = Leve
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A directory that tor will have: nobody else may look into it."""
+    """A directory that only we can read, as tor requires."""
     tmp_path.chmod(0o700)
     return tmp_path
 
 
 def test_parties_behind_a_bridge_reach_each_other_and_connect_to_nothing_else(testnet_dir: Path, files: Path) -> None:
-    """One by obfs4, and one plainly at long: its layers are drawn from the consensus, where no bridge is."""
+    """One uses obfs4. The other is plain, at long: layers are drawn from the consensus, which has no bridges."""
 
     async def main() -> list[int]:
         (files / "bridge").mkdir(mode=0o700)

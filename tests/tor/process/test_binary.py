@@ -1,4 +1,4 @@
-"""Finding tor, and refusing what is too old or not tor."""
+"""Finding tor, and refusing programs that are too old or not tor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fake_tor(path: Path, body: str) -> str:
     return str(path)
 
 
-def test_tor_of_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_tor_named_by_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = fake_tor(tmp_path / "my-tor", "echo 'Tor version 0.4.9.12 (git-0123456789abcdef).'")
     monkeypatch.setenv("ONIONMPC_TOR", path)
     assert find_tor() == binary.TorBinary(Path(path), Version("0.4.9.12"))
@@ -48,7 +48,7 @@ def test_an_old_tor_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("body", ["exit 1", "echo hello", "echo", "echo Tor version none."])
-def test_a_program_that_does_not_say_its_version_is_refused(
+def test_a_program_that_does_not_report_its_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str
 ) -> None:
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor", body))
@@ -68,6 +68,6 @@ def test_no_tor_sees_our_variables_whatever_it_is_started_for(monkeypatch: pytes
     assert "ONIONMPC_" not in told.read_text()
 
 
-def test_a_tor_with_bug_41297_is_warned_of() -> None:
+def test_a_tor_with_bug_41297_causes_a_warning() -> None:
     assert "41297" in version_warning(Version("0.4.9.10"))
     assert version_warning(Version("0.4.9.11")) == ""

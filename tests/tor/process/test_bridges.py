@@ -1,4 +1,4 @@
-"""Bridge lines: what is one, what is none, and that none is ever more than one line of a torrc."""
+"""Bridge lines: which are accepted, which are refused, and that none becomes more than one line of a torrc."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_a_line_is_read_and_written_the_same(line: str) -> None:
+def test_a_bridge_line_survives_reading_and_writing(line: str) -> None:
     assert str(parse_bridge(line)) == line
 
 
-def test_a_line_may_come_from_a_torrc_and_be_written_anyhow() -> None:
+def test_a_line_from_a_torrc_is_accepted_in_any_spelling() -> None:
     assert str(parse_bridge(f"  Bridge  obfs4   192.0.2.7:443 {FINGERPRINT.lower()}  {CERT} ")) == (
         f"obfs4 192.0.2.7:443 {FINGERPRINT.lower()} {CERT}"
     )
@@ -72,7 +72,7 @@ NONE = {
 
 
 @pytest.mark.parametrize(("line", "sentence"), NONE.items(), ids=[line[:60] for line in NONE])
-def test_what_is_no_bridge_line_is_refused_with_what_is_wrong(line: str, sentence: str) -> None:
+def test_text_that_is_not_a_bridge_line_is_refused_with_the_reason(line: str, sentence: str) -> None:
     with pytest.raises(InvalidBridge) as raised:
         parse_bridge(line)
     assert sentence in raised.value.message
@@ -86,13 +86,13 @@ def test_a_refusal_shows_one_word_and_not_the_bridge() -> None:
     assert not any(secret in told for secret in ("192.0.2.7 ", "192.0.2.7:443 " + FINGERPRINT, FINGERPRINT, CERT))
 
 
-def test_a_bridge_is_shown_by_its_line_alone() -> None:
+def test_a_bridge_is_shown_only_by_str() -> None:
     bridge = parse_bridge(LINES["obfs4"])
     assert repr(bridge) == "Bridge(transport='obfs4')"
     assert "192.0.2.7" not in repr(TorOptions(bridges=(bridge,)))
 
 
-def test_what_could_be_another_line_of_a_torrc_cannot_be_made_by_hand_either() -> None:
+def test_a_bridge_that_would_be_another_torrc_line_cannot_be_built() -> None:
     host = IPv4Address("192.0.2.7")
     for fields in (
         ("obfs4\nSocksPort", host, 443),
@@ -104,7 +104,7 @@ def test_what_could_be_another_line_of_a_torrc_cannot_be_made_by_hand_either() -
             Bridge(*fields)
 
 
-# Words that are nearly right get further than random ones.
+# Words that are almost right get further than random ones.
 PIECES = st.one_of(
     st.text(max_size=20),
     st.sampled_from(["Bridge", "obfs4", "192.0.2.7:443", "[2001:db8::7]:9001", FINGERPRINT, CERT, "iat-mode=0"]),
@@ -113,7 +113,7 @@ PIECES = st.one_of(
 
 
 @given(st.lists(PIECES, max_size=8), st.sampled_from(["", " "]))
-def test_whatever_is_pasted_becomes_one_line_of_a_torrc_or_none(pieces: list[str], between: str) -> None:
+def test_pasted_text_becomes_one_torrc_line_or_is_refused(pieces: list[str], between: str) -> None:
     try:
         line = str(parse_bridge(between.join(pieces)))
     except InvalidBridge:

@@ -1,4 +1,4 @@
-"""A tor of our own: how it starts, what it says when it cannot, and that nothing of it is left."""
+"""A tor of our own: how it starts, what is reported if it cannot, and that nothing of it is left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from tests.support.party_tor import _children, ended
 
 tor = pytest.mark.tor
 
-# Never a packet: what these tests need of tor, it does by itself.
+# It never sends a packet: it needs no network for what these tests check.
 OFFLINE = "DisableNetwork 1"
 # Opens its SOCKS port, which it does not while its network is disabled; its only authority is a port where nobody is.
 NOWHERE = """TestingTorNetwork 1
@@ -86,7 +86,7 @@ def mode(path: Path | str) -> int:
 
 
 @tor
-def test_it_starts_lets_us_in_by_cookie_and_leaves_nothing(base: Path) -> None:
+def test_it_starts_accepts_our_cookie_and_leaves_nothing(base: Path) -> None:
     async def main() -> tuple[Path, int, float]:
         async with running(base) as (started, control, process):
             assert re.match(r"0\.4\.\d+", control.version)
@@ -95,7 +95,7 @@ def test_it_starts_lets_us_in_by_cookie_and_leaves_nothing(base: Path) -> None:
             assert found.methods == {"COOKIE", "SAFECOOKIE"}
             assert mode(found.cookie_file) == 0o600
             assert mode(started.directory) == 0o700
-            assert os.getsid(process) == process  # out of reach of the terminal's Ctrl-C
+            assert os.getsid(process) == process  # so that Ctrl-C on the terminal does not reach it
             began = time.monotonic()
         return started.directory, process, time.monotonic() - began
 
@@ -127,7 +127,7 @@ WITH_SETPRIV = pytest.mark.skipif(shutil.which("setpriv") is None, reason="nothi
 
 @tor
 @pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=WITH_SETPRIV)])
-def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
+def test_a_killed_party_leaves_no_tor_and_its_profile_for_the_next(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stopped: bool
 ) -> None:
     script = textwrap.dedent(f"""
@@ -148,7 +148,7 @@ def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
 
         asyncio.run(main())
     """)
-    # Short enough for sockets, and nobody else's.
+    # Short enough for sockets, and ours alone.
     with socket_directory() as sockets:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
         with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as party:
@@ -171,7 +171,7 @@ def test_a_party_that_is_killed_leaves_no_tor_and_the_next_finds_all_as_before(
 
 
 @tor
-def test_its_death_is_told(base: Path) -> None:
+def test_its_end_is_reported(base: Path) -> None:
     async def main() -> TorFailed:
         async with running(base) as (started, control, process):
             os.kill(process, signal.SIGKILL)
@@ -184,7 +184,7 @@ def test_its_death_is_told(base: Path) -> None:
 
 
 @tor
-def test_who_kills_it_need_not_wait_for_its_end(base: Path) -> None:
+def test_it_is_gone_when_kill_returns(base: Path) -> None:
     async def main() -> int | None:
         async with running(base) as (started, _, process):
             os.kill(process, signal.SIGSTOP)
@@ -212,7 +212,7 @@ def test_a_transport_ends_with_its_tor_however_that_ends(base: Path, number: sig
 
 
 @tor
-def test_its_death_ends_a_network_that_waits(base: Path, tmp_path: Path) -> None:
+def test_its_end_ends_a_network_that_waits(base: Path, tmp_path: Path) -> None:
     def progress(step: TorReport) -> None:
         if step.phase == "bootstrap":
             os.kill(int((tmp_path / "id").read_text()), signal.SIGKILL)
@@ -241,7 +241,7 @@ def test_guards_stay_in_the_profile_from_run_to_run(base: Path) -> None:
 
 
 @tor
-def test_the_machine_gives_it_no_secret_of_ours(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gets_no_secret_from_our_environment(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "open sesame")
 
     async def main() -> bytes:
@@ -313,7 +313,7 @@ def test_a_tor_that_is_too_old(base: Path, tmp_path: Path, monkeypatch: pytest.M
         ("Something new", "exit code 3", "doctor"),
     ],
 )
-def test_what_tor_said_last_is_the_reason(
+def test_the_last_words_of_its_log_are_the_reason(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, cause: str, hint: str
 ) -> None:
     log = f'echo "Nov 23 01:45:24.000 [notice] Tor here"; echo "Nov 23 01:45:24.000 [warn] {said}"; exit 3'
@@ -334,7 +334,7 @@ def test_a_tor_that_hangs_is_given_up_and_ended(base: Path, tmp_path: Path, monk
     assert ended(int((tmp_path / "id").read_text()))
 
 
-def test_no_address_is_kept_of_what_tor_says() -> None:
+def test_no_address_in_its_log_is_kept() -> None:
     log = TorLog()
     onion = "xbt5sietg333te4c5l3osutfoidrpmtpmhbk6vajjysb4rjnggxq62ad"
     log.add("Nov 23 01:45:24.000 [warn] Tor 0.4.9.11 is old")
@@ -359,7 +359,7 @@ async def named(base: Path, name: str, leftover_timeout_s: float = 5.0) -> Async
         yield profile
 
 
-def test_each_party_of_a_machine_has_a_profile_of_its_own(tmp_path: Path) -> None:
+def test_each_party_on_a_machine_has_its_own_profile(tmp_path: Path) -> None:
     base = tmp_path / "tor"
 
     async def main() -> None:
@@ -377,13 +377,13 @@ def test_each_party_of_a_machine_has_a_profile_of_its_own(tmp_path: Path) -> Non
     assert mode(base / "mine") == 0o700
 
 
-def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path) -> None:
+def test_a_profile_in_which_a_tor_was_left_is_not_free(tmp_path: Path) -> None:
     base = tmp_path / "tor"
 
     async def main() -> None:
         with free_profile(base) as first:
             private_directory(data_directory(first))
-        # As tor holds it.
+        # As tor locks it.
         with lock(data_directory(first) / "lock"):
             with free_profile(base) as second:
                 assert second == base / "2"
@@ -396,7 +396,7 @@ def test_a_profile_that_a_tor_was_left_in_is_nobodys(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_profile_is_waited_for_while_a_tor_ends(tmp_path: Path) -> None:
+def test_a_named_profile_is_waited_for_while_its_tor_ends(tmp_path: Path) -> None:
     base = tmp_path / "tor"
 
     async def main() -> None:
@@ -412,7 +412,7 @@ def test_a_profile_is_waited_for_while_a_tor_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "-x", "a" * 33, "ä", "a\n"])
-def test_a_profile_name_is_one_plain_word(tmp_path: Path, name: str) -> None:
+def test_a_profile_name_must_be_one_plain_word(tmp_path: Path, name: str) -> None:
     async def main() -> None:
         async with named_profile(tmp_path / "tor", name):
             pass
@@ -465,7 +465,7 @@ def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pyte
 
 # Issue 12.
 @tor
-def test_a_tor_that_serves_without_anonymity_is_named_and_so_is_a_cookie_of_another_tor(base: Path) -> None:
+def test_a_non_anonymous_tor_and_a_cookie_of_another_tor_are_reported(base: Path) -> None:
     async def main() -> None:
         with free_profile(base) as profile, socket_directory() as sockets:
             async with own_tor(profile, sockets, OFFLINE, exposed=True) as started:
@@ -481,7 +481,7 @@ def test_a_tor_that_serves_without_anonymity_is_named_and_so_is_a_cookie_of_anot
 
 
 @tor
-def test_what_is_not_published_in_time_is_told_and_can_be_removed(base: Path) -> None:
+def test_a_service_that_is_not_published_in_time_is_reported_and_can_be_removed(base: Path) -> None:
     async def main() -> tuple[str, str]:
         async with running(base) as (_, control, _):
             with pytest.raises(OnionNotPublished, match=r"taken by 0 of 0 directories in 0\.2 s"):
@@ -494,7 +494,7 @@ def test_what_is_not_published_in_time_is_told_and_can_be_removed(base: Path) ->
 
 
 @tor
-def test_an_identity_that_runs_already_is_refused(base: Path) -> None:
+def test_an_identity_that_is_in_use_is_refused(base: Path) -> None:
     async def main() -> None:
         async with running(base) as (_, control, _):
             await EphemeralService(control, IDENTITY).add("127.0.0.1:1")

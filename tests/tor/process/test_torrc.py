@@ -1,4 +1,4 @@
-"""Values of a torrc are read by tor as they were meant, whatever they are."""
+"""tor reads a quoted value as it was meant, whatever bytes it has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATHS = [
 # Issue 12.
 @pytest.mark.tor
 @pytest.mark.parametrize("name", PATHS)
-def test_tor_reads_the_path_that_was_meant(name: bytes, tmp_path: Path) -> None:
+def test_tor_reads_a_quoted_path_as_it_was_meant(name: bytes, tmp_path: Path) -> None:
     data = tmp_path / os.fsdecode(name)
     torrc = tmp_path / "torrc"
     torrc.write_text(f"DataDirectory {quote(data)}\nSocksPort 0\nDisableNetwork 1\n", encoding="ascii")

@@ -1,4 +1,4 @@
-"""Which program carries which transport, and the torrc lines that come of bridges."""
+"""Which program is used for which transport, and the torrc lines for bridges."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def program(directory: Path, name: str) -> Path:
     return path
 
 
-def test_the_newer_program_is_found_first_and_the_older_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_newer_program_is_preferred_and_the_older_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     older = program(tmp_path, "obfs4proxy")
     assert find_transport("obfs4") == older
@@ -33,7 +31,7 @@ def test_the_newer_program_is_found_first_and_the_older_will_do(
     assert {find_transport(name) for name in TRANSPORT_PROGRAMS} == {newer}
 
 
-def test_no_program_is_told_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_reported_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         TransportNotFound, match="no program here for the transport obfs4, expected lyrebird or obfs4proxy"
@@ -49,13 +47,13 @@ def test_no_program_is_told_with_its_package(tmp_path: Path, monkeypatch: pytest
     assert "lyrebird comes with Tor Browser" in told.value.hint
 
 
-def test_an_unknown_transport_is_told_with_those_that_are_known() -> None:
+def test_an_unknown_transport_is_reported_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="onionmpc does not know the transport obfs5") as told:
         find_transport("obfs5")
     assert "obfs4, meek_lite" in told.value.hint
 
 
-def test_a_program_that_tor_could_not_be_told_of_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_whose_path_tor_cannot_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "a b"
     program(directory, "obfs4proxy")
     monkeypatch.setenv("PATH", str(directory))
@@ -63,14 +61,14 @@ def test_a_program_that_tor_could_not_be_told_of_is_refused(tmp_path: Path, monk
         find_transport("obfs4")
 
 
-def test_a_path_that_depends_on_where_we_are_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = program(tmp_path, "obfs4proxy")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", ".")
     assert find_transport("obfs4") == path
 
 
-def test_bridges_become_lines_and_their_transports_one_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bridges_become_lines_and_each_transport_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = program(tmp_path, "obfs4proxy")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert bridge_torrc([PLAIN, OBFS4, MEEK, OBFS4]).splitlines() == [
@@ -84,7 +82,7 @@ def test_bridges_become_lines_and_their_transports_one_each(tmp_path: Path, monk
     ]
 
 
-def test_a_plain_bridge_needs_no_program_and_none_needs_no_line(
+def test_a_plain_bridge_needs_no_program_and_without_bridges_there_are_no_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""How a service is added, against a scripted control port: with proof of work, and without where that is refused."""
+"""Adding a service, with a scripted control port: with proof of work, or without if that is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVICES: dict[str, tuple[str, MakeService]] = {
 
 
 class Picky(FakeControl):
-    """A tor, or a filter before one, that refuses to hear of proof of work."""
+    """A tor, or a filter before one, that refuses proof of work."""
 
     def __init__(self, command: str, refusal: str, version: str = "0.4.9.11") -> None:
         super().__init__({command: OK, "GETINFO version": f"250-version={version}\r\n{OK}"})
@@ -40,14 +40,14 @@ class Picky(FakeControl):
 
     @property
     def added(self) -> list[bool]:
-        """For each command that adds a service: whether it asked for proof of work."""
+        """For each command that adds a service: whether it requested proof of work."""
         return [POW in line for line in self.heard if line.startswith(self._command)]
 
 
 def add_twice(fake: FakeControl, make: MakeService, directory: Path) -> None:
     async def main() -> None:
         async with listening(fake) as endpoint, open_control(endpoint) as control:
-            # Made anew each time, as in a session.
+            # Made again each time, as in a session.
             await make(control, directory).add(TARGET)
             await make(control, directory).add(TARGET)
 
@@ -55,7 +55,7 @@ def add_twice(fake: FakeControl, make: MakeService, directory: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "make"), SERVICES.values(), ids=SERVICES)
-def test_proof_of_work_is_asked_for(command: str, make: MakeService, tmp_path: Path) -> None:
+def test_proof_of_work_is_requested(command: str, make: MakeService, tmp_path: Path) -> None:
     fake = Picky(command, "250 OK")
     add_twice(fake, make, tmp_path)
     assert fake.added == [True, True]
@@ -70,7 +70,7 @@ def test_proof_of_work_is_asked_for(command: str, make: MakeService, tmp_path: P
     ],
 )
 @pytest.mark.parametrize(("command", "make"), SERVICES.values(), ids=SERVICES)
-def test_a_tor_that_refuses_it_is_asked_without_and_once_only(
+def test_a_tor_that_refuses_proof_of_work_gets_the_command_without_it_and_is_not_asked_again(
     command: str, make: MakeService, refusal: str, tmp_path: Path
 ) -> None:
     fake = Picky(command, refusal)
@@ -79,13 +79,13 @@ def test_a_tor_that_refuses_it_is_asked_without_and_once_only(
 
 
 @pytest.mark.parametrize(("command", "make"), SERVICES.values(), ids=SERVICES)
-def test_a_tor_that_could_be_crashed_with_it_is_not_asked(command: str, make: MakeService, tmp_path: Path) -> None:
+def test_a_tor_that_proof_of_work_could_crash_is_not_asked(command: str, make: MakeService, tmp_path: Path) -> None:
     fake = Picky(command, "250 OK", version="0.4.9.8 (git-0123456789abcdef)")
     add_twice(fake, make, tmp_path)
     assert fake.added == [False, False]
 
 
-def test_another_refusal_is_told_and_is_no_reason_to_go_without(tmp_path: Path) -> None:
+def test_another_refusal_is_raised_and_does_not_rule_out_proof_of_work(tmp_path: Path) -> None:
     fake = FakeControl({"ADD_ONION": "512 Invalid VIRTPORT/TARGET\r\n"})
 
     async def main() -> None:
@@ -100,7 +100,7 @@ def test_another_refusal_is_told_and_is_no_reason_to_go_without(tmp_path: Path) 
     assert [POW in line for line in fake.heard if line.startswith("ADD_ONION")] == [True, False, True]
 
 
-def test_an_identity_that_runs_already_is_told_as_such() -> None:
+def test_an_identity_that_is_in_use_is_reported_as_such() -> None:
     fake = FakeControl({"ADD_ONION": "550 Onion address collision\r\n"})
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Publishing again, with a service that fails when it is touched."""
+"""Publishing again, with a service that fails when it is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onionmpc.tor.report import Reporter
 from onionmpc.tor.service.publisher import Publisher
 from onionmpc.tor.service.refresh import RefreshSchedule
 
-# Issue 12. What is done behind the callers' backs ends unseen by nobody.
+# Issue 12. No failure of the work in the background goes unnoticed.
 
 
 class FailingService:
@@ -39,7 +39,7 @@ class FailingService:
 
 @contextlib.asynccontextmanager
 async def publishing(directory: Path, failure: Exception, told: list[str]) -> AsyncIterator[Publisher]:
-    """A publisher that has published, with a service that will fail when it is touched."""
+    """A publisher that has published, with a service that fails from now on."""
     instance = SimpleNamespace(gone=False, second=None)
 
     async def available() -> object:
@@ -62,7 +62,7 @@ async def publishing(directory: Path, failure: Exception, told: list[str]) -> As
 @pytest.mark.parametrize(
     "touch", [lambda publisher: publisher.admit([bytes(32)]), Publisher.refresh], ids=["admit", "refresh"]
 )
-def test_a_service_that_cannot_be_added_again_is_told_and_a_bug_ends_the_network(
+def test_a_service_that_cannot_be_added_again_is_reported_and_a_bug_ends_the_network(
     tmp_path: Path, touch: Callable[[Publisher], None]
 ) -> None:
     told: list[str] = []
@@ -83,7 +83,7 @@ def test_a_service_that_cannot_be_added_again_is_told_and_a_bug_ends_the_network
 # --- When -------------------------------------------------------------------------------------------------------
 
 
-def test_a_check_is_due_some_time_after_the_service_was_added_and_then_spaced_out() -> None:
+def test_checks_are_due_some_time_after_adding_the_service_and_then_spaced_out() -> None:
     schedule = RefreshSchedule(every_s=15, new_s=60)
     schedule.added(100)
     assert not schedule.begin(114)
@@ -92,7 +92,7 @@ def test_a_check_is_due_some_time_after_the_service_was_added_and_then_spaced_ou
     assert schedule.begin(130)
 
 
-def test_doubt_adds_no_new_service_and_none_that_loses_its_streams_and_is_forgotten_then() -> None:
+def test_doubt_does_not_replace_a_new_service_or_one_that_would_lose_its_streams() -> None:
     schedule = RefreshSchedule(every_s=15, new_s=60)
     schedule.added(100)
     schedule.doubt()
@@ -104,7 +104,7 @@ def test_doubt_adds_no_new_service_and_none_that_loses_its_streams_and_is_forgot
     assert not schedule.take_doubt(160, may_act=True)
 
 
-def test_while_a_peer_is_away_doubt_counts_less_and_less_often() -> None:
+def test_doubt_counts_less_and_less_often_while_a_peer_is_away() -> None:
     schedule = RefreshSchedule(every_s=15, new_s=60)
     now_s = 0.0
     for new_s in (60, 120, 240):

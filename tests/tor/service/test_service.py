@@ -1,4 +1,4 @@
-"""What tor is told of keys to descriptors, against a scripted control port."""
+"""The commands for keys to descriptors, with a scripted control port."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGET = "unix:/socket"
 
 
 def told(answers: dict[str, str], work: Callable[[Control], Awaitable[None]]) -> list[str]:
-    """Return the commands that tor heard after the login."""
+    """Return the commands that tor received after the login."""
     fake = FakeControl(answers)
 
     async def main() -> int:
@@ -42,7 +42,7 @@ def public(key: bytes) -> str:
     return base64.b32encode(raw).decode().rstrip("=")
 
 
-def test_a_service_is_added_with_the_public_halves_of_its_keys() -> None:
+def test_a_service_is_added_with_the_public_keys_of_its_clients() -> None:
     ok = {"ADD_ONION": "250-ServiceID=x\r\n250 OK\r\n"}
     (line,) = told(ok, lambda control: EphemeralService(control, OURS, KEYS).add(TARGET))
     assert "Flags=DiscardPK,V3Auth " in line
@@ -52,7 +52,7 @@ def test_a_service_is_added_with_the_public_halves_of_its_keys() -> None:
     assert not any(form(key).decode() in line for key in KEYS for form in (base64.b64encode, base64.b32encode))
 
 
-def test_a_service_without_keys_is_everybodys() -> None:
+def test_a_service_without_keys_is_open_to_everyone() -> None:
     (line,) = told({"ADD_ONION": "250 OK\r\n"}, lambda control: EphemeralService(control, OURS).add(TARGET))
     assert "Auth" not in line
 
@@ -71,7 +71,7 @@ def test_a_key_that_is_refused_is_not_quoted() -> None:
     assert line == f"ONION_CLIENT_AUTH_ADD {PEER.onion.removesuffix('.onion')} x25519:{quoted}"
 
 
-def test_a_tor_that_hangs_keeps_nobody_at_the_end() -> None:
+def test_a_tor_that_hangs_does_not_delay_the_end() -> None:
     async def forget(control: Control) -> None:
         await remove_client_keys(control, [PEER.onion, OURS.onion], timeout_s=0.05)
 
@@ -81,13 +81,13 @@ def test_a_tor_that_hangs_keeps_nobody_at_the_end() -> None:
 
 # Issue 12.
 @pytest.mark.parametrize("silent", ["SETEVENTS HS_DESC", "ADD_ONION"])
-def test_publishing_ends_in_time_though_tor_answers_no_command(silent: str) -> None:
+def test_publishing_ends_in_time_even_if_tor_answers_no_command(silent: str) -> None:
     async def publishes(control: Control) -> None:
         with pytest.raises(OnionNotPublished, match=r"taken by 0 of 0 directories in 0\.2 s"):
             await publish(EphemeralService(control, OURS), TARGET, lambda *_: None, 0.2)
 
     async def main() -> None:
-        async with asyncio.timeout(10):  # and not the minute that a command may take
+        async with asyncio.timeout(10):  # not the minute that a command may take
             async with (
                 listening(FakeControl({silent: "250-so far\r\n"})) as endpoint,
                 open_control(endpoint) as control,

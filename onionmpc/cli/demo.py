@@ -224,19 +224,23 @@ class Demo:
                     await party.process.wait()
 
 
+def _reported(parties: Sequence[Followed]) -> ProgramError:
+    """Return the first error that one of these parties reports; without any, how the first one ended."""
+    for party in parties:
+        if party.summary.get("event") == "failed":
+            # "this party" in its message means that party: name it.
+            message = party.summary["error"].replace(f"this party ({party.name})", party.name)
+            if "party " not in message:
+                message = f"{party.name}: {message}"
+            return ProgramError(message, hint=party.summary["hint"])
+    return ProgramError(f"{parties[0].name} ended with status {parties[0].process.returncode}")
+
+
 def _error(failed: Sequence[Followed]) -> OnionMPCError:
     """Return the error for failed parties, from the first message of one of them."""
     # A party that we stopped failed only because of that.
     at_fault = [party for party in failed if not party.was_ended] or failed
-    reporter = next((party for party in at_fault if party.summary.get("event") == "failed"), None)
-    if reporter is None:
-        error = ProgramError(f"{at_fault[0].name} ended with status {at_fault[0].process.returncode}")
-    else:
-        # "this party" in its message means that party: name it.
-        message = reporter.summary["error"].replace(f"this party ({reporter.name})", reporter.name)
-        if "party " not in message:
-            message = f"{reporter.name}: {message}"
-        error = ProgramError(message, hint=reporter.summary["hint"])
+    error = _reported(at_fault)
     named = [party for party in at_fault if party.name in error.message] or at_fault
     words = [line for party in named for line in party.last_words][-LAST_WORDS:]
     if words:

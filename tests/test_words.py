@@ -90,6 +90,8 @@ TURNS = {
     r"\bend(s|ed)? well\b": "succeed",
     r"\bcomes? along\b|\bgo(es)? along\b": "comes with",
     r"\bby another way\b": "over another channel",
+    r"\bin vain\b": "without success; or say what failed",
+    r"\b(its|their|whose) persons?\b": "user",
     r"\bno such \w+ as\b|\bas of now\b": "no, now",
     r"\bfor so long\b|\bsome \d": "for this long, about",
     r"\bthat wish\b|\bthe like\b|\bas a rule\b": "usually; say it in other words",

@@ -101,9 +101,9 @@ def import_(name: str, file: Path, passphrase_file: Path | None) -> None:
 def remove(name: str, yes: bool) -> None:
     """Remove the identity NAME, permanently unless you have a copy.
 
-    The address goes with the key: parties that have it in a list wait for you in vain. Only an exported copy brings it
-    back (onionmpc id export), no passphrase does. The file's content may stay on the disk for an unknown time: if that
-    matters, seal identities with a passphrase when you make them.
+    The address goes with the key: parties that have it in a list do not find you any more. Only an exported copy brings
+    it back (onionmpc id export), no passphrase does. The file's content may stay on the disk for an unknown time: if
+    that matters, seal identities with a passphrase when you make them.
     """
     keystore.check_kept(name)
     if not yes:

@@ -111,7 +111,7 @@ class Relay:
     def is_ready(self, tors: int) -> bool:
         """Return whether this relay can be part of a circuit: it has the consensus and all descriptors.
 
-        This does not wait for "Bootstrapped 100%": that takes a circuit of its own, which a relay does not need and
+        This does not wait for "Bootstrapped 100%": that takes an extra circuit, which a relay does not need and
         builds late.
         """
         # tor skips lines when it passes several steps at once.
@@ -139,8 +139,8 @@ def reserve_ports(stack: AsyncExitStack, address: str, count: int) -> list[int]:
     """Get ports from the kernel, and reserve them for as long as the stack lasts.
 
     Relays release their ports for some seconds while the network starts. As long as a socket is bound to a port, even
-    without listening, the kernel gives that port to nobody who asks for any free one. tor can still bind it, because
-    both set SO_REUSEADDR.
+    without listening, the kernel gives that port to no other process that asks for a free one. tor can still bind it,
+    because both set SO_REUSEADDR.
     """
     sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
     try:

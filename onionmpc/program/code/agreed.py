@@ -2,7 +2,7 @@
 
 Knows Python's import system. Agreed Python files run from the bytes that the parties compared, under their own paths.
 Python's own finders and loaders do the rest. All other code is refused by name. This is not a security boundary: agreed
-code can read and `exec` what it likes. It prevents differences between the parties that nobody notices. Rules:
+code can read and `exec` what it likes. It catches differences between the parties that would pass unnoticed. Rules:
 docs/PROTOCOL.md section 4.
 """
 

@@ -118,7 +118,7 @@ class ProgramProcess:
             listening = tasks.start(self._listen(handlers))
             assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()
-            # All its notices are in the socket now. A process that it left behind can hold the other end for ever.
+            # All its notices are in the socket now. A process that it left behind may never close the other end.
             await asyncio.wait([listening], timeout=LAST_NOTICE_S)
         notice = None if listening.cancelled() else listening.result()
         if status == 0 and self.sockets and not started.is_set():
@@ -159,7 +159,7 @@ class ProgramProcess:
                 await self._ends_by(signal.SIGKILL)
             await self._process.wait()
         finally:
-            self._send(signal.SIGKILL)  # if this task is cancelled meanwhile, the program must not stay either
+            self._send(signal.SIGKILL)  # even if this task is cancelled, the program must not stay
         if self._tee is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REST_OF_OUTPUT_S):
@@ -231,7 +231,7 @@ async def _started(
                 stdin=streams.stdin,
                 stdout=streams.stdout if tee is None else tee.write_end,
                 stderr=streams.stderr,
-                # Without a controlling terminal: getpass would open /dev/tty, whatever stdin is.
+                # Without a controlling terminal: getpass opens /dev/tty even if stdin is no terminal.
                 start_new_session=streams != OWN_STREAMS,
                 pass_fds=[end.fileno() for end in inherited],
                 env=environment,

@@ -115,7 +115,7 @@ class InheritedLinks:
         self._supervisor.stop(Notice("setup", None, reason))
 
     def lost(self, exchanger: Exchanger) -> None:
-        """End the process if a peer's program ended too early: MPyC would wait for its messages for ever."""
+        """End the process if a peer's program ended too early: MPyC would never stop waiting for its messages."""
         if not exchanger.closing and (exchanger.owes() or not self._shutting_down()):
             reason = "it ended while another party still waited for it"
             self._supervisor.stop(Notice("closed", exchanger.number, reason))

@@ -116,6 +116,6 @@ class Tee:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(finish, failure)
 
-        # Not asyncio.to_thread(): asyncio.run() waits for the threads of its executor, and this one may block for ever.
+        # Not asyncio.to_thread(): asyncio.run() waits for the threads of its executor, and this one may never return.
         threading.Thread(target=write, daemon=True, name="output").start()
         await written

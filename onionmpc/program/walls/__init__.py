@@ -1,1 +1,1 @@
-"""The walls around the program process: what a script can reach, and what its person learns of that."""
+"""The walls around the program process: what a script can reach, and what its user learns about that."""

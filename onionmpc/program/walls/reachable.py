@@ -25,7 +25,7 @@ LIBRARIES_READ = (
     *("ld.so.cache", "localtime", "timezone", "locale.alias", "nsswitch.conf", "passwd", "group", "mime.types"),
     *("inputrc", "alternatives"),
 )
-# Never opened, whatever the user gives, except the devices and files that build.py lists.
+# Never opened, even if the user gives them, except the devices and files that build.py lists.
 HIDDEN = ("/proc", "/sys", "/dev", "/run", "/boot")
 # Shared folders. The user can give a file in one, but not the whole folder.
 SHARED = ("/tmp", "/var/tmp", "/home", "/root")  # noqa: S108
@@ -65,7 +65,7 @@ class Places(NamedTuple):
     Attributes:
         own: it may have made files here, and chosen their names.
         read: it may read here as well.
-        protected: it never writes here, whatever the user gives.
+        protected: it never writes here, even if the user gives it.
         hidden: it never gets these.
     """
 

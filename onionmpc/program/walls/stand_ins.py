@@ -61,7 +61,7 @@ def drop_our_handler_in_forks() -> None:
     """Make SIGTERM end forked processes, as usual, unless the program has set its own handler.
 
     Our handler raises SystemExit. If it runs where Python ignores exceptions, the process goes on, and a pool that
-    terminates its workers waits for it for ever.
+    terminates its workers never finishes.
     """
     ours = signal.getsignal(signal.SIGTERM)
     # SIGTERM is blocked during the fork: in the child it could come before take_the_default(). There is one fork at a

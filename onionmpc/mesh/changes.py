@@ -19,11 +19,7 @@ class Changes:
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     def notify(self) -> None:
-        """Wake each task whose condition holds now.
-
-        The conditions are checked here, and not when the task runs. A stream that comes and breaks within one turn of
-        the loop has existed, and the task that waited for it must dial again.
-        """
+        """Wake the tasks that wait for any change, and those in `until_seen` whose condition holds now."""
         for waiting, condition in self._waiting.items():
             if not waiting.done() and condition():
                 waiting.set_result(None)
@@ -33,7 +29,16 @@ class Changes:
         await self._wait(lambda: True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds, or did hold at some change."""
+        """Wait until a condition holds. It may come true after `notify`, within the same turn of the loop."""
+        while not condition():
+            await self.next()
+
+    async def until_seen(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, or did hold at some `notify`.
+
+        A stream that comes and breaks within one turn of the loop has existed. The task that waited for it must dial
+        again, although there is no stream when it runs.
+        """
         if not condition():
             await self._wait(condition)
 

@@ -179,19 +179,19 @@ class LinkRunner:
 
     async def until_silent(self) -> None:
         """Wait until no stream delivers anything. Never returns once the link is over."""
-        await self._changes.until(lambda: self.silent)
+        await self._changes.until_seen(lambda: self.silent)
 
     async def until_heard(self) -> None:
         """Wait until a stream delivers something, or the link is over."""
-        await self._changes.until(lambda: not self.silent)
+        await self._changes.until_seen(lambda: not self.silent)
 
     async def until_short_of_streams(self) -> None:
         """Wait until there are fewer streams than should be kept. Never returns once the link is over."""
-        await self._changes.until(lambda: self.alive and self.carriers.open < self.carriers.kept)
+        await self._changes.until_seen(lambda: self.alive and self.carriers.open < self.carriers.kept)
 
     async def until_measured(self, streams: int) -> None:
         """Wait until the speed of this many streams is known."""
-        await self._changes.until(lambda: self.link.measured() >= streams)
+        await self._changes.until_seen(lambda: self.link.measured() >= streams)
 
     def keep(self, streams: int) -> None:
         """Keep this many streams from now on."""

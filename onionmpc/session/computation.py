@@ -143,7 +143,7 @@ class Computation:
 
     async def _run(self, dispatcher: Dispatcher) -> SessionResult:
         driving = asyncio.create_task(self._drive(dispatcher))
-        failing = asyncio.create_task(self._peers.until(lambda: self._ending.begun))
+        failing = asyncio.create_task(self._peers.changes.until(lambda: self._ending.begun))
         try:
             await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
             return await self._end(driving)
@@ -201,8 +201,8 @@ class Computation:
         self._ui.tell(ProgramEnded(ended_at - agreed_at))
         self._ending.step = "finish"
         self._peers.broadcast(Done())
-        self._peers.note_change()
-        await self._peers.until(lambda: self._peers.all(lambda peer: peer.session.is_done))
+        self._peers.changes.notify()
+        await self._peers.changes.until(lambda: self._peers.all(lambda peer: peer.session.is_done))
         return _Computed(agreement, session, program, started_at, connected_at, agreed_at, ended_at)
 
     async def _agree(self, dispatcher: Dispatcher) -> Agreement:
@@ -232,7 +232,7 @@ class Computation:
         wait_s = self._plan.wait_s
         try:
             async with asyncio.timeout(wait_s):
-                await self._peers.until(lambda: self._peers.all(has))
+                await self._peers.changes.until(lambda: self._peers.all(has))
         except TimeoutError:
             for number in self._peers.numbers:
                 peer = self._peers.get(number)
@@ -278,7 +278,7 @@ class Computation:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # Peers reach the end of the bucket a little earlier or later than this party.
-                await self._peers.until(lambda: not any(peer.alive for peer in self._peers))
+                await self._peers.changes.until(lambda: not any(peer.alive for peer in self._peers))
 
 
 def _not_written(why: str) -> OnionMPCError:

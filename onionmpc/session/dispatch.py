@@ -100,7 +100,7 @@ class Dispatcher:
         """Report why a link was given up, unless it has served its purpose."""
         peer = self._peers.get(party)
         if peer is not None and self._is_through_with(peer):
-            self._peers.note_change()
+            self._peers.changes.notify()
         elif isinstance(error, VersionDiffers):
             here, there = f"party {self._own.number}", f"party {party}"
             sentence = VersionDiffers(error.theirs, error.ours, there=there, here=here).message
@@ -127,7 +127,7 @@ class Dispatcher:
                     self._note_round_trip(peer, stream)
                 case LinkClosed() if not self._is_through_with(peer):
                     self._ending.report(party, "lost", "it closed the link")
-        self._peers.note_change()
+        self._peers.changes.notify()
 
     def allow_program_bytes(self) -> None:
         """Open the pumps to program bytes, now that this party has committed.

@@ -70,7 +70,7 @@ class Ending:
         moot = self._has_spoken or (self.begun and cause == "lost")
         if not moot and self._reports.add(report, report.reporter):
             self._peers.broadcast(report)
-        self._peers.note_change()
+        self._peers.changes.notify()
 
     def report_own(self, error: OnionMPCError) -> None:
         """Report this party's own error."""
@@ -123,7 +123,7 @@ class Ending:
         """Wait a moment if a program was seen to end, so that its own party, or this one, can report why."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timings.hear_out_s):
-                await self._peers.until(lambda: self.step == "finish" or not self._reports.awaits_word)
+                await self._peers.changes.until(lambda: self.step == "finish" or not self._reports.awaits_word)
 
     async def end_together(self) -> None:
         """Exchange reports and verdicts, so that all parties that still reach each other end with the same error."""
@@ -144,7 +144,7 @@ class Ending:
                 # A peer that is still dialling must learn of the failure too. Otherwise it waits for us until its own
                 # patience ends.
                 await self._probe(self._peers.all)
-                await self._peers.until(self._all_have_spoken)
+                await self._peers.changes.until(self._all_have_spoken)
 
     async def say_goodbye(self) -> None:
         """Tell all peers that this party leaves."""
@@ -155,7 +155,7 @@ class Ending:
         """Wait until `condition` holds, or until lost links have had enough time to come back."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timings.probe_s):
-                await self._peers.until(condition)
+                await self._peers.changes.until(condition)
 
     def _counting(self) -> list[ConnectedPeer]:
         return [peer for peer in self._peers if peer.counts and not self._has_left(peer)]

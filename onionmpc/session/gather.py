@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from onionmpc.errors import LinkExpired, RemoteProtocolError
 from onionmpc.identity import Onion, onion_from_public_key
+from onionmpc.mesh.changes import Changes
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.session.events import InviteReady, JoinerArrived, JoinerLeft, SpentInvite, UserInterface
@@ -39,7 +40,7 @@ class Gathering:
     def __init__(self, seating: Seating, ui: UserInterface) -> None:
         self.seating = seating
         self._ui = ui
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._asked_about: Onion | None = None
         self._terms: Terms | None = None
         # By seat number: the links of the holders that are here, and the seats whose holders have the terms.
@@ -60,7 +61,7 @@ class Gathering:
             while not seating.is_full:
                 async with asyncio.TaskGroup() as goodbyes:
                     while not seating.is_full:
-                        await self._until(lambda: seating.is_full or self._to_ask_about() is not None)
+                        await self._changes.until(lambda: seating.is_full or self._to_ask_about() is not None)
                         if (seat := self._to_ask_about()) is not None and not seating.is_full:
                             keys = seating.keys()
                             await self._ask_about(seat, goodbyes)
@@ -81,7 +82,7 @@ class Gathering:
         self._send_all(terms)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERMS_S):
-                await self._until(lambda: len(self._have_terms) == len(self.seating.seats))
+                await self._changes.until(lambda: len(self._have_terms) == len(self.seating.seats))
 
     async def leave(self) -> None:
         """Close the links of all seats, and wait until the joiners have acknowledged that."""
@@ -89,7 +90,7 @@ class Gathering:
             runner.close(linger=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
-                await self._until(lambda: not self._runners)
+                await self._changes.until(lambda: not self._runners)
 
     # -- Gatekeeper
 
@@ -207,14 +208,9 @@ class Gathering:
     def _note_change(self) -> None:
         if self._terms is None:
             self._send_all(Seats(self.seating.taken, self.seating.parties))
-        self._changed.set()
+        self._changes.notify()
 
     def _send_all(self, message: AnyMessage) -> None:
         for seat in self.seating.seats:
             if seat.confirmed and (runner := self._runners.get(seat.number)) is not None:
                 runner.send_control(encode_message(message))
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self._changed.clear()
-            await self._changed.wait()

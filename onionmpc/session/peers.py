@@ -1,11 +1,11 @@
-"""The peers whose links have come up: send to one or all of them, and wait until they meet a condition."""
+"""The peers whose links have come up: send to one or all of them, and wait until they change."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from onionmpc.mesh.changes import Changes
 from onionmpc.mesh.mesh import MeshLink
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.pump import Pump
@@ -62,17 +62,21 @@ class ConnectedPeer:
 
 
 class Peers:
-    """All peers, by number. Iterates over those that have connected, in the order of their numbers."""
+    """All peers, by number. Iterates over those that have connected, in the order of their numbers.
+
+    Attributes:
+        changes: notified when something of a peer, or of the session with it, has changed.
+    """
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.numbers = tuple(numbers)
+        self.changes = Changes()
         self._connected: dict[int, ConnectedPeer] = {}
-        self._changed = asyncio.Event()
 
     def add(self, peer: ConnectedPeer) -> None:
         """Add a peer whose link has come up."""
         self._connected[peer.number] = peer
-        self.note_change()
+        self.changes.notify()
 
     def __getitem__(self, number: int) -> ConnectedPeer:
         """Return the connected peer of this number."""
@@ -92,17 +96,6 @@ class Peers:
     def all(self, condition: Callable[[ConnectedPeer], object] = lambda _: True) -> bool:
         """Return whether all peers have connected and meet the condition."""
         return len(self._connected) == len(self.numbers) and all(map(condition, self))
-
-    def note_change(self) -> None:
-        """Wake all tasks in `until`, so that they check their conditions again."""
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds."""
-        while not condition():
-            await self._changed.wait()
-            # `set` has scheduled every waiter, so that each one checks again even after this.
-            self._changed.clear()
 
     def broadcast(self, message: AnyMessage, *, besides: ConnectedPeer | None = None) -> None:
         """Send a message to all connected peers, except `besides`."""

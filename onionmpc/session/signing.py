@@ -49,7 +49,9 @@ class ReceiptExchange:
         self._peers.broadcast(Signed(ours.commitment, ours.signature))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._wait_s):
-                await self._peers.until(lambda: self._peers.all(lambda peer: peer.session.signed or not peer.counts))
+                await self._peers.changes.until(
+                    lambda: self._peers.all(lambda peer: peer.session.signed or not peer.counts)
+                )
         session = session_id(self._agreement)
         signatures, missing = {ours.party: ours}, dict[int, OnionMPCError]()
         for number in self._peers.numbers:

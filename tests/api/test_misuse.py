@@ -137,7 +137,7 @@ async def seated(table: onionmpc.HostTable) -> None:
     """Wait until every seat is taken."""
     gathering = table._gathering
     assert gathering is not None
-    await gathering._until(lambda: all(seat.holder for seat in gathering.seating.seats))
+    await gathering._changes.until(lambda: all(seat.holder for seat in gathering.seating.seats))
 
 
 def test_joiners_find_a_host_and_take_seats_before_it_computes(script: Path) -> None:

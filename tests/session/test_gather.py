@@ -386,7 +386,7 @@ def test_an_answer_about_a_joiner_that_left_does_not_apply_to_the_next_one(answe
             # Told while it is asked about, and its seat is free for the next with the same invite.
             assert await host.person.hears(JoinerLeft) == JoinerLeft(1, JOINERS[0].onion)
             host.join(1, old.psk())
-            await host.gathering._until(lambda: host.seating.seats[0].holder == JOINERS[1].onion)
+            await host.gathering._changes.until(lambda: host.seating.seats[0].holder == JOINERS[1].onion)
             first.set_result(answered)
             second = await asked.about(JOINERS[1])
             assert host.person.heard(JoinerArrived) == []
@@ -411,7 +411,7 @@ def test_an_answer_applies_to_a_joiner_that_lost_its_stream_and_came_back(answer
             for times in (1, 2, 3):
                 await network.cut(HOST.onion)
                 await joiner.hears(DialRetry, times)
-                await host.gathering._until(lambda: 1 in host.gathering._runners)
+                await host.gathering._changes.until(lambda: 1 in host.gathering._runners)
             answer.set_result(answered)
             if answered:
                 await host.person.hears(JoinerArrived)

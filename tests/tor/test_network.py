@@ -149,7 +149,7 @@ def test_another_port_of_a_party_is_refused(shared: tuple[asyncio.Runner, Pair])
     runner, pair = shared
     assert isinstance(pair.dialler, Retrying)
     socks = pair.dialler._network._restarter.current().socks
-    with pytest.raises(PeerUnreachable, match="no party listens at its address"):
+    with pytest.raises(PeerUnreachable, match="no party is listening at its address"):
         runner.run(dial_onion(socks, pair.onion, VIRTUAL_PORT + 1, DEADLINE_S))
 
 

@@ -94,6 +94,9 @@ TURNS = {
     r"\b(its|their|whose) persons?\b": "user",
     r"\bno such \w+ as\b|\bas of now\b": "no, now",
     r"\bfor so long\b|\bsome \d": "for this long, about",
+    r"\bmost often\b": "usually",
+    r"\bin good order\b": "properly",
+    r"\b(brings?|brought) (any|some|no)thing\b": "deliver",
     r"\bthat wish\b|\bthe like\b|\bas a rule\b": "usually; say it in other words",
 }
 # No sentence has these. On a page, where there is room for more, some of them are right at times.

@@ -1,4 +1,4 @@
-"""A bridge of our own in a private network, plain and by obfs4: its authorities never hear of it."""
+"""A bridge in a private network, plain and with obfs4. The authorities do not know it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onionmpc.tor.process.bridges import Bridge
 from onionmpc.tor.process.torrc import quote
 from onionmpc.tor.process.transports import find_transport
 
-# Without an address of ours tor would have the transport listen on all of them.
+# Without this address, tor would have the transport listen on all addresses.
 BRIDGE_TORRC = """
 BridgeRelay 1
 BridgeDistribution none
@@ -49,7 +49,7 @@ class OurBridge:
 
 @contextlib.asynccontextmanager
 async def running_bridge(testnet: Path, directory: Path) -> AsyncIterator[OurBridge]:
-    """Run a bridge; yield when it can do for a client what a directory does."""
+    """Run a bridge; yield when it can serve a client as a directory."""
     state = read_state(testnet)
     address = relay_address(len(state.tors))
     async with contextlib.AsyncExitStack() as stack:

@@ -49,7 +49,7 @@ class DirectNetwork:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop listening and cut what was accepted."""
+        """Stop listening, and cut the accepted streams."""
         await self._open.aclose()
         self._lock(self._onion).unlink(missing_ok=True)
 
@@ -105,7 +105,7 @@ class DirectNetwork:
         return self._directory / f"{onion[:NAME_CHARACTERS]}.sock"
 
     def _lock(self, onion: Onion) -> Path:
-        """Where those are noted who may find a party, if not everybody may."""
+        """The file with the keys that may find a party. There is none if everyone may."""
         return self._directory / f"{onion[:NAME_CHARACTERS]}.keys"
 
 

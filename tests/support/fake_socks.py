@@ -15,7 +15,7 @@ Serve = Callable[[Stream], Awaitable[None]]
 
 
 class FakeSocks:
-    """Answers a connection request with fixed bytes, then echoes; keeps what it was asked."""
+    """Answers a connection request with fixed bytes, then echoes. Records the request."""
 
     def __init__(self, answer: bytes, *, stays: bool = False) -> None:
         self.answer = answer

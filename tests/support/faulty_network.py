@@ -1,4 +1,4 @@
-"""A private network with faults at the caller's word, for tests and benchmarks of what survives them."""
+"""A private network with faults on demand, for tests and benchmarks of what survives them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FaultyNetwork(PrivateNetwork):
     """A private network whose relays can be killed and stopped; each is given by its nickname or its fingerprint."""
 
     async def kill_relay(self, name: str) -> None:
-        """Kill a relay; it is dead when this returns."""
+        """Kill a relay. It has ended when this returns."""
         await end([self._find(name)], signal.SIGKILL)
 
     async def revive_relay(self, name: str, timeout_s: float = REVIVE_TIMEOUT_S) -> None:
@@ -47,11 +47,11 @@ class FaultyNetwork(PrivateNetwork):
             raise TorFailed(f"{relay.nickname} did not come back in {timeout_s:g} s", hint=relay.hint) from None
 
     def stop_relay(self, name: str) -> None:
-        """Stop a relay's process: its sockets take bytes and nothing comes of them, until `continue_relay`."""
+        """Stop a relay's process until `continue_relay`: its sockets accept bytes, and nothing happens to them."""
         self._find(name).signal(signal.SIGSTOP)
 
     def continue_relay(self, name: str) -> None:
-        """Let a stopped relay run on."""
+        """Let a stopped relay continue."""
         self._find(name).signal(signal.SIGCONT)
 
     def gateway(self, place: PartySlot) -> Gateway:

@@ -77,7 +77,7 @@ ONE = Identity(bytes.fromhex(RFC_8032[0][0]))
 def cheaply_sealed(
     one: Identity = ONE, passphrase: bytes = b"passphrase", *, exposed: bool = False, scrypt_log2_n: int = 1
 ) -> bytes:
-    """A key file of which a guess costs next to nothing, so that thousands of damaged ones can be tried."""
+    """A key file whose seal costs almost nothing, so that thousands of damaged ones can be tried."""
     return encode_key_file(one, passphrase, SALT, NONCE, exposed=exposed, scrypt_log2_n=scrypt_log2_n)
 
 

@@ -1,4 +1,4 @@
-"""Parties of a mesh in one process, on local sockets that can be cut, and a peer's voice without a link behind it."""
+"""Parties of a mesh in one process, on local sockets that can be cut, and handshakes without a link behind them."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ from onionmpc.wire.link import (
 )
 from tests.support.direct import DirectNetwork
 
-# Dials again without delay, and leaves the first dial to the other for a moment only.
+# Redials almost without delay, and leaves the first dial to the other party only for a moment.
 QUICK = MeshTimings(retry_first_s=0.01, retry_last_s=0.05, grace_s=0.2)
-# The same, and doubts a stream after a moment.
+# The same, and finds a stream suspicious after a moment.
 ALERT = replace(QUICK, link=LinkLimits(ping_after_s=0.05, suspect_after_s=0.15, silence_limit_s=0.5))
-# No test comes near it: what hangs must fail, and not stop the others.
+# Far more than any test needs: a test that hangs must fail, and not stop the others.
 DEADLINE_S = 30.0
 PSK = bytes([5]) * 32
 # Sorted as a roster is: IDENTITIES[0] has the lowest address.
 IDENTITIES = sorted((Identity(bytes([number]) * 32) for number in range(1, 5)), key=lambda identity: identity.onion)
 STRANGER = Identity(bytes([9]) * 32)
-# What the parties of a mesh of two say in their handshakes.
+# What the two parties of a small mesh send in their handshakes.
 LINK = link_id(bytes([0]) * 16, bytes([1]) * 16)
 RESUME: dict[str, Any] = {"purpose": Purpose.RESUME, "nonce": bytes([0]) * 16, "link": LINK}
 
@@ -65,7 +65,7 @@ Test = Callable[..., Awaitable[None]]
 
 
 def in_a_loop(test: Test) -> Callable[..., None]:
-    """Run a test in a loop of its own; nothing may outlive it, and no task may fail unseen."""
+    """Run a test in its own event loop. Nothing may outlive it, and no task may fail unnoticed."""
 
     @functools.wraps(test)
     def run(**fixtures: Any) -> None:
@@ -89,7 +89,7 @@ def private_directory() -> Iterator[Path]:
 
 
 class Watcher:
-    """An Observer that keeps what it is told, and takes data as it comes while `taking`."""
+    """An Observer that records what is reported, and takes data as it arrives while `taking`."""
 
     def __init__(self) -> None:
         self.up: dict[int, LinkRunner] = {}
@@ -169,7 +169,7 @@ class Watcher:
             await self.changed.wait()
 
     async def until_down(self, party: int, kind: type[OnionMPCError]) -> str:
-        """Wait for the link's end, and return what was said about it, once."""
+        """Wait for the link's end, and return what was reported about it, once."""
         await self.until(lambda: self.downs)
         ((number, error),) = self.downs
         assert number == party
@@ -178,7 +178,7 @@ class Watcher:
 
 
 class Network(DirectNetwork):
-    """Local sockets that may be out of order for a while, and whose streams may take their time.
+    """Local sockets that may fail for a while, and whose streams may be slow.
 
     Attributes:
         delays_s: how long a round trip over each stream takes that is dialled, the first one first; the last is for
@@ -227,7 +227,7 @@ class Network(DirectNetwork):
 
 
 async def _hand_on(source: Stream, sink: Stream, delay_s: Callable[[], float]) -> None:
-    """Hand on what comes, some time later: that is in every round trip, whichever side measures it."""
+    """Pass on what arrives, with a delay: every round trip contains it, whichever side measures."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         while chunk := await source.reader.read(2**16):
@@ -236,7 +236,7 @@ async def _hand_on(source: Stream, sink: Stream, delay_s: Callable[[], float]) -
 
 
 class Party:
-    """One party: its door is open and it dials while the context lasts."""
+    """One party, which accepts streams and dials during the block."""
 
     def __init__(
         self,
@@ -298,7 +298,7 @@ class Party:
             await self.watcher.up[peer].run()
 
     async def cut(self, peer: int, which: Sequence[int] | None = None) -> None:
-        """Cut all streams of a link, or some, by their place among those that are open, the latest first."""
+        """Cut all open streams of a link, or those at some positions, counted from the latest."""
         streams = [secure for secure in self.watcher.streams[peer] if not secure.stream.writer.transport.is_closing()]
         for number, secure in enumerate(reversed(streams)):
             if which is None or number in which:
@@ -325,7 +325,7 @@ def widen(parties: Iterable[Party], circuits: int) -> None:
 
 
 def stall(party: Party, peer: int) -> None:
-    """Let a party's streams bring nothing any more: bytes are accepted, and not delivered."""
+    """Let a party's streams deliver nothing any more: they accept bytes, and keep them."""
     for secure in party.watcher.streams[peer]:
         transport: Any = secure.stream.writer.transport
         if not transport.is_closing():
@@ -346,7 +346,7 @@ async def until_resumed(*parties: Party, times: int = 1) -> None:
 
 
 async def still_flows(low: Party, high: Party) -> None:
-    """Something said on each side arrives."""
+    """Check that a message from each side arrives."""
     for sender, receiver in ((low, high), (high, low)):
         word = random.randbytes(8)
         sender.watcher.up[receiver.number].send_control(word)
@@ -377,7 +377,7 @@ def handshake_with(
 
 
 async def knock(directory: Path, listener: Identity, number: int = 0, **changes: Any) -> tuple[Reply, SecureStream]:
-    """Go through a handshake as party `number`, without a link behind it."""
+    """Complete a handshake as party `number`, without a link behind it."""
     identity = IDENTITIES[number]
     hello = hello_of(identity, **changes)
     network = DirectNetwork(directory, identity.onion)

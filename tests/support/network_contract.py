@@ -1,4 +1,4 @@
-"""What every Network keeps to: run on plain local sockets and on tor alike.
+"""The contract of every Network, checked with plain local sockets and with tor.
 
 Each fact is an async function of a Pair; `FACTS` lists them for parametrisation.
 """
@@ -17,13 +17,13 @@ from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network, Stream
 
 LARGE_BYTES = 2 * 2**20
-# By which the listener is found, by which it is found later, and by which it never is.
+# The key that finds the listener, the one that does so later, and one that never does.
 KEY, LATER_KEY, WRONG_KEY = (bytes([number] * 32) for number in (1, 2, 3))
 
 
 @dataclass
 class Pair:
-    """Two networks, of which one listens and the other dials; the streams that arrived wait in a queue."""
+    """Two networks: one listens, the other dials. Accepted streams wait in a queue."""
 
     dialler: Network
     listener: Network
@@ -128,7 +128,7 @@ async def a_large_transfer_waits_for_its_reader(pair: Pair) -> None:
             await dialled.writer.drain()
 
     sending = asyncio.create_task(send())
-    # Nobody reads yet: what fits into the buffers on the way goes out, then drain() holds the sender.
+    # Nobody reads yet: the buffers on the path fill up, and then drain() stops the sender.
     first = await accepted.reader.readexactly(2**16)
     async with asyncio.timeout(pair.deadline_s):
         received = first + await accepted.reader.readexactly(LARGE_BYTES - len(first))
@@ -182,7 +182,7 @@ Fact = Callable[[Pair], Awaitable[None]]
 
 
 async def strangers_do_not_find_the_listener_until_it_admits_them(pair: Pair, stranger: Network) -> None:
-    """One fact more, for a further network that has not dialled the listener before."""
+    """One more fact, for a further network that has not dialled the listener before."""
     await cannot_dial(pair, stranger)
     stranger.unlock(pair.onion, WRONG_KEY)
     await cannot_dial(pair, stranger)
@@ -196,14 +196,14 @@ async def strangers_do_not_find_the_listener_until_it_admits_them(pair: Pair, st
     pair.listener.admit([KEY])
     async with asyncio.timeout(pair.deadline_s):
         await dial_until_lost(pair, stranger)
-    # Who was there before, and still is to be, is not affected.
+    # A peer that was admitted before and still is does not notice.
     dialled = await dial_until_found(pair, pair.dialler)
     for end in (dialled, await pair.arrived.get()):
         await end.close()
 
 
 async def a_later_session_has_keys_and_streams_of_its_own(pair: Pair, stranger: Network) -> None:
-    """One fact more, for a further network."""
+    """One more fact, for a further network."""
     later: asyncio.Queue[Stream] = asyncio.Queue()
     await pair.listener.listen(later.put, [LATER_KEY])
     stranger.unlock(pair.onion, LATER_KEY)
@@ -233,7 +233,7 @@ async def dial_until_found(pair: Pair, stranger: Network) -> Stream:
 async def dial_until_lost(pair: Pair, stranger: Network) -> None:
     while True:
         try:
-            # One that is under way as the service is made anew gets no answer at all.
+            # A dial that is under way while the service is added again gets no answer.
             dialled = await stranger.dial(pair.onion, pair.deadline_s / 5)
         except NotExpected:
             return

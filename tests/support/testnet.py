@@ -1,4 +1,4 @@
-"""Runs a private Tor network as a user would: in the foreground, in a process of its own."""
+"""Runs a private Tor network as a user would: in the foreground, in its own process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# A network without latency: the tests ask what happens, not how long it takes.
+# A network without latency: these tests check what happens, not how long it takes.
 UP = (sys.executable, "-P", "-m", "onionmpc.cli", "testnet", "up", "--latency", "none")
 END_TIMEOUT_S = 30.0
 

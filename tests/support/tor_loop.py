@@ -1,4 +1,4 @@
-"""Keeps what is expensive to start over several tests, on one event loop.
+"""Shares what is expensive to start between several tests, on one event loop.
 
 The control connection runs on any loop, so tests that start their own tor just use `asyncio.run`.
 """

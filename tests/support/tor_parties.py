@@ -48,7 +48,7 @@ async def party(
 
 
 class Retrying:
-    """A Network whose dials are tried a few times, as the mesh does: the first try over tor may fail for no reason."""
+    """A Network that repeats failed dials a few times, as the mesh does: a first dial over tor may just fail."""
 
     def __init__(self, network: TorNetwork) -> None:
         self.level = network.level
@@ -77,7 +77,7 @@ class Peer:
         self.network = Retrying(network)
 
     async def dials(self, identity: Identity, ours: asyncio.Queue[Stream]) -> None:
-        """Dial a party until it is there, and see that it is."""
+        """Dial a party until it answers, and check that it is the right one."""
         self.network.unlock(identity.onion, KEY)
         await talk(await self.network.dial(identity.onion, DEADLINE_S), await ours.get())
 
@@ -117,7 +117,7 @@ def play(shared: tuple[asyncio.Runner, Peer], scene: Scene) -> None:
 
 
 async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:
-    """See that a stream is there at both ends; those of circuits that were closed may have arrived before it."""
+    """Check that a stream works at both ends. Streams of circuits that were closed may have arrived before it."""
     dialled.writer.write(b"there")
     received = b""
     while received != b"there":

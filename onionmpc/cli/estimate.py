@@ -1,6 +1,6 @@
-"""`onionmpc estimate`: how long a program will take between parties that are far apart.
+"""`onionmpc estimate`: how long a program will take between parties that are far apart, and which lines make it so.
 
-onionmpc.program.rehearsal counts the hops; this module assumes a round trip and prints the times.
+onionmpc.program.rehearsal finds the hops; this module assumes a round trip and prints the times.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import ADVANCED, HELP_LAYOUT, OUTPUT, SESSION, TOR, Duration, grouped, option, shared_options
 from onionmpc.cli.output import StatusLine
+from onionmpc.cli.profile import hint_for_all, rows_of, table
 from onionmpc.cli.reach import reach_lines
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import code_of, find_program, program_files
-from onionmpc.program.rehearsal import Hops, count_hops
+from onionmpc.program.rehearsal import Hops, Profile, profile
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.program.walls.probe import probe_walls
@@ -50,6 +51,13 @@ from onionmpc.text import duration, printable
         multiple=True,
         help="The slowest link's round trip. Repeatable. Default: a guess for each level.",
     ),
+    option(
+        OUTPUT,
+        "--profile",
+        "lines_too",
+        is_flag=True,
+        help="Show which lines of the program the hops come from, and what may help.",
+    ),
     option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
     option(
         ADVANCED,
@@ -75,12 +83,16 @@ def estimate(
     timeout: float,
     *,
     allow_subprocess: bool,
+    lines_too: bool,
     as_json: bool,
 ) -> None:
     """Say how long PROGRAM will take.
 
     Over Tor, the time depends on hops: messages that must travel one after another. onionmpc counts them in a dry run
-    of all parties on this machine, without any network. The program runs twice for each party.
+    of all parties on this machine, without Tor or any network. The program runs twice for each party.
+
+    --profile shows the longest chain of messages line by line: how many of its hops each line of the program asked for.
+    To make a program faster, shorten this chain; what happens beside it costs no time.
 
     Arguments after a lone -- go to every party alike, so you need no real input; a dry run asks no questions. Without
     any, the programs that come with onionmpc make up an input for each party. The number of hops may depend on the
@@ -92,6 +104,7 @@ def estimate(
     onionmpc estimate sort --parties 5
     onionmpc estimate sort --parties 3 --public=--count --public=24
     onionmpc estimate my.py --parties 3 --round-trip 400ms -- --input example.txt
+    onionmpc estimate --profile my.py --parties 3 -- --input example.txt
     """
     threshold = default_threshold(parties) if threshold is None else threshold
     check_parties(parties, threshold, allow_no_privacy=True)  # a dry run has no secret inputs
@@ -120,20 +133,29 @@ def estimate(
         allow_subprocess=allow_subprocess,
         walls=probe_walls(),
     )
-    hops = _dry_run(spec, timeout)
+    profiled = _dry_run(spec, timeout)
+    hops = profiled.hops
     Case(files, parties, threshold, public, options).remember(hops)
+    rows = rows_of(profiled.chain, spec.folder, spec.code) if lines_too else []
     if as_json:
-        click.echo(json.dumps(_as_data(found.name, parties, hops, round_trips_s), indent=2))
-    else:
-        click.echo(
-            f"{printable(found.name)}: {hops.count} hops in a dry run with {parties} parties; "
-            f"takes {duration(hops.seconds)} without network delays"
-        )
-        click.echo(_in_words(hops, round_trips_s))
+        data = _as_data(found.name, parties, hops, round_trips_s)
+        if lines_too:
+            data["lines"] = [row.as_data() for row in rows]
+        click.echo(json.dumps(data, indent=2))
+        return
+    click.echo(
+        f"{printable(found.name)}: {hops.count} hops in a dry run with {parties} parties; "
+        f"takes {duration(hops.seconds)} without network delays"
+    )
+    if lines_too:
+        click.echo("\n".join(table(rows)))
+        if hint := hint_for_all(profiled.chain, rows):
+            click.echo(f"hint: {hint}")
+    click.echo(_in_words(hops, round_trips_s))
 
 
-def _dry_run(spec: ProgramSpec, timeout_s: float) -> Hops:
-    """Count a program's hops, and show what goes on meanwhile."""
+def _dry_run(spec: ProgramSpec, timeout_s: float) -> Profile:
+    """Find a program's hops, and show what goes on meanwhile."""
     beyond: list[OutOfReach] = []
     status = StatusLine()
     status.line("walls around the program:")
@@ -141,7 +163,7 @@ def _dry_run(spec: ProgramSpec, timeout_s: float) -> Hops:
         status.line(f"  {line}")
     status.going_on("dry run", f"{spec.parties} parties on this machine, at most {duration(timeout_s)}")
     try:
-        return run_until_interrupted(count_hops(spec, timeout_s, on_refused=beyond.append))
+        return run_until_interrupted(profile(spec, timeout_s, on_refused=beyond.append))
     finally:
         status.close()
         # Usually all parties' programs ask for the same files: print each line once.

@@ -1,42 +1,28 @@
-"""A dry run: all parties of a program on this machine, with only a chosen delay between them.
+"""What dry runs find out about a program: its hops, and how long it takes besides.
 
-Knows how to compute from two dry runs how many hops, one after the other, a program takes. Does not know links, tor, or
-how long a hop takes there.
+Knows how to delay bytes. Does not know links, tor, or how long a hop takes there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import itertools
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn
-
-import msgspec
 
 from onionmpc.errors import ProgramError
 from onionmpc.machine import READ_BYTES
-from onionmpc.program.process.launch import ProgramExit, ProgramProcess, start_program
-from onionmpc.program.process.streams import unattended
-from onionmpc.program.process.stuck import Standstill, describe_all, likely_cause
-from onionmpc.program.spec import ProgramSpec, Wait
+from onionmpc.program.chain import Hop
+from onionmpc.program.dry_run import Way, ignore_refused, run_parties
+from onionmpc.program.rounds import trace
+from onionmpc.program.spec import ProgramSpec, Trace
 from onionmpc.program.walls.asked import OutOfReach
-from onionmpc.tasks import BackgroundTasks, Work, cancel, together
-from onionmpc.text import duration, printable
+from onionmpc.text import duration
 
-# Neither is zero: in both runs the parties sleep at each hop and are woken, and that takes time as well.
-DELAYS_S = (0.005, 0.030)
-# If one program fails, its peers stop themselves. Only when all have ended is it clear which one failed first.
-STOP_S = 2.0
-# A program that has waited this long reports it: many times the delays above.
-REHEARSAL_WAITING_S = 2.0
-SHOWN_LINES = 20
-SHOWN_LOG_BYTES = 4096
+# Not zero: in a session, too, the parties sleep at each hop and are woken, and that takes time.
+DELAY_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +55,41 @@ class Rehearsed:
     held_s: float
 
 
-def ignore_refused(_refused: OutOfReach) -> None:
-    """Do nothing."""
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What dry runs find out about a program, line by line.
+
+    Attributes:
+        chain: the longest chain of its messages, the first one first.
+    """
+
+    hops: Hops
+    chain: Sequence[Hop]
 
 
-async def count_hops(
-    spec: ProgramSpec,
-    timeout_s: float,
-    delays_s: tuple[float, float] = DELAYS_S,
-    on_refused: Callable[[OutOfReach], None] = ignore_refused,
-) -> Hops:
-    """Run a program twice, with different delays; see `rehearse`.
+async def profile(
+    spec: ProgramSpec, timeout_s: float, on_refused: Callable[[OutOfReach], None] = ignore_refused
+) -> Profile:
+    """Run a program twice: in rounds, to find its hops, and with a short delay, to find how long it takes besides.
 
     Args:
         timeout_s: the limit for both runs together.
+        on_refused: called with the files that a party could not open, for each party that has some.
 
     Raises:
         ProgramError: a party failed, or the runs took too long.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            short, long = [await rehearse(spec, evenly(delay_s), on_refused) for delay_s in delays_s]
+            chain = await trace(spec, on_refused)
+            ran = await rehearse(spec, evenly(DELAY_S), on_refused)
     except TimeoutError:
         raise ProgramError(
             f"the dry run did not end within {duration(timeout_s)}",
             hint="allow more time with --timeout, or estimate a smaller case of the same program",
         ) from None
-    # Timers fire a little late, and over many hops that adds up. So use the measured delays, not the chosen ones.
-    count = max(0, round((long.seconds - short.seconds) / (long.held_s - short.held_s)))
-    return Hops(count, max(0.0, short.seconds - count * short.held_s))
+    # Timers fire a little late, and over many hops that adds up. So use the measured delay, not the chosen one.
+    return Profile(Hops(len(chain), max(0.0, ran.seconds - len(chain) * ran.held_s)), chain)
 
 
 def evenly(delay_s: float) -> Callable[[int, int], float]:
@@ -110,7 +102,7 @@ async def rehearse(
     delay_s: Callable[[int, int], float],
     on_refused: Callable[[OutOfReach], None] = ignore_refused,
 ) -> Rehearsed:
-    """Run all parties of a program, each with the same arguments and without a user.
+    """Run all parties of a program with delays between them.
 
     Args:
         spec: what to run; its number and sockets are filled in here.
@@ -120,68 +112,47 @@ async def rehearse(
     Raises:
         ProgramError: a party failed.
     """
-    start = StartGate(spec.parties)
-    spec = msgspec.structs.replace(spec, waiting_s=spec.waiting_s or REHEARSAL_WAITING_S)
-    everyone = range(spec.parties)
-    delayed = {pair: DelayedStream(delay_s(*pair), start) for pair in itertools.permutations(everyone, 2)}
-    async with contextlib.AsyncExitStack() as stack:
-        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115 (the stack is one)
-        programs = []
-        for number, log in enumerate(logs):
-            own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
-            program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log)))
-            programs.append(program)
-            stack.callback(_report_refused, program, on_refused)
-        streams = {
-            pair: await asyncio.open_unix_connection(sock=programs[pair[0]].sockets[pair[1]]) for pair in delayed
-        }
-        for _, writer in streams.values():
-            stack.callback(writer.transport.abort)
-        carrying = [
-            one_way.carry(streams[one, other][0], streams[other, one][1]) for (one, other), one_way in delayed.items()
-        ]
-        await _run(programs, logs, start, carrying)
-    held_s = sum(one.held_s / one.chunks for one in delayed.values()) / len(delayed)
-    return Rehearsed(max(one.ended_s for one in delayed.values()) - start.given_s, held_s)
+    delays = Delays(spec.parties, delay_s)
+    await run_parties(spec, delays, on_refused)
+    return delays.rehearsed()
 
 
-async def _run(
-    programs: Sequence[ProgramProcess], logs: Sequence[BinaryIO], start: StartGate, carrying: Iterable[Work]
-) -> None:
-    """Run all programs to their ends, and what carries their bytes.
+class Delays:
+    """Carries bytes between all parties, with a delay each way.
 
-    Raises:
-        ProgramError: one failed, or all wait for each other.
+    Args:
+        delay_s: as for `rehearse`.
     """
-    standstill = Standstill(len(programs))
-    stuck = asyncio.Event()
 
-    def note_wait(number: int, wait: Wait | None) -> None:
-        standstill.note(number, wait)
-        if standstill.all_wait():
-            stuck.set()
+    def __init__(self, parties: int, delay_s: Callable[[int, int], float]) -> None:
+        self._start = StartGate(parties)
+        self._streams = {
+            way: DelayedStream(delay_s(*way), self._start) for way in itertools.permutations(range(parties), 2)
+        }
 
-    async def fail_when_stuck() -> NoReturn:
-        await stuck.wait()
-        waits = standstill.waits
-        raise ProgramError(
-            f"the programs wait for each other in the dry run: {describe_all(waits)}", hint=likely_cause(waits)
-        )
+    def started(self) -> None:
+        """Note that one more party is ready to connect."""
+        self._start.one_more()
 
-    ends = [
-        asyncio.create_task(program.wait(on_started=start.one_more, on_wait=functools.partial(note_wait, number)))
-        for number, program in enumerate(programs)
-    ]
-    try:
-        async with BackgroundTasks(fail_when_stuck()):
-            await together(_all_succeed(ends, logs), *carrying)
-    finally:
-        await cancel(*ends)
+    def traced(self, number: int, trace: Trace) -> None:
+        """Do nothing: only times count here."""
 
+    def ended(self, number: int) -> None:
+        """Do nothing: its connections end too."""
 
-def _report_refused(program: ProgramProcess, on_refused: Callable[[OutOfReach], None]) -> None:
-    if (refused := program.out_of_reach()) is not None:
-        on_refused(refused)
+    async def carry(
+        self, readers: Mapping[Way, asyncio.StreamReader], writers: Mapping[Way, asyncio.StreamWriter]
+    ) -> None:
+        """Carry bytes until all connections have ended."""
+        async with asyncio.TaskGroup() as tasks:
+            for way, stream in self._streams.items():
+                tasks.create_task(stream.carry(readers[way], writers[way]))
+
+    def rehearsed(self) -> Rehearsed:
+        """Return the times of the run, after it."""
+        streams = self._streams.values()
+        held_s = sum(one.held_s / one.chunks for one in streams) / len(streams)
+        return Rehearsed(max(one.ended_s for one in streams) - self._start.given_s, held_s)
 
 
 class StartGate:
@@ -259,38 +230,3 @@ class DelayedStream:
                     await writer.drain()
                 else:
                     writer.write_eof()
-
-
-async def _all_succeed(ends: Sequence[asyncio.Task[ProgramExit]], logs: Sequence[BinaryIO]) -> None:
-    """Wait until all programs have ended.
-
-    Raises:
-        ProgramError: one has failed.
-    """
-    running = set(ends)
-    while running:
-        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        if any(end.result().status for end in done):
-            if running:
-                await asyncio.wait(running, timeout=STOP_S)
-            raise _failure({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
-
-
-def _failure(exits: Mapping[int, ProgramExit], logs: Sequence[BinaryIO]) -> ProgramError:
-    """Describe the failure of the lowest party that did not just stop because another party had ended."""
-    failed = {number: end for number, end in exits.items() if end.status}
-    at_fault = [number for number, end in failed.items() if end.notice is None or end.notice.kind != "closed"]
-    number = min(at_fault or failed)
-    message = f"the program of party {number} failed in the dry run: {failed[number].describe()}"
-    words = _last_lines(logs[number])
-    if words:
-        message += "; its last lines:\n" + "\n".join(printable(line, 500) for line in words)
-    # A script that reads the empty stdin fails with EOFError. The shipped programs end with a sentence instead.
-    prompted = any("EOFError" in line or "use --input" in line for line in words)
-    hint = "a dry run cannot prompt: pass the program's input after --, such as --input FILE or --demo"
-    return ProgramError(message, hint=hint if prompted else "")
-
-
-def _last_lines(log: BinaryIO) -> list[str]:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - SHOWN_LOG_BYTES))
-    return log.read().decode(errors="replace").splitlines()[-SHOWN_LINES:]

@@ -16,6 +16,8 @@ EXIT_STOPPED = 80
 # Other parties learn where a program waits. These bound what they have to read.
 MAX_PLACES = 3
 MAX_FILE_CHARACTERS = 200
+# Messages in one report of a traced program, which is a line of less than asyncio's 64 KiB.
+MAX_TRACED = 64
 MAX_PARTIES = 256  # MPyC's own limit
 
 _Party = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
@@ -87,6 +89,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         allow_subprocess: whether it may start processes, inside the same walls.
         walls: the walls that this party's user was shown. With weaker ones, the script does not start.
         waiting_s: how long the program waits for its peers before it reports that, in seconds; 0 means never.
+        trace: whether it reports each message that it sends, and each time that it rests; for dry runs.
     """
 
     script: str
@@ -108,6 +111,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_subprocess: bool = False
     walls: Walls = NO_WALLS
     waiting_s: float = 0.0
+    trace: bool = False
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,26 +142,89 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     received: Annotated[tuple[_Count, ...], msgspec.Meta(max_length=MAX_PARTIES)]
 
 
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What in a program asked for a message.
+
+    Attributes:
+        place: the innermost line of the program's files on the way to it.
+        operation: what that line called: a function of MPyC, or a method such as `__lt__`.
+        bits: the bit length of the secret numbers that it was called with; 0 if they have none.
+        call: MPyC's program counter when it was called: another one for each call, and the same at all parties.
+    """
+
+    place: Place
+    operation: Annotated[str, msgspec.Meta(max_length=MAX_FILE_CHARACTERS)]
+    bits: int
+    call: int
+
+
+class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """A message that a party received: who sent it, and how many came from there before it."""
+
+    sender: _Party
+    index: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """A message that a party sent. Its hello, and the end of a connection, count as messages.
+
+    Attributes:
+        to: who receives it.
+        trigger: the message without which it would not have been sent then; None if that took none.
+        origin: what asked for it; None if nothing in the program did, and it only answers its trigger.
+    """
+
+    to: _Party
+    trigger: Trigger | None
+    origin: Origin | None
+
+
+class Rest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much a program has exchanged when it has nothing to do until a message comes.
+
+    Attributes:
+        sent, received: bytes by the number of the other party, where the end of a connection counts as one more.
+            None sent: nobody knows. None received: that connection is closed, and takes no more.
+    """
+
+    sent: tuple[int | None, ...]
+    received: tuple[int | None, ...]
+
+
+class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a traced program reports.
+
+    Attributes:
+        messages: those that it has sent since it last reported any, in order.
+        rest: set if it has nothing more to do.
+    """
+
+    messages: Annotated[tuple[Sent, ...], msgspec.Meta(max_length=MAX_TRACED)]
+    rest: Rest | None = None
+
+
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Program process to supervisor: its progress, or the reason why it stops.
 
     Attributes:
         kind: progress is "started" (the script begins to connect) and "revealed" (it first opens an output), each sent
             once; "waiting" (it has waited for its peers for a while) and "moving" (it no longer does, or it is unknown
-            whether it does), any number of times; and "refused" (it asked for a file out of its reach; see
-            walls/asked.py), once per file. Reasons to stop are "pickle" (a peer's pickle is not allowed), "closed" (a
-            peer's program ended while ours still waited for it), "failed" (a coroutine of MPyC raised an error of
-            ours) and "setup" (the script wants parameters that were not agreed on, or the walls are weaker than the
-            ones that were shown).
+            whether it does), any number of times; "traced" (see `trace`), in dry runs; and "refused" (it asked for a
+            file out of its reach; see walls/asked.py), once per file. Reasons to stop are "pickle" (a peer's pickle is
+            not allowed), "closed" (a peer's program ended while ours still waited for it), "failed" (a coroutine of
+            MPyC raised an error of ours) and "setup" (the script wants parameters that were not agreed on, or the walls
+            are weaker than the ones that were shown).
         party: the peer's number, or None if there is none or it is unknown.
         detail: a description in words.
         wait: what the program waits for.
+        trace: what the program has sent, and whether it rests.
     """
 
     kind: str
     party: int | None
     detail: str
     wait: Wait | None = None
+    trace: Trace | None = None
 
 
 def encode_spec(spec: ProgramSpec) -> bytes:

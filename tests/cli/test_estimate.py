@@ -12,14 +12,28 @@ import pytest
 
 from onionmpc.cli import estimate as module
 from onionmpc.cli.main import run
+from onionmpc.cli.profile import OPEN_TOGETHER
 from onionmpc.files import socket_directory
 from onionmpc.program.code.catalogue import find_program, program_files
-from onionmpc.program.rehearsal import Hops
+from onionmpc.program.rehearsal import Hops, Profile
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
 from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at
 
 DEADLINE_S = 60.0
+# Opens eight numbers, each on its own.
+SLOW = """
+from mpyc.runtime import mpc
+secint = mpc.SecInt(32)
+
+def shown(number):
+    return mpc.run(mpc.output(number))
+
+mpc.run(mpc.start())
+numbers = mpc.input([secint(mpc.pid)] * 8, senders=1)
+print([shown(number) for number in numbers])
+mpc.run(mpc.shutdown())
+"""
 ERROR = "onionmpc: error: "
 
 
@@ -35,11 +49,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ProgramSpec]:
     """Replace dry runs: each is recorded, and finds 57 hops."""
     specs: list[ProgramSpec] = []
 
-    async def note(spec: ProgramSpec, _timeout_s: float, **_options: object) -> Hops:
+    async def note(spec: ProgramSpec, _timeout_s: float, **_options: object) -> Profile:
         specs.append(spec)
-        return Hops(57, 0.4)
+        return Profile(Hops(57, 0.4), ())
 
-    monkeypatch.setattr(module, "count_hops", note)
+    monkeypatch.setattr(module, "profile", note)
     return specs
 
 
@@ -106,8 +120,40 @@ def test_a_later_session_of_the_same_case_knows_the_estimate(
 def test_a_real_dry_run(capfd: pytest.CaptureFixture[str]) -> None:
     Path("chain.py").write_text(CHAIN)
     data = json.loads(said(capfd, "chain.py", "-m3", "--json", "--", "40"))
-    # Exactly it is counted in test_rehearsal.py, with longer delays. A busy machine adds some.
-    assert abs(data["hops"] - (40 + HOPS_BESIDE_ROUNDS)) <= 15
+    assert data["hops"] == 40 + HOPS_BESIDE_ROUNDS
+    assert "lines" not in data
+
+
+def test_the_lines_of_a_program_with_their_hops(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("slow.py").write_text(SLOW)
+    out = said(capfd, "slow.py", "-m3", "--profile").splitlines()
+    assert out[0].startswith("slow: 13 hops in a dry run with 3 parties")
+    assert out[1:-1] == [
+        " hops  share  line",
+        "    8    62%  slow.py:6   return mpc.run(mpc.output(number))",
+        f"              hint: {OPEN_TOGETHER.format(calls=8)}",
+        "    3    23%  slow.py:11  mpc.run(mpc.shutdown())",
+        "    1     8%  slow.py:8   mpc.run(mpc.start())",
+        "    1     8%  slow.py:9   numbers = mpc.input([secint(mpc.pid)] * 8, senders=1)",
+        "   13   100%  in all",
+    ]
+    assert out[-1].startswith("about ")
+
+
+def test_machines_get_the_lines_too(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("slow.py").write_text(SLOW)
+    data = json.loads(said(capfd, "slow.py", "-m3", "--profile", "--json"))
+    assert data["hops"] == sum(line["hops"] for line in data["lines"]) == 13
+    assert [(line["file"], line["line"], line["hops"]) for line in data["lines"]] == [
+        ("slow.py", 6, 8),
+        ("slow.py", 11, 3),
+        ("slow.py", 8, 1),
+        ("slow.py", 9, 1),
+    ]
+    first, *others = data["lines"]
+    assert (first["text"], first["share"]) == ("return mpc.run(mpc.output(number))", 0.615)
+    assert "collect them in a list" in first["hint"]
+    assert [line["hint"] for line in others] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -133,25 +179,34 @@ def test_impossible_options_are_refused_in_one_sentence(
     assert sentence in err[err.index(ERROR) :]
 
 
-def test_ctrl_c_ends_all_programs(alone: Path) -> None:
-    Path("pause.py").write_text(PAUSE)
+# A program that never communicates, and one that goes round in circles while the others wait for it.
+@pytest.mark.parametrize("script", [PAUSE, PAUSE.replace("signal.pause()", "while True: pass")], ids=["idle", "busy"])
+def test_ctrl_c_ends_all_programs(alone: Path, script: str) -> None:
+    Path("pause.py").write_text(script)
 
-    async def main(path: Path) -> tuple[int, list[int]]:
+    async def main(path: Path) -> tuple[int, bytes, list[int]]:
         async with asyncio.timeout(DEADLINE_S), pids_at(path) as told:
-            command = [sys.executable, "-m", "onionmpc.cli", "estimate", "pause.py", "-m3", "--", str(path)]
-            process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+            command = [
+                *(sys.executable, "-m", "onionmpc.cli", "estimate", "--profile", "pause.py", "-m3"),
+                *("--", str(path)),
+            ]
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            )
             try:
                 programs = [int(await told.readline()) for _ in range(3)]
                 process.send_signal(signal.SIGINT)
-                return await process.wait(), programs
+                said, _ = await process.communicate()
+                return process.returncode or 0, said, programs
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
 
     with socket_directory() as sockets:
-        status, programs = asyncio.run(main(sockets / "told"))
+        status, said, programs = asyncio.run(main(sockets / "told"))
     assert status == 130
+    assert b"Traceback" not in said
     assert not [program for program in programs if is_there(program)]
 
 

@@ -11,13 +11,11 @@ import pytest
 from onionmpc.errors import ProgramError
 from onionmpc.files import socket_directory
 from onionmpc.program.process.stuck import USUAL_CAUSES
-from onionmpc.program.rehearsal import Hops, count_hops, evenly, rehearse
+from onionmpc.program.rehearsal import Hops, evenly, profile, rehearse
 from onionmpc.program.spec import ProgramSpec
 from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at, write_spec
 
 DEADLINE_S = 60.0
-# Far apart, so that a busy machine does not count as a hop.
-DELAYS_S = (0.01, 0.31)
 CONNECT = """
     from mpyc.runtime import mpc
     mpc.run(mpc.start())
@@ -27,15 +25,15 @@ CONNECT = """
 
 def failure_of(spec: ProgramSpec) -> ProgramError:
     with pytest.raises(ProgramError) as caught:
-        asyncio.run(count_hops(spec, DEADLINE_S))
+        asyncio.run(profile(spec, DEADLINE_S))
     return caught.value
 
 
 @pytest.mark.parametrize(("rounds", "parties"), [(2, 3), (9, 3), (3, 5)])
 def test_a_chain_of_products_has_one_hop_per_product_and_a_few_more(tmp_path: Path, rounds: int, parties: int) -> None:
     spec = write_spec(tmp_path, CHAIN, str(rounds), parties=parties)
-    hops = asyncio.run(count_hops(spec, DEADLINE_S, DELAYS_S))
-    assert hops.count == rounds + HOPS_BESIDE_ROUNDS
+    profiled = asyncio.run(profile(spec, DEADLINE_S))
+    assert profiled.hops.count == len(profiled.chain) == rounds + HOPS_BESIDE_ROUNDS
 
 
 def test_an_estimate_is_half_a_round_trip_per_hop_plus_the_computation() -> None:
@@ -139,7 +137,7 @@ def test_the_output_of_programs_is_not_shown(tmp_path: Path, capfd: pytest.Captu
 
 def test_a_program_that_never_ends_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"did not end within 0\.2 s"):
-        asyncio.run(count_hops(write_spec(tmp_path, "import signal; signal.pause()"), 0.2))
+        asyncio.run(profile(write_spec(tmp_path, "import signal; signal.pause()"), 0.2))
 
 
 # Issue 12.
@@ -168,7 +166,7 @@ def test_delays_between_parties_do_not_look_like_programs_that_wait_for_each_oth
 def test_a_cancelled_run_leaves_nothing_behind(tmp_path: Path) -> None:
     async def main(path: Path) -> list[int]:
         async with asyncio.timeout(DEADLINE_S), pids_at(path) as lines:
-            running = asyncio.create_task(count_hops(write_spec(tmp_path, PAUSE, str(path)), DEADLINE_S))
+            running = asyncio.create_task(profile(write_spec(tmp_path, PAUSE, str(path)), DEADLINE_S))
             processes = [int(await lines.readline()) for _ in range(3)]
             running.cancel()
             await asyncio.wait([running])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 
 from onionmpc.errors import RemoteProtocolError
 
@@ -103,3 +104,28 @@ class HelloGate:
                         f"party {self._sender} announces a message of {self._payload_missing_bytes} bytes,"
                         f" expected at most {self._max_payload_bytes}"
                     )
+
+
+class MessageSplitter:
+    """One direction of a link, message by message; the hello is the first.
+
+    Args:
+        hello_length: as for `HelloGate`.
+    """
+
+    def __init__(self, hello_length: int) -> None:
+        self._held = bytearray()
+        self._length = hello_length  # of what comes next, 0 if its header has not come yet
+
+    def split(self, received: bytes | bytearray) -> Iterator[bytes]:
+        """Take bytes as they came; yield the messages that are whole, with their headers."""
+        self._held += received
+        while True:
+            if not self._length and len(self._held) >= MESSAGE_HEADER.size:
+                self._length = MESSAGE_HEADER.size + MESSAGE_HEADER.unpack_from(self._held)[1]
+            if not self._length or len(self._held) < self._length:
+                return
+            message = bytes(self._held[: self._length])
+            del self._held[: self._length]
+            self._length = 0
+            yield message

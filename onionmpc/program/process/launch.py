@@ -19,7 +19,7 @@ from onionmpc.files import scratch_directory, state_directory
 from onionmpc.machine import refusing
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.process.tee import Tee
-from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Wait, encode_spec
+from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Trace, Wait, encode_spec
 from onionmpc.program.walls.asked import AskedFiles, OutOfReach
 from onionmpc.program.walls.build import environment_of_program
 from onionmpc.tasks import BackgroundTasks
@@ -63,7 +63,7 @@ class ProgramExit:
         return f"it exited with status {self.status}"
 
 
-def ignore(_wait: Wait | None = None) -> None:
+def ignore(_what: Wait | Trace | None = None) -> None:
     """Do nothing."""
 
 
@@ -94,6 +94,7 @@ class ProgramProcess:
         *,
         on_started: Callable[[], None] = ignore,
         on_wait: Callable[[Wait | None], None] = ignore,
+        on_trace: Callable[[Trace], None] = ignore,
     ) -> ProgramExit:
         """Wait for the end of the process.
 
@@ -101,6 +102,7 @@ class ProgramProcess:
             on_revealed: called when the script first opens an output.
             on_started: called when the script begins to connect.
             on_wait: called with what the program waits for once that lasts, and with None when it no longer waits.
+            on_trace: called with each report of a traced program.
         """
         started = asyncio.Event()
 
@@ -113,6 +115,7 @@ class ProgramProcess:
             "started": lambda _: note_start(),
             "waiting": lambda notice: on_wait(notice.wait),
             "moving": lambda _: on_wait(None),
+            "traced": lambda notice: on_trace(notice.trace) if notice.trace else None,
         }
         async with BackgroundTasks() as tasks:
             listening = tasks.start(self._listen(handlers))

@@ -23,10 +23,13 @@ from onionmpc.machine import READ_BYTES
 from onionmpc.program.pickles.unpickle import RestrictedPickle
 from onionmpc.program.process.batch import BatchedTransport, WriteBatch
 from onionmpc.program.process.failures import OTHER_LOOP, Failures
+from onionmpc.program.process.hello import MessageSplitter, hello_bytes
+from onionmpc.program.process.places import ProgramFiles
 from onionmpc.program.process.senders import Senders, StoppingPickle
 from onionmpc.program.process.supervisor import Supervisor
+from onionmpc.program.process.tracing import Tracer
 from onionmpc.program.process.waiting import WaitingWatch
-from onionmpc.program.spec import Notice, ProgramSpec
+from onionmpc.program.spec import Notice, ProgramSpec, Rest
 
 # MPyC's methods that show a secret value to parties.
 OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
@@ -44,7 +47,10 @@ def connect(spec: ProgramSpec, supervisor: Supervisor, failures: Failures) -> No
     mpyc.asyncoro.MessageExchanger = Exchanger
     restricted = RestrictedPickle(spec.allowed_types, script=Path(spec.script))
     mpyc.runtime.pickle = StoppingPickle(restricted, links.senders, supervisor)
-    WaitingWatch(runtime, spec, links.exchangers, failures, supervisor.send).replace_asyncio(mpyc.runtime)
+    watch = WaitingWatch(runtime, spec, links.exchangers, failures, supervisor.send)
+    watch.replace_asyncio(mpyc.runtime)
+    if spec.trace:
+        trace(spec, links, watch, supervisor)
 
 
 def event_loop() -> Any:
@@ -185,6 +191,79 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
         # that shutdown that the last link is closed. This traceback would hide the script's own.
         with contextlib.suppress(asyncio.InvalidStateError):
             super().connection_lost(None)
+
+
+def trace(spec: ProgramSpec, links: InheritedLinks, watch: WaitingWatch, supervisor: Supervisor) -> None:
+    """Let the program report what each message follows from, and the line that asked for it."""
+    if not watch.enabled:
+        supervisor.stop(Notice("setup", None, "a program can be profiled only in asyncio's own event loop"))
+
+    def rest() -> Rest:
+        ends: list[Any] = [links.exchangers.get(number) for number in range(spec.parties)]
+        return Rest(
+            sent=tuple(0 if end is None else end.sent_bytes() for end in ends),
+            received=tuple(0 if end is None else None if end.ended else end.received_bytes for end in ends),
+        )
+
+    def counter() -> int:
+        return int(mpyc.runtime.mpc._program_counter[0])  # noqa: SLF001 (it has no public name)
+
+    tracer = Tracer(event_loop(), watch, ProgramFiles(spec.folder), rest, counter, supervisor.send)
+    tracer.follow()
+    mpyc.asyncoro.MessageExchanger = traced_exchanger(tracer)
+    mpyc.asyncoro.Task = tracer.task
+
+
+def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
+    """Return an Exchanger that reports all messages, its hello and the end of its connection among them."""
+
+    class TracedExchanger(Exchanger):
+        __slots__ = ("_asked_by", "_splitter", "ended")
+
+        def attach(self, links: InheritedLinks, number: int, link: socket.socket) -> None:
+            super().attach(links, number, link)
+            runtime = self.runtime
+            lower, higher = sorted((runtime.pid, number))
+            prss = not runtime.options.no_prss
+            hello = hello_bytes(len(runtime.parties), runtime.threshold, lower, higher, prss=prss)
+            self.ended = False
+            self._splitter = MessageSplitter(hello if number == lower else 0)
+            self._asked_by = tracer.origin(sys._getframe(1))  # noqa: SLF001 (its documented name)
+
+        def connection_made(self, transport: Any) -> None:
+            if self.peer_pid is not None:
+                tracer.sent(self.number, self._asked_by)
+            super().connection_made(transport)
+
+        def send(self, pc: int, payload: bytes) -> None:
+            tracer.sent(self.number, tracer.origin(sys._getframe(1)))  # noqa: SLF001
+            super().send(pc, payload)
+
+        def sent_bytes(self) -> int | None:
+            # A script that has put its own transport in the place of MPyC's knows what it has sent; nobody else does.
+            sent = getattr(self.transport, "sent_bytes", None)
+            return None if sent is None else sent + self.ended
+
+        def buffer_updated(self, size: int) -> None:
+            self.received_bytes += size
+            for message in self._splitter.split(self._links.buffer[:size]):
+                tracer.received(self.number)
+                self.data_received(message)
+
+        def close_connection(self) -> None:
+            tracer.sent(self.number, tracer.origin(sys._getframe(1)))  # noqa: SLF001
+            self.ended = True
+            super().close_connection()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if not self.ended:
+                tracer.received(self.number)
+                tracer.sent(self.number, None)  # asyncio closes this end too
+                self.ended = True
+            tracer.flush()
+            super().connection_lost(exc)
+
+    return TracedExchanger
 
 
 class AwaitedPayload(asyncio.Future[bytes]):

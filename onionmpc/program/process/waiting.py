@@ -14,21 +14,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 from onionmpc.program.process.failures import Failures
-from onionmpc.program.spec import (
-    MAX_FILE_CHARACTERS,
-    MAX_PLACES,
-    NO_BYTES,
-    NOT_CONNECTED,
-    Notice,
-    Place,
-    ProgramSpec,
-    Wait,
-)
+from onionmpc.program.process.places import ProgramFiles
+from onionmpc.program.spec import MAX_PLACES, NO_BYTES, NOT_CONNECTED, Notice, Place, ProgramSpec, Wait
 
 # Users end programs with these. A handler for them does not mean that the program wakes by itself.
 ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -59,7 +50,7 @@ class WaitingWatch:
         self._mpc = mpc
         self._loop = mpc._loop  # noqa: SLF001 (MPyC has no public name for it)
         self._number = spec.number
-        self._files = _Files(spec)
+        self._files = ProgramFiles(spec.folder)
         self._after_s = spec.waiting_s
         self._exchangers = exchangers
         self._failures = failures
@@ -81,6 +72,15 @@ class WaitingWatch:
         """
         if self._enabled:
             module.asyncio = _Asyncio(self._sleep)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it can tell what the program waits for."""
+        return self._enabled
+
+    def poll(self, timeout_s: float) -> bool:
+        """Wait at most this long; tell whether select() would return an event now."""
+        return bool(self._select(timeout_s))
 
     def select(self, timeout: float | None = None) -> list[Any]:
         """Do what the selector does. Without a timer, notice how long it takes."""
@@ -116,7 +116,7 @@ class WaitingWatch:
 
     def _state(self, frame: FrameType) -> Wait | None:
         """Return what the program waits for; None if anything but a peer may wake it."""
-        if self._may_wake_itself():
+        if self.may_wake_itself():
             return None
         places, ending = self._places(frame)
         ends = [self._exchangers.get(number) for number in range(len(self._mpc.parties))]
@@ -132,7 +132,8 @@ class WaitingWatch:
             ),
         )
 
-    def _may_wake_itself(self) -> bool:
+    def may_wake_itself(self) -> bool:
+        """Tell whether anything but a peer or a timer of the loop may wake the program."""
         links = {end.link.fileno() for end in self._exchangers.values()}
         links.add(self._loop._ssock.fileno())  # noqa: SLF001 (the loop's own; threads wake the loop through it)
         return (
@@ -175,29 +176,6 @@ class WaitingWatch:
                 found[place] = None
             outer = outer.f_back
         return tuple(found)[:MAX_PLACES], ending
-
-
-class _Files:
-    """The files of the program, by their names in the agreement."""
-
-    def __init__(self, spec: ProgramSpec) -> None:
-        self._folder = Path(spec.folder)
-        self._names: dict[str, str] = {}
-
-    def place(self, frame: FrameType) -> Place | None:
-        """Return the position of a frame, or None if it is in none of these files."""
-        path = frame.f_code.co_filename
-        name = self._names.get(path)
-        if name is None:
-            name = self._names[path] = self._name(Path(path))
-        return Place(name, frame.f_lineno or 0) if name else None
-
-    def _name(self, path: Path) -> str:
-        if not path.is_relative_to(self._folder) or "site-packages" in path.parts:
-            return ""
-        name = path.relative_to(self._folder).as_posix()
-        # A name that is not UTF-8 cannot be sent.
-        return name if len(name) <= MAX_FILE_CHARACTERS and name.encode(errors="ignore").decode() == name else ""
 
 
 class _Asyncio:

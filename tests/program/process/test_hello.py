@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.process.hello import HelloGate, hello_bytes
+from onionmpc.program.process.hello import HelloGate, MessageSplitter, hello_bytes
 from tests.support.mpyc_hello import LIMIT, message, streams
 
 
@@ -112,3 +112,39 @@ def test_bytes_of_a_payload_are_passed_on_without_a_copy() -> None:
     gate.let_through(struct.pack("<qI", 0, 2**20))
     chunk = bytes(2**16)
     assert gate.let_through(chunk) is chunk
+
+
+@given(streams(), st.data())
+def test_a_stream_is_split_into_its_messages_however_it_is_cut(
+    stream: tuple[int, int, bytes], data: st.DataObject
+) -> None:
+    _, hello_length, sent = stream
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))
+    splitter = MessageSplitter(hello_length)
+    pieces = itertools.pairwise([0, *cuts, len(sent)])
+    assert [each for start, end in pieces for each in splitter.split(sent[start:end])] == split(hello_length, sent)
+
+
+@given(streams())
+def test_a_stream_is_split_byte_by_byte(stream: tuple[int, int, bytes]) -> None:
+    _, hello_length, sent = stream
+    splitter = MessageSplitter(hello_length)
+    assert [each for byte in sent for each in splitter.split(bytes([byte]))] == split(hello_length, sent)
+
+
+def test_what_is_not_whole_yet_is_kept() -> None:
+    splitter = MessageSplitter(0)
+    first, second = message(b"first"), message(b"")
+    assert list(splitter.split(first + second[:-1])) == [first]
+    assert list(splitter.split(second[-1:])) == [second]
+
+
+def split(hello_length: int, sent: bytes) -> list[bytes]:
+    """Return the messages of a stream that are whole, by their headers."""
+    messages = []
+    end = hello_length
+    while end <= len(sent):
+        messages.append(sent[:end])
+        sent = sent[end:]
+        end = 12 + int.from_bytes(sent[8:12], "little")
+    return messages if hello_length else messages[1:]

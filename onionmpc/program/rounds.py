@@ -1,0 +1,135 @@
+"""A dry run in rounds, in which every message takes equally long and everything else takes no time.
+
+Knows when a round is over: all parties rest, and everything that they have sent is here. Then all of it is delivered at
+once. So a party does nothing before all has come that would have come by then, however fast this machine is, and the
+longest chain of messages is one hop long for each round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from onionmpc.machine import READ_BYTES
+from onionmpc.program.chain import Hop, longest_chain
+from onionmpc.program.dry_run import Way, ignore_refused, run_parties
+from onionmpc.program.spec import ProgramSpec, Rest, Sent, Trace
+from onionmpc.program.walls.asked import OutOfReach
+
+# MPyC takes uvloop where that is installed, whose callbacks cannot be followed.
+TRACED_OPTIONS = ("--no-uvloop",)
+
+
+async def trace(spec: ProgramSpec, on_refused: Callable[[OutOfReach], None] = ignore_refused) -> Sequence[Hop]:
+    """Run a program in rounds; return the longest chain of its messages, the first one first.
+
+    Args:
+        spec: what to run; its number and sockets are filled in here.
+        on_refused: called with the files that a party could not open, for each party that has some.
+
+    Raises:
+        ProgramError: a party failed.
+    """
+    rounds = Rounds(spec.parties)
+    traced = msgspec.structs.replace(spec, trace=True, mpyc_options=(*spec.mpyc_options, *TRACED_OPTIONS))
+    await run_parties(traced, rounds, on_refused)
+    return longest_chain(rounds.messages)
+
+
+class Rounds:
+    """Between all parties: what they have sent in this round.
+
+    Attributes:
+        messages: what each has sent so far, in order.
+        count: how many rounds are over, at the end of which anything was delivered.
+    """
+
+    def __init__(self, parties: int) -> None:
+        ways = list(itertools.permutations(range(parties), 2))
+        self.messages: dict[Way, list[Sent]] = {way: [] for way in ways}
+        self.count = 0
+        self._parties = parties
+        self._rests: dict[int, Rest] = {}
+        self._ended: set[int] = set()
+        self._held = {way: bytearray() for way in ways}
+        # Bytes, and one for the end; as a party counts them.
+        self._collected: collections.Counter[Way] = collections.Counter()
+        self._delivered: collections.Counter[Way] = collections.Counter()
+        self._open = set(ways)  # of whose end nothing was collected
+        self._over = set[Way]()  # whose end was delivered
+        self._changed = asyncio.Event()
+
+    def started(self) -> None:
+        """A party that connects says later how much it has sent."""
+
+    def traced(self, number: int, trace: Trace) -> None:
+        """Note what a party has sent, and whether it rests."""
+        for message in trace.messages:
+            self.messages[number, message.to].append(message)
+        if trace.rest is not None:
+            self._rests[number] = trace.rest
+            self._changed.set()
+
+    def ended(self, number: int) -> None:
+        """Note that a party's program has ended."""
+        self._ended.add(number)
+        self._changed.set()
+
+    async def carry(
+        self, readers: Mapping[Way, asyncio.StreamReader], writers: Mapping[Way, asyncio.StreamWriter]
+    ) -> None:
+        """Deliver what each round brings, until all connections have ended."""
+        async with asyncio.TaskGroup() as tasks:
+            for way, reader in readers.items():
+                tasks.create_task(self._collect(way, reader))
+            while len(self._over) < len(self._held):
+                await self._changed.wait()
+                self._changed.clear()
+                if self._is_over():
+                    self._deliver(writers)
+
+    async def _collect(self, way: Way, reader: asyncio.StreamReader) -> None:
+        more = True
+        while more:
+            chunk = b""
+            with contextlib.suppress(ConnectionError):  # killed: its exit status says more
+                chunk = await reader.read(READ_BYTES)
+            more = bool(chunk)
+            self._held[way] += chunk
+            self._collected[way] += len(chunk) or 1
+            if not more:
+                self._open.discard(way)
+            self._changed.set()
+
+    def _is_over(self) -> bool:
+        """Tell whether all parties rest, and nothing is on its way to or from any of them."""
+        if len(self._rests.keys() | self._ended) < self._parties:
+            return False
+        return all(self._is_quiet(*way) for way in self._held)
+
+    def _is_quiet(self, one: int, other: int) -> bool:
+        way = (one, other)
+        all_here = way not in self._open or (
+            one not in self._ended and self._rests[one].sent[other] in (None, self._collected[way])
+        )
+        return all_here and (other in self._ended or self._rests[other].received[one] in (None, self._delivered[way]))
+
+    def _deliver(self, writers: Mapping[Way, asyncio.StreamWriter]) -> None:
+        due = [way for way in self._held if self._collected[way] > self._delivered[way]]
+        self.count += bool(due)
+        for way in due:
+            self._delivered[way] = self._collected[way]
+            ends = way not in self._open
+            if ends:
+                self._over.add(way)
+            with contextlib.suppress(OSError):
+                if not writers[way].is_closing():  # a program that has ended wants no more
+                    writers[way].write(bytes(self._held[way]))
+                    if ends:
+                        writers[way].write_eof()
+            self._held[way].clear()

@@ -110,7 +110,7 @@ class Carriers:
             self._carriers[slowest].ended.set()
 
     def end_slowed(self) -> None:
-        """Close a stream that has become slow. The reconnector dials another one in its place."""
+        """Close a stream that has become slow. The race dials another one in its place."""
         # One at a time, and only while all are there: if all have slowed down, the link must not lose them together.
         if 1 < self.kept <= self.open and (slowed := self._link.slowed()):
             self._carriers[slowed[0]].ended.set()

@@ -15,9 +15,11 @@ from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
 from onionmpc.identity import Identity, Onion, onion_from_public_key, public_key_from_onion, x25519_public_from_ed25519
 from onionmpc.levels import Level
 from onionmpc.mesh.clock import wakeups
+from onionmpc.mesh.link_dials import LinkDials
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.observer import Observer
 from onionmpc.mesh.pace import SharedDials, Visits
+from onionmpc.mesh.race import Race
 from onionmpc.mesh.reconnect import Reconnector
 from onionmpc.mesh.redial import DialFailed, dial_until_accepted
 from onionmpc.mesh.runner import LinkRunner, ReplayRoom
@@ -38,13 +40,15 @@ class MeshLink:
 
     Attributes:
         id: names it in resume handshakes.
-        reconnector: keeps it on streams.
+        reconnector: dials while no stream delivers anything.
+        race: compares several streams, and keeps the fastest.
         visits: counts the streams with which the peer has resumed it.
     """
 
     id: bytes
     runner: LinkRunner
     reconnector: Reconnector
+    race: Race
     visits: Visits
 
 
@@ -278,25 +282,27 @@ class Mesh:
             rate=self._padding_rate,
             timings=self._timings,
         )
+        dials = LinkDials(number, runner, self, self._dials)
+        race = Race(number, runner, self._observer, dials, dials_first=dials_first, timings=self._timings)
         reconnector = Reconnector(
             number,
             runner,
             self._observer,
-            redialler=self,
-            dials=self._dials,
+            dials,
+            race,
             dials_first=dials_first,
             patience_s=self._patience_s,
             timings=self._timings,
         )
         visits = Visits(self._timings.accepted_per_hour)
-        link = self._links[number] = MeshLink(self._link_id(number, nonce), runner, reconnector, visits)
+        link = self._links[number] = MeshLink(self._link_id(number, nonce), runner, reconnector, race, visits)
         self._observer.link_up(number, link, nonce)
         self._start(self._keep(number, link))
         return link
 
     async def _keep(self, number: int, link: MeshLink) -> None:
         """Keep a link running until it ends, and report it if it failed."""
-        async with BackgroundTasks(link.reconnector.run()):
+        async with BackgroundTasks(link.reconnector.run(), link.race.run()):
             try:
                 await link.runner.run()
             except OnionMPCError as error:

@@ -180,7 +180,7 @@ class Dispatcher:
         raced = circuits_of_link(self._own.shared, self._own.terms, offer.own)
         if raced > 1:
             peer.ledger.start_race()
-            peer.link.reconnector.widen(raced)
+            peer.link.race.widen(raced)
 
     # -- the circuit below each stream
 

@@ -199,7 +199,7 @@ async def test_a_peer_that_dials_more_streams_than_agreed_keeps_no_more(director
             await say(secure, Ping(token))
             await party.watcher.until(lambda token=token: len(party.watcher.streams[0]) == token + 1)
             if token == 0:
-                party.mesh._links[0].reconnector.widen(4)
+                party.mesh._links[0].race.widen(4)
         await until_streams(party, 0, 4 + EXTRA_STREAMS)
         for secure in streams:
             await secure.close()

@@ -321,7 +321,7 @@ def widen(parties: Iterable[Party], circuits: int) -> None:
     """Race all links of these parties."""
     for party in parties:
         for peer in party.watcher.up:
-            party.mesh._links[peer].reconnector.widen(circuits)
+            party.mesh._links[peer].race.widen(circuits)
 
 
 def stall(party: Party, peer: int) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from onionmpc.errors import TorFailed, UsageError
 from onionmpc.files import is_held, private_directory, write_private
@@ -91,6 +91,9 @@ class PrivateNetwork:
         UsageError: a setting is out of range or, on entry, a network runs in the directory already.
         TorError: on entry: tor is not installed, or a tor process failed.
     """
+
+    # Tests have a kind that can be cut and stalled.
+    gateway_kind: ClassVar[type[Gateway]] = Gateway
 
     def __init__(
         self,
@@ -217,7 +220,7 @@ class PrivateNetwork:
                 to = region_of.get(target)
                 return None if to is None else regions.one_way_s(region, to)
 
-            gateway = await stack.enter_async_context(Gateway(address, one_way_s))
+            gateway = await stack.enter_async_context(self.gateway_kind(address, one_way_s))
             self._gateways[address, gateway.port] = gateway
             return gateway.port
 

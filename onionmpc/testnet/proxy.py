@@ -4,9 +4,6 @@ A tor sends all its connections to relays through its gateway (TCPProxy haproxy,
 trip). So the gateway knows the dialler's region and, from that line, the target. A proxy in front of each relay would
 not know who dials: tor ignores OutboundBindAddress for loopback addresses.
 
-A gateway can also take a party's network away: cut it, like a router without power, or stall it, like a path that
-loses all packets.
-
 Knows TCP and latencies. Does not know tor's cells, processes or files.
 """
 
@@ -14,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -32,26 +28,17 @@ CONNECT_TIMEOUT_S = 10.0
 RelayAddress = tuple[str, int]
 
 
-class Traffic(enum.Enum):
-    """What happens to bytes at a gateway."""
-
-    OPEN = "they travel"
-    CUT = "all connections are dropped, and new ones at once"
-    STALLED = "nothing arrives, and neither side notices"
-
-
-class _Side(asyncio.Protocol):
+class Side(asyncio.Protocol):
     """One socket of a connection. Its line carries the bytes that it reads to the far side.
 
     asyncio sets TCP_NODELAY on every TCP transport, so small messages are not delayed any further.
     """
 
-    def __init__(self, gateway: Gateway, line: DelayLine, *, outward: bool = False) -> None:
+    def __init__(self, gateway: Gateway, line: DelayLine) -> None:
         self._gateway = gateway
-        self._outward = outward
         self._loop = asyncio.get_running_loop()
         self._line = line
-        self._far: _Side | None = None
+        self._far: Side | None = None
         self.transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._read_ended = False
@@ -65,7 +52,7 @@ class _Side(asyncio.Protocol):
         """How many bytes from this side are under way."""
         return self._line.held_bytes
 
-    def join(self, far: _Side) -> None:
+    def join(self, far: Side) -> None:
         """Make the two sides one connection."""
         self._far, far._far = far, self
         for one, other in ((self, far), (far, self)):
@@ -77,13 +64,10 @@ class _Side(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (narrows asyncio's loose type)
         self.transport = transport
         self._gateway.sides.add(self)
-        if self._gateway.traffic is Traffic.CUT:
-            self.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._line_stopped:
             return
-        self._gateway.on_bytes(len(data), self._outward)
         self._line.push(data, self._loop.time())
         # Back-pressure: if the far side is slow, the near side must stop, or our memory fills.
         if self._line.held_bytes > HELD_LIMIT_BYTES and self.transport and not self.reading_paused:
@@ -134,19 +118,11 @@ class _Side(asyncio.Protocol):
         next_s = self._line.next_s()
         if self._timer or self._line_stopped or self.far_is_full or self._far is None or next_s is None:
             return
-        if self._gateway.traffic is Traffic.STALLED:
-            return
         self._timer = self._loop.call_at(next_s, self._release)
-
-    def arm_both(self) -> None:
-        """Set the timers of both directions. The far side may be lost already, with its end still under way."""
-        self.arm()
-        if self._far is not None:
-            self._far.arm()
 
     def _release(self) -> None:
         self._timer = None
-        if self._far is None or self._far.transport is None or self._gateway.traffic is Traffic.STALLED:
+        if self._far is None or self._far.transport is None:
             return
         now_s = self._loop.time()
         if data := self._line.pop_due(now_s):
@@ -178,12 +154,12 @@ class _Side(asyncio.Protocol):
             self._timer = None
 
 
-class DiallingSide(_Side):
+class DiallingSide(Side):
     """The side of the tor that dials. Its first line names the relay to connect to."""
 
     def __init__(self, gateway: Gateway) -> None:
         # The real line is set when the header has arrived: only then both regions are known.
-        super().__init__(gateway, DelayLine(0.0), outward=True)
+        super().__init__(gateway, DelayLine(0.0))
         self._header: bytes | None = b""
 
     def data_received(self, data: bytes) -> None:
@@ -222,24 +198,15 @@ class Gateway:
     Args:
         address: the loopback address to listen on, and to dial from: relays see it as the dialler's address.
         one_way_s: returns the latency to a relay, in seconds; None if the target is not a relay of this network.
-
-    Attributes:
-        traffic: what happens to bytes now.
-        on_bytes: called with the size of each piece that passes, and whether it goes out. It sees what this place's
-            network provider would see.
     """
 
     def __init__(self, address: str, one_way_s: Callable[[RelayAddress], float | None]) -> None:
         self.address = address
         self.port = 0
         self.one_way_s = one_way_s
-        self.traffic = Traffic.OPEN
-        self.on_bytes: Callable[[int, bool], None] = lambda _size, _outward: None
-        self.sides: set[_Side] = set()
+        self.sides: set[Side] = set()
         self._server: asyncio.Server | None = None
         self._dials: set[asyncio.Task[None]] = set()
-        self._may_dial = asyncio.Event()
-        self._may_dial.set()
 
     async def __aenter__(self) -> Self:
         """Listen, on a port that the kernel picks."""
@@ -253,55 +220,31 @@ class Gateway:
         """Stop listening and cut all connections."""
         if self._server is not None:
             self._server.close()
-        self.cut()
+        self.drop_all()
         if self._dials:
             await asyncio.wait(self._dials)
         # In this turn of the loop, the transports close their sockets.
         await asyncio.sleep(0)
 
-    def cut(self) -> None:
-        """Drop all connections, and each new one at once, until `restore`."""
-        self._go(Traffic.CUT)
+    def drop_all(self) -> None:
+        """Drop all connections."""
         for task in self._dials:
             task.cancel()
         for side in tuple(self.sides):
             side.abort()
 
-    def stall(self) -> None:
-        """Deliver neither bytes nor ends until `restore`. New connections are accepted, but lead nowhere yet.
-
-        Bytes that arrive are held, up to the limit, and delivered late: TCP would retransmit them.
-        """
-        self._go(Traffic.STALLED)
-
-    def restore(self) -> None:
-        """Deliver bytes again."""
-        self._go(Traffic.OPEN)
-        for side in self.sides:
-            side.arm_both()
-
-    def _go(self, traffic: Traffic) -> None:
-        self.traffic = traffic
-        if traffic is Traffic.STALLED:
-            self._may_dial.clear()
-        else:
-            self._may_dial.set()
-
-    def connect(self, dialler: _Side, target: RelayAddress, back: DelayLine) -> None:
+    def connect(self, dialler: Side, target: RelayAddress, back: DelayLine) -> None:
         """Dial a relay for a dialler."""
         task = asyncio.create_task(self._connect(dialler, target, back))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
         task.add_done_callback(show_failure)
 
-    async def _connect(self, dialler: _Side, target: RelayAddress, back: DelayLine) -> None:
+    async def _connect(self, dialler: Side, target: RelayAddress, back: DelayLine) -> None:
         loop = asyncio.get_running_loop()
-        await self._may_dial.wait()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, relay = await loop.create_connection(
-                    lambda: _Side(self, back), *target, local_addr=(self.address, 0)
-                )
+                _, relay = await loop.create_connection(lambda: Side(self, back), *target, local_addr=(self.address, 0))
         except (OSError, TimeoutError):
             # The relay is gone. Close the dialler's connection, as the relay's machine would.
             dialler.abort()

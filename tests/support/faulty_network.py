@@ -9,9 +9,9 @@ import msgspec
 
 from onionmpc.errors import TorFailed, UsageError
 from onionmpc.testnet.network import POLL_S, PrivateNetwork
-from onionmpc.testnet.proxy import Gateway
 from onionmpc.testnet.relay import Relay, end
 from onionmpc.testnet.state import PartySlot, write_state
+from tests.support.faulty_gateway import FaultyGateway
 
 # A relay that comes back finds the consensus on its disk, and is there in a second or two. On a busy machine one took
 # 16 s; if it has to fetch something again, tor's own retries need up to a minute.
@@ -20,6 +20,8 @@ REVIVE_TIMEOUT_S = 90.0
 
 class FaultyNetwork(PrivateNetwork):
     """A private network whose relays can be killed and stopped; each is given by its nickname or its fingerprint."""
+
+    gateway_kind = FaultyGateway
 
     async def kill_relay(self, name: str) -> None:
         """Kill a relay. It has ended when this returns."""
@@ -54,14 +56,14 @@ class FaultyNetwork(PrivateNetwork):
         """Let a stopped relay continue."""
         self._find(name).signal(signal.SIGCONT)
 
-    def gateway(self, place: PartySlot) -> Gateway:
+    def gateway(self, place: PartySlot) -> FaultyGateway:
         """Return the way out of a party's tor, which can be cut and stalled.
 
         Raises:
             UsageError: without latency there are no gateways.
         """
         gateway = self._gateways.get((place.address, place.gateway_port))
-        if gateway is None:
+        if not isinstance(gateway, FaultyGateway):
             raise UsageError("a network without latency has no gateways", hint="ask for a latency of a millisecond")
         return gateway
 

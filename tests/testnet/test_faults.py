@@ -17,7 +17,6 @@ from onionmpc.identity import Onion
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
 from onionmpc.testnet.place import join_testnet
-from onionmpc.testnet.proxy import Gateway
 from onionmpc.testnet.state import PartySlot
 from onionmpc.testnet.status import network_status, read_text
 from onionmpc.tor.adapters.stem import parse_event
@@ -26,6 +25,7 @@ from onionmpc.tor.control.login import open_control
 from onionmpc.tor.dialling.dial import dial_onion
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.process.binary import find_tor
+from tests.support.faulty_gateway import FaultyGateway
 from tests.support.faulty_network import FaultyNetwork
 from tests.support.party_tor import (
     INTRODUCTION,
@@ -203,7 +203,7 @@ def test_a_relay_is_found_by_nickname_or_fingerprint_only(shared: tuple[asyncio.
     run(shared, fact)
 
 
-def gateway_of(world: World) -> Gateway:
+def gateway_of(world: World) -> FaultyGateway:
     """Find the gateway of our tor as a test does that knows only its process."""
     found = find_party_tor(os.getpid())
     assert world.network.state is not None

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from onionmpc.testnet.delay_line import DelayLine
 from onionmpc.testnet.proxy import HELD_LIMIT_BYTES, DiallingSide, Gateway, RelayAddress, parse_header
+from tests.support.faulty_gateway import FaultyGateway
 
 T = TypeVar("T")
+G = TypeVar("G", bound=Gateway)
 ADDRESS = "127.0.0.1"
 TIMEOUT_S = 20.0
 # Longer than the delays of a busy machine, and short enough for a test.
@@ -139,13 +141,25 @@ async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
 def with_gateway(
     handler: Handler, scenario: Callable[[Gateway, RelayAddress], Awaitable[T]], one_way_s: float = 0.0
 ) -> T:
-    """Run a scenario with a gateway in front of one relay, which runs `handler`."""
+    """Run a scenario with a gateway before one relay that does what `handler` does."""
+    return with_gateway_of(Gateway, handler, scenario, one_way_s)
 
+
+def with_faulty_gateway(
+    handler: Handler, scenario: Callable[[FaultyGateway, RelayAddress], Awaitable[T]], one_way_s: float = 0.0
+) -> T:
+    """Like `with_gateway`, with a gateway that can be cut and stalled."""
+    return with_gateway_of(FaultyGateway, handler, scenario, one_way_s)
+
+
+def with_gateway_of(
+    kind: type[G], handler: Handler, scenario: Callable[[G, RelayAddress], Awaitable[T]], one_way_s: float
+) -> T:
     async def run() -> T:
         async with (
             asyncio.timeout(TIMEOUT_S),
             relay_that(handler) as relay,
-            Gateway(ADDRESS, lambda target: one_way_s if target == relay else None) as gateway,
+            kind(ADDRESS, lambda target: one_way_s if target == relay else None) as gateway,
         ):
             return await scenario(gateway, relay)
 
@@ -187,7 +201,7 @@ def test_bytes_come_back_in_order() -> None:
 def test_an_observer_of_a_gateway_sees_sizes_and_directions() -> None:
     seen = {True: 0, False: 0}
 
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> None:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> None:
         def note(size: int, outward: bool) -> None:
             seen[outward] += size
 
@@ -201,7 +215,7 @@ def test_an_observer_of_a_gateway_sees_sizes_and_directions() -> None:
         await reader.read(-1)
         writer.write(b"four")
 
-    with_gateway(answer, scenario)
+    with_faulty_gateway(answer, scenario)
     assert seen == {True: 8, False: 4}
 
 
@@ -374,7 +388,7 @@ def test_leaving_a_gateway_cuts_its_connections() -> None:
 
 
 def test_a_cut_gateway_drops_all_connections_until_it_is_restored() -> None:
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> list[bytes]:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> list[bytes]:
         heard = []
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"here")
@@ -388,7 +402,7 @@ def test_a_cut_gateway_drops_all_connections_until_it_is_restored() -> None:
             heard.append(await reader.readexactly(4))
         return heard
 
-    assert with_gateway(echo, scenario, ONE_WAY_S) == [b"here", b"", b"", b"back"]
+    assert with_faulty_gateway(echo, scenario, ONE_WAY_S) == [b"here", b"", b"", b"back"]
 
 
 def test_the_relays_side_of_a_cut_connection_ends_too() -> None:
@@ -398,16 +412,16 @@ def test_the_relays_side_of_a_cut_connection_ends_too() -> None:
         writer.write(b"hello")
         heard.put_nowait(await read_all(reader))
 
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, _):
             await reader.readexactly(5)
             gateway.cut()
             return await heard.get()
 
-    assert with_gateway(greet_and_read, scenario) == b""
+    assert with_faulty_gateway(greet_and_read, scenario) == b""
 
 
-async def until_held(gateway: Gateway, wanted_bytes: int) -> None:
+async def until_held(gateway: FaultyGateway, wanted_bytes: int) -> None:
     """Turn the loop until a gateway holds this many bytes."""
     while sum(side.held_bytes for side in gateway.sides) != wanted_bytes:  # noqa: ASYNC110
         await asyncio.sleep(0)
@@ -421,7 +435,7 @@ def test_a_stalled_gateway_is_silent_and_delivers_in_order_once_it_is_restored()
             heard.append(data)
             writer.write(data)
 
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"1")
             assert await reader.readexactly(1) == b"1"
@@ -434,7 +448,7 @@ def test_a_stalled_gateway_is_silent_and_delivers_in_order_once_it_is_restored()
             gateway.restore()
             return await reader.readexactly(3)
 
-    assert with_gateway(note_and_echo, scenario) == b"234"
+    assert with_faulty_gateway(note_and_echo, scenario) == b"234"
 
 
 def test_a_connection_made_during_a_stall_opens_once_the_gateway_is_restored() -> None:
@@ -444,7 +458,7 @@ def test_a_connection_made_during_a_stall_opens_once_the_gateway_is_restored() -
         opened.append(True)
         await echo(reader, writer)
 
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> bytes:
         gateway.stall()
         async with dial(gateway, header(relay) + b"early") as (reader, _):
             await until_held(gateway, 5)
@@ -452,7 +466,7 @@ def test_a_connection_made_during_a_stall_opens_once_the_gateway_is_restored() -
             gateway.restore()
             return await reader.readexactly(5)
 
-    assert with_gateway(note_and_echo, scenario) == b"early"
+    assert with_faulty_gateway(note_and_echo, scenario) == b"early"
 
 
 def test_an_end_arrives_after_a_stall_even_if_its_sender_is_gone_by_then() -> None:
@@ -462,7 +476,7 @@ def test_an_end_arrives_after_a_stall_even_if_its_sender_is_gone_by_then() -> No
         writer.write(b"hello")
         heard.put_nowait(await reader.read(-1))
 
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> bytes:
         async with dial(gateway, header(relay)) as (reader, writer):
             await reader.readexactly(5)
             gateway.stall()
@@ -478,11 +492,11 @@ def test_an_end_arrives_after_a_stall_even_if_its_sender_is_gone_by_then() -> No
         gateway.restore()
         return await heard.get()
 
-    assert with_gateway(greet_and_read, scenario) == b"last words"
+    assert with_faulty_gateway(greet_and_read, scenario) == b"last words"
 
 
 def test_a_stalled_gateway_accepts_no_more_than_its_limit() -> None:
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> int:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> int:
         async with dial(gateway, header(relay)) as (reader, writer):
             writer.write(b"1")
             await reader.readexactly(1)
@@ -497,15 +511,15 @@ def test_a_stalled_gateway_accepts_no_more_than_its_limit() -> None:
             assert len(await reader.read(-1)) == 2**23
             return held_bytes
 
-    assert with_gateway(echo, scenario) <= HELD_LIMIT_BYTES + LARGEST_READ_BYTES
+    assert with_faulty_gateway(echo, scenario) <= HELD_LIMIT_BYTES + LARGEST_READ_BYTES
 
 
 def test_a_cut_ends_stalled_connections() -> None:
-    async def scenario(gateway: Gateway, relay: RelayAddress) -> bytes:
+    async def scenario(gateway: FaultyGateway, relay: RelayAddress) -> bytes:
         gateway.stall()
         async with dial(gateway, header(relay) + b"early") as (reader, _):
             await until_held(gateway, 5)
             gateway.cut()
             return await read_all(reader)
 
-    assert with_gateway(echo, scenario) == b""
+    assert with_faulty_gateway(echo, scenario) == b""

@@ -7,6 +7,7 @@ A shell block in docs/ carries a mark above it: `<!-- run -->`, `<!-- run: tor -
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 import shlex
@@ -148,6 +149,43 @@ def run(command: str, folder: Path) -> str:
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout + result.stderr
+
+
+FASTER = ROOT / "docs" / "howto" / "faster.md"
+
+
+def test_the_page_on_speed_shows_the_profiles_of_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    blocks = list(blocks_of(FASTER))
+    for block in blocks:
+        save_named_program(block, tmp_path)
+    shown = [block.text for block in blocks if block.text.startswith(" hops  share")]
+    commands = [command for block in blocks for command in block.commands]
+    assert len(shown) == len(commands) == 2
+    for command, table in zip(commands, shown, strict=True):
+        assert table in run(command, tmp_path)
+
+
+def test_the_page_on_speed_knows_what_operations_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
+    costs = dict(re.findall(r"^\| `(.+)` \| (\d+) \|$", FASTER.read_text(), re.MULTILINE))
+    assert len(costs) == 11
+    before = """
+from mpyc.runtime import mpc
+async def main():
+    async with mpc:
+        a, b, *few = mpc.input([mpc.SecInt(32)(n) for n in range(10)], senders=0)
+        x, y = mpc.input([mpc.SecFxp(32)(n) for n in (1.5, 2.5)], senders=0)
+        await mpc.output(a)
+"""
+    lines = [f"        await mpc.output({operation})" for operation in costs]
+    (tmp_path / "costs.py").write_text("\n".join([before.rstrip(), *lines, "mpc.run(main())"]))
+    data, _ = json.JSONDecoder().raw_decode(run("onionmpc estimate costs.py --parties 3 --profile --json", tmp_path))
+    hops = {line["text"]: line["hops"] for line in data["lines"]}
+    # The output itself is one more.
+    assert {operation: hops[f"await mpc.output({operation})"] - 1 for operation in costs} == {
+        operation: int(cost) for operation, cost in costs.items()
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

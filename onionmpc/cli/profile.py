@@ -34,7 +34,7 @@ OPEN_TOGETHER = (
     "{calls} results are opened one after another: collect them in a list, and open it with one mpc.output()"
 )
 COMPARE_FIRST = (
-    "{calls} comparisons run one after another: make all before you open a result, or use mpc.max() and mpc.min()"
+    "{calls} comparisons run one after another: make all before you open any, or use mpc.max() and mpc.min()"
 )
 # By what a line does for most of its hops; {calls} is how often in a row.
 OF_REPEATED = (
@@ -103,12 +103,13 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     width = max(map(len, names), default=0)
     yield " hops  share  line"
     for name, row in zip(names, shown, strict=True):
-        yield f"{row.hops:5}  {row.share:5.0%}  {name:{width}}  {printable(row.text, SHOWN_CHARACTERS)}".rstrip()
+        yield f"{row.hops:5}  {_percent(row.share)}  {name:{width}}  {printable(row.text, SHOWN_CHARACTERS)}".rstrip()
         if row.hint:
             yield f"{'':14}hint: {row.hint}"
     if rest := rows[SHOWN_ROWS:]:
-        yield f"{sum(row.hops for row in rest):5}  {sum(row.share for row in rest):5.0%}  on {len(rest)} more lines"
-    yield f"{sum(row.hops for row in rows):5}  {1:5.0%}  in all"
+        share = _percent(sum(row.share for row in rest))
+        yield f"{sum(row.hops for row in rest):5}  {share}  on {len(rest)} more lines"
+    yield f"{sum(row.hops for row in rows):5}  {_percent(1)}  in all"
 
 
 def hint_for_all(chain: Sequence[Hop], rows: Sequence[Row]) -> str:
@@ -128,6 +129,10 @@ def hint_for_all(chain: Sequence[Hop], rows: Sequence[Row]) -> str:
 def _source(place: Place, folder: str, code: Mapping[str, bytes]) -> str:
     lines = code.get(str(PurePath(folder, place.file)), b"").decode(errors="replace").splitlines()
     return lines[place.line - 1].strip() if 0 < place.line <= len(lines) else ""
+
+
+def _percent(share: float) -> str:
+    return "  <1%" if share < 0.01 else f"{share:5.0%}"
 
 
 def _hint(line: Line) -> str:

@@ -53,7 +53,7 @@ def test_many_lines_are_cut_and_summed_up() -> None:
     ("operation", "words"),
     [
         ("output", "4 results are opened one after another: collect them in a list"),
-        ("__lt__", "4 comparisons run one after another: make all before you open a result"),
+        ("__lt__", "4 comparisons run one after another: make all before you open any"),
         ("__mul__", "4 products run one after another: mpc.prod()"),
         ("input", "4 inputs are shared one after another: mpc.input() takes a list"),
         ("transfer", "4 transfers run one after another: transfer one list"),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from onionmpc.errors import ProgramError
 from onionmpc.machine import READ_BYTES
 from onionmpc.program.chain import Hop, longest_chain
 from onionmpc.program.dry_run import Way, ignore_refused, run_parties
@@ -68,7 +69,15 @@ class Rounds:
         """A party that connects says later how much it has sent."""
 
     def traced(self, number: int, trace: Trace) -> None:
-        """Note what a party has sent, and whether it rests."""
+        """Note what a party has sent, and whether it rests.
+
+        Raises:
+            ProgramError: there cannot be such a report among so many parties.
+        """
+        counts = [len(each) for each in (trace.rest.sent, trace.rest.received)] if trace.rest else []
+        others = {message.to for message in trace.messages}
+        if any(count != self._parties for count in counts) or not all((number, to) in self.messages for to in others):
+            raise ProgramError(f"the program of party {number} reports messages to parties that do not exist")
         for message in trace.messages:
             self.messages[number, message.to].append(message)
         if trace.rest is not None:

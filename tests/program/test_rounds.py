@@ -14,15 +14,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from onionmpc.errors import ProgramError
 from onionmpc.program.chain import Hop, by_line, longest_chain
 from onionmpc.program.code.catalogue import code_of, find_program
 from onionmpc.program.dry_run import run_parties
 from onionmpc.program.rehearsal import evenly, rehearse
 from onionmpc.program.rounds import TRACED_OPTIONS, Rounds, trace
-from onionmpc.program.spec import ProgramSpec
+from onionmpc.program.spec import ProgramSpec, Rest, Sent, Trace
 from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, write_spec
 
 DEADLINE_S = 60.0
+# So long that what the examples compute is little beside it.
+DELAY_S = 0.4
+TRIES = 4
 MARK = re.compile(r"# hops: (\d+)$")
 MAIN = """
 from mpyc.runtime import mpc
@@ -257,6 +261,20 @@ def test_a_hop_says_what_the_line_called_with_how_many_bits(
     assert {(hop.origin.operation, hop.origin.bits) for hop in hops if hop.origin} == {(operation, bits)}
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        Trace((Sent(3, None, None),)),
+        Trace((Sent(0, None, None),)),
+        Trace((), Rest((0, 0), (0, 0, 0))),
+        Trace((), Rest((0, 0, 0), (0,) * 4)),
+    ],
+)
+def test_a_report_of_messages_that_there_cannot_be_is_refused(report: Trace) -> None:
+    with pytest.raises(ProgramError, match="party 0 reports messages to parties that do not exist"):
+        Rounds(3).traced(0, report)
+
+
 # -- the same as counted in another way
 
 
@@ -297,9 +315,16 @@ def test_the_chain_of_each_example_is_as_long_as_the_run_has_rounds(name: str) -
     assert all(hop.origin for hop in chain)
 
 
-# Secret santa draws again until nobody has drawn itself, so two runs of it differ. The others take longer.
-@pytest.mark.parametrize("name", ["average_salary", "vote", "millionaires"])
+# The others take longer, and secret santa draws again until nobody has drawn itself, so two runs of it differ.
+@pytest.mark.parametrize("name", ["average_salary", "vote"])
 def test_an_example_takes_as_many_delays_as_its_chain_has_hops(name: str) -> None:
-    short, long = [asyncio.run(rehearse(example(name), evenly(delay_s))) for delay_s in (0.01, 0.21)]
-    hops = (long.seconds - short.seconds) / (long.held_s - short.held_s)
-    assert hops == pytest.approx(len(traced(example(name))), rel=0.05, abs=0.5)
+    hops = len(traced(example(name)))
+    most = 1.05 * hops + 0.5
+    delays = []
+    for _ in range(TRIES):  # a run cannot be faster than its hops, but a busy machine makes it slower
+        ran = asyncio.run(rehearse(example(name), evenly(DELAY_S)))
+        assert ran.seconds >= hops * DELAY_S
+        delays.append(ran.seconds / ran.held_s)
+        if delays[-1] < most:
+            break
+    assert min(delays) < most

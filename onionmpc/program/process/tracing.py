@@ -125,11 +125,8 @@ class Tracer:
         """
         if below is None or below is not self._called:  # one call of is_zero() asks for several products, say
             self._called, self._call = below, self._counter()
-        values = below.f_locals if below is not None else {}
-        # MPyC's decorator for its coroutines says little of itself: `func` is the function, `args` what it is given.
-        name = getattr(values.get("func"), "__name__", "") or (below.f_code.co_name if below else "")
-        bits = next(_bit_lengths([*values.get("args", ()), *values.values()]), 0)
-        return Origin(place, name[:MAX_FILE_CHARACTERS], bits, self._call)
+        name, values = _callee(below) if below is not None else ("", [])
+        return Origin(place, name[:MAX_FILE_CHARACTERS], next(_bit_lengths(values), 0), self._call)
 
     def received(self, sender: int) -> None:
         """Note that the next message of a peer is about to be handled, or the end of its connection."""
@@ -171,6 +168,14 @@ class Callbacks(collections.deque[Any]):
         """Take the one that runs next."""
         self._tracer.trigger = self._triggers.popleft()
         return super().popleft()
+
+
+def _callee(frame: FrameType) -> tuple[str, list[Any]]:
+    """Return the name of the function that a frame runs, and its values."""
+    values = frame.f_locals
+    if frame.f_code.co_name == "typed_asyncoro":  # by which MPyC decorates its coroutines
+        return values["func"].__name__, list(values["args"])
+    return frame.f_code.co_name, list(values.values())
 
 
 def _bit_lengths(values: Iterable[Any]) -> Iterator[int]:

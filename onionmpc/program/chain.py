@@ -1,6 +1,6 @@
-"""The longest chain of messages of a run, and the lines of the program that it goes through.
+"""The longest chain of messages of a run, and the lines of the program on it.
 
-Knows only what the parties report: what each has sent, and which message made it do so. Pure.
+Knows what the parties report: what each has sent, and which message triggered it. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from onionmpc.program.spec import Origin, Place, Sent
 
-# From whom to whom, and how many went that way before.
+# The sender, the receiver, and how many messages went that way before.
 _Name = tuple[int, int, int]
 
 
@@ -20,7 +20,7 @@ class Hop:
 
     Attributes:
         sender: the number of the party that sent it.
-        origin: what in the program asked for it; None if nothing in its files did.
+        origin: what in the program asked for it; None if no line of its files did.
     """
 
     sender: int
@@ -33,7 +33,7 @@ class Line:
 
     Attributes:
         place: where it is; None for hops that no line asked for.
-        hops: those that it asked for, in order.
+        hops: the hops that it asked for, in order.
     """
 
     place: Place | None
@@ -41,7 +41,7 @@ class Line:
 
 
 def longest_chain(messages: Mapping[tuple[int, int], Sequence[Sent]]) -> Sequence[Hop]:
-    """Return the longest chain in which each message was sent because of the one before.
+    """Return the longest chain in which each message triggered the next one.
 
     Args:
         messages: what each party sent to each other one, in order.
@@ -59,13 +59,13 @@ def longest_chain(messages: Mapping[tuple[int, int], Sequence[Sent]]) -> Sequenc
 
 
 def _depths(messages: Mapping[tuple[int, int], Sequence[Sent]]) -> dict[_Name, int]:
-    """Return for each message how long the chain is that ends with it."""
+    """Return for each message the length of the longest chain that ends with it."""
     depths: dict[_Name, int] = {}
     known = {(*way, index): sent for way, all_sent in messages.items() for index, sent in enumerate(all_sent)}
     for each in known:
         behind: list[_Name] = []
         name: _Name | None = each
-        # Depth 0 marks what is being followed: a program that lies about itself may report triggers in a circle.
+        # Depth 0 marks a message that is being followed: a hostile program may report triggers in a circle.
         while name is not None and name not in depths:
             depths[name] = 0
             behind.append(name)
@@ -85,7 +85,7 @@ def _trigger(name: _Name, sent: Sent, known: Mapping[_Name, object]) -> _Name | 
 
 
 def _inherited(chain: Sequence[Hop]) -> Sequence[Hop]:
-    """Give an answer that no line asked for to the line that asked for what it answers."""
+    """Give each hop without an origin the origin of the hop before it."""
     hops: list[Hop] = []
     for hop in chain:
         before = hops[-1].origin if hops else None

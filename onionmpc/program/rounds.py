@@ -1,8 +1,7 @@
-"""A dry run in rounds, in which every message takes equally long and everything else takes no time.
+"""A dry run in rounds: every message takes equally long, and computation takes no time.
 
-Knows when a round is over: all parties rest, and everything that they have sent is here. Then all of it is delivered at
-once. So a party does nothing before all has come that would have come by then, however fast this machine is, and the
-longest chain of messages is one hop long for each round.
+Knows when a round is over: all parties rest, and all that they have sent has arrived here. Then it delivers everything
+at once. So the speed of this machine does not matter, and the longest chain has one hop for each round.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ async def trace(spec: ProgramSpec, on_refused: Callable[[OutOfReach], None] = ig
 
 
 class Rounds:
-    """Between all parties: what they have sent in this round.
+    """Carries bytes between all parties, round by round.
 
     Attributes:
-        messages: what each has sent so far, in order.
-        count: how many rounds are over, at the end of which anything was delivered.
+        messages: what each party has sent so far, in order.
+        count: the number of rounds that brought any bytes.
     """
 
     def __init__(self, parties: int) -> None:
@@ -58,21 +57,21 @@ class Rounds:
         self._rests: dict[int, Rest] = {}
         self._ended: set[int] = set()
         self._held = {way: bytearray() for way in ways}
-        # Bytes, and one for the end; as a party counts them.
+        # In bytes. The end of a connection counts as one more, as in the parties' reports.
         self._collected: collections.Counter[Way] = collections.Counter()
         self._delivered: collections.Counter[Way] = collections.Counter()
-        self._open = set(ways)  # of whose end nothing was collected
-        self._over = set[Way]()  # whose end was delivered
+        self._open = set(ways)  # whose end has not arrived here
+        self._over = set[Way]()  # whose end has been delivered
         self._changed = asyncio.Event()
 
     def started(self) -> None:
-        """A party that connects says later how much it has sent."""
+        """Do nothing: a party reports when it rests."""
 
     def traced(self, number: int, trace: Trace) -> None:
         """Note what a party has sent, and whether it rests.
 
         Raises:
-            ProgramError: there cannot be such a report among so many parties.
+            ProgramError: the report does not fit the number of parties.
         """
         counts = [len(each) for each in (trace.rest.sent, trace.rest.received)] if trace.rest else []
         others = {message.to for message in trace.messages}
@@ -92,7 +91,7 @@ class Rounds:
     async def carry(
         self, readers: Mapping[Way, asyncio.StreamReader], writers: Mapping[Way, asyncio.StreamWriter]
     ) -> None:
-        """Deliver what each round brings, until all connections have ended."""
+        """Carry bytes until all connections have ended."""
         async with asyncio.TaskGroup() as tasks:
             for way, reader in readers.items():
                 tasks.create_task(self._collect(way, reader))
@@ -106,7 +105,7 @@ class Rounds:
         more = True
         while more:
             chunk = b""
-            with contextlib.suppress(ConnectionError):  # killed: its exit status says more
+            with contextlib.suppress(ConnectionError):  # the program was killed; its exit status says more
                 chunk = await reader.read(READ_BYTES)
             more = bool(chunk)
             self._held[way] += chunk
@@ -116,7 +115,7 @@ class Rounds:
             self._changed.set()
 
     def _is_over(self) -> bool:
-        """Tell whether all parties rest, and nothing is on its way to or from any of them."""
+        """Tell whether all parties rest, and nothing is on its way."""
         if len(self._rests.keys() | self._ended) < self._parties:
             return False
         return all(self._is_quiet(*way) for way in self._held)

@@ -89,7 +89,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         allow_subprocess: whether it may start processes, inside the same walls.
         walls: the walls that this party's user was shown. With weaker ones, the script does not start.
         waiting_s: how long the program waits for its peers before it reports that, in seconds; 0 means never.
-        trace: whether it reports each message that it sends, and each time that it rests; for dry runs.
+        trace: whether the program reports what it sends, and when it rests; for dry runs.
     """
 
     script: str
@@ -146,10 +146,10 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like
     """What in a program asked for a message.
 
     Attributes:
-        place: the innermost line of the program's files on the way to it.
+        place: the line of the program, in the innermost of its functions.
         operation: what that line called: a function of MPyC, or a method such as `__lt__`.
-        bits: the bit length of the secret numbers that it was called with; 0 if they have none.
-        call: MPyC's program counter when it was called: another one for each call, and the same at all parties.
+        bits: the bit length of the secret numbers in that call; 0 if there are none.
+        call: MPyC's program counter at that call: it differs between calls, and is the same at all parties.
     """
 
     place: Place
@@ -159,7 +159,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """A message that a party received: who sent it, and how many came from there before it."""
+    """A message that a party received: its sender, and how many messages came from there before."""
 
     sender: _Party
     index: Annotated[int, msgspec.Meta(ge=0)]
@@ -170,8 +170,8 @@ class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=T
 
     Attributes:
         to: who receives it.
-        trigger: the message without which it would not have been sent then; None if that took none.
-        origin: what asked for it; None if nothing in the program did, and it only answers its trigger.
+        trigger: the received message that led to it; None if it needed none.
+        origin: what asked for it; None if it only answers its trigger.
     """
 
     to: _Party
@@ -180,11 +180,11 @@ class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=T
 
 
 class Rest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much a program has exchanged when it has nothing to do until a message comes.
+    """How much a program has exchanged, at a moment when it can only wait for messages.
 
     Attributes:
-        sent, received: bytes by the number of the other party, where the end of a connection counts as one more.
-            None sent: nobody knows. None received: that connection is closed, and takes no more.
+        sent: bytes by the number of the other party, and one more for the end of a connection; None if unknown.
+        received: the same; None if that connection takes no more.
     """
 
     sent: tuple[int | None, ...]
@@ -192,11 +192,11 @@ class Rest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a traced program reports.
+    """A report of a traced program.
 
     Attributes:
-        messages: those that it has sent since it last reported any, in order.
-        rest: set if it has nothing more to do.
+        messages: what it has sent since its last report, in order.
+        rest: how much it has exchanged, if it rests.
     """
 
     messages: Annotated[tuple[Sent, ...], msgspec.Meta(max_length=MAX_TRACED)]

@@ -194,7 +194,7 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
 
 
 def trace(spec: ProgramSpec, links: InheritedLinks, watch: WaitingWatch, supervisor: Supervisor) -> None:
-    """Let the program report what each message follows from, and the line that asked for it."""
+    """Let the program report its messages, with their triggers and the lines that asked for them."""
     if not watch.enabled:
         supervisor.stop(Notice("setup", None, "a program can be profiled only in asyncio's own event loop"))
 
@@ -240,7 +240,7 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
             super().send(pc, payload)
 
         def sent_bytes(self) -> int | None:
-            # A script that has put its own transport in the place of MPyC's knows what it has sent; nobody else does.
+            # Unknown if a script has put its own transport in the place of ours.
             sent = getattr(self.transport, "sent_bytes", None)
             return None if sent is None else sent + self.ended
 

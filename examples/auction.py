@@ -4,6 +4,26 @@ Each party bids. All learn who wins, and the price: the highest bid of the other
 bid the price. If the highest bids are equal, the party with the lowest number wins.
 """
 
+# /// script
+# dependencies = ["mpyc"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Sealed-bid auction"
+# reveals = "who wins, and the price, which is the second-highest bid, to all parties"
+#
+# [[tool.onionmpc.input]]
+# name = "bid"
+# label = "Your bid"
+# type = "integer"
+# min = 0
+# max = 1_000_000_000
+# option = "--input"
+#
+# [tool.onionmpc.output]
+# type = "value"
+# ///
+
 from __future__ import annotations
 
 import argparse

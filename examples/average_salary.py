@@ -4,6 +4,28 @@ Each party puts in its salary. All learn the total, and so the average, but noth
 work out the other's salary from that.
 """
 
+# /// script
+# dependencies = ["mpyc"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Average salary"
+# reveals = "the total of all salaries, and so the average, to all parties"
+# min-parties = 3
+#
+# [[tool.onionmpc.input]]
+# name = "salary"
+# label = "Your salary"
+# help = "All parties give it in the same unit, such as euros a month."
+# type = "integer"
+# min = 0
+# max = 1_000_000_000
+# option = "--input"
+#
+# [tool.onionmpc.output]
+# type = "value"
+# ///
+
 from __future__ import annotations
 
 import argparse

@@ -4,6 +4,26 @@ Each party puts in the amount that it owns. All learn the number of the richest 
 own the same. Nobody learns an amount.
 """
 
+# /// script
+# dependencies = ["mpyc"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Who is the richest?"
+# reveals = "which party owns the most, or which parties if they own the same, to all parties"
+#
+# [[tool.onionmpc.input]]
+# name = "amount"
+# label = "The amount that you own"
+# type = "integer"
+# min = 0
+# max = 1_000_000_000_000
+# option = "--input"
+#
+# [tool.onionmpc.output]
+# type = "value"
+# ///
+
 from __future__ import annotations
 
 import argparse

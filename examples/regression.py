@@ -6,6 +6,48 @@ as arrays, so there are few messages, but large ones. Without --input, the progr
 run.
 """
 
+# /// script
+# dependencies = ["mpyc", "numpy"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Linear regression over the rows of all parties"
+# reveals = "how many rows each party has, and the coefficients of the fit over all rows, to all parties"
+#
+# [[tool.onionmpc.public]]
+# name = "columns"
+# label = "Number of explaining columns (3)"
+# type = "integer"
+# min = 1
+# max = 8
+# option = "--columns"
+# optional = true
+#
+# [[tool.onionmpc.public]]
+# name = "rows"
+# label = "Number of rows to make up for a party that gives none (100)"
+# type = "integer"
+# min = 1
+# max = 10_000
+# option = "--rows"
+# optional = true
+#
+# [[tool.onionmpc.input]]
+# name = "table"
+# label = "Your rows"
+# help = "Each row has the explaining columns first, and then the column to explain. Without rows, some are made up."
+# type = "table"
+# cells = "integer"
+# min = -10_000
+# max = 10_000
+# max-rows = 10_000
+# option = "--input"
+# optional = true
+#
+# [tool.onionmpc.output]
+# type = "value"
+# ///
+
 from __future__ import annotations
 
 import argparse

@@ -3,6 +3,18 @@
 No party draws itself, each is drawn once, and each learns only whom it drew. There is no input.
 """
 
+# /// script
+# dependencies = ["mpyc"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Who gives a present to whom"
+# reveals = "to each party, only whom it gives a present to"
+#
+# [tool.onionmpc.output]
+# type = "value"
+# ///
+
 from __future__ import annotations
 
 import argparse

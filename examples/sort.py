@@ -4,6 +4,38 @@ Each party puts in numbers. All learn how many each party has, and all numbers i
 --count, the program makes numbers up, the same ones at each run, to measure how long sorting takes.
 """
 
+# /// script
+# dependencies = ["mpyc"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Sort the numbers of all parties"
+# reveals = "how many numbers each party has, and all numbers in order, but not whose they are, to all parties"
+#
+# [[tool.onionmpc.public]]
+# name = "count"
+# label = "How many numbers to make up in total, to measure how long sorting takes"
+# type = "integer"
+# min = 1
+# max = 10_000
+# option = "--count"
+# optional = true
+#
+# [[tool.onionmpc.input]]
+# name = "numbers"
+# label = "Your numbers"
+# help = "Not needed if they are made up."
+# type = "integer"
+# many = true
+# min = -1_000_000_000
+# max = 1_000_000_000
+# option = "--input"
+# optional = true
+#
+# [tool.onionmpc.output]
+# type = "value"
+# ///
+
 from __future__ import annotations
 
 import argparse

@@ -5,6 +5,36 @@ secret-shared row of zeros with a single one. If a party shares anything else, s
 not count, and nobody learns whose vote that was.
 """
 
+# /// script
+# dependencies = ["mpyc"]
+#
+# [tool.onionmpc]
+# version = 1
+# title = "Secret ballot"
+# reveals = "how many votes each candidate got, and how many votes were invalid, to all parties"
+# min-parties = 3
+#
+# [[tool.onionmpc.public]]
+# name = "candidates"
+# label = "The candidates"
+# type = "text"
+# many = true
+# min-count = 2
+# max-count = 100
+#
+# [[tool.onionmpc.input]]
+# name = "vote"
+# label = "Your vote"
+# type = "choice"
+# choices-from = "candidates"
+# option = "--input"
+#
+# [tool.onionmpc.output]
+# type = "pairs"
+# label = "Votes"
+# chart = "bars"
+# ///
+
 from __future__ import annotations
 
 import argparse

@@ -196,7 +196,7 @@ class ProgramBlock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         version: of this format.
-        reveals: one sentence: what is revealed to whom.
+        reveals: what is revealed to whom, to complete "its author says that it reveals ...".
         min_parties: the program needs at least this many.
         threshold: the default threshold; None leaves it to onionmpc.
         packages: "equal" if the parties must have the same versions of what the program imports.

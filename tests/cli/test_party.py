@@ -353,7 +353,7 @@ def test_an_impossible_number_of_parties_is_refused(refused: Refused, parties: i
 
 
 def test_two_parties_hide_nothing_and_must_be_allowed_explicitly(refused: Refused, alone: Path) -> None:
-    two = ("host", "average-salary", "--parties", "2", "--yes")
+    two = ("host", "millionaires", "--parties", "2", "--yes")
     told = refused(*two)
     assert told.startswith("threshold 0 with 2 parties hides nothing: any single party can read every input\n")
     assert "--allow-no-privacy" in told

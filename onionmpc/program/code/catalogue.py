@@ -10,6 +10,7 @@ import ast
 import contextlib
 import difflib
 import hashlib
+import importlib.util
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onionmpc.errors import UsageError
+from onionmpc.program.block import NO_METADATA, ScriptMetadata, parse_metadata
 from onionmpc.program.code.attached import BOUNDS_HINT, NOTHING, Attachments
 from onionmpc.program.code.installed import distributions_of
 from onionmpc.program.code.likeness import only_difference
@@ -40,12 +42,14 @@ class Program:
 
     Attributes:
         sources: its Python files, by path.
+        metadata: what its script says about itself.
     """
 
     name: str
     path: Path
     folder: Path
     sources: Mapping[Path, Source] = field(default_factory=dict, repr=False, hash=False)
+    metadata: ScriptMetadata = NO_METADATA
 
     @property
     def shipped(self) -> bool:
@@ -62,8 +66,16 @@ class ProgramFile:
 
 
 def catalogue() -> list[tuple[str, str]]:
-    """Return the name and the first docstring line of each shipped program, by name."""
-    return [(path.stem, _first_line(path)) for path in _shipped_programs()]
+    """Return the name and the title of each shipped program, by name."""
+    return [(path.stem, title_of(_read_program(path.stem, path))) for path in _shipped_programs()]
+
+
+def title_of(program: Program) -> str:
+    """Return the title that the program's block gives it. Without a block, it is the first line of its docstring."""
+    if program.metadata.about is not None:
+        return program.metadata.about.title
+    script = parse(program.path, program.sources[program.path].content)
+    return (ast.get_docstring(script) or "").partition("\n")[0]
 
 
 def find_shipped(name: str) -> Program | None:
@@ -79,7 +91,19 @@ def find_program(name_or_path: str) -> Program:
 
     Raises:
         UsageError: there is no such program, or one of its files cannot be read, is not Python, or imports a package
-            that is not installed.
+            that is not installed, or the block of its script breaks a rule.
+    """
+    program = locate_program(name_or_path)
+    if not program.shipped:
+        check_installed(program.sources, program.folder)
+    return program
+
+
+def locate_program(name_or_path: str) -> Program:
+    """Return the same program as `find_program`, even if a package that it imports is not installed.
+
+    Raises:
+        UsageError: as in `find_program`.
     """
     name = name_or_path.replace("-", "_")
     if program := find_shipped(name):
@@ -97,13 +121,13 @@ def find_program(name_or_path: str) -> Program:
             )
     except (OSError, ValueError, RuntimeError) as error:  # for example no permission, a null byte, links in a circle
         raise UsageError(f"cannot read {name_or_path}: {error}") from error
-    program = _read_program(path.stem, path)
-    check_installed(program.sources, program.folder)
-    return program
+    return _read_program(path.stem, path)
 
 
 def _read_program(name: str, path: Path) -> Program:
-    return Program(name, path, path.parent, read_sources(path, path.parent))
+    sources = read_sources(path, path.parent)
+    metadata = parse_metadata(importlib.util.decode_source(sources[path].content), printable(path.name))
+    return Program(name, path, path.parent, sources, metadata)
 
 
 def digest(program: Program, attached: Attachments = NOTHING) -> bytes:
@@ -209,10 +233,6 @@ def _check_bounds(files: Sequence[ProgramFile], code: Mapping[str, bytes]) -> No
 
 def _shipped_programs() -> list[Path]:
     return sorted(path for path in shipped("examples").glob("*.py") if path.stem not in _HELPERS)
-
-
-def _first_line(path: Path) -> str:
-    return (ast.get_docstring(parse(path, read(path))) or "").partition("\n")[0]
 
 
 def _suggestion(name_or_path: str) -> str:

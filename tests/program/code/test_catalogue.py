@@ -23,7 +23,9 @@ from onionmpc.program.code.catalogue import (
     find_program,
     program_classes,
     program_files,
+    title_of,
 )
+from tests.support.blocks import script_of
 
 
 def write(folder: Path, contents: dict[str, str]) -> None:
@@ -37,12 +39,31 @@ def paths_of(script: Path, *extra_files: Path) -> list[str]:
     return [file.path for file in program_files(find_program(str(script)), attach(extra_files))]
 
 
-def test_each_shipped_program_has_a_name_and_a_first_line() -> None:
+def test_each_shipped_program_has_a_name_and_a_title_in_its_block() -> None:
     listed = catalogue()
-    assert "average_salary" in dict(listed)
+    assert dict(listed)["average_salary"] == "Average salary"
     assert "private_input" not in dict(listed)
-    assert all(line.endswith((".", "?")) for _, line in listed)
+    assert all(find_program(name).metadata.about for name, _ in listed)
     assert listed == sorted(listed)
+
+
+def test_a_program_without_a_block_is_called_by_the_first_line_of_its_docstring(tmp_path: Path) -> None:
+    write(tmp_path, {"script.py": '"""Adds up.\n\nAnd more."""\nimport mpyc', "silent.py": ""})
+    assert title_of(find_program(str(tmp_path / "script.py"))) == "Adds up."
+    assert title_of(find_program(str(tmp_path / "silent.py"))) == ""
+
+
+def test_a_block_is_read_in_the_encoding_of_the_script(tmp_path: Path) -> None:
+    text = "# -*- coding: latin-1 -*-\n" + script_of('[tool.onionmpc]\nversion = 1\ntitle = "Löhne"\nreveals = "R"')
+    (tmp_path / "script.py").write_bytes(text.replace("\n", "\r\n").encode("latin-1"))
+    assert title_of(find_program(str(tmp_path / "script.py"))) == "Löhne"
+
+
+def test_a_mistake_in_the_block_of_the_script_is_refused_and_modules_may_have_their_own(tmp_path: Path) -> None:
+    write(tmp_path, {"script.py": "import module", "module.py": script_of("[tool.onionmpc]\nversion = 2")})
+    assert find_program(str(tmp_path / "script.py")).metadata.about is None
+    with pytest.raises(UsageError, match=r"module\.py, line 5: version: expected 1"):
+        find_program(str(tmp_path / "module.py"))
 
 
 def test_a_name_is_found_with_dashes_and_with_underscores() -> None:

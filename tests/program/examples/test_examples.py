@@ -1,85 +1,17 @@
-"""Each shipped program computes the same as plain Python, and refuses bad input with a sentence.
-
-The parties are processes that run the unmodified scripts. Unix sockets in a temporary folder replace MPyC's own
-sockets, which would listen on all interfaces.
-"""
+"""Each shipped program computes the same as plain Python, and refuses bad input with a sentence."""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from onionmpc.program.code.catalogue import catalogue
-from onionmpc.resources import shipped
-
-EXAMPLES = shipped("examples")
-DEADLINE_S = 60
-
-RUN_ON_UNIX_SOCKETS = """
-import os, runpy, sys
-sys.argv = sys.argv[1:]
-from mpyc.runtime import mpc
-loop = mpc._loop
-loop.create_server = lambda factory, port, ssl: loop.create_unix_server(factory, str(port))
-loop.create_connection = lambda factory, host, port, **_: loop.create_unix_connection(factory, str(port))
-sys.path[0] = os.path.dirname(sys.argv[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run_parties(folder: Path, name: str, arguments: Sequence[str], inputs: Sequence[str]) -> list[str]:
-    """Run one party per input, which it reads from standard input; return what each prints."""
-    options = [f"-M{len(inputs)}", "--no-log"]
-    parties = [
-        subprocess.Popen(
-            [sys.executable, "-c", RUN_ON_UNIX_SOCKETS, EXAMPLES / f"{name}.py", *options, f"-I{number}", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-        )
-        for number in range(len(inputs))
-    ]
-    printed = []
-    try:
-        for party, line in zip(parties, inputs, strict=True):
-            assert party.stdin
-            party.stdin.write(line)
-            party.stdin.close()
-            party.stdin = None
-        for party in parties:
-            stdout, stderr = party.communicate(timeout=DEADLINE_S)
-            assert party.returncode == 0, stderr
-            printed.append(stdout)
-    finally:
-        for party in parties:
-            party.kill()
-            party.communicate()
-    return printed
-
-
-def run_alone(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a script with one party, as a user would."""
-    return subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py", "--no-log", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_S,
-    )
-
-
-def read_input(*public: str) -> list[str]:
-    return [*public, "--input", "-"]
-
+from tests.support.examples import DEADLINE_S, EXAMPLES, read_input, run_alone, run_parties
 
 each_number_of_parties = pytest.mark.parametrize("parties", [1, 2, 3])
 
@@ -222,6 +154,29 @@ def test_each_program_runs_unattended_with_demo(name: str) -> None:
             "the rows of all parties together do not determine the coefficients",
         ),
         ("secret_santa", [], "secret_santa needs at least two parties"),
+        ("rank_vote", [], "no candidates given: name them, separated by commas, or use --demo to try this program out"),
+        ("rank_vote", ["a,b,c,d,e,f,g,h,i", "a"], "expected 2 to 8 different candidates, separated by commas"),
+        (
+            "rank_vote",
+            ["a,b", "a > x"],
+            "the ranking must name some of these, the best first, with > between them: a, b",
+        ),
+        ("rank_vote", ["a,b", "a > b > a"], "the ranking must name each candidate at most once"),
+        ("match", [", Bob"], "the first of the names must be your own, with 1 to 50 printable characters"),
+        ("match", ["An\x1bn, Bob"], "the first of the names must be your own, with 1 to 50 printable characters"),
+        ("set_overlap", ["--pad-to", "1", "a\nb"], "the list must have 1 to 1 different entries, one on each line"),
+        ("set_overlap", ["--pad-to", "2001", "a"], "--pad-to must be from 1 to 2000"),
+        (
+            "survey",
+            ["q:1-", "q\n1"],
+            "expected different questions with their lowest and highest answers, such as satisfaction:1-5,hours:0-59",
+        ),
+        ("survey", ["q:2-1", "q\n1"], "a question must have 1 to 1000 different answers"),
+        ("survey", ["q:1-5", "r\n1"], "the first line of the table must name each of these columns once: q"),
+        ("survey", ["q:1-5", "q\n1\n6"], "q in line 3 of the table must be a whole number from 1 to 5, or empty"),
+        ("survey", ["q:1-5", "q\n1,2"], "line 2 of the table has 2 cells, expected 1"),
+        ("survey", ["--by", "t:a/b", "q:1-5", "q,t\n1,c"], "t in line 2 of the table must be one of: a, b"),
+        ("survey", ["--smallest", "1", "q:1-5", "q\n1"], "--smallest must be from 2 to 100000, --bins from 1 to 100"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(name: str, arguments: list[str], sentence: str) -> None:

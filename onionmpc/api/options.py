@@ -18,7 +18,6 @@ from onionmpc.session.agreed_options import (
     OptionKind,
     Wishes,
     WishOptions,
-    default_threshold,
     wishes_of,
 )
 from onionmpc.session.local import (
@@ -26,9 +25,11 @@ from onionmpc.session.local import (
     WAIT_S,
     Plan,
     check_allowed_types,
+    check_least_parties,
     check_mpyc_options,
     check_parties,
     check_program_arguments,
+    threshold_of,
 )
 
 WISHES = tuple(WishOptions.__annotations__)  # the names of the options that all parties must agree on
@@ -109,8 +110,9 @@ class Prepared:
             UsageError: it cannot, or not with this threshold.
             UnsafeSetting: the threshold hides nothing, and `allow_no_privacy` is False.
         """
-        threshold = default_threshold(parties) if self.plan.threshold is None else self.plan.threshold
-        check_parties(parties, threshold, allow_no_privacy=self.plan.allow_no_privacy)
+        check_parties(parties, threshold_of(self.plan, parties), allow_no_privacy=self.plan.allow_no_privacy)
+        if self.plan.program is not None:
+            check_least_parties(self.plan.program, parties)
 
     def with_private(self, arguments: Sequence[str], *, reads_input: bool) -> Plan:
         """Return the plan with the arguments that stay at this party.

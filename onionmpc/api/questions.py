@@ -41,6 +41,8 @@ class Proposal:
         by_invite: whether a host named the other parties. If so, compare `fingerprint` with them over another channel.
         allow_subprocess: whether this party's program may start processes.
         takes: how long the session will take, in words; empty if no dry run was made (see: onionmpc estimate).
+        title, reveals: what the program is and what it reveals to whom, as its author claims; empty if the script has
+            no block that says so (docs/reference/blocks.md).
     """
 
     agreement: Agreement
@@ -50,6 +52,8 @@ class Proposal:
     by_invite: bool
     allow_subprocess: bool
     takes: str = ""
+    title: str = ""
+    reveals: str = ""
 
     def __str__(self) -> str:
         """Return `text`."""
@@ -63,6 +67,8 @@ class Proposal:
             self.number,
             self.private_arguments,
             self.takes,
+            title=self.title,
+            reveals=self.reveals,
             by_invite=self.by_invite,
             walls=self.walls,
             allow_subprocess=self.allow_subprocess,

@@ -11,6 +11,7 @@ import msgspec
 
 from onionmpc.levels import Level
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
+from onionmpc.program.describe import AUTHOR_SAYS
 from onionmpc.program.process.stuck import describe_wait, likely_cause
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreed_options import AGREED_OPTIONS
@@ -32,6 +33,7 @@ OTHER_OPTIONS = tuple(option.term for option in AGREED_OPTIONS if option.term !=
 # Parties state their own versions: a hostile list must not push the rest off the screen.
 MAX_DIFFERENCES = 8
 MAX_DIFFERENCE = 300
+MAX_REVEALS = 300
 STUCK_PARTIES = 25  # people do not read more lines
 
 
@@ -41,6 +43,8 @@ def agreement_lines(
     private_arguments: int,
     takes: str = "",
     *,
+    title: str = "",
+    reveals: str = "",
     by_invite: bool,
     walls: Walls = NO_WALLS,
     allow_subprocess: bool = False,
@@ -50,12 +54,13 @@ def agreement_lines(
     Args:
         private_arguments: how many arguments stay at this party.
         takes: how long the session will take, in words, if that is known.
+        title, reveals: what the program's author says that it is, and what it reveals to whom.
         by_invite: whether a host named the other parties.
         walls: the protections of this party's program process.
         allow_subprocess: whether the program may start processes.
     """
     common = agreement.common
-    yield from _program(common)
+    yield from _program(common, title, reveals)
     yield from _options(common, "public_arguments")
     if private_arguments:
         yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
@@ -72,10 +77,14 @@ def agreement_lines(
     yield from _warnings(common, by_invite=by_invite)
 
 
-def _program(common: SharedTerms) -> Iterator[str]:
+def _program(common: SharedTerms, title: str, reveals: str) -> Iterator[str]:
     files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
     digest = digest_of_files(files).hex()[:16]
     yield line("program", f"{printable(common.program)} ({_count(len(files), 'file')}, SHA-256 {digest}…)")
+    if title:
+        yield line("", printable(title))
+    if reveals:
+        yield line("", f"{AUTHOR_SAYS} {printable(reveals, MAX_REVEALS)}")
 
 
 def _options(common: SharedTerms, *first: str) -> Iterator[str]:

@@ -24,6 +24,7 @@ from onionmpc.api.targets import Target
 from onionmpc.errors import UsageError
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
+from onionmpc.program.block import ProgramBlock
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
@@ -35,6 +36,8 @@ from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.run import SessionParty
 from onionmpc.tasks import BackgroundTasks, cancel
+
+Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[bool]]
 
 
 class TableState(Enum):
@@ -195,10 +198,12 @@ class Table:
         await asyncio.wait({self._publishing})
         self._publishing.result()
 
-    def _interface(self, consents: Callable[[Agreement, int], Awaitable[bool]]) -> _Interface:
+    def _interface(self, consents: Consents) -> _Interface:
         return _Interface(self._tell, self._admit, consents)
 
-    async def _ask(self, plan: Plan, consent: Consent, agreement: Agreement, number: int) -> bool:
+    async def _ask(
+        self, plan: Plan, consent: Consent, agreement: Agreement, number: int, about: ProgramBlock | None
+    ) -> bool:
         proposal = Proposal(
             agreement,
             number,
@@ -207,6 +212,8 @@ class Table:
             self._by_invite,
             plan.allow_subprocess,
             self._how_long(agreement),
+            title="" if about is None else about.title,
+            reveals="" if about is None else about.reveals,
         )
         return await _answer("consent", consent(proposal))
 
@@ -348,7 +355,7 @@ class _Interface:
         self,
         tell: Callable[[Event], None],
         admit: Admit,
-        consents: Callable[[Agreement, int], Awaitable[bool]],
+        consents: Consents,
     ) -> None:
         self.tell = tell
         self._admit = admit
@@ -358,12 +365,12 @@ class _Interface:
         """See `UserInterface`."""
         return await self._admit(Joiner(onion, seat))
 
-    async def consents(self, agreement: Agreement, own_number: int) -> bool:
+    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> bool:
         """See `UserInterface`."""
-        return await self._consents(agreement, own_number)
+        return await self._consents(agreement, own_number, about)
 
 
-async def _nobody(_agreement: Agreement, _number: int) -> bool:
+async def _nobody(_agreement: Agreement, _number: int, _about: ProgramBlock | None) -> bool:
     """Refuse: before `compute`, nobody can consent."""
     return False
 

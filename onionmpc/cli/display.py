@@ -352,6 +352,8 @@ class JsonDisplay:
                 "own_number": proposal.number,
                 "addresses": proposal.parties,
                 "program": proposal.program,
+                "title": proposal.title,
+                "reveals": proposal.reveals,
                 **proposal.options,
                 "walls": msgspec.structs.asdict(proposal.walls),
                 "allow_subprocess": proposal.allow_subprocess,

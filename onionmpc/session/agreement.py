@@ -125,6 +125,27 @@ def limits_links(common: SharedTerms, own: PartyTerms) -> bool:
     return own.max_circuits < common.circuits and not common.padding_rate
 
 
+def check_distributions(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str) -> None:
+    """Check that two parties have the same versions of the distributions that their program imports.
+
+    The program asks for this with `packages = "equal"`. Both parties know that, since they agreed on its files.
+
+    Args:
+        here, there: names of the two for messages, such as "party 0" and "party 2".
+
+    Raises:
+        AgreementError: a version differs. The message names the first distribution that does.
+    """
+    names = {name for own in (ours, theirs) if own.distributions is not msgspec.UNSET for name in own.distributions}
+    for name in sorted(names):
+        mine, other = ours.version_of(name) or "none", theirs.version_of(name) or "none"
+        if mine != other:
+            raise AgreementError(
+                f"{name} differs: {mine} at {here}, {other} at {there}",
+                hint="the program needs equal packages: install the same version at all parties, and start again",
+            )
+
+
 def check_floors(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str) -> None:
     """Check that the level of each of two parties reaches the other's floor.
 

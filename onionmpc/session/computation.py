@@ -215,7 +215,7 @@ class Computation:
         agreement = Agreement(
             own.shared, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
-        if not await self._ui.consents(agreement, own.number):
+        if not await self._ui.consents(agreement, own.number, own.program.metadata.about):
             raise AgreementError("its user declined")
         commit = Commit(session_id(agreement).hex())
         dispatcher.allow_program_bytes()

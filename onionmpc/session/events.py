@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onionmpc.identity import Onion
+from onionmpc.program.block import ProgramBlock
 from onionmpc.program.spec import Wait
 from onionmpc.program.walls.asked import OutOfReach
 from onionmpc.session.agreement import Agreement, roster_fingerprint
@@ -280,5 +281,5 @@ class UserInterface(Protocol):
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may take its seat."""
 
-    async def consents(self, agreement: Agreement, own_number: int) -> bool:
-        """Show the agreement, and ask whether to compute on its terms."""
+    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> bool:
+        """Show the agreement and what the program says about itself, and ask whether to compute on these terms."""

@@ -89,6 +89,27 @@ def max_circuits(plan: Plan, level: Level) -> int:
     return 1 if level is Level.LONG else DEFAULT_CIRCUITS
 
 
+def threshold_of(plan: Plan, parties: int) -> int:
+    """Return the threshold of a party that follows no host: its wish, or the program's default, or onionmpc's."""
+    about = None if plan.program is None else plan.program.metadata.about
+    wishes = (plan.threshold, None if about is None else about.threshold)
+    return next((wish for wish in wishes if wish is not None), default_threshold(parties))
+
+
+def check_least_parties(program: Program, parties: int) -> None:
+    """Check that there are as many parties as the program needs.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    about = program.metadata.about
+    if about is not None and parties < about.min_parties:
+        raise UsageError(
+            f"{parties} parties, but {printable(program.name)} needs at least {about.min_parties}",
+            hint="its author says so in the script: onionmpc programs show explains it",
+        )
+
+
 def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> None:
     """Check the number of parties and the threshold.
 

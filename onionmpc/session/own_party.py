@@ -8,7 +8,7 @@ from functools import partial
 from onionmpc.identity import Identity, Onion
 from onionmpc.program.code.catalogue import Program, code_of, explain_difference
 from onionmpc.program.spec import ProgramSpec
-from onionmpc.session.agreement import PartyTerms, SharedTerms, check_floors
+from onionmpc.session.agreement import PartyTerms, SharedTerms, check_distributions, check_floors
 from onionmpc.session.comparison import check_equal
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import Offer
@@ -53,11 +53,15 @@ class OwnParty:
         """Check that another party's offer fits this party's.
 
         Raises:
-            AgreementError: the shared terms differ, or one party's level is below the other's floor.
+            AgreementError: the shared terms differ; or the program needs equal packages, and they differ; or one
+                party's level is below the other's floor.
         """
         here, there = f"party {self.number}", f"party {number}"
         explain = partial(explain_difference, self.program, self.plan.attached)
         check_equal(self.shared, theirs.common, here=here, there=there, explain=explain)
+        about = self.program.metadata.about
+        if about is not None and about.packages is not None:
+            check_distributions(self.terms, theirs.own, here=here, there=there)
         check_floors(self.terms, theirs.own, here=here, there=there)
 
     def program_spec(self) -> ProgramSpec:

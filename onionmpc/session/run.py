@@ -20,6 +20,7 @@ from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Throttle
+from onionmpc.program.block import ProgramBlock
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.ask_host import ask_host
@@ -31,9 +32,11 @@ from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import (
     Plan,
+    check_least_parties,
     check_mpyc_options,
     check_parties,
     shared_terms,
+    threshold_of,
 )
 from onionmpc.session.messages import Terms
 from onionmpc.session.seating import Seating
@@ -186,10 +189,11 @@ class SessionParty:
 
     def _common(self, roster: Sequence[Onion], parties: int) -> SharedTerms:
         """Return the shared terms of a party that follows no host."""
-        plan = self._plan
-        agreed = plan.as_host(parties)
+        plan, program = self._plan, self._program()
+        agreed = plan.as_host(parties) | {"threshold": threshold_of(plan, parties)}
         check_parties(parties, agreed["threshold"], allow_no_privacy=plan.allow_no_privacy)
-        return shared_terms(self._program(), plan.attached, roster, agreed)
+        check_least_parties(program, parties)
+        return shared_terms(program, plan.attached, roster, agreed)
 
     def _check_roster(self, theirs: SharedTerms, host: Onion) -> None:
         """Check the host's roster and threshold, as far as the parties need them to connect at all.
@@ -237,6 +241,7 @@ class SessionParty:
         explain = partial(explain_difference, program, plan.attached)
         check_equal(common, theirs, here=here, there=there, explain=explain)
         check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
+        check_least_parties(program, len(theirs.addresses))
         return program, common
 
     async def _object(self, network: Network, theirs: SharedTerms, psk: bytes, objection: OnionMPCError) -> None:
@@ -267,5 +272,5 @@ class _Objector:
         self.tell = ui.tell
         self.admits = ui.admits
 
-    async def consents(self, _agreement: Agreement, _own_number: int) -> bool:
+    async def consents(self, _agreement: Agreement, _own_number: int, _about: ProgramBlock | None) -> bool:
         raise AgreementError(self._objection.message)

@@ -25,6 +25,15 @@ def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> No
     assert f"2  {addresses[2]}  level standard (you)" in lines
 
 
+def test_the_agreement_shows_what_the_author_claims_as_a_claim_of_the_author() -> None:
+    lines = lines_of(PADDED, 0, title="Secret ballot", reveals="how many votes each got\x1b[2J\n")
+    assert "               Secret ballot" in lines
+    assert r"               its author says that it reveals how many votes each got\x1b[2J\n" in lines
+    assert not any("author" in line for line in lines_of(PADDED, 0))
+    longest = lines_of(PADDED, 0, title="\u202e" * 80, reveals="\u202e" * 300)
+    assert all(line.isprintable() and len(line) < 400 for line in longest)
+
+
 def test_the_agreement_shows_where_parties_have_different_versions_of_a_distribution() -> None:
     # Issue 12.
     owns = tuple(PartyTerms(distributions={"numpy": version, "mpyc": "0.11"}) for version in ("2.1", "2.2", "2.1"))

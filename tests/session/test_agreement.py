@@ -17,6 +17,7 @@ from onionmpc.session.agreement import (
     Agreement,
     PartyTerms,
     SharedTerms,
+    check_distributions,
     check_floors,
     circuits_of_link,
     roster_fingerprint,
@@ -51,6 +52,24 @@ def test_session_id_known_answer() -> None:
 def test_a_different_common_field_gives_another_session_id(field: str) -> None:
     changed = msgspec.structs.replace(AGREEMENT, common=change(COMMON, **{field: OTHERS[field]}))
     assert session_id(changed) != session_id(AGREEMENT)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (PartyTerms(distributions={"mpyc": "0.11", "numpy": "2.2"}), "numpy differs: 2.1 at party 0, 2.2 at party 2"),
+        (PartyTerms(distributions={"numpy": "2.1"}), "mpyc differs: 0.11 at party 0, none at party 2"),
+        (PartyTerms(distributions={"mpyc": "0.11", "numpy": "2.1", "a": "1"}), "a differs: none at party 0, 1 at"),
+        (PartyTerms(), "mpyc differs: 0.11 at party 0, none at party 2"),
+    ],
+)
+def test_the_first_distribution_that_differs_is_named_with_both_versions(theirs: PartyTerms, said: str) -> None:
+    ours = PartyTerms(distributions={"numpy": "2.1", "mpyc": "0.11"})
+    with pytest.raises(AgreementError) as caught:
+        check_distributions(ours, theirs, here="party 0", there="party 2")
+    assert caught.value.message.startswith(said)
+    check_distributions(ours, ours, here="party 0", there="party 2")
+    check_distributions(PartyTerms(), PartyTerms(), here="party 0", there="party 2")
 
 
 @pytest.mark.parametrize("floor", Level)

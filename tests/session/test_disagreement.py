@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program
+from onionmpc.session import computation
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Agreed
 from onionmpc.session.local import Plan
+from tests.support.blocks import script_of
 from tests.support.direct import DirectNetwork
 from tests.support.session import HASTY, give_answer_files, listed_plan, room, run, same_sentence, write_script
 from tests.support.stages import QUICK, RENDEZVOUS, ROUNDS
@@ -65,6 +68,25 @@ def test_a_difference_is_named_with_both_values_at_every_party(
             assert f"party {number}" in sentence
             for part in said:
                 assert part in sentence
+
+    run(main())
+
+
+@pytest.mark.usefixtures("no_program")
+def test_a_program_that_needs_equal_packages_does_not_start_with_different_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = iter(["2.1", "2.1", "2.2"])
+    monkeypatch.setattr(computation, "distributions", lambda *_: {"numpy": next(versions)})
+    block = script_of('[tool.onionmpc]\nversion = 1\ntitle = "T"\nreveals = "R"\npackages = "equal"')
+    plan = listed_plan(write_script(tmp_path / "script.py", block))
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.start_listed()
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            assert re.search(r"numpy differs: 2\.[12] at party \d, 2\.[12] at party \d", same_sentence(endings))
 
     run(main())
 

@@ -18,12 +18,16 @@ from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreed_options import Wishes, default_mpyc_options, default_threshold
 from onionmpc.session.local import (
     check_allowed_types,
+    check_least_parties,
     check_mpyc_options,
     check_parties,
     check_program_arguments,
     shared_terms,
+    threshold_of,
 )
 from onionmpc.wire.handshake import VERSION
+from tests.support.blocks import script_of
+from tests.support.session import listed_plan
 
 ADDRESSES = sorted(Identity(bytes([number]) * 32).onion for number in range(3))
 
@@ -53,6 +57,27 @@ def test_a_threshold_of_0_must_be_allowed_explicitly(parties: int) -> None:
     with pytest.raises(UnsafeSetting, match="hides nothing"):
         check_parties(parties, 0, allow_no_privacy=False)
     check_parties(parties, 0, allow_no_privacy=True)
+
+
+def program_saying(folder: Path, toml: str) -> Program:
+    (folder / "my.py").write_text(script_of(f'[tool.onionmpc]\nversion = 1\ntitle = "T"\nreveals = "R"\n{toml}'))
+    return find_program(str(folder / "my.py"))
+
+
+def test_a_program_says_how_many_parties_it_needs(tmp_path: Path) -> None:
+    program = program_saying(tmp_path, "min-parties = 5")
+    with pytest.raises(UsageError, match="4 parties, but my needs at least 5"):
+        check_least_parties(program, 4)
+    check_least_parties(program, 5)
+    check_least_parties(find_program("sort"), 2)
+
+
+def test_a_program_says_the_threshold_of_a_host_that_chooses_none(tmp_path: Path) -> None:
+    program = program_saying(tmp_path, "min-parties = 5\nthreshold = 1")
+    assert threshold_of(listed_plan(program), 9) == 1
+    assert threshold_of(listed_plan(program, threshold=3), 9) == 3
+    assert threshold_of(listed_plan(program, threshold=0), 9) == 0
+    assert threshold_of(listed_plan(find_program("vote")), 9) == 4
 
 
 # -- arguments of the program

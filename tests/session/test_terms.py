@@ -96,6 +96,12 @@ def test_a_joiner_that_wants_something_else_does_not_agree(wish: dict[str, Any],
     assert raised.value.message == error.format(**NUMBERS)
 
 
+def test_a_host_cannot_make_a_joiner_compute_with_fewer_parties_than_the_program_needs() -> None:
+    wishes = {"allow_no_privacy": True}
+    with pytest.raises(UsageError, match="2 parties, but vote needs at least 3"):
+        party_of(wishes)._accept(terms_for(parties=2), HOST.onion)
+
+
 def test_a_host_cannot_make_a_joiner_accept_a_threshold_that_hides_nothing() -> None:
     with pytest.raises(UnsafeSetting):
         party_of({})._accept(terms_for(threshold=0), HOST.onion)

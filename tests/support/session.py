@@ -88,7 +88,7 @@ class Person:
     async def admits(self, onion: Onion, _seat: int) -> bool:
         return self.admit is None or await self.admit(onion)
 
-    async def consents(self, agreement: Agreement, _own_number: int) -> bool:
+    async def consents(self, agreement: Agreement, _own_number: int, _about: object) -> bool:
         return self.consent is None or await self.consent(agreement)
 
     def heard(self, kind: type[E]) -> list[E]:

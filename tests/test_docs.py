@@ -126,6 +126,16 @@ def test_the_commands_of_a_page_that_are_marked_so_run(
             run("onionmpc testnet down net", tmp_path)
 
 
+def test_the_tutorial_shows_the_hops_that_its_estimate_shows(tmp_path: Path) -> None:
+    blocks = list(blocks_of(ROOT / "docs" / "tutorial.md"))
+    for block in blocks:
+        if block.language == "python":
+            save_named_program(block, tmp_path)
+    (command,) = (command for block in blocks for command in block.commands if command.startswith("onionmpc estimate "))
+    (shown,) = (block.text for block in blocks if "hops in a dry run" in block.text)
+    assert shown.partition(";")[0] in run(command, tmp_path)
+
+
 def save_named_program(block: Block, folder: Path) -> None:
     """Save a block where the sentence above it says: "save this as `NAME`"."""
     before = block.page.read_text().partition(block.text)[0]

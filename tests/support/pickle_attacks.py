@@ -395,9 +395,7 @@ def bombs(limit: int) -> Iterator[Attack]:
     shares = (
         b"(" + blob + named(OURS, "array_of_shares") + b"(K\x00" + bare((limit // 4,)) + b"K\x01" + get[0] + b"tRt."
     )
-    yield Attack(
-        "a small integer of each byte", start + shares, "arrays of shares in a message would take too much memory"
-    )
+    yield Attack("a small integer of each byte", start + shares, "the values in a message would take too much memory")
 
 
 def _array(data: bytes, size: int) -> bytes:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import decimal
+import fractions
 import pickle
 import sys
 from pathlib import Path
@@ -83,6 +87,12 @@ VALID: list[object] = [
     [np.float64(0.5), np.array([True, False])],
     [Allowed(7), {Allowed(8): Allowed(9)}],
     ["twice"] * 3,
+    [1j, range(5, 0, -2), fractions.Fraction(-3, 7), decimal.Decimal("-1.50E+7")],
+    [datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.UTC), datetime.time(1), datetime.timedelta(-1)],
+    [collections.OrderedDict(b=1), collections.Counter("aab"), collections.deque([1, 2], 5)],
+    collections.defaultdict(list, {1: [2]}),
+    [np.array(["tea", ""]), np.str_("tea"), np.bytes_(b"tea"), np.datetime64("2026-01-02")],
+    np.array([(1, "ab", [True, False])], dtype=[("a", "<i4"), ("b", "<U2"), ("c", "?", (2,))]),
 ]
 MESSAGES = [with_classes().dumps(value) for value in VALID]
 FRAGMENTS = [
@@ -95,7 +105,7 @@ class Reference(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         if module == "onionmpc.program.values" and name in BUILDERS:
-            return BUILDERS[name]
+            return BUILDERS[name].build
         assert (module, name) == (__name__, "Allowed"), "this should have been refused"
         return Allowed
 

@@ -1,16 +1,18 @@
 """Replaces `pickle` in MPyC with the same two functions, for data only.
 
 Stock MPyC unpickles everything that a peer sends, so any party can run code at any other. Here a message may contain
-None, bool, int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, and numbers of numpy and MPyC in the
-form of onionmpc.program.values. A peer cannot name any callable of numpy or MPyC. Classes of the program pass only if
-all parties agreed to allow them by name. Rules: docs/PROTOCOL.md section 6.
+None, bool, int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, and further values of Python, numpy
+and MPyC in the form of onionmpc.program.values. A peer cannot name any callable of these. Classes of the program pass
+only if all parties agreed to allow them by name. Rules: docs/PROTOCOL.md section 6.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
+import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from typing import Any
 from onionmpc.errors import ProgramError, RemoteProtocolError
 from onionmpc.program.pickles.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX_MEMORY_BYTES, measure, refusal, shown
 from onionmpc.program.process.hello import MAX_MPYC_PAYLOAD_BYTES
-from onionmpc.program.values import BUILDERS, MALFORMED, array_of_shares, bytes_of_shares, reduce_value
+from onionmpc.program.values import BUILDERS, reduce_value
+from onionmpc.program.values.advice import what_to_send_instead
+from onionmpc.program.values.checks import MALFORMED, Builder, NotMade
 
 PROTOCOL = 5  # fixed, because Python's default differs between versions
 _PROLOGUE = bytes([0x80, PROTOCOL])
@@ -60,10 +64,18 @@ class RestrictedPickle:
             ProgramError: the object is, or contains, something that the peer would refuse.
         """
         file = io.BytesIO()
-        _Pickler(file, self._allowed).dump(obj)
+        pickler = _Pickler(file, self._allowed)
+        try:
+            pickler.dump(obj)
+        except ProgramError as error:
+            error.add_note(error.hint)  # if the script's traceback shows this error, the user sees the hint there
+            raise
+        except RecursionError as error:
+            reason = "a value that is nested too deep or contains itself"
+            raise ProgramError(f"the program sends {reason}, which the other parties would refuse") from error
         data = file.getvalue()
         try:
-            self._measure(data)
+            self._measure(data, pickler.built_bytes)
         except (RemoteProtocolError, *_MALFORMED) as error:
             # Report it here, where it can be fixed. The other parties would take it for an attack.
             raise ProgramError(f"the program sends something that the other parties would refuse: {error}") from error
@@ -83,32 +95,52 @@ class RestrictedPickle:
             return _Unpickler(io.BytesIO(data), self._allowed, self._script, room).load()
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error.message}{doubt}") from error
+        except NotMade as error:
+            hint = "every party's program must make it before the transfer"
+            raise RemoteProtocolError(
+                f"a message needs {shown(str(error))}, which this program has not made", hint=hint
+            ) from error
         except self._malformed as error:
             raise RemoteProtocolError(f"a message is not well formed: {shown(str(error))}{doubt}") from error
 
-    def _measure(self, data: bytes) -> int:
+    def _measure(self, data: bytes, built_bytes: int = 0) -> int:
         if len(data) > self._max_bytes:
             raise RemoteProtocolError(f"a message has {len(data)} bytes, expected at most {self._max_bytes}")
-        return measure(data, self._opcodes, self._max_memory_bytes)
+        measured = measure(data, self._opcodes, self._max_memory_bytes)
+        if measured + built_bytes > self._max_memory_bytes:
+            raise _too_large()
+        return measured
 
 
 class _Pickler(pickle.Pickler):
+    """Writes a message.
+
+    Attributes:
+        built_bytes: the memory that the builders in the message will take.
+    """
+
     def __init__(self, file: io.BytesIO, allowed: frozenset[str]) -> None:
         super().__init__(file, protocol=PROTOCOL)
         self._allowed = allowed
+        self.built_bytes = 0
 
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 (as the base class has it)
         """Say how to send `obj`, which is not of a type that pickle has opcodes for."""
-        if reduced := reduce_value(obj):
-            return reduced
-        named = obj if hasattr(obj, "__qualname__") else type(obj)
+        named = obj if hasattr(obj, "__qualname__") and hasattr(obj, "__module__") else type(obj)
         name = f"{named.__module__}.{named.__qualname__}"
-        if name not in self._allowed and BUILDERS.get(named.__qualname__) is not obj:
-            hint = f"send its numbers; or, if the program defines it, every party adds --allow-type {shown(name)}"
-            error = ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
-            error.add_note(hint)  # if the script's traceback shows this error, the user sees the hint there
-            raise error
-        return NotImplemented  # pickle goes on as usual: by name, or as an instance
+        try:
+            if reduced := reduce_value(obj):
+                build, arguments = reduced
+                self.built_bytes += BUILDERS[build.__name__].bytes(*arguments)
+                return reduced
+        except MALFORMED as error:
+            raise ProgramError(
+                f"the program sends a {shown(name)} that the other parties would refuse: {shown(str(error))}"
+            ) from error
+        if name in self._allowed or _is_builder(obj):
+            return NotImplemented  # pickle goes on as usual: by name, or as an instance
+        hint = what_to_send_instead(obj, shown(name))
+        raise ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -119,10 +151,8 @@ class _Unpickler(pickle.Unpickler):
         self._room = room
 
     def find_class(self, module: str, name: str) -> object:
-        if module == _BUILDERS_MODULE and name == array_of_shares.__name__:
-            return self._array_of_shares
         if module == _BUILDERS_MODULE and name in BUILDERS:
-            return BUILDERS[name]
+            return functools.partial(self._build, BUILDERS[name])
         # pickle looks up a name with a dot attribute by attribute, for example "ndarray.__class__" in "numpy".
         if f"{module}.{name}" in self._allowed and "." not in name:
             found = self._class_of_program(module, name)
@@ -130,12 +160,12 @@ class _Unpickler(pickle.Unpickler):
                 return found
         raise refusal(f"{module}.{name}")
 
-    def _array_of_shares(self, *arguments: Any) -> object:  # noqa: ANN401 (a peer may send anything)
-        """Build an array, if there is room for it. The walk cannot know this: one byte may become a polynomial."""
-        self._room -= bytes_of_shares(*arguments)
+    def _build(self, builder: Builder, *arguments: Any) -> object:  # noqa: ANN401 (a peer may send anything)
+        """Build a value, if there is room for it. The walk cannot know this: one byte may become a polynomial."""
+        self._room -= builder.bytes(*arguments)
         if self._room < 0:
-            raise RemoteProtocolError("the arrays of shares in a message would take too much memory")
-        return array_of_shares(*arguments)
+            raise _too_large()
+        return builder.build(*arguments)
 
     def _class_of_program(self, module: str, name: str) -> type | None:
         """Return a class that the program's own files define. Nothing is imported for a peer."""
@@ -149,3 +179,11 @@ class _Unpickler(pickle.Unpickler):
             return None
         # Only a class that the module defines. One that it imported may be anything, for example subprocess.Popen.
         return found if (found.__module__, found.__qualname__) == (module, name) else None
+
+
+def _is_builder(obj: object) -> bool:
+    return isinstance(obj, types.FunctionType) and any(obj is builder.build for builder in BUILDERS.values())
+
+
+def _too_large() -> RemoteProtocolError:
+    return RemoteProtocolError("the values in a message would take too much memory")

@@ -14,7 +14,7 @@ import pytest
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.pickles.opcodes import DATA_OPCODES, INSTANCE_OPCODES, MAX_DEPTH, measure
 from onionmpc.program.pickles.unpickle import RestrictedPickle
-from onionmpc.program.values import array_of_shares, bytes_of_shares
+from onionmpc.program.values.fields import array_of_shares, bytes_of_shares
 from tests.support.pickle_attacks import behind_frames
 
 MANY = 5_000

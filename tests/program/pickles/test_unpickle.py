@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import io
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,142 +117,10 @@ def test_a_value_that_contains_itself_is_refused_where_it_is_sent() -> None:
         RestrictedPickle().dumps(value)
 
 
-def run_with_mpyc(script: str) -> None:
-    """Run a script in its own process: on import, MPyC reads sys.argv and sets up logging."""
-    command = [sys.executable, "-c", SCRIPT_START + script, "--no-log"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-SCRIPT_START = """
-import numpy
-from mpyc import fingroups, finfields, gfpx
-from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.pickles.unpickle import RestrictedPickle
-
-restricted = RestrictedPickle()
-
-def there_and_back(value):
-    received, = restricted.loads(restricted.dumps([value]))
-    assert type(received) is type(value), (value, received)
-    return received
-
-def refused(data, reason):
-    try:
-        restricted.loads(data)
-    except RemoteProtocolError as error:
-        assert reason in str(error), error
-    else:
-        raise AssertionError("it was taken")
-"""
-
-
-def test_polynomials_of_mpyc_come_back_unchanged() -> None:
-    run_with_mpyc("""
-for p in 2, 3, 101:
-    polynomials = gfpx.GFpX(p)
-    array = numpy.array([polynomials(n) for n in (0, 1, 5, 2**70)], dtype=object).reshape(2, 2)
-    received = there_and_back(array)
-    assert (received == array).all() and received.shape == (2, 2) and type(received[0, 0]) is polynomials
-    assert there_and_back(polynomials(7)) == polynomials(7)
-""")
-
-
-def test_field_elements_of_mpyc_come_back_unchanged() -> None:
-    run_with_mpyc("""
-moduli = 2, 101, 2**61 - 1, finfields.find_irreducible(2, 8), finfields.find_irreducible(3, 2)
-for modulus in moduli:
-    field = finfields.GF(modulus)
-    for number in 0, 1, field.order - 1:
-        assert there_and_back(field(number)) == field(number)
-""")
-
-
-def test_group_elements_of_mpyc_come_back_unchanged() -> None:
-    run_with_mpyc("""
-curves = [
-    fingroups.EllipticCurve(name, coordinates)
-    for name, all_coordinates in {
-        "Ed25519": ("affine", "projective", "extended"),
-        "Ed448": ("projective",),
-        "secp256k1": ("affine", "projective", "jacobian"),
-        "BN256": ("affine", "projective", "jacobian"),
-        "BN256_twist": ("affine", "projective", "jacobian"),
-    }.items()
-    for coordinates in all_coordinates
-]
-others = [fingroups.QuadraticResidues(l=64), fingroups.SchnorrGroup(l=256, n=160), fingroups.ClassGroup(l=32)]
-for group in curves + others:
-    for element in group.identity, group.generator, group.generator ^ 5, ~group.generator:
-        assert there_and_back(element) == element, group
-symmetric = fingroups.SymmetricGroup(4)
-assert there_and_back(symmetric((1, 0, 3, 2))) == symmetric((1, 0, 3, 2))
-""")
-
-
-def test_a_peer_cannot_create_types_of_mpyc() -> None:
-    run_with_mpyc("""
-before = [set(vars(module)) for module in (gfpx, finfields, fingroups)]
-gfpx.GFpX(101)
-sent = restricted.dumps(gfpx.GFpX(101)(7))
-refused(sent.replace(b"Ke", b"Kg"), "this program has no GF(103)[x]")
-finfields.GF(101)
-sent = restricted.dumps(finfields.GF(101)(7))
-refused(sent.replace(b"(101)", b"(103)"), "this program has no ArrayGF(103)")
-after = [set(vars(module)) - names for module, names in zip((gfpx, finfields, fingroups), before)]
-assert after == [{"GF(101)[x]"}, {"ArrayGF(101)"}, set()], after
-""")
-
-
-def test_a_number_that_would_take_long_to_take_apart_is_refused() -> None:
-    run_with_mpyc("""
-import time
-before = time.process_time()
-for huge in 2**2**16, 2**2**23:
-    number = huge.to_bytes(2**20 + 1, "little")
-    for value in gfpx.GFpX(3)(7), gfpx.GFpX(2)(7), finfields.GF(11)(7):
-        sent = restricted.dumps(value)
-        longer = sent.replace(b"K\\x07", b"\\x8b" + len(number).to_bytes(4, "little") + number)
-        refused(longer[:2] + longer[11:], "a number of more than 8192 bytes")
-assert time.process_time() - before < 5
-# The longest number that is allowed takes little time.
-widest = numpy.array([gfpx.GFpX(3)(2**65000)], dtype=object)
-there_and_back(widest)
-""")
-
-
-def test_polynomials_take_no_more_memory_than_their_bound() -> None:
-    run_with_mpyc("""
-import tracemalloc
-from onionmpc.program.values import array_of_shares, bytes_of_shares
-for p in 2, 3, 251, 257, 2**61 - 1:
-    gfpx.GFpX(p)
-    for width in 1, 2, 9, 100:
-        data = b"\\x7f" * width * 200
-        tracemalloc.start()
-        array_of_shares(p, (200,), width, data)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak <= bytes_of_shares(p, (), width, data), (p, width, peak)
-""")
-
-
-def test_only_elements_of_a_group_are_built() -> None:
-    run_with_mpyc("""
-curve = fingroups.EllipticCurve("Ed25519", "affine")
-sent = restricted.dumps(curve.generator)
-y = int(curve.generator.value[1]).to_bytes(32, "little")
-assert y in sent
-refused(sent.replace(y, bytes([y[0] ^ 1]) + y[1:]), "point not on curve")
-for name in b"EllipticCurve", b"GF", b"FiniteGroupElement", b"SymmetricGroupElement", b"__builtins__", b"math", b"":
-    long = curve.__name__.encode()
-    renamed = sent.replace(bytes([len(long)]) + long, bytes([len(name)]) + name)
-    refused(renamed[:2] + renamed[11:], "this program has no ")  # without the frame, whose length has changed
-""")
-
-
 def test_polynomials_of_a_program_without_mpyc_are_malformed() -> None:
-    with pytest.raises(RemoteProtocolError, match=r"this program has no GF\(2\)\[x\]"):
+    with pytest.raises(
+        RemoteProtocolError, match=r"the type of polynomials GF\(2\)\[x\], which this program has not made"
+    ):
         RestrictedPickle().loads(call(OURS, "polynomial", 2, 5))
 
 
@@ -264,7 +131,31 @@ HOSTILE_CALLS = [
     ("array_of_numbers", "|O8", (1,), bytes(8)),
     ("array_of_numbers", "<f8,O", (1,), bytes(16)),
     ("array_of_numbers", "<f8\n", (1,), bytes(8)),
-    ("array_of_numbers", "<U2", (1,), bytes(8)),
+    ("array_of_numbers", "<U2", (1,), b"\0\0\x11\0" * 2),
+    ("array_of_numbers", "<U0", (1,), b""),
+    ("array_of_numbers", "<U1000000", (0,), b""),
+    ("array_of_numbers", "|S9999999", (0,), b""),
+    ("array_of_numbers", "|V8", (1,), bytes(8)),
+    ("array_of_numbers", "<M8[\N{GREEK SMALL LETTER MU}s]", (1,), bytes(8)),
+    ("array_of_numbers", "<M8[0s]", (1,), bytes(8)),
+    ("array_of_numbers", "<f8", (2**62, 0), b""),
+    ("array_of_numbers", "<f8", (-1,), bytes(8)),
+    ("array_of_numbers", "<f8", (True,), bytes(8)),
+    ("array_of_numbers", (("a", "O", ()),), (1,), bytes(8)),
+    ("array_of_numbers", (("a", "<f8,O", ()),), (1,), bytes(16)),
+    ("array_of_numbers", (("a", {"names": ["f"], "formats": ["O"]}, ()),), (1,), bytes(8)),
+    ("array_of_numbers", (("a", (("b", "<f8", ()),), ()),), (1,), bytes(8)),
+    ("array_of_numbers", (("a", "<f8", ()), ("a", "<f8", ())), (1,), bytes(16)),
+    ("array_of_numbers", (("a", "<f8", (2**40,)),), (0,), b""),
+    ("array_of_numbers", (("a", "<f8", (0,)),), (0,), b""),
+    ("array_of_numbers", (("a", "<f8", 2),), (1,), bytes(16)),
+    ("array_of_numbers", (("a", "<f8", (), 0),), (1,), bytes(8)),
+    ("array_of_numbers", ((("title", "a"), "<f8", ()),), (1,), bytes(8)),
+    ("array_of_numbers", (("", "<f8", ()),), (1,), bytes(8)),
+    ("array_of_numbers", (("a", "|b1", (2,)),), (1,), b"\1\2"),
+    ("array_of_numbers", (("a", "|i1", ()), ("b", "<U1", (1, 1))), (1,), b"\0\0\0\x11\0"),
+    ("array_of_numbers", (), (1,), b""),
+    ("array_of_numbers", tuple((f"f{i}", "|i1", ()) for i in range(1001)), (1,), bytes(1001)),
     ("array_of_numbers", "<f99", (1,), bytes(8)),
     ("array_of_numbers", b"<f8", (1,), bytes(8)),
     ("array_of_numbers", {"names": ["f"], "formats": ["O"]}, (1,), bytes(8)),
@@ -303,12 +194,91 @@ HOSTILE_CALLS = [
     ("group_element", "Sym(3)", ("0", "1", "2")),
     ("group_element", "Sym(3)", [0, 1, 2]),
     ("polynomial", None, 1),
+    ("polynomial", True, 1),
+    ("polynomial", 2, True),
+    ("field_element", (7, 2, 6), 1),
+    ("field_element", (), 1),
+    ("field_element", [7, 2, 6], 1),
+    ("field_element", (7.0, 2, 6), 1),
+    ("field_element", (2**70000, 2, 6), 1),
+    ("field_element", ("7", 2, 6), 1),
+    ("field_array", (7, 2, 6), (1,), b"1"),
+    ("field_array", None, (1,), b"1"),
+    ("group_element", ("SymmetricGroupElement", 3), (0, 1, 2)),
+    ("group_element", ("SymmetricGroupElement", 2**70000), (0, 1, 2)),
+    ("group_element", ("EdwardsAffine", "Ed25519"), (0, 1)),
+    ("group_element", ("EdwardsAffine", ["Ed25519"]), (0, 1)),
+    ("group_element", ("FiniteGroupElement", 1), 1),
+    ("group_element", (), 1),
+    ("group_element", ("__init__", "__globals__"), 1),
+    ("complex_number", 1, 2.0),
+    ("complex_number", "1", 2.0),
+    ("complex_number", 1.0),
+    ("number_range", 0, 2**63, 1),
+    ("number_range", -(2**63), 2**63 - 1, 1),
+    ("number_range", 0, 2**70, 1),
+    ("number_range", 0, 1, 0),
+    ("number_range", True, 2, 1),
+    ("fraction", 1, 0),
+    ("fraction", 1, -1),
+    ("fraction", 2**70000, 1),
+    ("fraction", 1, 2**70000),
+    ("fraction", "1e999999999", 1),
+    ("fraction", 1.5, 1),
+    ("decimal_number", "1E+999999999"),
+    ("decimal_number", "1E-999999999"),
+    ("decimal_number", "1E+19661"),
+    ("decimal_number", "1" * 20000),
+    ("decimal_number", "1_0"),
+    ("decimal_number", " 1"),
+    ("decimal_number", "1\n"),
+    ("decimal_number", "\N{ARABIC-INDIC DIGIT ONE}"),
+    ("decimal_number", ""),
+    ("decimal_number", 1),
+    ("decimal_number", (0, (1,), 999999999)),
+    ("date", 0, 1, 1),
+    ("date", 2026, 2, 30),
+    ("date", b"\x07\xea\x01\x01"),
+    ("date", True, 1, 1),
+    ("time", (24, 0, 0, 0), 0, None),
+    ("time", (0, 0, 0, 0), 2, None),
+    ("time", (0, 0, 0), 0, None),
+    ("time", b"\0\0\0\0\0\0", 0, None),
+    ("time", (0, 0, 0, 0), 0, "UTC"),
+    ("date_and_time", (2026, 1, 1, 0, 0, 0, 10**6), 0, None),
+    ("date_and_time", b"\x07\xea\x01\x01\0\0\0\0\0\0", 0, None),
+    ("date_and_time", [2026, 1, 1, 0, 0, 0, 0], 0, None),
+    ("duration", 10**10, 0, 0),
+    ("duration", 2**70000, 0, 0),
+    ("duration", 1.5, 0, 0),
+    ("time_zone", 3600, None),
+    ("time_zone", None, "UTC"),
+    ("ordered_dict", [(1, 2)]),
+    ("ordered_dict", 3),
+    ("counter", "aab"),
+    ("counter", [1, 2]),
+    ("default_dict", "eval", {}),
+    ("default_dict", "__import__", {}),
+    ("default_dict", "os.getcwd", {}),
+    ("default_dict", ["list"], {}),
+    ("default_dict", "list", [(1, 2)]),
+    ("default_dict", "range", {}),
+    ("double_ended_queue", [1, 2], 1),
+    ("double_ended_queue", [1, 2], -1),
+    ("double_ended_queue", [1, 2], 2**63),
+    ("double_ended_queue", [1, 2], True),
+    ("double_ended_queue", (1, 2), None),
+    ("double_ended_queue", 3, None),
+    ("numpy_text", b"a"),
+    ("numpy_text", 1),
+    ("numpy_bytes", 10**9),
+    ("numpy_bytes", "a"),
 ]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE_CALLS, ids=lambda hostile: hostile[0])
 def test_a_builder_refuses_wrong_arguments(hostile: tuple[Any, ...]) -> None:
-    with pytest.raises(RemoteProtocolError, match="not well formed"):
+    with pytest.raises(RemoteProtocolError, match=r"not well formed|which this program has not made"):
         RestrictedPickle().loads(call(OURS, *hostile))
 
 
@@ -375,14 +345,22 @@ def test_a_class_that_was_not_allowed_is_refused_where_it_is_sent() -> None:
         RestrictedPickle().dumps([Ballot(7)])
 
 
-@pytest.mark.parametrize("value", [len, Ballot, object(), 1j, range(3), sys, lambda: None])
+@pytest.mark.parametrize("value", [len, Ballot, object(), slice(3), sys, lambda: None])
 def test_anything_but_data_is_refused_where_it_is_sent(value: object) -> None:
     with pytest.raises(ProgramError):
         RestrictedPickle().dumps(value)
 
 
 @pytest.mark.parametrize(
-    "array", [np.array(["a"]), np.array([None]), np.array([1.5], dtype=object), np.zeros(1, dtype="f8,i4")]
+    "array",
+    [
+        np.array([None]),
+        np.array([1.5], dtype=object),
+        np.zeros(1, dtype="f8,O"),
+        np.zeros(1, dtype=[("a", [("b", "f8")])]),
+        np.zeros(1, dtype="V8"),
+        np.zeros(1, dtype=[]),
+    ],
 )
 def test_an_array_without_numbers_is_refused_where_it_is_sent(array: np.ndarray[Any, Any]) -> None:
     with pytest.raises(ProgramError, match="expected numbers"):

@@ -7,6 +7,7 @@ carry other memory of the sender. No type has pointers.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -41,8 +42,8 @@ def array_of_numbers(code: Code, shape: tuple[int, ...], data: bytes) -> np.ndar
 
 def numpy_scalar(code: Code, data: bytes) -> np.generic:
     """Build one number, date or structure."""
-    (scalar,) = _values(code, data).copy()
-    return scalar  # type: ignore[no-any-return]
+    (scalar,) = _values(code, data)
+    return scalar if isinstance(code, str) else scalar.copy()  # type: ignore[no-any-return]
 
 
 def numpy_text(text: str) -> np.str_:
@@ -138,6 +139,7 @@ def _layout(code: Code) -> np.dtype[Any]:
     return np.dtype([(name, _simple(field_code), shape) for name, field_code, shape in code])
 
 
+@functools.lru_cache(maxsize=256)
 def _simple(code: str) -> np.dtype[Any]:
     if not _CODE.fullmatch(exact(code, str)):
         raise ValueError(f"{code} is not a type of numbers, strings or dates")

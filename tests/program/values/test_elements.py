@@ -305,3 +305,47 @@ for value in values:
     tracemalloc.stop()
     assert peak <= BUILDERS[build.__name__].bytes(*arguments) + 384, (type(value), peak)
 """)
+
+
+def test_an_altered_message_of_mpycs_values_is_refused_or_holds_valid_elements() -> None:
+    run_with_mpyc("""
+import random
+rnd = random.Random(14)
+byte, small = finfields.GF(gfpx.GFpX(2)(0x11B)), finfields.GF(101)
+curve, forms, perms = fingroups.EllipticCurve("secp256k1"), fingroups.ClassGroup(l=32), fingroups.SymmetricGroup(4)
+divisors, residues = fingroups.HyperellipticCurve(l=5), fingroups.QuadraticResidues(p=23)
+values = [
+    small(7), byte(200), small.array([[1, 100]]), byte.array([1, 255]), gfpx.GFpX(101)([1, 2, 3]), curve.generator,
+    forms.generator, perms((1, 0, 3, 2)), divisors.generator, residues.generator,
+]
+messages = [restricted.dumps(value) for value in values]
+before = names_of_types()
+
+def check(value):
+    if isinstance(value, (finfields.FiniteFieldElement, finfields.FiniteFieldArray)):
+        assert numpy.all(type(value)(value.value) == value)
+    elif isinstance(value, fingroups.FiniteGroupElement):
+        assert type(value)(value.value) == value
+
+outcomes = set()
+for _ in range(30_000):
+    message = bytearray(rnd.choice(messages))
+    for _ in range(rnd.randrange(1, 4)):
+        at = rnd.randrange(len(message))
+        kind = rnd.randrange(3)
+        if kind == 0:
+            message[at] = rnd.randrange(256)
+        elif kind == 1:
+            message[at:at + 8] = rnd.choice(messages)[at:at + 8]
+        else:
+            message[at] ^= 1 << rnd.randrange(8)
+    try:
+        received = restricted.loads(bytes(message))
+    except RemoteProtocolError:
+        outcomes.add("refused")
+    else:
+        check(received)
+        outcomes.add(type(received))
+assert len(outcomes) > len(values), outcomes
+assert names_of_types() == before
+""")

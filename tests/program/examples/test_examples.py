@@ -154,6 +154,26 @@ def test_each_program_runs_unattended_with_demo(name: str) -> None:
             "the rows of all parties together do not determine the coefficients",
         ),
         ("secret_santa", [], "secret_santa needs at least two parties"),
+        ("kaplan_meier", ["a,a", "a,1,1"], "expected 1 to 10 different groups, separated by commas"),
+        ("kaplan_meier", ["a,b", "a,1,1;c,2,1"], "line 2 of the patients must have a group (a, b), a time, and 0 or 1"),
+        (
+            "kaplan_meier",
+            ["a,b", "a,-1,1"],
+            "the time in line 1 of the patients must be a whole number from 0 to 100000",
+        ),
+        (
+            "kaplan_meier",
+            ["--width", "9", "--horizon", "8", "a,b", "a,1,1"],
+            "expected --width up to --horizon, --horizon up to 100000, and at most 1000 intervals",
+        ),
+        ("logistic_regression", ["--columns", "1", "1 2"], "the last number of a row must be 0 or 1"),
+        ("logistic_regression", ["--columns", "1", "nan 1"], "the numbers of a row must be from -1000 to 1000"),
+        ("logistic_regression", ["--columns", "1", "x 1"], "the rows must have numbers only"),
+        (
+            "logistic_regression",
+            ["--columns", "1", "1 1 1"],
+            "expected 1 to 100000 rows of 2 numbers (--columns 1, and then 0 or 1)",
+        ),
         ("rank_vote", [], "no candidates given: name them, separated by commas, or use --demo to try this program out"),
         ("rank_vote", ["a,b,c,d,e,f,g,h,i", "a"], "expected 2 to 8 different candidates, separated by commas"),
         (

@@ -143,29 +143,40 @@ class _Pickler(pickle.Pickler):
         raise ProgramError(f"the program sends a {shown(name)}, which the other parties would refuse", hint=hint)
 
 
+class _Budget:
+    """The memory that is left for what builders make. The walk cannot know it: one byte may become a polynomial.
+
+    Not the unpickler itself: its memo holds these methods, and a cycle would keep each message until Python looks for
+    cycles.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def build(self, builder: Builder, *arguments: Any) -> object:  # noqa: ANN401 (a peer may send anything)
+        """Build a value, if there is room for it."""
+        self._room -= builder.bytes(*arguments)
+        if self._room < 0:
+            raise _too_large()
+        return builder.build(*arguments)
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, allowed: frozenset[str], script: Path, room: int) -> None:
         super().__init__(file)
         self._allowed = allowed
         self._script = script
-        self._room = room
+        self._budget = _Budget(room)
 
     def find_class(self, module: str, name: str) -> object:
         if module == _BUILDERS_MODULE and name in BUILDERS:
-            return functools.partial(self._build, BUILDERS[name])
+            return functools.partial(self._budget.build, BUILDERS[name])
         # pickle looks up a name with a dot attribute by attribute, for example "ndarray.__class__" in "numpy".
         if f"{module}.{name}" in self._allowed and "." not in name:
             found = self._class_of_program(module, name)
             if found is not None:
                 return found
         raise refusal(f"{module}.{name}")
-
-    def _build(self, builder: Builder, *arguments: Any) -> object:  # noqa: ANN401 (a peer may send anything)
-        """Build a value, if there is room for it. The walk cannot know this: one byte may become a polynomial."""
-        self._room -= builder.bytes(*arguments)
-        if self._room < 0:
-            raise _too_large()
-        return builder.build(*arguments)
 
     def _class_of_program(self, module: str, name: str) -> type | None:
         """Return a class that the program's own files define. Nothing is imported for a peer."""

@@ -10,6 +10,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import gc
 import tracemalloc
 import zoneinfo
 from typing import Any, NamedTuple
@@ -247,6 +248,22 @@ def test_a_value_takes_no_more_memory_than_is_counted(value: object) -> None:
         tracemalloc.stop()
     del list_of_range
     assert peak <= counted + 2048  # the readers themselves
+
+
+def test_a_message_is_freed_as_soon_as_it_is_read() -> None:
+    """The unpickler must be in no cycle: its memo holds the bytes of each array."""
+    restricted = RestrictedPickle()
+    data = restricted.dumps(np.zeros(10**6))
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            restricted.loads(data)
+        assert tracemalloc.get_traced_memory()[0] < len(data) / 2
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def test_values_share_one_budget_on_both_sides() -> None:

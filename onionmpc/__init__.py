@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onionmpc import errors as errors
     from onionmpc.api import events as events
+    from onionmpc.api.inputs import InputQuestion as InputQuestion
     from onionmpc.api.options import SessionOptions as SessionOptions
     from onionmpc.api.outcome import Result as Result
     from onionmpc.api.outcome import Times as Times
@@ -64,6 +65,7 @@ __all__ = [
     "AGREE_TO_ANYTHING",
     "Agreement",
     "HostTable",
+    "InputQuestion",
     "Invite",
     "Joiner",
     "Level",
@@ -94,6 +96,7 @@ _MODULES = {
     "AGREE_TO_ANYTHING": "api.questions",
     "Agreement": "session.agreement",
     "HostTable": "api.table",
+    "InputQuestion": "api.inputs",
     "Invite": "session.invite",
     "Joiner": "api.questions",
     "Level": "levels",

@@ -22,21 +22,46 @@ MAX_OUTPUT_BYTES = 2**26
 LAST_OUTPUT_S = 2.0
 
 
+class InputPipe:
+    """A program's standard input, which gets its content once. A program that reads none of it is no error."""
+
+    def __init__(self) -> None:
+        self._feeding: asyncio.WriteTransport | None = None
+        self.descriptor = -1
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep the pipe open during the block."""
+        with contextlib.ExitStack() as stack:
+            with refusing("cannot start the program process"):
+                reading, writing = _pipe(stack)
+            self.descriptor = reading.fileno()
+            self._feeding, feed = await asyncio.get_running_loop().connect_write_pipe(_Feed, writing)
+            stack.callback(feed.end)
+            yield
+
+    def give(self, content: bytes) -> None:
+        """Write the content in the background, and then close the writing end."""
+        assert self._feeding is not None  # noqa: S101 (it is open)
+        self._feeding.write(content)
+        self._feeding.close()
+
+
 class Capture:
     """The standard streams of one program.
 
     Args:
-        text: what the program reads from its standard input.
         on_output: called with each piece of its output.
 
     Attributes:
         streams: the program's ends of the pipes.
+        input: its standard input.
     """
 
     streams: Streams
 
-    def __init__(self, text: bytes, on_output: OnOutput | None) -> None:
-        self._text = text
+    def __init__(self, on_output: OnOutput | None) -> None:
+        self.input = InputPipe()
         self._on_output = on_output
         self._kept: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
@@ -49,13 +74,10 @@ class Capture:
         """Move bytes during the block. At its end, read what is still in the pipes, and close them."""
         async with contextlib.AsyncExitStack() as stack:
             with refusing("cannot start the program process"):
-                stdin, stdout, stderr = (_pipe(stack) for _ in range(3))
-            ours, theirs = stdin[1], [stdin[0], stdout[1], stderr[1]]
-            self.streams = Streams(*(end.fileno() for end in theirs))
-            feeding, feed = await asyncio.get_running_loop().connect_write_pipe(_Feed, ours)
-            stack.callback(feed.end)
-            feeding.write(self._text)
-            feeding.close()  # takes effect once all is written; a program that reads nothing is no error
+                stdout, stderr = _pipe(stack), _pipe(stack)
+            await stack.enter_async_context(self.input.open())
+            theirs = [stdout[1], stderr[1]]
+            self.streams = Streams(self.input.descriptor, *(end.fileno() for end in theirs))
             tasks = await stack.enter_async_context(BackgroundTasks())  # what `on_output` raises ends the block
             reading = [tasks.start(self._read("stdout", stdout[0])), tasks.start(self._read("stderr", stderr[0]))]
             try:
@@ -90,7 +112,7 @@ class _Feed(asyncio.BaseProtocol):
             self._transport.abort()
 
 
-def _pipe(stack: contextlib.AsyncExitStack) -> tuple[BinaryIO, BinaryIO]:
+def _pipe(stack: contextlib.AsyncExitStack | contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
     """Return the reading and the writing end of a pipe."""
     near, far = os.pipe()
     reading, writing = os.fdopen(near, "rb", 0), os.fdopen(far, "wb", 0)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from onionmpc.api.arguments import flag, function, optional, texts
-from onionmpc.api.capture import Capture, OnOutput
+from onionmpc.api.capture import Capture, InputPipe, OnOutput
 from onionmpc.api.events import EventQueue
+from onionmpc.api.inputs import AskInput, check_given, collect, contents_of, deliver
 from onionmpc.api.options import Prepared
 from onionmpc.api.outcome import Result, result_of
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
 from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
 from onionmpc.api.targets import Target
-from onionmpc.errors import UsageError
+from onionmpc.errors import AgreementError, UsageError
+from onionmpc.files import scratch_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
@@ -30,14 +32,27 @@ from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.events import Event, InviteReady, LinkMeasured
+from onionmpc.session.events import Event, InviteReady, LinkMeasured, PrivateInputs
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.run import SessionParty
 from onionmpc.tasks import BackgroundTasks, cancel
 
-Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[bool]]
+Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[PrivateInputs | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnInputs:
+    """What the caller of `compute` gives to the program, or how to ask for it."""
+
+    given: str | bytes | None = field(repr=False)
+    contents: Mapping[str, bytes] | None = field(repr=False)
+    ask: AskInput | None
+
+    @property
+    def text(self) -> bytes | None:
+        return self.given.encode() if isinstance(self.given, str) else self.given
 
 
 class TableState(Enum):
@@ -68,6 +83,7 @@ class Table:
         self._state = TableState.NEW
         self._session = SessionParty(runtime.identity, prepared.plan, self._interface(_nobody))
         self._capture: Capture | None = None
+        self._invalid: UsageError | None = None
         self._computing: asyncio.Task[Any] | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._round_trips_s: dict[int, float] = {}
@@ -121,6 +137,8 @@ class Table:
         self,
         *,
         input: str | bytes | None = None,  # noqa: A002 (the usual word)
+        inputs: Mapping[str, Any] | None = None,
+        ask: AskInput | None = None,
         arguments: Sequence[str] = (),
         consent: Consent = refuse,
         on_output: OnOutput | None = None,
@@ -131,6 +149,11 @@ class Table:
         Args:
             input: this party's private input, which its program reads from standard input. A program that comes with
                 onionmpc also gets `--input -`, unless you pass `arguments`.
+            inputs: this party's private inputs, by the names that the program's block declares: texts, bytes, numbers,
+                True or False, lists of these, or a `pathlib.Path` to read one from. They are checked after consent and
+                before anything starts.
+            ask: a coroutine function that gets an `InputQuestion` for each declared input that is not in `inputs`. It
+                returns the value, or None to leave out an optional one. It is called after consent.
             arguments: private arguments, which only this party's program gets, after the public ones. They are never
                 in an argv.
             consent: a coroutine function that gets the `Proposal` and returns whether to compute on these terms. The
@@ -159,35 +182,45 @@ class Table:
         optional(function)("on_output", on_output)
         if flag("terminal", terminal) and (input is not None or on_output is not None):
             raise UsageError("a program that uses the terminal cannot have another input or output")
+        optional(function)("ask", ask)
+        if inputs is not None and (input is not None or arguments):
+            raise UsageError("inputs cannot be combined with input or arguments")
+        own_inputs = _OwnInputs(input, None if inputs is None else contents_of(inputs), ask)
+        if self._prepared.plan.program is not None:
+            check_given(self._prepared.plan.program.metadata.about, own_inputs.contents or {})
         plan = self._prepared.with_private(arguments, reads_input=input is not None)
         if self._state is not TableState.OPEN:
             been = "has already been used for a session" if self._state is TableState.USED else "is not open"
             raise UsageError(f"this table {been}", hint=self._state.value)
         self._state, self._computing = TableState.USED, asyncio.current_task()
         try:
-            return await self._compute(plan, input, consent, on_output, terminal=terminal)
+            return await self._compute(plan, own_inputs, consent, on_output, terminal=terminal)
         finally:
             self._computing = None
 
     async def _compute(
-        self, plan: Plan, text: str | bytes | None, consent: Consent, on_output: OnOutput | None, *, terminal: bool
+        self, plan: Plan, inputs: _OwnInputs, consent: Consent, on_output: OnOutput | None, *, terminal: bool
     ) -> Result:
         assert self._walls is not None  # noqa: S101 (inside the context)
         # The probe has run since the table was entered. Waiting for its result blocks, so a thread waits.
         plan = replace(plan, walls=await asyncio.to_thread(self._walls), hidden=self._runtime.hidden)
         if terminal:
-            return await self._run_session(plan, OWN_STREAMS, consent)
-        self._capture = Capture(text.encode() if isinstance(text, str) else text or b"", on_output)
+            return await self._run_session(plan, OWN_STREAMS, consent, inputs)
+        self._capture = Capture(on_output)
         async with self._capture.running():
-            result = await self._run_session(plan, self._capture.streams, consent)
+            result = await self._run_session(plan, self._capture.streams, consent, inputs)
         outputs, errors = _text(self._capture.written("stdout")), _text(self._capture.written("stderr"))
         return replace(result, outputs=outputs, errors=errors)
 
-    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent) -> Result:
+    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent, inputs: _OwnInputs) -> Result:
         plan = replace(plan, streams=streams)
-        session = self._session.for_computation(plan, self._interface(partial(self._ask, plan, consent)))
-        async with BackgroundTasks(self._published()):
-            return result_of(await self._runtime.run_over_network(partial(self._meet, session)))
+        async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
+            asked = partial(self._ask, plan, consent, partial(self._give, stack, plan, inputs))
+            session = self._session.for_computation(plan, self._interface(asked))
+            try:
+                return result_of(await self._runtime.run_over_network(partial(self._meet, session)))
+            except AgreementError as error:
+                raise self._invalid or error from None
 
     async def _publish(self, network: Network) -> None:
         await self._session.publish(network, self._keys())
@@ -201,9 +234,51 @@ class Table:
     def _interface(self, consents: Consents) -> _Interface:
         return _Interface(self._tell, self._admit, consents)
 
+    async def _give(
+        self,
+        stack: contextlib.AsyncExitStack,
+        plan: Plan,
+        inputs: _OwnInputs,
+        agreement: Agreement,
+        about: ProgramBlock | None,
+    ) -> PrivateInputs:
+        """Collect this party's inputs, once it has consented, and make them ready for its program.
+
+        Args:
+            stack: keeps what the program reads them from until the session has ended.
+        """
+        declares = about is not None and about.input and not plan.private and inputs.text is None
+        if about is None or not declares or (inputs.contents is None and inputs.ask is None):
+            check_given(about, inputs.contents or {})
+            if self._capture is not None:
+                self._capture.input.give(inputs.text or b"")
+            return PrivateInputs()
+        try:
+            checked = await collect(about, agreement.common.public_arguments, inputs.contents or {}, inputs.ask)
+        except UsageError as error:
+            # The details are for this party's user alone.
+            self._invalid = error
+            raise AgreementError("its user gave no valid input") from error
+        folder = stack.enter_context(scratch_directory())
+        delivery, arguments = deliver(about, checked, folder)
+        if self._capture is not None:
+            self._capture.input.give(delivery.stdin)
+            return PrivateInputs(arguments)
+        # A pipe instead of the terminal, even if it is empty: the program cannot ask for what its block declares.
+        pipe = InputPipe()
+        await stack.enter_async_context(pipe.open())
+        pipe.give(delivery.stdin)
+        return PrivateInputs(arguments, pipe.descriptor)
+
     async def _ask(
-        self, plan: Plan, consent: Consent, agreement: Agreement, number: int, about: ProgramBlock | None
-    ) -> bool:
+        self,
+        plan: Plan,
+        consent: Consent,
+        give: Callable[[Agreement, ProgramBlock | None], Awaitable[PrivateInputs]],
+        agreement: Agreement,
+        number: int,
+        about: ProgramBlock | None,
+    ) -> PrivateInputs | None:
         proposal = Proposal(
             agreement,
             number,
@@ -215,7 +290,7 @@ class Table:
             title="" if about is None else about.title,
             reveals="" if about is None else about.reveals,
         )
-        return await _answer("consent", consent(proposal))
+        return await give(agreement, about) if await _answer("consent", consent(proposal)) else None
 
     def _how_long(self, agreement: Agreement) -> str:
         return how_long(agreement, max(self._round_trips_s.values(), default=None))
@@ -365,14 +440,14 @@ class _Interface:
         """See `UserInterface`."""
         return await self._admit(Joiner(onion, seat))
 
-    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> bool:
+    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> PrivateInputs | None:
         """See `UserInterface`."""
         return await self._consents(agreement, own_number, about)
 
 
-async def _nobody(_agreement: Agreement, _number: int, _about: ProgramBlock | None) -> bool:
+async def _nobody(_agreement: Agreement, _number: int, _about: ProgramBlock | None) -> PrivateInputs | None:
     """Refuse: before `compute`, nobody can consent."""
-    return False
+    return None
 
 
 async def _answer(name: str, asked: object) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import sys
 import time
 from dataclasses import fields
 from functools import singledispatchmethod
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -41,15 +43,16 @@ from onionmpc.api.events import (
     TorProgress,
     Trouble,
 )
+from onionmpc.api.inputs import InputQuestion
 from onionmpc.api.outcome import Result
 from onionmpc.api.questions import Joiner, Proposal
 from onionmpc.api.screen import stuck_lines
 from onionmpc.cli.output import StatusLine
-from onionmpc.cli.prompt import confirm
+from onionmpc.cli.prompt import ask_line, ask_unseen, confirm
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.streams import shows_blocks
 from onionmpc.cli.summary import describe_link, summary_data
-from onionmpc.errors import OnionMPCError
+from onionmpc.errors import AgreementError, OnionMPCError, UsageError
 from onionmpc.identity import Onion
 from onionmpc.text import duration, printable
 
@@ -283,6 +286,48 @@ class TextDisplay:
             self._status.going_on("waiting for the other parties to agree")
         return agreed
 
+    async def gives(self, question: InputQuestion) -> str | bytes | None:
+        """Ask for a private input until it is valid. The terminal does not show what is typed.
+
+        Raises:
+            AgreementError: the input of the terminal has ended.
+        """
+        with self._status.held():
+            self._status.text(f"{question.label} ({question.expected})")
+            if question.help:
+                self._status.text(question.help)
+            while True:
+                value = await self._typed(question)
+                if value is None:
+                    return None
+                try:
+                    unusual = question.is_unusual(value)
+                except UsageError as error:
+                    self._status.text(error.message)
+                    continue
+                if not unusual or await confirm(f"This is unusual. {question.warning} Use it?", default=False):
+                    return value
+
+    async def _typed(self, question: InputQuestion) -> str | bytes | None:
+        while True:
+            if question.is_file:
+                line = await ask_line(f"the file with your {question.name}: ")
+            else:
+                line = await ask_unseen(f"your {question.name} (not shown): ")
+            if not line:
+                raise AgreementError("its user gave no input")
+            text = line.strip()
+            if not text:
+                if question.optional:
+                    return None
+                continue
+            if not question.is_file:
+                return text
+            try:
+                return await asyncio.to_thread(_read_file, text)
+            except (OSError, ValueError, RuntimeError) as error:
+                self._status.text(f"cannot read {printable(text)}: {getattr(error, 'strerror', None) or error}")
+
     async def _ask(self, question: str, *, default: bool) -> bool:
         if self._yes:
             return True
@@ -367,6 +412,10 @@ class JsonDisplay:
 
 
 Display = TextDisplay | JsonDisplay
+
+
+def _read_file(typed: str) -> bytes:
+    return Path(typed).expanduser().read_bytes()
 
 
 def _snake(name: str) -> str:

@@ -72,6 +72,7 @@ class LatencyType(click.ParamType[Latency]):
 class PartyOptions(Wishes):
     """The options that host and join share. Their help explains them."""
 
+    inputs: tuple[str, ...]
     identity: str | None
     passphrase_file: Path | None
     with_files: tuple[Path, ...]
@@ -175,6 +176,17 @@ OPTIONS: dict[str, GroupedOption] = {
         "program. Name a module here if the program finds it by other means than an import statement for its own "
         "folder: by importlib, sys.path or a plug-in system, in a zip, or compiled. Python must still "
         "find it where it is.",
+    ),
+    "inputs": option(
+        SESSION,
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="NAME=@FILE|NAME=-",
+        help="A private input, from FILE or standard input. Default: you are asked. Repeatable.",
+        details="The program declares its inputs in its script (see: onionmpc programs show). After you consent, "
+        "onionmpc asks for each one without showing it, checks it, and gives it to the program by a pipe or a private "
+        "file. Arguments after a lone -- take the place of all inputs.",
     ),
     "identity": option(
         SESSION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 import click
@@ -20,6 +20,7 @@ from onionmpc.api.targets import is_target, target_of
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Display, JsonDisplay, TextDisplay
+from onionmpc.cli.inputs import read_inputs
 from onionmpc.cli.lists import expand
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions
@@ -58,6 +59,7 @@ def run_host(
         walls: returns the protections that a program process gets on this machine; see `probing`.
     """
     expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read standard input
+    inputs = read_inputs(options.inputs)
     prepared = _prepare(options, program, private, walls)
     identity = _identity(options)
     with _display(options) as display:
@@ -65,7 +67,7 @@ def run_host(
         def sit_down(me: Party) -> Table:
             return HostTable(me.runtime, prepared, parties, expected, display.admits, is_open=is_open)
 
-        _run(options, identity, display, sit_down, private)
+        _run(options, identity, display, sit_down, private, inputs)
 
 
 def run_join(
@@ -73,6 +75,7 @@ def run_join(
 ) -> None:
     """Join a host, or a list of parties; see `host`."""
     words = expand(targets)
+    inputs = read_inputs(options.inputs)
     programs = [word for word in words if not is_target(word)]
     if len(programs) > 1:
         shown = ", ".join(printable(name, 60) for name in programs)
@@ -90,7 +93,7 @@ def run_join(
         )
     identity = _identity(options)
     with _display(options) as display:
-        _run(options, identity, display, lambda me: join_table(me.runtime, target, prepared), private)
+        _run(options, identity, display, lambda me: join_table(me.runtime, target, prepared), private, inputs)
 
 
 def _check_consent(options: PartyOptions) -> None:
@@ -148,6 +151,8 @@ def _prepare(
     )
     if options.log_format == "text":
         note_program(prepared.plan.program, prepared.plan.attached)
+    if options.inputs and private:
+        raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
     _check_person(options, private)
     return prepared.behind(walls())
 
@@ -219,8 +224,9 @@ def _run(
     display: Display,
     sit_down: Callable[[Party], Table],
     private: Sequence[str],
+    inputs: Mapping[str, bytes],
 ) -> None:
-    result = run_until_interrupted(_compute(options, identity, display, sit_down, private))
+    result = run_until_interrupted(_compute(options, identity, display, sit_down, private, inputs))
     display.ended(result)
     if options.json_file is not None:
         write_named(options.json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
@@ -234,6 +240,7 @@ async def _compute(
     display: Display,
     sit_down: Callable[[Party], Table],
     private: Sequence[str],
+    inputs: Mapping[str, bytes],
 ) -> Result:
     async with party(
         identity=identity,
@@ -254,4 +261,11 @@ async def _compute(
     ) as me:
         display.tell(AddressKnown(me.onion))
         async with sit_down(me) as table:
-            return await table.compute(arguments=private, consent=display.consents, terminal=True)
+            return await table.compute(
+                arguments=private,
+                consent=display.consents,
+                inputs=inputs or None,
+                # Without a user, a program for which no input was given reads what it finds at standard input.
+                ask=display.gives if isinstance(display, TextDisplay) and is_interactive() else None,
+                terminal=True,
+            )

@@ -61,6 +61,36 @@ async def confirm(question: str, *, default: bool) -> bool:
             return default
 
 
+async def ask_unseen(question: str) -> str:
+    """Ask for a line on stderr that the terminal does not show, while links keep sending heartbeats.
+
+    Returns:
+        The line with its end; an empty text at the end of input.
+    """
+    descriptor = sys.stdin.fileno()
+    try:
+        before = termios.tcgetattr(descriptor)
+    except termios.error:  # no terminal: a test's pipe
+        click.echo(question, nl=False, err=True)
+        return await _read_line()
+    silent = list(before)
+    silent[3] &= ~termios.ECHO
+    # TCSAFLUSH discards what was typed, and shown, before the question.
+    termios.tcsetattr(descriptor, termios.TCSAFLUSH, silent)
+    try:
+        click.echo(question, nl=False, err=True)
+        return await _read_line()
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        click.echo(err=True)  # the end of line that was typed was not shown
+
+
+async def ask_line(question: str) -> str:
+    """Ask for a line on stderr that the terminal shows; see `ask_unseen`."""
+    click.echo(question, nl=False, err=True)
+    return await _read_line()
+
+
 async def _read_line() -> str:
     """Read one line of standard input without blocking. A terminal delivers whole lines.
 

@@ -23,7 +23,7 @@ from onionmpc.program.process.launch import ProgramExit
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms, session_id
 from onionmpc.session.dispatch import Dispatcher
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import Agreed, ProgramEnded, RosterKnown, Rounding, UserInterface
+from onionmpc.session.events import Agreed, PrivateInputs, ProgramEnded, RosterKnown, Rounding, UserInterface
 from onionmpc.session.ledger import LinkSummary
 from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import Cause, Commit, Done
@@ -187,7 +187,7 @@ class Computation:
         await self._wait_for(lambda peer: peer.alive and peer.session.offer, "lost", "it did not connect")
         connected_at = time.monotonic()
         self._ending.step = "agree"
-        agreement = await self._agree(dispatcher)
+        agreement, inputs = await self._agree(dispatcher)
         session = session_id(agreement)
         agreed_at = time.monotonic()
         self._ending.step = "run"
@@ -196,7 +196,7 @@ class Computation:
         self._ui.tell(Agreed(session))
         # What the machine refuses, such as memory for a process, becomes a report to the peers like any failure.
         with explaining():
-            program = await ProgramRun(self._own, self._peers, self._ending, self._watch, self._ui).run(session)
+            program = await ProgramRun(self._own, self._peers, self._ending, self._watch, self._ui).run(session, inputs)
         ended_at = time.monotonic()
         self._ui.tell(ProgramEnded(ended_at - agreed_at))
         self._ending.step = "finish"
@@ -205,7 +205,7 @@ class Computation:
         await self._peers.changes.until(lambda: self._peers.all(lambda peer: peer.session.is_done))
         return _Computed(agreement, session, program, started_at, connected_at, agreed_at, ended_at)
 
-    async def _agree(self, dispatcher: Dispatcher) -> Agreement:
+    async def _agree(self, dispatcher: Dispatcher) -> tuple[Agreement, PrivateInputs]:
         own = self._own
         parts = {own.number: (own.terms, own.nonce)}
         for peer in self._peers:
@@ -215,7 +215,8 @@ class Computation:
         agreement = Agreement(
             own.shared, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
-        if not await self._ui.consents(agreement, own.number, own.program.metadata.about):
+        inputs = await self._ui.consents(agreement, own.number, own.program.metadata.about)
+        if inputs is None:
             raise AgreementError("its user declined")
         commit = Commit(session_id(agreement).hex())
         dispatcher.allow_program_bytes()
@@ -225,7 +226,7 @@ class Computation:
             if peer.session.commit != commit:
                 self._ending.report(peer.number, "agreement", "it committed to another session")
         self._ending.check()
-        return agreement
+        return agreement, inputs
 
     async def _wait_for(self, has: Callable[[ConnectedPeer], object], cause: Cause, detail: str) -> None:
         """Wait until `has` is true for all peers; report those for which it is not within the plan's `wait_s`."""

@@ -272,6 +272,19 @@ Event = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PrivateInputs:
+    """What this party's program gets from its user, besides the arguments of the plan.
+
+    Attributes:
+        arguments: further private arguments. None of them is a value: they name files, or standard input.
+        stdin: the descriptor of the program's standard input; None for that of the plan.
+    """
+
+    arguments: tuple[str, ...] = ()
+    stdin: int | None = None
+
+
 class UserInterface(Protocol):
     """Shows events to this party's user, and asks them questions. `--yes` answers for them."""
 
@@ -281,5 +294,9 @@ class UserInterface(Protocol):
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may take its seat."""
 
-    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> bool:
-        """Show the agreement and what the program says about itself, and ask whether to compute on these terms."""
+    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> PrivateInputs | None:
+        """Show the agreement and what the program says about itself, and ask whether to compute on these terms.
+
+        Returns:
+            None if not. Otherwise the inputs, which are complete before the other parties learn of the consent.
+        """

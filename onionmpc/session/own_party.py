@@ -64,13 +64,17 @@ class OwnParty:
             check_distributions(self.terms, theirs.own, here=here, there=there)
         check_floors(self.terms, theirs.own, here=here, there=there)
 
-    def program_spec(self) -> ProgramSpec:
-        """Return the spec of the program process, without the sockets."""
+    def program_spec(self, inputs: tuple[str, ...] = ()) -> ProgramSpec:
+        """Return the spec of the program process, without the sockets.
+
+        Args:
+            inputs: arguments for its declared inputs, after those of the plan.
+        """
         shared, plan = self.shared, self.plan
         return ProgramSpec(
             script=str(self.program.path),
             folder=str(self.program.folder),
-            arguments=(*shared.public_arguments, *plan.private),
+            arguments=(*shared.public_arguments, *plan.private, *inputs),
             number=self.number,
             parties=len(self.roster),
             threshold=shared.threshold,
@@ -80,7 +84,7 @@ class OwnParty:
             verbose=plan.verbose,
             # Only what this party chose itself. The agreed public arguments may be the host's, which could name any of
             # our files and so open them to the program.
-            named=(*(plan.public or ()), *plan.private),
+            named=(*(plan.public or ()), *plan.private, *inputs),
             code=code_of(self.program, plan.attached),
             on_disk=plan.attached.on_disk(),
             reads=tuple(map(str, plan.attached.places)),

@@ -27,7 +27,7 @@ from onionmpc.session.ask_host import ask_host
 from onionmpc.session.comparison import check_equal
 from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.discovery import pair_key, seat_key
-from onionmpc.session.events import InviteReady, OtherVersion, Published, Trouble, UserInterface
+from onionmpc.session.events import InviteReady, OtherVersion, PrivateInputs, Published, Trouble, UserInterface
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import (
@@ -272,5 +272,7 @@ class _Objector:
         self.tell = ui.tell
         self.admits = ui.admits
 
-    async def consents(self, _agreement: Agreement, _own_number: int, _about: ProgramBlock | None) -> bool:
+    async def consents(
+        self, _agreement: Agreement, _own_number: int, _about: ProgramBlock | None
+    ) -> PrivateInputs | None:
         raise AgreementError(self._objection.message)

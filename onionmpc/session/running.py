@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from functools import partial
 
 from onionmpc.errors import RemoteProtocolError
 from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import UserInterface
+from onionmpc.session.events import PrivateInputs, UserInterface
 from onionmpc.session.marks import Marks
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import ConnectedPeer, Peers
@@ -26,17 +27,21 @@ class ProgramRun:
         self._watch = watch
         self._ui = ui
 
-    async def run(self, session: bytes) -> ProgramExit:
+    async def run(self, session: bytes, inputs: PrivateInputs) -> ProgramExit:
         """Run the program until it succeeds.
+
+        Args:
+            inputs: what it gets from this party's user.
 
         Raises:
             OnionMPCError: it failed. A report was sent to the peers.
         """
         marks = Marks(self._own.identity, self._own.roster, session)
+        streams = self._own.plan.streams
         starting = start_program(
-            self._own.program_spec(),
+            self._own.program_spec(inputs.arguments),
             list(self._peers.numbers),
-            streams=self._own.plan.streams,
+            streams=streams if inputs.stdin is None else replace(streams, stdin=inputs.stdin),
             hash_output=self._own.shared.receipt,
         )
         async with starting as process, asyncio.TaskGroup() as tasks:

@@ -30,7 +30,7 @@ from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.discovery import pair_key
-from onionmpc.session.events import Agreed, Event, InviteReady
+from onionmpc.session.events import Agreed, Event, InviteReady, PrivateInputs
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
@@ -88,8 +88,9 @@ class Person:
     async def admits(self, onion: Onion, _seat: int) -> bool:
         return self.admit is None or await self.admit(onion)
 
-    async def consents(self, agreement: Agreement, _own_number: int, _about: object) -> bool:
-        return self.consent is None or await self.consent(agreement)
+    async def consents(self, agreement: Agreement, _own_number: int, _about: object) -> PrivateInputs | None:
+        agreed = self.consent is None or await self.consent(agreement)
+        return PrivateInputs() if agreed else None
 
     def heard(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]

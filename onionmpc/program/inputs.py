@@ -1,0 +1,203 @@
+"""Checks private inputs against the fields of a program's block, and arranges them for the program.
+
+Knows types, bounds and the forms in which a program gets its inputs. Does not know where a value comes from. No message
+repeats a value: it is private, and a message may reach the other parties.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from onionmpc.errors import UsageError
+from onionmpc.program.block import (
+    AnyField,
+    ChoiceField,
+    DecimalField,
+    FileField,
+    Give,
+    IntegerField,
+    ProgramBlock,
+    TableField,
+    TextField,
+    YesNoField,
+)
+from onionmpc.program.describe import describe_field
+from onionmpc.text import printable
+
+_NUMBERS = {"integer": re.compile(r"[+-]?[0-9]{1,400}"), "decimal": re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?")}
+_SEPARATORS = re.compile(r"[,\s]+")
+_YES_NO = {"y": "yes", "yes": "yes", "n": "no", "no": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedInput:
+    """A private input that is within its bounds.
+
+    Attributes:
+        content: what the program gets.
+        unusual: whether it is beyond a soft bound.
+    """
+
+    content: bytes = field(repr=False)
+    unusual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A private input that the program gets as a file, by the name of its field, and the option before its path."""
+
+    name: str
+    option: str | None
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """All private inputs as the program gets them.
+
+    Attributes:
+        stdin: its standard input.
+        options: the options of inputs at standard input.
+        files: inputs in files.
+    """
+
+    stdin: bytes = field(repr=False)
+    options: tuple[str, ...]
+    files: tuple[InputFile, ...]
+
+
+def choices_of(one: AnyField, about: ProgramBlock, public: Sequence[str]) -> tuple[str, ...]:
+    """Return what a choice can be; none for other fields.
+
+    Args:
+        public: the agreed public arguments.
+    """
+    if not isinstance(one, ChoiceField):
+        return ()
+    if one.choices is not None:
+        return one.choices
+    given = _public_value(about, one.choices_from or "", public)
+    return tuple(word.strip() for word in given.split(","))
+
+
+def _public_value(about: ProgramBlock, name: str, public: Sequence[str]) -> str:
+    """Return the value of a public argument, in the one word "--option=value" or in two."""
+    options = {one.option: one.name for one in about.public if one.option}
+    places = [one.name for one in about.public if not one.option]
+    values: dict[str, str] = {}
+    words = iter(public)
+    for word in words:
+        option, has_value, value = word.partition("=")
+        if option in options:
+            values[options[option]] = value if has_value else next(words, "")
+        elif places:
+            values[places.pop(0)] = word
+    return values.get(name, "")
+
+
+def check_input(one: AnyField, content: bytes, choices: Sequence[str] = ()) -> CheckedInput:
+    """Check a private input.
+
+    Args:
+        choices: as `choices_of` returns them.
+
+    Raises:
+        UsageError: it is not of the field's type, or beyond a bound. The message says what was expected.
+    """
+    match one:
+        case FileField():
+            _check(one, len(content) <= one.max_bytes)
+            return CheckedInput(content)
+        case TableField():
+            _check(one, len(content) <= one.max_bytes)
+            _check_table(one, _text(one, content))
+            return CheckedInput(content if content.endswith(b"\n") else content + b"\n")
+        case IntegerField() | DecimalField():
+            words = [word for word in _SEPARATORS.split(_text(one, content)) if word]
+            _check(one, all(_fits(word, _kind_of(one), one.min, one.max) for word in words))
+            _check(one, _right_count(one, words))
+            if isinstance(one, DecimalField) and one.places is not None:
+                _check(one, all(len(word.partition(".")[2]) <= one.places for word in words))
+            usual = all(_fits(word, "decimal", one.warn_min, one.warn_max) for word in words)
+            return CheckedInput(",".join(words).encode(), unusual=not usual)
+        case TextField():
+            words = _text(one, content).split(",") if one.many else [_text(one, content)]
+            words = [word.strip() for word in words]
+            _check(one, all(0 < len(word) <= one.max_length and word.isprintable() for word in words))
+            _check(one, _right_count(one, words))
+            return CheckedInput(",".join(words).encode())
+        case ChoiceField():
+            chosen = _text(one, content)
+            if chosen not in choices:
+                raise UsageError(f"{one.name}: expected one of: {', '.join(printable(each) for each in choices)}")
+            return CheckedInput(chosen.encode())
+        case YesNoField():
+            answer = _YES_NO.get(_text(one, content).lower())
+            _check(one, answer is not None)
+            return CheckedInput((answer or "").encode())
+
+
+def _check(one: AnyField, fits: bool) -> None:
+    if not fits:
+        raise UsageError(f"{one.name}: expected {describe_field(one)}")
+
+
+def _text(one: AnyField, content: bytes) -> str:
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff").strip()
+    except UnicodeDecodeError:
+        raise UsageError(f"{one.name}: expected {describe_field(one)}, in UTF-8") from None
+
+
+def _kind_of(one: IntegerField | DecimalField) -> str:
+    return "integer" if isinstance(one, IntegerField) else "decimal"
+
+
+def _fits(word: str, kind: str, lowest: int | Decimal | None, highest: int | Decimal | None) -> bool:
+    if not _NUMBERS[kind].fullmatch(word):
+        return False
+    value = Decimal(word)  # exact, for any number of digits
+    return (lowest is None or lowest <= value) and (highest is None or value <= highest)
+
+
+def _right_count(one: IntegerField | DecimalField | TextField, words: Sequence[str]) -> bool:
+    return one.min_count <= len(words) <= one.max_count if one.many else len(words) == 1
+
+
+def _check_table(one: TableField, text: str) -> None:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
+    except csv.Error:
+        rows = []
+    _check(one, one.min_rows <= len(rows) <= one.max_rows)
+    width = len(one.columns) if one.columns is not None else len(rows[0]) if rows else 0
+    for number, row in enumerate(rows, start=1):
+        if len(row) != width:
+            raise UsageError(f"{one.name}: row {number} has {len(row)} cells, expected {width}")
+        if one.cells != "text" and not all(_fits(cell.strip(), one.cells, one.min, one.max) for cell in row):
+            raise UsageError(f"{one.name}: row {number}: expected {describe_field(one)}")
+
+
+def arrange(about: ProgramBlock, inputs: Mapping[str, CheckedInput]) -> Delivery:
+    """Arrange inputs, by the name of their field, in the order of the block."""
+    given = [(one, inputs[one.name]) for one in about.input if one.name in inputs]
+    at_stdin = [(one, checked.content) for one, checked in given if one.give is not Give.FILE]
+    return Delivery(
+        b"".join(_as_lines(one, content) for one, content in at_stdin),
+        tuple(word for one, _ in at_stdin if one.option for word in (one.option, "-")),
+        tuple(InputFile(one.name, one.option, checked.content) for one, checked in given if one.give is Give.FILE),
+    )
+
+
+def _as_lines(one: AnyField, content: bytes) -> bytes:
+    return content if isinstance(one, FileField | TableField) else content + b"\n"
+
+
+def missing(about: ProgramBlock, names: Mapping[str, object]) -> Iterator[AnyField]:
+    """Yield each required field that has no value."""
+    return (one for one in about.input if not one.optional and one.name not in names)

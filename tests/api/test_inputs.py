@@ -1,0 +1,204 @@
+"""Inputs that a program declares are collected after consent, checked, and handed over by a pipe or a private file."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onionmpc import InputQuestion, Proposal, Table
+from onionmpc.errors import AgreementError, UsageError
+from tests.api.test_table import agree
+from tests.support.api import local_parties
+from tests.support.blocks import script_of
+from tests.support.session import run
+
+BLOCK = script_of(
+    """\
+[tool.onionmpc]
+version = 1
+title = "Echo"
+reveals = "all inputs to all parties"
+
+[[tool.onionmpc.public]]
+name = "drinks"
+label = "Drinks"
+type = "text"
+many = true
+
+[[tool.onionmpc.input]]
+name = "drink"
+label = "Your drink"
+type = "choice"
+choices-from = "drinks"
+
+[[tool.onionmpc.input]]
+name = "letter"
+label = "Your letter"
+type = "file"
+give = "file"
+option = "--letter"
+
+[[tool.onionmpc.input]]
+name = "number"
+label = "Your number"
+type = "integer"
+max = 100
+warn-max = 10
+"""
+)
+ECHO = (
+    BLOCK
+    + """
+import os, stat, sys
+from pathlib import Path
+from mpyc.runtime import mpc
+async def main():
+    async with mpc:
+        drinks, option, path = sys.argv[1:]
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        read = [sys.stdin.readline(), sys.stdin.readline(), sys.stdin.read()]
+        everything = await mpc.transfer([read, Path(path).read_text(), option, oct(mode), path])
+    print([each[:4] for each in everything])
+    print(everything[mpc.pid][4])
+mpc.run(main())
+"""
+)
+INPUTS: dict[str, Any] = {"drink": "tea", "letter": b"hello", "number": 7}
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "echo.py"
+    path.write_text(ECHO)
+    return path
+
+
+def computed(script: Path, *given: dict[str, Any]) -> list[Any]:
+    """Let as many parties as there are arguments compute; return how each ended."""
+    endings: list[Any] = []
+
+    async def compute(table: Table, arguments: dict[str, Any]) -> Any:
+        async with table:
+            return await table.compute(**({"consent": agree} | arguments))
+
+    async def main() -> None:
+        async with local_parties(len(given)) as parties, AsyncExitStack() as stack:
+            table = await stack.enter_async_context(parties[0].host(script, parties=len(given), public=["tea,coffee"]))
+            guests = [one.join(invite, script) for one, invite in zip(parties[1:], table.invites, strict=True)]
+            hosting = table.compute(**({"consent": agree} | given[0]))
+            joining = [compute(guest, arguments) for guest, arguments in zip(guests, given[1:], strict=True)]
+            endings.extend(await asyncio.gather(hosting, *joining, return_exceptions=True))
+
+    run(main())
+    return endings
+
+
+def test_inputs_reach_the_program_by_a_pipe_and_by_a_private_file_that_is_removed(script: Path) -> None:
+    results = computed(script, *({"inputs": INPUTS | {"number": number}} for number in (1, 2, 3)))
+    first, paths = results[0].outputs.splitlines()[0], {result.outputs.splitlines()[1] for result in results}
+    for number in (1, 2, 3):
+        assert f"[['tea\\n', '{number}\\n', ''], 'hello', '--letter', '0o600']" in first
+    assert len(paths) == 3
+    assert not any(Path(path).exists() for path in paths)
+
+
+def test_a_person_is_asked_after_consent_and_in_the_order_of_the_block(script: Path) -> None:
+    said: list[str] = []
+
+    async def consent(_proposal: Proposal) -> bool:
+        said.append("consent")
+        return True
+
+    async def ask(question: InputQuestion) -> str | bytes:
+        said.append(f"{question.label}: {question.expected}")
+        assert question.name != "number" or question.is_unusual("11")
+        return b"hello" if question.is_file else {"drink": "coffee", "number": "5"}[question.name]
+
+    others = {"inputs": INPUTS}
+    results = computed(script, {"consent": consent, "ask": ask}, others, others)
+    assert "[['coffee\\n', '5\\n', ''], 'hello'" in results[0].outputs
+    assert said == [
+        "consent",
+        "Your drink: one of: tea, coffee",
+        "Your letter: a file of at most 1048576 bytes",
+        "Your number: a whole number up to 100; usually up to 10",
+    ]
+
+
+def test_a_choice_that_is_not_one_ends_the_session_before_any_program_starts(script: Path) -> None:
+    results = computed(script, {"inputs": INPUTS | {"drink": "rum 4242"}}, {"inputs": INPUTS}, {"inputs": INPUTS})
+    assert [type(result) for result in results] == [UsageError, AgreementError, AgreementError]
+    assert str(results[0]) == "drink: expected one of: tea, coffee"
+    assert all("its user gave no valid input" in str(result) for result in results[1:])
+    assert not any("4242" in str(result) or "drink" in str(result) for result in results[1:])
+
+
+def test_a_missing_input_is_the_fault_of_this_party_alone(script: Path) -> None:
+    results = computed(script, {"inputs": INPUTS}, {"inputs": {"drink": "tea"}}, {"inputs": INPUTS})
+    assert [type(result) for result in results] == [AgreementError, UsageError, AgreementError]
+    assert str(results[1]) == "the program needs an input letter (Your letter)"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"inputs": {"numbr": 1}}, "the program declares no input numbr"),
+        ({"inputs": {"number": 4242}}, "number: expected a whole number up to 100"),
+        ({"inputs": {"number": object()}}, "number: object, expected a text"),
+        ({"inputs": {"letter": Path("/absent")}}, "letter: cannot read /absent: No such file"),
+        ({"inputs": [1]}, "inputs: list, expected a dict of values by their names"),
+        ({"inputs": {}, "input": "4242"}, "inputs cannot be combined with input or arguments"),
+        ({"inputs": {}, "arguments": ["x"]}, "inputs cannot be combined with input or arguments"),
+        ({"ask": 3}, "ask: int, expected a function"),
+    ],
+)
+def test_a_mistake_is_found_before_anyone_is_met_and_shows_no_value(
+    script: Path, given: dict[str, Any], words: str
+) -> None:
+    async def main() -> None:
+        async with local_parties(1) as (me,), me.host(script, parties=3, public=["tea,coffee"]) as table:
+            with pytest.raises(UsageError) as caught:
+                await table.compute(consent=agree, **given)
+            assert words in caught.value.message
+            assert "4242" not in caught.value.message
+
+    run(main())
+
+
+READS = """
+import getpass, os, sys, warnings
+from mpyc.runtime import mpc
+async def main():
+    async with mpc:
+        pass
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+        terminal = "terminal"
+    except OSError:
+        terminal = "no terminal"
+    print(terminal, sys.argv[1:], repr(sys.stdin.read()))
+mpc.run(main())
+"""
+NOTHING_ELSE = script_of(
+    '[tool.onionmpc]\nversion = 1\ntitle = "T"\nreveals = "R"\n'
+    '[[tool.onionmpc.input]]\nname = "n"\nlabel = "N"\ntype = "integer"\noption = "--n"'
+)
+
+
+def test_at_a_terminal_the_program_gets_a_pipe_and_cannot_ask(script: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script.write_text(NOTHING_ELSE + READS)
+
+    async def ask(question: InputQuestion) -> str:
+        assert question.name == "n"
+        return "4200"
+
+    results = computed(script, {"ask": ask, "terminal": True}, {"inputs": {"n": 1}}, {"input": "2", "arguments": ["x"]})
+    assert capfd.readouterr().out == "no terminal ['tea,coffee', '--n', '-'] '4200\\n'\n"
+    assert [result.outputs for result in results[1:]] == [
+        "no terminal ['tea,coffee', '--n', '-'] '1\\n'\n",
+        "no terminal ['tea,coffee', 'x'] '2'\n",
+    ]

@@ -12,6 +12,7 @@ from onionmpc.api.receipt_file import check_receipt
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import catalogue, find_program, program_files
+from onionmpc.program.inputs import check_public
 from onionmpc.program.spec import Walls
 from onionmpc.session.agreed_options import (
     AGREED_OPTIONS,
@@ -157,6 +158,8 @@ def prepare(
     attached = attach(said.get("with_files", ()))
     if found is not None:
         check_allowed_types(wishes.allowed_types or (), found)
+        if found.metadata.about is not None and not joins_host:
+            check_public(found.metadata.about, wishes.public or ())
         program_files(found, attached)  # refuses a program that is too large, before anyone is invited
     plan = Plan(
         program=found,

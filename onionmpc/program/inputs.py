@@ -81,12 +81,30 @@ def choices_of(one: AnyField, about: ProgramBlock, public: Sequence[str]) -> tup
         return ()
     if one.choices is not None:
         return one.choices
-    given = _public_value(about, one.choices_from or "", public)
+    given = _public_values(about, public).get(one.choices_from or "", "")
     return tuple(word.strip() for word in given.split(","))
 
 
-def _public_value(about: ProgramBlock, name: str, public: Sequence[str]) -> str:
-    """Return the value of a public argument, in the one word "--option=value" or in two."""
+def check_public(about: ProgramBlock, public: Sequence[str]) -> None:
+    """Check a host's public arguments. Words that the block does not declare are left to the program.
+
+    Raises:
+        UsageError: one is missing or not valid.
+    """
+    values = _public_values(about, public)
+    for one in about.public:
+        if one.name in values:
+            check_input(one, values[one.name].encode("utf-8", "surrogateescape"), getattr(one, "choices", None) or ())
+        elif not one.optional:
+            option = f"{one.option}=" if one.option else ""
+            raise UsageError(
+                f"the program needs a public argument {one.name} ({printable(one.label, 300)})",
+                hint=f"add --public={option}..., {describe_field(one)}",
+            )
+
+
+def _public_values(about: ProgramBlock, public: Sequence[str]) -> dict[str, str]:
+    """Return the value of each public argument by name, from the one word "--option=value" or from two."""
     options = {one.option: one.name for one in about.public if one.option}
     places = [one.name for one in about.public if not one.option]
     values: dict[str, str] = {}
@@ -97,7 +115,7 @@ def _public_value(about: ProgramBlock, name: str, public: Sequence[str]) -> str:
             values[options[option]] = value if has_value else next(words, "")
         elif places:
             values[places.pop(0)] = word
-    return values.get(name, "")
+    return values
 
 
 def check_input(one: AnyField, content: bytes, choices: Sequence[str] = ()) -> CheckedInput:

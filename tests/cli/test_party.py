@@ -243,7 +243,7 @@ def test_a_passphrase_comes_from_a_file_and_a_wrong_one_is_one_sentence(refused:
 def test_an_identity_in_use_is_refused(refused: Refused) -> None:
     keystore.create("me", None)
     with keystore.in_use("me"):
-        for command in (HOST, ("join", INVITE, "--yes"), ("join", B, C, "vote", "--yes")):
+        for command in (HOST, ("join", INVITE, "--yes"), ("join", B, C, "sort", "--yes")):
             told = refused(*command, "--identity", "me")
             assert told.startswith("another session uses the identity me now\n")
 
@@ -514,5 +514,5 @@ def test_the_probed_walls_are_shown_and_required(monkeypatch: pytest.MonkeyPatch
     told: list[str] = []
     monkeypatch.setattr("onionmpc.cli.main.print_error", lambda message, _hint: told.append(message))
     options = ["--allow-subprocess"] if allowed else []
-    assert run(["host", "vote", "--parties", "3", "--yes", "--testnet", "net", *options]) == 2
+    assert run(["host", "sort", "--parties", "3", "--yes", "--testnet", "net", *options]) == 2
     assert told == [f"True {allowed}"]

@@ -137,7 +137,9 @@ def test_a_host_is_published_before_it_computes_and_a_table_that_is_left_makes_r
                 await until(table, "publish")
             async with me.host("average-salary", parties=3) as table:
                 await until(table, None)
-            async with me.host("vote", parties=3) as table:  # another session of the same address
+            async with me.host(
+                "vote", parties=3, public=["tea,coffee"]
+            ) as table:  # another session of the same address
                 await until(table, None)
 
     asyncio.run(main())

@@ -22,7 +22,7 @@ from onionmpc.program.block import (
     parse_metadata,
 )
 from onionmpc.program.code.catalogue import find_program
-from onionmpc.program.inputs import CheckedInput, arrange, check_input, choices_of
+from onionmpc.program.inputs import CheckedInput, arrange, check_input, check_public, choices_of
 from tests.support.blocks import EVERY_KEY
 
 N: Any = {"name": "n", "label": "N"}
@@ -144,3 +144,22 @@ def test_choices_come_from_a_public_argument(public: list[str]) -> None:
     assert choices_of(about.input[0], about, public) == ("tea", "coffee")
     assert choices_of(about.input[1], about, public) == ()
     assert choices_of(CHOICE, about, public) == ("tea", "coffee")
+
+
+@pytest.mark.parametrize(
+    ("public", "words"),
+    [
+        ([], "the program needs a public argument candidates (Candidates, separated by commas)"),
+        (["--rounds=3"], "the program needs a public argument candidates"),
+        (["tea"], "candidates: expected 2 to 10 values"),
+        (["tea,coffee", "--rounds=many"], "rounds: expected a whole number"),
+        (["tea,co\udcffffee"], "candidates: expected 2 to 10 values, each a text of at most 30 characters, in UTF-8"),
+    ],
+)
+def test_public_arguments_are_checked_before_anyone_is_invited(public: list[str], words: str) -> None:
+    about = parse_metadata(EVERY_KEY, "my.py").about
+    assert about is not None
+    with pytest.raises(UsageError) as caught:
+        check_public(about, public)
+    assert caught.value.message.startswith(words)
+    check_public(about, ["--rounds", "3", "tea,coffee", "--undeclared"])

@@ -33,7 +33,7 @@ MAX_PATHS_BYTES = 2**19
 DIGEST_BYTES = 70
 MAX_CODE_BYTES = 2**26  # the supervisor keeps it in memory and sends it to the program process in one line
 MAX_EXPLAINED_BYTES = 2**24  # to explain a difference, up to 14 variants of a file are made and hashed (likeness.py)
-_HELPERS = frozenset({"private_input"})  # imported by the examples, not a program
+_HELPERS = frozenset({"private_input", "digits_data"})  # imported by the examples, not programs
 
 
 @dataclass(frozen=True, slots=True)

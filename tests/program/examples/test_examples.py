@@ -115,7 +115,7 @@ for vote in valid + forged:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name, _ in catalogue() if name != "secret_santa"])
+@pytest.mark.parametrize("name", [name for name, _ in catalogue() if name not in {"secret_santa", "private_inference"}])
 def test_each_program_runs_unattended_with_demo(name: str) -> None:
     public = ["yes,no"] if name == "vote" else []
     first, second = (run_alone(name, *public, "--demo") for _ in range(2))
@@ -173,6 +173,11 @@ def test_each_program_runs_unattended_with_demo(name: str) -> None:
             "logistic_regression",
             ["--columns", "1", "1 1 1"],
             "expected 1 to 100000 rows of 2 numbers (--columns 1, and then 0 or 1)",
+        ),
+        (
+            "private_inference",
+            ["1 2"],
+            "private_inference needs at least two parties: party 0 has the model, the others have rows",
         ),
         ("rank_vote", [], "no candidates given: name them, separated by commas, or use --demo to try this program out"),
         ("rank_vote", ["a,b,c,d,e,f,g,h,i", "a"], "expected 2 to 8 different candidates, separated by commas"),

@@ -14,6 +14,7 @@
 # type = "text"
 # many = true
 # max-count = 10
+# optional = true  # for --demo
 #
 # [[tool.onionmpc.public]]
 # name = "horizon"

@@ -15,6 +15,7 @@
 # min = 1
 # max = 8
 # option = "--columns"
+# optional = true  # for --demo
 #
 # [[tool.onionmpc.public]]
 # name = "penalty"

@@ -14,6 +14,7 @@
 # many = true
 # min-count = 2
 # max-count = 8
+# optional = true  # for --demo
 #
 # [[tool.onionmpc.input]]
 # name = "ranking"

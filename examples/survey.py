@@ -15,6 +15,7 @@
 # type = "text"
 # many = true
 # max-count = 100
+# optional = true  # for --demo
 #
 # [[tool.onionmpc.public]]
 # name = "by"

@@ -125,7 +125,6 @@ def estimate(
         threshold=threshold,
         mpyc_options=options,
         allowed_types=check_allowed_types(allowed_types, found),
-        sockets={},
         named=(*public, *private),
         code=code_of(found, attached),
         on_disk=attached.on_disk(),

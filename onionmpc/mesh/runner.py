@@ -23,6 +23,7 @@ from onionmpc.tasks import ErrorForwarder
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.link import (
     DataEvent,
+    EpochEnd,
     Event,
     Link,
     LinkAborted,
@@ -33,8 +34,8 @@ from onionmpc.wire.link import (
     State,
 )
 
-# A tuple, built once: `ProgramBytes | ProgramEnd` would be built anew for each record.
-DATA_EVENTS = (ProgramBytes, ProgramEnd)
+# A tuple, built once: the union `DataEvent` would be built anew for each record.
+DATA_EVENTS = (ProgramBytes, EpochEnd, ProgramEnd)
 
 OnEvent = Callable[[Event], None]
 OnData = Callable[[DataEvent], None]
@@ -225,10 +226,12 @@ class LinkRunner:
         while payload := self.offer_data(payload):
             await self._room.freed.next()
 
-    def end_data(self) -> None:
-        """Queue the end of the data channel: the program sends nothing more."""
-        if self.link.state is State.OPEN:
-            self.link.end_data()
+    async def end_data(self, *, last: bool) -> None:
+        """Queue the END of an epoch, or the `last` END, that of the program. Wait while there is no room for it."""
+        while self.alive and not self.link.has_room_for_end():
+            await self._room.freed.next()
+        if self.alive:
+            self.link.end_data(last=last)
             self._sender.wake()
 
     def consume(self, size: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, NoReturn, Protocol
@@ -17,12 +17,12 @@ from typing import BinaryIO, NoReturn, Protocol
 import msgspec
 
 from onionmpc.errors import ProgramError
-from onionmpc.program.process.launch import ProgramExit, ProgramProcess, start_program
+from onionmpc.program.process.launch import Ends, ProgramExit, ProgramProcess, start_program
 from onionmpc.program.process.streams import unattended
 from onionmpc.program.process.stuck import Standstill, describe_all, likely_cause
 from onionmpc.program.spec import ProgramSpec, Trace, Wait
 from onionmpc.program.walls.asked import OutOfReach
-from onionmpc.tasks import BackgroundTasks, Work, cancel, together
+from onionmpc.tasks import BackgroundTasks, cancel, together
 from onionmpc.text import printable
 
 # If one program fails, its peers stop themselves. Only when all have ended is it clear which one failed first.
@@ -34,6 +34,8 @@ SHOWN_LOG_BYTES = 4096
 
 # The numbers of the sender and the receiver.
 Way = tuple[int, int]
+# What a program sends to each peer and receives from it, by the peer's number.
+Streams = Mapping[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 
 
 def ignore_refused(_refused: OutOfReach) -> None:
@@ -43,8 +45,8 @@ def ignore_refused(_refused: OutOfReach) -> None:
 class DryRunNetwork(Protocol):
     """What carries bytes between the parties."""
 
-    def started(self) -> None:
-        """Note that one more party is ready to connect."""
+    def begin(self, number: int, streams: Streams) -> None:
+        """Note that a party begins its next epoch, in which its program is at the other ends of these streams."""
 
     def traced(self, number: int, trace: Trace) -> None:
         """Note what a traced party reports."""
@@ -52,10 +54,11 @@ class DryRunNetwork(Protocol):
     def ended(self, number: int) -> None:
         """Note that a party's program has ended."""
 
-    async def carry(
-        self, readers: Mapping[Way, asyncio.StreamReader], writers: Mapping[Way, asyncio.StreamWriter]
-    ) -> None:
-        """Carry bytes until all connections have ended."""
+    async def carry(self) -> None:
+        """Carry bytes until `finish`, and then those on their way."""
+
+    def finish(self) -> None:
+        """Let `carry` end: all programs have ended, each after the same number of epochs."""
 
 
 async def run_parties(
@@ -64,7 +67,7 @@ async def run_parties(
     """Run all parties of a program, each with the same arguments and without a user.
 
     Args:
-        spec: what to run; its number and sockets are filled in here.
+        spec: what to run; its number is filled in here.
         network: what carries bytes between them.
         on_refused: called with the files that a party could not open, for each party that has some.
 
@@ -74,6 +77,7 @@ async def run_parties(
     spec = msgspec.structs.replace(spec, waiting_s=spec.waiting_s or DRY_RUN_WAITING_S)
     everyone = range(spec.parties)
     async with contextlib.AsyncExitStack() as stack:
+        connections = stack.enter_context(Connections())
         logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in everyone]  # noqa: SIM115 (the stack is one)
         programs = []
         for number, log in enumerate(logs):
@@ -81,19 +85,37 @@ async def run_parties(
             program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log)))
             programs.append(program)
             stack.callback(_report_refused, program, on_refused)
-        streams = {
-            (one, other): await asyncio.open_unix_connection(sock=programs[one].sockets[other])
-            for one, other in itertools.permutations(everyone, 2)
-        }
-        for _, writer in streams.values():
-            stack.callback(writer.transport.abort)
-        readers = {way: reader for way, (reader, _) in streams.items()}
-        writers = {(one, other): writer for (other, one), (_, writer) in streams.items()}
-        await _run(programs, logs, network, network.carry(readers, writers))
+        await _run(programs, logs, network, connections)
+
+
+class Connections(contextlib.AbstractContextManager["Connections"]):
+    """Our ends of all epochs of all programs, closed at the end of the block."""
+
+    def __init__(self) -> None:
+        self._ends: list[socket.socket] = []
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def open(self, ends: Ends) -> Streams:
+        """Open the streams of one epoch."""
+        # Those that are closed are forgotten, or a program of many epochs would fill our memory.
+        self._ends = [*(end for end in self._ends if end.fileno() >= 0), *ends.values()]
+        self._writers = [writer for writer in self._writers if not writer.is_closing()]
+        streams = {}
+        for peer, end in ends.items():
+            streams[peer] = await asyncio.open_unix_connection(sock=end)
+            self._writers.append(streams[peer][1])
+        return streams
+
+    def __exit__(self, *_: object) -> None:
+        """Close them at once."""
+        for writer in self._writers:
+            writer.transport.abort()
+        for end in self._ends:
+            end.close()
 
 
 async def _run(
-    programs: Sequence[ProgramProcess], logs: Sequence[BinaryIO], network: DryRunNetwork, carrying: Work
+    programs: Sequence[ProgramProcess], logs: Sequence[BinaryIO], network: DryRunNetwork, connections: Connections
 ) -> None:
     """Run all programs to their ends, and what carries their bytes.
 
@@ -101,6 +123,7 @@ async def _run(
         ProgramError: one failed, or all wait for each other.
     """
     standstill = Standstill(len(programs))
+    begun = [0] * len(programs)
     stuck = asyncio.Event()
 
     def note_wait(number: int, wait: Wait | None) -> None:
@@ -115,9 +138,13 @@ async def _run(
             f"the programs wait for each other in the dry run: {describe_all(waits)}", hint=likely_cause(waits)
         )
 
+    async def begin(number: int, ends: Ends) -> None:
+        begun[number] += 1
+        network.begin(number, await connections.open(ends))
+
     async def end_of(number: int, program: ProgramProcess) -> ProgramExit:
         exited = await program.wait(
-            on_started=network.started,
+            on_epoch=functools.partial(begin, number),
             on_wait=functools.partial(note_wait, number),
             on_trace=functools.partial(network.traced, number),
         )
@@ -125,9 +152,14 @@ async def _run(
         return exited
 
     ends = [asyncio.create_task(end_of(number, program)) for number, program in enumerate(programs)]
+
+    async def succeed() -> None:
+        await _all_succeed(ends, logs, begun)
+        network.finish()
+
     try:
         async with BackgroundTasks(fail_when_stuck()):
-            await together(_all_succeed(ends, logs), carrying)
+            await together(succeed(), network.carry())
     finally:
         await cancel(*ends)
 
@@ -137,19 +169,33 @@ def _report_refused(program: ProgramProcess, on_refused: Callable[[OutOfReach], 
         on_refused(refused)
 
 
-async def _all_succeed(ends: Sequence[asyncio.Task[ProgramExit]], logs: Sequence[BinaryIO]) -> None:
+async def _all_succeed(
+    ends: Sequence[asyncio.Task[ProgramExit]], logs: Sequence[BinaryIO], begun: Sequence[int]
+) -> None:
     """Wait until all programs have ended.
 
+    Args:
+        begun: how many epochs each has begun.
+
     Raises:
-        ProgramError: one has failed.
+        ProgramError: one has failed, or has started MPyC less often than another.
     """
     running = set(ends)
     while running:
-        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        # With a timeout: one that still runs may begin an epoch after another one has ended.
+        done, running = await asyncio.wait(running, timeout=STOP_S, return_when=asyncio.FIRST_COMPLETED)
         if any(end.result().status for end in done):
             if running:
                 await asyncio.wait(running, timeout=STOP_S)
             raise _failure({number: end.result() for number, end in enumerate(ends) if end.done()}, logs)
+        most = max(begun)
+        for number, end in enumerate(ends):
+            if end.done() and begun[number] < most:
+                raise ProgramError(
+                    f"the program of party {number} ended after start {begun[number]} of MPyC, and that of party"
+                    f" {begun.index(most)} has begun start {most}",
+                    hint="all parties must start MPyC equally often",
+                )
 
 
 def _failure(exits: Mapping[int, ProgramExit], logs: Sequence[BinaryIO]) -> ProgramError:

@@ -1,6 +1,7 @@
-"""Moves the program's bytes between its process and the links, and checks incoming ones.
+"""Moves the program's bytes between its process and the links, and checks those that come in.
 
-Knows back-pressure in both directions. onionmpc.program.process.hello has the rules that it enforces.
+Knows back-pressure in both directions, and the order of epochs. The rules that it enforces on MPyC's bytes are in
+onionmpc.program.process.hello. Rules for epochs: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -9,163 +10,292 @@ import asyncio
 import collections
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import cast
 
-from onionmpc.errors import RemoteProtocolError
+from onionmpc.errors import ProgramError, RemoteProtocolError
 from onionmpc.machine import READ_BYTES
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.process.hello import HelloGate
-from onionmpc.wire.link import DataEvent, ProgramEnd
+from onionmpc.tasks import cancel
+from onionmpc.wire.link import DataEvent, EpochEnd, ProgramBytes, ProgramEnd
 
 
-class Pump(asyncio.BufferedProtocol):
-    """Moves the bytes between the program and one peer, in both directions.
+class UnequalEpochs(ProgramError):
+    """A peer's program has ended, and this party's has started MPyC once more than that."""
 
-    What comes from one side leaves for the other in the same turn of the loop: no task wakes up in between.
+
+class Pump:
+    """One peer's bytes, both ways; what comes from one side leaves for the other in the same turn of the loop.
+
+    The directions count their epochs apart: our program may begin the next one before the peer's last bytes of this one
+    are here.
 
     Args:
         runner: the link to the peer.
-        gate: checks the bytes from the peer.
-
-    Attributes:
-        emptied: set when the link has all that the program sent.
+        make_gate: makes what checks the bytes of one epoch that come from the peer.
     """
 
-    def __init__(self, runner: LinkRunner, gate: HelloGate) -> None:
-        self.emptied = asyncio.Event()
+    def __init__(self, runner: LinkRunner, make_gate: Callable[[], HelloGate]) -> None:
         self._runner = runner
-        self._gate = gate
-        # Bounded by the link's window: an event is acknowledged only after it has left this queue.
+        self._make_gate = make_gate
+        # Bounded by the link's window: nothing is acknowledged before it is taken out of here.
         self._arrived: collections.deque[DataEvent] = collections.deque()
-        self._discarding = False
-        self._transport: asyncio.Transport | None = None
+        self._untaken_bytes = 0  # given to a program that does not read, and not acknowledged either
+        self._epochs: dict[int, Epoch] = {}  # those that are not over in both directions
+        self._begun = 0
+        self._heard = 0  # how many the peer's program has ended
+        self._peer_ended = False
+        self._to_send: asyncio.Queue[Epoch | None] = asyncio.Queue()
+        # One for all epochs, since what is in it is taken at once.
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._full = False
-        self._left = b""  # sent by the program; the link has no room for it
-        self._untaken_bytes = 0  # handed to a program that does not read, and not acknowledged yet
-        self._program_ended = False
-        self._changed = asyncio.Event()
-        self._peer_over = asyncio.Event()
-        self._lost = asyncio.Event()
+        self._discarding = False
         self._error: Exception | None = None
+        self._failed = asyncio.Event()
 
     def open(self) -> None:
-        """Take the link's data from now on. It may come before the program has started."""
+        """Take what the link brings from now on, also before the program has started."""
         self._runner.deliver_data_to(self._take)
 
     def shut(self) -> None:
-        """Take no more data: the link delivers it as an event, like all others."""
+        """Take nothing more: what comes is an event of the link like others."""
         self._runner.deliver_data_to(None)
+
+    def begin(self, end: socket.socket) -> Epoch:
+        """Begin the next epoch, which `run` connects once all before it are sent.
+
+        Args:
+            end: ours of the pair that the program has the other of; closed when the epoch is over, or by `close`.
+        """
+        epoch = Epoch(self._runner, end, self._buffer, self._make_gate(), self._to_program, self._fail)
+        self._epochs[self._begun] = epoch
+        self._begun += 1
+        self._to_send.put_nowait(epoch)
+        self._compare_epochs()
+        return epoch
+
+    def finish(self) -> None:
+        """Let `run` return once all is sent: the program has ended well and begins no epoch."""
+        self._to_send.put_nowait(None)
+
+    def discard(self) -> None:
+        """Count as taken all that comes for a program that has ended: a peer waits until its bytes are taken."""
+        self._discarding = True
+        self._to_program()
+
+    async def run(self) -> None:
+        """Move bytes until the program has ended and all that it sent has been handed to the link.
+
+        Raises:
+            RemoteProtocolError: the peer sent what MPyC must not see.
+            UnequalEpochs: see there.
+        """
+        sending = asyncio.create_task(self._send())
+        failing = asyncio.create_task(self._failed.wait())
+        try:
+            await asyncio.wait([sending, failing], return_when=asyncio.FIRST_COMPLETED)
+            if self._error is not None:
+                raise self._error
+            await sending
+        finally:
+            await cancel(sending, failing)
+
+    def close(self) -> None:
+        """Close our ends of all epochs; the program has ended, or it would take this for the end of its peer."""
+        for epoch in self._epochs.values():
+            epoch.abort()
+
+    async def _send(self) -> None:
+        """Send what the program writes, one epoch after the other."""
+        while (epoch := await self._to_send.get()) is not None:
+            await epoch.connect()
+            await epoch.send_all()
+            await self._runner.end_data(last=False)
+        await self._runner.end_data(last=True)
+
+    # -- what comes from the peer
 
     def _take(self, event: DataEvent) -> None:
         self._arrived.append(event)
         self._to_program()
 
-    def discard(self) -> None:
-        """Count everything as taken that arrives for a program that has ended: its sender waits until it is taken."""
-        self._discarding = True
-        self._to_program()
+    def _to_program(self) -> None:
+        while self._arrived and self._error is None:
+            epoch = self._epochs.get(self._heard)
+            begun = epoch is not None and epoch.takes
+            if not (begun or self._discarding or isinstance(self._arrived[0], ProgramEnd)):
+                break
+            event = self._arrived.popleft()
+            if self._peer_ended:
+                self._fail(RemoteProtocolError("bytes of the program came after its end"))
+                return
+            self._untaken_bytes += len(event.payload) if isinstance(event, ProgramBytes) else 1
+            match event:
+                case ProgramBytes(payload) if epoch is not None and not self._discarding:
+                    try:
+                        epoch.write(payload)
+                    except RemoteProtocolError as error:
+                        self._fail(error)
+                case EpochEnd():
+                    self._heard += 1
+                    if epoch is not None and not self._discarding:
+                        epoch.write_eof()
+                case ProgramEnd():
+                    self._peer_ended = True
+                    self._compare_epochs()
+        self._epochs = {number: epoch for number, epoch in self._epochs.items() if not epoch.is_over}
+        if self._untaken_bytes and (self._discarding or not any(epoch.full for epoch in self._epochs.values())):
+            self._runner.consume(self._untaken_bytes)
+            self._untaken_bytes = 0
 
-    async def run(self, end: socket.socket) -> None:
-        """Move bytes until both the program and its peer have sent everything.
+    def _compare_epochs(self) -> None:
+        if self._peer_ended and self._begun > self._heard:
+            self._fail(
+                UnequalEpochs(
+                    f"its program ended after start {self._heard} of MPyC, and another party's has begun start"
+                    f" {self._begun}"
+                )
+            )
 
-        Args:
-            end: our end of the program's socketpair; closed when this returns.
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self._failed.set()
 
-        Raises:
-            RemoteProtocolError: the peer sent bytes that MPyC must not see.
-        """
-        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=end)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send_rest(transport))
-                await self._peer_over.wait()
-                if self._error is not None:
-                    raise self._error
-            transport.close()
-            await self._lost.wait()  # close() first writes what the program has not read yet
-        finally:
-            self._transport = None
-            transport.abort()
 
-    async def _send_rest(self, transport: asyncio.Transport) -> None:
-        """Send bytes that the link had no room for, then the end."""
-        while not self.emptied.is_set():
+class Epoch(asyncio.BufferedProtocol):
+    """One epoch of the program, at our end of its socketpair.
+
+    Args:
+        end: ours of the pair.
+        buffer: what is read into.
+        gate: checks what comes from the peer.
+        on_room: called when the program can take more than before.
+        on_error: called with what went wrong in a callback of the loop, which nobody awaits.
+
+    Attributes:
+        connected: set once bytes move.
+        full: whether the program has not read what it was given.
+    """
+
+    def __init__(
+        self,
+        runner: LinkRunner,
+        end: socket.socket,
+        buffer: memoryview,
+        gate: HelloGate,
+        on_room: Callable[[], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self.connected = asyncio.Event()
+        self.full = False
+        self._end = end
+        self._runner = runner
+        self._gate = gate
+        self._on_room = on_room
+        self._on_error = on_error
+        self._transport: asyncio.Transport | None = None
+        self._buffer = buffer
+        self._left = b""  # what the program sent and the link has no room for
+        self._sent_all = False  # by the program
+        self._peer_sent_all = False
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both programs have ended this epoch, and ours has read all of it."""
+        return self._closed and self._peer_sent_all
+
+    @property
+    def takes(self) -> bool:
+        """Whether bytes of the peer may be written to the program now."""
+        return self._transport is not None and not self.full
+
+    async def connect(self) -> None:
+        """Begin to move bytes."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._end)
+        self.connected.set()
+
+    async def send_all(self) -> None:
+        """Send what the program writes in this epoch, up to its end."""
+        while not self._sent_all or self._left:
             await self._changed.wait()
             self._changed.clear()
             if self._left:
                 await self._runner.send_data(self._left)
                 self._left = b""
-                transport.resume_reading()
-            if self._program_ended:
-                self._runner.end_data()
-                self.emptied.set()
+                if self._transport is not None:
+                    self._transport.resume_reading()
 
-    # -- called by the transport
+    def write(self, payload: bytes) -> None:
+        """Give the program bytes of the peer.
+
+        Raises:
+            RemoteProtocolError: MPyC must not see these.
+        """
+        assert self._transport is not None  # noqa: S101 (the caller looks)
+        checked = self._gate.let_through(payload)
+        # A program that has closed its end wants no more; the bytes count as taken all the same.
+        if not self._transport.is_closing():
+            self._transport.write(checked)
+
+    def write_eof(self) -> None:
+        """Let the program see that the peer sends nothing more in this epoch."""
+        assert self._transport is not None  # noqa: S101 (the caller looks)
+        self._peer_sent_all = True
+        with contextlib.suppress(OSError):
+            self._transport.write_eof()
+        self._close_if_over()
+
+    def abort(self) -> None:
+        """Close our end at once."""
+        if self._transport is None:
+            self._end.close()
+        else:
+            self._transport.abort()
+
+    # -- what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand over what has arrived already."""
+        """Hand over what has come already."""
         self._transport = cast(asyncio.Transport, transport)
-        self._to_program()
+        self._on_room()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
-        """Return the buffer to read into."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's words)
+        """Lend it what it reads into."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Send the program's bytes, and stop reading when the link has no room."""
+        """Send what the program says, and read no more of it than the link has room for."""
         self._left = self._runner.offer_data(bytes(self._buffer[:nbytes]))
         if self._left and self._transport is not None:
             self._transport.pause_reading()
             self._changed.set()
 
     def eof_received(self) -> bool:
-        """Note that the program sends nothing more."""
-        self._program_ended = True
+        """Note that the program says nothing more; it may still listen."""
+        self._sent_all = True
         self._changed.set()
-        return True  # keep the other direction open: the program may still read
+        self._close_if_over()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the program is gone."""
-        if exc is not None and not isinstance(exc, OSError):  # OSError: it was killed; its exit status says more
-            self._error = exc
-            self._peer_over.set()
-        self._lost.set()
+        """Note that the program has closed its end, or is gone."""
+        if exc is not None and not isinstance(exc, OSError):  # killed: its exit status says more
+            self._on_error(exc)
+        self._closed = True
         self.eof_received()
         self.resume_writing()
 
     def pause_writing(self) -> None:
         """Note that the program does not read."""
-        self._full = True
+        self.full = True
 
     def resume_writing(self) -> None:
-        """Hand over what has arrived since."""
-        self._full = False
-        self._to_program()
+        """Hand over what has come meanwhile."""
+        self.full = False
+        self._on_room()
 
-    def _to_program(self) -> None:
-        while self._arrived and (self._discarding or (self._transport is not None and not self._full)):
-            event = self._arrived.popleft()
-            if not self._discarding:
-                self._write(event)
-            self._untaken_bytes += 1 if isinstance(event, ProgramEnd) else len(event.payload)
-        if self._untaken_bytes and (self._discarding or not self._full):
-            self._runner.consume(self._untaken_bytes)
-            self._untaken_bytes = 0
-
-    def _write(self, event: DataEvent) -> None:
-        assert self._transport is not None  # noqa: S101 (the caller checks)
-        if isinstance(event, ProgramEnd):
-            with contextlib.suppress(OSError):  # the program is gone, and connection_lost() is still to come
-                self._transport.write_eof()
-            self._peer_over.set()
-            return
-        try:
-            checked = self._gate.let_through(event.payload)
-        except RemoteProtocolError as error:
-            self._error = error
-            self._peer_over.set()
-            return
-        # A program that has closed its end wants no more bytes. They count as taken all the same.
-        if not self._transport.is_closing():
-            self._transport.write(checked)
+    def _close_if_over(self) -> None:
+        if self._sent_all and self._peer_sent_all and self._transport is not None:
+            self._transport.close()  # what the program has not read yet still reaches it

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from onionmpc.errors import ProgramError
 from onionmpc.machine import READ_BYTES
 from onionmpc.program.chain import Hop
-from onionmpc.program.dry_run import Way, ignore_refused, run_parties
+from onionmpc.program.dry_run import Streams, ignore_refused, run_parties
 from onionmpc.program.rounds import trace
 from onionmpc.program.spec import ProgramSpec, Trace
 from onionmpc.program.walls.asked import OutOfReach
@@ -105,7 +105,7 @@ async def rehearse(
     """Run all parties of a program with delays between them.
 
     Args:
-        spec: what to run; its number and sockets are filled in here.
+        spec: what to run; its number is filled in here.
         delay_s: takes the numbers of the sender and the receiver, returns how long bytes take between them.
         on_refused: called with the files that a party could not open, for each party that has some.
 
@@ -117,22 +117,35 @@ async def rehearse(
     return delays.rehearsed()
 
 
+class _Wire(NamedTuple):
+    epoch: int
+    sender: int
+    receiver: int
+
+
 class Delays:
-    """Carries bytes between all parties, with a delay each way.
+    """Carries bytes between all parties, with a delay each way; a stream for each epoch and way.
 
     Args:
         delay_s: as for `rehearse`.
     """
 
     def __init__(self, parties: int, delay_s: Callable[[int, int], float]) -> None:
+        self._delay_s = delay_s
         self._start = StartGate(parties)
-        self._streams = {
-            way: DelayedStream(delay_s(*way), self._start) for way in itertools.permutations(range(parties), 2)
-        }
+        self._begun = [0] * parties
+        self._streams: dict[_Wire, DelayedStream] = {}
+        self._ready: asyncio.Queue[tuple[_Wire, asyncio.StreamReader, asyncio.StreamWriter] | None] = asyncio.Queue()
 
-    def started(self) -> None:
-        """Note that one more party is ready to connect."""
-        self._start.one_more()
+    def begin(self, number: int, streams: Streams) -> None:
+        """Begin the next epoch of one party."""
+        epoch = self._begun[number]
+        self._begun[number] += 1
+        for peer, (reader, writer) in streams.items():
+            self._stream(_Wire(epoch, peer, number)).writer.set_result(writer)
+            self._ready.put_nowait((_Wire(epoch, number, peer), reader, writer))
+        if epoch == 0:
+            self._start.one_more()
 
     def traced(self, number: int, trace: Trace) -> None:
         """Do nothing: only times count here."""
@@ -140,19 +153,30 @@ class Delays:
     def ended(self, number: int) -> None:
         """Do nothing: its connections end too."""
 
-    async def carry(
-        self, readers: Mapping[Way, asyncio.StreamReader], writers: Mapping[Way, asyncio.StreamWriter]
-    ) -> None:
-        """Carry bytes until all connections have ended."""
+    async def carry(self) -> None:
+        """Carry the bytes of all epochs until `finish`, and then those on their way."""
         async with asyncio.TaskGroup() as tasks:
-            for way, stream in self._streams.items():
-                tasks.create_task(stream.carry(readers[way], writers[way]))
+            while (ready := await self._ready.get()) is not None:
+                tasks.create_task(self._carry(*ready))
+
+    def finish(self) -> None:
+        """Let `carry` end: all programs have ended, each after the same number of epochs."""
+        self._ready.put_nowait(None)
 
     def rehearsed(self) -> Rehearsed:
         """Return the times of the run, after it."""
         streams = self._streams.values()
         held_s = sum(one.held_s / one.chunks for one in streams) / len(streams)
         return Rehearsed(max(one.ended_s for one in streams) - self._start.given_s, held_s)
+
+    async def _carry(self, wire: _Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._stream(wire).carry(reader)
+        writer.close()  # the program has closed its end; one of many epochs would use up our descriptors
+
+    def _stream(self, wire: _Wire) -> DelayedStream:
+        if wire not in self._streams:
+            self._streams[wire] = DelayedStream(self._delay_s(wire.sender, wire.receiver), self._start)
+        return self._streams[wire]
 
 
 class StartGate:
@@ -186,6 +210,7 @@ class DelayedStream:
     Nothing comes out before the start.
 
     Attributes:
+        writer: where bytes come out; its receiver provides it when it begins this epoch.
         ended_s: the time at which the end came out.
         held_s: how long the chunks were held, in total.
         chunks: the number of chunks; the end counts as one.
@@ -196,13 +221,14 @@ class DelayedStream:
         self._start = start
         # Unbounded: to hold back a sender would add a delay. MPyC keeps what it cannot send without a limit, too.
         self._held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self.writer: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
         self.ended_s = self.held_s = 0.0
         self.chunks = 0
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(self, reader: asyncio.StreamReader) -> None:
         """Carry all bytes, then the end."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._release(writer))
+            tasks.create_task(self._release())
             more = True
             while more:
                 chunk = b""
@@ -211,8 +237,9 @@ class DelayedStream:
                 self._held.put_nowait((time.monotonic(), chunk))
                 more = bool(chunk)
 
-    async def _release(self, writer: asyncio.StreamWriter) -> None:
+    async def _release(self) -> None:
         start_s = await self._start.wait()
+        writer = await self.writer
         more = True
         while more:
             arrived_s, chunk = await self._held.get()

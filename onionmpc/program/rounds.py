@@ -10,14 +10,14 @@ import asyncio
 import collections
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from onionmpc.errors import ProgramError
 from onionmpc.machine import READ_BYTES
 from onionmpc.program.chain import Hop, longest_chain
-from onionmpc.program.dry_run import Way, ignore_refused, run_parties
+from onionmpc.program.dry_run import Streams, Way, ignore_refused, run_parties
 from onionmpc.program.spec import ProgramSpec, Rest, Sent, Trace
 from onionmpc.program.walls.asked import OutOfReach
 
@@ -29,7 +29,7 @@ async def trace(spec: ProgramSpec, on_refused: Callable[[OutOfReach], None] = ig
     """Run a program in rounds; return the longest chain of its messages, the first one first.
 
     Args:
-        spec: what to run; its number and sockets are filled in here.
+        spec: what to run; its number is filled in here.
         on_refused: called with the files that a party could not open, for each party that has some.
 
     Raises:
@@ -39,6 +39,9 @@ async def trace(spec: ProgramSpec, on_refused: Callable[[OutOfReach], None] = ig
     traced = msgspec.structs.replace(spec, trace=True, mpyc_options=(*spec.mpyc_options, *TRACED_OPTIONS))
     await run_parties(traced, rounds, on_refused)
     return longest_chain(rounds.messages)
+
+
+_Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Rounds:
@@ -55,17 +58,19 @@ class Rounds:
         self.count = 0
         self._parties = parties
         self._rests: dict[int, Rest] = {}
+        self._begun: collections.Counter[int] = collections.Counter()
         self._ended: set[int] = set()
-        self._held = {way: bytearray() for way in ways}
-        # In bytes. The end of a connection counts as one more, as in the parties' reports.
-        self._collected: collections.Counter[Way] = collections.Counter()
-        self._delivered: collections.Counter[Way] = collections.Counter()
-        self._open = set(ways)  # whose end has not arrived here
-        self._over = set[Way]()  # whose end has been delivered
+        self._begin: dict[Way, asyncio.Queue[_Stream | None]] = {way: asyncio.Queue() for way in ways}
+        self._mailboxes = {way: Mailbox() for way in ways}
+        self._finished = False
         self._changed = asyncio.Event()
 
-    def started(self) -> None:
-        """Do nothing: a party reports when it rests."""
+    def begin(self, number: int, streams: Streams) -> None:
+        """Begin the next epoch of one party. It gets at once what was delivered to it before."""
+        self._begun[number] += 1
+        for peer, (reader, writer) in streams.items():
+            self._begin[number, peer].put_nowait((reader, writer))
+            self._mailboxes[peer, number].connect(writer)
 
     def traced(self, number: int, trace: Trace) -> None:
         """Note what a party has sent, and whether it rests.
@@ -88,56 +93,96 @@ class Rounds:
         self._ended.add(number)
         self._changed.set()
 
-    async def carry(
-        self, readers: Mapping[Way, asyncio.StreamReader], writers: Mapping[Way, asyncio.StreamWriter]
-    ) -> None:
-        """Carry bytes until all connections have ended."""
+    async def carry(self) -> None:
+        """Deliver what each round brings until `finish`, and then what is held."""
         async with asyncio.TaskGroup() as tasks:
-            for way, reader in readers.items():
-                tasks.create_task(self._collect(way, reader))
-            while len(self._over) < len(self._held):
+            for way, streams in self._begin.items():
+                tasks.create_task(self._collect(way, streams))
+            while not self._finished or any(mailbox.held for mailbox in self._mailboxes.values()):
                 await self._changed.wait()
                 self._changed.clear()
                 if self._is_over():
-                    self._deliver(writers)
+                    self._deliver()
 
-    async def _collect(self, way: Way, reader: asyncio.StreamReader) -> None:
-        more = True
-        while more:
-            chunk = b""
-            with contextlib.suppress(ConnectionError):  # the program was killed; its exit status says more
-                chunk = await reader.read(READ_BYTES)
-            more = bool(chunk)
-            self._held[way] += chunk
-            self._collected[way] += len(chunk) or 1
-            if not more:
-                self._open.discard(way)
-            self._changed.set()
+    def finish(self) -> None:
+        """Let `carry` end: all programs have ended, each after the same number of epochs."""
+        self._finished = True
+        for streams in self._begin.values():
+            streams.put_nowait(None)
+        self._changed.set()
+
+    async def _collect(self, way: Way, streams: asyncio.Queue[_Stream | None]) -> None:
+        while (stream := await streams.get()) is not None:
+            reader, writer = stream
+            more = True
+            while more:
+                chunk = b""
+                with contextlib.suppress(ConnectionError):  # killed: its exit status says more
+                    chunk = await reader.read(READ_BYTES)
+                more = bool(chunk)
+                self._mailboxes[way].collect(chunk)
+                self._changed.set()
+            writer.close()  # the program has closed its end; one of many epochs would use up our descriptors
 
     def _is_over(self) -> bool:
         """Tell whether all parties rest, and nothing is on its way."""
         if len(self._rests.keys() | self._ended) < self._parties:
             return False
-        return all(self._is_quiet(*way) for way in self._held)
+        return all(self._is_quiet(*way) for way in self._mailboxes)
 
     def _is_quiet(self, one: int, other: int) -> bool:
-        way = (one, other)
-        all_here = way not in self._open or (
-            one not in self._ended and self._rests[one].sent[other] in (None, self._collected[way])
-        )
-        return all_here and (other in self._ended or self._rests[other].received[one] in (None, self._delivered[way]))
+        mailbox = self._mailboxes[one, other]
+        if one in self._ended:
+            all_here = mailbox.ends == self._begun[one]
+        else:
+            all_here = self._rests[one].sent[other] in (None, mailbox.collected)
+        return all_here and (other in self._ended or self._rests[other].received[one] in (None, mailbox.delivered))
 
-    def _deliver(self, writers: Mapping[Way, asyncio.StreamWriter]) -> None:
-        due = [way for way in self._held if self._collected[way] > self._delivered[way]]
+    def _deliver(self) -> None:
+        due = [mailbox for mailbox in self._mailboxes.values() if mailbox.held]
         self.count += bool(due)
-        for way in due:
-            self._delivered[way] = self._collected[way]
-            ends = way not in self._open
-            if ends:
-                self._over.add(way)
+        for mailbox in due:
+            mailbox.deliver()
+
+
+class Mailbox:
+    """What goes from one party to another: held until the round is over, then delivered.
+
+    Attributes:
+        collected, delivered: how many bytes, as the parties count them: the end of an epoch counts as one.
+        ends: how many epochs have ended, of what was collected.
+        held: what was collected in this round; an empty one is the end of an epoch.
+    """
+
+    def __init__(self) -> None:
+        self.collected = self.delivered = self.ends = 0
+        self.held: list[bytes] = []
+        self._delivered: collections.deque[bytes] = collections.deque()  # and the receiver has not begun that epoch
+        self._writers: collections.deque[asyncio.StreamWriter] = collections.deque()
+
+    def connect(self, writer: asyncio.StreamWriter) -> None:
+        """Deliver to the receiver's next epoch."""
+        self._writers.append(writer)
+        self._pass_on()
+
+    def collect(self, chunk: bytes) -> None:
+        """Hold a chunk, or the end of an epoch if it is empty."""
+        self.held.append(chunk)
+        self.collected += len(chunk) or 1
+        self.ends += not chunk
+
+    def deliver(self) -> None:
+        """Deliver all that is held."""
+        self.delivered = self.collected
+        self._delivered += self.held
+        self.held.clear()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._delivered and self._writers:
+            chunk, writer = self._delivered.popleft(), self._writers[0]
+            if not chunk:
+                self._writers.popleft()
             with contextlib.suppress(OSError):
-                if not writers[way].is_closing():  # a program that has ended wants no more
-                    writers[way].write(bytes(self._held[way]))
-                    if ends:
-                        writers[way].write_eof()
-            self._held[way].clear()
+                if not writer.is_closing():  # a program that has ended wants no more
+                    writer.write(chunk) if chunk else writer.write_eof()

@@ -19,6 +19,7 @@ MAX_FILE_CHARACTERS = 200
 # Messages in one report of a traced program, which is a line of less than asyncio's 64 KiB.
 MAX_TRACED = 64
 MAX_PARTIES = 256  # MPyC's own limit
+HANDED_AT_ONCE = 250  # the kernel passes at most 253 descriptors in one message (SCM_MAX_FD)
 
 _Party = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
 _Count = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{0,16}\Z")]
@@ -78,7 +79,6 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         arguments: the script's sys.argv[1:]: the public arguments, then the private ones.
-        sockets: the inherited descriptor to each peer, by the peer's number.
         allowed_types: classes of the program that peers may send.
         named: arguments that this party chose; the program may read and write the paths among them.
         code: the agreed Python files, by their paths on this machine; the script is one of them.
@@ -99,7 +99,6 @@ class ProgramSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parties: int
     threshold: int
     mpyc_options: tuple[str, ...]
-    sockets: dict[int, int]
     allowed_types: tuple[str, ...] = ()
     verbose: bool = False
     named: tuple[str, ...] = ()
@@ -207,13 +206,13 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Program process to supervisor: its progress, or the reason why it stops.
 
     Attributes:
-        kind: progress is "started" (the script begins to connect) and "revealed" (it first opens an output), each sent
-            once; "waiting" (it has waited for its peers for a while) and "moving" (it no longer does, or it is unknown
-            whether it does), any number of times; "traced" (see `trace`), in dry runs; and "refused" (it asked for a
-            file out of its reach; see walls/asked.py), once per file. Reasons to stop are "pickle" (a peer's pickle is
-            not allowed), "closed" (a peer's program ended while ours still waited for it), "failed" (a coroutine of
-            MPyC raised an error of ours) and "setup" (the script wants parameters that were not agreed on, or the walls
-            are weaker than the ones that were shown).
+        kind: progress is "started" (the script starts MPyC and awaits its end of a link to each peer), once for each
+            start; "revealed" (it first opens an output), once; "waiting" (it has waited for its peers for a while) and
+            "moving" (it no longer does, or it is unknown whether it does), any number of times; "traced" (see `trace`),
+            in dry runs; and "refused" (it asked for a file out of its reach; see walls/asked.py), once per file.
+            Reasons to stop are "pickle" (a peer's pickle is not allowed), "closed" (a peer's program ended while ours
+            still waited for it), "failed" (a coroutine of MPyC raised an error of ours) and "setup" (the script wants
+            parameters that were not agreed on, or the walls are weaker than the ones that were shown).
         party: the peer's number, or None if there is none or it is unknown.
         detail: a description in words.
         wait: what the program waits for.

@@ -6,6 +6,8 @@ onionmpc.session.computation. Rules: docs/PROTOCOL.md sections 3 and 4.
 
 from __future__ import annotations
 
+from functools import partial
+
 from onionmpc.errors import AgreementError, AuthenticationFailed, OnionMPCError, RemoteProtocolError, VersionDiffers
 from onionmpc.mesh.mesh import MeshLink
 from onionmpc.mesh.network import Network
@@ -32,7 +34,7 @@ from onionmpc.session.peer import PeerSession, Phase
 from onionmpc.session.peers import ConnectedPeer, Peers
 from onionmpc.session.watch import ProgramWatch
 from onionmpc.tasks import BackgroundTasks
-from onionmpc.wire.link import ControlBytes, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
+from onionmpc.wire.link import ControlBytes, EpochEnd, Event, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip
 
 
 class Dispatcher:
@@ -75,7 +77,7 @@ class Dispatcher:
         prss = "--no-prss" not in shared.mpyc_options
         size = hello_bytes(len(self._own.roster), shared.threshold, low, high, prss=prss)
         # Of the two parties of a link, only the lower one sends MPyC's hello (PROTOCOL 6).
-        pump = Pump(link.runner, HelloGate(party, size if party == low else 0))
+        pump = Pump(link.runner, partial(HelloGate, party, size if party == low else 0))
         session = PeerSession(nonce, receipt=shared.receipt)
         peer = ConnectedPeer(party, session, link, pump, CircuitLedger())
         self._peers.add(peer)
@@ -118,7 +120,7 @@ class Dispatcher:
         self._ending.note_heard(party)
         if peer.session.phase is not Phase.ERROR:
             match event:
-                case ProgramBytes() | ProgramEnd() if not self._program_bytes_allowed:
+                case ProgramBytes() | EpochEnd() | ProgramEnd() if not self._program_bytes_allowed:
                     self._ending.report_offence(peer, "it sent bytes of the program before the agreement")
                 case ControlBytes(payload):
                     self._take_control(peer, payload)

@@ -65,7 +65,7 @@ class OwnParty:
         check_floors(self.terms, theirs.own, here=here, there=there)
 
     def program_spec(self, inputs: tuple[str, ...] = ()) -> ProgramSpec:
-        """Return the spec of the program process, without the sockets.
+        """Return the spec of the program process.
 
         Args:
             inputs: arguments for its declared inputs, after those of the plan.
@@ -80,7 +80,6 @@ class OwnParty:
             threshold=shared.threshold,
             mpyc_options=shared.mpyc_options,
             allowed_types=shared.allowed_types,
-            sockets={},
             verbose=plan.verbose,
             # Only what this party chose itself. The agreed public arguments may be the host's, which could name any of
             # our files and so open them to the program.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import replace
 from functools import partial
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.process.launch import ProgramExit, start_program
+from onionmpc.program.process.launch import Ends, ProgramExit, start_program
+from onionmpc.program.pump import UnequalEpochs
 from onionmpc.session.ending import Ending
 from onionmpc.session.events import PrivateInputs, UserInterface
 from onionmpc.session.marks import Marks
@@ -44,21 +44,29 @@ class ProgramRun:
             streams=streams if inputs.stdin is None else replace(streams, stdin=inputs.stdin),
             hash_output=self._own.shared.receipt,
         )
-        async with starting as process, asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(self._pump(peer, process.sockets[peer.number])) for peer in self._peers]
-            beside.append(tasks.create_task(self._watch.run()))
-            try:
-                ended = await process.wait(self._note_opening, on_wait=partial(self._watch.note_own, marks))
-            finally:  # also if a peer fails or this user leaves: a file out of reach may be why all were waiting
-                if (beyond := process.out_of_reach()) is not None:
-                    self._ui.tell(beyond)
-            if ended.status == 0:
-                # What the program wrote last may still be on its way to the links.
-                await asyncio.gather(*(peer.pump.emptied.wait() for peer in self._peers))
-            else:
-                self._ending.report_program(ended)
-            for task in beside:
-                task.cancel()
+        try:
+            async with starting as process, asyncio.TaskGroup() as tasks:
+                pumping = [tasks.create_task(self._pump(peer)) for peer in self._peers]
+                watching = tasks.create_task(self._watch.run())
+                try:
+                    ended = await process.wait(
+                        self._note_opening, on_epoch=self._begin_epoch, on_wait=partial(self._watch.note_own, marks)
+                    )
+                finally:  # also if a peer fails or this user leaves: a file out of reach may be why all were waiting
+                    if (beyond := process.out_of_reach()) is not None:
+                        self._ui.tell(beyond)
+                if ended.status == 0:
+                    # What the program wrote last may still be on its way to the links.
+                    for peer in self._peers:
+                        peer.pump.finish()
+                    await asyncio.gather(*pumping)
+                else:
+                    self._ending.report_program(ended)
+                for task in (*pumping, watching):
+                    task.cancel()
+        finally:
+            for peer in self._peers:
+                peer.pump.close()
         if ended.status != 0:
             raise self._ending.error()
         # Other programs may still send to ours, which has ended. Their bytes must be acknowledged, or they would wait.
@@ -66,11 +74,18 @@ class ProgramRun:
             peer.pump.discard()
         return ended
 
-    async def _pump(self, peer: ConnectedPeer, end: socket.socket) -> None:
+    async def _begin_epoch(self, ends: Ends) -> None:
+        begun = [peer.pump.begin(ends[peer.number]) for peer in self._peers]
+        for epoch in begun:
+            await epoch.connected.wait()
+
+    async def _pump(self, peer: ConnectedPeer) -> None:
         try:
-            await peer.pump.run(end)
-        except* RemoteProtocolError as errors:
-            self._ending.report_offence(peer, str(errors.exceptions[0]))
+            await peer.pump.run()
+        except UnequalEpochs as error:
+            self._ending.report(peer.number, "program", error.message)
+        except RemoteProtocolError as error:
+            self._ending.report_offence(peer, error.message)
 
     def _note_opening(self) -> None:
         self._ending.revealed = True

@@ -43,9 +43,10 @@ class Outbox:
         acknowledged: the peer has all bytes before this offset.
         given: the offset of the first byte that was never given to a stream.
         top: the offset after the last queued byte.
-        pending_bytes: how many bytes the peer has not acknowledged, without END.
+        pending_bytes: how many bytes the peer has not acknowledged.
         pieces: the bytes from `acknowledged` on, in order. The first piece may begin before it.
-        end: the offset at which the channel ends. END counts as one byte, so that an ACK covers it like any other.
+        ends: the offsets of the ENDs that the peer has not acknowledged, in order, and whether each is the last one. An
+            END counts as one byte, so that an ACK covers it like any other; a zero byte in `pieces` holds its place.
         lost: spans before `given` that must be sent again, in order.
     """
 
@@ -54,7 +55,7 @@ class Outbox:
     top: int = 0
     pending_bytes: int = 0
     pieces: list[Piece] = field(default_factory=list)
-    end: int | None = None
+    ends: dict[int, bool] = field(default_factory=dict)
     lost: list[Span] = field(default_factory=list)
 
     def queue(self, payload: bytes) -> None:
@@ -66,11 +67,10 @@ class Outbox:
         self.top += len(payload)
         self.pending_bytes += len(payload)
 
-    def queue_end(self) -> None:
-        """Queue the end of the channel, once."""
-        if self.end is None:
-            self.end = self.top
-            self.top += 1
+    def queue_end(self, *, last: bool) -> None:
+        """Queue an END."""
+        self.ends[self.top] = last
+        self.queue(b"\0")
 
     def unsent(self) -> int:
         """Return how many bytes wait for a stream, for the first time or again."""
@@ -82,15 +82,17 @@ class Outbox:
         # The peer delivers in order, so it is waiting for lost bytes and not for new ones.
         start, stop = self.lost.pop(0) if self.lost else (self.given, self.top)
         taken = min(start + size, stop)
-        if self.end is not None and start < self.end:
-            taken = min(taken, self.end)  # END is a frame of its own
+        for end in self.ends:
+            if end >= start:  # an END is a frame of its own
+                taken = min(taken, max(end, start + 1))
+                break
         if taken < stop <= self.given:
             self.lost.insert(0, (taken, stop))
         self.given = max(self.given, taken)
         return start, taken
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes of a span that does not contain END."""
+        """Return the bytes of a span."""
         index = bisect_right(self.pieces, start, key=PIECE_START) - 1
         read = bytearray()
         while start < stop:
@@ -113,8 +115,10 @@ class Outbox:
         """Drop the bytes before `offset`: the peer has them."""
         while self.pieces and self.pieces[0].stop <= offset:
             del self.pieces[0]
-        self.pending_bytes = max(0, self.pending_bytes + self.acknowledged - offset)
+        self.pending_bytes -= offset - self.acknowledged
         self.acknowledged = offset
+        if self.ends:
+            self.ends = {end: last for end, last in self.ends.items() if end >= offset}
         if self.lost:
             self.lost = unacknowledged(self.lost, offset)
 

@@ -38,9 +38,10 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The data channel ends at `offset`."""
+    """An epoch of the data channel ends at `offset`, or the program does if it is the `last` one."""
 
     offset: int
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ HEADER = struct.Struct(">BH")
 DATA_HEADER = struct.Struct(">BQ")
 OFFSET = struct.Struct(">Q")
 OFFSETS = struct.Struct(">QQ")
+END = struct.Struct(">QB")
 DATA_FRAME = struct.Struct(">BHBQ")
 ACK_FRAME = struct.Struct(">BHQQ")
 CHANNELS = tuple(Channel)
@@ -116,8 +118,8 @@ def encode_frame(frame: Frame) -> bytes:
             return bytes(size)
         case Data(channel, offset, payload):
             return encode_data(channel, offset, payload)
-        case End(offset):
-            kind, body = 2, OFFSET.pack(offset)
+        case End(offset, last):
+            kind, body = 2, END.pack(offset, last)
         case Ack(control, data):
             return encode_ack(control, data)
         case Ping(token):
@@ -162,8 +164,9 @@ def _decode_body(kind: int, body: bytes) -> Frame:
             case 1:
                 channel, offset = DATA_HEADER.unpack_from(body)
                 return Data(CHANNELS[channel], offset, body[DATA_HEADER.size :])
-            case 2:
-                return End(*OFFSET.unpack(body))
+            case 2 if body[-1:] in (b"\0", b"\1"):
+                offset, last = END.unpack(body)
+                return End(offset, bool(last))
             case 3:
                 return Ack(*OFFSETS.unpack(body))
             case 4:

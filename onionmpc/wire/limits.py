@@ -29,6 +29,8 @@ class LinkLimits:
         max_pieces: how many pieces may wait behind gaps. An honest sender gives whole chunks, 256 to a window, to all
             streams but the fastest. A hostile one could send pieces of one byte, and each costs us far more than a byte
             of memory.
+        max_ends: how many ENDs may be unacknowledged. Honest programs synchronise before each END, so two or three are
+            on their way. A hostile one could fill the window with ENDs, and each costs us far more than its byte.
         bulk_bytes: less than this goes over the fastest stream alone: the peer waits for all of it, and so for the
             slowest stream that carries a part. It is about what tor sends before the first acknowledgement (124 cells
             of 498 bytes).
@@ -47,6 +49,7 @@ class LinkLimits:
     late_round_trips: int = 4
     measure_every_s: float = 30.0
     max_pieces: int = 1024
+    max_ends: int = 64
     bulk_bytes: int = 64 * 2**10
     chunk_bytes: int = 16 * 2**10
     max_stripes: int = 4

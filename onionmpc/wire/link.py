@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onionmpc.errors import LocalProtocolError, RemoteProtocolError
@@ -65,8 +66,13 @@ class ProgramBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """The peer's program sends nothing more in this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramEnd:
-    """The peer's program sends nothing more."""
+    """The peer's program has ended well, and there is no further epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class LinkAborted:
     code: AbortCode
 
 
-DataEvent = ProgramBytes | ProgramEnd
+DataEvent = ProgramBytes | EpochEnd | ProgramEnd
 Event = ControlBytes | DataEvent | RoundTrip | LinkClosed | LinkAborted
 
 
@@ -169,7 +175,7 @@ class Link:
         self._out = {channel: Outbox() for channel in Channel}
         self._in = {channel: Inbox() for channel in Channel}
         self._consumed = 0
-        self._end: int | None = None  # the offset at which the peer's program ends
+        self._ends: dict[int, bool] = {}  # the peer's ENDs that are not consumed, and whether each is the last one
         self._streams: dict[int, _Stream] = {}
         self._paths = PathSelector(limits)
         self._due_at = -math.inf
@@ -299,17 +305,22 @@ class Link:
     def send_data(self, payload: bytes) -> None:
         """Queue bytes of the program, at most `room()`."""
         self._require_open()
-        if self._out[Channel.DATA].end is not None:
-            raise LocalProtocolError("the program sent bytes after its end")
         if len(payload) > self.room():
             raise LocalProtocolError(f"the program sent {len(payload)} bytes, but there is room for {self.room()}")
         self._out[Channel.DATA].queue(payload)
         self._budget.hold(len(payload))
 
-    def end_data(self) -> None:
-        """Queue the end of the data channel: the program sends nothing more."""
+    def has_room_for_end(self) -> bool:
+        """Return whether an END can be queued before the peer acknowledges more."""
+        return self.room() > 0 and len(self._out[Channel.DATA].ends) < self._limits.max_ends
+
+    def end_data(self, *, last: bool) -> None:
+        """Queue the END of an epoch, or the `last` END, that of the program; the caller keeps to `has_room_for_end`."""
         self._require_open()
-        self._out[Channel.DATA].queue_end()
+        if not self.has_room_for_end():
+            raise LocalProtocolError("the program ended an epoch, but there is no room for an END")
+        self._out[Channel.DATA].queue_end(last=last)
+        self._budget.hold(1)
 
     def ping(self) -> None:
         """Ping the peer over every stream."""
@@ -448,20 +459,22 @@ class Link:
         start, stop = outbox.take(size)
         stream.carry(channel, start, stop)
         stream.path.load(stop - start, now)
-        if start == outbox.end:
-            return encode_frame(End(start))
+        if (last := outbox.ends.get(start)) is not None:
+            return encode_frame(End(start, last))
         return encode_data(channel, start, outbox.read(start, stop))
 
     # -- receiving
 
     def consume(self, size: int, now: float) -> None:
-        """Note that the program took `size` more bytes of the data channel (ProgramEnd counts as one).
+        """Note that the program took `size` more bytes of the data channel (EpochEnd and ProgramEnd count as one each).
 
         Bytes are acknowledged only then, so a program that does not read stops its peers instead of filling memory.
         """
         self._consumed += size
         if self._consumed > self._in[Channel.DATA].received:
             raise LocalProtocolError("more bytes were consumed than had arrived")
+        if self._ends:
+            self._ends = {end: last for end, last in self._ends.items() if end >= self._consumed}
         self._owe_ack(size, now)
 
     def receive(self, number: int, plaintext: bytes, now: float) -> list[Event]:
@@ -504,8 +517,8 @@ class Link:
             case Data(channel, offset, payload):
                 stream.path.load(len(payload), now)
                 return self._arrived(channel, offset, payload, now)
-            case End(offset):
-                return self._end_arrived(offset, now)
+            case End(offset, last):
+                return self._end_arrived(offset, now, last=last)
             case Ack(control, data):
                 self._peer_acknowledges(control, data)
             case Ping(token):
@@ -533,8 +546,6 @@ class Link:
 
     def _arrived(self, channel: Channel, offset: int, payload: bytes, now: float) -> list[Event]:
         inbox, stop = self._in[channel], offset + len(payload)
-        if channel is Channel.DATA and self._end is not None and stop > self._end:
-            raise self._broken(AbortCode.OFFSET, "bytes of the program came after its end")
         self._require_asked_for(channel, stop)
         if stop <= inbox.received:
             # A replay of what has arrived: our acknowledgement was lost.
@@ -548,26 +559,29 @@ class Link:
         if channel is Channel.CONTROL:
             self._owe_ack(len(fresh), now)
             return [ControlBytes(fresh)]
-        return [ProgramBytes(fresh), *self._ended()] if self._end is not None else [ProgramBytes(fresh)]
+        return list(self._split(fresh)) if self._ends else [ProgramBytes(fresh)]
 
-    def _end_arrived(self, offset: int, now: float) -> list[Event]:
-        inbox = self._in[Channel.DATA]
-        if offset == self._end:
-            self._owe_ack(1, now)
-            return []
-        if self._end is not None or offset < inbox.top:
-            expected = inbox.top if self._end is None else self._end
-            raise self._broken(AbortCode.OFFSET, f"the data channel ends at byte {offset}, expected {expected}")
-        self._require_asked_for(Channel.DATA, offset)
-        self._end = offset
-        return self._ended()
+    def _end_arrived(self, offset: int, now: float, *, last: bool) -> list[Event]:
+        self._require_asked_for(Channel.DATA, offset + 1)
+        if offset >= self._in[Channel.DATA].received:
+            self._ends.setdefault(offset, last)
+            if len(self._ends) > (limit := self._limits.max_ends):
+                raise self._broken(AbortCode.LIMIT, f"more than {limit} ENDs came before the first was acknowledged")
+        # One byte that stands in for the END, so that it waits behind a gap as bytes do.
+        return self._arrived(Channel.DATA, offset, b"\0", now)
 
-    def _ended(self) -> list[Event]:
-        inbox = self._in[Channel.DATA]
-        if inbox.received != self._end:
-            return []
-        inbox.received += 1
-        return [ProgramEnd()]
+    def _split(self, fresh: bytes) -> Iterator[DataEvent]:
+        """Yield what has just been received in order, cut at each END within it."""
+        stop = self._in[Channel.DATA].received
+        start = at = stop - len(fresh)
+        for end, last in sorted(self._ends.items()):
+            if at <= end < stop:
+                if at < end:
+                    yield ProgramBytes(fresh[at - start : end - start])
+                yield ProgramEnd() if last else EpochEnd()
+                at = end + 1
+        if at < stop:
+            yield ProgramBytes(fresh[at - start :])
 
     def _require_asked_for(self, channel: Channel, stop: int) -> None:
         """Check that the peer stays within the window. Gaps count too, since pieces behind them wait in our memory."""

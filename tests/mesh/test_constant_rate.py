@@ -134,7 +134,7 @@ async def test_records_are_sent_by_the_clock_whatever_is_queued(
             if busy:
                 runner.send_control(bytes(2000))
                 await runner.send_data(random.randbytes(3000))
-                runner.end_data()
+                await runner.end_data(last=True)
         await observer.until_records(RECORDS)
         for party in parties:
             assert len(party.watcher.data[1 - party.number]) == 3000 * busy
@@ -193,7 +193,7 @@ async def test_data_that_does_not_fit_into_one_record_arrives_in_the_next_ones(
     async with meshed(directory, 2, padding_rate=200) as (low, high):
         payload = random.randbytes(10 * FILLED_PLAINTEXT_BYTES)
         await low.watcher.up[1].send_data(payload)
-        low.watcher.up[1].end_data()
+        await low.watcher.up[1].end_data(last=True)
         await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
         assert high.watcher.data[0] == payload
         observer.check_clock(200)
@@ -261,7 +261,7 @@ async def test_no_byte_is_lost_or_duplicated_when_streams_are_cut(directory: Pat
     async with meshed(directory, 2, padding_rate=200, timings=replace(QUICK, grace_s=0.05)) as (low, high):
         payload = random.Random(1).randbytes(30_000)
         await low.watcher.up[1].send_data(payload)
-        low.watcher.up[1].end_data()
+        await low.watcher.up[1].end_data(last=True)
         for _ in range(5):
             had = len(high.watcher.data[0])
             await high.watcher.until(lambda had=had: len(high.watcher.data[0]) > had + 2000)

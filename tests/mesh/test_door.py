@@ -64,22 +64,22 @@ VALID = handshake_with(LISTENER).message()
 def claim(public_key: bytes) -> bytes:
     """Message 1 of party 0 under a public key that is not its own."""
     noise = Initiator(
-        prologue=b"onionmpc/2" + LISTENER.public_key,
+        prologue=b"onionmpc/3" + LISTENER.public_key,
         static_private=IDENTITIES[0].x25519_private,
         ephemeral_private=bytes([7]) * 32,
         remote_static=x25519_public(LISTENER),
     )
     payload = struct.pack(">32sB16s32sQQ", public_key, Purpose.MESH, bytes(16), bytes(32), 0, 0)
-    return b"\x02" + noise.write_first(payload, PSK)
+    return b"\x03" + noise.write_first(payload, PSK)
 
 
 STRANGERS = {
     "zeros": bytes(MESSAGE_1_BYTES),
-    "garbage": b"\x02" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
+    "garbage": b"\x03" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
     "more garbage than is read": random.Random(2).randbytes(1000),
     "a web browser": b"GET / HTTP/1.1\r\n" + b"User-Agent: a rather long one\r\n" * 10,
     "another version": b"\x01" + VALID[1:],
-    "another version, in a shorter message": b"\x03",
+    "another version, in a shorter message": b"\x04",
     "altered": VALID[:-1] + bytes([VALID[-1] ^ 1]),
     "not on the roster": handshake_with(LISTENER, STRANGER).message(),
     "another psk": handshake_with(LISTENER, psk=bytes([6]) * 32).message(),
@@ -93,7 +93,7 @@ STRANGERS = {
 @in_a_loop
 async def test_every_stranger_gets_the_same_reply(directory: Path, message: bytes) -> None:
     async with Party(directory, 1, 2) as party:
-        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x02"
+        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x03"
         assert party.watcher.up == {}
 
 

@@ -215,7 +215,7 @@ async def test_a_link_that_has_ended_ignores_further_calls(directory: Path) -> N
         link.close()
         link.send_control(b"late")
         await link.send_data(b"late")
-        link.end_data()
+        await link.end_data(last=True)
         link.consume(1)
         link.ping()
         link.abort(AbortCode.LIMIT)

@@ -61,7 +61,7 @@ async def test_three_parties_connect_and_both_channels_flow(directory: Path) -> 
                 assert party.watcher.dialled[peer] == [peer > party.number]
                 link.send_control(b"control from %d" % party.number)
                 await link.send_data(b"data from %d" % party.number)
-                link.end_data()
+                await link.end_data(last=True)
         for party in parties:
             watcher = party.watcher
             for peer in party.mesh.peers:
@@ -91,7 +91,7 @@ async def test_data_goes_only_to_its_sink_or_without_one_to_the_observer(directo
         assert (sunk, watcher.control[0], watcher.data[0]) == ([ProgramBytes(b"sunk")], b"control", b"early ")
         receiver.deliver_data_to(None)
         await sender.send_data(b"late")
-        sender.end_data()
+        await sender.end_data(last=True)
         await watcher.until(lambda: (0, ProgramEnd()) in watcher.events)
         assert (len(sunk), watcher.data[0]) == (1, b"early late")
 
@@ -269,7 +269,7 @@ async def test_large_transfers_in_both_directions_arrive_intact(directory: Path)
             link = parties[number].watcher.up[1 - number]
             for start in range(0, len(payloads[number]), 100_000):
                 await link.send_data(payloads[number][start : start + 100_000])
-            link.end_data()
+            await link.end_data(last=True)
 
         await asyncio.gather(send(0), send(1))
         for number, party in enumerate(parties):
@@ -366,7 +366,7 @@ async def test_a_listener_of_another_version_is_reported_with_both_versions(dire
             await knock(directory, IDENTITIES[1])
 
 
-@pytest.mark.parametrize("said", [b"", b"\x02" + bytes(40)], ids=["nothing", "half an answer"])
+@pytest.mark.parametrize("said", [b"", b"\x03" + bytes(40)], ids=["nothing", "half an answer"])
 @in_a_loop
 async def test_a_listener_that_hangs_up_is_not_reported_as_one_that_refuses(directory: Path, said: bytes) -> None:
     async def serve(stream: Stream) -> None:

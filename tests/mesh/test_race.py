@@ -224,7 +224,7 @@ async def test_bulk_data_goes_over_all_streams_and_arrives_intact(directory: Pat
             patch.setattr(link_module.Link, "_give", count)
             payload = random.Random(1).randbytes(200 * LIMITS.chunk_bytes)
             await low.watcher.up[1].send_data(payload)
-            low.watcher.up[1].end_data()
+            await low.watcher.up[1].end_data(last=True)
             await high.watcher.until(lambda: (0, ProgramEnd()) in high.watcher.events)
         assert high.watcher.data[0] == payload
         assert min(carried.values()) > 5

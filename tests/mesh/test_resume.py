@@ -80,7 +80,7 @@ async def test_no_byte_is_lost_or_duplicated_whatever_is_cut(directory: Path, se
             link = party.watcher.up[peer]
             for start in range(0, 2**20, 10_000):
                 await link.send_data(payload[party.number][start : start + 10_000])
-            link.end_data()
+            await link.end_data(last=True)
 
         async def cut() -> None:
             for _ in range(30):

@@ -36,6 +36,18 @@ def test_a_chain_of_products_has_one_hop_per_product_and_a_few_more(tmp_path: Pa
     assert profiled.hops.count == len(profiled.chain) == rounds + HOPS_BESIDE_ROUNDS
 
 
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_party_that_starts_mpyc_more_often_than_others_is_named(tmp_path: Path, number: int) -> None:
+    script = f"""
+    from mpyc.runtime import mpc
+    for _ in range(2 if mpc.pid == {number} else 1):
+        mpc.run(mpc.start())
+        mpc.run(mpc.shutdown())
+    """
+    message = failure_of(write_spec(tmp_path, script)).message
+    assert f"ended after start 1 of MPyC, and that of party {number} has begun start 2" in message
+
+
 def test_an_estimate_is_half_a_round_trip_per_hop_plus_the_computation() -> None:
     assert Hops(57, 0.5).estimate_s(0.3) == pytest.approx(57 * 0.15 + 0.5)
 

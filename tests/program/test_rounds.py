@@ -300,9 +300,22 @@ def example(name: str) -> ProgramSpec:
         parties=3,
         threshold=1,
         mpyc_options=(),
-        sockets={},
         code=code_of(program),
     )
+
+
+@pytest.mark.parametrize("starts", [1, 2, 5])
+def test_each_further_start_of_mpyc_adds_three_hops(tmp_path: Path, starts: int) -> None:
+    # The first has four: the ends of the connections overlap with the next start.
+    script = """
+    import sys
+    from mpyc.runtime import mpc
+    for _ in range(int(sys.argv[1])):
+        mpc.run(mpc.start())
+        mpc.run(mpc.shutdown())
+    """
+    hops = asyncio.run(trace(write_spec(tmp_path, script, str(starts))))
+    assert len(hops) == 4 + 3 * (starts - 1)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

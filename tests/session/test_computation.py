@@ -316,13 +316,6 @@ mpc.run(mpc.start())
 mpc.run(mpc.shutdown())
 """
 
-TWICE = """
-from mpyc.runtime import mpc
-for _ in range(2):
-    mpc.run(mpc.start())
-    mpc.run(mpc.shutdown())
-"""
-
 # Says that it is another party, where its supervisor has proved who it is.
 FALSE_HELLO = """
 import mpyc.asyncoro
@@ -427,15 +420,6 @@ def test_a_script_that_sets_another_threshold_is_stopped(tmp_path: Path, number:
         endings, sentence = await one_is_other(tmp_path, OTHER_THRESHOLD, number)
         assert {type(ending) for ending in endings} == {ProgramError}
         assert f"the program failed at party {number} while the program ran: the script sets the threshold" in sentence
-
-    run(main())
-
-
-def test_a_script_that_starts_mpyc_twice_is_stopped(tmp_path: Path) -> None:
-    async def main() -> None:
-        endings, sentence = await one_is_other(tmp_path, TWICE, 0)
-        assert {type(ending) for ending in endings} == {ProgramError}
-        assert "while the program ran: the script starts MPyC again after its shutdown" in sentence
 
     run(main())
 

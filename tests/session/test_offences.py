@@ -42,7 +42,8 @@ def sends_program_bytes(hostile: Hostile) -> None:
 def ends_program_bytes(hostile: Hostile) -> None:
     def on_up(_party: int, runner: LinkRunner) -> None:
         runner.send_control(hostile.offer())
-        runner.end_data()
+        runner.link.end_data(last=True)
+        runner._sender.wake()
 
     hostile.on_up = on_up
 

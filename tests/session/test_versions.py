@@ -23,7 +23,7 @@ from onionmpc.wire.noise import Initiator
 from tests.support.mesh import QUICK, in_a_loop, meshed, private_directory, still_flows  # noqa: F401 (fixtures)
 from tests.support.session import CuttableNetwork, Room, listed_plan, room, run, same_sentence, write_script
 
-DIFFER = "different versions of onionmpc: {there} speaks protocol 1, {here} (onionmpc " + __version__ + ") protocol 2"
+DIFFER = "different versions of onionmpc: {there} speaks protocol 1, {here} (onionmpc " + __version__ + ") protocol 3"
 QUICKLY = Timings(mesh=QUICK)
 NEVER_RUN = "raise SystemExit('nothing is to run')"
 
@@ -94,7 +94,7 @@ def test_a_host_notes_a_joiner_of_another_version_once_and_keeps_the_seat(tmp_pa
                 # What opens the host's descriptor is the same in both versions, or it could not be told.
                 old.unlock(place.onions[0], seat_key(psk))
                 answer = await old_dial(old, place.identities[1], place.onions[0], Purpose.GATHER, psk)
-                assert answer == b"\x02"
+                assert answer == b"\x03"
             assert place.persons[0].heard(OtherVersion) == [OtherVersion(1)]
             for number, invite in enumerate(place.persons[0].invites, start=1):
                 place.join(number, invite)
@@ -124,7 +124,7 @@ def test_one_party_of_a_list_with_another_version_ends_the_session_as_a_differen
                     await place.persons[number].hears(Published)
                     peer = place.onions[number]
                     network.unlock(peer, pair_key(place.identities[old], peer, peer))
-                    assert await old_dial(network, place.identities[old], peer, Purpose.MESH, NO_PSK) == b"\x02"
+                    assert await old_dial(network, place.identities[old], peer, Purpose.MESH, NO_PSK) == b"\x03"
                     assert place.persons[number].heard(OtherVersion) == [OtherVersion(1)]
             endings = [await place.tasks[number] for number in others]
         if old == 0:  # none dials it: all that they know is one byte of somebody, which proves nothing

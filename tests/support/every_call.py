@@ -286,7 +286,7 @@ def main() -> None:
         linux.prctl(linux.PR_SET_DUMPABLE, 1)  # or its own /proc would be root's
     os.chdir(target["here"])
     tempfile.tempdir = target["here"]
-    spec = ProgramSpec("", target["folder"], (), 0, 1, 0, (), {})
+    spec = ProgramSpec("", target["folder"], (), 0, 1, 0, ())
     walls, _ = build_walls(spec)
     stand_ins.install(walls, allow_subprocess=False)
     readable = str(Path(target["folder"]) / "module.py")

@@ -15,31 +15,33 @@ from onionmpc.wire.frames import (
     Channel,
 )
 from onionmpc.wire.limits import LinkLimits
-from onionmpc.wire.link import ControlBytes, Link, ProgramBytes, ProgramEnd, RoundTrip
+from onionmpc.wire.link import ControlBytes, EpochEnd, Link, ProgramBytes, ProgramEnd, RoundTrip
 
 T0 = 1000.0
 CONTROL, DATA = Channel
 SIDES = st.integers(0, 1)
 STREAMS_AT_ONCE = 3
 # A few bytes fill several records and windows.
-SMALL = LinkLimits(window_bytes=200, record_bytes=40, ack_after_bytes=40, bulk_bytes=30, chunk_bytes=25, max_stripes=2)
+SMALL = LinkLimits(
+    window_bytes=200, record_bytes=40, ack_after_bytes=40, max_ends=5, bulk_bytes=30, chunk_bytes=25, max_stripes=2
+)
 
 
 @dataclass
 class Party:
-    """One end of the link: what its program wrote, and what it received."""
+    """One end of the link: what its program wrote, and what it received. A zero byte holds the place of an END."""
 
     link: Link = field(default_factory=lambda: Link(limits=SMALL))
     wrote: dict[Channel, bytearray] = field(default_factory=lambda: {channel: bytearray() for channel in Channel})
     got: dict[Channel, bytearray] = field(default_factory=lambda: {channel: bytearray() for channel in Channel})
-    ended: bool = False
-    ends_got: int = 0
+    ends: dict[int, bool] = field(default_factory=dict)
+    ends_got: dict[int, bool] = field(default_factory=dict)
     taken: int = 0
 
     @property
     def waiting(self) -> int:
         """How many bytes of the data channel have arrived and were not taken."""
-        return len(self.got[DATA]) + self.ends_got - self.taken
+        return len(self.got[DATA]) - self.taken
 
     def take(self, size: int, now: float) -> None:
         size = min(size, self.waiting)
@@ -52,10 +54,10 @@ class Party:
                 case ControlBytes(payload):
                     self.got[CONTROL] += payload
                 case ProgramBytes(payload):
-                    assert not self.ends_got
                     self.got[DATA] += payload
-                case ProgramEnd():
-                    self.ends_got += 1
+                case EpochEnd() | ProgramEnd():
+                    self.ends_got[len(self.got[DATA])] = event == ProgramEnd()
+                    self.got[DATA] += b"\0"
                 case RoundTrip(seconds):
                     assert seconds >= 0
                 case _:
@@ -102,7 +104,7 @@ class AnySchedule(RuleBasedStateMachine):
     def write_data(self, side: int, size: int) -> None:
         party = self.parties[side]
         size = min(size, party.link.room())
-        if size and not party.ended:
+        if size:
             party.link.send_data(self._write(party, DATA, size))
 
     def _write(self, party: Party, channel: Channel, size: int) -> bytes:
@@ -111,10 +113,13 @@ class AnySchedule(RuleBasedStateMachine):
         party.wrote[channel] += payload
         return payload
 
-    @rule(side=SIDES)
-    def end_data(self, side: int) -> None:
-        self.parties[side].ended = True
-        self.parties[side].link.end_data()
+    @rule(side=SIDES, last=st.booleans())
+    def end_data(self, side: int, last: bool) -> None:
+        party = self.parties[side]
+        if party.link.has_room_for_end():
+            party.link.end_data(last=last)
+            party.ends[len(party.wrote[DATA])] = last
+            party.wrote[DATA] += b"\0"
 
     @rule(side=SIDES, size=st.integers(1, 130))
     def take(self, side: int, size: int) -> None:
@@ -216,14 +221,14 @@ class AnySchedule(RuleBasedStateMachine):
         for sender, receiver in self._both_ways():
             for channel in Channel:
                 assert sender.wrote[channel].startswith(receiver.got[channel])
-            assert receiver.ends_got <= sender.ended
-            if receiver.ends_got:
-                assert receiver.got[DATA] == sender.wrote[DATA]
+            got = len(receiver.got[DATA])
+            assert receiver.ends_got == {end: last for end, last in sender.ends.items() if end < got}
 
     @invariant()
     def memory_is_bounded(self) -> None:
         for party in self.parties:
-            assert party.waiting <= SMALL.window_bytes + 1
+            assert party.waiting <= SMALL.window_bytes
+            assert len(party.link._ends) <= SMALL.max_ends
             assert all(box.pending_bytes <= SMALL.window_bytes for box in party.link._out.values())
             assert all(len(stream.answers) <= 2 for stream in party.link._streams.values())
             assert all(
@@ -261,7 +266,7 @@ class AnySchedule(RuleBasedStateMachine):
         for sender, receiver in self._both_ways():
             assert sender.link.flushed()
             assert receiver.got == sender.wrote
-            assert receiver.ends_got == sender.ended
+            assert receiver.ends_got == sender.ends
 
     def _both_ways(self) -> Iterator[tuple[Party, Party]]:
         first, second = self.parties

@@ -59,3 +59,8 @@ def check_told(done: subprocess.CompletedProcess[str], sentence: str, code: int 
     assert "Traceback" not in done.stderr, done.stderr
     assert f"onionmpc: error: {sentence}" in done.stderr, done.stderr
     assert done.returncode == code, done.stderr
+
+
+def open_descriptors() -> int:
+    """How many descriptors of this process are open."""
+    return sum(1 for _ in Path("/dev/fd").iterdir())

@@ -57,7 +57,6 @@ def spec_of(script: str | Path, *arguments: str, parties: int = 3) -> ProgramSpe
         parties=parties,
         threshold=default_threshold(parties),
         mpyc_options=(),
-        sockets={},
         named=arguments,
         code=code_of(program),
     )

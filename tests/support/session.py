@@ -53,6 +53,7 @@ DEADLINE_S = 60.0
 Ending = SessionResult | OnionMPCError
 Doctor = Callable[[SharedTerms], SharedTerms]
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 
 # Each party's last private argument is the file that it answers in.
 ANSWER = """
@@ -296,19 +297,20 @@ async def room(parties: int, plan: Plan, plans: dict[int, Plan] | None = None) -
             await asyncio.gather(*place.tasks.values(), return_exceptions=True)
 
 
-def run(work: Awaitable[None], deadline_s: float = DEADLINE_S) -> None:
+def run(work: Awaitable[T], deadline_s: float = DEADLINE_S) -> T:
     """Run a test: it ends in time, no callback or forgotten task fails, and no process of ours is left."""
     failures: list[dict[str, Any]] = []
     before = processes_of_ours()  # such as the private network of other tests
 
-    async def bounded() -> None:
+    async def bounded() -> T:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, what: failures.append(what))
         async with asyncio.timeout(deadline_s):
-            await work
+            return await work
 
-    asyncio.run(bounded())
+    result = asyncio.run(bounded())
     assert failures == []
     assert processes_of_ours() == before
+    return result
 
 
 def processes_of_ours(parent: int | None = None) -> list[int]:

@@ -62,7 +62,7 @@ def outbox(*, ended: bool = False) -> Outbox:
     box = Outbox()
     box.queue(b"hello world")
     if ended:
-        box.queue_end()
+        box.queue_end(last=True)
     return box
 
 
@@ -70,6 +70,7 @@ def test_new_bytes_are_given_once_and_the_end_by_itself() -> None:
     box = outbox(ended=True)
     assert [box.take(6), box.take(6), box.take(6)] == [(0, 6), (6, 11), (11, 12)]
     assert box.read(6, 11) == b"world"
+    assert box.ends == {11: True}
     assert box.unsent() == 0
 
 

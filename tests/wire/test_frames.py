@@ -30,7 +30,8 @@ from tests.support.frames import BODY_BYTES, FRAMES, raw_frame
 VECTORS = [
     (Data(Channel.CONTROL, 258, b"hi"), "01 000b 00 0000000000000102 6869"),
     (Data(Channel.DATA, 1, b""), "01 0009 01 0000000000000001"),
-    (End(2**64 - 1), "02 0008 ffffffffffffffff"),
+    (End(2**64 - 1, last=False), "02 0009 ffffffffffffffff 00"),
+    (End(2, last=True), "02 0009 0000000000000002 01"),
     (Ack(1, 2), "03 0010 0000000000000001 0000000000000002"),
     (Ping(7), "04 0008 0000000000000007"),
     (Pong(7), "05 0008 0000000000000007"),

@@ -22,7 +22,18 @@ from onionmpc.wire.frames import (
 )
 from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 from onionmpc.wire.limits import LinkLimits
-from onionmpc.wire.link import ControlBytes, Link, LinkAborted, LinkClosed, ProgramBytes, ProgramEnd, RoundTrip, State
+from onionmpc.wire.link import (
+    ControlBytes,
+    EpochEnd,
+    Link,
+    LinkAborted,
+    LinkClosed,
+    ProgramBytes,
+    ProgramEnd,
+    ReplayBudget,
+    RoundTrip,
+    State,
+)
 from tests.support.link_schedules import CONTROL, DATA, T0
 from tests.support.links import attached, hear, records, said
 
@@ -47,7 +58,7 @@ def test_both_channels_and_the_end_arrive() -> None:
     sender, receiver = attached(), attached()
     sender.send_control(b"hello")
     sender.send_data(b"world")
-    sender.end_data()
+    sender.end_data(last=True)
     assert hear(receiver, *said(sender)) == [ControlBytes(b"hello"), ProgramBytes(b"world"), ProgramEnd()]
 
 
@@ -64,16 +75,48 @@ def test_nothing_is_sent_twice_over_one_stream() -> None:
     assert said(link) == [Data(DATA, 0, b"once")]
     link.send_data(b"more")
     assert said(link) == [Data(DATA, 4, b"more")]
-    link.end_data()
-    assert said(link) == [End(8)]
+    link.end_data(last=True)
+    assert said(link) == [End(8, last=True)]
     assert said(link) == []
 
 
-def test_the_end_of_an_empty_channel_is_an_end() -> None:
+def test_epochs_follow_each_other_in_one_space_of_offsets() -> None:
     sender, receiver = attached(), attached()
-    sender.end_data()
-    sender.end_data()
-    assert hear(receiver, *said(sender)) == [ProgramEnd()]
+    sender.send_data(b"first")
+    sender.end_data(last=False)
+    sender.end_data(last=False)
+    sender.send_data(b"third")
+    sender.end_data(last=False)
+    sender.end_data(last=True)
+    frames = said(sender)
+    assert frames == [
+        Data(DATA, 0, b"first"),
+        End(5, last=False),
+        End(6, last=False),
+        Data(DATA, 7, b"third"),
+        End(12, last=False),
+        End(13, last=True),
+    ]
+    events = [ProgramBytes(b"first"), EpochEnd(), EpochEnd(), ProgramBytes(b"third"), EpochEnd(), ProgramEnd()]
+    assert hear(receiver, *frames) == events
+    receiver.consume(14, T0)
+    assert said(receiver, T0 + 1) == [Ack(0, 14)]
+
+
+def test_an_end_that_fills_a_gap_lets_out_what_waits_behind_it() -> None:
+    receiver = attached()
+    assert hear(receiver, Data(DATA, 6, b"second"), Data(DATA, 0, b"first")) == [ProgramBytes(b"first")]
+    assert hear(receiver, End(5, last=False)) == [EpochEnd(), ProgramBytes(b"second")]
+
+
+def test_ends_are_sent_again_as_they_were() -> None:
+    link = attached()
+    link.end_data(last=False)
+    link.end_data(last=True)
+    said(link)
+    link.detach(0)
+    link.attach(1, T0, peer_offsets=(0, 1))
+    assert [frame for frame in said(link, stream=1) if isinstance(frame, End)] == [End(1, last=True)]
 
 
 def test_records_are_as_few_and_as_large_as_possible() -> None:
@@ -81,13 +124,6 @@ def test_records_are_as_few_and_as_large_as_possible() -> None:
     link.send_data(bytes(2 * MAX_RECORD_BYTES))
     first, second, _ = records(link)
     assert len(first) == len(second) == MAX_RECORD_BYTES
-
-
-def test_sending_bytes_after_the_end_is_our_bug() -> None:
-    link = attached()
-    link.end_data()
-    with pytest.raises(LocalProtocolError):
-        link.send_data(b"late")
 
 
 def test_a_repr_shows_no_bytes() -> None:
@@ -130,10 +166,37 @@ def test_a_peer_that_exceeds_the_window_is_refused() -> None:
     assert "more than 100 unacknowledged bytes" in refused(receiver, Data(DATA, 110, b"x"), code=AbortCode.LIMIT)
 
 
-def test_the_end_fits_into_a_full_window() -> None:
-    receiver = attached(limits=LinkLimits(window_bytes=100))
-    hear(receiver, Data(DATA, 0, bytes(100)))
-    assert hear(receiver, End(100)) == [ProgramEnd()]
+def test_an_end_needs_room_in_the_window() -> None:
+    link = attached(limits=LinkLimits(window_bytes=100))
+    link.send_data(bytes(99))
+    link.end_data(last=False)
+    assert not link.has_room_for_end()
+    with pytest.raises(LocalProtocolError):
+        link.end_data(last=True)
+    said(link)
+    hear(link, Ack(0, 1))
+    assert link.has_room_for_end()
+
+
+def test_ends_count_in_the_budget_of_all_links() -> None:
+    budget = ReplayBudget(100)
+    link = attached(budget=budget)
+    link.end_data(last=False)
+    assert budget.left == 99
+    said(link)
+    hear(link, Ack(0, 1))
+    assert budget.left == 100
+
+
+def test_only_so_many_ends_may_be_unacknowledged() -> None:
+    sender, receiver = attached(), attached()
+    for _ in range(LIMITS.max_ends):
+        sender.end_data(last=False)
+    assert not sender.has_room_for_end()
+    hear(receiver, *said(sender))
+    receiver.consume(1, T0)
+    assert hear(receiver, End(LIMITS.max_ends, last=False)) == [EpochEnd()]
+    refused(receiver, End(LIMITS.max_ends + 1, last=False), code=AbortCode.LIMIT)
 
 
 def test_consuming_more_than_arrived_is_our_bug() -> None:
@@ -158,7 +221,7 @@ def test_control_bytes_are_acknowledged_once_after_a_delay() -> None:
 
 def test_the_data_channel_is_acknowledged_as_the_program_takes_it() -> None:
     receiver = attached()
-    hear(receiver, Data(DATA, 0, bytes(10)), End(10))
+    hear(receiver, Data(DATA, 0, bytes(10)), End(10, last=True))
     assert said(receiver, T0 + 1) == []
     receiver.consume(4, T0 + 1)
     assert said(receiver, T0 + 2) == [Ack(0, 4)]
@@ -221,10 +284,10 @@ def test_a_replay_is_dropped_and_acknowledged_again() -> None:
 
 def test_a_replay_of_the_end_is_acknowledged_again() -> None:
     receiver = attached()
-    hear(receiver, End(0))
+    hear(receiver, End(0, last=True))
     receiver.consume(1, T0)
     said(receiver, T0 + 1)
-    assert hear(receiver, End(0)) == []
+    assert hear(receiver, End(0, last=True)) == []
     assert said(receiver, T0 + 2) == [Ack(0, 1)]
 
 
@@ -304,8 +367,8 @@ def test_a_filled_record_has_its_size_whatever_is_queued() -> None:
     assert filled(link) == []
     link.send_control(b"hello")
     assert filled(link) == [Data(CONTROL, 0, b"hello")]
-    link.end_data()
-    assert filled(link) == [End(0)]
+    link.end_data(last=True)
+    assert filled(link) == [End(0, last=True)]
     assert filled(link, T0 + LIMITS.ping_after_s) == [Ping(2)]
     link.close()
     assert filled(link) == [Close()]
@@ -317,7 +380,7 @@ def test_a_filled_record_has_its_size_however_little_room_is_left(left: int) -> 
     sender, receiver = attached(), attached()
     sender.send_control(bytes(SIZE - left))
     sender.send_data(b"world")
-    sender.end_data()
+    sender.end_data(last=True)
     frames = [frame for _ in range(3) for frame in filled(sender)]
     got = hear(receiver, *frames)
     assert b"".join(event.payload for event in got if isinstance(event, ControlBytes)) == bytes(SIZE - left)
@@ -385,7 +448,7 @@ def test_an_acknowledgement_of_the_end_before_it_was_sent_is_refused() -> None:
     link = attached()
     link.send_data(b"hello")
     said(link)
-    link.end_data()
+    link.end_data(last=True)
     refused(link, Ack(0, 6), code=AbortCode.OFFSET)
 
 
@@ -404,34 +467,21 @@ def test_more_pieces_than_an_honest_sender_causes_are_refused() -> None:
     refused(link, Data(DATA, 2 * LIMITS.max_pieces + 1, b"x"), code=AbortCode.LIMIT)
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [Data(DATA, 5, b"x"), Data(DATA, 4, b"ox"), Data(DATA, 6, b"x"), Data(DATA, 0, b"hello, you"), Data(DATA, 7, b"")],
-    ids=["at the end", "across it", "right after it", "a longer replay", "far after it"],
-)
-def test_data_after_the_end_is_refused(frame: Data) -> None:
+def test_an_end_where_a_byte_has_been_is_taken_for_a_replay() -> None:
     link = attached()
-    hear(link, Data(DATA, 0, b"hello"), End(5))
-    assert hear(link, Data(DATA, 0, b"hello"), Data(DATA, 2, b"l")) == []
-    refused(link, frame, code=AbortCode.OFFSET)
+    hear(link, Data(DATA, 0, b"hello"))
+    assert hear(link, End(3, last=False), Data(DATA, 5, b"!")) == [ProgramBytes(b"!")]
 
 
-@pytest.mark.parametrize("offset", [0, 4, 6])
-def test_an_end_at_another_byte_is_refused(offset: int) -> None:
+def test_of_an_end_and_a_byte_in_one_place_the_end_counts_and_of_two_ends_the_first() -> None:
+    # A peer that sends both harms only itself.
     link = attached()
-    hear(link, Data(DATA, 0, b"hello"), End(5), End(5))
-    refused(link, End(offset), code=AbortCode.OFFSET)
-
-
-@pytest.mark.parametrize("offset", [0, 4, 7])
-def test_an_end_before_bytes_that_have_arrived_is_refused(offset: int) -> None:
-    link = attached()
-    hear(link, Data(DATA, 0, b"hello"), Data(DATA, 6, b"yo"))
-    refused(link, End(offset), code=AbortCode.OFFSET)
+    assert hear(link, Data(DATA, 1, b"byte"), End(2, last=False), End(2, last=True)) == []
+    assert hear(link, Data(DATA, 0, b"a")) == [ProgramBytes(b"ab"), EpochEnd(), ProgramBytes(b"te")]
 
 
 def test_an_end_beyond_the_window_is_refused() -> None:
-    refused(attached(limits=LinkLimits(window_bytes=100)), End(101), code=AbortCode.LIMIT)
+    refused(attached(limits=LinkLimits(window_bytes=100)), End(100, last=True), code=AbortCode.LIMIT)
 
 
 def test_bytes_that_are_not_a_frame_are_refused() -> None:

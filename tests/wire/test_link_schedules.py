@@ -31,7 +31,7 @@ def test_any_long_schedule(kind: type[AnySchedule], seed: int) -> None:
     steps: list[tuple[float, Callable[[], object]]] = [
         (2, lambda: schedule.write_control(*side_and(60))),
         (2, lambda: schedule.write_data(*side_and(130))),
-        (0.01, lambda: schedule.end_data(choose.randrange(2))),
+        (0.3, lambda: schedule.end_data(choose.randrange(2), choose.random() < 0.2)),
         (3, lambda: schedule.take(*side_and(130))),
         (1, lambda: len(schedule.wires) < STREAMS_AT_ONCE and schedule.dial(choose.random() < 0.5)),
         (3, lambda: schedule.wires and schedule.attach(*side_and(6))),

@@ -30,16 +30,16 @@ from tests.support.links import attached, hear, said
 def test_a_cut_sends_again_what_was_not_acknowledged() -> None:
     link = attached()
     link.send_data(b"hello")
-    link.end_data()
+    link.end_data(last=True)
     said(link)
     hear(link, Ack(0, 2))
     link.detach(0)
     assert said(link) == []
     link.attach(1, T0)
-    assert said(link, stream=1)[-2:] == [Data(DATA, 2, b"llo"), End(5)]
+    assert said(link, stream=1)[-2:] == [Data(DATA, 2, b"llo"), End(5, last=True)]
     link.detach(1)
     link.attach(2, T0, peer_offsets=(0, 5))
-    assert [frame for frame in said(link, stream=2) if isinstance(frame, Data | End)] == [End(5)]
+    assert [frame for frame in said(link, stream=2) if isinstance(frame, Data | End)] == [End(5, last=True)]
     hear(link, Ack(0, 6), stream=2)
     link.detach(2)
     link.attach(3, T0, peer_offsets=(0, 6))
@@ -181,10 +181,10 @@ def test_bulk_data_goes_over_at_most_max_stripes_and_over_no_unmeasured_stream()
 def test_bytes_that_arrive_early_wait_and_are_delivered_once() -> None:
     receiver = raced(0.1, 0.2)
     assert hear(receiver, Data(DATA, 6, b"world"), stream=1) == []
-    assert hear(receiver, End(11), stream=1) == []
+    assert hear(receiver, End(11, last=True), stream=1) == []
     assert hear(receiver, Data(DATA, 8, b"rl"), Data(DATA, 4, b"o world"), stream=0) == []
     assert hear(receiver, Data(DATA, 0, b"hell"), stream=0) == [ProgramBytes(b"hello world"), ProgramEnd()]
-    assert hear(receiver, Data(DATA, 0, b"hello "), End(11), stream=0) == []
+    assert hear(receiver, Data(DATA, 0, b"hello "), End(11, last=True), stream=0) == []
     receiver.consume(12, T0 + 1)
     assert said(receiver, T0 + 2) == [Ack(0, 12)]
 

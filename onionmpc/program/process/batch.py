@@ -41,11 +41,11 @@ class BatchedTransport:
     """MPyC's transport to one peer.
 
     Attributes:
-        sent_bytes: how many bytes MPyC has written to it.
+        sent_bytes: how many bytes MPyC has written to this peer, earlier epochs included.
     """
 
-    def __init__(self, transport: asyncio.Transport, batch: WriteBatch) -> None:
-        self.sent_bytes = 0
+    def __init__(self, transport: asyncio.Transport, batch: WriteBatch, sent_before_bytes: int = 0) -> None:
+        self.sent_bytes = sent_before_bytes
         self._transport = transport
         self._batch = batch
 

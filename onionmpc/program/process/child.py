@@ -36,7 +36,7 @@ def main() -> None:
     if not walls.hold(spec.walls):
         weaker = f"the walls around the program are weaker than the ones that were shown ({walls.describe()})"
         supervisor.stop(Notice("setup", None, weaker))
-    supervisor.die_with_it()  # starts a thread
+    supervisor.listen()  # starts a thread
     signal.signal(signal.SIGTERM, _terminated)
     # MPyC would log to stdout, which belongs to the script. It adds no handler if the root logger has one.
     logging.basicConfig(

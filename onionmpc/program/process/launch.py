@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -19,7 +19,7 @@ from onionmpc.files import scratch_directory, state_directory
 from onionmpc.machine import refusing
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.process.tee import Tee
-from onionmpc.program.spec import EXIT_STOPPED, Notice, ProgramSpec, Trace, Wait, encode_spec
+from onionmpc.program.spec import EXIT_STOPPED, HANDED_AT_ONCE, Notice, ProgramSpec, Trace, Wait, encode_spec
 from onionmpc.program.walls.asked import AskedFiles, OutOfReach
 from onionmpc.program.walls.build import environment_of_program
 from onionmpc.tasks import BackgroundTasks
@@ -63,36 +63,51 @@ class ProgramExit:
         return f"it exited with status {self.status}"
 
 
+# Our end of the link to each peer, by its number, for one epoch.
+Ends = Mapping[int, socket.socket]
+
+
 def ignore(_what: Wait | Trace | None = None) -> None:
     """Do nothing."""
+
+
+async def refuse(ends: Ends) -> None:
+    """Close our ends of an epoch."""
+    for end in ends.values():
+        end.close()
 
 
 class ProgramProcess:
     """A running program.
 
-    Attributes:
-        sockets: our end of the socketpair for each peer, by the peer's number.
+    Args:
+        control: reads what the process sends.
+        channel: the socket that `control` reads from.
+        peers: the numbers of the other parties.
     """
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
         control: asyncio.StreamReader,
-        sockets: dict[int, socket.socket],
+        channel: socket.socket,
+        peers: Iterable[int],
         tee: Tee | None = None,
         asked: AskedFiles | None = None,
     ) -> None:
-        self.sockets = sockets
         self._asked = asked or AskedFiles()
         self._tee = tee
         self._process = process
         self._control = control
+        self._channel = channel
+        self._peers = tuple(peers)
+        self._epochs = 0
 
     async def wait(
         self,
         on_revealed: Callable[[], None] = ignore,
         *,
-        on_started: Callable[[], None] = ignore,
+        on_epoch: Callable[[Ends], Awaitable[None]] = refuse,
         on_wait: Callable[[Wait | None], None] = ignore,
         on_trace: Callable[[Trace], None] = ignore,
     ) -> ProgramExit:
@@ -100,31 +115,25 @@ class ProgramProcess:
 
         Args:
             on_revealed: called when the script first opens an output.
-            on_started: called when the script begins to connect.
+            on_epoch: called at each start of MPyC with our ends of the links, which it must close. The program begins
+                no further epoch before this returns.
             on_wait: called with what the program waits for once that lasts, and with None when it no longer waits.
             on_trace: called with each report of a traced program.
         """
-        started = asyncio.Event()
-
-        def note_start() -> None:
-            started.set()
-            on_started()
-
         handlers: dict[str, Callable[[Notice], None]] = {
             "revealed": lambda _: on_revealed(),
-            "started": lambda _: note_start(),
             "waiting": lambda notice: on_wait(notice.wait),
             "moving": lambda _: on_wait(None),
             "traced": lambda notice: on_trace(notice.trace) if notice.trace else None,
         }
         async with BackgroundTasks() as tasks:
-            listening = tasks.start(self._listen(handlers))
+            listening = tasks.start(self._listen(handlers, on_epoch))
             assert listening is not None  # noqa: S101 (the block has just begun)
             status = await self._process.wait()
             # All its notices are in the socket now. A process that it left behind may never close the other end.
             await asyncio.wait([listening], timeout=LAST_NOTICE_S)
         notice = None if listening.cancelled() else listening.result()
-        if status == 0 and self.sockets and not started.is_set():
+        if status == 0 and self._peers and not self._epochs:
             # The script succeeded, but computed nothing with the peers, which may wait for it to start.
             status, notice = EXIT_STOPPED, notice or NEVER_STARTED
         if self._tee is None:
@@ -137,16 +146,41 @@ class ProgramProcess:
         """Return those files that the program could not open so far and that we may show; None if there are none."""
         return self._asked.to_show()
 
-    async def _listen(self, handlers: Mapping[str, Callable[[Notice], None]]) -> Notice | None:
+    async def _listen(
+        self, handlers: Mapping[str, Callable[[Notice], None]], on_epoch: Callable[[Ends], Awaitable[None]]
+    ) -> Notice | None:
         last: Notice | None = None
         while notice := await self._notice():
             if notice.kind == "refused":
                 self._asked.note(notice.detail)
+            elif notice.kind == "started":
+                await on_epoch(self._hand_over())
             elif notice.kind in handlers:
                 handlers[notice.kind](notice)
             else:
                 last = notice
         return last
+
+    def _hand_over(self) -> Ends:
+        """Make a pair of sockets for each peer, give the program its ends, and return ours.
+
+        We make them, and take no descriptor from the program: what it would hand up could be anything.
+        """
+        self._epochs += 1
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            ends, descriptors = {}, []
+            with refusing("cannot connect the program to its peers"):
+                for peer in self._peers:
+                    near, far = socket.socketpair()
+                    ends[peer] = ours.enter_context(near)
+                    descriptors.append(theirs.enter_context(far).fileno())
+                for first in range(0, len(descriptors), HANDED_AT_ONCE):
+                    with contextlib.suppress(
+                        BrokenPipeError, ConnectionResetError
+                    ):  # killed: its exit status says more
+                        socket.send_fds(self._channel, [b"\n"], descriptors[first : first + HANDED_AT_ONCE])
+            ours.pop_all()
+        return ends
 
     async def _notice(self) -> Notice | None:
         try:
@@ -191,7 +225,7 @@ async def start_program(
     """Start a program process, which ends with the context at the latest.
 
     Args:
-        spec: what to run. Its `sockets` and `scratch` are filled in here, and our state is added to `hidden`.
+        spec: what to run. Its `scratch` is filled in here, and our state is added to `hidden`.
         peers: the numbers of the other parties.
         streams: the program's standard streams; the caller closes them. Unless they are our own, the program has no
             terminal to prompt at.
@@ -215,7 +249,6 @@ async def _started(
     environment = environment_of_program() | {"TMPDIR": spec.scratch}
     async with contextlib.AsyncExitStack() as stack:
         with refusing(NO_PROCESS):
-            pairs = {peer: _socket_pair(stack) for peer in peers}
             ours, theirs = _socket_pair(stack)
             tee = _tee(stack, streams, hash_output=hash_output)
         if tee is not None and (streams != OWN_STREAMS or os.isatty(streams.stdout)):
@@ -223,7 +256,6 @@ async def _started(
             environment["PYTHONUNBUFFERED"] = "1"
         control, control_writer = await asyncio.open_unix_connection(sock=ours)
         stack.callback(control_writer.transport.abort)
-        inherited = [theirs, *(far for _, far in pairs.values())]
         with refusing(NO_PROCESS):
             started = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -236,17 +268,13 @@ async def _started(
                 stderr=streams.stderr,
                 # Without a controlling terminal: getpass opens /dev/tty even if stdin is no terminal.
                 start_new_session=streams != OWN_STREAMS,
-                pass_fds=[end.fileno() for end in inherited],
+                pass_fds=[theirs.fileno()],
                 env=environment,
             )
-        process = ProgramProcess(
-            started, control, {peer: near for peer, (near, _) in pairs.items()}, tee, AskedFiles(spec)
-        )
+        process = ProgramProcess(started, control, ours, peers, tee, AskedFiles(spec))
         stack.push_async_callback(process.end)
-        filled = msgspec.structs.replace(spec, sockets={peer: far.fileno() for peer, (_, far) in pairs.items()})
-        control_writer.write(encode_spec(filled))
-        for end in inherited:
-            end.close()
+        control_writer.write(encode_spec(spec))
+        theirs.close()
         if tee is not None:
             tee.write_end.close()
         yield process

@@ -78,9 +78,7 @@ class InheritedLinks:
         self._spec = spec
         self._supervisor = supervisor
         self._connect = event_loop().create_connection
-        self._sockets = {number: socket.socket(fileno=descriptor) for number, descriptor in spec.sockets.items()}
-        for end in self._sockets.values():
-            end.set_inheritable(False)  # a process that the script starts would hold the link open
+        self._sockets: dict[int, socket.socket] = {}  # of this epoch, those that MPyC has not asked for
 
     async def create_connection(
         self, factory: Callable[[], asyncio.Protocol], host: str, _port: int, **_options: Any
@@ -95,16 +93,23 @@ class InheritedLinks:
         return NoListener()
 
     async def _attach(self, factory: Callable[[], Any], number: int) -> Any:
-        self._check(number)
-        if len(self._sockets) == self._spec.parties - 1:
-            self._supervisor.send(Notice("started", None, ""))
+        self._check()
+        if not self._sockets:
+            self._start_epoch()
         link = self._sockets.pop(number)
         exchanger = factory()  # not Exchanger(): a script may have set a subclass of it
-        exchanger.attach(self, number, link)
+        exchanger.attach(self, number, link, self.exchangers.get(number))
         self.exchangers[number] = exchanger
         return await self._connect(lambda: exchanger, sock=link)
 
-    def _check(self, number: int) -> None:
+    def _start_epoch(self) -> None:
+        """Get a socket to each peer, for one start of MPyC and all up to its shutdown."""
+        peers = [number for number in range(self._spec.parties) if number != self._spec.number]
+        self._sockets = dict(zip(peers, self._supervisor.start_epoch(len(peers)), strict=True))
+        # It may be set by an earlier epoch. MPyC would then count as started, and as shutting down with its new future.
+        self._runtime.start_time = None
+
+    def _check(self) -> None:
         """End the process if the script has set up MPyC in a way that was not agreed on, or that cannot work here."""
         if asyncio.get_running_loop() is not event_loop():
             self._stop(OTHER_LOOP)
@@ -114,14 +119,13 @@ class InheritedLinks:
                 f"the script sets the threshold to {self._runtime.threshold}, but the parties agreed on "
                 f"{self._spec.threshold}: use --threshold"
             )
-        if number not in self._sockets:
-            self._stop("the script starts MPyC again after its shutdown, but it can start MPyC only once")
 
     def _stop(self, reason: str) -> None:
         self._supervisor.stop(Notice("setup", None, reason))
 
     def lost(self, exchanger: Exchanger) -> None:
         """End the process if a peer's program ended too early: MPyC would never stop waiting for its messages."""
+        exchanger.over = True
         if not exchanger.closing and (exchanger.owes() or not self._shutting_down()):
             reason = "it ended while another party still waited for it"
             self._supervisor.stop(Notice("closed", exchanger.number, reason))
@@ -139,23 +143,28 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
     before asyncio calls `connection_made`.
     """
 
-    # `peer_pid` is None until a lower party's hello arrives. `number` is known from the start.
-    __slots__ = ("_links", "closing", "link", "number", "received_bytes")
+    # `peer_pid` is None until a lower party's hello arrives. `number` is known from the start. The counts continue from
+    # one epoch to the next: the supervisors compare what was sent and received in all of them.
+    __slots__ = ("_links", "_sent_before_bytes", "closing", "link", "number", "over", "received_bytes")
 
     def __init__(self, rt: Any, peer_pid: int | None = None) -> None:
         super().__init__(rt, peer_pid)
-        self.closing = False
-        self.received_bytes = 0
+        self.closing = self.over = False
+        self.received_bytes = self._sent_before_bytes = 0
 
-    def attach(self, links: InheritedLinks, number: int, link: socket.socket) -> None:
-        """Take the socket to one peer."""
+    def attach(self, links: InheritedLinks, number: int, link: socket.socket, previous: Exchanger | None) -> None:
+        """Take the socket to one peer. `previous` had the socket of the epoch before."""
         self._links = links
         self.number = number
         self.link = link
+        if previous is not None:
+            self.received_bytes = previous.received_bytes
+            self._sent_before_bytes = getattr(previous.transport, "sent_bytes", 0)  # unless the script has its own
 
     def connection_made(self, transport: Any) -> None:
         """Make MPyC write through the batch."""
-        super().connection_made(BatchedTransport(transport, self._links.batch))  # type: ignore[arg-type]
+        batched = BatchedTransport(transport, self._links.batch, self._sent_before_bytes)
+        super().connection_made(batched)  # type: ignore[arg-type]
 
     def get_buffer(self, _sizehint: int) -> bytearray:
         """Return the buffer to read into."""
@@ -187,6 +196,9 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
     def connection_lost(self, _exc: Exception | None) -> None:
         """Notify MPyC that the peer is gone, unless that came too early."""
         self._links.lost(self)
+        # The script may have started the next epoch, whose connection has taken this one's place.
+        if self.runtime.parties[self.number].protocol is not self:
+            return
         # After an exception in `async with mpc`, MPyC closes all links without a shutdown, then fails as it notifies
         # that shutdown that the last link is closed. This traceback would hide the script's own.
         with contextlib.suppress(asyncio.InvalidStateError):
@@ -202,7 +214,7 @@ def trace(spec: ProgramSpec, links: InheritedLinks, watch: WaitingWatch, supervi
         ends: list[Any] = [links.exchangers.get(number) for number in range(spec.parties)]
         return Rest(
             sent=tuple(0 if end is None else end.sent_bytes() for end in ends),
-            received=tuple(0 if end is None else None if end.ended else end.received_bytes for end in ends),
+            received=tuple(0 if end is None else end.received_all_bytes() for end in ends),
         )
 
     def counter() -> int:
@@ -218,10 +230,12 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
     """Return an Exchanger that reports all messages, its hello and the end of its connection among them."""
 
     class TracedExchanger(Exchanger):
-        __slots__ = ("_asked_by", "_splitter", "ended")
+        __slots__ = ("_asked_by", "_ends_before", "_splitter", "ended")
 
-        def attach(self, links: InheritedLinks, number: int, link: socket.socket) -> None:
-            super().attach(links, number, link)
+        def attach(self, links: InheritedLinks, number: int, link: socket.socket, previous: Any) -> None:
+            super().attach(links, number, link, previous)
+            # The end of an epoch counts as a byte, here as on a link.
+            self._ends_before = 0 if previous is None else previous._ends_before + 1  # noqa: SLF001 (of this class too)
             runtime = self.runtime
             lower, higher = sorted((runtime.pid, number))
             prss = not runtime.options.no_prss
@@ -242,7 +256,10 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
         def sent_bytes(self) -> int | None:
             # Unknown if a script has put its own transport in the place of ours.
             sent = getattr(self.transport, "sent_bytes", None)
-            return None if sent is None else sent + self.ended
+            return None if sent is None else sent + self.ended + self._ends_before
+
+        def received_all_bytes(self) -> int | None:
+            return None if self.ended else self.received_bytes + self._ends_before
 
         def buffer_updated(self, size: int) -> None:
             self.received_bytes += size

@@ -127,7 +127,11 @@ class WaitingWatch:
             failed=self._failures.any_failed(),
             sent=tuple(NO_BYTES if end is None else f"{end.transport.sent_bytes:x}" for end in ends),
             received=tuple(
-                f"{end.received_bytes:x}" if end is not None else NO_BYTES if number == self._number else NOT_CONNECTED
+                NO_BYTES
+                if number == self._number
+                else NOT_CONNECTED
+                if end is None or end.over
+                else f"{end.received_bytes:x}"
                 for number, end in enumerate(ends)
             ),
         )

@@ -133,7 +133,7 @@ def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared:
 def main() -> None:
     """Wall this process in like a program process, and write the walls to stdout."""
     folder = str(Path(__file__).parent)
-    spec = ProgramSpec("", folder, (), number=0, parties=1, threshold=0, mpyc_options=(), sockets={}, hidden=("/run",))
+    spec = ProgramSpec("", folder, (), number=0, parties=1, threshold=0, mpyc_options=(), hidden=("/run",))
     sys.stdout.buffer.write(encode(build_walls(spec)[0]))
 
 

@@ -29,6 +29,7 @@ from onionmpc.wire.frames import (
 from onionmpc.wire.limits import LinkLimits
 from onionmpc.wire.link import (
     ControlBytes,
+    EpochEnd,
     Link,
     LinkAborted,
     LinkClosed,
@@ -46,7 +47,10 @@ REFUSALS = ()
 
 CONTROL, DATA = Channel
 # So that a handful of bytes makes several records and windows.
-SMALL = LinkLimits(window_bytes=100, record_bytes=40, ack_after_bytes=40, max_pieces=3, bulk_bytes=30, chunk_bytes=25)
+SMALL = LinkLimits(
+    window_bytes=100, record_bytes=40, ack_after_bytes=40, max_pieces=3, max_ends=4, bulk_bytes=30, chunk_bytes=25
+)
+END = b"\0"  # holds its place among the bytes
 MAX_RECORDS = 50  # more than a window makes, at a time
 BUDGET_BYTES = 2**20
 WAITS_S = [0.0, 0.01, SMALL.ack_delay_s, SMALL.ping_after_s, 100.0]
@@ -63,11 +67,11 @@ class Story:
         self.streams: list[int] = []
         self.attached = 0
         self.wrote = {channel: bytearray() for channel in Channel}
-        self.ended = False
+        self.ends: dict[int, bool] = {}
         self.told: dict[Channel, dict[int, set[int]]] = {channel: defaultdict(set) for channel in Channel}
-        self.told_ends: set[int] = set()
+        self.told_ends: set[tuple[int, bool]] = set()
         self.got = {channel: bytearray() for channel in Channel}
-        self.got_end = False
+        self.ends_got: dict[int, bool] = {}
         self.taken = 0
         self.pings: list[int] = []
         self.over = ""
@@ -78,18 +82,17 @@ class Story:
         channel = Channel(one % 2)
         room = SMALL.window_bytes - self.link._out[CONTROL].pending_bytes if channel is CONTROL else self.link.room()
         payload = bytes((len(self.wrote[channel]) + place) % 251 for place in range(min(size % 70, room)))
-        if channel is DATA and not self.ended:
+        if channel is DATA:
             self.link.send_data(payload)
-        elif channel is CONTROL:
-            self.link.send_control(payload)
         else:
-            return
+            self.link.send_control(payload)
         self.wrote[channel] += payload
 
     def end(self, one: int, _: int, __: int, ___: int) -> None:
-        if one % 4 == 0:
-            self.ended = True
-            self.link.end_data()
+        if one % 4 == 0 and self.link.has_room_for_end():
+            self.ends[len(self.wrote[DATA])] = last = one % 3 == 0
+            self.link.end_data(last=last)
+            self.wrote[DATA] += END
 
     def take(self, size: int, _: int, __: int, ___: int) -> None:
         size = min(size, self.waiting)
@@ -139,9 +142,9 @@ class Story:
             match frame:
                 case Data(channel, offset, payload):
                     assert payload == self.wrote[channel][offset : offset + len(payload)]
-                case End(offset):
-                    assert self.ended
-                    assert offset == len(self.wrote[DATA])
+                    assert channel is CONTROL or not any(offset <= end < offset + len(payload) for end in self.ends)
+                case End(offset, last):
+                    assert self.ends[offset] == last
                 case Ack(control, data):
                     assert (control, data) == (len(self.got[CONTROL]), self.taken)
                 case Ping(token):
@@ -176,12 +179,12 @@ class Story:
                 case ControlBytes(payload):
                     self.got[CONTROL] += payload
                 case ProgramBytes(payload):
-                    assert not self.got_end
                     self.got[DATA] += payload
-                case ProgramEnd():
-                    assert not self.got_end
-                    assert len(self.got[DATA]) in self.told_ends
-                    self.got_end = True
+                case EpochEnd() | ProgramEnd():
+                    last = event == ProgramEnd()
+                    assert (len(self.got[DATA]), last) in self.told_ends
+                    self.ends_got[len(self.got[DATA])] = last
+                    self.got[DATA] += END
                 case RoundTrip(seconds):
                     assert 0 <= seconds <= self.now
                 case LinkClosed():
@@ -199,7 +202,8 @@ class Story:
                     for place, byte in enumerate(frame.payload):
                         self.told[frame.channel][frame.offset + place].add(byte)
                 elif isinstance(frame, End):
-                    self.told_ends.add(frame.offset)
+                    self.told_ends.add((frame.offset, frame.last))
+                    self.told[DATA][frame.offset].add(END[0])
         except RemoteProtocolError:
             pass
 
@@ -212,7 +216,7 @@ class Story:
             case 5:
                 return Data(channel, offset, bytes([rest]) * (near % 40))
             case 6:
-                return End(self._near(len(self.got[DATA]), near, rest))
+                return End(self._near(len(self.got[DATA]), near, rest), last=bool(what & 64))
             case 7:
                 return Ack(self._near(self.link._out[CONTROL].given, near, rest), self._near(self._given(), rest, near))
             case 8:
@@ -238,7 +242,7 @@ class Story:
     @property
     def waiting(self) -> int:
         """How much of the data channel arrived and was not taken."""
-        return len(self.got[DATA]) + self.got_end - self.taken
+        return len(self.got[DATA]) - self.taken
 
     def refused(self, error: RemoteProtocolError) -> None:
         """Check that a link that refused something says so once over each of its streams, and nothing more."""
@@ -252,15 +256,12 @@ class Story:
     def check(self) -> None:
         for channel, said in self.told.items():
             assert all(byte in said[place] for place, byte in enumerate(self.got[channel]))
-            if self.link.state is State.OPEN:  # all that could come out did, and nothing was taken behind the end
+            if self.link.state is State.OPEN:  # all that could come out did
                 assert len(self.got[channel]) not in said
-        if self.link.state is State.OPEN and self.told_ends:
-            (end,) = self.told_ends
-            assert max(self.told[DATA], default=-1) < end
-            assert self.got_end == (len(self.got[DATA]) == end)
         if self.link.state is not State.ERROR:  # what came in one record with what was refused is not told
             assert self.link.offsets() == (len(self.got[CONTROL]), self.taken)
-        assert self.waiting <= SMALL.window_bytes + 1
+        assert self.waiting <= SMALL.window_bytes
+        assert len(self.link._ends) <= SMALL.max_ends + (self.link.state is State.ERROR)
         for box in self.link._in.values():
             assert sum(len(piece.payload) for piece in box.held) < SMALL.window_bytes
             assert len(box.held) <= SMALL.max_pieces + (self.link.state is State.ERROR)
@@ -297,4 +298,4 @@ def check(data: bytes) -> tuple[str, bool, bool]:
         if story.link.state is not State.OPEN:
             story.check_over()
             break
-    return story.over, bool(story.got[DATA]), story.got_end
+    return story.over, bool(story.got[DATA]), bool(story.ends_got)

@@ -39,7 +39,7 @@ def with_streams(step: Step) -> Step:
 ACTIONS: list[Step] = [
     lambda schedule, one, other: schedule.write_control(one % 2, other % 60 + 1),
     lambda schedule, one, other: schedule.write_data(one % 2, other % 130 + 1),
-    lambda schedule, one, other: schedule.end_data(one % 2) if not other % 8 else None,
+    lambda schedule, one, other: schedule.end_data(one % 2, last=not other % 8),
     lambda schedule, one, other: schedule.take(one % 2, other % 130 + 1),
     dial,
     with_streams(lambda schedule, one, other: schedule.attach(one % 2, other)),

@@ -59,7 +59,6 @@ def spec_of(script: Path, *with_files: Path, allow_subprocess: bool = False) -> 
         parties=1,
         threshold=0,
         mpyc_options=(),
-        sockets={},
         code=code_of(program, attached),
         on_disk=attached.on_disk(),
         reads=tuple(map(str, attached.places)),

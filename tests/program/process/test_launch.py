@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from onionmpc.errors import ProgramError
-from onionmpc.program.process.launch import TERMINATE_S, ProgramProcess, start_program
+from onionmpc.program.process.launch import TERMINATE_S, Ends, ProgramProcess, start_program
 from onionmpc.program.process.streams import unattended
-from onionmpc.program.spec import Notice, encode
+from onionmpc.program.spec import HANDED_AT_ONCE, Notice, encode
+from tests.support.machine import open_descriptors
 from tests.support.rehearsal import write_spec
 
 DEADLINE_S = 30.0
@@ -87,7 +91,8 @@ async def heard(said: bytes) -> Notice | None:
     control = asyncio.StreamReader()
     control.feed_data(said)
     control.feed_eof()
-    return (await ProgramProcess(Ended(), control, {}).wait()).notice  # type: ignore[arg-type]
+    with socket.socket(socket.AF_UNIX) as unused:
+        return (await ProgramProcess(Ended(), control, unused, []).wait()).notice  # type: ignore[arg-type]
 
 
 def test_the_last_notice_is_returned() -> None:
@@ -125,8 +130,66 @@ def test_anything_but_a_notice_is_reported_while_the_program_runs() -> None:
     async def main() -> None:
         control = asyncio.StreamReader()
         control.feed_data(b"{}\n")
-        async with asyncio.timeout(DEADLINE_S):
-            await ProgramProcess(Runs(), control, {}).wait()  # type: ignore[arg-type]
+        with socket.socket(socket.AF_UNIX) as unused:
+            async with asyncio.timeout(DEADLINE_S):
+                await ProgramProcess(Runs(), control, unused, []).wait()  # type: ignore[arg-type]
 
     with pytest.raises(ProgramError, match="wrote to onionmpc's own channel"):
         asyncio.run(main())
+
+
+# A program may send anything over its channel; a descriptor would be a way to hand us a file of its choice.
+GIVES_A_DESCRIPTOR = """
+    import glob, os, socket
+    for link in glob.glob("/proc/self/fd/*"):
+        if os.path.exists(link) and os.readlink(link).startswith("socket:"):
+            end = socket.socket(fileno=int(os.path.basename(link)))
+            socket.send_fds(end, [b'{"kind":"revealed","party":null,"detail":""}\\n'], [0, 1, 2])
+            end.detach()
+    os._exit(3)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds its channel in /proc")
+def test_no_descriptor_is_taken_from_the_program(tmp_path: Path) -> None:
+    revealed = []
+
+    async def main() -> None:
+        spec = write_spec(tmp_path, GIVES_A_DESCRIPTOR)
+        async with asyncio.timeout(DEADLINE_S), start_program(spec, [1, 2]) as program:
+            before = open_descriptors()
+            ended = await program.wait(lambda: revealed.append(open_descriptors() - before))
+            assert ended.status == 3
+
+    asyncio.run(main())
+    assert set(revealed) == {0}
+
+
+def test_more_descriptors_than_one_message_carries_are_handed_over(tmp_path: Path) -> None:
+    peers = HANDED_AT_ONCE + 3
+    script = f"""
+    import os
+    from onionmpc.program.process import mpyc_seam
+    from mpyc.runtime import mpc
+    links = mpc._loop.create_server.__self__
+    links._start_epoch()
+    assert sorted(links._sockets) == list(range(1, {peers} + 1))
+    for number, end in links._sockets.items():
+        end.sendall(number.to_bytes(2, "little"))
+    os._exit(0)
+    """
+    got: dict[int, socket.socket] = {}
+
+    async def main() -> None:
+        async def keep(ends: Ends) -> None:
+            got.update(ends)
+
+        spec = msgspec.structs.replace(write_spec(tmp_path, script), parties=peers + 1)
+        async with asyncio.timeout(DEADLINE_S), start_program(spec, range(1, peers + 1)) as program:
+            assert (await program.wait(on_epoch=keep)).status == 0
+
+    asyncio.run(main())
+    for peer, end in got.items():
+        with end:
+            assert int.from_bytes(end.recv(2), "little") == peer
+    assert len(got) == peers

@@ -54,7 +54,7 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def spec_of(folder: Path, *named: str, walls: Walls = WALLS, **changes: Any) -> ProgramSpec:
     script = folder / "script.py"
     code = code_of(find_program(str(script))) if script.exists() else {}
-    spec = ProgramSpec(str(script), str(folder), named, 0, 1, 0, (), {}, named=named, walls=walls, code=code)
+    spec = ProgramSpec(str(script), str(folder), named, 0, 1, 0, (), named=named, walls=walls, code=code)
     return msgspec.structs.replace(spec, **changes)
 
 

@@ -113,7 +113,7 @@ def spec_of(here: Path, text: str, *, allow_subprocess: bool = False) -> Program
     script.write_text(text)
     walls = machine_walls()
     return ProgramSpec(
-        *(str(script), str(script.parent), (), 0, 1, 0, (), {}),
+        *(str(script), str(script.parent), (), 0, 1, 0, ()),
         code={str(script): script.read_bytes()},
         walls=walls,
         allow_subprocess=allow_subprocess,

@@ -78,7 +78,6 @@ class Stage:
             parties=1,
             threshold=0,
             mpyc_options=(),
-            sockets={},
             named=(str(output), str(self.targets["input"]), *named),
             code={str(self.script): self.script.read_bytes()},
         )
@@ -373,7 +372,7 @@ def test_a_folder_is_opened_without_the_secrets_and_libraries_in_it(
 
 
 def spec_of(folder: Path, *named: str, **changes: object) -> ProgramSpec:
-    spec = ProgramSpec(str(folder / "script.py"), str(folder), (), 0, 1, 0, (), {}, named=named)
+    spec = ProgramSpec(str(folder / "script.py"), str(folder), (), 0, 1, 0, (), named=named)
     return msgspec.structs.replace(spec, **changes)
 
 

@@ -136,7 +136,11 @@ class Rounds:
             all_here = mailbox.ends == self._begun[one]
         else:
             all_here = self._rests[one].sent[other] in (None, mailbox.collected)
-        return all_here and (other in self._ended or self._rests[other].received[one] in (None, mailbox.delivered))
+        if other in self._ended:
+            return all_here
+        rest = self._rests[other]
+        epoch = self._begun[other]
+        return all_here and rest.epoch == epoch and rest.received[one] in (None, mailbox.passed_on[epoch])
 
     def _deliver(self) -> None:
         due = [mailbox for mailbox in self._mailboxes.values() if mailbox.held]
@@ -149,14 +153,17 @@ class Mailbox:
     """What goes from one party to another: held until the round is over, then delivered.
 
     Attributes:
-        collected, delivered: how many bytes, as the parties count them: the end of an epoch counts as one.
+        collected: how many bytes; the end of an epoch counts as one.
         ends: how many epochs have ended, of what was collected.
         held: what was collected in this round; an empty one is the end of an epoch.
+        passed_on: how many bytes the receiver was given in each epoch, its end included. The first epoch is 1.
     """
 
     def __init__(self) -> None:
-        self.collected = self.delivered = self.ends = 0
+        self.collected = self.ends = 0
         self.held: list[bytes] = []
+        self.passed_on: collections.Counter[int] = collections.Counter()
+        self._epoch = 1
         self._delivered: collections.deque[bytes] = collections.deque()  # and the receiver has not begun that epoch
         self._writers: collections.deque[asyncio.StreamWriter] = collections.deque()
 
@@ -173,7 +180,6 @@ class Mailbox:
 
     def deliver(self) -> None:
         """Deliver all that is held."""
-        self.delivered = self.collected
         self._delivered += self.held
         self.held.clear()
         self._pass_on()
@@ -181,8 +187,10 @@ class Mailbox:
     def _pass_on(self) -> None:
         while self._delivered and self._writers:
             chunk, writer = self._delivered.popleft(), self._writers[0]
+            self.passed_on[self._epoch] += len(chunk) or 1
             if not chunk:
                 self._writers.popleft()
+                self._epoch += 1
             with contextlib.suppress(OSError):
                 if not writer.is_closing():  # a program that has ended wants no more
                     writer.write(chunk) if chunk else writer.write_eof()

@@ -182,10 +182,12 @@ class Rest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a program has exchanged, at a moment when it can only wait for messages.
 
     Attributes:
-        sent: bytes by the number of the other party, and one more for the end of a connection; None if unknown.
-        received: the same; None if that connection takes no more.
+        epoch: how often the program has started MPyC.
+        sent: bytes by the number of the other party, in all epochs, and one more for the end of each; None if unknown.
+        received: bytes of this epoch, by the number of the other party; None if that connection takes no more.
     """
 
+    epoch: Annotated[int, msgspec.Meta(ge=0)]
     sent: tuple[int | None, ...]
     received: tuple[int | None, ...]
 

@@ -65,6 +65,7 @@ class InheritedLinks:
         exchangers: MPyC's end of each connected link, by the peer's number.
         senders: the sender of each recent payload.
         batch: the bytes that MPyC writes in this turn of the loop.
+        epoch: how often the script has started MPyC.
         buffer: the sockets read into it. One is enough, since each read is taken out at once. asyncio would allocate a
             buffer for each read, four times as large.
     """
@@ -78,6 +79,7 @@ class InheritedLinks:
         self._spec = spec
         self._supervisor = supervisor
         self._connect = event_loop().create_connection
+        self.epoch = 0
         self._sockets: dict[int, socket.socket] = {}  # of this epoch, those that MPyC has not asked for
 
     async def create_connection(
@@ -104,6 +106,7 @@ class InheritedLinks:
 
     def _start_epoch(self) -> None:
         """Get a socket to each peer, for one start of MPyC and all up to its shutdown."""
+        self.epoch += 1
         peers = [number for number in range(self._spec.parties) if number != self._spec.number]
         self._sockets = dict(zip(peers, self._supervisor.start_epoch(len(peers)), strict=True))
         # It may be set by an earlier epoch. MPyC would then count as started, and as shutting down with its new future.
@@ -213,8 +216,9 @@ def trace(spec: ProgramSpec, links: InheritedLinks, watch: WaitingWatch, supervi
     def rest() -> Rest:
         ends: list[Any] = [links.exchangers.get(number) for number in range(spec.parties)]
         return Rest(
+            epoch=links.epoch,
             sent=tuple(0 if end is None else end.sent_bytes() for end in ends),
-            received=tuple(0 if end is None else end.received_all_bytes() for end in ends),
+            received=tuple(0 if end is None else end.received_in_epoch_bytes() for end in ends),
         )
 
     def counter() -> int:
@@ -230,12 +234,13 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
     """Return an Exchanger that reports all messages, its hello and the end of its connection among them."""
 
     class TracedExchanger(Exchanger):
-        __slots__ = ("_asked_by", "_ends_before", "_splitter", "ended")
+        __slots__ = ("_asked_by", "_ends_before", "_received_before_bytes", "_splitter", "ended")
 
         def attach(self, links: InheritedLinks, number: int, link: socket.socket, previous: Any) -> None:
             super().attach(links, number, link, previous)
             # The end of an epoch counts as a byte, here as on a link.
             self._ends_before = 0 if previous is None else previous._ends_before + 1  # noqa: SLF001 (of this class too)
+            self._received_before_bytes = self.received_bytes
             runtime = self.runtime
             lower, higher = sorted((runtime.pid, number))
             prss = not runtime.options.no_prss
@@ -258,8 +263,8 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
             sent = getattr(self.transport, "sent_bytes", None)
             return None if sent is None else sent + self.ended + self._ends_before
 
-        def received_all_bytes(self) -> int | None:
-            return None if self.ended else self.received_bytes + self._ends_before
+        def received_in_epoch_bytes(self) -> int | None:
+            return None if self.ended else self.received_bytes - self._received_before_bytes
 
         def buffer_updated(self, size: int) -> None:
             self.received_bytes += size
@@ -273,7 +278,9 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
             super().close_connection()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if not self.ended:
+            if self.ended:
+                tracer.missed(self.number)
+            else:
                 tracer.received(self.number)
                 tracer.sent(self.number, None)  # asyncio closes this end too
                 self.ended = True

@@ -134,6 +134,10 @@ class Tracer:
         self.trigger = Trigger(sender, self._received[sender])
         self._received[sender] += 1
 
+    def missed(self, sender: int) -> None:
+        """Note that the next message of a peer, the end of its connection, is handled by nobody: this end is closed."""
+        self._received[sender] += 1
+
     def sent(self, to: int, origin: Origin | None) -> None:
         """Note that a message, or the end of a connection, is sent."""
         self._messages.append(Sent(to, self.trigger, origin))

@@ -266,8 +266,8 @@ def test_a_hop_says_what_the_line_called_with_how_many_bits(
     [
         Trace((Sent(3, None, None),)),
         Trace((Sent(0, None, None),)),
-        Trace((), Rest((0, 0), (0, 0, 0))),
-        Trace((), Rest((0, 0, 0), (0,) * 4)),
+        Trace((), Rest(1, (0, 0), (0, 0, 0))),
+        Trace((), Rest(1, (0, 0, 0), (0,) * 4)),
     ],
 )
 def test_a_report_of_messages_that_there_cannot_be_is_refused(report: Trace) -> None:

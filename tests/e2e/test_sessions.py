@@ -29,6 +29,8 @@ ADD = """
     number = int(input("your number: "))
     async def main():
         async with mpc:
+            assert await mpc.transfer(mpc.pid) == list(range(len(mpc.parties)))
+        async with mpc:  # over the same links, in a second epoch
             secint = mpc.SecInt(32)
             print("sum:", await mpc.output(mpc.sum(mpc.input(secint(number)))))
     mpc.run(main())

@@ -168,5 +168,5 @@ def test_a_note_that_strangers_cause_is_shown_once_and_then_less_and_less_often(
 def test_the_note_of_another_version_names_both(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(yes=True).tell(OtherVersion(1))
     assert capsys.readouterr().err.endswith(
-        "  someone with another version of onionmpc (protocol 1, here 2) tried to connect\n"
+        "  someone with another version of onionmpc (protocol 1, here 3) tried to connect\n"
     )

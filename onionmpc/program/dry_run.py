@@ -35,7 +35,7 @@ SHOWN_LOG_BYTES = 4096
 # The numbers of the sender and the receiver.
 Way = tuple[int, int]
 # What a program sends to each peer and receives from it, by the peer's number.
-Streams = Mapping[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+PeerStreams = Mapping[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 
 
 def ignore_refused(_refused: OutOfReach) -> None:
@@ -45,7 +45,7 @@ def ignore_refused(_refused: OutOfReach) -> None:
 class DryRunNetwork(Protocol):
     """What carries bytes between the parties."""
 
-    def begin(self, number: int, streams: Streams) -> None:
+    def begin(self, number: int, streams: PeerStreams) -> None:
         """Note that a party begins its next epoch, in which its program is at the other ends of these streams."""
 
     def traced(self, number: int, trace: Trace) -> None:
@@ -95,7 +95,7 @@ class Connections(contextlib.AbstractContextManager["Connections"]):
         self._ends: list[socket.socket] = []
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def open(self, ends: Ends) -> Streams:
+    async def open(self, ends: Ends) -> PeerStreams:
         """Open the streams of one epoch."""
         # Those that are closed are forgotten, or a program of many epochs would fill our memory.
         self._ends = [*(end for end in self._ends if end.fileno() >= 0), *ends.values()]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from onionmpc.errors import ProgramError
 from onionmpc.machine import READ_BYTES
 from onionmpc.program.chain import Hop
-from onionmpc.program.dry_run import Streams, ignore_refused, run_parties
+from onionmpc.program.dry_run import PeerStreams, ignore_refused, run_parties
 from onionmpc.program.rounds import trace
 from onionmpc.program.spec import ProgramSpec, Trace
 from onionmpc.program.walls.asked import OutOfReach
@@ -137,7 +137,7 @@ class Delays:
         self._streams: dict[_Wire, DelayedStream] = {}
         self._ready: asyncio.Queue[tuple[_Wire, asyncio.StreamReader, asyncio.StreamWriter] | None] = asyncio.Queue()
 
-    def begin(self, number: int, streams: Streams) -> None:
+    def begin(self, number: int, streams: PeerStreams) -> None:
         """Begin the next epoch of one party."""
         epoch = self._begun[number]
         self._begun[number] += 1

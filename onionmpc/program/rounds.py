@@ -17,7 +17,7 @@ import msgspec
 from onionmpc.errors import ProgramError
 from onionmpc.machine import READ_BYTES
 from onionmpc.program.chain import Hop, longest_chain
-from onionmpc.program.dry_run import Streams, Way, ignore_refused, run_parties
+from onionmpc.program.dry_run import PeerStreams, Way, ignore_refused, run_parties
 from onionmpc.program.spec import ProgramSpec, Rest, Sent, Trace
 from onionmpc.program.walls.asked import OutOfReach
 
@@ -65,7 +65,7 @@ class Rounds:
         self._finished = False
         self._changed = asyncio.Event()
 
-    def begin(self, number: int, streams: Streams) -> None:
+    def begin(self, number: int, streams: PeerStreams) -> None:
         """Begin the next epoch of one party. It gets at once what was delivered to it before."""
         self._begun[number] += 1
         for peer, (reader, writer) in streams.items():

@@ -91,7 +91,7 @@ HEADER = struct.Struct(">BH")
 DATA_HEADER = struct.Struct(">BQ")
 OFFSET = struct.Struct(">Q")
 OFFSETS = struct.Struct(">QQ")
-END = struct.Struct(">QB")
+END_BODY = struct.Struct(">QB")
 DATA_FRAME = struct.Struct(">BHBQ")
 ACK_FRAME = struct.Struct(">BHQQ")
 CHANNELS = tuple(Channel)
@@ -119,7 +119,7 @@ def encode_frame(frame: Frame) -> bytes:
         case Data(channel, offset, payload):
             return encode_data(channel, offset, payload)
         case End(offset, last):
-            kind, body = 2, END.pack(offset, last)
+            kind, body = 2, END_BODY.pack(offset, last)
         case Ack(control, data):
             return encode_ack(control, data)
         case Ping(token):
@@ -165,7 +165,7 @@ def _decode_body(kind: int, body: bytes) -> Frame:
                 channel, offset = DATA_HEADER.unpack_from(body)
                 return Data(CHANNELS[channel], offset, body[DATA_HEADER.size :])
             case 2 if body[-1:] in (b"\0", b"\1"):
-                offset, last = END.unpack(body)
+                offset, last = END_BODY.unpack(body)
                 return End(offset, bool(last))
             case 3:
                 return Ack(*OFFSETS.unpack(body))

@@ -35,7 +35,7 @@ The candidates are public. Each party ranks some or all of them, the best first.
 best of its candidates that are left, and the candidate with the fewest ballots leaves. Of equals, the one that is last
 in the list of candidates leaves.
 
-hops: 14 with three parties and four candidates. One round after the other would take about eight hops a round, so this
+hops: 14 with three parties and four candidates. One round after the other would take several hops a round, so this
 program prepares all rounds at once. Each party works out by itself for whom its ballot counts among each possible set
 of candidates that are left, and shares that. The totals of all sets are then compared in the same few hops.
 """

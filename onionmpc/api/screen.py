@@ -19,7 +19,7 @@ from onionmpc.session.agreement import (
     Agreement,
     PartyTerms,
     SharedTerms,
-    limits_links,
+    link_limit,
     roster_fingerprint,
     session_id,
 )
@@ -100,8 +100,8 @@ def _parties(agreement: Agreement, own_number: int) -> Iterator[str]:
         words = [f"{number}  {address}  level {own.circuit_length.value}"]
         if own.min_circuit_length is not Level.STANDARD:
             words.append(f"minimum {own.min_circuit_length.value}")
-        if limits_links(agreement.common, own):
-            words.append(f"circuits per link: {own.max_circuits} at most")
+        if limit := link_limit(agreement.common, own):
+            words.append(limit)
         if own.circuit_length is Level.SHORT:
             words.append("its IP address is SHOWN to all others")
         yield line("", ", ".join(words) + (" (you)" if number == own_number else ""))

@@ -46,23 +46,23 @@ class Race:
         self._tasks = asyncio.TaskGroup()
         self._agreed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    def widen(self, circuits: int) -> None:
+    def widen(self, streams: int) -> None:
         """Race the link over this many streams (2 or more) and keep the fastest. Call once, after the agreement."""
-        self._runner.carriers.allow_race_of(circuits)
-        self._agreed.set_result(circuits)
+        self._runner.carriers.allow_race_of(streams)
+        self._agreed.set_result(streams)
 
     async def run(self) -> None:
         """Race streams once the number is agreed, and keep the fastest from then on."""
         async with self._tasks:
-            circuits = await asyncio.shield(self._agreed)
+            streams = await asyncio.shield(self._agreed)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timings.race_s):
                     if self._dials_first:
-                        await together(*(self._dials.dial_spare() for _ in range(circuits - 1)))
-                    await self._runner.until_measured(circuits)
+                        await together(*(self._dials.dial_spare() for _ in range(streams - 1)))
+                    await self._runner.until_measured(streams)
             self._observer.link_raced(self._party, self._runner.link.measured())
             if self._dials_first:
-                self._runner.keep(min(circuits, self._timings.link.max_stripes))
+                self._runner.keep(min(streams, self._timings.link.max_stripes))
                 self.let_go_of_surplus()
                 await self._replace()
 
@@ -80,7 +80,7 @@ class Race:
     async def _replace(self) -> None:
         """Dial one stream for each that is lost, one after the other; never again as many as for the race.
 
-        With a race for each lost stream, a peer that cuts streams would make us build many more circuits
+        With a race for each lost stream, a peer that cuts streams would make us draw many more relays
         (docs/THREATS.md).
         """
         failures = 0

@@ -19,7 +19,7 @@ from onionmpc.mesh.timings import MeshTimings
 from onionmpc.text import duration
 
 # At most this many dials of a link run at once: each is given this many times the wait until the next one begins. tor
-# builds at most 32 circuits of clients at once, for all links together.
+# builds the circuit of at most 32 dials at once, for all links together.
 DIALS_AT_ONCE = 3
 
 

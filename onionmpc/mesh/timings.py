@@ -27,8 +27,8 @@ class MeshTimings:
             the time that dials usually take. A dial stays silent for ever if the service cannot build its side of the
             circuit, and another one usually succeeds.
         spare_dials_at_once: how many dials of streams beyond a link's first may run, for all links together. Each needs
-            two circuits, to an introduction point and to a rendezvous point, and tor builds at most 32 circuits of
-            clients at once.
+            a circuit to an introduction point and one to a rendezvous point, and tor builds at most 32 at once for its
+            clients.
         accepted_per_hour: how often a peer may resume its link, by our clock. An honest one stays below (270, see
             `Pace`), even if every circuit breaks.
         last_words_s: how long we wait for a CLOSE or an ABORT to leave and to be answered. If our tor ended sooner, the

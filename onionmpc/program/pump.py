@@ -122,31 +122,35 @@ class Pump:
     def _to_program(self) -> None:
         while self._arrived and self._error is None:
             epoch = self._epochs.get(self._heard)
-            begun = epoch is not None and epoch.takes
-            if not (begun or self._discarding or isinstance(self._arrived[0], ProgramEnd)):
+            takes = epoch is not None and epoch.takes
+            if not (takes or self._discarding or isinstance(self._arrived[0], ProgramEnd)):
                 break
             event = self._arrived.popleft()
-            if self._peer_ended:
-                self._fail(RemoteProtocolError("bytes of the program came after its end"))
-                return
             self._untaken_bytes += len(event.payload) if isinstance(event, ProgramBytes) else 1
-            match event:
-                case ProgramBytes(payload) if epoch is not None and not self._discarding:
-                    try:
-                        epoch.write(payload)
-                    except RemoteProtocolError as error:
-                        self._fail(error)
-                case EpochEnd():
-                    self._heard += 1
-                    if epoch is not None and not self._discarding:
-                        epoch.write_eof()
-                case ProgramEnd():
-                    self._peer_ended = True
-                    self._compare_epochs()
+            try:
+                self._pass_on(event, None if self._discarding else epoch)
+            except RemoteProtocolError as error:
+                self._fail(error)
         self._epochs = {number: epoch for number, epoch in self._epochs.items() if not epoch.is_over}
         if self._untaken_bytes and (self._discarding or not any(epoch.full for epoch in self._epochs.values())):
             self._runner.consume(self._untaken_bytes)
             self._untaken_bytes = 0
+
+    def _pass_on(self, event: DataEvent, epoch: Epoch | None) -> None:
+        """Give an event to the program, or only count it if there is no epoch to take it."""
+        if self._peer_ended:
+            raise RemoteProtocolError("bytes of the program came after its end")
+        match event:
+            case ProgramBytes(payload):
+                if epoch is not None:
+                    epoch.write(payload)
+            case EpochEnd():
+                self._heard += 1
+                if epoch is not None:
+                    epoch.write_eof()
+            case ProgramEnd():
+                self._peer_ended = True
+                self._compare_epochs()
 
     def _compare_epochs(self) -> None:
         if self._peer_ended and self._begun > self._heard:

@@ -120,9 +120,11 @@ def circuits_of_link(common: SharedTerms, one: PartyTerms, other: PartyTerms) ->
     return min(common.circuits, one.max_circuits, other.max_circuits)
 
 
-def limits_links(common: SharedTerms, own: PartyTerms) -> bool:
-    """Return whether this party's own limit gives its links fewer circuits than the session asks for."""
-    return own.max_circuits < common.circuits and not common.padding_rate
+def link_limit(common: SharedTerms, own: PartyTerms) -> str:
+    """Describe the party's own limit if it gives its links fewer circuits than the session asks for."""
+    if own.max_circuits < common.circuits and not common.padding_rate:
+        return f"circuits per link: {own.max_circuits} at most"
+    return ""
 
 
 def check_distributions(ours: PartyTerms, theirs: PartyTerms, *, here: str, there: str) -> None:

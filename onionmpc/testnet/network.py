@@ -55,8 +55,8 @@ from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.process.torrc import quote
 
 AUTHORITIES = 3
-# With 5 relays beside 3 authorities, circuits sometimes failed because there was no relay left for a hop. With 10, none
-# of 20 attempts failed.
+# With 5 relays beside 3 authorities, a circuit sometimes failed because there was no relay left for a hop. With 10, no
+# attempt of 20 failed.
 MIN_RELAYS = 12
 MAX_RELAYS = 60
 PARTY_SLOTS_PER_REGION = 8

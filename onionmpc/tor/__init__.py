@@ -13,5 +13,5 @@
     adapters/       the one door to each library: txtorcon, stem, python-socks
 
 The first and each later instance are set up in this order: start or log in, bootstrap, set the level, add the service
-(whose circuits the level decides). The restarter then offers the instance to the publisher and the dialler.
+(whose paths the level decides). The restarter then offers the instance to the publisher and the dialler.
 """

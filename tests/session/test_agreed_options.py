@@ -24,7 +24,8 @@ from onionmpc.session.local import Plan
 from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
 from tests.support.proposals import lines_of, proposal
 
-PROTOCOL = Path(__file__).parents[2] / "docs/PROTOCOL.md"
+ROOT = Path(__file__).parents[2]
+PROTOCOL = ROOT / "docs/PROTOCOL.md"
 each_option = pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda option: option.term)
 
 
@@ -99,3 +100,9 @@ def test_the_option_is_on_the_screen_and_in_json(option: AgreedOption, capsys: p
 def test_the_protocol_lists_the_option_among_the_common_fields(option: AgreedOption) -> None:
     (row,) = [line for line in PROTOCOL.read_text().splitlines() if line.startswith("| protocol, addresses")]
     assert option.name in row.split("|")[1]
+
+
+def test_an_option_is_named_in_few_files() -> None:
+    # Declared once, it needs no word in the layers between. "circuits" is tor's word too, so some files use it for that.
+    files = [path for path in (ROOT / "onionmpc").rglob("*.py") if re.search(r"\bcircuits\b", path.read_text())]
+    assert len(files) <= 8, files

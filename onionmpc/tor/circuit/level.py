@@ -34,7 +34,7 @@ class LevelKeeper:
 
     @contextlib.asynccontextmanager
     async def kept(self, instance: TorInstance, onion: Onion) -> AsyncIterator[None]:
-        """Set the level in this instance, and enforce it for circuits to our service.
+        """Set the level in this instance, and enforce it for every circuit to our service.
 
         Raises:
             UnsafeSetting: the tor has settings that the level does not allow.

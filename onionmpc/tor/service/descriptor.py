@@ -91,8 +91,8 @@ async def publish(
 async def is_lost(service: Service, *, is_new: bool = False) -> bool:
     """Return whether peers cannot find our service, even though tor has published it.
 
-    Two things are checked. First, our circuits to introduction points: after four losses in a row, tor leaves a service
-    without any for five minutes. Second, one of the directories that clients ask, a different one each time: a
+    Two things are checked. First, our introduction points: after four losses in a row, tor leaves a service without a
+    circuit to any for five minutes. Second, one of the directories that clients ask, a different one each time: a
     directory forgets descriptors when it restarts, and tor uploads ours again only after an hour or two.
 
     Args:

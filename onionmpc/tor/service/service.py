@@ -47,8 +47,8 @@ class Service(Protocol):
     async def remove(self) -> None:
         """Remove it, if it is there.
 
-        Accepted streams continue (except with `SingleOnionService`), even if it is added again: tor closes only its
-        circuits to introduction points (tried with tor 0.4.9.11).
+        Accepted streams continue (except with `SingleOnionService`), even if it is added again: tor closes only the
+        circuit to each introduction point (tried with tor 0.4.9.11).
         """
 
     async def reseal(self, target: str) -> None:

@@ -103,6 +103,6 @@ def test_the_protocol_lists_the_option_among_the_common_fields(option: AgreedOpt
 
 
 def test_an_option_is_named_in_few_files() -> None:
-    # Declared once, it needs no word in the layers between. "circuits" is tor's word too, so some files use it for that.
+    # Declared once, it needs no word in the layers between. Some of these files mean the circuits of tor.
     files = [path for path in (ROOT / "onionmpc").rglob("*.py") if re.search(r"\bcircuits\b", path.read_text())]
     assert len(files) <= 8, files

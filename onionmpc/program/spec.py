@@ -130,7 +130,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         failed: whether one of its coroutines has failed.
         sent, received: how many bytes it has sent to and received from each party, by number: in hexadecimal, or
             hidden in a mark (onionmpc.session.marks). Its own entry is NO_BYTES. NOT_CONNECTED, only in `received`,
-            means that it has not connected to that party, so no byte from there would wake it.
+            means that it is not connected to that party, so no byte from there would wake it.
     """
 
     awaited: Annotated[tuple[_Party, ...], msgspec.Meta(max_length=MAX_PARTIES)]

@@ -1,7 +1,7 @@
-"""Moves the program's bytes between its process and the links, and checks those that come in.
+"""Moves the program's bytes between its process and the links, epoch by epoch, and checks incoming ones.
 
-Knows back-pressure in both directions, and the order of epochs. The rules that it enforces on MPyC's bytes are in
-onionmpc.program.process.hello. Rules for epochs: docs/PROTOCOL.md section 3.
+Knows back-pressure in both directions, and the order of epochs. onionmpc.program.process.hello has the rules that it
+enforces on MPyC's bytes. Rules for epochs: docs/PROTOCOL.md section 3.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from onionmpc.wire.link import DataEvent, EpochEnd, ProgramBytes, ProgramEnd
 
 
 class UnequalEpochs(ProgramError):
-    """A peer's program has ended, and this party's has started MPyC once more than that."""
+    """A peer's program has ended, but this party's has started MPyC once more."""
 
 
 class Pump:
-    """One peer's bytes, both ways; what comes from one side leaves for the other in the same turn of the loop.
+    """Moves the bytes between the program and one peer, in both directions.
 
-    The directions count their epochs apart: our program may begin the next one before the peer's last bytes of this one
-    are here.
+    What comes from one side leaves for the other in the same turn of the loop: no task wakes up in between. Each
+    direction counts its epochs: our program may begin the next one before the peer's last bytes of this one arrive.
 
     Args:
         runner: the link to the peer.
-        make_gate: makes what checks the bytes of one epoch that come from the peer.
+        make_gate: makes the check of the bytes that the peer sends in one epoch.
     """
 
     def __init__(self, runner: LinkRunner, make_gate: Callable[[], HelloGate]) -> None:
         self._runner = runner
         self._make_gate = make_gate
-        # Bounded by the link's window: nothing is acknowledged before it is taken out of here.
+        # Bounded by the link's window: an event is acknowledged only after it has left this queue.
         self._arrived: collections.deque[DataEvent] = collections.deque()
-        self._untaken_bytes = 0  # given to a program that does not read, and not acknowledged either
-        self._epochs: dict[int, Epoch] = {}  # those that are not over in both directions
-        self._begun = 0
-        self._heard = 0  # how many the peer's program has ended
+        self._untaken_bytes = 0  # handed to a program that does not read, and not acknowledged yet
+        self._epochs: dict[int, Epoch] = {}  # without those that are over
+        self._begun = 0  # by our program
+        self._heard = 0  # to their end, from the peer's program
         self._peer_ended = False
         self._to_send: asyncio.Queue[Epoch | None] = asyncio.Queue()
-        # One for all epochs, since what is in it is taken at once.
+        # One for all epochs: each read is taken out at once.
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._discarding = False
         self._error: Exception | None = None
         self._failed = asyncio.Event()
 
     def open(self) -> None:
-        """Take what the link brings from now on, also before the program has started."""
+        """Take the link's data from now on. It may come before the program has started."""
         self._runner.deliver_data_to(self._take)
 
     def shut(self) -> None:
-        """Take nothing more: what comes is an event of the link like others."""
+        """Take no more data: the link delivers it as an event, like all others."""
         self._runner.deliver_data_to(None)
 
     def begin(self, end: socket.socket) -> Epoch:
-        """Begin the next epoch, which `run` connects once all before it are sent.
+        """Begin the next epoch. `run` connects it when all earlier ones are sent.
 
         Args:
-            end: ours of the pair that the program has the other of; closed when the epoch is over, or by `close`.
+            end: our end of the program's socketpair; closed when the epoch is over, or by `close`.
         """
-        epoch = Epoch(self._runner, end, self._buffer, self._make_gate(), self._to_program, self._fail)
+        epoch = Epoch(self._runner, end, self._buffer, self._make_gate(), self._note_room, self._fail)
         self._epochs[self._begun] = epoch
         self._begun += 1
         self._to_send.put_nowait(epoch)
@@ -75,20 +75,20 @@ class Pump:
         return epoch
 
     def finish(self) -> None:
-        """Let `run` return once all is sent: the program has ended well and begins no epoch."""
+        """Let `run` return once all is sent: the program has succeeded and begins no further epoch."""
         self._to_send.put_nowait(None)
 
     def discard(self) -> None:
-        """Count as taken all that comes for a program that has ended: a peer waits until its bytes are taken."""
+        """Count everything as taken that arrives for a program that has ended: its sender waits until it is taken."""
         self._discarding = True
         self._to_program()
 
     async def run(self) -> None:
-        """Move bytes until the program has ended and all that it sent has been handed to the link.
+        """Move bytes until the program has ended and the link has all that it sent.
 
         Raises:
-            RemoteProtocolError: the peer sent what MPyC must not see.
-            UnequalEpochs: see there.
+            RemoteProtocolError: the peer sent bytes that MPyC must not see.
+            UnequalEpochs: the peer's program ended after fewer epochs than ours has begun.
         """
         sending = asyncio.create_task(self._send())
         failing = asyncio.create_task(self._failed.wait())
@@ -101,7 +101,7 @@ class Pump:
             await cancel(sending, failing)
 
     def close(self) -> None:
-        """Close our ends of all epochs; the program has ended, or it would take this for the end of its peer."""
+        """Close our ends of all epochs. Call it after the program has ended: it would take this for its peer's end."""
         for epoch in self._epochs.values():
             epoch.abort()
 
@@ -131,10 +131,16 @@ class Pump:
                 self._pass_on(event, None if self._discarding else epoch)
             except RemoteProtocolError as error:
                 self._fail(error)
-        self._epochs = {number: epoch for number, epoch in self._epochs.items() if not epoch.is_over}
         if self._untaken_bytes and (self._discarding or not any(epoch.full for epoch in self._epochs.values())):
             self._runner.consume(self._untaken_bytes)
             self._untaken_bytes = 0
+
+    def _note_room(self) -> None:
+        self._forget_epochs()
+        self._to_program()
+
+    def _forget_epochs(self) -> None:
+        self._epochs = {number: epoch for number, epoch in self._epochs.items() if not epoch.is_over}
 
     def _pass_on(self, event: DataEvent, epoch: Epoch | None) -> None:
         """Give an event to the program, or only count it if there is no epoch to take it."""
@@ -148,6 +154,7 @@ class Pump:
                 self._heard += 1
                 if epoch is not None:
                     epoch.write_eof()
+                self._forget_epochs()
             case ProgramEnd():
                 self._peer_ended = True
                 self._compare_epochs()
@@ -170,14 +177,14 @@ class Epoch(asyncio.BufferedProtocol):
     """One epoch of the program, at our end of its socketpair.
 
     Args:
-        end: ours of the pair.
-        buffer: what is read into.
-        gate: checks what comes from the peer.
-        on_room: called when the program can take more than before.
-        on_error: called with what went wrong in a callback of the loop, which nobody awaits.
+        end: our end of the socketpair.
+        buffer: bytes of the program are read into it.
+        gate: checks the bytes from the peer.
+        on_room: called when the program can take more than before, or has closed its end.
+        on_error: called with an error of a callback of the loop, which nobody awaits.
 
     Attributes:
-        connected: set once bytes move.
+        connected: set when bytes begin to move.
         full: whether the program has not read what it was given.
     """
 
@@ -199,7 +206,7 @@ class Epoch(asyncio.BufferedProtocol):
         self._on_error = on_error
         self._transport: asyncio.Transport | None = None
         self._buffer = buffer
-        self._left = b""  # what the program sent and the link has no room for
+        self._left = b""  # sent by the program; the link has no room for it
         self._sent_all = False  # by the program
         self._peer_sent_all = False
         self._closed = False
@@ -237,17 +244,17 @@ class Epoch(asyncio.BufferedProtocol):
         Raises:
             RemoteProtocolError: MPyC must not see these.
         """
-        assert self._transport is not None  # noqa: S101 (the caller looks)
+        assert self._transport is not None  # noqa: S101 (the caller checks)
         checked = self._gate.let_through(payload)
-        # A program that has closed its end wants no more; the bytes count as taken all the same.
+        # A program that has closed its end wants no more bytes. They count as taken all the same.
         if not self._transport.is_closing():
             self._transport.write(checked)
 
     def write_eof(self) -> None:
         """Let the program see that the peer sends nothing more in this epoch."""
-        assert self._transport is not None  # noqa: S101 (the caller looks)
+        assert self._transport is not None  # noqa: S101 (the caller checks)
         self._peer_sent_all = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the program is gone, and connection_lost() is still to come
             self._transport.write_eof()
         self._close_if_over()
 
@@ -261,31 +268,31 @@ class Epoch(asyncio.BufferedProtocol):
     # -- what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand over what has come already."""
+        """Hand over what has arrived already."""
         self._transport = cast(asyncio.Transport, transport)
         self._on_room()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's words)
-        """Lend it what it reads into."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
+        """Return the buffer to read into."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Send what the program says, and read no more of it than the link has room for."""
+        """Send the program's bytes, and stop reading when the link has no room."""
         self._left = self._runner.offer_data(bytes(self._buffer[:nbytes]))
         if self._left and self._transport is not None:
             self._transport.pause_reading()
             self._changed.set()
 
     def eof_received(self) -> bool:
-        """Note that the program says nothing more; it may still listen."""
+        """Note that the program sends nothing more in this epoch."""
         self._sent_all = True
         self._changed.set()
         self._close_if_over()
-        return True
+        return True  # keep the other direction open: the program may still read
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the program has closed its end, or is gone."""
-        if exc is not None and not isinstance(exc, OSError):  # killed: its exit status says more
+        if exc is not None and not isinstance(exc, OSError):  # OSError: it was killed; its exit status says more
             self._on_error(exc)
         self._closed = True
         self.eof_received()
@@ -296,10 +303,10 @@ class Epoch(asyncio.BufferedProtocol):
         self.full = True
 
     def resume_writing(self) -> None:
-        """Hand over what has come meanwhile."""
+        """Hand over what has arrived since."""
         self.full = False
         self._on_room()
 
     def _close_if_over(self) -> None:
         if self._sent_all and self._peer_sent_all and self._transport is not None:
-            self._transport.close()  # what the program has not read yet still reaches it
+            self._transport.close()  # it first writes what the program has not read yet

@@ -186,11 +186,18 @@ class Mailbox:
 
     def _pass_on(self) -> None:
         while self._delivered and self._writers:
-            chunk, writer = self._delivered.popleft(), self._writers[0]
-            self.passed_on[self._epoch] += len(chunk) or 1
-            if not chunk:
-                self._writers.popleft()
-                self._epoch += 1
+            chunks = list(itertools.takewhile(bool, self._delivered))
+            ends = len(chunks) < len(self._delivered)
+            for _ in range(len(chunks) + ends):
+                self._delivered.popleft()
+            writer = self._writers[0]
             with contextlib.suppress(OSError):
                 if not writer.is_closing():  # a program that has ended wants no more
-                    writer.write(chunk) if chunk else writer.write_eof()
+                    # In one piece: the receiver must not act on a part of what comes at the same time.
+                    writer.write(b"".join(chunks))
+                    if ends:
+                        writer.write_eof()
+            self.passed_on[self._epoch] += sum(map(len, chunks)) + ends
+            if ends:
+                self._writers.popleft()
+                self._epoch += 1

@@ -9,7 +9,7 @@ TESTS :=
 # Per cent of lines and branches: two below what was measured.
 FLOORS := wire:97 session:97 program:66
 
-.PHONY: help demo test check docs dist coverage test-other-pythons bench soak fuzz audit messages tor peers clean
+.PHONY: help demo test weekly check docs dist coverage test-other-pythons bench soak fuzz audit messages tor peers clean
 
 help:
 	@echo "make demo   three parties on this machine compute an average salary over a private Tor network"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench  the benchmarks in short, into benchmarks/results/, and what was aimed at"
 	@echo "make soak MINUTES=30   one session under faults of every kind, one each EVERY=12 seconds; also PARTIES=3, SEED=..."
 	@echo "make fuzz MINUTES=10   what every decoder does with bytes that nobody thought of; what is found goes into tests/fuzz/corpus"
+	@echo "make weekly  the tests that take too long for make test"
 	@echo "make audit  the tests that hold each claim of docs/THREATS.md, and a line for each claim"
 	@echo "make messages   every sentence that a user can see, with its place, to be read aloud"
 	@echo "make test-other-pythons   the tests that need no tor, with each of: $(OTHER_PYTHONS)"
@@ -30,8 +31,12 @@ demo: $(INSTALLED)
 
 # Tests that need no tor run side by side; those that do are about time, and have the machine for themselves.
 test: check peers
-	$(BIN)/python -m pytest -q -m "not tor" --numprocesses 2
-	$(BIN)/python -m pytest -q -m tor --durations=15
+	$(BIN)/python -m pytest -q -m "not tor and not weekly" --numprocesses 2
+	$(BIN)/python -m pytest -q -m "tor and not weekly" --durations=15
+
+# What is too long for each change. A shorter case of each runs in `make test`.
+weekly: peers
+	$(BIN)/python -m pytest -q -m weekly --durations=15
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

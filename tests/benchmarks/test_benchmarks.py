@@ -93,6 +93,7 @@ def test_attack_runs_the_same_session_with_strangers_and_without(tmp_path: Path)
 
 
 @pytest.mark.tor
+@pytest.mark.weekly
 def test_startup_times_a_first_and_a_later_start(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "startup.json", "startup")
     assert results["failures"] == {}

@@ -21,7 +21,7 @@ def classes_in_the_clear(images: list[list[int]]) -> list[int]:
     return [int(number) for number in (hidden @ second[:, :-1].T + second[:, -1]).argmax(axis=1)]
 
 
-@pytest.mark.parametrize("sizes", [(4, 9), (1, 6, 2, 3)])
+@pytest.mark.parametrize("sizes", [(4, 9), pytest.param((1, 6, 2, 3), marks=pytest.mark.weekly)])
 def test_digits_are_read_as_by_the_network_in_the_clear(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     images = iter(DATA["IMAGES"])
     rows = [[next(images) for _ in range(size)] for size in sizes]

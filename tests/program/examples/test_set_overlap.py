@@ -23,7 +23,7 @@ def made_up(parties: int, cases: int) -> list[list[list[str]]]:
 
 
 @pytest.mark.parametrize("pad_to", [0, 40])
-@pytest.mark.parametrize("parties", [1, 2, 3, 5])
+@pytest.mark.parametrize("parties", [1, 2, 3, pytest.param(5, marks=pytest.mark.weekly)])
 def test_the_overlap_is_that_of_sets(tmp_path: Path, parties: int, pad_to: int) -> None:
     lists = made_up(parties, 8)
     expected = [set.intersection(*map(set, each)) for each in lists]

@@ -260,7 +260,7 @@ class LinkRunner:
         """Close the link properly.
 
         Args:
-            heard: keep its streams until the peer ends them or closes the link too, or for `last_words_s`. For a party
+            linger: keep its streams until the peer ends them or closes the link too, or for `last_words_s`. For a party
                 that leaves: its tor may end next, and would take along what has not left it.
         """
         self._health = Health.CLOSING if linger else Health.OVER

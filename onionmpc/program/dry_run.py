@@ -45,8 +45,12 @@ def ignore_refused(_refused: OutOfReach) -> None:
 class DryRunNetwork(Protocol):
     """What carries bytes between the parties."""
 
-    def begin(self, number: int, streams: PeerStreams) -> None:
-        """Note that a party begins its next epoch, in which its program is at the other ends of these streams."""
+    def begin(self, number: int, epoch: int, streams: PeerStreams) -> None:
+        """Note that a party begins an epoch, in which its program is at the other ends of these streams.
+
+        Args:
+            epoch: the number of the epoch; the first is 1.
+        """
 
     def traced(self, number: int, trace: Trace) -> None:
         """Note what a traced party reports."""
@@ -140,7 +144,7 @@ async def _run(
 
     async def begin(number: int, ends: Ends) -> None:
         begun[number] += 1
-        network.begin(number, await connections.open(ends))
+        network.begin(number, begun[number], await connections.open(ends))
 
     async def end_of(number: int, program: ProgramProcess) -> ProgramExit:
         exited = await program.wait(

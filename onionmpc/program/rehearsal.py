@@ -133,18 +133,15 @@ class Delays:
     def __init__(self, parties: int, delay_s: Callable[[int, int], float]) -> None:
         self._delay_s = delay_s
         self._start = StartGate(parties)
-        self._begun = [0] * parties
         self._streams: dict[_Wire, DelayedStream] = {}
         self._ready: asyncio.Queue[tuple[_Wire, asyncio.StreamReader, asyncio.StreamWriter] | None] = asyncio.Queue()
 
-    def begin(self, number: int, streams: PeerStreams) -> None:
-        """Begin the next epoch of one party."""
-        epoch = self._begun[number]
-        self._begun[number] += 1
+    def begin(self, number: int, epoch: int, streams: PeerStreams) -> None:
+        """Begin an epoch of one party."""
         for peer, (reader, writer) in streams.items():
             self._stream(_Wire(epoch, peer, number)).writer.set_result(writer)
             self._ready.put_nowait((_Wire(epoch, number, peer), reader, writer))
-        if epoch == 0:
+        if epoch == 1:
             self._start.one_more()
 
     def traced(self, number: int, trace: Trace) -> None:

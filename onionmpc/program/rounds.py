@@ -58,16 +58,16 @@ class Rounds:
         self.count = 0
         self._parties = parties
         self._rests: dict[int, Rest] = {}
-        self._begun: collections.Counter[int] = collections.Counter()
+        self._begun = dict.fromkeys(range(parties), 0)
         self._ended: set[int] = set()
         self._begin: dict[Way, asyncio.Queue[_Stream | None]] = {way: asyncio.Queue() for way in ways}
         self._mailboxes = {way: Mailbox() for way in ways}
         self._finished = False
         self._changed = asyncio.Event()
 
-    def begin(self, number: int, streams: PeerStreams) -> None:
-        """Begin the next epoch of one party. It gets at once what was delivered to it before."""
-        self._begun[number] += 1
+    def begin(self, number: int, epoch: int, streams: PeerStreams) -> None:
+        """Begin an epoch of one party. It gets at once what was delivered to it before."""
+        self._begun[number] = epoch
         for peer, (reader, writer) in streams.items():
             self._begin[number, peer].put_nowait((reader, writer))
             self._mailboxes[peer, number].connect(writer)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,16 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONIONMPC_TOR", fake_tor(tmp_path / "tor"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(name="person")
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The end of a terminal at which a person types answers."""
+    near, far = pty.openpty()
+    with os.fdopen(far, "r") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield near
+    os.close(near)
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import pty
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +53,6 @@ def test_mistakes_are_found_before_a_network_is_needed(refused: Refused, tmp_pat
     given = f"--input=salary=@{tmp_path}/salary"
     assert "other users of this machine can see" in refused(*HOST, "--input", "salary=4200")
     assert refused(*HOST, given, "--", "4200").startswith("--input and arguments after -- exclude each other")
-
-
-@pytest.fixture(name="person")
-def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The end of a terminal at which a person types answers."""
-    near, far = pty.openpty()
-    with os.fdopen(far, "r") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        yield near
-    os.close(near)
 
 
 def echoes(person: int) -> bool:

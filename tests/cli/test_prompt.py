@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pty
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,16 +14,6 @@ from onionmpc.identity import Identity
 from onionmpc.session.events import JoinerLeft
 
 JOINER = Identity(bytes(32)).onion
-
-
-@pytest.fixture(name="person")
-def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The end of a terminal at which a person types answers."""
-    near, far = pty.openpty()
-    with os.fdopen(far, "r") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        yield near
-    os.close(near)
 
 
 async def asked(person: int, typed: bytes, *, default: bool) -> bool:

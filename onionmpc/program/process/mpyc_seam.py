@@ -1,4 +1,4 @@
-"""Connects MPyC over inherited sockets instead of its own network.
+"""Connects MPyC over sockets that the supervisor hands down, instead of its own network.
 
 The only importer of mpyc. On import, MPyC reads sys.argv, sets up logging and creates a global runtime. So import this
 module late, and only in the program process. MPyC's own start() listens on 0.0.0.0 without authentication. This module
@@ -36,9 +36,9 @@ OPENINGS = ("output", "eq_public", "is_zero_public", "np_is_zero_public")
 
 
 def connect(spec: ProgramSpec, supervisor: Supervisor, failures: Failures) -> None:
-    """Make MPyC's start() use the inherited sockets, and check what peers send."""
+    """Make MPyC's start() use the sockets that the supervisor hands down, and check what peers send."""
     runtime = mpyc.runtime.mpc
-    links = InheritedLinks(runtime, spec, supervisor)
+    links = HandedLinks(runtime, spec, supervisor)
     loop = event_loop()
     # start() calls the first for each peer with a higher number, and the second once for all lower ones.
     loop.create_connection = links.create_connection
@@ -58,7 +58,7 @@ def event_loop() -> Any:
     return mpyc.runtime.mpc._loop  # noqa: SLF001 (it has no public name)
 
 
-class InheritedLinks:
+class HandedLinks:
     """Hands out one socket per peer when MPyC's start() asks for connections.
 
     Attributes:
@@ -155,7 +155,7 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
         self.closing = self.over = False
         self.received_bytes = self._sent_before_bytes = 0
 
-    def attach(self, links: InheritedLinks, number: int, link: socket.socket, previous: Exchanger | None) -> None:
+    def attach(self, links: HandedLinks, number: int, link: socket.socket, previous: Exchanger | None) -> None:
         """Take the socket to one peer. `previous` had the socket of the epoch before."""
         self._links = links
         self.number = number
@@ -208,7 +208,7 @@ class Exchanger(mpyc.asyncoro.MessageExchanger, asyncio.BufferedProtocol):  # ty
             super().connection_lost(None)
 
 
-def trace(spec: ProgramSpec, links: InheritedLinks, watch: WaitingWatch, supervisor: Supervisor) -> None:
+def trace(spec: ProgramSpec, links: HandedLinks, watch: WaitingWatch, supervisor: Supervisor) -> None:
     """Let the program report its messages, with their triggers and the lines that asked for them."""
     if not watch.enabled:
         supervisor.stop(Notice("setup", None, "a program can be profiled only in asyncio's own event loop"))
@@ -236,7 +236,7 @@ def traced_exchanger(tracer: Tracer) -> type[Exchanger]:
     class TracedExchanger(Exchanger):
         __slots__ = ("_asked_by", "_ends_before", "_received_before_bytes", "_splitter", "ended")
 
-        def attach(self, links: InheritedLinks, number: int, link: socket.socket, previous: Any) -> None:
+        def attach(self, links: HandedLinks, number: int, link: socket.socket, previous: Any) -> None:
             super().attach(links, number, link, previous)
             # The end of an epoch counts as a byte, here as on a link.
             self._ends_before = 0 if previous is None else previous._ends_before + 1  # noqa: SLF001 (of this class too)

@@ -52,7 +52,7 @@ class InputQuestion:
         Raises:
             UsageError: it is not valid. The message does not repeat it.
         """
-        return self.checked(value).unusual
+        return self.checked(value).unusual != ""
 
     def checked(self, value: str | bytes) -> CheckedInput:
         """Check a value, and return what the program gets."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from onionmpc.text import printable
 
 _NUMBERS = {"integer": re.compile(r"[+-]?[0-9]{1,400}"), "decimal": re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?")}
 _SEPARATORS = re.compile(r"[,\s]+")
+MOST_TIMES = 1_000_000
 _YES_NO = {"y": "yes", "yes": "yes", "n": "no", "no": "no"}
 
 
@@ -40,11 +42,12 @@ class CheckedInput:
 
     Attributes:
         content: what the program gets.
-        unusual: whether it is beyond a soft bound.
+        unusual: how far it is beyond a soft bound, as in "50 times more than usual"; empty if it is not. This tells
+            much of the value, so it is for the eyes of this party's user only.
     """
 
     content: bytes = field(repr=False)
-    unusual: bool = False
+    unusual: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def choices_of(one: AnyField, about: ProgramBlock, public: Sequence[str]) -> tup
 
 
 def check_public(about: ProgramBlock, public: Sequence[str]) -> None:
-    """Check a host's public arguments. Words that the block does not declare are left to the program.
+    """Check the public arguments. Words that the block does not declare are left to the program.
 
     Raises:
         UsageError: one is missing or not valid.
@@ -94,13 +97,34 @@ def check_public(about: ProgramBlock, public: Sequence[str]) -> None:
     values = _public_values(about, public)
     for one in about.public:
         if one.name in values:
-            check_input(one, values[one.name].encode("utf-8", "surrogateescape"), getattr(one, "choices", None) or ())
+            _check_public_value(one, values[one.name])
         elif not one.optional:
             option = f"{one.option}=" if one.option else ""
             raise UsageError(
                 f"the program needs a public argument {one.name} ({printable(one.label, 300)})",
                 hint=f"add --public={option}..., {describe_field(one)}",
             )
+
+
+def unusual_public(about: ProgramBlock, public: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each checked public argument beyond a soft bound. All parties see its value anyway."""
+    values = _public_values(about, public)
+    for one in about.public:
+        if one.name in values and (far := _check_public_value(one, values[one.name]).unusual):
+            yield f"{one.name} is {far}{warning_of(one)}"
+
+
+def _check_public_value(one: AnyField, value: str) -> CheckedInput:
+    try:
+        return _checked(one, value.encode("utf-8", "surrogateescape"), getattr(one, "choices", None) or ())
+    except _Unfit as unfit:
+        raise UsageError(f'{one.name}: "{printable(value, 60)}", {unfit.words}') from None
+
+
+def warning_of(one: AnyField) -> str:
+    """Return what the block says about an unusual value, after a colon, or an empty text."""
+    warning = getattr(one, "warning", None)
+    return f": {printable(warning, 300)}" if warning else ""
 
 
 def _public_values(about: ProgramBlock, public: Sequence[str]) -> dict[str, str]:
@@ -127,7 +151,32 @@ def check_input(one: AnyField, content: bytes, choices: Sequence[str] = ()) -> C
     Raises:
         UsageError: it is not of the field's type, or beyond a bound. The message says what was expected.
     """
+    try:
+        return _checked(one, content, choices)
+    except _Unfit as unfit:
+        raise UsageError(f"{one.name}: {unfit.words}") from None
+
+
+class _Unfit(Exception):
+    """A value does not fit its field. The words say what was expected, and do not repeat the value."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+def _checked(one: AnyField, content: bytes, choices: Sequence[str]) -> CheckedInput:
     match one:
+        case IntegerField() | DecimalField():
+            return _checked_numbers(one, _text(one, content))
+        case TextField():
+            return _checked_text(one, _text(one, content))
+        case ChoiceField():
+            return _checked_choice(_text(one, content), choices)
+        case YesNoField():
+            answer = _YES_NO.get(_text(one, content).lower(), "")
+            _check(one, bool(answer))
+            return CheckedInput(answer.encode())
         case FileField():
             _check(one, len(content) <= one.max_bytes)
             return CheckedInput(content)
@@ -135,45 +184,46 @@ def check_input(one: AnyField, content: bytes, choices: Sequence[str] = ()) -> C
             _check(one, len(content) <= one.max_bytes)
             _check_table(one, _text(one, content))
             return CheckedInput(content if content.endswith(b"\n") else content + b"\n")
-        case IntegerField() | DecimalField():
-            words = [word for word in _SEPARATORS.split(_text(one, content)) if word]
-            _check(one, all(_fits(word, _kind_of(one), one.min, one.max) for word in words))
-            _check(one, _right_count(one, words))
-            if isinstance(one, DecimalField) and one.places is not None:
-                _check(one, all(len(word.partition(".")[2]) <= one.places for word in words))
-            usual = all(_fits(word, "decimal", one.warn_min, one.warn_max) for word in words)
-            return CheckedInput(",".join(words).encode(), unusual=not usual)
-        case TextField():
-            words = _text(one, content).split(",") if one.many else [_text(one, content)]
-            words = [word.strip() for word in words]
-            _check(one, all(0 < len(word) <= one.max_length and word.isprintable() for word in words))
-            _check(one, _right_count(one, words))
-            return CheckedInput(",".join(words).encode())
-        case ChoiceField():
-            chosen = _text(one, content)
-            if chosen not in choices:
-                raise UsageError(f"{one.name}: expected one of: {', '.join(printable(each) for each in choices)}")
-            return CheckedInput(chosen.encode())
-        case YesNoField():
-            answer = _YES_NO.get(_text(one, content).lower())
-            _check(one, answer is not None)
-            return CheckedInput((answer or "").encode())
 
 
 def _check(one: AnyField, fits: bool) -> None:
     if not fits:
-        raise UsageError(f"{one.name}: expected {describe_field(one)}")
+        raise _Unfit(f"expected {describe_field(one)}")
 
 
 def _text(one: AnyField, content: bytes) -> str:
     try:
         return content.decode("utf-8").removeprefix("\ufeff").strip()
     except UnicodeDecodeError:
-        raise UsageError(f"{one.name}: expected {describe_field(one)}, in UTF-8") from None
+        raise _Unfit(f"expected {describe_field(one)}, in UTF-8") from None
 
 
-def _kind_of(one: IntegerField | DecimalField) -> str:
-    return "integer" if isinstance(one, IntegerField) else "decimal"
+def _checked_numbers(one: IntegerField | DecimalField, text: str) -> CheckedInput:
+    words = [word for word in _SEPARATORS.split(text) if word]
+    kind = "integer" if isinstance(one, IntegerField) else "decimal"
+    _check(one, all(_fits(word, kind, one.min, one.max) for word in words))
+    _check_count(one, words)
+    if isinstance(one, DecimalField) and one.places is not None:
+        _check(one, all(len(word.partition(".")[2]) <= one.places for word in words))
+    far = next(filter(None, (_how_far(Decimal(word), one.warn_min, one.warn_max) for word in words)), "")
+    return CheckedInput(",".join(words).encode(), unusual=far)
+
+
+def _checked_text(one: TextField, text: str) -> CheckedInput:
+    words = [word.strip() for word in (text.split(",") if one.many else [text])]
+    _check(one, all(0 < len(word) <= one.max_length and word.isprintable() for word in words))
+    _check_count(one, words)
+    return CheckedInput(",".join(words).encode())
+
+
+def _checked_choice(chosen: str, choices: Sequence[str]) -> CheckedInput:
+    if chosen not in choices:
+        raise _Unfit(f"expected one of: {', '.join(printable(each) for each in choices)}")
+    return CheckedInput(chosen.encode())
+
+
+def _check_count(one: IntegerField | DecimalField | TextField, words: Sequence[str]) -> None:
+    _check(one, one.min_count <= len(words) <= one.max_count if one.many else len(words) == 1)
 
 
 def _fits(word: str, kind: str, lowest: int | Decimal | None, highest: int | Decimal | None) -> bool:
@@ -181,10 +231,6 @@ def _fits(word: str, kind: str, lowest: int | Decimal | None, highest: int | Dec
         return False
     value = Decimal(word)  # exact, for any number of digits
     return (lowest is None or lowest <= value) and (highest is None or value <= highest)
-
-
-def _right_count(one: IntegerField | DecimalField | TextField, words: Sequence[str]) -> bool:
-    return one.min_count <= len(words) <= one.max_count if one.many else len(words) == 1
 
 
 def _check_table(one: TableField, text: str) -> None:
@@ -196,9 +242,31 @@ def _check_table(one: TableField, text: str) -> None:
     width = len(one.columns) if one.columns is not None else len(rows[0]) if rows else 0
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
-            raise UsageError(f"{one.name}: row {number} has {len(row)} cells, expected {width}")
+            raise _Unfit(f"row {number} has {len(row)} cells, expected {width}")
         if one.cells != "text" and not all(_fits(cell.strip(), one.cells, one.min, one.max) for cell in row):
-            raise UsageError(f"{one.name}: row {number}: expected {describe_field(one)}")
+            raise _Unfit(f"row {number}: expected {describe_field(one)}")
+
+
+def _how_far(value: Decimal, lowest: int | Decimal | None, highest: int | Decimal | None) -> str:
+    """Say how far a value is beyond a soft bound, as in "50 times more than usual"; return "" if it is not."""
+    if highest is not None and value > highest:
+        return f"{_factor(value, Decimal(highest), less=False)}more than usual"
+    if lowest is not None and value < lowest:
+        return f"{_factor(Decimal(lowest), value, less=True)}less than usual"
+    return ""
+
+
+def _factor(larger: Decimal, smaller: Decimal, *, less: bool) -> str:
+    if smaller <= 0:
+        return ""  # no number of times leads from one to the other
+    ratio = larger / smaller
+    if ratio < 2:
+        percent = math.ceil((1 - 1 / ratio if less else ratio - 1) * 100)
+        return f"{percent} % "
+    if ratio > MOST_TIMES:
+        return f"over {MOST_TIMES:,} times "
+    rounded = Decimal(f"{ratio:.2g}")
+    return f"{'' if rounded == ratio else 'about '}{rounded:,f} times "
 
 
 def arrange(about: ProgramBlock, inputs: Mapping[str, CheckedInput]) -> Delivery:

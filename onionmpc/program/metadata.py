@@ -1,7 +1,7 @@
 """Finds the block of inline script metadata (PEP 723) in the text of a Python file.
 
-Knows which comment lines belong to the block. Does not know what the block means: program/block.py does. A block is
-found by its lines alone, as the specification's regular expression does, so it may be anywhere in the file.
+Knows which comment lines belong to the block. Does not know what the block means: program/block_parser.py does. A block
+is found by its lines alone, as the specification's regular expression does, so it may be anywhere in the file.
 Source: packaging.python.org/specifications/inline-script-metadata.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from onionmpc.errors import UsageError
 
-# A mistake is located by parsing the block once for each of its lines (program/block.py).
+# A mistake is located by parsing the block once for each of its lines (program/block_parser.py).
 MAX_BLOCK_CHARACTERS = 2**14
 MAX_BLOCK_LINES = 400
 # The specification lets tools read only the types that it defines, and it defines this one.

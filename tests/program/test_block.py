@@ -23,8 +23,8 @@ from onionmpc.program.block import (
     TableField,
     TextField,
     YesNoField,
-    parse_metadata,
 )
+from onionmpc.program.block_parser import parse_metadata
 from onionmpc.program.metadata import MAX_BLOCK_CHARACTERS, MAX_BLOCK_LINES, find_script_block
 from tests.support.blocks import EVERY_KEY, script_of
 

@@ -19,14 +19,16 @@ from onionmpc.program.block import (
     TableField,
     TextField,
     YesNoField,
-    parse_metadata,
 )
+from onionmpc.program.block_parser import parse_metadata
 from onionmpc.program.code.catalogue import find_program
-from onionmpc.program.inputs import CheckedInput, arrange, check_input, check_public, choices_of
+from onionmpc.program.inputs import CheckedInput, arrange, check_input, check_public, choices_of, unusual_public
 from tests.support.blocks import EVERY_KEY
 
 N: Any = {"name": "n", "label": "N"}
 WAGE = IntegerField(**N, min=0, max=10**6, warn_min=500, warn_max=50_000)
+FAR = IntegerField(**N, warn_max=50_000, many=True)
+BELOW_ZERO = DecimalField(**N, warn_min=-50, warn_max=-2)
 NUMBERS = IntegerField(**N, min=-9, max=9, many=True, max_count=3)
 SHARE = DecimalField(**N, min=Decimal("0.05"), max=1, places=2)
 TEXT = TextField(**N, max_length=5)
@@ -101,9 +103,32 @@ def test_an_invalid_input_is_refused_without_repeating_it(field: AnyField, conte
     assert len(content) < 5 or content.decode("utf-8", "replace") not in caught.value.message
 
 
-@pytest.mark.parametrize(("content", "unusual"), [(b"499", True), (b"500", False), (b"50000", False), (b"50001", True)])
-def test_a_value_beyond_a_soft_bound_is_unusual(content: bytes, unusual: bool) -> None:
-    assert check_input(WAGE, content).unusual is unusual
+@pytest.mark.parametrize(
+    ("field", "content", "words"),
+    [
+        (WAGE, b"500", ""),
+        (WAGE, b"50000", ""),
+        (WAGE, b"50001", "1 % more than usual"),
+        (WAGE, b"99999", "100 % more than usual"),
+        (WAGE, b"100000", "2 times more than usual"),
+        (WAGE, b"123456", "about 2.5 times more than usual"),
+        (WAGE, b"499", "1 % less than usual"),
+        (WAGE, b"250", "2 times less than usual"),
+        (WAGE, b"1", "500 times less than usual"),
+        (WAGE, b"0", "less than usual"),
+        (FAR, b"2500000", "50 times more than usual"),
+        (FAR, b"61728395", "about 1,200 times more than usual"),
+        (FAR, b"9" * 300, "over 1,000,000 times more than usual"),
+        (FAR, b"7,8,2500000,50001", "50 times more than usual"),
+        (BELOW_ZERO, b"1", "more than usual"),
+        (BELOW_ZERO, b"-0.5", "more than usual"),
+        (BELOW_ZERO, b"-100", "less than usual"),
+    ],
+)
+def test_a_value_beyond_a_soft_bound_is_unusual_and_words_say_how_far(
+    field: AnyField, content: bytes, words: str
+) -> None:
+    assert check_input(field, content).unusual == words
 
 
 @given(st.binary(max_size=20), st.sampled_from([WAGE, NUMBERS, SHARE, TEXT, TEXTS, CHOICE, TABLE, NAMED]))
@@ -151,9 +176,12 @@ def test_choices_come_from_a_public_argument(public: list[str]) -> None:
     [
         ([], "the program needs a public argument candidates (Candidates, separated by commas)"),
         (["--rounds=3"], "the program needs a public argument candidates"),
-        (["tea"], "candidates: expected 2 to 10 values"),
-        (["tea,coffee", "--rounds=many"], "rounds: expected a whole number"),
-        (["tea,co\udcffffee"], "candidates: expected 2 to 10 values, each a text of at most 30 characters, in UTF-8"),
+        (["tea"], 'candidates: "tea", expected 2 to 10 values'),
+        (["tea,coffee", "--rounds=many"], 'rounds: "many", expected a whole number'),
+        (
+            ["tea,co\udcffffee"],
+            'candidates: "tea,co\\udcffffee", expected 2 to 10 values, each a text of at most 30 characters, in UTF-8',
+        ),
     ],
 )
 def test_public_arguments_are_checked_before_anyone_is_invited(public: list[str], words: str) -> None:
@@ -163,3 +191,11 @@ def test_public_arguments_are_checked_before_anyone_is_invited(public: list[str]
         check_public(about, public)
     assert caught.value.message.startswith(words)
     check_public(about, ["--rounds", "3", "tea,coffee", "--undeclared"])
+
+
+def test_an_unusual_public_argument_is_described_with_the_warning_of_the_block() -> None:
+    survey = find_program("survey").metadata.about
+    assert survey is not None
+    assert list(unusual_public(survey, ["age:0-99", "--smallest=5"])) == []
+    (words,) = unusual_public(survey, ["age:0-99", "--smallest=2"])
+    assert words == "smallest is 2.5 times less than usual: a small group says much about each person in it"

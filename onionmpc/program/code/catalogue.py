@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onionmpc.errors import UsageError
-from onionmpc.program.block import NO_METADATA, ScriptMetadata, parse_metadata
+from onionmpc.program.block import NO_METADATA, ScriptMetadata
+from onionmpc.program.block_parser import parse_metadata
 from onionmpc.program.code.attached import BOUNDS_HINT, NOTHING, Attachments
 from onionmpc.program.code.installed import distributions_of
 from onionmpc.program.code.likeness import only_difference

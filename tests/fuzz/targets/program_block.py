@@ -10,7 +10,8 @@ import re
 from hypothesis import strategies as st
 
 from onionmpc.errors import UsageError
-from onionmpc.program.block import ChoiceField, parse_metadata
+from onionmpc.program.block import ChoiceField
+from onionmpc.program.block_parser import parse_metadata
 from tests.fuzz.mutations import mutated
 from tests.support.blocks import EVERY_KEY, script_of
 

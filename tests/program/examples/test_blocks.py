@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onionmpc.program.block import parse_metadata
+from onionmpc.program.block_parser import parse_metadata
 from tests.program.examples.test_hops import HOPS
 from tests.support.examples import EXAMPLES
 

@@ -43,6 +43,7 @@ class Proposal:
         takes: how long the session will take, in words; empty if no dry run was made (see: onionmpc estimate).
         title, reveals: what the program is and what it reveals to whom, as its author claims; empty if the script has
             no block that says so (docs/reference/blocks.md).
+        unusual: a sentence for each public argument beyond what the program's author calls usual.
     """
 
     agreement: Agreement
@@ -54,6 +55,7 @@ class Proposal:
     takes: str = ""
     title: str = ""
     reveals: str = ""
+    unusual: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return `text`."""
@@ -69,6 +71,7 @@ class Proposal:
             self.takes,
             title=self.title,
             reveals=self.reveals,
+            unusual=self.unusual,
             by_invite=self.by_invite,
             walls=self.walls,
             allow_subprocess=self.allow_subprocess,

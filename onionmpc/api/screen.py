@@ -45,6 +45,7 @@ def agreement_lines(
     *,
     title: str = "",
     reveals: str = "",
+    unusual: Sequence[str] = (),
     by_invite: bool,
     walls: Walls = NO_WALLS,
     allow_subprocess: bool = False,
@@ -55,6 +56,7 @@ def agreement_lines(
         private_arguments: how many arguments stay at this party.
         takes: how long the session will take, in words, if that is known.
         title, reveals: what the program's author says that it is, and what it reveals to whom.
+        unusual: a sentence for each public argument beyond a soft bound.
         by_invite: whether a host named the other parties.
         walls: the protections of this party's program process.
         allow_subprocess: whether the program may start processes.
@@ -62,6 +64,7 @@ def agreement_lines(
     common = agreement.common
     yield from _program(common, title, reveals)
     yield from _options(common, "public_arguments")
+    yield from (line("" if place else "unusual", words) for place, words in enumerate(unusual))
     if private_arguments:
         yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
     yield from _parties(agreement, own_number)

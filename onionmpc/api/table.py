@@ -27,6 +27,7 @@ from onionmpc.files import scratch_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
+from onionmpc.program.inputs import unusual_public
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
@@ -289,6 +290,7 @@ class Table:
             self._how_long(agreement),
             title="" if about is None else about.title,
             reveals="" if about is None else about.reveals,
+            unusual=() if about is None else tuple(unusual_public(about, agreement.common.public_arguments)),
         )
         return await give(agreement, about) if await _answer("consent", consent(proposal)) else None
 

@@ -399,6 +399,7 @@ class JsonDisplay:
                 "program": proposal.program,
                 "title": proposal.title,
                 "reveals": proposal.reveals,
+                "unusual": proposal.unusual,
                 **proposal.options,
                 "walls": msgspec.structs.asdict(proposal.walls),
                 "allow_subprocess": proposal.allow_subprocess,

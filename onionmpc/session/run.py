@@ -22,6 +22,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Throttle
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
+from onionmpc.program.inputs import check_public
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.ask_host import ask_host
 from onionmpc.session.comparison import check_equal
@@ -219,7 +220,7 @@ class SessionParty:
         """Check the host's terms against what this party has and wants. The host's values fill what it left open.
 
         Raises:
-            AgreementError: the terms differ from this party's.
+            AgreementError: the terms differ from this party's, or the public arguments do not fit the program.
             UnsafeSetting: the terms would hide nothing.
             UsageError: the host chose an MPyC option that it may not choose.
         """
@@ -242,6 +243,7 @@ class SessionParty:
         check_equal(common, theirs, here=here, there=there, explain=explain)
         check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
         check_least_parties(program, len(theirs.addresses))
+        _check_arguments(program, common)
         return program, common
 
     async def _object(self, network: Network, theirs: SharedTerms, psk: bytes, objection: OnionMPCError) -> None:
@@ -257,6 +259,24 @@ class SessionParty:
     async def _compute(self, network: Network, program: Program, common: SharedTerms, psk: bytes) -> SessionResult:
         computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._ui)
         return await computation.run(self._door)
+
+
+def _check_arguments(program: Program, common: SharedTerms) -> None:
+    """Check the host's public arguments against the block: another release of onionmpc may not have checked them.
+
+    Raises:
+        AgreementError: one is missing or not valid.
+    """
+    about = program.metadata.about
+    if about is None:
+        return
+    try:
+        check_public(about, common.public_arguments)
+    except UsageError as error:
+        raise AgreementError(
+            f"the public arguments do not fit the program: {error.message}",
+            hint="ask the host to correct them; onionmpc programs show explains what the program takes",
+        ) from error
 
 
 def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:

@@ -25,6 +25,12 @@ def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> No
     assert f"2  {addresses[2]}  level standard (you)" in lines
 
 
+def test_an_unusual_public_argument_is_shown_with_the_agreement() -> None:
+    lines = lines_of(PADDED, 0, unusual=("bins is 2 times more than usual", "smallest is less than usual"))
+    at = lines.index("  unusual      bins is 2 times more than usual")
+    assert lines[at + 1] == "               smallest is less than usual"
+
+
 def test_the_agreement_shows_what_the_author_claims_as_a_claim_of_the_author() -> None:
     lines = lines_of(PADDED, 0, title="Secret ballot", reveals="how many votes each got\x1b[2J\n")
     assert "               Secret ballot" in lines

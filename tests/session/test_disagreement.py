@@ -149,6 +149,32 @@ def test_a_joiner_that_disagrees_with_the_host_notifies_all_parties(
     run(main())
 
 
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize(
+    ("public", "said"),
+    [
+        ((), "the program needs a public argument candidates (The candidates)"),
+        (("tea",), 'candidates: "tea", expected 2 to 100 values, each a text of at most 200 characters'),
+    ],
+)
+@pytest.mark.parametrize("names_it", [True, False])
+def test_a_joiner_checks_the_hosts_public_arguments_against_the_block(
+    public: tuple[str, ...], said: str, names_it: bool
+) -> None:
+    vote = find_program("vote")
+    joins = listed_plan(vote if names_it else None, public=None, mpyc_options=None)
+
+    async def main() -> None:
+        async with room(3, listed_plan(vote, public=public), dict.fromkeys((1, 2), joins)) as place:
+            place.start_hosted(0)
+            endings = await place.endings()
+            assert {type(ending) for ending in endings} == {AgreementError}
+            assert all(f"the public arguments do not fit the program: {said}" in str(ending) for ending in endings)
+            assert re.match(r"party [12] did not agree: ", str(endings[0]))
+
+    run(main())
+
+
 def test_a_joiner_without_a_program_runs_the_one_of_that_name_here(capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         plan = listed_plan(find_program("vote"), public=("tea,coffee",), private=("--demo",))

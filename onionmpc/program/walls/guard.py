@@ -6,17 +6,18 @@ the machine has one, is onionmpc.program.walls.build. The guard makes an error s
 
 from __future__ import annotations
 
+import _posixsubprocess
 import errno
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 INHERITED = -1  # the family that socket.socket(fileno=...) is called with
 LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo")
 ADDRESS_CALLS = ("connect", "bind", "sendto")
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen")
-
+START_REFUSED = "start a process: use threads, or n_jobs=1 in scikit-learn (--allow-subprocess allows processes)"
 
 Judge = Callable[[tuple[Any, ...]], str]  # takes an event's arguments; returns what is refused, or the empty string
 
@@ -36,11 +37,21 @@ def set_guard(*, allow_subprocess: bool, watchers: Mapping[str, Judge] | None = 
     refused["socket.__new__"] = lambda arguments: "" if arguments[1] in (socket.AF_UNIX, INHERITED) else "open a socket"
     if not allow_subprocess:
         for name in STARTS:
-            refused[name] = lambda _: "start a process (--allow-subprocess allows it)"
+            refused[name] = lambda _: START_REFUSED
+        # multiprocessing and joblib call it directly, for which there is no event.
+        _posixsubprocess.fork_exec = _refuse_process
 
     def guard(event: str, arguments: tuple[Any, ...]) -> None:
         refusal = refused.get(event)
         if refusal is not None and (what := refusal(arguments)):
-            raise PermissionError(errno.EPERM, f"the program is walled in and cannot {what}")
+            raise _error(what)
 
     sys.addaudithook(guard)
+
+
+def _refuse_process(*_arguments: object) -> NoReturn:
+    raise _error(START_REFUSED)
+
+
+def _error(what: str) -> PermissionError:
+    return PermissionError(errno.EPERM, f"the program is walled in and cannot {what}")

@@ -21,7 +21,7 @@ from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.process.tee import Tee
 from onionmpc.program.spec import EXIT_STOPPED, HANDED_AT_ONCE, Notice, ProgramSpec, Trace, Wait, encode_spec
 from onionmpc.program.walls.asked import AskedFiles, OutOfReach
-from onionmpc.program.walls.build import environment_of_program
+from onionmpc.program.walls.environment import environment_of_program
 from onionmpc.tasks import BackgroundTasks
 
 # How long a program may take to restore its terminal after SIGTERM, before it is killed.
@@ -246,7 +246,7 @@ async def start_program(
 async def _started(
     spec: ProgramSpec, peers: Iterable[int], streams: Streams, *, hash_output: bool
 ) -> AsyncIterator[ProgramProcess]:
-    environment = environment_of_program() | {"TMPDIR": spec.scratch}
+    environment = environment_of_program(spec.scratch, allow_subprocess=spec.allow_subprocess)
     async with contextlib.AsyncExitStack() as stack:
         with refusing(NO_PROCESS):
             ours, theirs = _socket_pair(stack)

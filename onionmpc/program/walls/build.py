@@ -9,7 +9,6 @@ Run as `python -m onionmpc.program.walls.build`, it walls itself in and reports 
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import sys
@@ -23,15 +22,17 @@ from onionmpc.program.walls import landlock, linux, namespaces, seccomp
 from onionmpc.program.walls.reachable import granted, python_folders, read_only, readable, resolved, writable
 
 KERNEL_FILES = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
+# How much processor time a container gets. Libraries that count processors (joblib) find these files and fail if they
+# cannot read them. Nothing else of /sys/fs/cgroup is opened.
+QUOTA_FILES = (
+    *("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 # Places of sockets and keys, ours and others'. Covered on kernels without Landlock.
 SECRETS = ("/run", "/dev/shm", "/var/lib/tor")  # noqa: S108
 OUR_SOCKETS = ("/tmp", "onionmpc.*")  # noqa: S108
 
 Rules = Sequence[tuple[Path, int]]  # a file, or a folder with all that is below it, and Landlock's rights there
-
-# MPyC reads settings from the environment, past what was agreed on. Ours may contain the control port's password.
-PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 
 
 def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
@@ -65,11 +66,6 @@ def build_walls(spec: ProgramSpec) -> tuple[Walls, Rules]:
     secrets = files or (network and all(resolved(place) in mounted for place in hidden))
     walls = Walls(network=network, sockets=sockets, secrets=secrets, files=files, frozen=frozen)
     return walls, rules if files else ()
-
-
-def environment_of_program() -> dict[str, str]:
-    """Return the environment variables that a program may see."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
 
 
 def keep_memory_private() -> None:
@@ -122,7 +118,7 @@ def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared:
         yield path, landlock.READ | landlock.WRITE
     for name in DEVICES:
         yield Path(name), landlock.READ_FILE | landlock.WRITE_FILE | landlock.IOCTL_DEV
-    for name in KERNEL_FILES:
+    for name in (*KERNEL_FILES, *QUOTA_FILES):
         yield Path(name), landlock.READ
     if shared:
         yield SHARED_MEMORY, landlock.READ | landlock.WRITE

@@ -16,7 +16,7 @@ import msgspec
 from onionmpc.errors import ProgramError
 from onionmpc.machine import refusing
 from onionmpc.program.spec import Walls
-from onionmpc.program.walls.build import environment_of_program
+from onionmpc.program.walls.environment import environment_without_ours
 
 TIMEOUT_S = 30.0
 
@@ -35,7 +35,7 @@ def probing() -> Iterator[Callable[[], Walls]]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment_of_program(),
+            env=environment_without_ours(),
         )
 
     def walls() -> Walls:

@@ -23,7 +23,7 @@ from onionmpc.resources import PACKAGE
 SYSTEM_FOLDERS = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
 LIBRARIES_READ = (
     *("ld.so.cache", "localtime", "timezone", "locale.alias", "nsswitch.conf", "passwd", "group", "mime.types"),
-    *("inputrc", "alternatives"),
+    *("inputrc", "alternatives", "fonts"),
 )
 # Never opened, even if the user gives them, except the devices and files that build.py lists.
 HIDDEN = ("/proc", "/sys", "/dev", "/run", "/boot")

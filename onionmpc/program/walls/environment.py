@@ -1,0 +1,66 @@
+"""Decides which environment variables a program gets: ours left out, and what libraries need inside the walls.
+
+Knows the variables of the usual libraries for data. Without them, these look for caches in the home folder, for a
+display, for a thread on each processor of a large machine, and for processes. It opens nothing: all folders named here
+are in the program's scratch directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+# MPyC reads settings from the environment, past what was agreed on. Ours may contain the control port's password.
+PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
+# A library for linear algebra starts a thread for each processor, and several libraries may do so in each party's
+# program. On a machine with 64 processors, that can reach the limit of processes (RLIMIT_NPROC, or a container's), at
+# which OpenBLAS ends the program. More than this many threads gain little at the matrices of one party.
+MAX_THREADS = 8
+
+
+def environment_without_ours() -> dict[str, str]:
+    """Return our environment without what a program must not see."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
+
+
+def environment_of_program(scratch: str, *, allow_subprocess: bool, processors: int | None = None) -> dict[str, str]:
+    """Return the environment of a program.
+
+    Args:
+        scratch: a directory for its temporary files.
+        allow_subprocess: whether it may start processes.
+        processors: how many it may use; if None, as many as we may.
+    """
+    wishes = _wishes(processors or _usable_processors(), allow_subprocess=allow_subprocess)
+    return {**wishes, **environment_without_ours(), **_places(scratch)}
+
+
+def _wishes(processors: int, *, allow_subprocess: bool) -> Mapping[str, str]:
+    """Return variables that the user's own environment may set otherwise."""
+    # Read by OpenBLAS, MKL, BLIS and OpenMP. With it, scikit-learn does not run lscpu to count cores.
+    wishes = {"OMP_NUM_THREADS": str(min(processors, MAX_THREADS))}
+    if not allow_subprocess:
+        # joblib then does one job after another, where it would fail to start processes: for n_jobs in scikit-learn.
+        wishes["JOBLIB_MULTIPROCESSING"] = "0"
+    return wishes
+
+
+def _places(scratch: str) -> Mapping[str, str]:
+    """Return the places of temporary files and caches: those of the user's environment are out of reach."""
+    cache = Path(scratch, "cache")
+    return {
+        "TMPDIR": scratch,
+        "JOBLIB_TEMP_FOLDER": scratch,
+        "XDG_CACHE_HOME": str(cache),
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "NUMBA_CACHE_DIR": str(cache / "numba"),
+        # There is no display. A notebook sets a backend that works in its own process only.
+        "MPLBACKEND": "agg",
+    }
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -92,6 +92,22 @@ def _mount(spec: ProgramSpec) -> Iterator[Path]:
         inside = any(place.is_relative_to(path) and place != path for path in given)
         if (opens_all or inside) and namespaces.freeze(place):
             yield place
+    # Not yielded: where mounts are missing, the folder of a program must stay writable if its user starts it there.
+    _freeze_code(spec, given)
+
+
+def _freeze_code(spec: ProgramSpec, given: Sequence[Path]) -> None:
+    """Keep a program that stands beside its own files from replacing them: its user may run them again, without walls.
+
+    A mount can be neither removed nor renamed, but a folder with mounts in it can. So these folders become mounts, too.
+    """
+    for file in map(resolved, map(Path, sorted(spec.code))):
+        around = [path for path in given if file.is_relative_to(path)]
+        for folder in reversed(file.parents):
+            if any(path in folder.parents for path in around):
+                namespaces.pin(folder)
+        if around:
+            namespaces.freeze(file)
 
 
 def _freeze(spec: ProgramSpec, mounted: Sequence[Path]) -> bool:

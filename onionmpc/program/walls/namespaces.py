@@ -6,6 +6,7 @@ unshare(2), user_namespaces(7), open_tree(2), mount_setattr(2).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -89,14 +90,20 @@ def cover(directory: Path) -> bool:
     return True
 
 
-def freeze(directory: Path) -> bool:
-    """Make a directory read-only; return whether that was possible."""
+def freeze(path: Path) -> bool:
+    """Make a file, or a directory with all that is in it, read-only; return whether that was possible."""
     try:
-        _mount(str(directory), str(directory), "", MS_BIND | MS_REC)
-        _make_read_only(directory)
+        _bind(path)
+        _make_read_only(path)
     except OSError:
         return False
     return True
+
+
+def pin(directory: Path) -> None:
+    """Keep a directory from being renamed or removed here, if possible: a mount cannot be."""
+    with contextlib.suppress(OSError):
+        _bind(directory)
 
 
 def freeze_all_but(places: Sequence[Path]) -> bool:
@@ -141,9 +148,13 @@ def own_shared_memory() -> bool:
     return True
 
 
-def _make_read_only(directory: Path) -> None:
+def _bind(path: Path) -> None:
+    _mount(str(path), str(path), "", MS_BIND | MS_REC)
+
+
+def _make_read_only(path: Path) -> None:
     attributes = struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0)
-    linux.syscall(NR_MOUNT_SETATTR, AT_FDCWD, os.fsencode(directory), AT_RECURSIVE, attributes, len(attributes))
+    linux.syscall(NR_MOUNT_SETATTR, AT_FDCWD, os.fsencode(path), AT_RECURSIVE, attributes, len(attributes))
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None = None) -> None:

@@ -23,6 +23,7 @@ from onionmpc.program.process.launch import ProgramExit, start_program
 from onionmpc.program.rehearsal import rehearse
 from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls import landlock, seccomp
+from onionmpc.program.walls.build import QUOTA_FILES
 from onionmpc.program.walls.reachable import readable, writable
 from onionmpc.session.computation import SessionResult
 from tests.support import tries
@@ -374,6 +375,120 @@ def test_a_folder_is_opened_without_the_secrets_and_libraries_in_it(
 def spec_of(folder: Path, *named: str, **changes: object) -> ProgramSpec:
     spec = ProgramSpec(str(folder / "script.py"), str(folder), (), 0, 1, 0, (), named=named)
     return msgspec.structs.replace(spec, **changes)
+
+
+CHANGES_ITSELF = """
+import os
+from pathlib import Path
+
+def tried(change):
+    try:
+        change()
+    except OSError:
+        return False
+    return True
+
+def replace(name):
+    Path("new").write_text("changed")
+    os.replace("new", name)
+
+Path("figure.png").write_text("drawn")
+Path("package/deep/table.csv").write_text("a,b")
+CHANGES = (
+    lambda name: open(name, "a").close(),
+    lambda name: os.truncate(name, 0),
+    lambda name: os.chmod(name, 0o777),
+    lambda name: os.utime(name, (1, 1)),
+    lambda name: os.link(name, "linked") or open("linked", "a").close(),
+    replace,
+    lambda name: os.rename(name, "moved"),
+    os.unlink,
+    lambda name: os.rename(os.path.dirname(name) or ".", "moved"),
+)
+FILES = ("script.py", "beside.py", "package/deep/module.py")
+done = {name: sum(tried(lambda: change(name)) for change in CHANGES) for name in FILES}
+done["package"] = int(tried(lambda: os.rename("package", "moved")))
+Path("done").write_text(repr(done))
+"""
+
+
+@ON_LINUX
+@pytest.mark.parametrize("functions", [(), ("namespaces.freeze_all_but",), ("landlock.restrict_files",)])
+def test_a_program_beside_its_files_writes_results_there_but_cannot_replace_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, functions: tuple[str, ...]
+) -> None:
+    here = tmp_path / "here"
+    (here / "package" / "deep").mkdir(parents=True)
+    files = {"script.py": CHANGES_ITSELF, "beside.py": "", "package/deep/module.py": ""}
+    for name, text in files.items():
+        (here / name).write_text(text)
+    monkeypatch.chdir(here)
+    without(monkeypatch, tmp_path / "less", *functions)
+    walls = machine_walls()
+    spec = spec_of(here, walls=walls, code={str(here / name): text.encode() for name, text in files.items()})
+    assert run_program(spec).status == 0
+    assert (here / "figure.png").read_text() == "drawn"
+    assert (here / "package" / "deep" / "table.csv").read_text() == "a,b"
+    if walls.network:  # the mounts come with it
+        assert eval((here / "done").read_text()) == dict.fromkeys([*files, "package"], 0)
+        assert {name: (here / name).read_text() for name in files} == files
+
+
+# No mount, no protection for a file in a folder that is open for writing: see THREATS. But results still land there.
+@ON_LINUX
+def test_without_mounts_results_land_beside_the_program_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "script.py").write_text(
+        "from pathlib import Path\nPath('figure.png').write_text('drawn')\n"
+        "try:\n    Path('../figure.png').write_text('drawn')\nexcept OSError:\n    Path('refused').touch()\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    without(monkeypatch, tmp_path / "less", "namespaces.leave_network")
+    walls = machine_walls()
+    code = {str(tmp_path / "here" / "script.py"): (tmp_path / "here" / "script.py").read_bytes()}
+    assert run_program(spec_of(tmp_path / "here", walls=walls, code=code)).status == 0
+    assert (tmp_path / "here" / "figure.png").read_text() == "drawn"
+    assert (tmp_path / "here" / "refused").exists() == walls.files == (not (tmp_path / "figure.png").exists())
+
+
+QUOTA = """
+import os
+from pathlib import Path
+from onionmpc.program.walls.build import QUOTA_FILES
+seen = []
+for folder, _, files in os.walk("/sys/fs/cgroup"):
+    seen.append(folder)
+for name in (*QUOTA_FILES, "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/cpu/cgroup.procs", "/sys/fs/cgroup/cpu.stat"):
+    try:
+        Path(name).read_text()
+        seen.append(name)
+    except OSError:
+        pass
+for name in QUOTA_FILES:
+    try:
+        Path(name).write_text("1")
+        seen.append("written")
+    except OSError:
+        pass
+Path("seen").write_text(repr(seen))
+"""
+
+
+@ON_LINUX
+def test_of_control_groups_a_program_reads_the_limit_of_processor_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "program" / "script.py").write_text(QUOTA)
+    monkeypatch.chdir(tmp_path / "here")
+    walls = machine_walls()
+    code = {str(tmp_path / "program" / "script.py"): QUOTA.encode()}
+    assert run_program(spec_of(tmp_path / "program", walls=walls, code=code)).status == 0
+    if walls.files:
+        assert eval((tmp_path / "here" / "seen").read_text()) == [name for name in QUOTA_FILES if Path(name).exists()]
 
 
 def lets(paths: Iterator[Path], path: Path) -> bool:

@@ -16,11 +16,9 @@ from onionmpc.tor.control.connection import Control
 from onionmpc.tor.network import TorNetwork, tor_network
 from onionmpc.tor.options import TorOptions, TorTimings
 from onionmpc.tor.report import TorReport
-from tests.support.network_contract import KEY
+from tests.support.network_contract import ATTEMPTS, KEY, close, connect
 
 DEADLINE_S = 30.0
-SILENCE_S = 5.0
-ATTEMPTS = 3
 
 
 def fresh() -> Identity:
@@ -80,11 +78,11 @@ class Peer:
     async def dials(self, identity: Identity, ours: asyncio.Queue[Stream]) -> None:
         """Dial a party until it answers, and check that it is the right one."""
         self.network.unlock(identity.onion, KEY)
-        await talk(await self.network.dial(identity.onion, DEADLINE_S), await ours.get())
+        await talk(*await connect(self.network, identity.onion, ours, DEADLINE_S))
 
     async def is_dialled(self, network: TorNetwork) -> None:
         network.unlock(self.onion, KEY)
-        await talk(await Retrying(network).dial(self.onion, DEADLINE_S), await self.arrived.get())
+        await talk(*await connect(Retrying(network), self.onion, self.arrived, DEADLINE_S))
 
 
 async def talk(one: Stream, other: Stream) -> None:
@@ -92,8 +90,7 @@ async def talk(one: Stream, other: Stream) -> None:
     other.writer.write(b"back")
     assert await other.reader.readexactly(5) == b"there"
     assert await one.reader.readexactly(4) == b"back"
-    await one.close()
-    await other.close()
+    await close(one, other)
 
 
 @contextlib.asynccontextmanager
@@ -117,19 +114,6 @@ def play(shared: tuple[asyncio.Runner, Peer], scene: Scene) -> None:
     runner.run(main(peer))
 
 
-async def meet(dialled: Stream, arrived: asyncio.Queue[Stream]) -> None:
-    """Check that a stream works at both ends. Streams that broke may have arrived before it, and may stay silent."""
-    dialled.writer.write(b"there")
-    received = b""
-    while received != b"there":
-        accepted = await arrived.get()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(SILENCE_S):
-                received = await accepted.reader.read(5)
-        await accepted.close()
-    await dialled.close()
-
-
 class Ours:
     """The party of a test, which listens."""
 
@@ -146,21 +130,20 @@ class Ours:
     async def dials(self, peer: Peer) -> int:
         """Dial the peer; return how many relays we have on our side."""
         self.network.unlock(peer.onion, KEY)
-        dialled = await Retrying(self.network).dial(peer.onion, DEADLINE_S)
-        assert dialled.path is not None
-        await meet(dialled, peer.arrived)
-        return dialled.path.relays
+        streams = await connect(Retrying(self.network), peer.onion, peer.arrived, DEADLINE_S)
+        path = streams[0].path
+        assert path is not None
+        await close(*streams)
+        return path.relays
 
     async def is_dialled(self, peer: Peer) -> int:
         """Let the peer dial us; return how many relays we have on our side."""
         peer.network.unlock(self.onion, KEY)
-        dialled = await peer.network.dial(self.onion, DEADLINE_S)
-        try:
-            assert dialled.path is not None
-            own = await self.network.accepted_path(dialled.path.rendezvous)
-            assert own is not None
-            assert own.rendezvous == dialled.path.rendezvous
-            await meet(dialled, self.arrived)
-        finally:
-            await dialled.close()
+        streams = await connect(peer.network, self.onion, self.arrived, DEADLINE_S)
+        theirs = streams[0].path
+        assert theirs is not None
+        own = await self.network.accepted_path(theirs.rendezvous)
+        assert own is not None
+        assert own.rendezvous == theirs.rendezvous
+        await close(*streams)
         return own.relays

@@ -28,7 +28,7 @@ from onionmpc.tor.process.profile import data_directory, free_profile
 from onionmpc.tor.report import TorReport
 from onionmpc.tor.service.descriptor import is_lost
 from onionmpc.tor.service.service import EphemeralService, Service
-from tests.support.network_contract import KEY
+from tests.support.network_contract import KEY, close, connect
 from tests.support.tor_loop import kept
 from tests.support.tor_parties import DEADLINE_S, Peer, Retrying, a_peer, fresh, party, play, talk
 
@@ -67,8 +67,8 @@ async def outlives(
         network.unlock(peer.onion, KEY)
         peer.network.unlock(identity.onion, KEY)
         first = network.instance
-        dialled = await Retrying(network).dial(peer.onion, DEADLINE_S), await peer.arrived.get()
-        accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
+        dialled = await connect(Retrying(network), peer.onion, peer.arrived, DEADLINE_S)
+        accepted = await connect(peer.network, identity.onion, arrived, DEADLINE_S)
         assert dialled[0].path is not None
         restored = asyncio.create_task(network.restored())
         lose(await process_of(network))
@@ -89,8 +89,7 @@ async def outlives(
         assert network.failure is None
         await peer.is_dialled(network)
         await peer.dials(identity, arrived)
-        for stream in (*dialled, *accepted):
-            await stream.close()
+        await close(*dialled, *accepted)
     outage = [step.detail for step in told if step.phase == "tor"][2:]
     assert outage[0] == f"{cause}; starting again"
     assert outage[-1].startswith("tor is back after ")
@@ -319,14 +318,14 @@ def test_a_service_that_lost_its_introduction_points_gets_new_ones_and_keeps_its
         async with party(testnet_dir, identity, timings=REFRESHES_AT_ONCE) as network:
             await network.listen(arrived.put, [KEY])
             peer.network.unlock(identity.onion, KEY)
-            stream, accepted = await peer.network.dial(identity.onion, DEADLINE_S), await arrived.get()
+            streams = await connect(peer.network, identity.onion, arrived, DEADLINE_S)
             assert network.instance is not None
             await lose_introductions(network.instance.control, identity)
             assert await is_lost(EphemeralService(network.instance.control, identity))
             await refreshed(network)
             await until_found(network, identity)
             await peer.dials(identity, arrived)
-            await talk(stream, accepted)
+            await talk(*streams)
 
     play(shared, scene)
 

@@ -34,6 +34,8 @@ from tests.support.network_contract import (
     Fact,
     Pair,
     a_later_session_has_keys_and_streams_of_its_own,
+    close,
+    connect,
     strangers_do_not_find_the_listener_until_it_admits_them,
 )
 from tests.support.tor_loop import kept
@@ -202,15 +204,9 @@ def test_a_tor_that_runs_already_works(
                 async with tor_network(identity, options, told.append) as network:
                     await network.listen(pair.arrived.put, [KEY])
                     pair.dialler.unlock(identity.onion, KEY)
-                    stream = await pair.dialler.dial(identity.onion, DEADLINE_S)
-                    stream.writer.write(b"hello")
-                    accepted = await pair.arrived.get()
-                    assert await accepted.reader.readexactly(5) == b"hello"
-                    await stream.close()
-                    await accepted.close()
+                    await close(*await connect(pair.dialler, identity.onion, pair.arrived, DEADLINE_S))
                     network.unlock(pair.onion, KEY)
-                    for end in (await Retrying(network).dial(pair.onion, DEADLINE_S), await pair.arrived.get()):
-                        await end.close()
+                    await close(*await connect(Retrying(network), pair.onion, pair.arrived, DEADLINE_S))
                     async with open_control(running.control) as control:
                         assert "x25519:" in await control.command("ONION_CLIENT_AUTH_VIEW")
                 # That tor continues without us, without our service and without the keys to our peers.

@@ -27,6 +27,7 @@ from onionmpc.tor.endpoint import parse_endpoint
 from onionmpc.tor.network import TorNetwork
 from tests.support.fake_control import FakeControl, listening
 from tests.support.layer_guards import DESCRIPTOR, NOW_S, entry, everyone, fingerprints
+from tests.support.network_contract import connect
 from tests.support.tor_loop import kept
 from tests.support.tor_parties import DEADLINE_S, Retrying, fresh, party
 
@@ -470,7 +471,7 @@ class Ends:
     arrived: asyncio.Queue[Stream]
 
     async def connect(self) -> tuple[Stream, Stream]:
-        return await Retrying(self.dialler).dial(self.onion, DEADLINE_S), await self.arrived.get()
+        return await connect(Retrying(self.dialler), self.onion, self.arrived, DEADLINE_S)
 
 
 @contextlib.asynccontextmanager
@@ -498,8 +499,11 @@ async def until_introduced(ends: Ends) -> None:
         await asyncio.wait({ends.listener.died}, timeout=0.05)
 
 
-async def newest_path(network: TorNetwork) -> tuple[str, ...]:
-    return parse_circuits(await control_of(network).get_info("circuit-status"))[-1].relays
+async def path_of(network: TorNetwork, stream: Stream) -> tuple[str, ...]:
+    """Return our relays up to the rendezvous point of a stream."""
+    assert stream.path is not None
+    circuits = parse_circuits(await control_of(network).get_info("circuit-status"))
+    return next(circuit.relays for circuit in reversed(circuits) if circuit.relays[-1:] == (stream.path.rendezvous,))
 
 
 def goes_through(path: tuple[str, ...], layers: Layers) -> bool:
@@ -537,7 +541,7 @@ def test_a_private_network_has_enough_relays_for_both_layers(shared: tuple[async
 def test_new_circuits_use_the_guards_and_joined_ones_stay(shared: tuple[asyncio.Runner, Ends], tmp_path: Path) -> None:
     async def scene(ends: Ends) -> None:
         before = await ends.connect()
-        assert (len(await newest_path(ends.dialler)), len(await newest_path(ends.listener))) == (3, 4)
+        assert (len(await path_of(ends.dialler, before[0])), len(await path_of(ends.listener, before[0]))) == (3, 4)
         ours_kept, theirs_kept = LayerStore(tmp_path / "dialler"), LayerStore(tmp_path / "listener")
         async with (
             pinned_layers(control_of(ends.dialler), ours_kept, told, foreign=True) as ours,
@@ -545,7 +549,7 @@ def test_new_circuits_use_the_guards_and_joined_ones_stay(shared: tuple[asyncio.
         ):
             await until_introduced(ends)
             during = await ends.connect()
-            dialled, accepted = await newest_path(ends.dialler), await newest_path(ends.listener)
+            dialled, accepted = await path_of(ends.dialler, during[0]), await path_of(ends.listener, during[0])
             assert (len(dialled), len(accepted)) == (4, 5)
             assert goes_through(dialled, ours.layers)
             assert goes_through(accepted, theirs.layers)
@@ -553,7 +557,7 @@ def test_new_circuits_use_the_guards_and_joined_ones_stay(shared: tuple[asyncio.
             await ours.apply()
             await talk(*during)
         after = await ends.connect()
-        assert (len(await newest_path(ends.dialler)), len(await newest_path(ends.listener))) == (3, 5)
+        assert (len(await path_of(ends.dialler, after[0])), len(await path_of(ends.listener, after[0]))) == (3, 5)
         for streams in (before, during, after):
             await talk(*streams)
             for stream in streams:
@@ -574,7 +578,7 @@ def test_a_tor_that_comes_back_has_the_same_guards(shared: tuple[asyncio.Runner,
         async with pinned_layers(control_of(ends.dialler), store, told, foreign=False) as pinning:
             assert pinning.layers == before
             streams = await ends.connect()
-            path = await newest_path(ends.dialler)
+            path = await path_of(ends.dialler, streams[0])
             assert len(path) == 4
             assert goes_through(path, before)
             for stream in streams:

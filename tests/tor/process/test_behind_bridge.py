@@ -18,8 +18,9 @@ from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import Bridge
 from onionmpc.tor.report import TorReport
 from tests.support.bridges import running_bridge
+from tests.support.network_contract import close, connect
 from tests.support.party_tor import _children, ended, open_circuits
-from tests.support.tor_parties import DEADLINE_S, SCENE_S, Ours, Retrying, fresh, meet
+from tests.support.tor_parties import DEADLINE_S, SCENE_S, Ours, Retrying, fresh
 
 pytestmark = [pytest.mark.tor, pytest.mark.usefixtures("state")]
 
@@ -37,12 +38,13 @@ class Hidden(Ours):
 
     async def reaches(self, other: Hidden) -> tuple[int, int]:
         """Dial the other party; return how many relays each has on its side."""
-        dialled = await Retrying(self.network).dial(other.onion, DEADLINE_S)
-        assert dialled.path is not None
-        accepted = await other.network.accepted_path(dialled.path.rendezvous)
+        streams = await connect(Retrying(self.network), other.onion, other.arrived, DEADLINE_S)
+        path = streams[0].path
+        assert path is not None
+        accepted = await other.network.accepted_path(path.rendezvous)
         assert accepted is not None
-        await meet(dialled, other.arrived)
-        return dialled.path.relays, accepted.relays
+        await close(*streams)
+        return path.relays, accepted.relays
 
     async def check_entered_by_the_bridge_alone(self) -> None:
         firsts = {circuit.relays[0] for circuit in await open_circuits(self.control) if circuit.relays}

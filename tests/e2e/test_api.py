@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,12 @@ import onionmpc
 from onionmpc import events
 from onionmpc.identity import Identity
 from tests.support.session import processes_of_ours
-from tests.support.testnet import running_testnet
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TIMEOUT_S = 120
 AVERAGE = "average salary of 3 parties: {}"
 
 pytestmark = pytest.mark.tor
-
-
-@pytest.fixture(scope="module")
-def testnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("api") / "net"
-    with running_testnet(directory):
-        yield directory
 
 
 def start(name: str, *arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
@@ -42,24 +33,24 @@ def start(name: str, *arguments: str | Path, folder: Path) -> subprocess.Popen[s
     )
 
 
-def test_three_parties_in_one_process_compute_twice(testnet: Path, tmp_path: Path) -> None:
-    with start("three_parties_twice.py", testnet, folder=tmp_path) as process:
+def test_three_parties_in_one_process_compute_twice(testnet_dir: Path, tmp_path: Path) -> None:
+    with start("three_parties_twice.py", testnet_dir, folder=tmp_path) as process:
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
     assert [line for line in out.splitlines() if "average" in line] == [AVERAGE.format(4200), AVERAGE.format(4300)], out
 
 
-def test_a_host_asks_its_user_and_two_others_join(testnet: Path, tmp_path: Path) -> None:
+def test_a_host_asks_its_user_and_two_others_join(testnet_dir: Path, tmp_path: Path) -> None:
     name = "average_of_three.py"
     with contextlib.ExitStack() as stack:
-        host = stack.enter_context(start(name, "host", "4200", testnet, folder=tmp_path))
+        host = stack.enter_context(start(name, "host", "4200", testnet_dir, folder=tmp_path))
         stack.callback(host.kill)
         assert host.stdout is not None
         for _ in range(2):
             assert host.stdout.readline().startswith("send invite-")
         joiners = []
         for number, salary in ((1, "3100"), (2, "5300")):
-            joiner = start(name, "join", salary, f"invite-{number}.txt", testnet, folder=tmp_path)
+            joiner = start(name, "join", salary, f"invite-{number}.txt", testnet_dir, folder=tmp_path)
             joiners.append(stack.enter_context(joiner))
             stack.callback(joiner.kill)
         for process in (host, *joiners):
@@ -74,8 +65,8 @@ def test_a_host_asks_its_user_and_two_others_join(testnet: Path, tmp_path: Path)
             assert "Compare the roster line" in out or process is host
 
 
-def test_events_show_progress_and_a_host_that_is_not_there_is_named(testnet: Path, tmp_path: Path) -> None:
-    with start("progress_and_errors.py", Identity(bytes(32)).onion, testnet, folder=tmp_path) as process:
+def test_events_show_progress_and_a_host_that_is_not_there_is_named(testnet_dir: Path, tmp_path: Path) -> None:
+    with start("progress_and_errors.py", Identity(bytes(32)).onion, testnet_dir, folder=tmp_path) as process:
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
     assert "bootstrap: 100 %" in out
@@ -86,7 +77,7 @@ def test_events_show_progress_and_a_host_that_is_not_there_is_named(testnet: Pat
     "moment", [None, ("tor", 0), ("bootstrap", 50), ("publish", 0)], ids=["at once", "tor", "bootstrap", "publish"]
 )
 def test_a_cancelled_party_leaves_no_tor_and_no_file_behind(
-    testnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: tuple[str, int] | None
+    testnet_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: tuple[str, int] | None
 ) -> None:
     tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -103,7 +94,7 @@ def test_a_cancelled_party_leaves_no_tor_and_no_file_behind(
 
         async def take_part() -> None:
             async with (
-                onionmpc.party(testnet=testnet, on_event=note) as me,
+                onionmpc.party(testnet=testnet_dir, on_event=note) as me,
                 me.host("average-salary", parties=3) as table,
             ):
                 await table.compute(input="1", consent=onionmpc.AGREE_TO_ANYTHING)
@@ -124,7 +115,9 @@ def test_a_cancelled_party_leaves_no_tor_and_no_file_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_host_is_published_before_it_computes_and_a_table_that_is_left_makes_room_for_the_next(testnet: Path) -> None:
+def test_a_host_is_published_before_it_computes_and_a_table_that_is_left_makes_room_for_the_next(
+    testnet_dir: Path,
+) -> None:
     async def until(table: onionmpc.Table, phase: str | None) -> None:
         """Wait until publishing has begun, or is done."""
         async for event in table.events:
@@ -132,7 +125,7 @@ def test_a_host_is_published_before_it_computes_and_a_table_that_is_left_makes_r
                 return
 
     async def main() -> None:
-        async with asyncio.timeout(TIMEOUT_S), onionmpc.party(testnet=testnet) as me:
+        async with asyncio.timeout(TIMEOUT_S), onionmpc.party(testnet=testnet_dir) as me:
             async with me.host("average-salary", parties=3) as table:
                 await until(table, "publish")
             async with me.host("average-salary", parties=3) as table:

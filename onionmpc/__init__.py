@@ -33,7 +33,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onionmpc import errors as errors
     from onionmpc.api import events as events
+    from onionmpc.api.inputs import ALLOW_UNUSUAL as ALLOW_UNUSUAL
     from onionmpc.api.inputs import InputQuestion as InputQuestion
+    from onionmpc.api.inputs import UnusualInput as UnusualInput
     from onionmpc.api.options import SessionOptions as SessionOptions
     from onionmpc.api.outcome import Result as Result
     from onionmpc.api.outcome import Times as Times
@@ -63,6 +65,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ADMIT_ANYONE",
     "AGREE_TO_ANYTHING",
+    "ALLOW_UNUSUAL",
     "Agreement",
     "HostTable",
     "InputQuestion",
@@ -81,6 +84,7 @@ __all__ = [
     "SharedTerms",
     "Table",
     "Times",
+    "UnusualInput",
     "Walls",
     "errors",
     "events",
@@ -94,6 +98,7 @@ __all__ = [
 _MODULES = {
     "ADMIT_ANYONE": "api.questions",
     "AGREE_TO_ANYTHING": "api.questions",
+    "ALLOW_UNUSUAL": "api.inputs",
     "Agreement": "session.agreement",
     "HostTable": "api.table",
     "InputQuestion": "api.inputs",
@@ -112,6 +117,7 @@ _MODULES = {
     "SharedTerms": "session.agreement",
     "Table": "api.table",
     "Times": "api.outcome",
+    "UnusualInput": "api.inputs",
     "Walls": "program.spec",
     "open_identity": "api.party",
     "party": "api.party",

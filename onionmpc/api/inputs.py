@@ -1,6 +1,7 @@
 """Collects the private inputs that a program's block declares, after consent, and hands them to the program.
 
-Values come from the caller, by name, or from a person, one question at a time. Rules: docs/reference/blocks.md.
+Values come from the caller, by name, or from a person, one question at a time. A value beyond a soft bound needs a yes.
+Rules: docs/reference/blocks.md.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from onionmpc.api.questions import answered
 from onionmpc.errors import UsageError
 from onionmpc.program.block import AnyField, ChoiceField, FileField, ProgramBlock, TableField
 from onionmpc.program.describe import describe_field
-from onionmpc.program.inputs import CheckedInput, Delivery, arrange, check_input, choices_of
+from onionmpc.program.inputs import CheckedInput, Delivery, arrange, check_input, choices_of, missing, warning_of
 from onionmpc.text import printable
 
 FILE_MODE_PRIVATE = 0o600
@@ -31,7 +33,6 @@ class InputQuestion:
         label: what to ask for. The program's author wrote this; it is safe to print, like the other texts.
         expected: what it must be, in words.
         help: a further sentence, or an empty text.
-        warning: what to ask about an unusual value, or an empty text.
         optional: whether it may be left out.
         is_file: whether its content is a file.
     """
@@ -40,26 +41,47 @@ class InputQuestion:
     label: str
     expected: str
     help: str
-    warning: str
     optional: bool
     is_file: bool
     _field: AnyField = field(repr=False)
     _choices: tuple[str, ...] = field(repr=False)
 
-    def is_unusual(self, value: str | bytes) -> bool:
-        """Check a value. Return whether it is beyond a soft bound, so that the person should confirm it.
+    def check(self, value: str | bytes) -> None:
+        """Check a value. `Confirm` is called for an unusual one, once you have returned it.
 
         Raises:
             UsageError: it is not valid. The message does not repeat it.
         """
-        return self.checked(value).unusual != ""
+        self.checked(value)
 
     def checked(self, value: str | bytes) -> CheckedInput:
         """Check a value, and return what the program gets."""
         return check_input(self._field, _content(self.name, value), self._choices)
 
 
+@dataclass(frozen=True, slots=True)
+class UnusualInput:
+    """A valid private input beyond what the program's author calls usual, for a person to confirm.
+
+    Attributes:
+        name: the input's name.
+        label: what was asked for, as in `InputQuestion`.
+        sentence: how far the value is beyond the usual, and what the author asks about that, as in "this is 50 times
+            more than usual: monthly, not yearly?". This tells much of the value, so show it only to your own user.
+    """
+
+    name: str
+    label: str
+    sentence: str = field(repr=False)
+
+
 AskInput = Callable[[InputQuestion], Awaitable[str | bytes | None]]
+Confirm = Callable[[UnusualInput], Awaitable[bool]]
+
+
+async def ALLOW_UNUSUAL(_unusual: UnusualInput) -> bool:  # noqa: N802 (reads as the constant that it is)
+    """Use every valid input, however unusual it is."""
+    return True
 
 
 def _question(one: AnyField, choices: tuple[str, ...]) -> InputQuestion:
@@ -69,7 +91,6 @@ def _question(one: AnyField, choices: tuple[str, ...]) -> InputQuestion:
         printable(one.label, 300),
         expected,
         printable(one.help or "", 300),
-        printable(getattr(one, "warning", None) or "", 300),
         one.optional,
         isinstance(one, FileField | TableField),
         one,
@@ -108,52 +129,112 @@ def _content(name: str, value: Any) -> bytes:  # noqa: ANN401 (its type is what 
     raise UsageError(f"{name}: {type(value).__name__}, expected a text, bytes, a number, True or False, or a Path")
 
 
-def check_given(about: ProgramBlock | None, given: Mapping[str, bytes]) -> None:
-    """Check what can be checked of given inputs before the public arguments are agreed.
+def check_given(
+    about: ProgramBlock | None, given: Mapping[str, bytes], *, replaced: bool, asks: bool, confirms: bool
+) -> None:
+    """Check what can be checked of given inputs before anyone is met, and before the public arguments are agreed.
+
+    Args:
+        given: the content of each given input, by name.
+        replaced: whether the program gets something else in place of its declared inputs.
+        asks, confirms: whether somebody can be asked for a missing input, or about an unusual one.
 
     Raises:
-        UsageError: the program does not declare one, with the nearest name as a hint; or one is not valid.
+        UsageError: the program does not declare one, with the nearest name as a hint; or one is not valid; or one is
+            missing or unusual, and nobody can be asked.
     """
     known = {} if about is None else {one.name: one for one in about.input}
     for name, content in given.items():
-        if name in known:
-            one = known[name]
-            if not isinstance(one, ChoiceField) or one.choices is not None:
-                check_input(one, content, getattr(one, "choices", None) or ())
-        else:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it declares {', '.join(known) or 'none'}"
             raise UsageError(f"the program declares no input {printable(name, 60)}", hint=hint)
+        one = known[name]
+        if not isinstance(one, ChoiceField) or one.choices is not None:
+            checked = check_input(one, content, getattr(one, "choices", None) or ())
+            if checked.unusual and not confirms:
+                raise _unconfirmed(one)
+    if about is not None and not replaced and not asks:
+        for one in missing(about, given):
+            raise _needed(one)
 
 
-async def collect(
-    about: ProgramBlock, public: Sequence[str], given: Mapping[str, bytes], ask: AskInput | None
-) -> dict[str, CheckedInput]:
-    """Check the given inputs, and ask for the others.
+@dataclass(frozen=True, slots=True)
+class OwnInputs:
+    """What the caller of `compute` gives to the program, or how to ask for it.
 
-    Args:
-        public: the agreed public arguments.
-        given: the content of each given input, by name.
-
-    Raises:
-        UsageError: a value is not valid, or one is missing and nobody can be asked.
+    Attributes:
+        text: what the program reads from standard input in place of its declared inputs; None for those.
+        contents: the content of each given input, by name.
+        replaced: whether the program gets a text, or private arguments, in place of its declared inputs.
+        ask: asks for what is missing.
+        confirm: asks about what is unusual.
     """
-    check_given(about, given)
-    inputs = {}
-    for one in about.input:
-        question = _question(one, choices_of(one, about, public))
-        if one.name in given:
-            inputs[one.name] = question.checked(given[one.name])
-        elif ask is not None:
-            answer = await ask(question)
-            if answer is not None:
-                inputs[one.name] = question.checked(answer)
-        if one.name not in inputs and not one.optional:
-            raise UsageError(
-                f"the program needs an input {one.name} ({question.label})",
-                hint=f"--input {one.name}=@FILE reads it from a file",
-            )
-    return inputs
+
+    text: bytes | None = field(repr=False)
+    contents: Mapping[str, bytes] = field(repr=False)
+    replaced: bool
+    ask: AskInput | None
+    confirm: Confirm | None
+
+    def check(self, about: ProgramBlock | None) -> None:
+        """See `check_given`."""
+        asks, confirms = self.ask is not None, self.confirm is not None
+        check_given(about, self.contents, replaced=self.replaced, asks=asks, confirms=confirms)
+
+    async def collect(self, about: ProgramBlock, public: Sequence[str]) -> dict[str, CheckedInput]:
+        """Check the given inputs, and ask for the others.
+
+        Args:
+            public: the agreed public arguments.
+
+        Raises:
+            UsageError: a value is not valid or not confirmed, or one is missing and nobody can be asked.
+        """
+        inputs = {}
+        for one in about.input:
+            checked = await self._checked(one, _question(one, choices_of(one, about, public)))
+            if checked is not None:
+                inputs[one.name] = checked
+            elif not one.optional:
+                raise _needed(one)
+        return inputs
+
+    async def _checked(self, one: AnyField, question: InputQuestion) -> CheckedInput | None:
+        if one.name in self.contents:
+            checked = question.checked(self.contents[one.name])
+            if not await self._confirmed(one, question, checked):
+                raise _unconfirmed(one)
+            return checked
+        while self.ask is not None and (answer := await self.ask(question)) is not None:
+            checked = question.checked(answer)
+            if await self._confirmed(one, question, checked):
+                return checked
+        return None
+
+    async def _confirmed(self, one: AnyField, question: InputQuestion, checked: CheckedInput) -> bool:
+        if not checked.unusual:
+            return True
+        if self.confirm is None:
+            raise _unconfirmed(one)
+        subject = "one value" if getattr(one, "many", False) else "this"
+        sentence = f"{subject} is {checked.unusual}{warning_of(one)}"
+        end = "" if sentence.endswith((".", "?", "!")) else "."
+        return await answered("confirm", self.confirm(UnusualInput(one.name, question.label, sentence + end)))
+
+
+def _needed(one: AnyField) -> UsageError:
+    return UsageError(
+        f"the program needs an input {one.name} ({printable(one.label, 300)})",
+        hint=f'pass inputs={{"{one.name}": ...}}; it is {describe_field(one)}',
+    )
+
+
+def _unconfirmed(one: AnyField) -> UsageError:
+    return UsageError(
+        f"{one.name}: an unusual value, expected {describe_field(one)}{warning_of(one)}",
+        hint="if it is right, pass confirm=onionmpc.ALLOW_UNUSUAL",
+    )
 
 
 def deliver(about: ProgramBlock, inputs: Mapping[str, CheckedInput], folder: Path) -> tuple[Delivery, tuple[str, ...]]:

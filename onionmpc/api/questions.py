@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,3 +132,13 @@ async def admit_the_invited(_joiner: Joiner) -> bool:
 async def refuse(_proposal: Proposal) -> bool:
     """Refuse every agreement: the default, so that nobody consents by accident."""
     return False
+
+
+async def answered(name: str, asked: object) -> bool:
+    """Wait for the caller's answer. Only True is a yes: None and "no" come from a mistake."""
+    if not inspect.isawaitable(asked):
+        raise TypeError(f"{name} returned {type(asked).__name__}, expected a coroutine: write it as async def")
+    answer = await asked
+    if not isinstance(answer, bool):
+        raise TypeError(f"{name} answered {type(answer).__name__}, expected True or False")
+    return answer

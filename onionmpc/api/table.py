@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from types import TracebackType
@@ -15,10 +14,10 @@ from typing import Any, Self
 from onionmpc.api.arguments import flag, function, optional, texts
 from onionmpc.api.capture import Capture, InputPipe, OnOutput
 from onionmpc.api.events import EventQueue
-from onionmpc.api.inputs import AskInput, check_given, collect, contents_of, deliver
+from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of, deliver
 from onionmpc.api.options import Prepared
 from onionmpc.api.outcome import Result, result_of
-from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
+from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, answered, refuse
 from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
 from onionmpc.api.targets import Target
@@ -41,19 +40,6 @@ from onionmpc.session.run import SessionParty
 from onionmpc.tasks import BackgroundTasks, cancel
 
 Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[PrivateInputs | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnInputs:
-    """What the caller of `compute` gives to the program, or how to ask for it."""
-
-    given: str | bytes | None = field(repr=False)
-    contents: Mapping[str, bytes] | None = field(repr=False)
-    ask: AskInput | None
-
-    @property
-    def text(self) -> bytes | None:
-        return self.given.encode() if isinstance(self.given, str) else self.given
 
 
 class TableState(Enum):
@@ -140,6 +126,7 @@ class Table:
         input: str | bytes | None = None,  # noqa: A002 (the usual word)
         inputs: Mapping[str, Any] | None = None,
         ask: AskInput | None = None,
+        confirm: Confirm | None = None,
         arguments: Sequence[str] = (),
         consent: Consent = refuse,
         on_output: OnOutput | None = None,
@@ -151,10 +138,14 @@ class Table:
             input: this party's private input, which its program reads from standard input. A program that comes with
                 onionmpc also gets `--input -`, unless you pass `arguments`.
             inputs: this party's private inputs, by the names that the program's block declares: texts, bytes, numbers,
-                True or False, lists of these, or a `pathlib.Path` to read one from. They are checked after consent and
-                before anything starts.
+                True or False, lists of these, or a `pathlib.Path` to read one from. They are checked before anyone is
+                met.
             ask: a coroutine function that gets an `InputQuestion` for each declared input that is not in `inputs`. It
-                returns the value, or None to leave out an optional one. It is called after consent.
+                returns the value, or None to leave out an optional one. It is called after consent. Without it, every
+                required input must be in `inputs`.
+            confirm: a coroutine function that gets an `UnusualInput` for a value beyond a soft bound, and returns
+                whether to use it. If not, `ask` is called again. By default, such a value is refused;
+                `onionmpc.ALLOW_UNUSUAL` allows it.
             arguments: private arguments, which only this party's program gets, after the public ones. They are never
                 in an argv.
             consent: a coroutine function that gets the `Proposal` and returns whether to compute on these terms. The
@@ -172,8 +163,9 @@ class Table:
             ProgramError: a program failed, here or at another party.
             RemoteProtocolError: a party broke the rules.
             TorError: tor could not be used, or was away for longer than `patience_s`.
-            TypeError: `consent` or `admit` is no coroutine function, or answers something other than True or False.
-            Exception: what `consent`, `admit`, `on_output` or `on_event` raised.
+            TypeError: `consent`, `admit` or `confirm` is no coroutine function, or answers something other than True or
+                False.
+            Exception: what `consent`, `admit`, `ask`, `confirm`, `on_output` or `on_event` raised.
         """
         # Before the table counts as used: after a mistake here, the caller can correct it and call again.
         if not isinstance(input, str | bytes | None):
@@ -184,11 +176,14 @@ class Table:
         if flag("terminal", terminal) and (input is not None or on_output is not None):
             raise UsageError("a program that uses the terminal cannot have another input or output")
         optional(function)("ask", ask)
-        if inputs is not None and (input is not None or arguments):
+        optional(function)("confirm", confirm)
+        replaced = input is not None or bool(arguments)
+        if inputs is not None and replaced:
             raise UsageError("inputs cannot be combined with input or arguments")
-        own_inputs = _OwnInputs(input, None if inputs is None else contents_of(inputs), ask)
+        text = input.encode() if isinstance(input, str) else input
+        own_inputs = OwnInputs(text, contents_of(inputs or {}), replaced, ask, confirm)
         if self._prepared.plan.program is not None:
-            check_given(self._prepared.plan.program.metadata.about, own_inputs.contents or {})
+            own_inputs.check(self._prepared.plan.program.metadata.about)
         plan = self._prepared.with_private(arguments, reads_input=input is not None)
         if self._state is not TableState.OPEN:
             been = "has already been used for a session" if self._state is TableState.USED else "is not open"
@@ -200,7 +195,7 @@ class Table:
             self._computing = None
 
     async def _compute(
-        self, plan: Plan, inputs: _OwnInputs, consent: Consent, on_output: OnOutput | None, *, terminal: bool
+        self, plan: Plan, inputs: OwnInputs, consent: Consent, on_output: OnOutput | None, *, terminal: bool
     ) -> Result:
         assert self._walls is not None  # noqa: S101 (inside the context)
         # The probe has run since the table was entered. Waiting for its result blocks, so a thread waits.
@@ -213,10 +208,10 @@ class Table:
         outputs, errors = _text(self._capture.written("stdout")), _text(self._capture.written("stderr"))
         return replace(result, outputs=outputs, errors=errors)
 
-    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent, inputs: _OwnInputs) -> Result:
+    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent, inputs: OwnInputs) -> Result:
         plan = replace(plan, streams=streams)
         async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
-            asked = partial(self._ask, plan, consent, partial(self._give, stack, plan, inputs))
+            asked = partial(self._ask, plan, consent, inputs, partial(self._give, stack, inputs))
             session = self._session.for_computation(plan, self._interface(asked))
             try:
                 return result_of(await self._runtime.run_over_network(partial(self._meet, session)))
@@ -238,8 +233,7 @@ class Table:
     async def _give(
         self,
         stack: contextlib.AsyncExitStack,
-        plan: Plan,
-        inputs: _OwnInputs,
+        inputs: OwnInputs,
         agreement: Agreement,
         about: ProgramBlock | None,
     ) -> PrivateInputs:
@@ -248,18 +242,14 @@ class Table:
         Args:
             stack: keeps what the program reads them from until the session has ended.
         """
-        declares = about is not None and about.input and not plan.private and inputs.text is None
-        if about is None or not declares or (inputs.contents is None and inputs.ask is None):
-            check_given(about, inputs.contents or {})
+        if about is None or not about.input or inputs.replaced:
             if self._capture is not None:
                 self._capture.input.give(inputs.text or b"")
             return PrivateInputs()
         try:
-            checked = await collect(about, agreement.common.public_arguments, inputs.contents or {}, inputs.ask)
+            checked = await inputs.collect(about, agreement.common.public_arguments)
         except UsageError as error:
-            # The details are for this party's user alone.
-            self._invalid = error
-            raise AgreementError("its user gave no valid input") from error
+            raise self._no_valid_input(error) from error
         folder = stack.enter_context(scratch_directory())
         delivery, arguments = deliver(about, checked, folder)
         if self._capture is not None:
@@ -271,15 +261,25 @@ class Table:
         pipe.give(delivery.stdin)
         return PrivateInputs(arguments, pipe.descriptor)
 
+    def _no_valid_input(self, error: UsageError) -> AgreementError:
+        """Keep the details for this party's user; return the error for the others."""
+        self._invalid = error
+        return AgreementError("its user gave no valid input")
+
     async def _ask(
         self,
         plan: Plan,
         consent: Consent,
+        inputs: OwnInputs,
         give: Callable[[Agreement, ProgramBlock | None], Awaitable[PrivateInputs]],
         agreement: Agreement,
         number: int,
         about: ProgramBlock | None,
     ) -> PrivateInputs | None:
+        try:
+            inputs.check(about)  # a joiner may learn only now which program runs
+        except UsageError as error:
+            raise self._no_valid_input(error) from error
         proposal = Proposal(
             agreement,
             number,
@@ -292,7 +292,7 @@ class Table:
             reveals="" if about is None else about.reveals,
             unusual=() if about is None else tuple(unusual_public(about, agreement.common.public_arguments)),
         )
-        return await give(agreement, about) if await _answer("consent", consent(proposal)) else None
+        return await give(agreement, about) if await answered("consent", consent(proposal)) else None
 
     def _how_long(self, agreement: Agreement) -> str:
         return how_long(agreement, max(self._round_trips_s.values(), default=None))
@@ -368,7 +368,7 @@ class HostTable(Table):
         super()._tell(event)
 
     async def _admit(self, joiner: Joiner) -> bool:
-        return await _answer("admit", self._admits(joiner))
+        return await answered("admit", self._admits(joiner))
 
     async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
         assert self._gathering is not None  # noqa: S101 (inside the context)
@@ -450,16 +450,6 @@ class _Interface:
 async def _nobody(_agreement: Agreement, _number: int, _about: ProgramBlock | None) -> PrivateInputs | None:
     """Refuse: before `compute`, nobody can consent."""
     return None
-
-
-async def _answer(name: str, asked: object) -> bool:
-    """Wait for the caller's answer. Only True is a yes: None and "no" come from a mistake."""
-    if not inspect.isawaitable(asked):
-        raise TypeError(f"{name} returned {type(asked).__name__}, expected a coroutine: write it as async def")
-    answer = await asked
-    if not isinstance(answer, bool):
-        raise TypeError(f"{name} answered {type(answer).__name__}, expected True or False")
-    return answer
 
 
 def _text(written: bytes) -> str:

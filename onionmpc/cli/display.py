@@ -43,10 +43,11 @@ from onionmpc.api.events import (
     TorProgress,
     Trouble,
 )
-from onionmpc.api.inputs import InputQuestion
+from onionmpc.api.inputs import InputQuestion, UnusualInput
 from onionmpc.api.outcome import Result
 from onionmpc.api.questions import Joiner, Proposal
 from onionmpc.api.screen import stuck_lines
+from onionmpc.cli.flags import in_flags
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import ask_line, ask_unseen, confirm
 from onionmpc.cli.reach import reach_lines
@@ -301,12 +302,16 @@ class TextDisplay:
                 if value is None:
                     return None
                 try:
-                    unusual = question.is_unusual(value)
+                    question.check(value)
                 except UsageError as error:
                     self._status.text(error.message)
                     continue
-                if not unusual or await confirm(f"This is unusual. {question.warning} Use it?", default=False):
-                    return value
+                return value
+
+    async def confirms(self, unusual: UnusualInput) -> bool:
+        """Ask whether to use a private input that is unusual."""
+        with self._status.held():
+            return await confirm(f"{unusual.name}: {unusual.sentence} Use it?", default=False)
 
     async def _typed(self, question: InputQuestion) -> str | bytes | None:
         while True:
@@ -377,7 +382,8 @@ class JsonDisplay:
 
     def failed(self, error: OnionMPCError) -> None:
         """Write the error."""
-        self._write("failed", {"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
+        message, hint = in_flags(error.message), in_flags(error.hint)
+        self._write("failed", {"error": message, "hint": hint, "exit_code": error.exit_code})
 
     def left(self) -> None:
         """Write that this party left because its user stopped it."""

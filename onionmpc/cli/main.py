@@ -15,6 +15,7 @@ from typing import NoReturn, cast
 import click
 
 from onionmpc import __version__
+from onionmpc.cli.flags import in_flags
 from onionmpc.cli.mistakes import describe_mistake
 from onionmpc.cli.streams import prepare_streams
 from onionmpc.errors import LocalProtocolError
@@ -124,7 +125,7 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 (the outermost handler)
         if known := explained(error):
-            print_error(known.message, known.hint)
+            print_error(in_flags(known.message), in_flags(known.hint))
             return known.exit_code
         # A bug of ours, with its own exit code.
         traceback.print_exc()

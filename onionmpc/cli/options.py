@@ -73,6 +73,7 @@ class PartyOptions(Wishes):
     """The options that host and join share. Their help explains them."""
 
     inputs: tuple[str, ...]
+    allow_unusual: bool
     identity: str | None
     passphrase_file: Path | None
     with_files: tuple[Path, ...]
@@ -186,7 +187,15 @@ OPTIONS: dict[str, GroupedOption] = {
         help="A private input, from FILE or standard input. Default: you are asked. Repeatable.",
         details="The program declares its inputs in its script (see: onionmpc programs show). After you consent, "
         "onionmpc asks for each one without showing it, checks it, and gives it to the program by a pipe or a private "
-        "file. Arguments after a lone -- take the place of all inputs.",
+        "file. Arguments after a lone -- take the place of all inputs. Without a terminal, or with --yes, nobody is "
+        "asked: name every input that the program needs.",
+    ),
+    "allow_unusual": option(
+        SESSION,
+        "--allow-unusual",
+        is_flag=True,
+        help="Use inputs beyond what the program's author calls usual without asking.",
+        details="Default: you are asked about each. Without a terminal, or with --yes, it is refused.",
     ),
     "identity": option(
         SESSION,

@@ -12,6 +12,7 @@ import click
 
 from onionmpc import Walls
 from onionmpc.api.events import AddressKnown
+from onionmpc.api.inputs import ALLOW_UNUSUAL, check_given
 from onionmpc.api.options import Prepared, options_of, prepare
 from onionmpc.api.outcome import Result
 from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
@@ -60,7 +61,7 @@ def run_host(
     """
     expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read standard input
     inputs = read_inputs(options.inputs)
-    prepared = _prepare(options, program, private, walls)
+    prepared = _prepare(options, program, private, inputs, walls)
     identity = _identity(options)
     with _display(options) as display:
 
@@ -85,7 +86,7 @@ def run_join(
         )
     target = target_of([word for word in words if is_target(word)])
     is_list = isinstance(target, tuple)
-    prepared = _prepare(options, programs[0] if programs else None, private, walls, joins_host=not is_list)
+    prepared = _prepare(options, programs[0] if programs else None, private, inputs, walls, joins_host=not is_list)
     if is_list and options.identity is None:
         raise UsageError(
             "a full list of parties needs --identity",
@@ -122,6 +123,7 @@ def _prepare(
     options: PartyOptions,
     program: str | None,
     private: tuple[str, ...],
+    inputs: Mapping[str, bytes],
     walls: Callable[[], Walls],
     *,
     joins_host: bool = False,
@@ -154,7 +156,15 @@ def _prepare(
     if options.inputs and private:
         raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
     _check_person(options, private)
+    if prepared.plan.program is not None:
+        about, asks = prepared.plan.program.metadata.about, _has_person(options)
+        check_given(about, inputs, replaced=bool(private), asks=asks, confirms=asks or options.allow_unusual)
     return prepared.behind(walls())
+
+
+def _has_person(options: PartyOptions) -> bool:
+    """Return whether a person answers questions: --yes means that nobody does."""
+    return not options.yes and is_interactive()
 
 
 def _check_person(options: PartyOptions, private: Sequence[str]) -> None:
@@ -260,12 +270,13 @@ async def _compute(
         on_event=display.tell,
     ) as me:
         display.tell(AddressKnown(me.onion))
+        person = display if isinstance(display, TextDisplay) and _has_person(options) else None
         async with sit_down(me) as table:
             return await table.compute(
                 arguments=private,
                 consent=display.consents,
                 inputs=inputs or None,
-                # Without a user, a program for which no input was given reads what it finds at standard input.
-                ask=display.gives if isinstance(display, TextDisplay) and is_interactive() else None,
+                ask=None if person is None else person.gives,
+                confirm=ALLOW_UNUSUAL if options.allow_unusual else None if person is None else person.confirms,
                 terminal=True,
             )

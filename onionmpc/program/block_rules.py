@@ -26,7 +26,7 @@ from onionmpc.program.block import (
 TABLE = ("tool", "onionmpc")
 MAX_EXPONENT = 100  # of a decimal bound
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 class Mistake(Exception):
@@ -74,7 +74,7 @@ def _check_names(block: ProgramBlock) -> None:
             options |= {field.option} if field.option else set()
 
 
-def _check_field(field: AnyField, public: Iterable[AnyField], path: Path) -> None:
+def _check_field(field: AnyField, public: Iterable[AnyField], path: KeyPath) -> None:
     match field:
         case IntegerField():
             _check_number(field, path)
@@ -94,7 +94,7 @@ def _check_field(field: AnyField, public: Iterable[AnyField], path: Path) -> Non
             pass
 
 
-def _check_number(field: IntegerField | DecimalField, path: Path) -> None:
+def _check_number(field: IntegerField | DecimalField, path: KeyPath) -> None:
     _check_order(field, "min", "max", path)
     _check_order(field, "warn_min", "warn_max", path)
     if field.warning and field.warn_min is field.warn_max is None:
@@ -102,14 +102,14 @@ def _check_number(field: IntegerField | DecimalField, path: Path) -> None:
     _check_count(field, path)
 
 
-def _check_count(field: ManyField, path: Path) -> None:
+def _check_count(field: ManyField, path: KeyPath) -> None:
     _check_order(field, "min_count", "max_count", path)
     if not field.many and (field.min_count, field.max_count) != (1, MAX_VALUES):
         key = "min-count" if field.min_count != 1 else "max-count"
         raise Mistake((*path, key), f"{key}: needs many = true")
 
 
-def _check_written_out(field: AnyField, keys: Sequence[str], path: Path) -> None:
+def _check_written_out(field: AnyField, keys: Sequence[str], path: KeyPath) -> None:
     for key in keys:
         bound = getattr(field, key)
         if isinstance(bound, Decimal) and not (bound.is_finite() and abs(bound.adjusted()) <= MAX_EXPONENT):
@@ -117,21 +117,21 @@ def _check_written_out(field: AnyField, keys: Sequence[str], path: Path) -> None
             raise Mistake((*path, shown), f"{shown}: expected a number that can be written out")
 
 
-def _check_order(field: AnyField | ManyField, low: str, high: str, path: Path) -> None:
+def _check_order(field: AnyField | ManyField, low: str, high: str, path: KeyPath) -> None:
     lowest, highest = getattr(field, low), getattr(field, high)
     if lowest is not None and highest is not None and lowest > highest:
         low, high = low.replace("_", "-"), high.replace("_", "-")
         raise Mistake((*path, low), f"{low}: {lowest} is above {high}, {highest}")
 
 
-def _check_cells(field: TableField, path: Path) -> None:
+def _check_cells(field: TableField, path: KeyPath) -> None:
     bounds = [bound for bound in (field.min, field.max) if bound is not None]
     if bounds and (field.cells == "text" or (field.cells == "integer" and any(b != int(b) for b in bounds))):
         key = "min" if field.min is not None else "max"
         raise Mistake((*path, key), f"{key}: needs cells that are numbers of the same type")
 
 
-def _check_choices(field: ChoiceField, public: Iterable[AnyField], path: Path) -> None:
+def _check_choices(field: ChoiceField, public: Iterable[AnyField], path: KeyPath) -> None:
     if (field.choices is None) is (field.choices_from is None):
         raise Mistake(path, f"the choice {field.name} needs either choices or choices-from")
     if field.choices is not None:

@@ -102,7 +102,7 @@ def check_public(about: ProgramBlock, public: Sequence[str]) -> None:
             option = f"{one.option}=" if one.option else ""
             raise UsageError(
                 f"the program needs a public argument {one.name} ({printable(one.label, 300)})",
-                hint=f"add --public={option}..., {describe_field(one)}",
+                hint=f'pass public=["{option}..."], {describe_field(one)}',
             )
 
 

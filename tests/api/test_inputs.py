@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onionmpc import InputQuestion, Proposal, Table
+from onionmpc import ALLOW_UNUSUAL, InputQuestion, Proposal, Table, UnusualInput
 from onionmpc.errors import AgreementError, UsageError
 from tests.api.test_table import agree
 from tests.support.api import local_parties
@@ -115,7 +115,6 @@ def test_a_person_is_asked_after_consent_and_in_the_order_of_the_block(script: P
 
     async def ask(question: InputQuestion) -> str | bytes:
         said.append(f"{question.label}: {question.expected}")
-        assert question.name != "number" or question.is_unusual("11")
         return b"hello" if question.is_file else {"drink": "coffee", "number": "5"}[question.name]
 
     others = {"inputs": INPUTS}
@@ -137,10 +136,63 @@ def test_a_choice_that_is_not_one_ends_the_session_before_any_program_starts(scr
     assert not any("4242" in str(result) or "drink" in str(result) for result in results[1:])
 
 
-def test_a_missing_input_is_the_fault_of_this_party_alone(script: Path) -> None:
-    results = computed(script, {"inputs": INPUTS}, {"inputs": {"drink": "tea"}}, {"inputs": INPUTS})
+def test_a_joiner_that_learns_only_now_what_is_missing_fails_before_its_consent() -> None:
+    async def never(_proposal: Proposal) -> bool:
+        pytest.fail("it was asked")
+
+    endings: list[Any] = []
+
+    async def main() -> None:
+        async with local_parties(3) as parties, AsyncExitStack() as stack:
+            table = await stack.enter_async_context(parties[0].host("average-salary", parties=3))
+            first, second = [
+                await stack.enter_async_context(one.join(invite))
+                for one, invite in zip(parties[1:], table.invites, strict=True)
+            ]
+            computing = (
+                table.compute(inputs={"salary": 4200}, consent=agree),
+                first.compute(consent=never),
+                second.compute(inputs={"salary": 4300}, consent=agree),
+            )
+            endings.extend(await asyncio.gather(*computing, return_exceptions=True))
+
+    run(main())
+    assert [type(ending) for ending in endings] == [AgreementError, UsageError, AgreementError]
+    assert str(endings[1]) == "the program needs an input salary (Your salary)"
+    assert all("its user gave no valid input" in str(endings[number]) for number in (0, 2))
+
+
+def test_an_unusual_input_is_confirmed_and_after_a_no_it_is_asked_for_again(script: Path) -> None:
+    said: list[str] = []
+    numbers = iter(["99", "20", "50"])
+
+    async def ask(question: InputQuestion) -> str | bytes:
+        return b"hello" if question.is_file else {"drink": "tea"}.get(question.name) or next(numbers)
+
+    async def confirm(unusual: UnusualInput) -> bool:
+        said.append(f"{unusual.label}: {unusual.sentence}")
+        assert "times" not in repr(unusual)
+        return unusual.sentence.startswith("this is 5 ")
+
+    asked: dict[str, Any] = {"ask": ask, "confirm": confirm}
+    results = computed(script, asked, {"inputs": INPUTS}, {"inputs": INPUTS | {"number": 60}, "confirm": ALLOW_UNUSUAL})
+    assert "['tea\\n', '50\\n', '']" in results[0].outputs
+    assert "['tea\\n', '60\\n', '']" in results[0].outputs
+    assert said == [
+        "Your number: this is 9.9 times more than usual.",
+        "Your number: this is 2 times more than usual.",
+        "Your number: this is 5 times more than usual.",
+    ]
+
+
+def test_an_unusual_input_that_was_given_needs_a_yes(script: Path) -> None:
+    async def confirm(_unusual: UnusualInput) -> bool:
+        return False
+
+    unusual = {"inputs": INPUTS | {"number": 42}, "confirm": confirm}
+    results = computed(script, {"inputs": INPUTS}, unusual, {"inputs": INPUTS})
     assert [type(result) for result in results] == [AgreementError, UsageError, AgreementError]
-    assert str(results[1]) == "the program needs an input letter (Your letter)"
+    assert str(results[1]) == "number: an unusual value, expected a whole number up to 100; usually up to 10"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +202,10 @@ def test_a_missing_input_is_the_fault_of_this_party_alone(script: Path) -> None:
         ({"inputs": {"number": 4242}}, "number: expected a whole number up to 100"),
         ({"inputs": {"number": object()}}, "number: object, expected a text"),
         ({"inputs": {"letter": Path("/absent")}}, "letter: cannot read /absent: No such file"),
+        ({}, "the program needs an input drink (Your drink)"),
+        ({"inputs": {"drink": "tea"}}, "the program needs an input letter (Your letter)"),
+        ({"inputs": INPUTS | {"number": 42}}, "number: an unusual value, expected a whole number up to 100"),
+        ({"inputs": {}, "confirm": 3}, "confirm: int, expected a function"),
         ({"inputs": [1]}, "inputs: list, expected a dict of values by their names"),
         ({"inputs": {}, "input": "4242"}, "inputs cannot be combined with input or arguments"),
         ({"inputs": {}, "arguments": ["x"]}, "inputs cannot be combined with input or arguments"),

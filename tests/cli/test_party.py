@@ -100,7 +100,7 @@ BAD_ADDRESSES = {
 def test_an_invalid_address_is_refused_with_what_is_wrong(refused: Refused, address: str, sentence: str) -> None:
     for told in (
         refused("join", address, "--yes"),
-        refused("join", B, address, "average-salary", "--identity", "me", "--yes"),
+        refused("join", B, address, "sort", "--identity", "me", "--yes"),
         refused(*HOST, "--expect", address),
     ):
         assert sentence in told
@@ -110,7 +110,7 @@ def test_an_invalid_address_is_refused_with_what_is_wrong(refused: Refused, addr
 def test_one_bad_address_in_a_file_is_enough(refused: Refused, tmp_path: Path) -> None:
     others = tmp_path / "others.txt"
     others.write_text(f"# ours\n{B}  # Bob\n{A[:20]}.onion\n")
-    assert "the address has 20 characters" in refused("join", f"@{others}", "average-salary", "--yes")
+    assert "the address has 20 characters" in refused("join", f"@{others}", "sort", "--yes")
     assert "the address has 20 characters" in refused(*HOST, "--expect", f"@{others}")
 
 
@@ -120,13 +120,13 @@ def test_our_own_address_is_refused_as_another_party(refused: Refused) -> None:
     assert "address 1 is your own\nlist only the other parties" in refused("join", own, *me)
     invite = format_invite(Invite(own, bytes(16)))
     assert "address 1 is your own" in refused("join", invite, *me)
-    assert "address 2 is your own" in refused("join", B, own, C, "average-salary", *me)
+    assert "address 2 is your own" in refused("join", B, own, C, "sort", *me)
     assert "address 1 is your own" in refused(*HOST, "--identity", "me", "--expect", own)
 
 
 def test_an_address_twice_is_refused(refused: Refused) -> None:
     keystore.create("me", None)
-    told = refused("join", B, C, B.upper(), "average-salary", "--identity", "me", "--yes")
+    told = refused("join", B, C, B.upper(), "sort", "--identity", "me", "--yes")
     assert told == "addresses 1 and 3 are the same"
     assert "addresses 1 and 2 are the same" in refused(*HOST, "--expect", B, "--expect", B)
 
@@ -134,7 +134,7 @@ def test_an_address_twice_is_refused(refused: Refused) -> None:
 def test_two_addresses_of_one_key_are_refused(refused: Refused) -> None:
     own = keystore.create("me", None).onion
     me = ("--identity", "me", "--yes")
-    told = refused("join", B, C, mirrored(B), "average-salary", *me)
+    told = refused("join", B, C, mirrored(B), "sort", *me)
     assert told.startswith("address 3 is the mirror image of address 1: both belong to one key\n")
     assert "address 1 is the mirror image of your own address" in refused("join", mirrored(own), *me)
     assert "address 2 is the mirror image of address 1" in refused(*HOST, "--expect", B, "--expect", mirrored(B))
@@ -209,7 +209,7 @@ def test_standard_input_is_read_like_a_file() -> None:
 
 
 def test_a_full_list_needs_an_identity_that_the_others_know(refused: Refused) -> None:
-    told = refused("join", B, C, "average-salary", "--yes")
+    told = refused("join", B, C, "sort", "--yes")
     assert told.startswith("a full list of parties needs --identity\n")
     assert "it cannot be a fresh one: onionmpc id new NAME" in told
 
@@ -310,7 +310,7 @@ AGREED_UPON = ["-L64", "-L", "-K40", "--bit-length=64", "--sec-param=40", "--no-
 def test_options_of_mpyc_are_refused_among_the_arguments(refused: Refused, argument: str) -> None:
     answers = [
         refused(*command, *arguments)
-        for command in (HOST, ("join", INVITE, "average-salary", "--yes"))
+        for command in (HOST, ("join", INVITE, "sort", "--yes"))
         for arguments in ([f"--public={argument}"], ["--", argument])
     ]
     assert len(set(answers)) == 1
@@ -327,7 +327,7 @@ def test_options_of_mpyc_are_refused_among_the_arguments(refused: Refused, argum
 
 @pytest.mark.parametrize("name", ["builtins.eval", "subprocess.Popen", "__main__.*", "private_input.Path", "Ballot"])
 def test_only_classes_of_the_program_can_be_allowed(refused: Refused, name: str) -> None:
-    for command in (HOST, ("join", INVITE, "average-salary", "--yes")):
+    for command in (HOST, ("join", INVITE, "sort", "--yes")):
         assert refused(*command, "--allow-type", name) == (
             f"{name} is not a class of the program, and only those can be allowed\n"
             "write __main__.Class for the script's, module.Class for a module's"
@@ -348,12 +348,12 @@ def test_mpyc_options_must_be_ones_that_change_the_wire(refused: Refused, option
 
 @pytest.mark.parametrize("parties", [-1, 0, 1, 257])
 def test_an_impossible_number_of_parties_is_refused(refused: Refused, parties: int) -> None:
-    told = refused("host", "average-salary", f"--parties={parties}", "--yes")
+    told = refused("host", "sort", f"--parties={parties}", "--yes")
     assert told.startswith(f"{parties} parties, expected 2 to 256\n")
 
 
 def test_two_parties_hide_nothing_and_must_be_allowed_explicitly(refused: Refused, alone: Path) -> None:
-    two = ("host", "millionaires", "--parties", "2", "--yes")
+    two = ("host", "sort", "--parties", "2", "--yes")
     told = refused(*two)
     assert told.startswith("threshold 0 with 2 parties hides nothing: any single party can read every input\n")
     assert "--allow-no-privacy" in told
@@ -374,7 +374,7 @@ def test_an_impossible_threshold_is_refused(refused: Refused, threshold: int) ->
 
 def test_a_full_list_checks_the_threshold_too(refused: Refused) -> None:
     keystore.create("me", None)
-    told = refused("join", B, C, "average-salary", "--identity", "me", "--yes", "-t", "2")
+    told = refused("join", B, C, "sort", "--identity", "me", "--yes", "-t", "2")
     assert told.startswith("threshold 2 with 3 parties, expected 0 to 1\n")
 
 

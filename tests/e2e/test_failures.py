@@ -118,9 +118,9 @@ async def one_identity_twice(stage: Stage) -> list[Party]:
     """The same kept identity in two sessions at once."""
     keep_identity(stage)
     me = ("--identity", "me", "--wait", "10s")
-    first = await stage.host("average-salary", *me)
+    first = await stage.host("average-salary", *me, private=["--demo"])
     await first.hears("address_known")
-    await stage.host("average-salary", *me)
+    await stage.host("average-salary", *me, private=["--demo"])
     await stage.ended()
     return stage.parties
 

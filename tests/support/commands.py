@@ -14,7 +14,7 @@ V2_ADDRESS = "expyuzz4wqqyqhjn.onion"
 A, B, C = (Identity(bytes([number]) * 32).onion for number in range(3))
 INVITE = format_invite(Invite(A, bytes(16)))
 OTHER_INVITE = format_invite(Invite(A, bytes([1]) * 16))
-HOST = ("host", "average-salary", "--parties", "3", "--yes")
+HOST = ("host", "sort", "--parties", "3", "--yes")
 
 # A point of order 8 (RFC 8032's curve): added to a key, it gives another address with the same shared secrets.
 POINT_OF_ORDER_8 = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")

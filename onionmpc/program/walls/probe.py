@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -38,9 +39,12 @@ def probing() -> Iterator[Callable[[], Walls]]:
             env=environment_without_ours(),
         )
 
+    reading = threading.Lock()
+
     def walls() -> Walls:
         try:
-            out, err = process.communicate(timeout=TIMEOUT_S)
+            with reading:
+                out, err = process.communicate(timeout=TIMEOUT_S)
             return msgspec.json.decode(out, type=Walls)
         except subprocess.TimeoutExpired:
             raise ProgramError(f"the walls around a program were not up after {TIMEOUT_S:g} s") from None
@@ -53,7 +57,9 @@ def probing() -> Iterator[Callable[[], Walls]]:
     finally:
         if process.poll() is None:
             process.kill()
-        with process:  # waits, and closes its pipes
+        # Waits, and closes its pipes: not before a thread that reads them has seen their end. It would go on to read
+        # whatever gets their descriptors next.
+        with reading, process:
             pass
 
 

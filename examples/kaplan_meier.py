@@ -14,7 +14,7 @@
 # type = "text"
 # many = true
 # max-count = 10
-# optional = true  # for --demo
+# demo = "treated,control"
 #
 # [[tool.onionmpc.public]]
 # name = "horizon"
@@ -78,13 +78,12 @@ from pathlib import Path
 
 import numpy as np
 from mpyc.runtime import mpc
-from private_input import add_private_arguments, private_text
+from private_input import add_private_arguments, different_names, private_text
 
 MOST_ROWS = 100_000  # of a party
 MOST_GROUPS = 10
 MOST_INTERVALS = 1000
 LATEST = 100_000
-DEMO_GROUPS = "treated,control"
 DEMO_ROWS = 20
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
@@ -204,18 +203,14 @@ async def main(patients: list[Patient], names: list[str], settings: argparse.Nam
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="?", help="names, separated by commas; the same for all parties")
+    parser.add_argument("groups", help="names, separated by commas; the same for all parties")
     parser.add_argument("--horizon", type=int, default=60, help="where the curves end (60)")
     parser.add_argument("--width", type=int, default=6, help="length of an interval (6)")
     parser.add_argument("--smallest", type=int, default=5, help="end a curve when fewer patients are at risk (5)")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves into FILE, an SVG image")
     add_private_arguments(parser, "patients")
     arguments = parser.parse_args()
-    if not arguments.groups and not arguments.demo:
-        sys.exit("no groups given: name them, separated by commas, or use --demo to try this program out")
-    names = [name.strip() for name in (arguments.groups or DEMO_GROUPS).split(",")]
-    if not len(set(names)) == len(names) <= MOST_GROUPS or "" in names:
-        sys.exit(f"expected 1 to {MOST_GROUPS} different groups, separated by commas")
+    names = different_names(arguments.groups, "groups", 1, MOST_GROUPS)
     if not 1 <= arguments.width <= arguments.horizon <= min(LATEST, MOST_INTERVALS * max(1, arguments.width)):
         sys.exit(f"expected --width up to --horizon, --horizon up to {LATEST}, and at most {MOST_INTERVALS} intervals")
     if not 2 <= arguments.smallest <= MOST_ROWS:

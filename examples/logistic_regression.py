@@ -10,12 +10,12 @@
 #
 # [[tool.onionmpc.public]]
 # name = "columns"
-# label = "How many explaining columns a row has"
+# label = "How many explaining columns a row has; all of them are used"
 # type = "integer"
 # min = 1
 # max = 8
 # option = "--columns"
-# optional = true  # for --demo
+# demo = "2"
 #
 # [[tool.onionmpc.public]]
 # name = "penalty"
@@ -42,9 +42,10 @@
 # ///
 """Logistic regression over the rows of all parties: how likely is a 1 in the last column?
 
-Each party has rows of numbers: some explaining columns, and a last column of 0 or 1. All learn how many rows there are
-in all, and the exact coefficients after each of about six steps. The last ones are the model. With fewer than ten rows
-for each coefficient, the program stops before the first step. A row never leaves its party, not even as a secret.
+Each party has rows of numbers: first as many explaining columns as --columns says, which are all used, then a last
+column of 0 or 1. All learn how many rows there are in all, and the exact coefficients after each of about six steps.
+The last ones are the model. With fewer than ten rows for each coefficient, the program stops before the first step. A
+row never leaves its party, not even as a secret.
 
 hops: 24 with three parties and the made-up rows: three for each of six steps. In each step of Newton's method, a party
 adds up the slope and curvature of the likelihood over its own rows, which it knows. The sums over all parties stay
@@ -156,12 +157,13 @@ async def main(rows: list[list[float]], penalty: float) -> None:
     async with mpc:
         count, weights = await fit(rows, penalty)
     terms = (f"{weight:+.5f}{f' x{i}' if i else ''}" for i, weight in enumerate(weights))
-    print(f"{count} rows: log odds of a 1 =", *terms)
+    columns = len(weights) - 1
+    print(f"{count} rows, {columns} explaining column{'s' * (columns > 1)}: log odds of a 1 =", *terms)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--columns", type=int, default=2, help="explaining columns; the same for all parties (2)")
+    parser.add_argument("--columns", type=int, required=True, help="explaining columns; the same for all parties")
     parser.add_argument(
         "--penalty", type=float, default=1.0, help="on large coefficients; the same for all parties (1)"
     )

@@ -42,6 +42,14 @@ def private_text(arguments: argparse.Namespace, name: str, samples: Sequence[str
         sys.exit(f"no {name} given")
 
 
+def different_names(text: str, what: str, fewest: int, most: int) -> list[str]:
+    """Return the names that `text` has between commas, or end with a sentence. They are public."""
+    names = [name.strip() for name in text.split(",")]
+    if not fewest <= len(set(names)) == len(names) <= most or "" in names:
+        sys.exit(f"expected {fewest} to {most} different {what}, separated by commas")
+    return names
+
+
 def private_integer(arguments: argparse.Namespace, name: str, samples: Sequence[int], highest: int) -> int:
     """Return this party's private value, a whole number from 0 to `highest`."""
     return integers(private_text(arguments, name, [str(sample) for sample in samples]), name, 0, highest, count=1)[0]

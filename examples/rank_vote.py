@@ -14,7 +14,7 @@
 # many = true
 # min-count = 2
 # max-count = 8
-# optional = true  # for --demo
+# demo = "tea,coffee,cocoa,water"
 #
 # [[tool.onionmpc.input]]
 # name = "ranking"
@@ -51,10 +51,9 @@ from typing import Any
 
 import numpy as np
 from mpyc.runtime import mpc
-from private_input import add_private_arguments, private_text
+from private_input import add_private_arguments, different_names, private_text
 
 MOST_CANDIDATES = 8  # there are 2**8 sets of them
-DEMO_CANDIDATES = "tea,coffee,cocoa,water"
 
 
 def contests(candidates: int) -> list[tuple[int, ...]]:
@@ -145,13 +144,11 @@ async def main(names: list[str], ranking: list[int]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("candidates", nargs="?", help="names, separated by commas; the same for all parties")
+    parser.add_argument("candidates", help="names, separated by commas; the same for all parties")
     add_private_arguments(parser, "ranking")
     arguments = parser.parse_args()
-    if not arguments.candidates and not arguments.demo:
-        sys.exit("no candidates given: name them, separated by commas, or use --demo to try this program out")
-    names = [name.strip() for name in (arguments.candidates or DEMO_CANDIDATES).split(",")]
-    if not 2 <= len(set(names)) == len(names) <= MOST_CANDIDATES or "" in names or ">" in "".join(names):
-        sys.exit(f"expected 2 to {MOST_CANDIDATES} different candidates, separated by commas")
+    names = different_names(arguments.candidates, "candidates", 2, MOST_CANDIDATES)
+    if ">" in "".join(names):
+        sys.exit("the name of a candidate must not have a >, which separates the candidates of a ranking")
     samples = [" > ".join(names), names[-1], " > ".join(names[1:])]
     mpc.run(main(names, parse_ranking(private_text(arguments, "ranking", samples), names)))

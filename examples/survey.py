@@ -15,7 +15,7 @@
 # type = "text"
 # many = true
 # max-count = 100
-# optional = true  # for --demo
+# demo = "satisfaction:1-5,hours:0-59"
 #
 # [[tool.onionmpc.public]]
 # name = "by"
@@ -25,6 +25,7 @@
 # max-length = 1000
 # option = "--by"
 # optional = true
+# demo = "team:lab/office/field"
 #
 # [[tool.onionmpc.public]]
 # name = "smallest"
@@ -89,8 +90,8 @@ MOST_ROWS = 100_000  # of a party
 MOST_ANSWERS = 1000  # different ones to a question
 MOST_COUNTERS = 10_000  # a count for each group, question and answer
 MOST_BINS = 100
-DEMO_QUESTIONS = "satisfaction:1-5,hours:0-59"
-DEMO_GROUPS = "team:lab/office/field"
+EXAMPLE_QUESTIONS = "satisfaction:1-5,hours:0-59"
+EXAMPLE_GROUPS = "team:lab/office/field"
 DEMO_ROWS = 8
 
 Row = tuple[int, Sequence[int | None]]  # the number of the person's group, and for each question an answer or None
@@ -213,7 +214,7 @@ def parse_questions(text: str) -> list[Question]:
     found = [re.fullmatch(r"\s*([^:,]*[^:,\s])\s*:(-?\d{1,6})-(-?\d{1,6})\s*", part) for part in parts]
     questions = [Question(part[1], int(part[2]), int(part[3])) for part in found if part]
     if len({question.name for question in questions}) < len(parts):
-        sys.exit(f"expected different questions with their lowest and highest answers, such as {DEMO_QUESTIONS}")
+        sys.exit(f"expected different questions with their lowest and highest answers, such as {EXAMPLE_QUESTIONS}")
     if not all(1 <= question.answers <= MOST_ANSWERS for question in questions):
         sys.exit(f"a question must have 1 to {MOST_ANSWERS} different answers")
     return questions
@@ -224,7 +225,7 @@ def parse_groups(text: str) -> tuple[str, list[str]]:
     column, _, groups = text.partition(":")
     names = [name.strip() for name in groups.split("/")]
     if not column.strip() or "" in names or len(set(names)) < len(names):
-        sys.exit(f"expected a column and its different groups, such as {DEMO_GROUPS}")
+        sys.exit(f"expected a column and its different groups, such as {EXAMPLE_GROUPS}")
     return column.strip(), names
 
 
@@ -293,17 +294,14 @@ async def main(rows: list[Row], survey: Survey) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("questions", nargs="?", help=f"such as {DEMO_QUESTIONS}; the same for all parties")
-    parser.add_argument("--by", metavar="COLUMN:GROUP/GROUP", help=f"group the rows, such as --by {DEMO_GROUPS}")
+    parser.add_argument("questions", help=f"such as {EXAMPLE_QUESTIONS}; the same for all parties")
+    parser.add_argument("--by", metavar="COLUMN:GROUP/GROUP", help=f"group the rows, such as --by {EXAMPLE_GROUPS}")
     parser.add_argument("--smallest", type=int, default=5, help="refuse groups with fewer answers (5)")
     parser.add_argument("--bins", type=int, default=6, help="bins of a histogram, at most (6)")
     add_private_arguments(parser, "table")
     arguments = parser.parse_args()
-    if not arguments.questions and not arguments.demo:
-        sys.exit(f"no questions given: name them, such as {DEMO_QUESTIONS}, or use --demo to try this program out")
-    by = arguments.by or (None if arguments.questions else DEMO_GROUPS)
-    column, groups = parse_groups(by) if by else ("", [""])
-    questions = parse_questions(arguments.questions or DEMO_QUESTIONS)
+    column, groups = parse_groups(arguments.by) if arguments.by else ("", [""])
+    questions = parse_questions(arguments.questions)
     survey = Survey(questions, column, groups, arguments.smallest, arguments.bins)
     if not 2 <= survey.smallest <= MOST_ROWS or not 1 <= survey.bins <= MOST_BINS:
         sys.exit(f"--smallest must be from 2 to {MOST_ROWS}, --bins from 1 to {MOST_BINS}")

@@ -21,6 +21,7 @@ not count, and nobody learns whose vote that was.
 # many = true
 # min-count = 2
 # max-count = 100
+# demo = "yes,no"
 #
 # [[tool.onionmpc.input]]
 # name = "vote"
@@ -42,7 +43,7 @@ import sys
 from typing import Any
 
 from mpyc.runtime import mpc
-from private_input import add_private_arguments, private_text
+from private_input import add_private_arguments, different_names, private_text
 
 PRIME = 257  # above the number of parties, so that no total wraps around; small, so that is_zero() takes few steps
 MOST_CANDIDATES = 100
@@ -74,9 +75,7 @@ if __name__ == "__main__":
     parser.add_argument("candidates", help="names, separated by commas; the same for all parties")
     add_private_arguments(parser, "vote")
     arguments = parser.parse_args()
-    names = [name.strip() for name in arguments.candidates.split(",")]
-    if not 2 <= len(set(names)) == len(names) <= MOST_CANDIDATES or "" in names:
-        sys.exit(f"expected 2 to {MOST_CANDIDATES} different candidates, separated by commas")
+    names = different_names(arguments.candidates, "candidates", 2, MOST_CANDIDATES)
     chosen = private_text(arguments, "vote", [names[0], names[-1], names[0]])
     if chosen not in names:
         sys.exit(f"the vote must be for one of: {', '.join(names)}")

@@ -99,11 +99,6 @@ class Prepared:
         """Return a copy with these walls, which were probed on this machine."""
         return replace(self, walls=walls)
 
-    @property
-    def takes_demo_input(self) -> bool:
-        """True if the program comes with onionmpc. With `--demo`, it then makes up an input."""
-        return self.plan.program is not None and self.plan.program.shipped
-
     def check_parties(self, parties: int) -> None:
         """Check that a session can have this many parties, the host included.
 

@@ -5,6 +5,8 @@ Imports nothing of sessions or tor, so that `estimate` and `demo` start without 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from onionmpc.program.code.attached import SKIPPED_FOLDERS, Attachments
@@ -17,6 +19,12 @@ def note_program(program: Program | None, attached: Attachments) -> None:
     _note_skipped(attached)
     if program is not None:
         _note_without_mpyc(program)
+
+
+def note_try_out(notes: Sequence[str]) -> None:
+    """Print what the program gets only because nobody takes part for real."""
+    for note in notes:
+        click.echo(f"onionmpc: note: {printable(note, 500)}", err=True)
 
 
 def _note_without_mpyc(program: Program) -> None:

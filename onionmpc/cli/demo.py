@@ -12,8 +12,8 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,8 +24,10 @@ from click.core import ParameterSource
 from onionmpc.api.options import WISHES, prepare, program_names
 from onionmpc.api.receipt_file import check_receipt
 from onionmpc.api.testnet import Latency, NetworkProgress, latency_of, private_network
-from onionmpc.cli.beforehand import note_program
+from onionmpc.api.tryout import try_out
+from onionmpc.cli.beforehand import note_program, note_try_out
 from onionmpc.cli.followed import LAST_WORDS, EventFields, Followed, follow, start
+from onionmpc.cli.inputs import read_inputs
 from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.options import (
     HELP_LAYOUT,
@@ -60,7 +62,7 @@ PARTIES_GOODBYE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a demonstration runs. All parties get the same options and the same private arguments.
+    """What a demonstration runs. All parties get the same options, private arguments and inputs.
 
     Attributes:
         options: the options of each party.
@@ -68,6 +70,7 @@ class Rehearsal:
         receipt: the path of the parties' receipts, to which each adds its party's number; None for no receipts.
         keep: whether to keep the programs' output.
         testnet: the directory of a running network, None to start one.
+        inputs: the contents of the program's declared inputs, by name.
     """
 
     program: str
@@ -78,6 +81,7 @@ class Rehearsal:
     keep: bool = False
     latency: Latency = "regions"
     testnet: Path | None = None
+    inputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def receipt_of(self, number: int) -> Path | None:
         """Return the path of a party's receipt."""
@@ -111,6 +115,8 @@ class Demo:
             ProgramError: a party failed.
         """
         write_private(self._directory / "stdin", stdin)
+        for name, content in rehearsal.inputs.items():
+            write_private(self._directory / f"input-{name}", content)
         async with asyncio.TaskGroup() as tasks, self._ended_with_us():
             invites: asyncio.Queue[str] = asyncio.Queue()
 
@@ -144,10 +150,12 @@ class Demo:
 
     async def _start(self, name: str, words: Sequence[str], rehearsal: Rehearsal, testnet: Path) -> Followed:
         receipt = [] if rehearsal.receipt is None else ["--receipt", str(self._receipt(name))]
-        typed = [*words, *rehearsal.options, *receipt, *(["--", *rehearsal.private] if rehearsal.private else [])]
+        inputs = [word for name in rehearsal.inputs for word in ("--input", f"{name}=@{self._directory}/input-{name}")]
+        options = [*words, *rehearsal.options, *inputs, *receipt]
+        typed = [*options, *(["--", *rehearsal.private] if rehearsal.private else [])]
         shown = " ".join(printable(word.replace(f"{self._directory}/", "")) for word in typed)
         self._status.line(f"$ onionmpc {shown}")
-        options = [*words, *rehearsal.options, *receipt, "--testnet", str(testnet)]
+        options += ["--testnet", str(testnet)]
         party = await start(name, self._command, options, rehearsal.private, self._directory / "stdin")
         self.parties.append(party)
         return party
@@ -332,16 +340,22 @@ def _rehearsed(
     """Check what can be checked before a network starts; return what to run."""
     given = click.get_current_context()
     options = given.params
+    if options["inputs"] and private:
+        raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
+    tried = try_out(program, options["public"] or (), private, read_inputs(options["inputs"]))
+    wishes = {name: options[name] for name in WISHES if name in REHEARSED and options[name] is not None}
     prepared = prepare(
         program,
         arguments=private,
         with_files=options["with_files"],
         allow_no_privacy=options["allow_no_privacy"],
-        **{name: options[name] for name in WISHES if name in REHEARSED and options[name] is not None},
+        **wishes | {"public": tried.public},
     )
     prepared.check_parties(parties)
     note_program(prepared.plan.program, prepared.plan.attached)
-    words = typed_options(given, REHEARSED)
+    note_try_out(tried.notes)
+    words = typed_options(given, (*REHEARSED, "allow_unusual"))
+    words += [f"--public={word}" for word in tried.public if not options["public"]]
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
     if circuit_length is Level.SHORT:
@@ -352,8 +366,17 @@ def _rehearsed(
                 "--latency and --testnet exclude each other", hint="a running network already has its delays"
             )
         latency_of(testnet)
-    arguments = private if private or not prepared.takes_demo_input else ("--demo",)
-    rehearsal = Rehearsal(program, parties, words, arguments, receipt, keep=keep, latency=latency, testnet=testnet)
+    rehearsal = Rehearsal(
+        program,
+        parties,
+        words,
+        tried.private,
+        receipt,
+        keep=keep,
+        latency=latency,
+        testnet=testnet,
+        inputs=tried.inputs,
+    )
     if options["json_file"] is not None:
         check_writable(options["json_file"])
     for place in (rehearsal.receipt_of(number) for number in range(parties)):
@@ -374,7 +397,7 @@ def _rehearsed(
         metavar="FILE",
         help="Standard input for each party's program. - passes on demo's own.",
     ),
-    *shared_options(*REHEARSED),
+    *shared_options(*REHEARSED, "inputs", "allow_unusual"),
     option(
         PRIVACY,
         "--circuit-length",
@@ -434,8 +457,9 @@ def demo(
     starts one host and its joiners, each in its own process with its own tor and onion service. Every party gets the
     options that demo shares with host. Everything stops at the end, on Ctrl-C and on failure.
 
-    Arguments after a lone -- go to each party's program. Without any, the programs that come with onionmpc make up an
-    input for each party. Each line that a program prints appears at once, after its party's number.
+    Inputs, and arguments after a lone --, go to each party's program. Without any, a program gets the demo values of
+    its script (see: onionmpc programs show), and the programs that come with onionmpc make up an input for each party.
+    Each line that a program prints appears at once, after its party's number.
 
     \b
     onionmpc demo

@@ -12,16 +12,20 @@ from pathlib import Path
 
 import click
 import cloup
+import msgspec
 
-from onionmpc.cli.beforehand import note_program
+from onionmpc.api.tryout import TryOut, try_out
+from onionmpc.cli.beforehand import note_program, note_try_out
+from onionmpc.cli.inputs import read_inputs
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import ADVANCED, HELP_LAYOUT, OUTPUT, SESSION, TOR, Duration, grouped, option, shared_options
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.profile import hint_for_all, rows_of, table
 from onionmpc.cli.reach import reach_lines
+from onionmpc.errors import UsageError
 from onionmpc.levels import Level
 from onionmpc.program.code.attached import attach
-from onionmpc.program.code.catalogue import code_of, find_program, program_files
+from onionmpc.program.code.catalogue import code_of, program_files
 from onionmpc.program.rehearsal import Hops, Profile, profile
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.program.walls.asked import OutOfReach
@@ -42,7 +46,7 @@ from onionmpc.text import duration, printable
 @click.argument("program")
 @grouped(
     option(SESSION, "--parties", "-m", type=int, required=True, help="Number of parties."),
-    *shared_options("threshold", "public", "mpyc_options", "allowed_types", "with_files", "allow_subprocess"),
+    *shared_options("threshold", "public", "mpyc_options", "allowed_types", "with_files", "inputs", "allow_subprocess"),
     option(
         TOR,
         "--round-trip",
@@ -78,6 +82,7 @@ def estimate(
     public: tuple[str, ...],
     mpyc_options: tuple[str, ...],
     with_files: tuple[Path, ...],
+    inputs: tuple[str, ...],
     allowed_types: tuple[str, ...],
     round_trips_s: tuple[float, ...],
     timeout: float,
@@ -94,32 +99,36 @@ def estimate(
     --profile shows the longest chain of messages line by line: how many of its hops each line of the program asked for.
     To make a program faster, shorten this chain; what happens beside it costs no time.
 
-    Arguments after a lone -- go to every party alike, so you need no real input; a dry run asks no questions. Without
-    any, the programs that come with onionmpc make up an input for each party. The number of hops may depend on the
-    input: use one as large as the real one.
+    Inputs, and arguments after a lone --, go to every party alike, so you need no real ones; a dry run asks no
+    questions. Without any, a program gets the demo values of its script (see: onionmpc programs show), and one that
+    comes with onionmpc makes up its inputs. The number of hops may depend on the input: use one as large as the real
+    one.
 
     A later session with the same program, parties and public arguments shows the estimate before its users agree.
 
     \b
     onionmpc estimate sort --parties 5
     onionmpc estimate sort --parties 3 --public=--count --public=24
-    onionmpc estimate my.py --parties 3 --round-trip 400ms -- --input example.txt
+    onionmpc estimate my.py --parties 3 --round-trip 400ms --input salary=@example.txt
     onionmpc estimate --profile my.py --parties 3 -- --input example.txt
     """
     threshold = default_threshold(parties) if threshold is None else threshold
     check_parties(parties, threshold, allow_no_privacy=True)  # a dry run has no secret inputs
     check_program_arguments([*private, *public])
     options = check_mpyc_options(mpyc_options) or default_mpyc_options(parties)
-    found = find_program(program)
+    if inputs and private:
+        raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
+    tried = try_out(program, public, private, read_inputs(inputs))
+    found, public = tried.program, tried.public
     attached = attach(with_files)
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
     check_sendable(public)
     note_program(found, attached)
-    made_up = () if private or not found.shipped else ("--demo",)
+    note_try_out(tried.notes)
     spec = ProgramSpec(
         script=str(found.path),
         folder=str(found.folder),
-        arguments=(*public, *private, *made_up),
+        arguments=(*public, *tried.private),
         number=0,
         parties=parties,
         threshold=threshold,
@@ -132,7 +141,7 @@ def estimate(
         allow_subprocess=allow_subprocess,
         walls=probe_walls(),
     )
-    profiled = _dry_run(spec, timeout)
+    profiled = _dry_run(spec, tried, timeout)
     hops = profiled.hops
     Case(files, parties, threshold, public, options).remember(hops)
     rows = rows_of(profiled.chain, spec.folder, spec.code) if lines_too else []
@@ -153,7 +162,14 @@ def estimate(
     click.echo(_in_words(hops, round_trips_s))
 
 
-def _dry_run(spec: ProgramSpec, timeout_s: float) -> Profile:
+async def _profiled(spec: ProgramSpec, tried: TryOut, timeout_s: float, beyond: list[OutOfReach]) -> Profile:
+    async with tried.delivered() as (arguments, stdin):
+        everything, named = (*spec.arguments, *arguments), (*spec.named, *arguments)
+        spec = msgspec.structs.replace(spec, arguments=everything, named=named)
+        return await profile(spec, timeout_s, on_refused=beyond.append, stdin=stdin)
+
+
+def _dry_run(spec: ProgramSpec, tried: TryOut, timeout_s: float) -> Profile:
     """Find a program's hops, and show what goes on meanwhile."""
     beyond: list[OutOfReach] = []
     status = StatusLine()
@@ -162,7 +178,7 @@ def _dry_run(spec: ProgramSpec, timeout_s: float) -> Profile:
         status.line(f"  {line}")
     status.going_on("dry run", f"{spec.parties} parties on this machine, at most {duration(timeout_s)}")
     try:
-        return run_until_interrupted(profile(spec, timeout_s, on_refused=beyond.append))
+        return run_until_interrupted(_profiled(spec, tried, timeout_s, beyond))
     finally:
         status.close()
         # Usually all parties' programs ask for the same files: print each line once.

@@ -79,6 +79,8 @@ def _fields(heading: str, fields: Sequence[AnyField], *, private: bool) -> Itera
         yield f"    {field.name}: {printable(field.label, 300)}"
         if field.help:
             yield f"      {printable(field.help, 300)}"
+        if field.demo:
+            yield f"      to try it out: {printable(field.demo)}"
         how = f"; given to the program {describe_delivery(field)}" if private else ""
         yield f"      {describe_field(field)}{how}"
 

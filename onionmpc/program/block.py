@@ -24,6 +24,7 @@ Words = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Unit = Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
 FieldName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}\Z")]
 OptionName = Annotated[str, msgspec.Meta(pattern=r"^--[a-z][a-z0-9-]{0,39}\Z")]
+DemoText = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 ChoiceText = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 BoundNumber = int | Decimal
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUES)]
@@ -45,6 +46,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         help: a further sentence for the user.
         option: the option that hands it over, such as "--columns"; None hands it over by its place alone.
         optional: whether it may be left out.
+        demo: a value with which to try the program out.
         give: how a private input is handed over; None for a public argument, which is always an argument.
     """
 
@@ -53,6 +55,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     help: Words | None = None
     option: OptionName | None = None
     optional: bool = False
+    demo: DemoText | None = None
     give: Give | None = None
 
 

@@ -50,6 +50,7 @@ _EXPECTED = {
     "type": ", ".join(FIELD_TYPES),
     "option": "a long option in lower case, such as --rows",
     "optional": "true or false",
+    "demo": "a text of 1 to 1000 characters",
     "give": '"stdin" or "file"',
     "many": "true or false",
     "min-count": f"a whole number from 0 to {MAX_VALUES}",

@@ -22,6 +22,7 @@ from onionmpc.program.block import (
     TextField,
     YesNoField,
 )
+from onionmpc.program.inputs import Unfit, choices_of, demo_public, fit
 
 TABLE = ("tool", "onionmpc")
 MAX_EXPONENT = 100  # of a decimal bound
@@ -51,6 +52,7 @@ def check_meaning(block: ProgramBlock) -> None:
             _check_field(field, block.public, (*TABLE, kind, place))
     _check_public(block.public)
     _check_stdin(block.input)
+    _check_demos(block)
     if block.threshold is not None and 2 * block.threshold >= block.min_parties:
         raise Mistake(
             (*TABLE, "threshold"),
@@ -72,6 +74,23 @@ def _check_names(block: ProgramBlock) -> None:
                 raise Mistake(TABLE, f"option: two fields have {field.option}")
             names.add(field.name)
             options |= {field.option} if field.option else set()
+
+
+def _check_demos(block: ProgramBlock) -> None:
+    for kind, fields in (("public", block.public), ("input", block.input)):
+        for place, field in enumerate(fields):
+            if field.demo is None:
+                continue
+            path = (*TABLE, kind, place, "demo")
+            choices = choices_of(field, block, demo_public(block))
+            if choices == ("",):
+                raise Mistake(path, f"demo: needs a demo of {getattr(field, 'choices_from', '')}")
+            try:
+                unusual = fit(field, field.demo.encode("utf-8", "surrogatepass"), choices).unusual
+            except Unfit as unfit:
+                raise Mistake(path, f"demo: {unfit.words}") from None
+            if unusual:
+                raise Mistake(path, f"demo: {unusual}")
 
 
 def _check_field(field: AnyField, public: Iterable[AnyField], path: KeyPath) -> None:

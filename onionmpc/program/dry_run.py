@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
 import msgspec
@@ -66,7 +67,11 @@ class DryRunNetwork(Protocol):
 
 
 async def run_parties(
-    spec: ProgramSpec, network: DryRunNetwork, on_refused: Callable[[OutOfReach], None] = ignore_refused
+    spec: ProgramSpec,
+    network: DryRunNetwork,
+    on_refused: Callable[[OutOfReach], None] = ignore_refused,
+    *,
+    stdin: Path | None = None,
 ) -> None:
     """Run all parties of a program, each with the same arguments and without a user.
 
@@ -74,6 +79,7 @@ async def run_parties(
         spec: what to run; its number is filled in here.
         network: what carries bytes between them.
         on_refused: called with the files that a party could not open, for each party that has some.
+        stdin: what each program reads from standard input; None for nothing.
 
     Raises:
         ProgramError: a party failed.
@@ -86,7 +92,8 @@ async def run_parties(
         programs = []
         for number, log in enumerate(logs):
             own, peers = msgspec.structs.replace(spec, number=number), [one for one in everyone if one != number]
-            program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log)))
+            read = None if stdin is None else stack.enter_context(stdin.open("rb"))
+            program = await stack.enter_async_context(start_program(own, peers, streams=unattended(log, read)))
             programs.append(program)
             stack.callback(_report_refused, program, on_refused)
         await _run(programs, logs, network, connections)

@@ -106,6 +106,17 @@ def check_public(about: ProgramBlock, public: Sequence[str]) -> None:
             )
 
 
+def demo_public(about: ProgramBlock) -> tuple[str, ...]:
+    """Return the public arguments with which to try the program out."""
+    given = [(one.option, one.demo) for one in about.public if one.demo is not None]
+    return tuple(f"{option}={demo}" if option else demo for option, demo in given)
+
+
+def demo_inputs(about: ProgramBlock) -> dict[str, bytes]:
+    """Return the private inputs with which to try the program out, by name."""
+    return {one.name: one.demo.encode() for one in about.input if one.demo is not None}
+
+
 def unusual_public(about: ProgramBlock, public: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each checked public argument beyond a soft bound. All parties see its value anyway."""
     values = _public_values(about, public)
@@ -116,8 +127,8 @@ def unusual_public(about: ProgramBlock, public: Sequence[str]) -> Iterator[str]:
 
 def _check_public_value(one: AnyField, value: str) -> CheckedInput:
     try:
-        return _checked(one, value.encode("utf-8", "surrogateescape"), getattr(one, "choices", None) or ())
-    except _Unfit as unfit:
+        return fit(one, value.encode("utf-8", "surrogateescape"), getattr(one, "choices", None) or ())
+    except Unfit as unfit:
         raise UsageError(f'{one.name}: "{printable(value, 60)}", {unfit.words}') from None
 
 
@@ -152,12 +163,12 @@ def check_input(one: AnyField, content: bytes, choices: Sequence[str] = ()) -> C
         UsageError: it is not of the field's type, or beyond a bound. The message says what was expected.
     """
     try:
-        return _checked(one, content, choices)
-    except _Unfit as unfit:
+        return fit(one, content, choices)
+    except Unfit as unfit:
         raise UsageError(f"{one.name}: {unfit.words}") from None
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """A value does not fit its field. The words say what was expected, and do not repeat the value."""
 
     def __init__(self, words: str) -> None:
@@ -165,7 +176,12 @@ class _Unfit(Exception):
         self.words = words
 
 
-def _checked(one: AnyField, content: bytes, choices: Sequence[str]) -> CheckedInput:
+def fit(one: AnyField, content: bytes, choices: Sequence[str] = ()) -> CheckedInput:
+    """Return a value as the program gets it; see `check_input`.
+
+    Raises:
+        Unfit: it is not of the field's type, or beyond a bound.
+    """
     match one:
         case IntegerField() | DecimalField():
             return _checked_numbers(one, _text(one, content))
@@ -188,14 +204,14 @@ def _checked(one: AnyField, content: bytes, choices: Sequence[str]) -> CheckedIn
 
 def _check(one: AnyField, fits: bool) -> None:
     if not fits:
-        raise _Unfit(f"expected {describe_field(one)}")
+        raise Unfit(f"expected {describe_field(one)}")
 
 
 def _text(one: AnyField, content: bytes) -> str:
     try:
         return content.decode("utf-8").removeprefix("\ufeff").strip()
     except UnicodeDecodeError:
-        raise _Unfit(f"expected {describe_field(one)}, in UTF-8") from None
+        raise Unfit(f"expected {describe_field(one)}, in UTF-8") from None
 
 
 def _checked_numbers(one: IntegerField | DecimalField, text: str) -> CheckedInput:
@@ -218,7 +234,7 @@ def _checked_text(one: TextField, text: str) -> CheckedInput:
 
 def _checked_choice(chosen: str, choices: Sequence[str]) -> CheckedInput:
     if chosen not in choices:
-        raise _Unfit(f"expected one of: {', '.join(printable(each) for each in choices)}")
+        raise Unfit(f"expected one of: {', '.join(printable(each) for each in choices)}")
     return CheckedInput(chosen.encode())
 
 
@@ -242,9 +258,9 @@ def _check_table(one: TableField, text: str) -> None:
     width = len(one.columns) if one.columns is not None else len(rows[0]) if rows else 0
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
-            raise _Unfit(f"row {number} has {len(row)} cells, expected {width}")
+            raise Unfit(f"row {number} has {len(row)} cells, expected {width}")
         if one.cells != "text" and not all(_fits(cell.strip(), one.cells, one.min, one.max) for cell in row):
-            raise _Unfit(f"row {number}: expected {describe_field(one)}")
+            raise Unfit(f"row {number}: expected {describe_field(one)}")
 
 
 def _how_far(value: Decimal, lowest: int | Decimal | None, highest: int | Decimal | None) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from onionmpc.errors import ProgramError
@@ -68,21 +69,25 @@ class Profile:
 
 
 async def profile(
-    spec: ProgramSpec, timeout_s: float, on_refused: Callable[[OutOfReach], None] = ignore_refused
+    spec: ProgramSpec,
+    timeout_s: float,
+    on_refused: Callable[[OutOfReach], None] = ignore_refused,
+    *,
+    stdin: Path | None = None,
 ) -> Profile:
     """Run a program twice: in rounds, to find its hops, and with a short delay, to find how long it takes besides.
 
     Args:
         timeout_s: the limit for both runs together.
-        on_refused: called with the files that a party could not open, for each party that has some.
+        on_refused, stdin: as for `run_parties`.
 
     Raises:
         ProgramError: a party failed, or the runs took too long.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            chain = await trace(spec, on_refused)
-            ran = await rehearse(spec, evenly(DELAY_S), on_refused)
+            chain = await trace(spec, on_refused, stdin=stdin)
+            ran = await rehearse(spec, evenly(DELAY_S), on_refused, stdin=stdin)
     except TimeoutError:
         raise ProgramError(
             f"the dry run did not end within {duration(timeout_s)}",
@@ -101,19 +106,21 @@ async def rehearse(
     spec: ProgramSpec,
     delay_s: Callable[[int, int], float],
     on_refused: Callable[[OutOfReach], None] = ignore_refused,
+    *,
+    stdin: Path | None = None,
 ) -> Rehearsed:
     """Run all parties of a program with delays between them.
 
     Args:
         spec: what to run; its number is filled in here.
         delay_s: takes the numbers of the sender and the receiver, returns how long bytes take between them.
-        on_refused: called with the files that a party could not open, for each party that has some.
+        on_refused, stdin: as for `run_parties`.
 
     Raises:
         ProgramError: a party failed.
     """
     delays = Delays(spec.parties, delay_s)
-    await run_parties(spec, delays, on_refused)
+    await run_parties(spec, delays, on_refused, stdin=stdin)
     return delays.rehearsed()
 
 

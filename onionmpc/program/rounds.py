@@ -11,6 +11,7 @@ import collections
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -25,19 +26,21 @@ from onionmpc.program.walls.asked import OutOfReach
 TRACED_OPTIONS = ("--no-uvloop",)
 
 
-async def trace(spec: ProgramSpec, on_refused: Callable[[OutOfReach], None] = ignore_refused) -> Sequence[Hop]:
+async def trace(
+    spec: ProgramSpec, on_refused: Callable[[OutOfReach], None] = ignore_refused, *, stdin: Path | None = None
+) -> Sequence[Hop]:
     """Run a program in rounds; return the longest chain of its messages, the first one first.
 
     Args:
         spec: what to run; its number is filled in here.
-        on_refused: called with the files that a party could not open, for each party that has some.
+        on_refused, stdin: as for `run_parties`.
 
     Raises:
         ProgramError: a party failed.
     """
     rounds = Rounds(spec.parties)
     traced = msgspec.structs.replace(spec, trace=True, mpyc_options=(*spec.mpyc_options, *TRACED_OPTIONS))
-    await run_parties(traced, rounds, on_refused)
+    await run_parties(traced, rounds, on_refused, stdin=stdin)
     return longest_chain(rounds.messages)
 
 

@@ -21,6 +21,7 @@ from onionmpc.cli.followed import follow, start
 from onionmpc.cli.main import cli, run
 from onionmpc.cli.output import StatusLine
 from onionmpc.errors import ProgramError
+from tests.cli.test_estimate import DECLARES
 from tests.support.rehearsal import is_there
 
 DEADLINE_S = 60.0
@@ -285,6 +286,36 @@ def test_the_demo_passes_the_options_of_host_on_as_typed(rehearsed: list[tuple[R
 def test_the_demo_passes_on_only_options_that_were_typed(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:
     assert run(["demo"]) == 0
     assert rehearsed == [(Rehearsal("average-salary", 3, [], ("--demo",)), b"")]
+
+
+def test_the_demo_gives_what_the_block_has_for_it(
+    rehearsed: list[tuple[Rehearsal, bytes]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "rank-vote"]) == 0
+    assert run(["demo", "rank-vote", "--public", "tea,coffee"]) == 0
+    assert [rehearsal.options for rehearsal, _ in rehearsed] == [
+        ["--public=tea,coffee,cocoa,water"],
+        ["--public", "tea,coffee"],
+    ]
+    Path("my.py").write_text(DECLARES)
+    Path("letter").write_text("hello")
+    assert run(["demo", "my.py"]) == 2
+    assert "the program needs an input letter (A letter)" in capfd.readouterr().err
+    assert run(["demo", "my.py", "--input", "letter=@letter", "--allow-unusual"]) == 0
+    rehearsal, _ = rehearsed[-1]
+    assert (list(rehearsal.options), rehearsal.private) == (["--allow-unusual", "--public=--rounds=2"], ())
+    assert rehearsal.inputs == {"salary": b"4200", "letter": b"hello"}
+    assert "4200" not in repr(rehearsal)
+
+
+def test_each_party_of_the_demo_reads_the_inputs_from_private_files(scene: Scene) -> None:
+    program = """
+    word = sys.argv[sys.argv.index("--input") + 1]
+    name, _, path = word.partition("=@")
+    print(name, Path(path).read_text(), oct(Path(path).stat().st_mode & 0o777))
+    """
+    scene.play(program, inputs={"salary": b"4200"})
+    assert scene.shown == ["salary 4200 0o600"]
 
 
 def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:

@@ -18,6 +18,7 @@ from onionmpc.program.code.catalogue import find_program, program_files
 from onionmpc.program.rehearsal import Hops, Profile
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
+from tests.support.blocks import script_of
 from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at
 
 DEADLINE_S = 60.0
@@ -99,13 +100,76 @@ def test_json_has_the_numbers(capfd: pytest.CaptureFixture[str], asked: list[Pro
     assert set(json.loads(said(capfd, "sort", "-m3", "--json"))["estimates"]) == {"short", "standard", "long"}
 
 
+DECLARES = script_of(
+    """\
+[tool.onionmpc]
+version = 1
+title = "T"
+reveals = "R"
+
+[[tool.onionmpc.public]]
+name = "rounds"
+label = "Rounds"
+type = "integer"
+option = "--rounds"
+demo = "2"
+
+[[tool.onionmpc.input]]
+name = "salary"
+label = "Your salary"
+type = "integer"
+demo = "4200"
+
+[[tool.onionmpc.input]]
+name = "letter"
+label = "A letter"
+type = "file"
+give = "file"
+option = "--letter"
+"""
+)
+CHECKED = (
+    DECLARES
+    + """
+import sys
+from pathlib import Path
+from mpyc.runtime import mpc
+rounds, option, letter = sys.argv[1:]
+assert (rounds, option, Path(letter).read_text()) == ("--rounds=2", "--letter", "hello"), sys.argv
+assert sys.stdin.read() == "4200\\n"
+mpc.run(mpc.start())
+mpc.run(mpc.shutdown())
+"""
+)
+
+
+# Issue 15: a program with a block needed its arguments by hand.
+def test_a_dry_run_gets_what_the_block_declares(capfd: pytest.CaptureFixture[str], alone: Path) -> None:
+    (alone / "own.py").write_text(CHECKED)
+    (alone / "letter").write_text("hello")
+    assert run(["estimate", "own.py", "-m3", "--input", "letter=@letter"]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("own: 4 hops")
+    assert "onionmpc: note: public arguments to try it out: --rounds=2" in err
+    assert "onionmpc: note: inputs to try it out, the same at all parties: salary" in err
+
+
+def test_a_dry_run_says_which_input_it_needs(capfd: pytest.CaptureFixture[str], alone: Path) -> None:
+    (alone / "own.py").write_text(CHECKED)
+    assert run(["estimate", "own.py", "-m3"]) == 2
+    err = capfd.readouterr().err
+    assert f"{ERROR}the program needs an input letter (A letter)" in err
+    assert "onionmpc: hint: pass --input letter=@FILE; it is a file of at most 1048576 bytes" in err
+
+
 def test_included_programs_make_up_their_input(capfd: pytest.CaptureFixture[str], asked: list[ProgramSpec]) -> None:
     said(capfd, "vote", "-m5", "--public", "tea,coffee", "--mpyc=-L64", "-t1")
     said(capfd, "sort", "-m3", "--", "1", "2")
+    said(capfd, "logistic-regression", "-m3")
     Path("own.py").write_text("class Ballot: ...")
     said(capfd, "own.py", "-m3", "--allow-type", "__main__.Ballot")
-    assert [spec.arguments for spec in asked] == [("tea,coffee", "--demo"), ("1", "2"), ()]
-    assert [spec.allowed_types for spec in asked] == [(), (), ("__main__.Ballot",)]
+    assert [spec.arguments for spec in asked] == [("tea,coffee", "--demo"), ("1", "2"), ("--columns=2", "--demo"), ()]
+    assert [spec.allowed_types for spec in asked] == [(), (), (), ("__main__.Ballot",)]
     assert (asked[0].parties, asked[0].threshold, asked[0].mpyc_options) == (5, 1, ("-L64",))
 
 

@@ -91,6 +91,10 @@ CHOICE = '[[tool.onionmpc.input]]\nname = "c"\nlabel = "C"\ntype = "choice"\n'
 PUBLIC = '[[tool.onionmpc.public]]\nname = "p"\nlabel = "P"\ntype = "text"\n'
 
 
+CANDIDATES = '[[tool.onionmpc.public]]\nname = "candidates"\nlabel = "C"\ntype = "text"\nmany = true\n'
+CHOSEN = '[[tool.onionmpc.input]]\nname = "c"\nlabel = "C"\ntype = "choice"\nchoices-from = "candidates"\n'
+
+
 @pytest.mark.parametrize(
     ("toml", "line", "words", "hint"),
     [
@@ -113,6 +117,11 @@ PUBLIC = '[[tool.onionmpc.public]]\nname = "p"\nlabel = "P"\ntype = "text"\n'
         (LEAST + NUMBER + 'min = "1"', 12, "min: expected a number of the field's type, not a text", ""),
         (LEAST + NUMBER + "min = 2\nmax = 1", 12, "min: 2 is above max, 1", ""),
         (LEAST + NUMBER + 'warning = "yearly?"', 12, "warning: needs warn-min or warn-max", ""),
+        (LEAST + NUMBER + "demo = 3", 12, "demo: expected a text of 1 to 1000 characters", ""),
+        (LEAST + NUMBER + 'demo = "x"', 12, "demo: expected a whole number", ""),
+        (LEAST + NUMBER + 'warn-max = 5\ndemo = "9"', 13, "demo: 80 % more than usual", ""),
+        (LEAST + CANDIDATES + CHOSEN + 'demo = "tea"', 18, "demo: needs a demo of candidates", ""),
+        (LEAST + CANDIDATES + 'demo = "tea,rum"\n' + CHOSEN + 'demo = "x"', 19, "demo: expected one of: tea, rum", ""),
         (LEAST + NUMBER + "max-count = 3", 12, "max-count: needs many = true", ""),
         (LEAST + NUMBER + NUMBER, 13, "name: two fields are called n", ""),
         (LEAST + NUMBER + 'option = "-L"', 12, "option: expected a long option in lower case", ""),

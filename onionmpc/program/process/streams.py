@@ -20,6 +20,6 @@ class Streams:
 OWN_STREAMS = Streams(0, 1, 2)
 
 
-def unattended(log: BinaryIO) -> Streams:
-    """Return streams for a program that nobody watches: an empty stdin, no stdout, and stderr to a file."""
-    return Streams(DEVNULL, DEVNULL, log.fileno())
+def unattended(log: BinaryIO, stdin: BinaryIO | None = None) -> Streams:
+    """Return streams for a program that nobody watches: stdin from a file or empty, no stdout, and stderr to a file."""
+    return Streams(DEVNULL if stdin is None else stdin.fileno(), DEVNULL, log.fileno())

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onionmpc.api.tryout import try_out
 from onionmpc.program.code.catalogue import catalogue
 from tests.support.examples import DEADLINE_S, EXAMPLES, read_input, run_alone, run_parties
 
@@ -117,7 +118,7 @@ for vote in valid + forged:
 
 @pytest.mark.parametrize("name", [name for name, _ in catalogue() if name not in {"secret_santa", "private_inference"}])
 def test_each_program_runs_unattended_with_demo(name: str) -> None:
-    public = ["yes,no"] if name == "vote" else []
+    public = try_out(name, (), (), {}).public
     first, second = (run_alone(name, *public, "--demo") for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert first.stdout
@@ -179,7 +180,11 @@ def test_each_program_runs_unattended_with_demo(name: str) -> None:
             ["1 2"],
             "private_inference needs at least two parties: party 0 has the model, the others have rows",
         ),
-        ("rank_vote", [], "no candidates given: name them, separated by commas, or use --demo to try this program out"),
+        (
+            "rank_vote",
+            ["a,b>c", "a"],
+            "the name of a candidate must not have a >, which separates the candidates of a ranking",
+        ),
         ("rank_vote", ["a,b,c,d,e,f,g,h,i", "a"], "expected 2 to 8 different candidates, separated by commas"),
         (
             "rank_vote",

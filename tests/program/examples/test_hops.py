@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from onionmpc.api.tryout import try_out
 from onionmpc.program.rehearsal import profile
 from tests.support.examples import EXAMPLES
 from tests.support.rehearsal import spec_of
@@ -20,5 +21,6 @@ HOPS = {name: int(found[1]) for name, head in HEADS.items() if (found := STATED.
 
 @pytest.mark.parametrize(("name", "hops"), HOPS.items())
 def test_a_dry_run_counts_the_hops_that_a_program_states(name: str, hops: int) -> None:
-    profiled = asyncio.run(profile(spec_of(name, "--demo"), DEADLINE_S))
+    tried = try_out(name, (), (), {})
+    profiled = asyncio.run(profile(spec_of(name, *tried.public, *tried.private), DEADLINE_S))
     assert profiled.hops.count == hops

@@ -83,6 +83,7 @@ def test_cost_does_each_thing_with_and_without(tmp_path: Path) -> None:
         assert protection == "handshake" or any(ratio.startswith(protection) for ratio in results["ratios"])
 
 
+@pytest.mark.weekly
 def test_attack_runs_the_same_session_with_strangers_and_without(tmp_path: Path) -> None:
     printed, results = run_benchmark(tmp_path / "attack.json", "attack")
     for side in ("quiet", "attacked"):

@@ -135,7 +135,8 @@ def test_what_a_program_writes_is_shown_line_by_line_and_never_ends_the_demo(out
     assert "party 1 stderr | RuntimeError: stumbled" in shown
 
 
-# Longer than `--patience` in both: in one the programs wait for each other, in the other one of them sleeps.
+# Longer than both need: in one the programs wait for each other, in the other one of them sleeps for longer than
+# `--patience`.
 LONG_S = 300.0
 
 
@@ -153,7 +154,8 @@ async def stuck(stage: Stage) -> Party:
         mpc.run(main())
         """,
     )
-    demo = await stage.run("demo", "demo", script, "--patience", "60s", *NO_LATENCY)
+    # The warning comes after 30 s, the end after 40 s.
+    demo = await stage.run("demo", "demo", script, "--patience", "40s", *NO_LATENCY)
     await demo.ends(LONG_S)
     return demo
 
@@ -182,12 +184,12 @@ async def slow(stage: Stage) -> Party:
         async def main():
             async with mpc:
                 if mpc.pid == 1:
-                    time.sleep(90)
+                    time.sleep(45)
                 print(await mpc.output(mpc.sum(mpc.input(mpc.SecInt(32)(1)))))
         mpc.run(main())
         """,
     )
-    demo = await stage.run("demo", "demo", script, "--patience", "60s", *NO_LATENCY)
+    demo = await stage.run("demo", "demo", script, "--patience", "30s", *NO_LATENCY)
     await demo.ends(LONG_S)
     return demo
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,10 @@ def until_all_compute(lines: Iterable[str]) -> Iterator[str]:
 
 
 def writable(folders: Iterable[Path]) -> list[str]:
-    """Return what others can write of these folders and their contents."""
+    """Return what others can write of these folders and their contents, some of which may just be removed."""
     found = []
     for folder in folders:
-        for path in [folder, *folder.rglob("*")]:
+        for path in [folder, *(Path(base, name) for base, *names in os.walk(folder) for name in chain(*names))]:
             try:
                 mode = path.lstat().st_mode
             except FileNotFoundError:  # a temporary file of tor's

@@ -48,7 +48,7 @@ from tests.support.direct import DirectNetwork
 QUICK_DIALS = MeshTimings(retry_first_s=0.02, retry_last_s=0.02, refused_for_s=0.1)
 HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5, mesh=MeshTimings(retry_first_s=0.05, retry_last_s=0.05))
 # No test comes near it: what hangs must fail, and not stop the others.
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 Ending = SessionResult | OnionMPCError
 Doctor = Callable[[SharedTerms], SharedTerms]

@@ -29,10 +29,13 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/onionmpc demo
 
-# Tests that need no tor run side by side; those that do are about time, and have the machine for themselves.
+# Tests that need no tor compute for two thirds of their time, so three run on two cores. Of those with tor, the tests of
+# one file share a party, and stay together. The sessions of tests/e2e are about time, and have the machine for themselves.
 test: check peers
-	$(BIN)/python -m pytest -q -m "not tor and not weekly" --numprocesses 2
-	$(BIN)/python -m pytest -q -m "tor and not weekly" --durations=15
+	$(BIN)/python -m pytest -q -m "not tor and not weekly" --numprocesses 3
+	$(BIN)/python -m pytest -q -m "tor and not weekly" --ignore tests/e2e --numprocesses 2 \
+		--dist loadfile --no-loadscope-reorder --durations=10
+	$(BIN)/python -m pytest -q -m "tor and not weekly" --durations=10 tests/e2e
 
 # What is too long for each change. A shorter case of each runs in `make test`.
 weekly: peers

@@ -112,7 +112,7 @@ class Semaphore:
 
     SEM_VALUE_MAX = 2**31 - 1
 
-    def __init__(self, kind: int, value: int, maxvalue: int, _name: str, unlink: bool) -> None:
+    def __init__(self, kind: int, value: int, maxvalue: int, name: str, unlink: bool) -> None:  # noqa: ARG002
         if not unlink:
             raise PermissionError(
                 "the program is walled in: without a namespace, processes that share locks must be started by fork"

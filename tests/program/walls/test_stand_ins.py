@@ -180,11 +180,11 @@ def test_files_and_trees_can_be_copied_where_the_program_may_write(
 def native(kind: int, value: int, most: int) -> Any:
     import _multiprocessing  # type: ignore[import-not-found]
 
-    return _multiprocessing.SemLock(kind, value, most, f"/test-{os.getpid()}-{os.urandom(4).hex()}", True)
+    return _multiprocessing.SemLock(kind, value, most, name=f"/test-{os.getpid()}-{os.urandom(4).hex()}", unlink=True)
 
 
 def ours(kind: int, value: int, most: int) -> Any:
-    return Semaphore(kind, value, most, "", True)
+    return Semaphore(kind, value, most, name="", unlink=True)  # as joblib calls it
 
 
 # Issue 12.

@@ -138,8 +138,9 @@ def _rules(spec: ProgramSpec, mounted: Sequence[Path], *, network: bool, shared:
         yield Path(name), landlock.READ
     if shared:
         yield SHARED_MEMORY, landlock.READ | landlock.WRITE
-    if network:  # without a namespace, /proc/self/net shows this machine's addresses
-        yield Path("/proc/self").resolve(), landlock.READ
+    # Without a namespace, /proc/self/net shows this machine's addresses. But threadpoolctl needs the list of libraries
+    # that the program has loaded, and scikit-learn needs threadpoolctl.
+    yield Path("/proc/self").resolve() / ("" if network else "maps"), landlock.READ
 
 
 def main() -> None:

@@ -491,6 +491,38 @@ def test_of_control_groups_a_program_reads_the_limit_of_processor_time_alone(
         assert eval((tmp_path / "here" / "seen").read_text()) == [name for name in QUOTA_FILES if Path(name).exists()]
 
 
+OWN_ENTRY = """
+import os
+from pathlib import Path
+seen = []
+for name in ("maps", "status", "net/dev", "net/tcp", "mountinfo", "environ", "cmdline"):
+    for process in ("self", os.getppid()):
+        try:
+            Path(f"/proc/{process}/{name}").read_bytes()
+            seen.append(f"{process}/{name}")
+        except OSError:
+            pass
+Path("seen").write_text(repr(seen))
+"""
+
+
+# threadpoolctl, and so scikit-learn, needs this list.
+@ON_LINUX
+def test_without_a_namespace_a_program_reads_the_list_of_its_libraries_alone_of_proc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "program"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "program" / "script.py").write_text(OWN_ENTRY)
+    monkeypatch.chdir(tmp_path / "here")
+    without(monkeypatch, tmp_path / "less", "namespaces.leave_network")
+    walls = machine_walls()
+    code = {str(tmp_path / "program" / "script.py"): OWN_ENTRY.encode()}
+    assert run_program(spec_of(tmp_path / "program", walls=walls, code=code)).status == 0
+    if walls.files:
+        assert eval((tmp_path / "here" / "seen").read_text()) == ["self/maps"]
+
+
 def lets(paths: Iterator[Path], path: Path) -> bool:
     return any(path.is_relative_to(place) for place in list(paths))
 

@@ -246,7 +246,7 @@ async def start_program(
 async def _started(
     spec: ProgramSpec, peers: Iterable[int], streams: Streams, *, hash_output: bool
 ) -> AsyncIterator[ProgramProcess]:
-    environment = environment_of_program(spec.scratch, allow_subprocess=spec.allow_subprocess)
+    environment = environment_of_program(spec)
     async with contextlib.AsyncExitStack() as stack:
         with refusing(NO_PROCESS):
             ours, theirs = _socket_pair(stack)

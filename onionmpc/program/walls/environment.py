@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from onionmpc.program.spec import ProgramSpec
+
 # MPyC reads settings from the environment, past what was agreed on. Ours may contain the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
 # A library for linear algebra starts a thread for each processor, and several libraries may do so in each party's
@@ -24,23 +26,22 @@ def environment_without_ours() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
 
 
-def environment_of_program(scratch: str, *, allow_subprocess: bool, processors: int | None = None) -> dict[str, str]:
+def environment_of_program(spec: ProgramSpec, processors: int | None = None) -> dict[str, str]:
     """Return the environment of a program.
 
     Args:
-        scratch: a directory for its temporary files.
-        allow_subprocess: whether it may start processes.
+        spec: what runs, with its scratch directory.
         processors: how many it may use; if None, as many as we may.
     """
-    wishes = _wishes(processors or _usable_processors(), allow_subprocess=allow_subprocess)
-    return {**wishes, **environment_without_ours(), **_places(scratch)}
+    return {**_wishes(spec, processors or _usable_processors()), **environment_without_ours(), **_places(spec.scratch)}
 
 
-def _wishes(processors: int, *, allow_subprocess: bool) -> Mapping[str, str]:
+def _wishes(spec: ProgramSpec, processors: int) -> Mapping[str, str]:
     """Return variables that the user's own environment may set otherwise."""
     # Read by OpenBLAS, MKL, BLIS and OpenMP. With it, scikit-learn does not run lscpu to count cores.
     wishes = {"OMP_NUM_THREADS": str(min(processors, MAX_THREADS))}
-    if not allow_subprocess:
+    # Without a namespace, joblib's processes cannot share locks: it does not start them by fork.
+    if not spec.allow_subprocess or (spec.walls.files and not spec.walls.network):
         # joblib then does one job after another, where it would fail to start processes: for n_jobs in scikit-learn.
         wishes["JOBLIB_MULTIPROCESSING"] = "0"
     return wishes

@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from onionmpc.program.spec import NO_WALLS, ProgramSpec, Walls
 from onionmpc.program.walls.environment import MAX_THREADS, environment_of_program
 from tests.support.rehearsal import write_spec
 from tests.support.walls import run_program
 
 SCRATCH = "/tmp/onionmpc.scratch"
+ALL_WALLS = Walls(network=True, sockets=True, secrets=True, files=True, frozen=True)
 
 
-def environment(*, allow_subprocess: bool = False, processors: int | None = None) -> dict[str, str]:
-    return environment_of_program(SCRATCH, allow_subprocess=allow_subprocess, processors=processors)
+def environment(
+    *, allow_subprocess: bool = False, walls: Walls = NO_WALLS, processors: int | None = None
+) -> dict[str, str]:
+    spec = ProgramSpec(
+        *("script.py", "/program", (), 0, 3, 1, ()), scratch=SCRATCH, allow_subprocess=allow_subprocess, walls=walls
+    )
+    return environment_of_program(spec, processors)
 
 
 @pytest.mark.parametrize(("processors", "threads"), [(1, 1), (2, 2), (64, MAX_THREADS)])
@@ -33,10 +40,21 @@ def test_a_user_may_choose_threads_and_jobs(monkeypatch: pytest.MonkeyPatch) -> 
     assert (given["OMP_NUM_THREADS"], given["JOBLIB_MULTIPROCESSING"]) == ("64", "1")
 
 
-def test_joblib_starts_processes_only_if_the_program_may(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("allow_subprocess", "walls", "starts"),
+    [
+        (False, ALL_WALLS, False),
+        (True, ALL_WALLS, True),
+        (True, Walls(sockets=True, secrets=True, files=True), False),  # its processes could not share locks
+        (True, NO_WALLS, True),
+    ],
+)
+def test_joblib_starts_processes_only_where_they_work(
+    monkeypatch: pytest.MonkeyPatch, *, allow_subprocess: bool, walls: Walls, starts: bool
+) -> None:
     monkeypatch.delenv("JOBLIB_MULTIPROCESSING", raising=False)
-    assert environment()["JOBLIB_MULTIPROCESSING"] == "0"
-    assert "JOBLIB_MULTIPROCESSING" not in environment(allow_subprocess=True)
+    given = environment(allow_subprocess=allow_subprocess, walls=walls)
+    assert given.get("JOBLIB_MULTIPROCESSING") == (None if starts else "0")
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "JOBLIB_TEMP_FOLDER", "NUMBA_CACHE_DIR"])

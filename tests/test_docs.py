@@ -11,6 +11,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ import click
 import pytest
 
 from onionmpc.cli.main import cli
+from onionmpc.program.code.catalogue import find_program
+from onionmpc.session.computation import SessionResult
+from tests.support.session import listed_plan, room
+from tests.support.session import run as run_session
+from tests.support.walls import machine_walls
 
 ROOT = Path(__file__).parents[1]
 TOP_LEVEL = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
@@ -139,7 +145,7 @@ def test_the_tutorial_shows_the_hops_that_its_estimate_shows(tmp_path: Path) -> 
 def save_named_program(block: Block, folder: Path) -> None:
     """Save a block where the sentence above it says: "save this as `NAME`"."""
     before = block.page.read_text().partition(block.text)[0]
-    name = re.search(r"save this as `([\w.]+)`:\s*```python\s*$", before)
+    name = re.search(r"[Ss]ave this as `([\w.]+)`:\s*```(?:python|text)\s*$", before)
     if name:
         (folder / name[1]).write_text(block.text)
 
@@ -159,6 +165,37 @@ def run(command: str, folder: Path) -> str:
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout + result.stderr
+
+
+def test_the_page_on_data_has_a_program_that_runs_and_plots_at_three_parties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("program", "here"):
+        (tmp_path / name).mkdir()
+    for block in blocks_of(ROOT / "docs" / "howto" / "data.md"):
+        save_named_program(block, tmp_path / "program")
+    shutil.move(tmp_path / "program" / "visits.csv", tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    program = find_program(str(tmp_path / "program" / "wards.py"))
+    plan = listed_plan(program, private=("--input", "visits.csv"), walls=machine_walls())
+
+    async def main() -> None:
+        async with room(3, plan) as place:
+            place.start_listed()
+            assert all(isinstance(ending, SessionResult) for ending in await place.endings())
+
+    run_session(main(), deadline_s=240)
+    wards = [f"wards-{number}" for number in range(3)]
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {
+        "visits.csv",
+        *(f"{name}{kind}" for name in wards for kind in (".csv", ".png")),
+    }
+    for name in wards:
+        assert (tmp_path / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        # Each clinic has the same visits, so all are three times those of the page.
+        assert (tmp_path / "here" / f"{name}.csv").read_text().splitlines() == [
+            *(",visits,minutes,mean", "eye,6,144,24.0", "heart,6,285,47.5", "skin,3,36,12.0"),
+        ]
 
 
 FASTER = ROOT / "docs" / "howto" / "faster.md"

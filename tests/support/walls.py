@@ -16,9 +16,9 @@ from onionmpc.program.walls.probe import probe_walls
 DEADLINE_S = 60.0
 
 
-def run_program(spec: ProgramSpec) -> ProgramExit:
+def run_program(spec: ProgramSpec, deadline_s: float = DEADLINE_S) -> ProgramExit:
     async def main() -> ProgramExit:
-        async with asyncio.timeout(DEADLINE_S), start_program(spec, []) as program:
+        async with asyncio.timeout(deadline_s), start_program(spec, []) as program:
             return await program.wait()
 
     return asyncio.run(main())

@@ -265,13 +265,13 @@ def check_tor_options(*, control: str | None, testnet: bool, region: str | None,
         UsageError: two options exclude each other.
     """
     if not testnet and region is not None:
-        raise UsageError("--region needs --testnet", hint="only a private network has regions to choose")
+        raise UsageError("region= needs testnet=", hint="only a private network has regions to choose")
     if control is not None and testnet:
         raise UsageError(
-            "--control and --testnet exclude each other", hint="a party in a private network starts its own tor"
+            "control= and testnet= exclude each other", hint="a party in a private network starts its own tor"
         )
     if control is not None and profile is not None:
-        raise UsageError("--control and --profile exclude each other", hint="a running tor keeps its own guards")
+        raise UsageError("control= and profile= exclude each other", hint="a running tor keeps its own guards")
 
 
 def _bridge(line: str | Bridge) -> Bridge:

@@ -316,9 +316,9 @@ class TextDisplay:
     async def _typed(self, question: InputQuestion) -> str | bytes | None:
         while True:
             if question.is_file:
-                line = await ask_line(f"the file with your {question.name}: ")
+                line = await ask_line(f"the file for {question.name}: ")
             else:
-                line = await ask_unseen(f"your {question.name} (not shown): ")
+                line = await ask_unseen(f"{question.name} (not shown): ")
             if not line:
                 raise AgreementError("its user gave no input")
             text = line.strip()

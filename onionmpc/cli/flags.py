@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import re
 
-# Options whose name is not that of the API with dashes.
-_OTHER_NAMES = {"mpyc_options": "mpyc", "allowed_types": "allow-type", "with_files": "with"}
+from onionmpc.session.agreed_options import AGREED_OPTIONS
+
+_FLAGS = {option.wish: option.flags[0] for option in AGREED_OPTIONS} | {"with_files": "--with"}
+# The others, whose flag is their name with dashes.
+_NAMES = (
+    *("allow_no_privacy", "allow_subprocess", "wait_s", "patience_s", "min_circuit_length", "parties", "expect"),
+    *("circuit_length", "or_standard", "show_my_ip", "testnet", "region", "control", "listen", "change_foreign_tor"),
+    *("profile", "bridge", "bootstrap_timeout_s", "publish_timeout_s"),
+)
 _PHRASES = (
     (re.compile(r'\binputs=\{"([a-z0-9_-]+)": \.\.\.\}'), r"--input \1=@FILE"),
     (re.compile(r"\bconfirm=onionmpc\.ALLOW_UNUSUAL\b"), "--allow-unusual"),
@@ -16,12 +23,7 @@ _PHRASES = (
     (re.compile(r'\bmpyc_options=\["([^"]*)"\]'), r"--mpyc=\1"),
 )
 # Not what follows a dash, or a name with a dot: those are no options of the API.
-_OPTION = re.compile(
-    r"(?<![-\w.])(threshold|public|mpyc_options|allowed_types|padding|circuits|receipt|with_files|allow_no_privacy|"
-    r"allow_subprocess|wait_s|patience_s|min_circuit_length|parties|expect|circuit_length|or_standard|show_my_ip|"
-    r"testnet|region|control|listen|change_foreign_tor|profile|bridge|bootstrap_timeout_s|publish_timeout_s)"
-    r"=(?:True\b|'([\w.]+)'|(\w+))?"
-)
+_OPTION = re.compile(rf"(?<![-\w.])({'|'.join((*_FLAGS, *_NAMES))})=(?:True\b|'([\w.]+)'|(\w+))?")
 
 
 def in_flags(text: str) -> str:
@@ -33,5 +35,5 @@ def in_flags(text: str) -> str:
 
 def _flag(found: re.Match[str]) -> str:
     name, value = found[1], found[2] or found[3]
-    flag = "--" + _OTHER_NAMES.get(name, name.removesuffix("_s").replace("_", "-"))
+    flag = _FLAGS.get(name) or "--" + name.removesuffix("_s").replace("_", "-")
     return f"{flag} {value}" if value else flag

@@ -24,7 +24,7 @@ def read_inputs(words: Sequence[str]) -> dict[str, bytes]:
         if not separator or not name:
             raise UsageError(
                 "--input: expected NAME=@FILE or NAME=-",
-                hint="put the program's own --input after a lone --, as in: onionmpc host PROGRAM ... -- --input ...",
+                hint="put the program's own --input after a lone --, as in: PROGRAM ... -- --input ...",
             )
         name = printable(name, 60)
         if source != "-" and not source.startswith("@"):

@@ -15,7 +15,6 @@ from typing import NoReturn, cast
 import click
 
 from onionmpc import __version__
-from onionmpc.cli.flags import in_flags
 from onionmpc.cli.mistakes import describe_mistake
 from onionmpc.cli.streams import prepare_streams
 from onionmpc.errors import LocalProtocolError
@@ -125,6 +124,8 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 (the outermost handler)
         if known := explained(error):
+            from onionmpc.cli.flags import in_flags  # not at the top: --help needs no session
+
             print_error(in_flags(known.message), in_flags(known.hint))
             return known.exit_code
         # A bug of ours, with its own exit code.

@@ -268,7 +268,7 @@ class Wishes:
             if option.bounds is not None and wish is not None and not option.bounds[0] <= wish <= option.bounds[1]:
                 raise UsageError(f"{option.name}: {wish}, expected {option.bounds[0]} to {option.bounds[1]}")
         if self.padding and (self.circuits or 1) > 1:
-            raise UsageError("a padded link has one circuit", hint="leave out --circuits, or --padding")
+            raise UsageError("a padded link has one circuit", hint="leave out circuits=, or padding=")
 
     def as_host(self, parties: int) -> dict[str, Any]:
         """Return the value of each agreed option, by its term, for a party that follows no host."""

@@ -75,7 +75,7 @@ def load(name: str, ask_passphrase: Ask, *, exposed: bool = False) -> Identity:
     if facts.exposed and not exposed:
         raise UnsafeSetting(
             f"the identity {name} is for circuit length short: any party that met it can know its IP address",
-            hint="use --circuit-length short, or another identity",
+            hint="use circuit_length='short', or another identity",
         )
     return _decode(content, facts, ask_passphrase)
 

@@ -130,7 +130,7 @@ def check_parties(parties: int, threshold: int, *, allow_no_privacy: bool) -> No
     if threshold == 0 and not allow_no_privacy:
         raise UnsafeSetting(
             f"threshold 0 with {parties} parties hides nothing: any single party can read every input",
-            hint="use at least three parties and threshold 1, or add --allow-no-privacy",
+            hint="use at least three parties and threshold 1, or add allow_no_privacy=True",
         )
 
 
@@ -142,8 +142,8 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         if any(_is_option(argument, option) for option in CONNECTION_OPTIONS):
-            hint = "--threshold is an option of onionmpc" if argument[:2] == "-T" or "threshold" in argument else ""
-            hint = "--parties is an option of onionmpc" if argument[:2] == "-M" else hint
+            hint = "threshold= is an option of onionmpc" if argument[:2] == "-T" or "threshold" in argument else ""
+            hint = "parties= is an option of onionmpc" if argument[:2] == "-M" else hint
             raise UsageError(
                 f"{argument.split('=')[0]} is a connection option of MPyC, which onionmpc sets itself",
                 hint=hint or "leave it out",
@@ -151,7 +151,7 @@ def check_program_arguments(arguments: Sequence[str]) -> None:
         if any(_is_option(argument, option) for option in WIRE_OPTIONS | WIRE_OPTIONS_WITH_VALUE):
             raise UsageError(
                 f"{argument.split('=')[0]} is an option of MPyC that all parties must agree on",
-                hint=f"pass it as --mpyc={argument} before the program's own arguments",
+                hint=f'pass it in mpyc_options=["{argument}"], not among the program\'s own arguments',
             )
 
 
@@ -184,7 +184,7 @@ def check_mpyc_options(options: Sequence[str]) -> tuple[str, ...]:
     for option in options:
         if not WIRE_OPTION.fullmatch(option):
             raise UsageError(
-                f"--mpyc {printable(option, 60)} is not one of MPyC's options that change the wire",
+                f'"{printable(option, 60)}" is not one of MPyC\'s options that change the wire',
                 hint="these are -L64, -K40, --no-prss and --mix32-64bit",
             )
     return tuple(sorted(options))

@@ -101,7 +101,7 @@ class SessionParty:
         if len(expected) > max(0, parties - 1):
             raise UsageError(
                 f"{len(expected)} parties are expected, but there are {max(0, parties - 1)} seats besides yours",
-                hint=f"use --parties {len(expected) + 1} to give each a seat",
+                hint=f"use parties={len(expected) + 1} to give each a seat",
             )
         self._common([self._identity.onion], parties)
         seating = Seating(self._identity, parties, expected, is_open=is_open)
@@ -121,7 +121,7 @@ class SessionParty:
             except TimeoutError as error:
                 raise PeerUnreachable(
                     f"not all seats were taken within {duration(self._plan.wait_s)}",
-                    hint="use --wait to give the others more time",
+                    hint="use wait_s= to give the others more time",
                 ) from error
             keys = gathering.seating.keys_of_joiners()
             _unlock(network, keys)

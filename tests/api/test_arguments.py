@@ -137,7 +137,7 @@ WRONG_PARTIES: list[tuple[dict[str, Any], str]] = [
     ({"passphrase": SECRET}, "a passphrase needs the name of an identity"),
     ({"testnet": 3}, "testnet: int, expected a path"),
     ({"testnet": "no/such/place"}, "no test network runs in no/such/place"),
-    ({"region": "east"}, "--region needs --testnet"),
+    ({"region": "east"}, "region= needs testnet="),
     ({"bridge": "192.0.2.1:9001"}, "bridge: str, expected a list"),
     ({"bridge": [3]}, "bridge: int, expected a text"),
     ({"control": 9051}, "control: int, expected a text"),

@@ -25,7 +25,7 @@ OURS = "leave it out: onionmpc sets up MPyC's connections itself"
         (["host", "my.py", "-m3", "-I0"], OURS),
         (["host", "my.py", "-m3", "--table", "x"], FOLLOWS.format("host", "--table ...")),
         (["host", "my.py", "-m3", "--table=x"], FOLLOWS.format("host", "--table ...")),
-        (["demo", "--input", "x"], FOLLOWS.format("demo", "--input ...")),
+        (["demo", "--input", "x"], "put the program's own --input after a lone --, as in: PROGRAM ... -- --input ..."),
         (["estimate", "my.py", "-m3", "-ix"], FOLLOWS.format("estimate", "-i ...")),
         (["host", "my.py", "data.txt", "-m3"], FOLLOWS.format("host", "...")),
         (["demo", "my.py", "data.txt", "more"], FOLLOWS.format("demo", "...")),

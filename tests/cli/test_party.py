@@ -338,7 +338,7 @@ def test_only_classes_of_the_program_can_be_allowed(refused: Refused, name: str)
 def test_mpyc_options_must_be_ones_that_change_the_wire(refused: Refused, option: str) -> None:
     for command in (HOST, ("join", INVITE, "--yes")):
         assert refused(*command, f"--mpyc={option}") == (
-            f"--mpyc {option} is not one of MPyC's options that change the wire\n"
+            f'"{option}" is not one of MPyC\'s options that change the wire\n'
             "these are -L64, -K40, --no-prss and --mix32-64bit"
         )
 

@@ -39,7 +39,7 @@ def party_of(wishes: dict[str, Any]) -> SessionParty:
 
 def terms_for(parties: int = 3, **changes: Any) -> SharedTerms:
     roster = sorted(identity.onion for identity in [HOST, *JOINERS][:parties])
-    wishes = Wishes(public=("tea", "coffee"), mpyc_options=("-L64",))
+    wishes = Wishes(public=("tea,coffee",), mpyc_options=("-L64",))
     common = shared_terms(find_program("vote"), NOTHING, roster, wishes.as_host(parties))
     return msgspec.structs.replace(common, **changes)
 
@@ -85,7 +85,7 @@ def test_a_joiner_compares_the_terms_with_what_it_has(changes: dict[str, Any], e
     ("wish", "error"),
     [
         ({"threshold": 0}, "threshold differs: 0 at party {own}, 1 at party {host}"),
-        ({"public": ("tea",)}, "public arguments differs: (tea) at party {own}, (tea, coffee) at party {host}"),
+        ({"public": ("tea",)}, "public arguments differs: (tea) at party {own}, (tea,coffee) at party {host}"),
         ({"mpyc_options": ()}, "MPyC options differs: () at party {own}, (-L64) at party {host}"),
         ({"program": find_program("auction")}, "program differs: auction at party {own}, vote at party {host}"),
     ],

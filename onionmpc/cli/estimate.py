@@ -115,6 +115,7 @@ def estimate(
     threshold = default_threshold(parties) if threshold is None else threshold
     check_parties(parties, threshold, allow_no_privacy=True)  # a dry run has no secret inputs
     check_program_arguments([*private, *public])
+    check_sendable(public)
     options = check_mpyc_options(mpyc_options) or default_mpyc_options(parties)
     if inputs and private:
         raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
@@ -122,7 +123,6 @@ def estimate(
     found, public = tried.program, tried.public
     attached = attach(with_files)
     files = {file.path: file.sha256.hex() for file in program_files(found, attached)}
-    check_sendable(public)
     note_program(found, attached)
     note_try_out(tried.notes)
     spec = ProgramSpec(

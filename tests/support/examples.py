@@ -42,7 +42,9 @@ print(json.dumps(mpc.run(main())))
 """
 
 
-def run_parties(folder: Path, name: str | Path, arguments: Sequence[str], inputs: Sequence[str]) -> list[str]:
+def run_parties(
+    folder: Path, name: str | Path, arguments: Sequence[str], inputs: Sequence[str], deadline_s: float = DEADLINE_S
+) -> list[str]:
     """Run one party per input, which it reads from standard input; return what each prints."""
     script = name if isinstance(name, Path) else EXAMPLES / f"{name}.py"
     options = [f"-M{len(inputs)}", "--no-log"]
@@ -65,7 +67,7 @@ def run_parties(folder: Path, name: str | Path, arguments: Sequence[str], inputs
             party.stdin.close()
             party.stdin = None
         for party in parties:
-            stdout, stderr = party.communicate(timeout=DEADLINE_S)
+            stdout, stderr = party.communicate(timeout=deadline_s)
             assert party.returncode == 0, stderr
             printed.append(stdout)
     finally:

@@ -25,6 +25,8 @@ from onionmpc.program.spec import MAX_PLACES, NO_BYTES, NOT_CONNECTED, Notice, P
 ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # How many coroutines that await one another are followed: a script's objects could form an endless chain.
 MAX_CHAIN = 10_000
+# In a loop of another kind, a barrier looks again after this long: little beside a hop, and little processor time.
+BARRIER_LOOK_S = 0.001
 
 
 class WaitingWatch:
@@ -68,10 +70,10 @@ class WaitingWatch:
     def replace_asyncio(self, module: Any) -> None:
         """Make the barriers in a module of MPyC sleep.
 
-        They poll with asyncio.sleep(0): the loop would never block, so a program that waits would look busy.
+        They poll with asyncio.sleep(0): the loop would never block, so a program that waits would look busy, and keep a
+        processor busy.
         """
-        if self._enabled:
-            module.asyncio = _Asyncio(self._sleep)
+        module.asyncio = _Asyncio(self._sleep if self._enabled else _look_again)
 
     @property
     def enabled(self) -> bool:
@@ -180,6 +182,11 @@ class WaitingWatch:
                 found[place] = None
             outer = outer.f_back
         return tuple(found)[:MAX_PLACES], ending
+
+
+async def _look_again(delay_s: float) -> None:
+    """Take the place of asyncio.sleep() in MPyC where nothing tells when something has happened."""
+    await asyncio.sleep(max(delay_s, BARRIER_LOOK_S))
 
 
 class _Asyncio:

@@ -15,6 +15,8 @@ from onionmpc.program.spec import ProgramSpec
 
 # MPyC reads settings from the environment, past what was agreed on. Ours may contain the control port's password.
 PRIVATE_PREFIXES = ("MPYC_", "ONIONMPC_")
+# These two are each party's own choice: without gmpy2 or uvloop, a program sends messages of the same form.
+OWN_SETTINGS = ("MPYC_NOGMPY", "MPYC_NOUVLOOP")
 # A library for linear algebra starts a thread for each processor, and several libraries may do so in each party's
 # program. On a machine with 64 processors, that can reach the limit of processes (RLIMIT_NPROC, or a container's), at
 # which OpenBLAS ends the program. More than this many threads gain little at the matrices of one party.
@@ -23,7 +25,11 @@ MAX_THREADS = 8
 
 def environment_without_ours() -> dict[str, str]:
     """Return our environment without what a program must not see."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in OWN_SETTINGS or not name.startswith(PRIVATE_PREFIXES)
+    }
 
 
 def environment_of_program(spec: ProgramSpec, processors: int | None = None) -> dict[str, str]:

@@ -71,12 +71,17 @@ def test_plots_need_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment()["MPLBACKEND"] == "agg"
 
 
-def test_a_program_sees_no_settings_of_ours_or_of_mpyc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_sees_no_settings_of_ours_or_of_mpyc_except_which_packages_its_party_leaves_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ONIONMPC_CONTROL_PASSWORD", "secret")
     monkeypatch.setenv("MPYC_MAXWORKERS", "1")
+    monkeypatch.setenv("MPYC_NOGMPY", "1")
+    monkeypatch.setenv("MPYC_NOUVLOOP", "0")
     monkeypatch.setenv("LANG", "C.UTF-8")
     given = environment()
-    assert not [name for name in given if name.startswith(("ONIONMPC_", "MPYC_"))]
+    ours = {name: value for name, value in given.items() if name.startswith(("ONIONMPC_", "MPYC_"))}
+    assert ours == {"MPYC_NOGMPY": "1", "MPYC_NOUVLOOP": "0"}
     assert given["LANG"] == "C.UTF-8"
 
 

@@ -176,6 +176,7 @@ def test_the_page_on_data_has_a_program_that_runs_and_plots_at_three_parties(
         save_named_program(block, tmp_path / "program")
     shutil.move(tmp_path / "program" / "visits.csv", tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # three parties share this machine
     program = find_program(str(tmp_path / "program" / "wards.py"))
     plan = listed_plan(program, private=("--input", "visits.csv"), walls=machine_walls())
 

@@ -546,6 +546,17 @@ def test_paths_in_arguments_can_be_read_and_written_but_not_their_neighbours(
     assert not lets(writable(spec), tmp_path / "program/module.py")
 
 
+def test_of_etc_a_program_reads_the_configuration_of_fonts_but_nothing_about_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = spec_of(tmp_path)
+    assert lets(readable(spec), Path("/etc/fonts/fonts.conf"))
+    for name in ("hostname", "hosts", "machine-id", "shadow", "ssh/ssh_config", "resolv.conf", "tor/torrc"):
+        assert not lets(readable(spec), Path("/etc", name))
+    assert not lets(writable(spec), Path("/etc/fonts/fonts.conf"))
+
+
 # Issue 12.
 def test_a_path_glued_to_its_option_counts_like_a_separate_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("here", "program", "data", "results"):

@@ -142,6 +142,10 @@ class PeerLeft(PeerError):
     """A party reported that it leaves."""
 
 
+class SessionOver(PeerLeft):
+    """The session has ended well: there is nobody left to propose, or to take part in, a further computation."""
+
+
 class AgreementError(OnionMPCError):
     """The parties do not agree on what to run."""
 

@@ -15,6 +15,7 @@ from typing import cast
 
 from onionmpc.errors import ProgramError, RemoteProtocolError
 from onionmpc.machine import READ_BYTES
+from onionmpc.mesh.changes import Changes
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.process.hello import HelloGate
 from onionmpc.tasks import cancel
@@ -26,7 +27,7 @@ class UnequalEpochs(ProgramError):
 
 
 class Pump:
-    """Moves the bytes between the program and one peer, in both directions.
+    """Moves the bytes between the program and one peer, in both directions, during one computation.
 
     What comes from one side leaves for the other in the same turn of the loop: no task wakes up in between. Each
     direction counts its epochs: our program may begin the next one before the peer's last bytes of this one arrive.
@@ -34,9 +35,15 @@ class Pump:
     Args:
         runner: the link to the peer.
         make_gate: makes the check of the bytes that the peer sends in one epoch.
+        changes: notified when the peer's program has ended.
+
+    Attributes:
+        peer_ended: whether the peer's program has ended, and all that it sent has arrived.
     """
 
-    def __init__(self, runner: LinkRunner, make_gate: Callable[[], HelloGate]) -> None:
+    def __init__(self, runner: LinkRunner, make_gate: Callable[[], HelloGate], changes: Changes) -> None:
+        self.peer_ended = False
+        self._changes = changes
         self._runner = runner
         self._make_gate = make_gate
         # Bounded by the link's window: an event is acknowledged only after it has left this queue.
@@ -45,7 +52,6 @@ class Pump:
         self._epochs: dict[int, Epoch] = {}  # without those that are over
         self._begun = 0  # by our program
         self._heard = 0  # to their end, from the peer's program
-        self._peer_ended = False
         self._to_send: asyncio.Queue[Epoch | None] = asyncio.Queue()
         # One for all epochs: each read is taken out at once.
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -144,7 +150,7 @@ class Pump:
 
     def _pass_on(self, event: DataEvent, epoch: Epoch | None) -> None:
         """Give an event to the program, or only count it if there is no epoch to take it."""
-        if self._peer_ended:
+        if self.peer_ended:
             raise RemoteProtocolError("bytes of the program came after its end")
         match event:
             case ProgramBytes(payload):
@@ -156,11 +162,12 @@ class Pump:
                     epoch.write_eof()
                 self._forget_epochs()
             case ProgramEnd():
-                self._peer_ended = True
+                self.peer_ended = True
+                self._changes.notify()
                 self._compare_epochs()
 
     def _compare_epochs(self) -> None:
-        if self._peer_ended and self._begun > self._heard:
+        if self.peer_ended and self._begun > self._heard:
             self._fail(
                 UnequalEpochs(
                     f"its program ended after start {self._heard} of MPyC, and another party's has begun start"

@@ -1,4 +1,4 @@
-"""Runs one computation from the known roster to the result: connect, agree, run, finish.
+"""Runs one computation from its terms to the result: connect, agree, run, finish.
 
 What each message of a peer leads to is in onionmpc.session.dispatch. Rules: docs/PROTOCOL.md sections 3 and 4.
 """
@@ -13,27 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from onionmpc.errors import AgreementError, OnionMPCError, ProgramError
-from onionmpc.identity import Identity
 from onionmpc.machine import explaining
-from onionmpc.mesh.door import Door
-from onionmpc.mesh.mesh import Mesh
-from onionmpc.mesh.network import Network
-from onionmpc.program.code.catalogue import Program, distributions
 from onionmpc.program.process.launch import ProgramExit
-from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms, session_id
-from onionmpc.session.dispatch import Dispatcher
+from onionmpc.session.agreement import Agreement, PartyTerms, session_id
+from onionmpc.session.dispatch import Dispatcher, Parts
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import Agreed, PrivateInputs, ProgramEnded, RosterKnown, Rounding, UserInterface
+from onionmpc.session.events import Agreed, PrivateInputs, ProgramEnded, Rounding, UserInterface
 from onionmpc.session.ledger import LinkSummary
-from onionmpc.session.local import Plan, max_circuits
-from onionmpc.session.messages import Cause, Commit, Done
+from onionmpc.session.messages import Cause, Commit, Done, Offer
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.peers import ConnectedPeer, Peers
 from onionmpc.session.receipt import Receipt
 from onionmpc.session.running import ProgramRun
 from onionmpc.session.signing import ReceiptExchange
 from onionmpc.session.watch import ProgramWatch
-from onionmpc.tasks import BackgroundTasks, cancel
+from onionmpc.tasks import cancel
 from onionmpc.text import duration
 
 
@@ -76,99 +70,66 @@ class _Computed:
 
 
 class Computation:
-    """Runs one computation.
+    """One computation.
 
     Args:
-        identity: this party's identity.
-        nonce: sent in every handshake of this session, 16 bytes.
-        common: the shared terms as this party sees them; its addresses are the roster.
-        psk: the session's pre-shared key, 32 bytes.
-        plan: what this party asks for.
+        own: this party, and the terms that it offers.
         ui: shows events, and asks the user for consent.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        identity: Identity,
-        nonce: bytes,
-        common: SharedTerms,
-        psk: bytes,
-        program: Program,
-        plan: Plan,
-        ui: UserInterface,
-    ) -> None:
-        own = PartyTerms(
-            network.level,
-            plan.min_circuit_length,
-            max_circuits(plan, network.level),
-            distributions(program, plan.attached),
-        )
-        self._network = network
-        self._psk = psk
-        self._plan = plan
+    def __init__(self, own: OwnParty, ui: UserInterface) -> None:
+        self._own = own
+        self._plan = own.plan
         self._ui = ui
-        self._own = OwnParty(identity, nonce, common, own, program, plan)
-        self._peers = Peers(number for number in range(len(self._own.roster)) if number != self._own.number)
-        self._ending = Ending(self._own, self._peers, ui)
-        self._watch = ProgramWatch(self._own, self._peers, self._ending, ui)
+        self._peers = Peers(number for number in range(len(own.roster)) if number != own.number)
+        self._ending = Ending(own, self._peers, ui)
+        self._watch = ProgramWatch(own, self._peers, self._ending, ui)
+        if own.proposer is not None:
+            self._ending.step = "agree"
 
-    async def run(self, door: Door) -> SessionResult:
-        """Connect, agree, run the program and end together with the other parties.
+    @property
+    def parts(self) -> Parts:
+        """What the dispatcher needs of it."""
+        return Parts(self._own, self._peers, self._ending, self._watch)
+
+    async def run(self, dispatcher: Dispatcher) -> SessionResult | Offer:
+        """Connect, agree and run the program, until all parties are done. Their links stay.
 
         Args:
-            door: receives streams of this party's onion service; from here on the mesh is its gatekeeper.
+            dispatcher: acts for this computation.
+        Returns:
+            The result; or a proposal that replaces this one, from a lower party that made it at the same time.
 
         Raises:
-            OnionMPCError: why the session failed, with the same message at every party that could be reached.
+            OnionMPCError: why the computation failed, with the same message at every party that could be reached. The
+                links are closed.
         """
-        own, plan = self._own, self._plan
-        self._ui.tell(RosterKnown(own.roster, own.number))
-        async with BackgroundTasks() as background:
-            dispatcher = Dispatcher(own, self._network, self._peers, self._ending, self._watch, self._ui, background)
-            mesh = Mesh(
-                self._network,
-                own.identity,
-                own.roster,
-                self._psk,
-                own.nonce,
-                dispatcher,
-                plan.patience_s,
-                own.shared.padding_rate,
-                plan.timings.mesh,
-            )
-            door.gatekeeper = mesh
-            async with mesh.running(plan.wait_s):
-                return await self._run(dispatcher)
-
-    async def _run(self, dispatcher: Dispatcher) -> SessionResult:
         driving = asyncio.create_task(self._drive(dispatcher))
         failing = asyncio.create_task(self._peers.changes.until(lambda: self._ending.begun))
         try:
             await asyncio.wait([driving, failing], return_when=asyncio.FIRST_COMPLETED)
             return await self._end(driving)
         except OnionMPCError:
+            await self._peers.close_when_flushed(self._plan.timings.goodbye_s)
             raise
         except BaseException:  # Ctrl-C, or a bug of ours: the peers must learn that this party leaves
             await _stop(driving)
             # When all are done, no goodbye is needed: the peers have their results and are about to end as well.
             if not (self._ending.step == "finish" and self._peers.all(lambda peer: peer.session.is_done)):
                 await self._ending.say_goodbye()
+            await self._peers.close_when_flushed(self._plan.timings.goodbye_s)
             raise
         finally:
-            try:
-                await cancel(driving, failing)
-            finally:
-                await self._peers.close_when_flushed(self._plan.timings.goodbye_s)
+            await cancel(driving, failing)
 
-    async def _end(self, driving: asyncio.Task[_Computed]) -> SessionResult:
+    async def _end(self, driving: asyncio.Task[_Computed | Offer]) -> SessionResult | Offer:
         if not self._ending.begun:
             try:
                 computed = driving.result()
             except OnionMPCError as error:
                 self._ending.report_own(error)
             else:
-                return await self._finish(computed)
+                return computed if isinstance(computed, Offer) else await self._finish(computed)
         # In this order: our own program may be the one that failed, and its report must come before we kill it.
         await self._ending.hear_out_programs()
         await _stop(driving)
@@ -177,14 +138,16 @@ class Computation:
 
     # -- the steps of a session that goes well
 
-    async def _drive(self, dispatcher: Dispatcher) -> _Computed:
-        """Take all steps until every party is done.
+    async def _drive(self, dispatcher: Dispatcher) -> _Computed | Offer:
+        """Take all steps until every party is done, or a proposal replaces this one.
 
         Raises:
             OnionMPCError: this party cannot continue, or a failure was reported.
         """
         started_at = time.monotonic()
-        await self._wait_for(lambda peer: peer.alive and peer.session.offer, "lost", "it did not connect")
+        await self._wait_for(self._has_offered, "lost", "it did not connect", or_until=self._replacement)
+        if (replacement := self._replacement()) is not None:
+            return replacement
         connected_at = time.monotonic()
         self._ending.step = "agree"
         agreement, inputs = await self._agree(dispatcher)
@@ -202,7 +165,9 @@ class Computation:
         self._ending.step = "finish"
         self._peers.broadcast(Done())
         self._peers.changes.notify()
-        await self._peers.changes.until(lambda: self._peers.all(lambda peer: peer.session.is_done))
+        await self._peers.changes.until(lambda: self._peers.all(_is_done))
+        for peer in self._peers:
+            peer.pump.shut()
         return _Computed(agreement, session, program, started_at, connected_at, agreed_at, ended_at)
 
     async def _agree(self, dispatcher: Dispatcher) -> tuple[Agreement, PrivateInputs]:
@@ -228,12 +193,34 @@ class Computation:
         self._ending.check()
         return agreement, inputs
 
-    async def _wait_for(self, has: Callable[[ConnectedPeer], object], cause: Cause, detail: str) -> None:
+    def _has_offered(self, peer: ConnectedPeer) -> bool:
+        offer = peer.session.offer
+        return peer.alive and offer is not None and self._own.has_same_proposer(offer)
+
+    def _replacement(self) -> Offer | None:
+        """Return the proposal of the lowest party, if it is lower than the one that proposed these terms.
+
+        That party does not offer these terms, so nobody can commit to them.
+        """
+        roster, proposer = self._own.roster, self._own.proposer
+        for peer in self._peers:
+            onion, offer = roster[peer.number], peer.session.offer
+            if offer is not None and offer.is_proposal(onion):
+                return offer if proposer is not None and onion < proposer else None
+        return None
+
+    async def _wait_for(
+        self,
+        has: Callable[[ConnectedPeer], object],
+        cause: Cause,
+        detail: str,
+        or_until: Callable[[], object] = lambda: False,
+    ) -> None:
         """Wait until `has` is true for all peers; report those for which it is not within the plan's `wait_s`."""
         wait_s = self._plan.wait_s
         try:
             async with asyncio.timeout(wait_s):
-                await self._peers.changes.until(lambda: self._peers.all(has))
+                await self._peers.changes.until(lambda: self._peers.all(has) or bool(or_until()))
         except TimeoutError:
             for number in self._peers.numbers:
                 peer = self._peers.get(number)
@@ -244,7 +231,7 @@ class Computation:
     # -- when all are done
 
     async def _finish(self, computed: _Computed) -> SessionResult:
-        """Sign the receipt, keep padded links busy, and stay until the peers know that this party is done."""
+        """Sign the receipt, and keep padded links busy."""
         agreement, program = computed.agreement, computed.program
         links = {peer.number: peer.summary() for peer in self._peers}
         receipt = flaw = None
@@ -252,8 +239,6 @@ class Computation:
             exchange = ReceiptExchange(self._own, agreement, self._peers, self._ui)
             receipt, flaw = await exchange.run(program.output)
         await self._fill_bucket(computed.agreed_at)
-        # A link may have just lost its stream: leave time to dial again.
-        await self._peers.close_when_flushed(min(self._plan.timings.farewell_s, self._plan.patience_s))
         return SessionResult(
             computed.session,
             self._own.number,
@@ -280,6 +265,11 @@ class Computation:
             async with asyncio.timeout(seconds):
                 # Peers reach the end of the bucket a little earlier or later than this party.
                 await self._peers.changes.until(lambda: not any(peer.alive for peer in self._peers))
+
+
+def _is_done(peer: ConnectedPeer) -> bool:
+    # Done may overtake the last bytes of the program, which belong to this computation and not to the next one.
+    return peer.session.is_done and (peer.pump.peer_ended or not peer.alive)
 
 
 def _not_written(why: str) -> OnionMPCError:

@@ -20,10 +20,10 @@ from onionmpc.session.reports import FailureReports
 
 
 class Ending:
-    """Collects the failures of one session and ends it.
+    """Collects the failures of one computation, and ends the session with it.
 
     Attributes:
-        step: the step that this party is at.
+        step: the step that this party is at. It stays at "finish" until the next computation begins.
         revealed: whether its program has begun to open an output.
     """
 

@@ -214,6 +214,21 @@ class PeerDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed:
+    """Another party proposes the next computation."""
+
+    party: int
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Another party takes part in no further computation. It has its result of the last one."""
+
+    party: int
+
+
+@dataclass(frozen=True, slots=True)
 class Signing:
     """All parties are done and sign the receipt."""
 
@@ -264,6 +279,8 @@ Event = (
     | ProgramsMove
     | ProgramEnded
     | PeerDone
+    | Proposed
+    | Left
     | Signing
     | ReceiptWritten
     | Rounding

@@ -18,6 +18,8 @@ from onionmpc.wire.handshake import STREAM_NUMBER_BYTES
 
 MESSAGE_LENGTH_BYTES = 4
 MAX_CONTROL_MESSAGE_BYTES = 2**20
+# A peer that is ahead of us sends a few offers, and at most the reports of all parties.
+MAX_HELD_BYTES = 4 * MAX_CONTROL_MESSAGE_BYTES
 
 Cause = Literal["program", "protocol", "refused", "agreement", "left", "stuck", "lost"]
 Step = Literal["connect", "agree", "run", "finish"]
@@ -26,6 +28,7 @@ STEPS: tuple[Step, ...] = get_args(Step)
 
 MAX_DETAIL_CHARACTERS = 500
 
+Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 ShortText = Annotated[str, msgspec.Meta(max_length=MAX_DETAIL_CHARACTERS)]
 StreamNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 8 * STREAM_NUMBER_BYTES)]
 
@@ -58,11 +61,28 @@ class Terms(Message, frozen=True):
         return f"Terms(common={self.common!r}, psk=<hidden>, discovery=<hidden>)"
 
 
+class Further(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an offer adds from the second computation of a session on.
+
+    Attributes:
+        proposer: the address of the party that proposed these terms. A party proposes by an offer that names itself.
+        nonce: the sender's contribution to the session id, 16 bytes in hex.
+    """
+
+    proposer: str
+    nonce: Hex16
+
+
 class Offer(Message, frozen=True):
-    """The terms that the sender offers to agree to."""
+    """The terms that the sender offers to agree to. `further` is None in the first computation of a session."""
 
     common: SharedTerms
     own: PartyTerms
+    further: Further | None = None
+
+    def is_proposal(self, sender: str) -> bool:
+        """Return whether the party with this address proposes a further computation by it."""
+        return self.further is not None and self.further.proposer == sender
 
 
 class Commit(Message, frozen=True):
@@ -106,6 +126,10 @@ class Signed(Message, frozen=True):
     signature: SignatureText
 
 
+class Leaving(Message, frozen=True):
+    """The sender takes part in no further computation."""
+
+
 class Report(Message, frozen=True):
     """One failure, as one party saw it. It names parties by address, since two parties' rosters may differ."""
 
@@ -135,6 +159,7 @@ AnyMessage = (
     | Moving
     | Done
     | Signed
+    | Leaving
     | Report
     | Verdict
 )
@@ -153,6 +178,16 @@ class MessageDecoder:
 
     def __init__(self) -> None:
         self._received = bytearray()
+
+    def hold(self, received: bytes) -> None:
+        """Keep the next bytes of the channel for a later `decode`.
+
+        Raises:
+            RemoteProtocolError: there are too many.
+        """
+        self._received += received
+        if len(self._received) > MAX_HELD_BYTES:
+            raise RemoteProtocolError(f"it sent more than {MAX_HELD_BYTES} bytes for the next computation")
 
     def decode(self, received: bytes) -> Iterator[AnyMessage]:
         """Take the next bytes of the channel; yield each complete message.

@@ -11,7 +11,7 @@ from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.agreement import PartyTerms, SharedTerms, check_distributions, check_floors
 from onionmpc.session.comparison import check_equal
 from onionmpc.session.local import Plan
-from onionmpc.session.messages import Offer
+from onionmpc.session.messages import Further, Offer
 
 # After this time a program that waits for its peers reports so. It is longer than any round trip that we have seen, so
 # that a normal round causes no report.
@@ -26,6 +26,7 @@ class OwnParty:
         nonce: its contribution to the session id, 16 bytes.
         shared: the shared terms as it sees them; their addresses are the roster.
         terms: what it states about itself.
+        proposer: the party that proposed these terms, None in the first computation of a session.
         roster: all addresses, in party order.
         number: its index in the roster.
     """
@@ -36,6 +37,7 @@ class OwnParty:
     terms: PartyTerms
     program: Program
     plan: Plan
+    proposer: Onion | None = None
     roster: tuple[Onion, ...] = field(init=False)
     number: int = field(init=False)
 
@@ -47,7 +49,12 @@ class OwnParty:
     @property
     def offer(self) -> Offer:
         """The terms that this party offers to agree to."""
-        return Offer(self.shared, self.terms)
+        further = None if self.proposer is None else Further(self.proposer, self.nonce.hex())
+        return Offer(self.shared, self.terms, further)
+
+    def has_same_proposer(self, theirs: Offer) -> bool:
+        """Return whether another party's offer answers the same proposal as this party's."""
+        return (None if theirs.further is None else theirs.further.proposer) == self.proposer
 
     def compare(self, theirs: Offer, number: int) -> None:
         """Check that another party's offer fits this party's.

@@ -1,4 +1,4 @@
-"""The composition root of a party: builds the roster by host, join or full list, and runs the computation.
+"""The composition root of a party: builds the roster by host, join or full list, and opens the session.
 
 Tor stays behind a `Network` that the caller passes in. Mistakes in the user's options are found before a network is
 needed.
@@ -11,37 +11,27 @@ import contextlib
 import copy
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from onionmpc.errors import AgreementError, OnionMPCError, PeerUnreachable, UsageError
 from onionmpc.identity import Identity, Onion, check_roster
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.network import Network
 from onionmpc.mesh.pace import Throttle
-from onionmpc.program.block import ProgramBlock
-from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
-from onionmpc.program.inputs import check_public
-from onionmpc.session.agreement import Agreement, SharedTerms
+from onionmpc.program.code.catalogue import Program
+from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.ask_host import ask_host
-from onionmpc.session.comparison import check_equal
-from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.discovery import pair_key, seat_key
-from onionmpc.session.events import InviteReady, OtherVersion, PrivateInputs, Published, Trouble, UserInterface
+from onionmpc.session.events import InviteReady, OtherVersion, Published, Trouble, UserInterface
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
-from onionmpc.session.local import (
-    Plan,
-    check_least_parties,
-    check_mpyc_options,
-    check_parties,
-    shared_terms,
-    threshold_of,
-)
+from onionmpc.session.local import Plan, check_parties
 from onionmpc.session.messages import Terms
+from onionmpc.session.own_terms import accept_terms, own_terms, program_of
 from onionmpc.session.seating import Seating
-from onionmpc.text import duration, printable
+from onionmpc.session.session import Objector, Opening, Session, never_started, open_session
+from onionmpc.text import duration
 from onionmpc.wire.handshake import HELLO_NONCE_BYTES, NO_PSK
 
 PSK_BYTES = 32
@@ -103,7 +93,7 @@ class SessionParty:
                 f"{len(expected)} parties are expected, but there are {max(0, parties - 1)} seats besides yours",
                 hint=f"use parties={len(expected) + 1} to give each a seat",
             )
-        self._common([self._identity.onion], parties)
+        own_terms(self._plan, [self._identity.onion], parties)
         seating = Seating(self._identity, parties, expected, is_open=is_open)
         for seat in seating.seats:
             if seat.invite is not None:
@@ -112,8 +102,9 @@ class SessionParty:
         self._door.gatekeeper = self._door.spent = gathering
         return gathering
 
-    async def host(self, network: Network, gathering: Gathering) -> SessionResult:
-        """Ask about the joiners, until every seat is taken, and compute with them."""
+    @contextlib.asynccontextmanager
+    async def host(self, network: Network, gathering: Gathering) -> AsyncIterator[Session]:
+        """Ask about the joiners until every seat is taken; keep the session with them during the block."""
         try:
             try:
                 async with asyncio.timeout(self._plan.wait_s):
@@ -126,11 +117,14 @@ class SessionParty:
             keys = gathering.seating.keys_of_joiners()
             _unlock(network, keys)
             discovery = {str(onion): key.hex() for onion, key in keys.items()}
-            terms = Terms(self._common(roster, len(roster)), secrets.token_hex(PSK_BYTES), discovery)
+            common = own_terms(self._plan, roster, len(roster))
+            terms = Terms(common, secrets.token_hex(PSK_BYTES), discovery)
             await gathering.send_terms(terms)
         finally:
             await gathering.leave()
-        return await self._compute(network, self._program(), terms.common, bytes.fromhex(terms.psk))
+        opening = self._opening(program_of(self._plan), common, bytes.fromhex(terms.psk), self._identity.onion)
+        async with open_session(network, self._door, opening) as session:
+            yield session
 
     async def close_seats(self, gathering: Gathering) -> None:
         """Send away the joiners of a gathering, if `host` has not done so, and refuse those that still come."""
@@ -148,8 +142,9 @@ class SessionParty:
         # The host derives this key too and sends it to the other parties. Our nonce limits it to this session.
         return [pair_key(self._identity, host, self._identity.onion, self._nonce)]
 
-    async def join(self, network: Network, invite: Invite | Onion) -> SessionResult:
-        """Ask a host for the roster and compute with it."""
+    @contextlib.asynccontextmanager
+    async def join(self, network: Network, invite: Invite | Onion) -> AsyncIterator[Session]:
+        """Ask a host for the roster; keep the session with its parties during the block."""
         host, psk = (invite.host, invite.psk()) if isinstance(invite, Invite) else (invite, NO_PSK)
         network.unlock(host, pair_key(self._identity, host, host) if psk == NO_PSK else seat_key(psk))
         wait_s = self._plan.wait_s
@@ -160,41 +155,33 @@ class SessionParty:
         _unlock(network, self._keys_in(terms, host))
         session_psk = bytes.fromhex(terms.psk)
         try:
-            program, common = self._accept(terms.common, host)
+            program, common = accept_terms(self._plan, terms.common, self._identity.onion, host)
         except OnionMPCError as error:
-            await self._object(network, terms.common, session_psk, error)
+            await self._object(network, terms.common, session_psk, host, error)
             raise
-        return await self._compute(network, program, common, session_psk)
+        opening = self._opening(program, common, session_psk, host)
+        async with open_session(network, self._door, opening) as session:
+            yield session
 
     def full_list(self, others: Sequence[Onion]) -> SharedTerms:
         """Check a full list of the other parties and the plan; return the shared terms for `join_listed`."""
         roster = sorted([self._identity.onion, *check_roster(others, self._identity.onion)])
-        return self._common(roster, len(roster))
+        return own_terms(self._plan, roster, len(roster))
 
     def keys_of_listed(self, common: SharedTerms) -> list[bytes]:
         """Return the discovery keys of this party's service in a full list."""
         return [pair_key(self._identity, onion, self._identity.onion) for onion in self._others(common)]
 
-    async def join_listed(self, network: Network, common: SharedTerms) -> SessionResult:
-        """Compute with the parties of a full list, without a host."""
+    @contextlib.asynccontextmanager
+    async def join_listed(self, network: Network, common: SharedTerms) -> AsyncIterator[Session]:
+        """Keep the session with the parties of a full list, without a host, during the block."""
         _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in self._others(common)})
-        return await self._compute(network, self._program(), common, NO_PSK)
+        opening = self._opening(program_of(self._plan), common, NO_PSK, None)
+        async with open_session(network, self._door, opening) as session:
+            yield session
 
     def _others(self, common: SharedTerms) -> list[Onion]:
         return [Onion(onion) for onion in common.addresses if onion != self._identity.onion]
-
-    def _program(self) -> Program:
-        if self._plan.program is None:
-            raise UsageError("no program was named", hint="give a script, or one of `onionmpc programs`")
-        return self._plan.program
-
-    def _common(self, roster: Sequence[Onion], parties: int) -> SharedTerms:
-        """Return the shared terms of a party that follows no host."""
-        plan, program = self._plan, self._program()
-        agreed = plan.as_host(parties) | {"threshold": threshold_of(plan, parties)}
-        check_parties(parties, agreed["threshold"], allow_no_privacy=plan.allow_no_privacy)
-        check_least_parties(program, parties)
-        return shared_terms(program, plan.attached, roster, agreed)
 
     def _check_roster(self, theirs: SharedTerms, host: Onion) -> None:
         """Check the host's roster and threshold, as far as the parties need them to connect at all.
@@ -216,83 +203,20 @@ class SessionParty:
         except KeyError as error:
             raise AgreementError("the host's terms lack the key to a party of the roster") from error
 
-    def _accept(self, theirs: SharedTerms, host: Onion) -> tuple[Program, SharedTerms]:
-        """Check the host's terms against what this party has and wants. The host's values fill what it left open.
-
-        Raises:
-            AgreementError: the terms differ from this party's, or the public arguments do not fit the program.
-            UnsafeSetting: the terms would hide nothing.
-            UsageError: the host chose an MPyC option that it may not choose.
-        """
-        plan = self._plan
-        program = plan.program or find_shipped(theirs.program)
-        if program is None:
-            # Code is never taken from a peer. The program is one of our own catalogue, whose files are compared below,
-            # or a local script.
-            raise AgreementError(
-                f"the host runs {printable(theirs.program)}, which does not come with this onionmpc",
-                hint="get the script from the host, read it, and give its path after the invite",
-            )
-        if plan.mpyc_options is None:
-            # These become arguments of our MPyC: any other option could make it write files, or open connections.
-            check_mpyc_options(theirs.mpyc_options)
-        roster = [Onion(address) for address in theirs.addresses]
-        common = shared_terms(program, plan.attached, roster, plan.as_joiner(theirs))
-        here, there = (f"party {theirs.addresses.index(onion)}" for onion in (self._identity.onion, host))
-        explain = partial(explain_difference, program, plan.attached)
-        check_equal(common, theirs, here=here, there=there, explain=explain)
-        check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
-        check_least_parties(program, len(theirs.addresses))
-        _check_arguments(program, common)
-        return program, common
-
-    async def _object(self, network: Network, theirs: SharedTerms, psk: bytes, objection: OnionMPCError) -> None:
+    async def _object(
+        self, network: Network, theirs: SharedTerms, psk: bytes, host: Onion, objection: OnionMPCError
+    ) -> None:
         """Connect on the host's terms, only to tell the waiting peers why this party objects."""
         self._ui.tell(Trouble(objection.message))
-        never_started = Program(theirs.program, Path(), Path())
-        objector = _Objector(self._ui, objection)
+        opening = replace(self._opening(never_started(theirs), theirs, psk, host), ui=Objector(self._ui, objection))
         with contextlib.suppress(OnionMPCError):
-            await Computation(
-                network, self._identity, self._nonce, theirs, psk, never_started, self._plan, objector
-            ).run(self._door)
+            async with open_session(network, self._door, opening) as session:
+                await session.first()
 
-    async def _compute(self, network: Network, program: Program, common: SharedTerms, psk: bytes) -> SessionResult:
-        computation = Computation(network, self._identity, self._nonce, common, psk, program, self._plan, self._ui)
-        return await computation.run(self._door)
-
-
-def _check_arguments(program: Program, common: SharedTerms) -> None:
-    """Check the host's public arguments against the block: another release of onionmpc may not have checked them.
-
-    Raises:
-        AgreementError: one is missing or not valid.
-    """
-    about = program.metadata.about
-    if about is None:
-        return
-    try:
-        check_public(about, common.public_arguments)
-    except UsageError as error:
-        raise AgreementError(
-            f"the public arguments do not fit the program: {error.message}",
-            hint="ask the host to correct them; onionmpc programs show explains what the program takes",
-        ) from error
+    def _opening(self, program: Program, common: SharedTerms, psk: bytes, host: Onion | None) -> Opening:
+        return Opening(self._identity, self._nonce, psk, common, program, self._plan, self._ui, host)
 
 
 def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:
     for onion, key in keys.items():
         network.unlock(onion, key)
-
-
-class _Objector:
-    """A user interface that refuses every agreement, for a party that has an objection."""
-
-    def __init__(self, ui: UserInterface, objection: OnionMPCError) -> None:
-        self._objection = objection
-        self.tell = ui.tell
-        self.admits = ui.admits
-
-    async def consents(
-        self, _agreement: Agreement, _own_number: int, _about: ProgramBlock | None
-    ) -> PrivateInputs | None:
-        raise AgreementError(self._objection.message)

@@ -11,6 +11,7 @@ import os
 import secrets
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.messages import AnyMessage, MessageDecoder, Offer, encode_message
 from onionmpc.session.run import SessionParty
+from onionmpc.session.session import Session
 from onionmpc.session.timings import Timings
 from onionmpc.tasks import BackgroundTasks
 from onionmpc.wire.handshake import NO_PSK
@@ -51,6 +53,7 @@ HASTY = Timings(ending_s=1.0, probe_s=0.5, goodbye_s=0.5, mesh=MeshTimings(retry
 DEADLINE_S = 120.0
 
 Ending = SessionResult | OnionMPCError
+Then = Callable[[Session], Awaitable[SessionResult]]
 Doctor = Callable[[SharedTerms], SharedTerms]
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
@@ -158,7 +161,10 @@ class CuttableNetwork(DirectNetwork):
 
 @dataclass
 class Room:
-    """The parties of one session; `plan` is what each wants unless `plans` says otherwise for its number."""
+    """The parties of one session; `plan` is what each wants unless `plans` says otherwise for its number.
+
+    Each runs one computation, unless `then` says otherwise for its number.
+    """
 
     directory: Path
     identities: list[Identity]
@@ -167,6 +173,7 @@ class Room:
     persons: list[Person] = field(init=False)
     networks: list[CuttableNetwork] = field(init=False)
     tasks: dict[int, asyncio.Task[Ending]] = field(default_factory=dict)
+    then: dict[int, Then] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.persons = [Person() for _ in self.identities]
@@ -203,20 +210,24 @@ class Room:
 
     def host(self, number: int, party: SessionParty, gathering: Gathering) -> asyncio.Task[Ending]:
         """Let a party host."""
-        network = self.networks[number]
-        return self.start(number, _published(party, network, gathering.seating.keys(), party.host(network, gathering)))
+        network, keys = self.networks[number], gathering.seating.keys()
+        return self._meet(number, party, keys, party.host(network, gathering))
 
     def join(self, number: int, target: Invite | Onion) -> asyncio.Task[Ending]:
         """Let a party join a host."""
         party, network = self.party(number), self.networks[number]
-        return self.start(number, _published(party, network, party.keys_of_joiner(target), party.join(network, target)))
+        return self._meet(number, party, party.keys_of_joiner(target), party.join(network, target))
 
     def join_listed(self, number: int, party: SessionParty, common: SharedTerms) -> asyncio.Task[Ending]:
         """Let a party compute with a full list."""
         network = self.networks[number]
-        return self.start(
-            number, _published(party, network, party.keys_of_listed(common), party.join_listed(network, common))
-        )
+        return self._meet(number, party, party.keys_of_listed(common), party.join_listed(network, common))
+
+    def _meet(
+        self, number: int, party: SessionParty, keys: list[bytes], meeting: AbstractAsyncContextManager[Session]
+    ) -> asyncio.Task[Ending]:
+        then = self.then.get(number, once)
+        return self.start(number, _published(party, self.networks[number], keys, meeting, then))
 
     def start_listed(self, numbers: Iterable[int] | None = None, *, doctors: dict[int, Doctor] | None = None) -> None:
         """Let parties (all, unless told otherwise) join a full list; a doctor changes what its party wants."""
@@ -252,11 +263,20 @@ class Room:
 
 
 async def _published(
-    party: SessionParty, network: CuttableNetwork, keys: list[bytes], work: Awaitable[SessionResult]
+    party: SessionParty,
+    network: CuttableNetwork,
+    keys: list[bytes],
+    meeting: AbstractAsyncContextManager[Session],
+    then: Then,
 ) -> SessionResult:
-    """Run a party's work while its service is published, as the API does."""
-    async with BackgroundTasks(party.publish(network, keys)):
-        return await work
+    """Run a party's session while its service is published, as the API does."""
+    async with BackgroundTasks(party.publish(network, keys)), meeting as session:
+        return await then(session)
+
+
+async def once(session: Session) -> SessionResult:
+    """Run one computation."""
+    return await session.first()
 
 
 def give_answer_files(

@@ -1,0 +1,256 @@
+"""All computations of the same parties, one after the other, over the same links.
+
+Each has an agreement of its own; onionmpc.session.computation runs one. Rules: docs/PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from onionmpc.errors import AgreementError, OnionMPCError, SessionOver
+from onionmpc.identity import Identity, Onion
+from onionmpc.mesh.door import Door
+from onionmpc.mesh.mesh import Mesh
+from onionmpc.mesh.network import Network
+from onionmpc.program.block import ProgramBlock
+from onionmpc.program.code.catalogue import Program, distributions
+from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
+from onionmpc.session.computation import Computation, SessionResult
+from onionmpc.session.dispatch import Dispatcher
+from onionmpc.session.events import PrivateInputs, RosterKnown, Trouble, UserInterface
+from onionmpc.session.local import Plan, max_circuits
+from onionmpc.session.messages import Leaving, Offer
+from onionmpc.session.own_party import OwnParty
+from onionmpc.session.own_terms import accept_terms, own_terms, program_of
+from onionmpc.session.peer import Phase
+from onionmpc.session.peers import ConnectedPeer
+from onionmpc.tasks import BackgroundTasks
+from onionmpc.wire.handshake import HELLO_NONCE_BYTES
+
+# What all links were built for. These terms stay for the whole session.
+FIXED_TERMS = ("padding_rate", "circuits", "receipt")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a session begins.
+
+    Attributes:
+        identity: this party's identity.
+        nonce: sent in every handshake of this session, 16 bytes.
+        psk: the session's pre-shared key, 32 bytes.
+        common: the shared terms of the first computation, as this party sees them; its addresses are the roster.
+        program, plan, ui: what this party brings to the first computation.
+        host: the party that proposes, None in a full list, where all may.
+    """
+
+    identity: Identity
+    nonce: bytes
+    psk: bytes
+    common: SharedTerms
+    program: Program
+    plan: Plan
+    ui: UserInterface
+    host: Onion | None
+
+
+@contextlib.asynccontextmanager
+async def open_session(network: Network, door: Door, opening: Opening) -> AsyncIterator[Session]:
+    """Keep the links of a session during the block. At its end, this party leaves.
+
+    Args:
+        door: receives streams of this party's onion service; from here on the mesh is its gatekeeper.
+    """
+    plan, common = opening.plan, opening.common
+    terms = PartyTerms(
+        network.level,
+        plan.min_circuit_length,
+        max_circuits(plan, network.level),
+        distributions(opening.program, plan.attached),
+    )
+    own = OwnParty(opening.identity, opening.nonce, common, terms, opening.program, plan)
+    computation = Computation(own, opening.ui)
+    async with BackgroundTasks() as background:
+        dispatcher = Dispatcher(network, opening.ui, background, computation.parts, opening.host)
+        mesh = Mesh(
+            network,
+            opening.identity,
+            own.roster,
+            opening.psk,
+            opening.nonce,
+            dispatcher,
+            plan.patience_s,
+            common.padding_rate,
+            plan.timings.mesh,
+        )
+        door.gatekeeper = mesh
+        opening.ui.tell(RosterKnown(own.roster, own.number))
+        async with mesh.running(plan.wait_s):
+            session = Session(own, opening.host, computation, dispatcher)
+            yield session
+            await session.leave()
+
+
+class Session:
+    """The computations of one party with the same others.
+
+    Args:
+        own: this party, in the first computation.
+        host: the party that proposes, None if all may.
+        first: the first computation.
+        dispatcher: acts for one computation after the other.
+    """
+
+    def __init__(self, own: OwnParty, host: Onion | None, first: Computation, dispatcher: Dispatcher) -> None:
+        self._own = own
+        self._host = host
+        self._fixed: Mapping[str, Any] = {term: getattr(own.shared, term) for term in FIXED_TERMS}
+        self._computation = first
+        self._dispatcher = dispatcher
+
+    async def first(self) -> SessionResult:
+        """Run the first computation.
+
+        Raises:
+            OnionMPCError: it failed, and the session with it; see `Computation.run`.
+        """
+        result = await self._computation.run(self._dispatcher)
+        assert isinstance(result, SessionResult)  # noqa: S101 (nobody proposes before the first agreement)
+        return result
+
+    async def next(self, plan: Plan, ui: UserInterface) -> SessionResult:
+        """Run another computation: of this party's plan, or what another party proposes.
+
+        A host proposes, and its joiners wait for that. In a full list, a party proposes unless another one has.
+
+        Raises:
+            SessionOver: nobody is left who could propose, or take part.
+            OnionMPCError: it failed, and the session with it; see `Computation.run`.
+        """
+        if self._host in (None, self._own.identity.onion) and not self._proposals():
+            next_own = self._proposing(plan)
+        else:
+            next_own, ui = self._following(await self._proposal(), plan, ui)
+        while True:
+            roster_changed = next_own.roster != self._own.roster
+            self._own, self._computation = next_own, Computation(next_own, ui)
+            if roster_changed:
+                ui.tell(RosterKnown(next_own.roster, next_own.number))
+            self._dispatcher.begin_next(self._computation.parts)
+            result = await self._computation.run(self._dispatcher)
+            if isinstance(result, SessionResult):
+                return result
+            next_own, ui = self._following(result, plan, ui)
+
+    async def leave(self) -> None:
+        """Tell the others that this party takes part in no further computation, and close all links."""
+        peers, timings = self._computation.parts.peers, self._own.plan.timings
+        peers.broadcast(Leaving())
+        # A link may have just lost its stream: leave time to dial again.
+        await peers.close_when_flushed(min(timings.farewell_s, self._own.plan.patience_s))
+
+    # -- who proposes
+
+    def _here(self) -> list[ConnectedPeer]:
+        """Return the peers that have not left."""
+        return [peer for peer in self._computation.parts.peers if peer.counts and peer.session.phase is not Phase.LEFT]
+
+    def _proposals(self) -> list[Offer]:
+        """Return the proposals that have arrived, that of the lowest party first."""
+        found = []
+        for peer in self._here():
+            onion, offer = self._own.roster[peer.number], peer.session.next_offer
+            if self._host in (None, onion) and offer is not None and offer.is_proposal(onion):
+                found.append(offer)
+        return found
+
+    async def _proposal(self) -> Offer:
+        """Wait for a proposal.
+
+        Raises:
+            SessionOver: the party that could make it has left.
+        """
+        await self._computation.parts.peers.changes.until(lambda: bool(self._proposals()) or self._is_over())
+        if not (proposals := self._proposals()):
+            raise SessionOver("the host has left, so there is no further computation")
+        return proposals[0]
+
+    def _is_over(self) -> bool:
+        here = [self._own.roster[peer.number] for peer in self._here()]
+        return not here or self._host not in (None, *here)
+
+    # -- its terms
+
+    def _proposing(self, plan: Plan) -> OwnParty:
+        """Return this party in a computation that it proposes to those who are still here."""
+        onion = self._own.identity.onion
+        roster = sorted([onion, *(self._own.roster[peer.number] for peer in self._here())])
+        if len(roster) == 1:
+            raise SessionOver("the other parties have left, so there is nobody to compute with")
+        common = msgspec.structs.replace(own_terms(plan, roster, len(roster)), **self._fixed)
+        return self._in_next(plan, program_of(plan), common, onion)
+
+    def _following(self, offer: Offer, plan: Plan, ui: UserInterface) -> tuple[OwnParty, UserInterface]:
+        """Return this party in a computation that another one proposes, and the interface that may refuse it."""
+        assert offer.further is not None  # noqa: S101 (a proposal)
+        own, theirs, proposer = self._own.identity.onion, offer.common, Onion(offer.further.proposer)
+        self._check_roster(theirs)
+        try:
+            self._check_fixed(theirs)
+            program, common = accept_terms(plan, theirs, own, proposer)
+        except OnionMPCError as error:
+            # Take part on these terms, only to tell the others why this party objects.
+            ui.tell(Trouble(error.message))
+            return self._in_next(plan, never_started(theirs), theirs, proposer), Objector(ui, error)
+        return self._in_next(plan, program, common, proposer), ui
+
+    def _check_roster(self, theirs: SharedTerms) -> None:
+        here = {self._own.identity.onion, *(self._own.roster[peer.number] for peer in self._here())}
+        addresses = theirs.addresses
+        if self._own.identity.onion not in addresses or tuple(sorted(set(addresses))) != addresses:
+            raise AgreementError("the proposed roster lacks this party, or is not in order")
+        if not here.issuperset(addresses):
+            raise AgreementError("the proposed roster has a party that is not here any more")
+
+    def _check_fixed(self, theirs: SharedTerms) -> None:
+        for term, value in self._fixed.items():
+            if (other := getattr(theirs, term)) != value:
+                raise AgreementError(f"{term.replace('_', ' ')} is {other}, but stays {value} for the whole session")
+
+    def _in_next(self, plan: Plan, program: Program, common: SharedTerms, proposer: Onion) -> OwnParty:
+        return OwnParty(
+            self._own.identity,
+            secrets.token_bytes(HELLO_NONCE_BYTES),
+            common,
+            msgspec.structs.replace(self._own.terms, distributions=distributions(program, plan.attached)),
+            program,
+            replace(plan, timings=self._own.plan.timings),
+            proposer,
+        )
+
+
+class Objector:
+    """A user interface that refuses every agreement, for a party that has an objection."""
+
+    def __init__(self, ui: UserInterface, objection: OnionMPCError) -> None:
+        self._objection = objection
+        self.tell = ui.tell
+        self.admits = ui.admits
+
+    async def consents(
+        self, _agreement: Agreement, _own_number: int, _about: ProgramBlock | None
+    ) -> PrivateInputs | None:
+        """Refuse, with the objection as the reason."""
+        raise AgreementError(self._objection.message)
+
+
+def never_started(terms: SharedTerms) -> Program:
+    """Return a stand-in for the program of terms that this party refuses."""
+    return Program(terms.program, Path(), Path())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 from onionmpc.api.arguments import check_names, flag, level, optional, path, paths, seconds, texts, whole
 from onionmpc.api.receipt_file import check_receipt
@@ -34,7 +35,19 @@ from onionmpc.session.local import (
 )
 
 WISHES = tuple(WishOptions.__annotations__)  # the names of the options that all parties must agree on
+# What a party chooses for one program does not fit another one.
+OF_ONE_PROGRAM = ("public", "mpyc_options", "allowed_types", "with_files")
 FROM_STDIN = ("--input", "-")  # makes an included program read its private input from standard input
+
+
+class ProgramOptions(TypedDict, total=False):
+    """The options of one computation, for `Table.compute` from the second one on; see `SessionOptions`."""
+
+    threshold: int | None
+    public: Sequence[str]
+    mpyc_options: Sequence[str]
+    allowed_types: Sequence[str]
+    with_files: Sequence[str | os.PathLike[str]]
 
 
 class SessionOptions(WishOptions, total=False):
@@ -90,10 +103,15 @@ class Prepared:
     Attributes:
         plan: the options as the session layer takes them.
         walls: the protections that a program process gets on this machine, None if they are not known yet.
+        program, options: what `prepare` was called with.
+        joins_host: whether the values of another party fill the options that are left out.
     """
 
     plan: Plan
     walls: Walls | None = None
+    program: str | os.PathLike[str] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    joins_host: bool = False
 
     def behind(self, walls: Walls) -> Prepared:
         """Return a copy with these walls, which were probed on this machine."""
@@ -168,7 +186,39 @@ def prepare(
         allow_subprocess=said.get("allow_subprocess", False),
         **wishes_of(wishes, joins_host=joins_host),
     )
-    return Prepared(plan)
+    return Prepared(plan, None, program, options, joins_host)
+
+
+def prepare_next(
+    before: Prepared, number: int, program: str | os.PathLike[str] | None, **options: Unpack[ProgramOptions]
+) -> Prepared:
+    """Check the program and the options of a further computation of a session.
+
+    Args:
+        before: what the session's first computation was prepared with.
+        number: which computation of the session this is, from 2.
+        program: as for `prepare`; None for the program of the first computation.
+        **options: those that are left out are as in the first computation, if the program is the same and no host
+            chooses them.
+
+    Raises:
+        UsageError: see `prepare`.
+    """
+    check_names(options, ProgramOptions.__annotations__)
+    again = program is None and not before.joins_host
+    kept = {name: value for name, value in before.options.items() if again or name not in OF_ONE_PROGRAM}
+    if program is None:
+        program = before.program
+        kept |= {name: before.options[name] for name in ("with_files",) if name in before.options}
+    if (receipt := before.options.get("receipt")) is not None:
+        kept["receipt"] = numbered(Path(receipt), number)
+    prepared = prepare(program, joins_host=before.joins_host, **{**kept, **options})
+    return replace(prepared, walls=before.walls)
+
+
+def numbered(file: Path, number: int) -> Path:
+    """Return the path of a file for this computation of a session, from 1."""
+    return file if number == 1 else file.with_stem(f"{file.stem}-{number}")
 
 
 def _program_name(program: str | os.PathLike[str]) -> str:

@@ -1,21 +1,23 @@
-"""Tables: one session each, from the invites to the result. `Party.host` and `Party.join` return them."""
+"""Tables: one session each, from the invites to the last result. `Party.host` and `Party.join` return them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from onionmpc.api.arguments import flag, function, optional, texts
 from onionmpc.api.capture import Capture, InputPipe, OnOutput
 from onionmpc.api.events import EventQueue
 from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of, deliver
-from onionmpc.api.options import Prepared
+from onionmpc.api.options import Prepared, ProgramOptions, prepare_next
 from onionmpc.api.outcome import Result, result_of
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, answered, refuse
 from onionmpc.api.runtime import PartyRuntime
@@ -37,7 +39,8 @@ from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.run import SessionParty
-from onionmpc.tasks import BackgroundTasks, cancel
+from onionmpc.session.session import Session
+from onionmpc.tasks import BackgroundTasks, cancel, ended
 
 Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[PrivateInputs | None]]
 
@@ -47,12 +50,22 @@ class TableState(Enum):
 
     NEW = "enter the table first: async with ... as table"
     OPEN = "call compute"
-    USED = "open another table for another session"
+    COMPUTING = "wait for the running computation"
+    OVER = "open another table for another session"
     LEFT = "open another table, with host or join"
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A computation that `compute` asks for, and its result."""
+
+    plan: Plan
+    ui: _Interface
+    result: asyncio.Future[SessionResult]
+
+
 class Table:
-    """One session. Enter it with `async with`, then call `compute` once.
+    """One session. Enter it with `async with`, then call `compute` for each computation.
 
     Once it is entered, this party's service is published in the background, which takes some seconds after tor has
     started. Then the other parties of the session can find it.
@@ -72,6 +85,9 @@ class Table:
         self._capture: Capture | None = None
         self._invalid: UsageError | None = None
         self._computing: asyncio.Task[Any] | None = None
+        self._computations = 0
+        self._turns: asyncio.Queue[_Turn | None] = asyncio.Queue()
+        self._keeping: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._round_trips_s: dict[int, float] = {}
         self._open = contextlib.AsyncExitStack()
@@ -111,6 +127,9 @@ class Table:
             # A task cannot wait for its own end. If it leaves by an exception, `compute` has cleaned up already.
             if self._computing is not None and self._computing is not asyncio.current_task():
                 await cancel(self._computing)
+            if self._keeping is not None:
+                self._turns.put_nowait(None)
+                await ended(self._keeping)
             await self._leave()
         finally:
             await cancel(publishing)
@@ -122,6 +141,7 @@ class Table:
 
     async def compute(
         self,
+        program: str | os.PathLike[str] | None = None,
         *,
         input: str | bytes | None = None,  # noqa: A002 (the usual word)
         inputs: Mapping[str, Any] | None = None,
@@ -131,10 +151,18 @@ class Table:
         consent: Consent = refuse,
         on_output: OnOutput | None = None,
         terminal: bool = False,
+        **options: Unpack[ProgramOptions],
     ) -> Result:
-        """Meet the other parties, agree with them, run the program, and end together. Works once per table.
+        """Agree with the other parties and run the program. The first time, meet them before.
+
+        Call it again for a further computation of the same parties, over the links that they have. A host proposes it,
+        and so does each party of a full list: of proposals that cross, that of the lowest party counts. At a joiner,
+        wait for the host's proposal.
 
         Args:
+            program: a script, or the name of a program that comes with onionmpc, for a further computation. None
+                proposes the first program again, with its options. At a joiner, None takes any program that comes with
+                onionmpc, and the script that it joined with.
             input: this party's private input, which its program reads from standard input. A program that comes with
                 onionmpc also gets `--input -`, unless you pass `arguments`.
             inputs: this party's private inputs, by the names that the program's block declares: texts, bytes, numbers,
@@ -153,11 +181,13 @@ class Table:
             on_output: called with "stdout" or "stderr" and the bytes whenever the program writes some.
             terminal: let the program use this process's standard streams instead of capturing them, so that it can ask
                 a person at the terminal.
+            **options: see `ProgramOptions`; for a further computation.
         Returns:
             This party's result. The computation succeeded at all other parties too.
 
         Raises:
-            UsageError: the options or arguments are invalid, or this table was used before.
+            UsageError: the options or arguments are invalid, or the session has ended.
+            SessionOver: nobody is left to propose, or take part in, a further computation.
             AgreementError: the parties do not agree, for example because one declined.
             PeerError: a party could not be reached, or left.
             ProgramError: a program failed, here or at another party.
@@ -182,17 +212,34 @@ class Table:
             raise UsageError("inputs cannot be combined with input or arguments")
         text = input.encode() if isinstance(input, str) else input
         own_inputs = OwnInputs(text, contents_of(inputs or {}), replaced, ask, confirm)
-        if self._prepared.plan.program is not None:
-            own_inputs.check(self._prepared.plan.program.metadata.about)
-        plan = self._prepared.with_private(arguments, reads_input=input is not None)
+        prepared = self._prepare(program, options)
+        if prepared.plan.program is not None:
+            own_inputs.check(prepared.plan.program.metadata.about)
+        plan = prepared.with_private(arguments, reads_input=input is not None)
         if self._state is not TableState.OPEN:
-            been = "has already been used for a session" if self._state is TableState.USED else "is not open"
-            raise UsageError(f"this table {been}", hint=self._state.value)
-        self._state, self._computing = TableState.USED, asyncio.current_task()
+            been = {TableState.OVER: "has ended its session", TableState.COMPUTING: "is computing"}
+            raise UsageError(f"this table {been.get(self._state, 'is not open')}", hint=self._state.value)
+        self._state, self._computing, self._invalid = TableState.COMPUTING, asyncio.current_task(), None
+        self._computations += 1
         try:
-            return await self._compute(plan, own_inputs, consent, on_output, terminal=terminal)
+            result = await self._compute(plan, own_inputs, consent, on_output, terminal=terminal)
+        except BaseException:
+            self._state = TableState.OVER
+            raise
         finally:
             self._computing = None
+        self._state = TableState.OPEN
+        return result
+
+    def _prepare(self, program: str | os.PathLike[str] | None, options: ProgramOptions) -> Prepared:
+        if self._computations:
+            return prepare_next(self._prepared, self._computations + 1, program, **options)
+        if program is not None or options:
+            raise UsageError(
+                "the program and the options of the first computation belong to the table",
+                hint="pass them to host or join",
+            )
+        return self._prepared
 
     async def _compute(
         self, plan: Plan, inputs: OwnInputs, consent: Consent, on_output: OnOutput | None, *, terminal: bool
@@ -212,11 +259,38 @@ class Table:
         plan = replace(plan, streams=streams)
         async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
             asked = partial(self._ask, plan, consent, inputs, partial(self._give, stack, inputs))
-            session = self._session.for_computation(plan, self._interface(asked))
             try:
-                return result_of(await self._runtime.run_over_network(partial(self._meet, session)))
+                return result_of(await self._take_turn(plan, self._interface(asked)))
             except AgreementError as error:
                 raise self._invalid or error from None
+
+    async def _take_turn(self, plan: Plan, ui: _Interface) -> SessionResult:
+        """Have the session run a computation. If this is cancelled, or the computation fails, the session ends."""
+        turn = _Turn(plan, ui, asyncio.get_running_loop().create_future())
+        self._turns.put_nowait(turn)
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._runtime.run_over_network(self._keep_session))
+        keeping = self._keeping
+        ends: set[asyncio.Future[Any]] = {turn.result, keeping}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not turn.result.done():
+                keeping.result()
+            return turn.result.result()
+        except BaseException:
+            self._keeping = None
+            await cancel(keeping)
+            raise
+
+    async def _keep_session(self, network: Network) -> None:
+        """Keep the session's links, and run the computations that `compute` asks for, until the table is left."""
+        turn = await self._turns.get()
+        if turn is None:
+            return
+        async with self._meet(self._session.for_computation(turn.plan, turn.ui), network) as session:
+            turn.result.set_result(await session.first())
+            while (turn := await self._turns.get()) is not None:
+                turn.result.set_result(await session.next(turn.plan, turn.ui))
 
     async def _publish(self, network: Network) -> None:
         await self._session.publish(network, self._keys())
@@ -316,7 +390,8 @@ class Table:
         """Return the discovery keys of this party's service."""
         raise NotImplementedError
 
-    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
+    def _meet(self, party: SessionParty, network: Network) -> AbstractAsyncContextManager[Session]:
+        """Return what meets the other parties, and keeps the session with them."""
         raise NotImplementedError
 
     async def _leave(self) -> None:
@@ -370,9 +445,9 @@ class HostTable(Table):
     async def _admit(self, joiner: Joiner) -> bool:
         return await answered("admit", self._admits(joiner))
 
-    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
+    def _meet(self, party: SessionParty, network: Network) -> AbstractAsyncContextManager[Session]:
         assert self._gathering is not None  # noqa: S101 (inside the context)
-        return await session.host(network, self._gathering)
+        return party.host(network, self._gathering)
 
     async def _leave(self) -> None:
         assert self._gathering is not None  # noqa: S101 (inside the context)
@@ -394,8 +469,8 @@ class GuestTable(Table):
     def _keys(self) -> Sequence[bytes]:
         return self._session.keys_of_joiner(self._host)
 
-    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
-        return await session.join(network, self._host)
+    def _meet(self, party: SessionParty, network: Network) -> AbstractAsyncContextManager[Session]:
+        return party.join(network, self._host)
 
 
 class ListTable(Table):
@@ -413,9 +488,9 @@ class ListTable(Table):
         assert self._common is not None  # noqa: S101 (inside the context)
         return self._session.keys_of_listed(self._common)
 
-    async def _meet(self, session: SessionParty, network: Network) -> SessionResult:
+    def _meet(self, party: SessionParty, network: Network) -> AbstractAsyncContextManager[Session]:
         assert self._common is not None  # noqa: S101 (inside the context)
-        return await session.join_listed(network, self._common)
+        return party.join_listed(network, self._common)
 
 
 def join_table(runtime: PartyRuntime, target: Target, prepared: Prepared) -> Table:

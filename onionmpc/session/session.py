@@ -20,6 +20,7 @@ from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
+from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import Program, distributions
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import Computation, SessionResult
@@ -204,6 +205,9 @@ class Session:
         self._check_roster(theirs)
         try:
             self._check_fixed(theirs)
+            if plan.program is not None and plan.program.name != theirs.program:
+                # Not what this party has chosen: one that comes with onionmpc, or none.
+                plan = replace(plan, program=None, attached=NOTHING)
             program, common = accept_terms(plan, theirs, own, proposer)
         except OnionMPCError as error:
             # Take part on these terms, only to tell the others why this party objects.

@@ -292,7 +292,7 @@ def test_a_table_is_for_one_session_and_a_party_has_one_table(script: Path) -> N
                         pass
                 computing = asyncio.create_task(table.compute(input="1", consent=agree))
                 await until(table, events.Published)
-                with pytest.raises(UsageError, match="already been used for a session"):
+                with pytest.raises(UsageError, match="this table is computing"):
                     await table.compute(input="1", consent=agree)
                 computing.cancel()
                 await asyncio.gather(computing, return_exceptions=True)

@@ -429,12 +429,14 @@ def test_an_incomplete_receipt_is_reported_after_the_summary(
 ) -> None:
     plans: list[Plan] = []
 
+    async def first() -> SessionResult:
+        return SessionResult(bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw)
+
     class Watched(SessionParty):
-        async def host(self, *_: object) -> SessionResult:
+        @contextlib.asynccontextmanager
+        async def host(self, *_: object) -> AsyncIterator[Any]:
             plans.append(self._plan)
-            return SessionResult(
-                bytes(32), 0, (PartyTerms(),) * 3, {}, connect_s=1, agree_s=2, run_s=3, receipt_flaw=flaw
-            )
+            yield SimpleNamespace(first=first)
 
     @contextlib.asynccontextmanager
     async def network(identity: Identity, *_: object) -> AsyncIterator[LocalNetwork]:

@@ -64,7 +64,7 @@ VALID = handshake_with(LISTENER).message()
 def claim(public_key: bytes) -> bytes:
     """Message 1 of party 0 under a public key that is not its own."""
     noise = Initiator(
-        prologue=b"onionmpc/3" + LISTENER.public_key,
+        prologue=b"onionmpc/4" + LISTENER.public_key,
         static_private=IDENTITIES[0].x25519_private,
         ephemeral_private=bytes([7]) * 32,
         remote_static=x25519_public(LISTENER),

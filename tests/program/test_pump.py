@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from onionmpc.errors import RemoteProtocolError
+from onionmpc.mesh.changes import Changes
 from onionmpc.mesh.runner import LinkRunner
 from onionmpc.program.process.hello import HelloGate
 from onionmpc.program.pump import Pump, UnequalEpochs
@@ -48,7 +49,7 @@ class Peer:
     def __init__(self, hello_bytes: int = 0) -> None:
         self.runner = LinkRunner(lambda _event: None)
         self.runner.link.attach(0, 0.0)
-        self.pump = Pump(self.runner, lambda: HelloGate(1, hello_bytes))
+        self.pump = Pump(self.runner, lambda: HelloGate(1, hello_bytes), Changes())
         self.pump.open()
         self._sent = 0
         self.programs: list[Program] = []

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from onionmpc.errors import AgreementError, OnionMPCError, PeerLeft, SessionOver, UnsafeSetting
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.events import Agreed, Left, LinkUp, Proposed, RosterKnown
+from onionmpc.session.events import Agreed, LinkUp, RosterKnown
 from onionmpc.session.local import Plan
 from onionmpc.session.session import Session
 from tests.support.session import (
-    HASTY,
     Room,
     Then,
     answers,
@@ -24,7 +20,6 @@ from tests.support.session import (
     listed_plan,
     room,
     run,
-    same_sentence,
     write_script,
 )
 

@@ -19,12 +19,13 @@ from onionmpc.errors import (
 )
 from onionmpc.identity import Identity, Onion, onion_from_public_key
 from onionmpc.program.code.attached import NOTHING
-from onionmpc.program.code.catalogue import find_program
+from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreed_options import Wishes
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.invite import Invite
-from onionmpc.session.local import shared_terms
+from onionmpc.session.local import Plan, shared_terms
 from onionmpc.session.messages import Terms
+from onionmpc.session.own_terms import accept_terms, own_terms
 from onionmpc.session.run import SessionParty
 from tests.support.gathering import HOST, JOINERS, PSK, opposite
 from tests.support.session import Person, listed_plan
@@ -32,9 +33,16 @@ from tests.support.session import Person, listed_plan
 # -- what a joiner makes of the terms
 
 
+def plan_of(wishes: dict[str, Any]) -> Plan:
+    return replace(listed_plan(None, public=None, mpyc_options=None, allowed_types=None), **wishes)
+
+
 def party_of(wishes: dict[str, Any]) -> SessionParty:
-    plan = replace(listed_plan(None, public=None, mpyc_options=None, allowed_types=None), **wishes)
-    return SessionParty(JOINERS[0], plan, Person())
+    return SessionParty(JOINERS[0], plan_of(wishes), Person())
+
+
+def accepted(wishes: dict[str, Any], theirs: SharedTerms, host: Onion) -> tuple[Program, SharedTerms]:
+    return accept_terms(plan_of(wishes), theirs, JOINERS[0].onion, host)
 
 
 def terms_for(parties: int = 3, **changes: Any) -> SharedTerms:
@@ -48,7 +56,7 @@ NUMBERS = {"own": terms_for().addresses.index(JOINERS[0].onion), "host": terms_f
 
 
 def test_a_joiner_takes_what_it_left_open_from_the_host() -> None:
-    program, common = party_of({})._accept(terms_for(), HOST.onion)
+    program, common = accepted({}, terms_for(), HOST.onion)
     assert program == find_program("vote")
     assert common == terms_for()
 
@@ -62,7 +70,7 @@ def test_a_joiner_takes_what_it_left_open_from_the_host() -> None:
 )  # fmt: skip
 def test_a_joiner_runs_only_programs_that_it_has(name: str, error: str) -> None:
     with pytest.raises(AgreementError) as raised:
-        party_of({})._accept(terms_for(program=name), HOST.onion)
+        accepted({}, terms_for(program=name), HOST.onion)
     assert raised.value.message == error
 
 
@@ -71,13 +79,13 @@ def test_a_joiner_runs_only_programs_that_it_has(name: str, error: str) -> None:
     [
         ({"files": {"vote.py": "00" * 32}}, "program file private_input.py differs"),
         ({"mpyc_version": "0.10"}, "MPyC version differs: 0.11 at party {own}, 0.10 at party {host}"),
-        ({"protocol": 1}, "protocol version differs: 3 at party {own}, 1 at party {host}"),
+        ({"protocol": 1}, "protocol version differs: 4 at party {own}, 1 at party {host}"),
         ({"python": "PyPy 64-bit"}, "Python differs"),
     ],
 )
 def test_a_joiner_compares_the_terms_with_what_it_has(changes: dict[str, Any], error: str) -> None:
     with pytest.raises(AgreementError) as raised:
-        party_of({})._accept(terms_for(**changes), HOST.onion)
+        accepted({}, terms_for(**changes), HOST.onion)
     assert error.format(**NUMBERS) in raised.value.message
 
 
@@ -92,33 +100,33 @@ def test_a_joiner_compares_the_terms_with_what_it_has(changes: dict[str, Any], e
 )
 def test_a_joiner_that_wants_something_else_does_not_agree(wish: dict[str, Any], error: str) -> None:
     with pytest.raises(AgreementError) as raised:
-        party_of(wish)._accept(terms_for(), HOST.onion)
+        accepted(wish, terms_for(), HOST.onion)
     assert raised.value.message == error.format(**NUMBERS)
 
 
 def test_a_host_cannot_make_a_joiner_compute_with_fewer_parties_than_the_program_needs() -> None:
     wishes = {"allow_no_privacy": True}
     with pytest.raises(UsageError, match="2 parties, but vote needs at least 3"):
-        party_of(wishes)._accept(terms_for(parties=2), HOST.onion)
+        accepted(wishes, terms_for(parties=2), HOST.onion)
 
 
 def test_a_host_cannot_make_a_joiner_accept_a_threshold_that_hides_nothing() -> None:
     with pytest.raises(UnsafeSetting):
-        party_of({})._accept(terms_for(threshold=0), HOST.onion)
-    assert party_of({"allow_no_privacy": True})._accept(terms_for(threshold=0), HOST.onion)
+        accepted({}, terms_for(threshold=0), HOST.onion)
+    assert accepted({"allow_no_privacy": True}, terms_for(threshold=0), HOST.onion)
 
 
 @pytest.mark.parametrize("option", ["--output-file=out", "-Pevil:1", "-M3", "-T0", "--ssl", "-C", "\x1b[2J"])
 def test_a_host_cannot_choose_what_mpyc_does_beyond_the_wire(option: str) -> None:
     with pytest.raises(UsageError, match="is not one of MPyC's options that change the wire") as raised:
-        party_of({})._accept(terms_for(mpyc_options=("-L64", option)), HOST.onion)
+        accepted({}, terms_for(mpyc_options=("-L64", option)), HOST.onion)
     assert raised.value.message.isprintable()
 
 
 @pytest.mark.parametrize("name", ["subprocess.Popen", "builtins.eval", "numpy.ndarray", "__main__.*", "\x1b[2J.X"])
 def test_a_host_cannot_make_a_joiner_allow_a_type_that_is_not_a_class_of_the_program(name: str) -> None:
     with pytest.raises(UsageError, match="is not a class of the program") as raised:
-        party_of({})._accept(terms_for(allowed_types=(name,)), HOST.onion)
+        accepted({}, terms_for(allowed_types=(name,)), HOST.onion)
     assert raised.value.message.isprintable()
 
 
@@ -131,12 +139,12 @@ def test_a_joiner_takes_the_hosts_types_unless_it_names_its_own(tmp_path: Path) 
         [Onion(onion) for onion in terms_for().addresses],
         Wishes(allowed_types=("__main__.Ballot",)).as_host(3),
     )
-    _, common = party_of({"program": program})._accept(terms, HOST.onion)
+    _, common = accepted({"program": program}, terms, HOST.onion)
     assert common.allowed_types == ("__main__.Ballot",)
     with pytest.raises(
         AgreementError, match=r"allowed types differs: \(__main__\.Urn\) at .*, \(__main__\.Ballot\) at"
     ):
-        party_of({"program": program, "allowed_types": ("__main__.Urn",)})._accept(terms, HOST.onion)
+        accepted({"program": program, "allowed_types": ("__main__.Urn",)}, terms, HOST.onion)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +200,9 @@ def test_a_full_list_of_many_parties_runs_without_prss(
 
 
 def test_a_host_of_many_parties_and_its_joiners_run_without_prss() -> None:
-    terms = SessionParty(HOST, listed_plan(find_program("vote")), Person())._common([HOST.onion], 15)
+    terms = own_terms(listed_plan(find_program("vote")), [HOST.onion], 15)
     assert terms.mpyc_options == ("--no-prss",)
-    _, common = party_of({})._accept(terms_for(mpyc_options=terms.mpyc_options), HOST.onion)
+    _, common = accepted({}, terms_for(mpyc_options=terms.mpyc_options), HOST.onion)
     assert common.mpyc_options == ("--no-prss",)
 
 

@@ -41,7 +41,7 @@ def hear(message: bytes, psks: tuple[bytes, ...] = (PSK,), identity: Identity = 
     return listening.read_hello(psks)[1]
 
 
-def raw_message(payload: bytes, prologue: bytes = b"onionmpc/3" + BOB.public_key) -> bytes:
+def raw_message(payload: bytes, prologue: bytes = b"onionmpc/4" + BOB.public_key) -> bytes:
     """Message 1 of a dialler that holds ALICE's key and sends any payload it likes."""
     noise = Initiator(
         prologue=prologue,

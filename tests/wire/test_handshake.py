@@ -120,11 +120,11 @@ def test_a_message_for_the_mirror_image_of_the_listener_is_refused() -> None:
     "prologue",
     [
         b"",
-        b"onionmpc/3",
+        b"onionmpc/4",
         BOB.public_key,
         b"onionmpc/1" + BOB.public_key,
-        b"onionmpc/3" + ALICE.public_key,
-        b"onionmpc/3" + BOB.public_key + b"\x00",
+        b"onionmpc/4" + ALICE.public_key,
+        b"onionmpc/4" + BOB.public_key + b"\x00",
     ],
     ids=["none", "no key", "no label", "another version", "the dialler's key", "a tail"],
 )
@@ -277,7 +277,7 @@ def test_a_record_of_an_earlier_handshake_does_not_decrypt_in_a_later_one() -> N
         list(later.decode(recorded))
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 4, 255])
+@pytest.mark.parametrize("version", [0, 1, 3, 5, 255])
 def test_a_message_1_of_another_version_is_refused(version: int) -> None:
     with pytest.raises(AuthenticationFailed, match="not a handshake of our version"):
         listener().read_static(bytes([version]) + dialler().message()[1:])
@@ -285,12 +285,12 @@ def test_a_message_1_of_another_version_is_refused(version: int) -> None:
 
 @pytest.mark.parametrize("rest", [b"", bytes(81), bytes(200)])
 def test_a_dialler_that_sees_another_version_names_both_and_accuses_nobody(rest: bytes) -> None:
-    for theirs in (0, 1, 2, 4, 255):
+    for theirs in (0, 1, 3, 5, 255):
         with pytest.raises(VersionDiffers) as raised:
             dialler().receive(bytes([theirs]) + rest)
         assert raised.value.message == (
             f"different versions of onionmpc: the peer speaks protocol {theirs}, this party (onionmpc {__version__}) "
-            "protocol 3"
+            "protocol 4"
         )
         assert raised.value.exit_code == 5
         assert "newer release" in raised.value.hint

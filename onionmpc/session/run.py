@@ -30,7 +30,7 @@ from onionmpc.session.local import Plan, check_parties
 from onionmpc.session.messages import Terms
 from onionmpc.session.own_terms import accept_terms, own_terms, program_of
 from onionmpc.session.seating import Seating
-from onionmpc.session.session import Objector, Opening, Session, never_started, open_session
+from onionmpc.session.session import Objector, Session, SessionStart, never_started, open_session
 from onionmpc.text import duration
 from onionmpc.wire.handshake import HELLO_NONCE_BYTES, NO_PSK
 
@@ -122,8 +122,8 @@ class SessionParty:
             await gathering.send_terms(terms)
         finally:
             await gathering.leave()
-        opening = self._opening(program_of(self._plan), common, bytes.fromhex(terms.psk), self._identity.onion)
-        async with open_session(network, self._door, opening) as session:
+        start = self._start_of(program_of(self._plan), common, bytes.fromhex(terms.psk), self._identity.onion)
+        async with open_session(network, self._door, start) as session:
             yield session
 
     async def close_seats(self, gathering: Gathering) -> None:
@@ -159,8 +159,8 @@ class SessionParty:
         except OnionMPCError as error:
             await self._object(network, terms.common, session_psk, host, error)
             raise
-        opening = self._opening(program, common, session_psk, host)
-        async with open_session(network, self._door, opening) as session:
+        start = self._start_of(program, common, session_psk, host)
+        async with open_session(network, self._door, start) as session:
             yield session
 
     def full_list(self, others: Sequence[Onion]) -> SharedTerms:
@@ -176,8 +176,8 @@ class SessionParty:
     async def join_listed(self, network: Network, common: SharedTerms) -> AsyncIterator[Session]:
         """Keep the session with the parties of a full list, without a host, during the block."""
         _unlock(network, {onion: pair_key(self._identity, onion, onion) for onion in self._others(common)})
-        opening = self._opening(program_of(self._plan), common, NO_PSK, None)
-        async with open_session(network, self._door, opening) as session:
+        start = self._start_of(program_of(self._plan), common, NO_PSK, None)
+        async with open_session(network, self._door, start) as session:
             yield session
 
     def _others(self, common: SharedTerms) -> list[Onion]:
@@ -208,13 +208,13 @@ class SessionParty:
     ) -> None:
         """Connect on the host's terms, only to tell the waiting peers why this party objects."""
         self._ui.tell(Trouble(objection.message))
-        opening = replace(self._opening(never_started(theirs), theirs, psk, host), ui=Objector(self._ui, objection))
+        start = replace(self._start_of(never_started(theirs), theirs, psk, host), ui=Objector(self._ui, objection))
         with contextlib.suppress(OnionMPCError):
-            async with open_session(network, self._door, opening) as session:
+            async with open_session(network, self._door, start) as session:
                 await session.first()
 
-    def _opening(self, program: Program, common: SharedTerms, psk: bytes, host: Onion | None) -> Opening:
-        return Opening(self._identity, self._nonce, psk, common, program, self._plan, self._ui, host)
+    def _start_of(self, program: Program, common: SharedTerms, psk: bytes, host: Onion | None) -> SessionStart:
+        return SessionStart(self._identity, self._nonce, psk, common, program, self._plan, self._ui, host)
 
 
 def _unlock(network: Network, keys: Mapping[Onion, bytes]) -> None:

@@ -40,7 +40,7 @@ FIXED_TERMS = ("padding_rate", "circuits", "receipt")
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class SessionStart:
     """How a session begins.
 
     Attributes:
@@ -63,38 +63,38 @@ class Opening:
 
 
 @contextlib.asynccontextmanager
-async def open_session(network: Network, door: Door, opening: Opening) -> AsyncIterator[Session]:
+async def open_session(network: Network, door: Door, start: SessionStart) -> AsyncIterator[Session]:
     """Keep the links of a session during the block. At its end, this party leaves.
 
     Args:
         door: receives streams of this party's onion service; from here on the mesh is its gatekeeper.
     """
-    plan, common = opening.plan, opening.common
+    plan, common = start.plan, start.common
     terms = PartyTerms(
         network.level,
         plan.min_circuit_length,
         max_circuits(plan, network.level),
-        distributions(opening.program, plan.attached),
+        distributions(start.program, plan.attached),
     )
-    own = OwnParty(opening.identity, opening.nonce, common, terms, opening.program, plan)
-    computation = Computation(own, opening.ui)
+    own = OwnParty(start.identity, start.nonce, common, terms, start.program, plan)
+    computation = Computation(own, start.ui)
     async with BackgroundTasks() as background:
-        dispatcher = Dispatcher(network, opening.ui, background, computation.parts, opening.host)
+        dispatcher = Dispatcher(network, start.ui, background, computation.parts, start.host)
         mesh = Mesh(
             network,
-            opening.identity,
+            start.identity,
             own.roster,
-            opening.psk,
-            opening.nonce,
+            start.psk,
+            start.nonce,
             dispatcher,
             plan.patience_s,
             common.padding_rate,
             plan.timings.mesh,
         )
         door.gatekeeper = mesh
-        opening.ui.tell(RosterKnown(own.roster, own.number))
+        start.ui.tell(RosterKnown(own.roster, own.number))
         async with mesh.running(plan.wait_s):
-            session = Session(own, opening.host, computation, dispatcher)
+            session = Session(own, start.host, computation, dispatcher)
             yield session
             await session.leave()
 
@@ -194,7 +194,7 @@ class Session:
         onion = self._own.identity.onion
         roster = sorted([onion, *(self._own.roster[peer.number] for peer in self._here())])
         if len(roster) == 1:
-            raise SessionOver("the other parties have left, so there is nobody to compute with")
+            raise SessionOver("the other parties have left, so this party is alone")
         common = msgspec.structs.replace(own_terms(plan, roster, len(roster)), **self._fixed)
         return self._in_next(plan, program_of(plan), common, onion)
 

@@ -70,12 +70,12 @@ def claim(public_key: bytes) -> bytes:
         remote_static=x25519_public(LISTENER),
     )
     payload = struct.pack(">32sB16s32sQQ", public_key, Purpose.MESH, bytes(16), bytes(32), 0, 0)
-    return b"\x03" + noise.write_first(payload, PSK)
+    return b"\x04" + noise.write_first(payload, PSK)
 
 
 STRANGERS = {
     "zeros": bytes(MESSAGE_1_BYTES),
-    "garbage": b"\x03" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
+    "garbage": b"\x04" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
     "more garbage than is read": random.Random(2).randbytes(1000),
     "a web browser": b"GET / HTTP/1.1\r\n" + b"User-Agent: a rather long one\r\n" * 10,
     "another version": b"\x01" + VALID[1:],
@@ -93,7 +93,7 @@ STRANGERS = {
 @in_a_loop
 async def test_every_stranger_gets_the_same_reply(directory: Path, message: bytes) -> None:
     async with Party(directory, 1, 2) as party:
-        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x03"
+        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x04"
         assert party.watcher.up == {}
 
 

@@ -366,7 +366,7 @@ async def test_a_listener_of_another_version_is_reported_with_both_versions(dire
             await knock(directory, IDENTITIES[1])
 
 
-@pytest.mark.parametrize("said", [b"", b"\x03" + bytes(40)], ids=["nothing", "half an answer"])
+@pytest.mark.parametrize("said", [b"", b"\x04" + bytes(40)], ids=["nothing", "half an answer"])
 @in_a_loop
 async def test_a_listener_that_hangs_up_is_not_reported_as_one_that_refuses(directory: Path, said: bytes) -> None:
     async def serve(stream: Stream) -> None:

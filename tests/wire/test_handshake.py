@@ -297,7 +297,7 @@ def test_a_dialler_that_sees_another_version_names_both_and_accuses_nobody(rest:
 
 
 def test_a_refusal_is_the_version_byte_alone_and_is_reported_as_one() -> None:
-    assert bytes([3]) == REFUSAL
+    assert bytes([4]) == REFUSAL
     with pytest.raises(AuthenticationFailed, match="refused the handshake"):
         dialler().receive(REFUSAL)
 

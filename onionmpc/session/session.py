@@ -22,6 +22,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import Program, distributions
+from onionmpc.session.agreed_options import AGREED_OPTIONS
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.dispatch import Dispatcher
@@ -35,8 +36,7 @@ from onionmpc.session.peers import ConnectedPeer
 from onionmpc.tasks import BackgroundTasks
 from onionmpc.wire.handshake import HELLO_NONCE_BYTES
 
-# What all links were built for. These terms stay for the whole session.
-FIXED_TERMS = ("padding_rate", "circuits", "receipt")
+FIXED_OPTIONS = tuple(option for option in AGREED_OPTIONS if option.for_session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Session:
     def __init__(self, own: OwnParty, host: Onion | None, first: Computation, dispatcher: Dispatcher) -> None:
         self._own = own
         self._host = host
-        self._fixed: Mapping[str, Any] = {term: getattr(own.shared, term) for term in FIXED_TERMS}
+        self._fixed: Mapping[str, Any] = {option.term: getattr(own.shared, option.term) for option in FIXED_OPTIONS}
         self._computation = first
         self._dispatcher = dispatcher
 
@@ -224,9 +224,10 @@ class Session:
             raise AgreementError("the proposed roster has a party that is not here any more")
 
     def _check_fixed(self, theirs: SharedTerms) -> None:
-        for term, value in self._fixed.items():
-            if (other := getattr(theirs, term)) != value:
-                raise AgreementError(f"{term.replace('_', ' ')} is {other}, but stays {value} for the whole session")
+        for option in FIXED_OPTIONS:
+            before, after = self._fixed[option.term], getattr(theirs, option.term)
+            if before != after:
+                raise AgreementError(f"{option.name}: {after}, but it stays {before} for the whole session")
 
     def _in_next(self, plan: Plan, program: Program, common: SharedTerms, proposer: Onion) -> OwnParty:
         return OwnParty(

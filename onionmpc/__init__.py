@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from onionmpc.session.agreement import Agreement as Agreement
     from onionmpc.session.agreement import PartyTerms as PartyTerms
     from onionmpc.session.agreement import SharedTerms as SharedTerms
+    from onionmpc.session.differences import Exposure as Exposure
     from onionmpc.session.invite import Invite as Invite
     from onionmpc.session.ledger import LinkSummary as LinkSummary
     from onionmpc.session.receipt import Receipt as Receipt
@@ -67,6 +68,7 @@ __all__ = [
     "AGREE_TO_ANYTHING",
     "ALLOW_UNUSUAL",
     "Agreement",
+    "Exposure",
     "HostTable",
     "InputQuestion",
     "Invite",
@@ -100,6 +102,7 @@ _MODULES = {
     "AGREE_TO_ANYTHING": "api.questions",
     "ALLOW_UNUSUAL": "api.inputs",
     "Agreement": "session.agreement",
+    "Exposure": "session.differences",
     "HostTable": "api.table",
     "InputQuestion": "api.inputs",
     "Invite": "session.invite",

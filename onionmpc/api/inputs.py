@@ -6,9 +6,11 @@ Rules: docs/reference/blocks.md.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -16,12 +18,15 @@ from typing import Any
 
 from onionmpc.api.questions import answered
 from onionmpc.errors import UsageError
+from onionmpc.machine import READ_BYTES
 from onionmpc.program.block import AnyField, ChoiceField, FileField, ProgramBlock, TableField
 from onionmpc.program.describe import describe_field
 from onionmpc.program.inputs import CheckedInput, Delivery, arrange, check_input, choices_of, missing, warning_of
 from onionmpc.text import printable
 
 FILE_MODE_PRIVATE = 0o600
+# A private argument that names an input and is none: -, -x or --name. A negative number is an input.
+OPTION_NAME = re.compile(r"-[A-Za-z]?|--[^=]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,19 @@ class OwnInputs:
         asks, confirms = self.ask is not None, self.confirm is not None
         check_given(about, self.contents, replaced=self.replaced, asks=asks, confirms=confirms)
 
+    def pieces(self, arguments: Sequence[str]) -> Iterator[Iterable[bytes]]:
+        """Yield each input that is known before consent, in pieces.
+
+        Args:
+            arguments: the private arguments. One that names a file stands for its content.
+        """
+        yield [self.text or b""]
+        for content in self.contents.values():
+            yield [content]
+        for word in arguments:
+            if not OPTION_NAME.fullmatch(word):
+                yield _pieces(word.partition("=")[2] if word.startswith("--") else word)
+
     async def collect(self, about: ProgramBlock, public: Sequence[str]) -> dict[str, CheckedInput]:
         """Check the given inputs, and ask for the others.
 
@@ -221,6 +239,16 @@ class OwnInputs:
         sentence = f"{subject} is {checked.unusual}{warning_of(one)}"
         end = "" if sentence.endswith((".", "?", "!")) else "."
         return await answered("confirm", self.confirm(UnusualInput(one.name, question.label, sentence + end)))
+
+
+def _pieces(value: str) -> Iterator[bytes]:
+    # Not a pipe: what is read here would be missing in the program.
+    if not os.path.isfile(value):  # noqa: PTH113 (Path.is_file raises for a value that is too long for a path)
+        yield os.fsencode(value)
+        return
+    # The program cannot read a file either that this party may not.
+    with contextlib.suppress(OSError), Path(value).open("rb") as file:
+        yield from iter(lambda: file.read(READ_BYTES), b"")
 
 
 def _needed(one: AnyField) -> UsageError:

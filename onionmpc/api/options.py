@@ -66,6 +66,7 @@ class SessionOptions(WishOptions, total=False):
         receipt: a new file for this party's receipt. Each party must ask for one.
         with_files: further files, or folders of files, that must be the same at all parties.
         allow_no_privacy: accept a threshold of 0, which hides nothing.
+        allow_difference: let `AGREE_TO_ANYTHING` accept a result that may expose an input, with an earlier one.
         allow_subprocess: let this party's program start processes.
         wait_s: how long to wait for the others at each step, in seconds. Default: 3600.
         patience_s: how long a party may be away, or all programs stuck, in seconds. Default: 600.
@@ -75,6 +76,7 @@ class SessionOptions(WishOptions, total=False):
 
     with_files: Sequence[str | os.PathLike[str]]
     allow_no_privacy: bool
+    allow_difference: bool
     allow_subprocess: bool
     wait_s: float
     patience_s: float
@@ -88,6 +90,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     **{option.wish: optional(_CHECK_OF_KIND[option.kind]) for option in AGREED_OPTIONS},
     "with_files": paths,
     "allow_no_privacy": flag,
+    "allow_difference": flag,
     "allow_subprocess": flag,
     "wait_s": seconds,
     "patience_s": seconds,
@@ -105,6 +108,7 @@ class Prepared:
         walls: the protections that a program process gets on this machine, None if they are not known yet.
         program, options: what `prepare` was called with.
         joins_host: whether the values of another party fill the options that are left out.
+        allow_difference: see `SessionOptions`.
     """
 
     plan: Plan
@@ -112,6 +116,7 @@ class Prepared:
     program: str | os.PathLike[str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     joins_host: bool = False
+    allow_difference: bool = False
 
     def behind(self, walls: Walls) -> Prepared:
         """Return a copy with these walls, which were probed on this machine."""
@@ -186,7 +191,7 @@ def prepare(
         allow_subprocess=said.get("allow_subprocess", False),
         **wishes_of(wishes, joins_host=joins_host),
     )
-    return Prepared(plan, None, program, options, joins_host)
+    return Prepared(plan, None, program, options, joins_host, said.get("allow_difference", False))
 
 
 def prepare_next(

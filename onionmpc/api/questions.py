@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from onionmpc.api.screen import agreement_lines
+from onionmpc.api.screen import agreement_lines, changed_labels, exposed_parties, mark_changes
+from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
 from onionmpc.program.spec import Walls
 from onionmpc.session.agreed_options import agreed_values
 from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
+from onionmpc.session.differences import Exposure
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Proposal:
         title, reveals: what the program is and what it reveals to whom, as its author claims; empty if the script has
             no block that says so (docs/reference/blocks.md).
         unusual: a sentence for each public argument beyond what the program's author calls usual.
+        computation: which computation of this session it is, from 1.
+        previous: what this party last consented to in this session, None in the first computation.
+        exposes: whose inputs this result may expose, together with an earlier one of this session.
+        allow_difference: whether this party accepts that without being asked.
     """
 
     agreement: Agreement
@@ -57,6 +63,10 @@ class Proposal:
     title: str = ""
     reveals: str = ""
     unusual: tuple[str, ...] = ()
+    computation: int = 1
+    previous: Proposal | None = None
+    exposes: tuple[Exposure, ...] = ()
+    allow_difference: bool = False
 
     def __str__(self) -> str:
         """Return `text`."""
@@ -64,7 +74,19 @@ class Proposal:
 
     @property
     def text(self) -> str:
-        """The agreement in words, to show to the user: about 20 lines. What others state is safe to print."""
+        """The agreement in words, to show to the user: about 20 lines. What others state is safe to print.
+
+        From the second computation on, it marks what has changed since the last one.
+        """
+        lines = self._lines()
+        if self.previous is not None:
+            changed = set(changed_labels(self.agreement.common, self.previous.agreement.common))
+            before = self.previous._lines()  # noqa: SLF001 (ours)
+            lines = list(mark_changes(lines, before, changed, self.computation - 1))
+        return "\n".join(["The agreement:", *lines])
+
+    def _lines(self) -> list[str]:
+        before = None if self.previous is None else self.previous.agreement.common
         lines = agreement_lines(
             self.agreement,
             self.number,
@@ -76,8 +98,15 @@ class Proposal:
             by_invite=self.by_invite,
             walls=self.walls,
             allow_subprocess=self.allow_subprocess,
+            computation=self.computation,
+            before=before,
+            exposes=self.exposes,
         )
-        return "\n".join(["The agreement:", *lines])
+        return list(lines)
+
+    def as_previous(self) -> Proposal:
+        """Return a copy for the next proposal to be compared with. It holds none before it."""
+        return replace(self, previous=None)
 
     @property
     def program(self) -> str:
@@ -100,6 +129,11 @@ class Proposal:
         return agreed_values(self.agreement.common)
 
     @property
+    def exposed(self) -> frozenset[Onion]:
+        """All addresses in `exposes`."""
+        return frozenset(onion for exposure in self.exposes for onion in exposure.onions)
+
+    @property
     def session(self) -> str:
         """The session id, 64 hex digits. It is equal at two parties only if their agreements are equal."""
         return session_id(self.agreement).hex()
@@ -114,8 +148,20 @@ Consent = Callable[[Proposal], Awaitable[bool]]
 Admit = Callable[[Joiner], Awaitable[bool]]
 
 
-async def AGREE_TO_ANYTHING(_proposal: Proposal) -> bool:  # noqa: N802 (reads as the constant that it is)
-    """Consent to every agreement, unseen: to any program, parties and threshold."""
+async def AGREE_TO_ANYTHING(proposal: Proposal) -> bool:  # noqa: N802 (reads as the constant that it is)
+    """Consent to every agreement, unseen: to any program, parties and threshold.
+
+    Raises:
+        AgreementError: the result may expose a party, together with an earlier one of this session, and
+            `allow_difference` is False.
+    """
+    if proposal.exposes and not proposal.allow_difference:
+        # All parties learn the message: it names an exposure that they can see as well, if there is one.
+        worst = next((one for one in proposal.exposes if one.same_program), proposal.exposes[0])
+        raise AgreementError(
+            f"with the result of computation {worst.computations[0]}, this one may expose what "
+            f"{exposed_parties(worst)} gave (allow_difference=True allows that)"
+        )
     return True
 
 

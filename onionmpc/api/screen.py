@@ -5,7 +5,7 @@ What other parties state is escaped, so that it is safe to print on a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
@@ -23,6 +23,7 @@ from onionmpc.session.agreement import (
     roster_fingerprint,
     session_id,
 )
+from onionmpc.session.differences import Exposure
 from onionmpc.session.estimates import Case
 from onionmpc.session.events import ProgramsStuck
 from onionmpc.text import duration, printable
@@ -35,6 +36,9 @@ MAX_DIFFERENCES = 8
 MAX_DIFFERENCE = 300
 MAX_REVEALS = 300
 STUCK_PARTIES = 25  # people do not read more lines
+MAX_EXPOSED = 25
+MAX_EXPOSURES = 5
+MAX_LISTED = 4
 
 
 def agreement_lines(
@@ -49,6 +53,9 @@ def agreement_lines(
     by_invite: bool,
     walls: Walls = NO_WALLS,
     allow_subprocess: bool = False,
+    computation: int = 1,
+    before: SharedTerms | None = None,
+    exposes: Sequence[Exposure] = (),
 ) -> Iterator[str]:
     """Yield the lines of the screen.
 
@@ -60,6 +67,9 @@ def agreement_lines(
         by_invite: whether a host named the other parties.
         walls: the protections of this party's program process.
         allow_subprocess: whether the program may start processes.
+        computation: which computation of the session it is.
+        before: the shared terms of the computation before this one.
+        exposes: whose inputs the result may expose, together with earlier ones.
     """
     common = agreement.common
     yield from _program(common, title, reveals)
@@ -67,7 +77,9 @@ def agreement_lines(
     yield from (line("" if place else "unusual", words) for place, words in enumerate(unusual))
     if private_arguments:
         yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
-    yield from _parties(agreement, own_number)
+    yield from _parties(agreement, own_number, before)
+    if before is not None:
+        yield from _gone(common, before, computation - 1)
     yield from _versions(common)
     yield from differing_versions(agreement.own)
     yield from _options(common)
@@ -78,6 +90,7 @@ def agreement_lines(
     yield line("roster", roster_fingerprint(common.addresses))
     yield ""
     yield from _warnings(common, by_invite=by_invite)
+    yield from _exposures(common, exposes)
 
 
 def _program(common: SharedTerms, title: str, reveals: str) -> Iterator[str]:
@@ -97,7 +110,7 @@ def _options(common: SharedTerms, *first: str) -> Iterator[str]:
             yield from (line(*words) for words in option.shown(common))
 
 
-def _parties(agreement: Agreement, own_number: int) -> Iterator[str]:
+def _parties(agreement: Agreement, own_number: int, before: SharedTerms | None) -> Iterator[str]:
     yield line("parties", f"{len(agreement.own)}, in this order:")
     for number, (address, own) in enumerate(zip(agreement.common.addresses, agreement.own, strict=True)):
         words = [f"{number}  {address}  level {own.circuit_length.value}"]
@@ -107,7 +120,16 @@ def _parties(agreement: Agreement, own_number: int) -> Iterator[str]:
             words.append(limit)
         if own.circuit_length is Level.SHORT:
             words.append("its IP address is SHOWN to all others")
+        if before is not None and (address not in before.addresses or before.addresses.index(address) != number):
+            words.append(f"was party {before.addresses.index(address)}" if address in before.addresses else "new")
         yield line("", ", ".join(words) + (" (you)" if number == own_number else ""))
+
+
+def _gone(common: SharedTerms, before: SharedTerms, last: int) -> Iterator[str]:
+    """Yield a line for each party that took part in the last computation only."""
+    for address in before.addresses:
+        if address not in common.addresses:
+            yield line("", f"-  {address}  took part in computation {last}, not in this one")
 
 
 def _versions(common: SharedTerms) -> Iterator[str]:
@@ -128,6 +150,77 @@ def _warnings(common: SharedTerms, *, by_invite: bool) -> Iterator[str]:
         yield "The receipt PERMANENTLY proves to anyone that your address took part: you cannot deny it later."
     if by_invite:
         yield "The host told you who the others are. Compare the roster line with them over another channel."
+
+
+def _exposures(common: SharedTerms, exposes: Sequence[Exposure]) -> Iterator[str]:
+    for exposure in exposes[:MAX_EXPOSURES]:
+        computations = _listed(exposure.computations, "computation")
+        whose = "this address" if len(exposure.onions) == 1 else "these addresses"
+        yield f"With the result of {computations}, this one may EXPOSE what {whose} gave:"
+        for onion in exposure.onions[:MAX_EXPOSED]:
+            if onion in common.addresses:
+                yield f"  {onion} (party {common.addresses.index(onion)}), which takes part only now"
+            else:
+                yield f"  {onion}, which took part in {computations}, not in this one"
+        if len(exposure.onions) > MAX_EXPOSED:
+            yield f"  and {len(exposure.onions) - MAX_EXPOSED} more"
+        if exposure.same_program:
+            yield "  The program is the same: the difference of two sums or averages is what they gave."
+        if exposure.same_input:
+            yield "  You give the same input as then: a result that differs may show what they gave."
+    if len(exposes) > MAX_EXPOSURES:
+        numbers = sorted({number for exposure in exposes[MAX_EXPOSURES:] for number in exposure.computations})
+        yield f"With the result of {_listed(numbers, 'computation')}, it may EXPOSE others as well."
+
+
+def exposed_parties(exposure: Exposure) -> str:
+    """Return whom the results expose, in a few words."""
+    first, *others = exposure.onions
+    return f"{first} and {len(others)} more" if others else first
+
+
+def _listed(numbers: Sequence[int], what: str) -> str:
+    """Return "computation 1", "computations 1 and 2", or "computations 1, 2, 3 and 7 more"."""
+    if len(numbers) == 1:
+        return f"{what} {numbers[0]}"
+    last = str(numbers[-1]) if len(numbers) <= MAX_LISTED else f"{len(numbers) - MAX_LISTED + 1} more"
+    return f"{what}s {', '.join(map(str, numbers[:-1][: MAX_LISTED - 1]))} and {last}"
+
+
+def changed_labels(common: SharedTerms, before: SharedTerms) -> Iterator[str]:
+    """Yield the label of each term that has changed, even if its line looks the same because it is cut."""
+    if (common.program, common.files) != (before.program, before.files):
+        yield "program"
+    for option in AGREED_OPTIONS:
+        if getattr(common, option.term) != getattr(before, option.term):
+            yield from (label for label, _ in option.shown(common) if label)
+
+
+def mark_changes(lines: Sequence[str], before: Sequence[str], changed: Collection[str], last: int) -> Iterator[str]:
+    """Yield the lines of a screen with a mark at each one that is not on the screen before it.
+
+    Args:
+        before: the screen of the last computation.
+        changed: labels of lines that have changed in any case.
+        last: the number of that computation.
+    """
+    yield f"* marks each line that differs from computation {last}"
+    terms, old_terms = lines[: lines.index("")], before[: before.index("")]
+    labels = {"", *map(_label, terms)}
+    for each in terms:
+        label = _label(each)
+        # A session id is new each time: a mark there says nothing.
+        same = label == "session" or (each in before and label not in changed)
+        yield each if same else f"*{each[1:]}"
+    for each in old_terms:
+        if _label(each) not in labels:
+            yield f"*{line(_label(each), f'no longer: {each[2 + WIDTH :]}')[1:]}"
+    for each in lines[len(terms) :]:
+        yield each if each in before or not each else f"* {each}"
+
+
+def _label(shown: str) -> str:
+    return shown[2 : 2 + WIDTH].strip()
 
 
 def _count(number: int, what: str) -> str:

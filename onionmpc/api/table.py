@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -23,17 +24,18 @@ from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, answered, r
 from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
 from onionmpc.api.targets import Target
-from onionmpc.errors import AgreementError, UsageError
+from onionmpc.errors import AgreementError, OnionMPCError, UsageError
 from onionmpc.files import scratch_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
-from onionmpc.program.inputs import unusual_public
+from onionmpc.program.inputs import CheckedInput, unusual_public
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
+from onionmpc.session.differences import History
 from onionmpc.session.events import Event, InviteReady, LinkMeasured, PrivateInputs
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
@@ -43,6 +45,8 @@ from onionmpc.session.session import Session
 from onionmpc.tasks import BackgroundTasks, cancel, ended
 
 Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[PrivateInputs | None]]
+
+HISTORY_KEY_BYTES = 32
 
 
 class TableState(Enum):
@@ -83,9 +87,11 @@ class Table:
         self._state = TableState.NEW
         self._session = SessionParty(runtime.identity, prepared.plan, self._interface(_nobody))
         self._capture: Capture | None = None
-        self._invalid: UsageError | None = None
+        self._own_reason: OnionMPCError | None = None
         self._computing: asyncio.Task[Any] | None = None
         self._computations = 0
+        self._history = History(secrets.token_bytes(HISTORY_KEY_BYTES))
+        self._agreed: Proposal | None = None
         self._turns: asyncio.Queue[_Turn | None] = asyncio.Queue()
         self._keeping: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -219,7 +225,7 @@ class Table:
         if self._state is not TableState.OPEN:
             been = {TableState.OVER: "has ended its session", TableState.COMPUTING: "is computing"}
             raise UsageError(f"this table {been.get(self._state, 'is not open')}", hint=self._state.value)
-        self._state, self._computing, self._invalid = TableState.COMPUTING, asyncio.current_task(), None
+        self._state, self._computing, self._own_reason = TableState.COMPUTING, asyncio.current_task(), None
         self._computations += 1
         try:
             result = await self._compute(plan, own_inputs, consent, on_output, terminal=terminal)
@@ -258,11 +264,11 @@ class Table:
     async def _run_session(self, plan: Plan, streams: Streams, consent: Consent, inputs: OwnInputs) -> Result:
         plan = replace(plan, streams=streams)
         async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
-            asked = partial(self._ask, plan, consent, inputs, partial(self._give, stack, inputs))
+            asked = partial(self._ask, stack, plan, inputs, consent)
             try:
                 return result_of(await self._take_turn(plan, self._interface(asked)))
             except AgreementError as error:
-                raise self._invalid or error from None
+                raise self._own_reason or error from None
 
     async def _take_turn(self, plan: Plan, ui: _Interface) -> SessionResult:
         """Have the session run a computation. If this is cancelled, or the computation fails, the session ends."""
@@ -304,56 +310,26 @@ class Table:
     def _interface(self, consents: Consents) -> _Interface:
         return _Interface(self._tell, self._admit, consents)
 
-    async def _give(
-        self,
-        stack: contextlib.AsyncExitStack,
-        inputs: OwnInputs,
-        agreement: Agreement,
-        about: ProgramBlock | None,
-    ) -> PrivateInputs:
-        """Collect this party's inputs, once it has consented, and make them ready for its program.
-
-        Args:
-            stack: keeps what the program reads them from until the session has ended.
-        """
-        if about is None or not about.input or inputs.replaced:
-            if self._capture is not None:
-                self._capture.input.give(inputs.text or b"")
-            return PrivateInputs()
-        try:
-            checked = await inputs.collect(about, agreement.common.public_arguments)
-        except UsageError as error:
-            raise self._no_valid_input(error) from error
-        folder = stack.enter_context(scratch_directory())
-        delivery, arguments = deliver(about, checked, folder)
-        if self._capture is not None:
-            self._capture.input.give(delivery.stdin)
-            return PrivateInputs(arguments)
-        # A pipe instead of the terminal, even if it is empty: the program cannot ask for what its block declares.
-        pipe = InputPipe()
-        await stack.enter_async_context(pipe.open())
-        pipe.give(delivery.stdin)
-        return PrivateInputs(arguments, pipe.descriptor)
-
-    def _no_valid_input(self, error: UsageError) -> AgreementError:
-        """Keep the details for this party's user; return the error for the others."""
-        self._invalid = error
-        return AgreementError("its user gave no valid input")
-
     async def _ask(
         self,
+        stack: contextlib.AsyncExitStack,
         plan: Plan,
-        consent: Consent,
         inputs: OwnInputs,
-        give: Callable[[Agreement, ProgramBlock | None], Awaitable[PrivateInputs]],
+        consent: Consent,
         agreement: Agreement,
         number: int,
         about: ProgramBlock | None,
     ) -> PrivateInputs | None:
+        """Ask for consent, then collect this party's inputs and make them ready for its program.
+
+        Args:
+            stack: keeps what the program reads them from until the computation has ended.
+        """
         try:
             inputs.check(about)  # a joiner may learn only now which program runs
         except UsageError as error:
             raise self._no_valid_input(error) from error
+        given = await asyncio.to_thread(self._digests, inputs.pieces(plan.private))
         proposal = Proposal(
             agreement,
             number,
@@ -365,8 +341,66 @@ class Table:
             title="" if about is None else about.title,
             reveals="" if about is None else about.reveals,
             unusual=() if about is None else tuple(unusual_public(about, agreement.common.public_arguments)),
+            computation=self._history.next_number,
+            previous=self._agreed,
+            exposes=self._history.exposures(agreement.common, given),
+            allow_difference=self._prepared.allow_difference,
         )
-        return await give(agreement, about) if await answered("consent", consent(proposal)) else None
+        if not await self._consent(consent, proposal):
+            return None
+        if about is None or not about.input or inputs.replaced:
+            self._agree(proposal, given)
+            if self._capture is not None:
+                self._capture.input.give(inputs.text or b"")
+            return PrivateInputs()
+        try:
+            checked = await inputs.collect(about, agreement.common.public_arguments)
+        except UsageError as error:
+            raise self._no_valid_input(error) from error
+        # What was typed is known only now. It may expose a party that consent has not heard of.
+        given |= self._digests([one.content] for one in checked.values())
+        told, proposal = proposal, replace(proposal, exposes=self._history.exposures(agreement.common, given))
+        if not proposal.exposed <= told.exposed and not await self._consent(consent, proposal):
+            return None
+        self._agree(proposal, given)
+        return await self._deliver(stack, about, checked)
+
+    def _digests(self, inputs: Iterable[Iterable[bytes]]) -> set[bytes]:
+        return {digest for digest in map(self._history.digest, inputs) if digest is not None}
+
+    async def _consent(self, consent: Consent, proposal: Proposal) -> bool:
+        try:
+            return await answered("consent", consent(proposal))
+        except AgreementError as error:
+            if not proposal.exposes or any(exposure.same_program for exposure in proposal.exposes):
+                raise
+            # The reason would tell the others that this party gives an input again. It is for this party's user alone.
+            self._own_reason = error
+            raise AgreementError("its user declined") from error
+
+    def _agree(self, proposal: Proposal, given: Set[bytes]) -> None:
+        """Keep what this party has agreed to, for the next proposal to be compared with."""
+        self._history.add(proposal.agreement.common, given)
+        self._agreed = proposal.as_previous()
+
+    def _no_valid_input(self, error: UsageError) -> AgreementError:
+        """Keep the details for this party's user; return the error for the others."""
+        self._own_reason = error
+        return AgreementError("its user gave no valid input")
+
+    async def _deliver(
+        self, stack: contextlib.AsyncExitStack, about: ProgramBlock, checked: Mapping[str, CheckedInput]
+    ) -> PrivateInputs:
+        folder = stack.enter_context(scratch_directory())
+        delivery, arguments = deliver(about, checked, folder)
+        if self._capture is not None:
+            self._capture.input.give(delivery.stdin)
+            return PrivateInputs(arguments)
+        # A pipe instead of the terminal, even if it is empty: the program cannot ask for what its block declares.
+        pipe = InputPipe()
+        await stack.enter_async_context(pipe.open())
+        pipe.give(delivery.stdin)
+        return PrivateInputs(arguments, pipe.descriptor)
 
     def _how_long(self, agreement: Agreement) -> str:
         return how_long(agreement, max(self._round_trips_s.values(), default=None))

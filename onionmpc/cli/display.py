@@ -45,7 +45,7 @@ from onionmpc.api.events import (
 )
 from onionmpc.api.inputs import InputQuestion, UnusualInput
 from onionmpc.api.outcome import Result
-from onionmpc.api.questions import Joiner, Proposal
+from onionmpc.api.questions import AGREE_TO_ANYTHING, Joiner, Proposal
 from onionmpc.api.screen import stuck_lines
 from onionmpc.cli.flags import in_flags
 from onionmpc.cli.output import StatusLine
@@ -282,7 +282,10 @@ class TextDisplay:
         self._padded = proposal.options["padding_rate"] > 0
         self._status.text(f"\n{proposal}\n")
         # Enter alone is no consent.
-        agreed = await self._ask("Compute on these terms?", default=False)
+        if self._yes:
+            agreed = await AGREE_TO_ANYTHING(proposal)
+        else:
+            agreed = await self._ask("Compute on these terms?", default=False)
         if agreed:
             self._status.going_on("waiting for the other parties to agree")
         return agreed
@@ -409,9 +412,11 @@ class JsonDisplay:
                 **proposal.options,
                 "walls": msgspec.structs.asdict(proposal.walls),
                 "allow_subprocess": proposal.allow_subprocess,
+                "computation": proposal.computation,
+                "exposes": [dataclasses.asdict(exposure) for exposure in proposal.exposes],
             },
         )
-        return self._yes
+        return self._yes and await AGREE_TO_ANYTHING(proposal)
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
         line = {"event": name, "at_s": round(time.monotonic() - self._started, 3), **values}

@@ -12,7 +12,16 @@ from onionmpc.session.agreed_options import AGREED_OPTIONS
 _FLAGS = {option.wish: option.flags[0] for option in AGREED_OPTIONS} | {"with_files": "--with"}
 # The others, whose flag is their name with dashes.
 _NAMES = (
-    *("allow_no_privacy", "allow_subprocess", "wait_s", "patience_s", "min_circuit_length", "parties", "expect"),
+    *(
+        "allow_no_privacy",
+        "allow_difference",
+        "allow_subprocess",
+        "wait_s",
+        "patience_s",
+        "min_circuit_length",
+        "parties",
+        "expect",
+    ),
     *("circuit_length", "or_standard", "show_my_ip", "testnet", "region", "control", "listen", "change_foreign_tor"),
     *("profile", "bridge", "bootstrap_timeout_s", "publish_timeout_s"),
 )

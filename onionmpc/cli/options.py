@@ -79,6 +79,7 @@ class PartyOptions(Wishes):
     with_files: tuple[Path, ...]
     yes: bool
     allow_no_privacy: bool
+    allow_difference: bool
     allow_subprocess: bool
     wait: float
     patience: float
@@ -258,6 +259,14 @@ OPTIONS: dict[str, GroupedOption] = {
         "--allow-no-privacy",
         is_flag=True,
         help="Accept a threshold of 0, as with two parties. It hides nothing.",
+    ),
+    "allow_difference": option(
+        PRIVACY,
+        "--allow-difference",
+        is_flag=True,
+        help="With --yes: accept a result that, with an earlier one, may expose an input.",
+        details="The average of four parties, and then of three of them, reveals what the fourth gave. Without --yes, "
+        "you see whom two results of a session may expose together, and are asked.",
     ),
     "allow_subprocess": option(
         PRIVACY,

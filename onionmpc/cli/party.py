@@ -144,6 +144,7 @@ def _prepare(
         arguments=private,
         with_files=options.with_files,
         allow_no_privacy=options.allow_no_privacy,
+        allow_difference=options.allow_difference,
         allow_subprocess=options.allow_subprocess,
         wait_s=options.wait,
         patience_s=options.patience,

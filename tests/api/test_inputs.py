@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from onionmpc import ALLOW_UNUSUAL, InputQuestion, Proposal, Table, UnusualInput
+from onionmpc.api.inputs import OwnInputs
 from onionmpc.errors import AgreementError, UsageError
 from tests.api.test_table import agree
 from tests.support.api import local_parties
@@ -258,3 +260,20 @@ def test_at_a_terminal_the_program_gets_a_pipe_and_cannot_ask(script: Path, capf
         "no terminal ['tea,coffee', '--n', '-'] '1\\n'\n",
         "no terminal ['tea,coffee', 'x'] '2'\n",
     ]
+
+
+def test_an_input_is_what_is_given_and_a_file_is_its_content(tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_bytes(b"hello")
+    arguments = ["--bid=7", "-5", "--verbose", "-v", "-", "--letter", str(letter), f"--copy={letter}", str(tmp_path)]
+    own = OwnInputs(b"text\n", {"drink": b"tea"}, replaced=False, ask=None, confirm=None)
+    given = [b"".join(pieces) for pieces in own.pieces([*arguments, "x" * 5000, "\0"])]
+    assert given == [b"text\n", b"tea", b"7", b"-5", b"hello", b"hello", str(tmp_path).encode(), b"x" * 5000, b"\0"]
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    nothing, pieces = OwnInputs(None, {}, replaced=True, ask=None, confirm=None).pieces([str(pipe)])
+    assert list(nothing) == [b""]
+    assert list(pieces) == [str(pipe).encode()]

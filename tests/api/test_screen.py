@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from onionmpc.api.questions import AGREE_TO_ANYTHING, Proposal
 from onionmpc.api.screen import how_long
+from onionmpc.errors import AgreementError
+from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import Agreement, PartyTerms
+from onionmpc.session.differences import Exposure
 from onionmpc.session.estimates import Case
+from onionmpc.session.reports import SHOWN_DETAIL_CHARACTERS
 from tests.support.proposals import PADDED, lines_of, proposal
+
+ONIONS = tuple(Onion(f"{letter * 56}.onion") for letter in "abcd")
+A, B, C, D = ONIONS
 
 
 def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> None:
@@ -161,3 +171,106 @@ def test_without_a_dry_run_no_estimate_is_shown(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     assert how_long(PADDED, None) == ""
     assert "  takes  " not in str(proposal(PADDED))
+
+
+def agreement(*onions: Onion, **changes: Any) -> Agreement:
+    """An agreement of these parties."""
+    common = replace(PADDED.common, addresses=onions, **changes)
+    own = (PartyTerms(),) * len(onions)
+    return Agreement(common, own, tuple(f"{place:032x}" for place in range(len(onions))))
+
+
+def marked(proposal: Proposal) -> list[str]:
+    return [line for line in str(proposal).splitlines() if line.startswith("*")]
+
+
+def test_a_further_agreement_marks_what_has_changed_and_says_what_the_mark_means() -> None:
+    before = proposal(agreement(*ONIONS, public_arguments=("tea",)), 3, private_arguments=2)
+    now = proposal(agreement(A, C, D, threshold=0), 2, computation=2, previous=before)
+    first, legend, *_ = str(now).splitlines()
+    assert (first, legend) == ("The agreement:", "* marks each line that differs from computation 1")
+    assert marked(now) == [
+        legend,
+        "* parties      3, in this order:",
+        f"*              1  {C}  level standard, was party 2",
+        f"*              2  {D}  level standard, was party 3 (you)",
+        f"*              -  {B}  took part in computation 1, not in this one",
+        *[line for line in marked(now) if "padding" in line],
+        f"* roster       {now.fingerprint}",
+        "* arguments    no longer: tea",
+        "* yours alone  no longer: 2 arguments, not sent to anyone",
+        "* This hides NOTHING: each of these parties alone can read your input.",
+    ]
+    unmarked = [line for line in str(now).splitlines() if line not in marked(now)]
+    assert f"               0  {A}  level standard" in unmarked
+
+
+def test_the_same_agreement_again_has_no_mark_and_a_new_party_is_called_new() -> None:
+    before = proposal(agreement(A, B, C))
+    assert len(marked(proposal(agreement(A, B, C), computation=2, previous=before))) == 1
+    lines = marked(proposal(agreement(*ONIONS), computation=2, previous=before))
+    assert f"*              3  {D}  level standard, new" in lines
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"public_arguments": ("x" * 300,)}, {"public_arguments": ("x" * 299 + "y",)}),
+        ({"public_arguments": ("tea coffee",)}, {"public_arguments": ("tea", "coffee")}),
+        ({"program": "x" * 300}, {"program": "x" * 299 + "y"}),
+    ],
+)
+def test_a_change_that_the_line_does_not_show_is_marked(one: dict[str, Any], other: dict[str, Any]) -> None:
+    before = proposal(agreement(A, B, C, **one))
+    _legend, line = marked(proposal(agreement(A, B, C, **other), computation=2, previous=before))
+    assert f" {line[1:]}" in str(before).splitlines()
+
+
+def test_the_screen_of_a_first_computation_has_nothing_of_further_ones() -> None:
+    first = str(proposal(agreement(*ONIONS)))
+    assert "*" not in first
+    assert "computation" not in first
+    assert proposal(agreement(*ONIONS)).as_previous() == proposal(agreement(*ONIONS))
+
+
+def test_whom_two_results_expose_is_among_the_warnings() -> None:
+    exposes = (Exposure((1, 2), (B, D), same_program=True, same_input=False),)
+    text = str(proposal(agreement(A, C, D), exposes=exposes))
+    assert text.partition("\n\n")[2].endswith(
+        f"""\
+With the result of computations 1 and 2, this one may EXPOSE what these addresses gave:
+  {B}, which took part in computations 1 and 2, not in this one
+  {D} (party 2), which takes part only now
+  The program is the same: the difference of two sums or averages is what they gave."""
+    )
+    exposes = (Exposure((1, 2, 3, 5, 7), (B,), same_program=False, same_input=True),)
+    text = str(proposal(agreement(A, C, D), exposes=exposes))
+    assert "With the result of computations 1, 2, 3 and 2 more, this one may EXPOSE what this address gave:" in text
+    assert "  You give the same input as then: a result that differs may show what they gave." in text
+    assert "The program is the same" not in text
+
+
+def test_many_exposures_do_not_push_the_rest_off_the_screen() -> None:
+    many = tuple(Onion(f"{number:056}.onion") for number in range(100))
+    exposes = tuple(Exposure((number,), many, same_program=True, same_input=True) for number in range(1, 100))
+    lines = str(proposal(agreement(A, C, D), exposes=exposes)).splitlines()
+    assert len(lines) < 200
+    assert lines.count("  and 75 more") == 5
+    assert lines[-1] == "With the result of computations 6, 7, 8 and 91 more, it may EXPOSE others as well."
+
+
+@pytest.mark.parametrize("same_program", [True, False])
+def test_what_exposes_somebody_is_not_agreed_to_unseen(*, same_program: bool) -> None:
+    exposes = (
+        Exposure((1,), (B,), same_program=False, same_input=True),
+        Exposure((3, 4), (B, D), same_program=same_program, same_input=True),
+    )
+    unseen = proposal(agreement(A, C, D), exposes=exposes)
+    assert unseen.exposed == {B, D}
+    with pytest.raises(AgreementError, match="allow_difference=True") as raised:
+        asyncio.run(AGREE_TO_ANYTHING(unseen))
+    # All parties learn this: if there are several, it names one that they can see too.
+    words = f"computation 3, this one may expose what {B} and 1 more gave" if same_program else "computation 1, this"
+    assert words in raised.value.message
+    assert len(raised.value.message) <= SHOWN_DETAIL_CHARACTERS
+    assert asyncio.run(AGREE_TO_ANYTHING(proposal(agreement(A, C, D), exposes=exposes, allow_difference=True)))

@@ -13,10 +13,13 @@ from onionmpc.api.outcome import result_of
 from onionmpc.cli.display import JsonDisplay, TextDisplay
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.summary import summary_data
+from onionmpc.errors import AgreementError
+from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.spec import Place, Wait, Walls
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
+from onionmpc.session.differences import Exposure
 from onionmpc.session.events import (
     Agreed,
     DialRetry,
@@ -236,6 +239,17 @@ def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys
     told = json.loads(capsys.readouterr().err)
     assert told["walls"] == dict.fromkeys(("network", "secrets", "files", "frozen"), False) | {"sockets": True}
     assert told["allow_subprocess"] is True
+
+
+@pytest.mark.parametrize("display", [TextDisplay, JsonDisplay])
+def test_yes_refuses_what_exposes_somebody_unless_that_is_allowed(
+    display: type[TextDisplay | JsonDisplay], capsys: pytest.CaptureFixture[str]
+) -> None:
+    exposes = (Exposure((1,), (Onion("d.onion"),), same_program=True, same_input=False),)
+    with pytest.raises(AgreementError, match="allow_difference=True allows that"):
+        asyncio.run(display(yes=True).consents(proposal(PADDED, exposes=exposes)))
+    assert "d.onion" in capsys.readouterr().err  # it is shown before it is refused
+    assert asyncio.run(display(yes=True).consents(proposal(PADDED, exposes=exposes, allow_difference=True)))
 
 
 def test_every_event_but_one_is_shown() -> None:

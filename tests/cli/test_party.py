@@ -509,12 +509,12 @@ def test_the_probed_walls_are_shown_and_required(monkeypatch: pytest.MonkeyPatch
         _options: object, _identity: object, _display: object, sit_down: Callable[[Any], Table], *_: object
     ) -> None:
         prepared = sit_down(SimpleNamespace(runtime=SimpleNamespace(identity=Identity(bytes(32)))))._prepared
-        raise UsageError(f"{prepared.walls == walls} {prepared.plan.allow_subprocess}")
+        raise UsageError(f"{prepared.walls == walls} {prepared.plan.allow_subprocess} {prepared.allow_difference}")
 
     monkeypatch.setattr("onionmpc.cli.host_join.probing", probe)
     monkeypatch.setattr(module, "_run", stop)
     told: list[str] = []
     monkeypatch.setattr("onionmpc.cli.main.print_error", lambda message, _hint: told.append(message))
-    options = ["--allow-subprocess"] if allowed else []
+    options = ["--allow-subprocess", "--allow-difference"] if allowed else []
     assert run(["host", "sort", "--parties", "3", "--yes", "--testnet", "net", *options]) == 2
-    assert told == [f"True {allowed}"]
+    assert told == [f"True {allowed} {allowed}"]

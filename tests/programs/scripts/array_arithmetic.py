@@ -1,4 +1,7 @@
-"""Secure arrays: arithmetic, sums and products, over integers, fixed-point numbers and fields."""
+"""Secure arrays: arithmetic, sums and products, over integers, fixed-point numbers and fields.
+
+MPyC rounds at random, so numbers are shown in sixteenths: no exact result lies halfway between two of these.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ async def show(name, *arrays):
     for array in arrays:
         opened = await mpc.output(array)
         opened = np.asarray(opened.value if hasattr(opened, "field") else opened, dtype=object)
-        print(name, np.round(opened.astype(float), 1).tolist())
+        print(name, (np.round(opened.astype(float) * 16) / 16).tolist())
 
 
 async def main() -> None:

@@ -1,6 +1,6 @@
 """Secure fixed-point numbers, and the functions that only they have.
 
-MPyC rounds at random when it truncates, so the last digits are not shown.
+MPyC rounds at random, so numbers are shown in sixteenths: no exact result lies halfway between two of these.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from mpyc.runtime import mpc
 
 
 def rounded(numbers: list[float]) -> list[float]:
-    return [round(number, 2) + 0.0 for number in numbers]
+    return [round(number * 16) / 16 + 0.0 for number in numbers]
 
 
 async def main() -> None:
@@ -28,9 +28,9 @@ async def main() -> None:
         )
         print("public", await mpc.eq_public(b, 0.25), await mpc.is_zero_public(a - a))
         print("convert", await mpc.output(mpc.convert(secfxp(12), mpc.SecInt(24))))
-        small = mpc.SecFxp(16, 8)
-        sine, cosine = mpc.sincos(small(1.0))
-        angles = [sine, cosine, mpc.sin(small(0.5)), mpc.cos(small(0.5)), mpc.tan(small(0.5))]
+        small = mpc.SecFxp(20, 10)
+        sine, cosine = mpc.sincos(small(1.2))
+        angles = [sine, cosine, mpc.sin(small(0.4)), mpc.cos(small(0.4)), mpc.tan(small(0.4))]
         print("angles", [round(value, 1) for value in await mpc.output(angles)])
 
 

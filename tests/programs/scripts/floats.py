@@ -11,7 +11,7 @@ async def main() -> None:
         a, b, c = mpc.input(secflt(1.5 * mpc.pid - 1))
         print("inputs", await mpc.output([a, b, c]))
         values = await mpc.output([a + b, b - c, 3 - c, b * c, c / 4, -a, +a, abs(a), 1 / c, c.reciprocal()])
-        print("arithmetic", [round(value, 3) for value in values])
+        print("arithmetic", [round(value, 1) + 0.0 for value in values])
         print("comparison", await mpc.output([a < b, a <= b, a == b, a != b, a >= b, a > b]))
         print("public", await mpc.eq_public(a, a), await mpc.is_zero_public(a - b), await secflt.is_zero_public(a - a))
         print("extremes", await mpc.output([mpc.max(a, b), mpc.min(a, b)]))

@@ -10,7 +10,9 @@ async def main() -> None:
     async with mpc:
         a, b, c = mpc.input(secflt(1.5 * mpc.pid - 1))
         print("inputs", await mpc.output([a, b, c]))
-        values = await mpc.output([a + b, b - c, 3 - c, b * c, c / 4, -a, +a, abs(a), 1 / c, c.reciprocal()])
+        values = await mpc.output(
+            [a + b, b - c, 3 - c, b * c, c / 3, -a, +a, abs(a), 1 / (c + 1), (c + 1).reciprocal()]
+        )
         print("arithmetic", [round(value, 1) + 0.0 for value in values])
         print("comparison", await mpc.output([a < b, a <= b, a == b, a != b, a >= b, a > b]))
         print("public", await mpc.eq_public(a, a), await mpc.is_zero_public(a - b), await secflt.is_zero_public(a - a))

@@ -36,13 +36,13 @@ from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.differences import History
-from onionmpc.session.events import Event, InviteReady, LinkMeasured, PrivateInputs
+from onionmpc.session.events import Event, InviteReady, LinkMeasured, PrivateInputs, Proposed
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
 from onionmpc.session.run import SessionParty
 from onionmpc.session.session import Session
-from onionmpc.tasks import BackgroundTasks, cancel, ended
+from onionmpc.tasks import BackgroundTasks, cancel, ended, first_of
 
 Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[PrivateInputs | None]]
 
@@ -94,6 +94,7 @@ class Table:
         self._agreed: Proposal | None = None
         self._turns: asyncio.Queue[_Turn | None] = asyncio.Queue()
         self._keeping: asyncio.Task[None] | None = None
+        self._met: Session | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._round_trips_s: dict[int, float] = {}
         self._open = contextlib.AsyncExitStack()
@@ -144,6 +145,34 @@ class Table:
     def program_errors(self) -> str:
         """What this party's program has written to its standard error so far. Available even if `compute` failed."""
         return "" if self._capture is None else _text(self._capture.written("stderr"))
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The numbers of the other parties that have not left, as in the last computation. Empty before the first."""
+        return () if self._met is None else self._met.present
+
+    async def proposed(self) -> Proposed:
+        """Between two computations, wait until another party proposes one. `compute` then takes part in it.
+
+        You need not call this: `compute` waits too. But it is the place to wait if you may change your mind. When you
+        cancel this, the table stays open, and leaving it is no failure.
+
+        Returns:
+            The proposal that counts: that of the host, or in a full list that of the lowest party.
+
+        Raises:
+            SessionOver: nobody is left to propose, or take part in, a further computation.
+            UsageError: the table has not computed yet, is computing, or has ended its session.
+            TorError: tor could not be used, or was away for longer than `patience_s`.
+        """
+        if self._state is not TableState.OPEN or self._met is None or self._keeping is None:
+            raise UsageError("this table is not between two computations", hint=self._state.value)
+        waiting = asyncio.create_task(self._met.proposed())
+        try:
+            proposal: Proposed = await first_of(waiting, self._keeping)
+            return proposal
+        finally:
+            await cancel(waiting)
 
     async def compute(
         self,
@@ -294,6 +323,7 @@ class Table:
         if turn is None:
             return
         async with self._meet(self._session.for_computation(turn.plan, turn.ui), network) as session:
+            self._met = session
             turn.result.set_result(await session.first())
             while (turn := await self._turns.get()) is not None:
                 turn.result.set_result(await session.next(turn.plan, turn.ui))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,12 +22,13 @@ import click
 import cloup
 from click.core import ParameterSource
 
-from onionmpc.api.options import WISHES, prepare, program_names
+from onionmpc.api.options import WISHES, numbered, prepare, program_names
 from onionmpc.api.receipt_file import check_receipt
 from onionmpc.api.testnet import Latency, NetworkProgress, latency_of, private_network
-from onionmpc.api.tryout import try_out
+from onionmpc.api.tryout import TryOut, try_out
 from onionmpc.cli.beforehand import note_program, note_try_out
 from onionmpc.cli.followed import LAST_WORDS, EventFields, Followed, follow, start
+from onionmpc.cli.further import Agenda, Wanted, blamed, no_taker, parse_then
 from onionmpc.cli.inputs import read_inputs
 from onionmpc.cli.loop import run_until_interrupted, while_read
 from onionmpc.cli.options import (
@@ -71,6 +73,7 @@ class Rehearsal:
         keep: whether to keep the programs' output.
         testnet: the directory of a running network, None to start one.
         inputs: the contents of the program's declared inputs, by name.
+        then: the words of each party's --then.
     """
 
     program: str
@@ -82,10 +85,16 @@ class Rehearsal:
     latency: Latency = "regions"
     testnet: Path | None = None
     inputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    then: Sequence[str] = ()
 
-    def receipt_of(self, number: int) -> Path | None:
-        """Return the path of a party's receipt."""
-        return self.receipt and self.receipt.with_stem(f"{self.receipt.stem}-{number}")
+    @property
+    def computations(self) -> range:
+        """The numbers of the session's computations, from 1."""
+        return range(1, 2 + len(self.then))
+
+    def receipt_of(self, number: int, computation: int) -> Path | None:
+        """Return the path of a party's receipt of a computation."""
+        return self.receipt and numbered(self.receipt.with_stem(f"{self.receipt.stem}-{number}"), computation)
 
 
 class Demo:
@@ -151,9 +160,10 @@ class Demo:
     async def _start(self, name: str, words: Sequence[str], rehearsal: Rehearsal, testnet: Path) -> Followed:
         receipt = [] if rehearsal.receipt is None else ["--receipt", str(self._receipt(name))]
         inputs = [word for name in rehearsal.inputs for word in ("--input", f"{name}=@{self._directory}/input-{name}")]
-        options = [*words, *rehearsal.options, *inputs, *receipt]
+        then = [word for text in rehearsal.then for word in ("--then", text)]
+        options = [*words, *rehearsal.options, *inputs, *then, *receipt]
         typed = [*options, *(["--", *rehearsal.private] if rehearsal.private else [])]
-        shown = " ".join(printable(word.replace(f"{self._directory}/", "")) for word in typed)
+        shown = " ".join(_quoted(printable(word.replace(f"{self._directory}/", ""))) for word in typed)
         self._status.line(f"$ onionmpc {shown}")
         options += ["--testnet", str(testnet)]
         party = await start(name, self._command, options, rehearsal.private, self._directory / "stdin")
@@ -161,16 +171,16 @@ class Demo:
         return party
 
     def _receipt(self, name: str) -> Path:
-        """Return the path to which a party writes its receipt while its number is unknown."""
+        """Return the path to which a party writes its first receipt while its number is unknown."""
         return self._directory / f"receipt-{name.replace(' ', '-')}.json"
 
     def keep_receipts(self, rehearsal: Rehearsal) -> list[Path]:
         """Move the receipts to their final paths; return these."""
         kept = []
-        for party in self.parties:
-            if party.number is not None and (place := rehearsal.receipt_of(party.number)):
+        for party, computation in itertools.product(self.parties, rehearsal.computations):
+            if party.number is not None and (place := rehearsal.receipt_of(party.number, computation)):
                 with contextlib.suppress(FileNotFoundError):
-                    write_private(place, self._receipt(party.started_as).read_bytes())
+                    write_private(place, numbered(self._receipt(party.started_as), computation).read_bytes())
                     kept.append(place)
         return sorted(kept)
 
@@ -207,8 +217,10 @@ class Demo:
             case {"event": "out_of_reach", "at_s": _, **beyond}:
                 for line in reach_lines(**beyond):
                     self._status.line(f"{party.name}: {line}")
-            case {"event": "ended" | "failed"}:
-                party.summary = event
+            case {"event": "ended"}:
+                party.results.append(event)
+            case {"event": "failed"}:
+                party.failure = event
 
     @contextlib.asynccontextmanager
     async def _ended_with_us(self) -> AsyncIterator[None]:
@@ -235,12 +247,12 @@ class Demo:
 def _reported(parties: Sequence[Followed]) -> ProgramError:
     """Return the first error that one of these parties reports; without any, how the first one ended."""
     for party in parties:
-        if party.summary.get("event") == "failed":
+        if party.failure:
             # "this party" in its message means that party: name it.
-            message = party.summary["error"].replace(f"this party ({party.name})", party.name)
+            message = party.failure["error"].replace(f"this party ({party.name})", party.name)
             if "party " not in message:
                 message = f"{party.name}: {message}"
-            return ProgramError(message, hint=party.summary["hint"])
+            return ProgramError(message, hint=party.failure["hint"])
     return ProgramError(f"{parties[0].name} ended with status {parties[0].process.returncode}")
 
 
@@ -309,12 +321,14 @@ async def _run(rehearsal: Rehearsal, stdin: bytes, status: StatusLine) -> dict[s
 
 def _summarise(parties: list[Followed], status: StatusLine) -> None:
     for party in sorted(parties, key=lambda party: party.number or 0):
-        summary = party.summary
-        status.line(
-            f"{party.name}: connected in {duration(summary['connect_s'])}, agreed in {duration(summary['agree_s'])}, "
-            f"computed in {duration(summary['run_s'])}"
-        )
-        for other, link in summary["links"].items():
+        for computation, result in enumerate(party.results, 1):
+            name = party.name if len(party.results) == 1 else f"{party.name}, computation {computation}"
+            # Links stay from one computation to the next.
+            connected = f"connected in {duration(result['connect_s'])}, " if computation == 1 else ""
+            status.line(
+                f"{name}: {connected}agreed in {duration(result['agree_s'])}, computed in {duration(result['run_s'])}"
+            )
+        for other, link in party.results[-1]["links"].items():
             words = describe_link(
                 other, link["own_relays"], link["claimed_relays"], link["round_trip_s"], link["raced"]
             )
@@ -322,14 +336,45 @@ def _summarise(parties: list[Followed], status: StatusLine) -> None:
 
 
 def _as_data(party: Followed) -> dict[str, Any]:
-    facts = {key: value for key, value in party.summary.items() if key not in ("event", "at_s")}
-    return {"address": party.address, "output": party.output, "times_s": party.times_s, **facts}
+    """Return what the report says of a party: the facts of its last computation, and those of each before it."""
+    facts = [{key: value for key, value in one.items() if key not in ("event", "at_s")} for one in party.results]
+    return {"address": party.address, "output": party.output, "times_s": party.times_s, "earlier": facts[:-1]} | facts[
+        -1
+    ]
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if " " in word else word
+
+
+def _tried(choices: Sequence[Wanted], given: Mapping[str, bytes]) -> list[TryOut]:
+    """Complete what the user gave for each computation of the session.
+
+    Args:
+        given: the contents of the inputs that the user gave, by name.
+
+    Raises:
+        UsageError: one is not valid, or no program takes an input.
+    """
+    tried: list[TryOut] = []
+    for place, choice in enumerate(choices):
+        program = choice.program or DEFAULT_PROGRAM
+        try:
+            taken = choice.takes(prepare(program, joins_host=True), given) if len(choices) > 1 else given
+            tried.append(try_out(program, choice.public, choice.private, taken))
+        except UsageError as error:
+            raise (blamed(error, place, choice) if place else error) from error
+    for name in given:
+        if not any(name in one.inputs for one in tried):
+            raise no_taker(name)
+    return tried
 
 
 def _rehearsed(
     program: str,
     parties: int,
     private: tuple[str, ...],
+    then: tuple[str, ...],
     receipt: Path | None,
     circuit_length: Level,
     *,
@@ -340,22 +385,29 @@ def _rehearsed(
     """Check what can be checked before a network starts; return what to run."""
     given = click.get_current_context()
     options = given.params
-    if options["inputs"] and private:
+    if options["inputs"] and private and not then:
         raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
-    tried = try_out(program, options["public"] or (), private, read_inputs(options["inputs"]))
+    choices = [Wanted(program, tuple(options["public"] or ()), private), *parse_then(then, joins_host=False)]
+    tried = _tried(choices, read_inputs(options["inputs"]))
     wishes = {name: options[name] for name in WISHES if name in REHEARSED and options[name] is not None}
     prepared = prepare(
         program,
         arguments=private,
         with_files=options["with_files"],
         allow_no_privacy=options["allow_no_privacy"],
-        **wishes | {"public": tried.public},
+        **wishes | {"public": tried[0].public},
     )
     prepared.check_parties(parties)
-    note_program(prepared.plan.program, prepared.plan.attached)
-    note_try_out(tried.notes)
+    further = [
+        replace(choice, public=one.public, private=one.private)
+        for choice, one in zip(choices[1:], tried[1:], strict=True)
+    ]
+    for _, one in Agenda(prepared, then=tuple(further)).prepared(parties):
+        note_program(one.plan.program, one.plan.attached)
+    for completed in tried:
+        note_try_out(completed.notes)
     words = typed_options(given, (*REHEARSED, "allow_unusual"))
-    words += [f"--public={word}" for word in tried.public if not options["public"]]
+    words += [f"--public={word}" for word in tried[0].public if not options["public"]]
     if circuit_length is not Level.STANDARD:
         words += ["--circuit-length", circuit_length.value, "--min-circuit-length", circuit_length.value]
     if circuit_length is Level.SHORT:
@@ -370,17 +422,18 @@ def _rehearsed(
         program,
         parties,
         words,
-        tried.private,
+        tried[0].private,
         receipt,
         keep=keep,
         latency=latency,
         testnet=testnet,
-        inputs=tried.inputs,
+        inputs={name: content for one in tried for name, content in one.inputs.items()},
+        then=tuple(choice.text for choice in further),
     )
     if options["json_file"] is not None:
         check_writable(options["json_file"])
-    for place in (rehearsal.receipt_of(number) for number in range(parties)):
-        if place is not None:
+    for number, computation in itertools.product(range(parties), rehearsal.computations):
+        if (place := rehearsal.receipt_of(number, computation)) is not None:
             check_receipt(place)
     return rehearsal
 
@@ -398,6 +451,13 @@ def _rehearsed(
         help="Standard input for each party's program. - passes on demo's own.",
     ),
     *shared_options(*REHEARSED, "inputs", "allow_unusual"),
+    option(
+        SESSION,
+        "--then",
+        multiple=True,
+        metavar='"PROGRAM ARGS"',
+        help="Afterwards, compute this over the same links, as host --then does. Repeatable.",
+    ),
     option(
         PRIVACY,
         "--circuit-length",
@@ -443,6 +503,7 @@ def demo(
     /,
     program: str,
     parties: int,
+    then: tuple[str, ...],
     circuit_length: Level,
     receipt: Path | None,
     stdin_file: BinaryIO | None,
@@ -465,6 +526,7 @@ def demo(
     onionmpc demo
     onionmpc demo auction --parties 5
     onionmpc demo vote --public tea,coffee
+    onionmpc demo --then sort --then "vote tea,coffee"
     onionmpc demo --circuit-length long
     onionmpc demo my.py -- --input data.txt
     onionmpc demo my.py --stdin answers.txt      for a program that asks
@@ -478,7 +540,7 @@ def demo(
     """
     keep = json_file is not None
     rehearsal = _rehearsed(
-        program, parties, private, receipt, circuit_length, keep=keep, testnet=testnet, latency=latency
+        program, parties, private, then, receipt, circuit_length, keep=keep, testnet=testnet, latency=latency
     )
     stdin = b"" if stdin_file is None else stdin_file.read(MAX_STDIN_BYTES + 1)
     if len(stdin) > MAX_STDIN_BYTES:

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from enum import Enum
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +25,7 @@ from onionmpc.api.events import (
     InviteReady,
     JoinerArrived,
     JoinerLeft,
+    Left,
     LinkBroken,
     LinkMeasured,
     LinkResumed,
@@ -33,6 +36,7 @@ from onionmpc.api.events import (
     ProgramEnded,
     ProgramsMove,
     ProgramsStuck,
+    Proposed,
     Published,
     ReceiptWritten,
     RosterKnown,
@@ -48,6 +52,9 @@ from onionmpc.api.outcome import Result
 from onionmpc.api.questions import AGREE_TO_ANYTHING, Joiner, Proposal
 from onionmpc.api.screen import stuck_lines
 from onionmpc.cli.flags import in_flags
+from onionmpc.cli.further import Wanted
+from onionmpc.cli.main import print_error
+from onionmpc.cli.next_question import ask_next
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import ask_line, ask_unseen, confirm
 from onionmpc.cli.reach import reach_lines
@@ -56,6 +63,16 @@ from onionmpc.cli.summary import describe_link, summary_data
 from onionmpc.errors import AgreementError, OnionMPCError, UsageError
 from onionmpc.identity import Onion
 from onionmpc.text import duration, printable
+
+WAITING = "waiting for what the host proposes next"
+
+
+class Between(Enum):
+    """What this party does between two computations."""
+
+    NO = "it computes, or has not yet"
+    WAITS = "it waits for the host"
+    ASKS = "its user is asked what comes next"
 
 
 class TextDisplay:
@@ -71,6 +88,8 @@ class TextDisplay:
         self._quiet_s: dict[int, float] = {}
         self._padded = False
         self._asked_about: Onion | None = None
+        self._computations = 0
+        self._between = Between.NO
         self._hinted: set[int | None] = set()
 
     def close(self) -> None:
@@ -156,6 +175,10 @@ class TextDisplay:
     @_show.register
     def _(self, event: RosterKnown) -> None:
         addresses, own_number = event.addresses, event.own_number
+        if self._computations:
+            self._status.line(f"{len(addresses)} parties continue; this one is party {own_number} of them")
+            self._status.line(f"roster: {event.fingerprint}")
+            return
         self._status.line(f"all {len(addresses)} parties are known; this one is party {own_number}")
         self._status.line(f"roster: {event.fingerprint}")
         self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
@@ -219,6 +242,25 @@ class TextDisplay:
         self._status.going_on("waiting for the other parties to end")
 
     @_show.register
+    def _(self, event: Proposed) -> None:
+        what = f"party {event.party} proposes {printable(event.program, 60)}"
+        if self._between is Between.ASKS:
+            self._status.text(f"\n{what}, so this question is withdrawn")
+        else:
+            self._status.line(what)
+        self._between = Between.NO
+
+    @_show.register
+    def _(self, event: Left) -> None:
+        # At the end of a session all leave, which is no news.
+        gone = f"party {event.party} has left"
+        match self._between:
+            case Between.ASKS:
+                self._status.beside_a_question(f"{gone}. Next?")
+            case Between.WAITS:
+                self._status.going_on(WAITING, f"{gone}; Ctrl-C leaves")
+
+    @_show.register
     def _(self, _event: Signing) -> None:
         self._status.going_on("waiting for the other parties to sign the receipt")
 
@@ -246,26 +288,77 @@ class TextDisplay:
             "this session cannot continue; waiting for the other parties' reports", printable(event.what)
         )
 
-    def ended(self, result: Result) -> None:
-        """Show the summary of a successful computation."""
+    def ended(self, result: Result, number: int) -> None:
+        """Show the summary of the computation with this number, from 1."""
         self.close()
-        self._status.line(
-            f"done: connected in {duration(result.times.connect_s)}, agreed in {duration(result.times.agree_s)}, "
-            f"computed in {duration(result.times.run_s)}"
-        )
-        for number, link in result.links.items():
-            words = describe_link(number, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
-            self._status.line(f"  link to party {number}: {words}")
+        self._computations = number
+        times = f"agreed in {duration(result.times.agree_s)}, computed in {duration(result.times.run_s)}"
+        if number == 1:
+            self._status.line(f"done: connected in {duration(result.times.connect_s)}, {times}")
+        else:
+            self._status.line(f"computation {number} is done: {times}")
+        for party, link in result.links.items():
+            words = describe_link(party, link.own_relays, link.claimed_relays, link.round_trip_s, link.raced)
+            self._status.line(f"  link to party {party}: {words}")
+
+    def flawed(self, flaw: OnionMPCError) -> None:
+        """Show what is wrong with this party's output or receipt."""
+        print_error(in_flags(flaw.message), in_flags(flaw.hint))
 
     def failed(self, _error: OnionMPCError) -> None:
         """Give up the terminal. The main command prints the error."""
         self.close()
         self._status.end_line()
 
-    def left(self) -> None:
-        """Show that this party left because its user stopped it."""
+    # -- between two computations
+
+    def waits(self) -> None:
+        """Show that this party waits for the host's next proposal."""
+        self._between = Between.WAITS
+        self._status.going_on(WAITING, "Ctrl-C leaves")
+
+    async def asks_next(
+        self, program: str, again: Wanted, present: Callable[[], Sequence[int]], check: Callable[[Wanted], object]
+    ) -> Wanted | None:
+        """Ask what to compute next; return None to leave.
+
+        Args:
+            program: the name of the program that ran last.
+            again: the same computation again.
+            present: returns the numbers of the other parties that are still here.
+            check: checks a choice.
+        """
+        with self._status.held():
+            self._between = Between.ASKS
+            choice = await ask_next(printable(program, 60), again, present, check)
+            self._between = Between.NO
+            return choice
+
+    def proposes(self, program: str) -> None:
+        """Show that this party proposes a further computation."""
+        self._between = Between.NO
+        self._status.line(f"proposing {printable(program, 60)} to the others")
+        self._status.going_on("comparing terms with the other parties")
+
+    def over(self, error: OnionMPCError) -> None:
+        """Show why there is no further computation."""
         self.close()
-        self._status.line("left the session: the other parties were notified, and everything here has stopped")
+        if self._between is Between.ASKS:
+            self._status.text("")
+        self._between = Between.NO
+        self._status.line(error.message)
+
+    def leaves(self) -> None:
+        """Show that this party leaves, which takes a moment."""
+        self._between = Between.NO
+        if self._status.is_terminal:
+            self._status.going_on("leaving, until the others know", "Ctrl-C ends this at once")
+
+    def left(self, *, by_user: bool) -> None:
+        """Show that this party has left, if its user wanted that."""
+        self.close()
+        if by_user:
+            self._status.line("left the session: the other parties were notified, and everything here has stopped")
 
     async def admits(self, joiner: Joiner) -> bool:
         """Ask whether a joiner may stay."""
@@ -379,18 +472,34 @@ class JsonDisplay:
             values["invite"] = event.invite.text
         self._write(_snake(type(event).__name__), values)
 
-    def ended(self, result: Result) -> None:
-        """Write the summary."""
-        self._write("ended", summary_data(result))
+    def ended(self, result: Result, number: int) -> None:
+        """Write the summary of the computation with this number, from 1."""
+        self._write("ended", summary_data(result, number))
+
+    def flawed(self, flaw: OnionMPCError) -> None:
+        """Write what is wrong with this party's output or receipt."""
+        self.failed(flaw)
 
     def failed(self, error: OnionMPCError) -> None:
         """Write the error."""
         message, hint = in_flags(error.message), in_flags(error.hint)
         self._write("failed", {"error": message, "hint": hint, "exit_code": error.exit_code})
 
-    def left(self) -> None:
-        """Write that this party left because its user stopped it."""
-        self._write("left", {})
+    def waits(self) -> None:
+        """Write nothing: `ended` says that this party is between two computations."""
+
+    def proposes(self, program: str) -> None:
+        """Write nothing: `agreement` follows."""
+
+    def over(self, error: OnionMPCError) -> None:
+        """Write nothing: `left` has said which party went."""
+
+    def leaves(self) -> None:
+        """Write nothing yet."""
+
+    def left(self, *, by_user: bool) -> None:  # noqa: ARG002 (machines see it in `at_s` and the exit code)
+        """Write that this party has left: the event of another party, without a number."""
+        self._write("left", {"party": None})
 
     async def admits(self, joiner: Joiner) -> bool:
         """Write which joiner came, and admit it: JSON requires `--yes`."""

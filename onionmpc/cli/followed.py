@@ -36,7 +36,8 @@ class Followed:
         started_as: "host", "joiner 1" and so on: its name while its number is unknown.
         out, err, events: our ends of the pipes for its stdout, stderr and events.
         output: the lines of its program's stdout, if they are kept.
-        summary: the fields of its last event, "ended" or "failed".
+        results: the fields of its event "ended", one for each computation.
+        failure: the fields of its event "failed"; empty without one.
         last_words: the last lines on its stderr.
         was_ended: whether this process ended it.
         taken_bytes: the number of bytes read from all its pipes.
@@ -51,7 +52,8 @@ class Followed:
     address: str = ""
     output: list[str] = field(default_factory=list)
     times_s: dict[str, float] = field(default_factory=dict)
-    summary: EventFields = field(default_factory=dict)
+    results: list[EventFields] = field(default_factory=list)
+    failure: EventFields = field(default_factory=dict)
     last_words: collections.deque[str] = field(default_factory=lambda: collections.deque(maxlen=LAST_WORDS))
     was_ended: bool = False
     taken_bytes: int = 0

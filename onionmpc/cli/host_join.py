@@ -46,8 +46,12 @@ def host(
     of the others, over a channel that only they can read. An invite works once, and the first to use it takes the seat.
     Arguments after a lone -- are private: they go to your program, and to nobody else.
 
+    After a result, the same parties can compute again over the links that they have. At a terminal, you are asked
+    what comes next. --then says so beforehand.
+
     \b
     onionmpc host average-salary --parties 3
+    onionmpc host average-salary --parties 3 --then sort --then "vote tea,coffee"
     onionmpc host vote --parties 5 --public tea,coffee
     onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
     """
@@ -71,6 +75,9 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
     Other users of this machine can see an invite on the command line: prefer a file, or - for standard input. If a file
     has the name of an argument, it is read, like @FILE, unless it is a program. Text around an invite, such as quotes
     or a whole mail, is ignored.
+
+    After a result, a joiner waits for what the host proposes next, and consents to it like to the first. Ctrl-C leaves,
+    and the others keep what they have. With a script, say beforehand what comes next: --then "their_next.py".
 
     \b
     onionmpc join invite.txt

@@ -74,6 +74,7 @@ class PartyOptions(Wishes):
 
     inputs: tuple[str, ...]
     allow_unusual: bool
+    then: tuple[str, ...]
     identity: str | None
     passphrase_file: Path | None
     with_files: tuple[Path, ...]
@@ -198,6 +199,17 @@ OPTIONS: dict[str, GroupedOption] = {
         help="Use inputs beyond what the program's author calls usual without asking.",
         details="Default: you are asked about each. Without a terminal, or with --yes, it is refused.",
     ),
+    "then": option(
+        SESSION,
+        "--then",
+        multiple=True,
+        metavar='"PROGRAM ARGS"',
+        help="Afterwards, compute this with the same parties, over the same links. Repeatable.",
+        details="The words are split as a shell does. ARGS are public, and private arguments follow a lone --, as in "
+        '--then "my.py 10 -- --input mine.txt". A joiner names the script and the private arguments of its own for '
+        "what its host computes next; it can leave out ARGS, which are then the host's, and PROGRAM, if that is an "
+        "included one. Without --then, a host at a terminal asks what comes next, and a joiner waits for its host.",
+    ),
     "identity": option(
         SESSION,
         "--identity",
@@ -317,8 +329,9 @@ OPTIONS: dict[str, GroupedOption] = {
         "json_file",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="After a successful session, write a summary to FILE.",
-        details="The summary has each party's level, and each link's own relays and round trip.",
+        help="After a successful computation, write a summary to FILE, then FILE-2, ...",
+        details="The summary has each party's level, and each link's own relays and round trip. That of the second "
+        "computation goes to FILE-2: s.json, s-2.json, s-3.json.",
     ),
     "verbose": option(OUTPUT, "--verbose", "-v", is_flag=True, help="Also show MPyC's own log."),
     "events": option(

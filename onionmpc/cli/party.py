@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 import click
 
 from onionmpc import Walls
 from onionmpc.api.events import AddressKnown
-from onionmpc.api.inputs import ALLOW_UNUSUAL, check_given
-from onionmpc.api.options import Prepared, options_of, prepare
-from onionmpc.api.outcome import Result
+from onionmpc.api.inputs import ALLOW_UNUSUAL
+from onionmpc.api.options import options_of, prepare
 from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
 from onionmpc.api.table import HostTable, Table, join_table
 from onionmpc.api.targets import is_target, target_of
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Display, JsonDisplay, TextDisplay
+from onionmpc.cli.further import Agenda, parse_then
 from onionmpc.cli.inputs import read_inputs
 from onionmpc.cli.lists import expand
 from onionmpc.cli.loop import run_until_interrupted
 from onionmpc.cli.options import PartyOptions
 from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
-from onionmpc.cli.summary import summary_data
+from onionmpc.cli.turns import Departure, Turns
 from onionmpc.errors import OnionMPCError, UnsafeSetting, UsageError
-from onionmpc.files import check_writable, write_named
+from onionmpc.files import check_writable
 from onionmpc.identity import parse_onion
 from onionmpc.levels import Level
 from onionmpc.machine import explained
@@ -60,15 +59,14 @@ def run_host(
         walls: returns the protections that a program process gets on this machine; see `probing`.
     """
     expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read standard input
-    inputs = read_inputs(options.inputs)
-    prepared = _prepare(options, program, private, inputs, walls)
+    agenda = _prepare(options, program, private, walls, parties=parties)
     identity = _identity(options)
     with _display(options) as display:
 
         def sit_down(me: Party) -> Table:
-            return HostTable(me.runtime, prepared, parties, expected, display.admits, is_open=is_open)
+            return HostTable(me.runtime, agenda.first, parties, expected, display.admits, is_open=is_open)
 
-        _run(options, identity, display, sit_down, private, inputs)
+        _run(options, identity, display, sit_down, agenda)
 
 
 def run_join(
@@ -76,7 +74,6 @@ def run_join(
 ) -> None:
     """Join a host, or a list of parties; see `host`."""
     words = expand(targets)
-    inputs = read_inputs(options.inputs)
     programs = [word for word in words if not is_target(word)]
     if len(programs) > 1:
         shown = ", ".join(printable(name, 60) for name in programs)
@@ -85,16 +82,16 @@ def run_join(
             hint="an address has 56 characters and .onion; private arguments follow a lone --",
         )
     target = target_of([word for word in words if is_target(word)])
-    is_list = isinstance(target, tuple)
-    prepared = _prepare(options, programs[0] if programs else None, private, inputs, walls, joins_host=not is_list)
-    if is_list and options.identity is None:
+    parties = 1 + len(target) if isinstance(target, tuple) else None
+    agenda = _prepare(options, programs[0] if programs else None, private, walls, parties=parties)
+    if parties is not None and options.identity is None:
         raise UsageError(
             "a full list of parties needs --identity",
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
     identity = _identity(options)
     with _display(options) as display:
-        _run(options, identity, display, lambda me: join_table(me.runtime, target, prepared), private, inputs)
+        _run(options, identity, display, lambda me: join_table(me.runtime, target, agenda.first), agenda)
 
 
 def _check_consent(options: PartyOptions) -> None:
@@ -123,12 +120,17 @@ def _prepare(
     options: PartyOptions,
     program: str | None,
     private: tuple[str, ...],
-    inputs: Mapping[str, bytes],
     walls: Callable[[], Walls],
     *,
-    joins_host: bool = False,
-) -> Prepared:
-    """Check what can be checked before a network is needed, or a passphrase asked for."""
+    parties: int | None,
+) -> Agenda:
+    """Check what can be checked before a network is needed, or a passphrase asked for.
+
+    Args:
+        parties: the number of parties, this one included; None if a host chooses it.
+    """
+    joins_host = parties is None
+    inputs = read_inputs(options.inputs)
     check_tor_options(
         control=options.control,
         testnet=options.testnet is not None,
@@ -154,13 +156,17 @@ def _prepare(
     )
     if options.log_format == "text":
         note_program(prepared.plan.program, prepared.plan.attached)
-    if options.inputs and private:
+    if options.inputs and private and not options.then:
         raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
-    _check_person(options, private)
-    if prepared.plan.program is not None:
-        about, asks = prepared.plan.program.metadata.about, _has_person(options)
-        check_given(about, inputs, replaced=bool(private), asks=asks, confirms=asks or options.allow_unusual)
-    return prepared.behind(walls())
+    agenda = Agenda(prepared.behind(walls()), private, parse_then(options.then, joins_host=joins_host), inputs)
+    _check_person(options, [argument for choice in agenda.choices for argument in choice.private])
+    _, *further = agenda.prepared(parties)
+    if options.log_format == "text":
+        for _, one in further:
+            note_program(one.plan.program, one.plan.attached)
+    asks = _has_person(options)
+    agenda.check_inputs(asks=asks, confirms=asks or options.allow_unusual)
+    return agenda
 
 
 def _has_person(options: PartyOptions) -> bool:
@@ -223,7 +229,7 @@ def _display(options: PartyOptions) -> Iterator[Display]:
             raise click.exceptions.Exit(known.exit_code) from error
         raise known from error
     except KeyboardInterrupt:
-        display.left()
+        display.left(by_user=True)
         raise
     finally:
         display.close()
@@ -234,15 +240,12 @@ def _run(
     identity: OpenIdentity | None,
     display: Display,
     sit_down: Callable[[Party], Table],
-    private: Sequence[str],
-    inputs: Mapping[str, bytes],
+    agenda: Agenda,
 ) -> None:
-    result = run_until_interrupted(_compute(options, identity, display, sit_down, private, inputs))
-    display.ended(result)
-    if options.json_file is not None:
-        write_named(options.json_file, json.dumps(summary_data(result), indent=2).encode() + b"\n")
-    if result.flaw is not None:
-        raise result.flaw
+    ending = run_until_interrupted(_compute(options, identity, display, sit_down, agenda))
+    display.left(by_user=ending.by_user)
+    if ending.last.flaw is not None:  # shown with its computation
+        raise click.exceptions.Exit(ending.last.flaw.exit_code)
 
 
 async def _compute(
@@ -250,9 +253,8 @@ async def _compute(
     identity: OpenIdentity | None,
     display: Display,
     sit_down: Callable[[Party], Table],
-    private: Sequence[str],
-    inputs: Mapping[str, bytes],
-) -> Result:
+    agenda: Agenda,
+) -> Departure:
     async with party(
         identity=identity,
         circuit_length=options.circuit_length,
@@ -273,11 +275,12 @@ async def _compute(
         display.tell(AddressKnown(me.onion))
         person = display if isinstance(display, TextDisplay) and _has_person(options) else None
         async with sit_down(me) as table:
-            return await table.compute(
-                arguments=private,
-                consent=display.consents,
-                inputs=inputs or None,
-                ask=None if person is None else person.gives,
+            turns = Turns(
+                table,
+                agenda,
+                display,
+                person,
                 confirm=ALLOW_UNUSUAL if options.allow_unusual else None if person is None else person.confirms,
-                terminal=True,
+                json_file=options.json_file,
             )
+            return await turns.run()

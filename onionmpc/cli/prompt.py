@@ -47,8 +47,7 @@ async def confirm(question: str, *, default: bool) -> bool:
         The answer; `default` for an empty line, False at the end of input.
     """
     choices = "Y/n" if default else "y/N"
-    with contextlib.suppress(termios.error):  # no terminal: a test's pipe
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    discard_typed()
     while True:
         click.echo(f"{question} [{choices}] ", nl=False, err=True)
         line = await _read_line()
@@ -59,6 +58,12 @@ async def confirm(question: str, *, default: bool) -> bool:
             return True
         if not answer:
             return default
+
+
+def discard_typed() -> None:
+    """Discard what was typed before a question, since it answered something else."""
+    with contextlib.suppress(termios.error):  # no terminal: a test's pipe
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 async def ask_unseen(question: str) -> str:

@@ -1,4 +1,4 @@
-"""The summary of a session, as text and as data for machines. It keeps peers' claims apart from measurements."""
+"""The summary of a computation, as text and as data for machines. It keeps peers' claims apart from measurements."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 from onionmpc.api.outcome import Result
 
 
-def summary_data(result: Result) -> dict[str, Any]:
-    """Return a session's summary: what `--json` writes, and the JSON log's last line."""
+def summary_data(result: Result, number: int) -> dict[str, Any]:
+    """Return the summary of a session's computation with this number, from 1: what `--json` writes, and `ended`."""
     return {
+        "computation": number,
         "session": result.session,
         "own_number": result.number,
         "parties": [

@@ -22,11 +22,10 @@ from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import Program, distributions
-from onionmpc.session.agreed_options import AGREED_OPTIONS
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.dispatch import Dispatcher
-from onionmpc.session.events import PrivateInputs, RosterKnown, Trouble, UserInterface
+from onionmpc.session.events import PrivateInputs, Proposed, RosterKnown, Trouble, UserInterface
 from onionmpc.session.local import Plan, max_circuits
 from onionmpc.session.messages import Leaving, Offer
 from onionmpc.session.own_party import OwnParty
@@ -36,7 +35,8 @@ from onionmpc.session.peers import ConnectedPeer
 from onionmpc.tasks import BackgroundTasks
 from onionmpc.wire.handshake import HELLO_NONCE_BYTES
 
-FIXED_OPTIONS = tuple(option for option in AGREED_OPTIONS if option.for_session)
+# What all links were built for. These terms stay for the whole session.
+FIXED_TERMS = ("padding_rate", "circuits", "receipt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Session:
     def __init__(self, own: OwnParty, host: Onion | None, first: Computation, dispatcher: Dispatcher) -> None:
         self._own = own
         self._host = host
-        self._fixed: Mapping[str, Any] = {option.term: getattr(own.shared, option.term) for option in FIXED_OPTIONS}
+        self._fixed: Mapping[str, Any] = {term: getattr(own.shared, term) for term in FIXED_TERMS}
         self._computation = first
         self._dispatcher = dispatcher
 
@@ -150,6 +150,21 @@ class Session:
                 return result
             next_own, ui = self._following(result, plan, ui)
 
+    async def proposed(self) -> Proposed:
+        """Wait until another party proposes the next computation.
+
+        Raises:
+            SessionOver: nobody is left who could propose, or take part.
+        """
+        offer = await self._proposal()
+        assert offer.further is not None  # noqa: S101 (a proposal)
+        return Proposed(self._own.roster.index(Onion(offer.further.proposer)), offer.common.program)
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The numbers of the other parties that have not left, as in the last computation."""
+        return tuple(peer.number for peer in self._here())
+
     async def leave(self) -> None:
         """Tell the others that this party takes part in no further computation, and close all links."""
         peers, timings = self._computation.parts.peers, self._own.plan.timings
@@ -180,12 +195,14 @@ class Session:
         """
         await self._computation.parts.peers.changes.until(lambda: bool(self._proposals()) or self._is_over())
         if not (proposals := self._proposals()):
-            raise SessionOver("the host has left, so there is no further computation")
+            own = self._own.identity.onion
+            who = "the other parties have" if self._host in (None, own) else "the host has"
+            raise SessionOver(f"{who} left, so there is no further computation")
         return proposals[0]
 
     def _is_over(self) -> bool:
         here = [self._own.roster[peer.number] for peer in self._here()]
-        return not here or self._host not in (None, *here)
+        return not here or self._host not in (None, self._own.identity.onion, *here)
 
     # -- its terms
 
@@ -207,7 +224,10 @@ class Session:
             self._check_fixed(theirs)
             if plan.program is not None and plan.program.name != theirs.program:
                 # Not what this party has chosen: one that comes with onionmpc, or none.
-                plan = replace(plan, program=None, attached=NOTHING)
+                plan = replace(plan, program=None, attached=NOTHING, private=())
+            if self._host is None:
+                # This party would have proposed terms of its own. Those of the proposer take their place.
+                plan = replace(plan, threshold=None, public=None, mpyc_options=None, allowed_types=None)
             program, common = accept_terms(plan, theirs, own, proposer)
         except OnionMPCError as error:
             # Take part on these terms, only to tell the others why this party objects.
@@ -224,10 +244,9 @@ class Session:
             raise AgreementError("the proposed roster has a party that is not here any more")
 
     def _check_fixed(self, theirs: SharedTerms) -> None:
-        for option in FIXED_OPTIONS:
-            before, after = self._fixed[option.term], getattr(theirs, option.term)
-            if before != after:
-                raise AgreementError(f"{option.name}: {after}, but it stays {before} for the whole session")
+        for term, value in self._fixed.items():
+            if (other := getattr(theirs, term)) != value:
+                raise AgreementError(f"{term.replace('_', ' ')} is {other}, but stays {value} for the whole session")
 
     def _in_next(self, plan: Plan, program: Program, common: SharedTerms, proposer: Onion) -> OwnParty:
         return OwnParty(

@@ -110,7 +110,7 @@ def scene(tmp_path: Path) -> Scene:
 )
 def test_what_a_program_writes_to_stderr_is_never_an_event(scene: Scene, word: str) -> None:
     scene.play(f"print({word!r}, file=sys.stderr)")
-    assert all(party.summary["run_s"] == 1.0 for party in scene.demo.parties)
+    assert all(party.results[0]["run_s"] == 1.0 for party in scene.demo.parties)
     assert any(line.startswith(f"party 0 stderr | {word[:100]}") for line in scene.status.lines)
 
 
@@ -318,6 +318,17 @@ def test_each_party_of_the_demo_reads_the_inputs_from_private_files(scene: Scene
     assert scene.shown == ["salary 4200 0o600"]
 
 
+def test_the_demo_passes_on_each_then_with_a_made_up_input_for_included_programs(
+    rehearsed: list[tuple[Rehearsal, bytes]],
+) -> None:
+    then = ("my.py 1", "vote 'tea, black' coffee", "sort -- --input x")
+    assert run(["demo", *(word for text in then for word in ("--then", text)), "--receipt", "r.json"]) == 0
+    ((rehearsal, _),) = rehearsed
+    assert rehearsal.then == ("my.py 1", "vote 'tea, black' coffee -- --demo", "sort -- --input x")
+    assert rehearsal.receipt_of(2, 1) == Path("r-2.json")
+    assert rehearsal.receipt_of(2, 3) == Path("r-2-3.json")
+
+
 def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal, bytes]]) -> None:
     Path("answers.txt").write_bytes(b"42\n")
     assert run(["demo", "my.py", "--stdin", "answers.txt"]) == 0
@@ -329,7 +340,7 @@ def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal,
     [
         (["--threshold", "2"], "threshold 2 with 3 parties"),
         (["-m2"], "hides nothing"),
-        (["--mpyc", "-M3"], "--mpyc -M3 is not one of"),
+        (["--mpyc", "-M3"], '"-M3" is not one of'),
         (["--allow-type", "os.system"], "os.system is not a class of the program"),
         (["--with", "nowhere"], "'nowhere' does not exist"),
         (["--stdin", "nowhere"], "nowhere"),
@@ -338,6 +349,8 @@ def test_the_demo_reads_what_programs_will_read(rehearsed: list[tuple[Rehearsal,
         (["--receipt", "nowhere/r.json"], "cannot write nowhere/r-0.json"),
         (["--receipt", "taken.json"], "taken-2.json already exists"),
         (["--json", "nowhere/r.json"], "cannot write nowhere/r.json"),
+        (["--then", "sort", "--then", "nothing"], "--then 2 (nothing): there is no program nothing"),
+        (["--then", "sort -- -M3"], "--then 1 (sort): -M3 is a connection option of MPyC"),
     ],
 )
 def test_the_demo_refuses_impossible_options_before_it_starts_a_network(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import re
 import typing
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from onionmpc.api.outcome import result_of
+from onionmpc.api.questions import Joiner
 from onionmpc.cli.display import JsonDisplay, TextDisplay
 from onionmpc.cli.output import StatusLine
 from onionmpc.cli.summary import summary_data
-from onionmpc.errors import AgreementError
-from onionmpc.identity import Onion
+from onionmpc.errors import AgreementError, UsageError
+from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.program.spec import Place, Wait, Walls
 from onionmpc.session.agreement import PartyTerms
@@ -39,6 +43,8 @@ from onionmpc.session.events import (
 )
 from onionmpc.session.ledger import LinkSummary
 from tests.support.proposals import PADDED, lines_of, proposal
+
+EVENTS_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "events.md"
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -120,13 +126,13 @@ def test_the_summary_has_levels_and_links_as_words_and_as_data(capsys: pytest.Ca
     own = (PartyTerms(Level.LONG), PartyTerms(Level.SHORT, Level.LONG), PartyTerms())
     links = {1: LinkSummary(4, 1, 0.25, 2, 2, 3.5), 2: LinkSummary(None, None, None, 1, 0, 0.0)}
     result = result_of(SessionResult(bytes(32), 0, own, links, connect_s=1, agree_s=2, run_s=3))
-    TextDisplay(yes=True).ended(result)
+    TextDisplay(yes=True).ended(result, 1)
     assert shown(capsys) == [
         "done: connected in 1.0 s, agreed in 2.0 s, computed in 3.0 s",
         "  link to party 1: own side: 4 relays, party 1 claims 1 on its side, round trip 250 ms, the fastest of 2",
         "  link to party 2: own side not measured",
     ]
-    data = summary_data(result)
+    data = summary_data(result, 1)
     assert data["parties"][1] == {"circuit_length": "short", "min_circuit_length": "long", "max_circuits": 3}
     assert data["links"]["1"] == {
         "own_relays": 4,
@@ -250,6 +256,39 @@ def test_yes_refuses_what_exposes_somebody_unless_that_is_allowed(
         asyncio.run(display(yes=True).consents(proposal(PADDED, exposes=exposes)))
     assert "d.onion" in capsys.readouterr().err  # it is shown before it is refused
     assert asyncio.run(display(yes=True).consents(proposal(PADDED, exposes=exposes, allow_difference=True)))
+
+
+def events_of_the_page() -> dict[str, set[str]]:
+    """The fields of each event that the reference lists, by its name."""
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) ?\|$", EVENTS_PAGE.read_text(), re.MULTILINE)
+    assert len(rows) == len(dict(rows))
+    return {name: set(re.findall(r"`([a-z_]+)`", re.sub(r"\(.*?\)", "", fields))) for name, fields in rows}
+
+
+def test_the_page_on_events_lists_all_that_json_has(capsys: pytest.CaptureFixture[str]) -> None:
+    written = {
+        re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower(): {field.name for field in dataclasses.fields(kind)}
+        for kind in typing.get_args(Event)
+    }
+    written["programs_stuck"].add("lines")
+    display = JsonDisplay(yes=True)
+    result = result_of(SessionResult(bytes(32), 0, (), {}, connect_s=1, agree_s=2, run_s=3))
+    asyncio.run(display.consents(proposal(PADDED)))
+    asyncio.run(display.admits(Joiner(Identity(bytes(32)).onion, 1)))
+    display.ended(result, 2)
+    display.failed(UsageError("wrong"))
+    display.left(by_user=True)
+    said = {line.pop("event"): line for line in map(json.loads, capsys.readouterr().err.splitlines())}
+    assert said["ended"]["computation"] == 2
+    assert said["left"]["party"] is None
+    assert written["left"] == {"party"}
+    elsewhere = {
+        "agreement": proposal(PADDED).options.keys(),
+        "ended": summary_data(result, 2).keys() - {"computation"},
+    }
+    for name, values in said.items():
+        written[name] = values.keys() - {"at_s"} - elsewhere.get(name, set())
+    assert events_of_the_page() == written
 
 
 def test_every_event_but_one_is_shown() -> None:

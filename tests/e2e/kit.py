@@ -253,10 +253,12 @@ class Stage:
 
     Attributes:
         outfit: what a party of this name is started with.
+        command: the words before a party's own, after Python's.
     """
 
     def __init__(self, testnet: Path | None, folder: Path) -> None:
         self.folder = folder
+        self.command: tuple[str, ...] = ("-m", "onionmpc.cli")
         self.parties: list[Party] = []
         self.outfit: Callable[[str], Outfit] = lambda _name: Outfit()
         self.testnet = testnet
@@ -280,7 +282,8 @@ class Stage:
             terminal: whether a person sits before it and is asked; otherwise it says yes, and writes JSON.
         """
         how = [] if terminal else ["--yes", "--log-format", "json"]
-        options = [*arguments, "--testnet", str(self.testnet), *how, "--", *private]
+        where = [] if self.testnet is None else ["--testnet", str(self.testnet)]
+        options = [*arguments, *where, *how, "--", *private]
         return await self.run(name, *options, state=state, stdin=stdin, terminal=terminal)
 
     async def run(
@@ -294,7 +297,7 @@ class Stage:
             given = asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE
             outfit = self.outfit(name)
             process = await asyncio.create_subprocess_exec(
-                *(*outfit.before, sys.executable, "-P", "-m", "onionmpc.cli", *arguments),
+                *(*outfit.before, sys.executable, "-P", *self.command, *arguments),
                 stdin=given if far is None else far,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE if far is None else far,

@@ -260,6 +260,36 @@ def test_a_full_list_in_any_order_needs_no_host(outcome: list[Party]) -> None:
     assert len({party.output for party in outcome}) == 3
 
 
+# --- Several computations ----------------------------------------------------------------------------------------
+
+
+async def then_sort(stage: Stage) -> list[Party]:
+    """A host computes twice with the same joiners."""
+    then = ("--then", "sort -- --demo")
+    host = await stage.host("average-salary", *then, private=["--demo"])
+    for invite in await stage.invites(host, 2):
+        await stage.start(invite, "join", invite, *then, private=["--demo"])
+    await stage.ended()
+    return stage.parties
+
+
+# Issue 14.
+@after(then_sort)
+def test_a_second_computation_uses_the_links_of_the_first(outcome: list[Party]) -> None:
+    assert [party.code for party in outcome] == [0, 0, 0], [party.last_words for party in outcome if party.code]
+    ids = set()
+    for party in outcome:
+        first, second = (event["session"] for event in party.heard("agreed"))
+        assert first != second
+        ids.add((first, second))
+        names = [event["event"] for event in party.events]
+        assert names[: names.index("agreed")].count("link_up") == 2
+        assert "link_up" not in names[names.index("agreed") :]
+        assert party.output.startswith(AVERAGE)
+        assert party.output == outcome[0].output
+    assert len(ids) == 1
+
+
 # --- Input, and people at terminals ------------------------------------------------------------------------------
 
 
@@ -282,6 +312,8 @@ async def people(stage: Stage) -> dict[str, Any]:
         await person.sees("all parties agreed; the program runs")
         await person.prints("your number: ")
         person.types(f"{number}\n")
+    await host.sees("or leave (Enter)? ")
+    host.types("\n")
     await stage.ended()
     return {"people": [host, joiner], "piped": piped}
 

@@ -17,10 +17,6 @@ from tests.support.testnet import running_testnet
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# MPyC takes uvloop where it is installed, and onionmpc cannot tell what a program waits for then. Tests of the mix say
-# for each party what it has (tests/support/programs.py).
-os.environ.setdefault("MPYC_NOUVLOOP", "1")
-
 
 @pytest.fixture(scope="session")
 def testnet_dir() -> Iterator[Path]:

@@ -46,6 +46,8 @@ def _wishes(spec: ProgramSpec, processors: int) -> Mapping[str, str]:
     """Return variables that the user's own environment may set otherwise."""
     # Read by OpenBLAS, MKL, BLIS and OpenMP. With it, scikit-learn does not run lscpu to count cores.
     wishes = {"OMP_NUM_THREADS": str(min(processors, MAX_THREADS))}
+    # Under uvloop, nothing shows that programs wait for each other. It saves a tenth of a program's processor time.
+    wishes["MPYC_NOUVLOOP"] = "1"
     # Without a namespace, joblib's processes cannot share locks: it does not start them by fork.
     if not spec.allow_subprocess or (spec.walls.files and not spec.walls.network):
         # joblib then does one job after another, where it would fail to start processes: for n_jobs in scikit-learn.

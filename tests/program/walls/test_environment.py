@@ -71,6 +71,11 @@ def test_plots_need_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment()["MPLBACKEND"] == "agg"
 
 
+def test_a_program_takes_uvloop_only_if_its_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPYC_NOUVLOOP", raising=False)
+    assert environment()["MPYC_NOUVLOOP"] == "1"
+
+
 def test_a_program_sees_no_settings_of_ours_or_of_mpyc_except_which_packages_its_party_leaves_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from onionmpc.api.options import program_names
+from onionmpc.api.options import prepare, program_names
 from onionmpc.cli.flags import in_flags
 from onionmpc.cli.further import Wanted, parse_wanted
 from onionmpc.cli.prompt import ask_line, discard_typed
@@ -53,8 +53,9 @@ async def _ask_program(check: Callable[[Wanted], object]) -> Wanted | None:
             for included, title in program_names().items():
                 click.echo(f"  {included}: {title}", err=True)
             continue
-        words = await ask_line("its public arguments (Enter for none; private ones follow a lone --): ")
         try:
+            prepare(_expanded(name), joins_host=True)  # before its arguments: there may be no such program
+            words = await ask_line("its public arguments (Enter for none; private ones follow a lone --): ")
             choice = replace(parse_wanted(f"program {words}"), program=_expanded(name))
         except UsageError as error:
             _show(error)

@@ -145,7 +145,8 @@ class Computation:
             OnionMPCError: this party cannot continue, or a failure was reported.
         """
         started_at = time.monotonic()
-        await self._wait_for(self._has_offered, "lost", "it did not connect", or_until=self._replacement)
+        late = "it did not connect" if self._own.proposer is None else "it did not answer the proposal"
+        await self._wait_for(self._has_offered, "lost", late, or_until=self._replacement)
         if (replacement := self._replacement()) is not None:
             return replacement
         connected_at = time.monotonic()
@@ -166,8 +167,7 @@ class Computation:
         self._peers.broadcast(Done())
         self._peers.changes.notify()
         await self._peers.changes.until(lambda: self._peers.all(_is_done))
-        for peer in self._peers:
-            peer.pump.shut()
+        dispatcher.end_computation()
         return _Computed(agreement, session, program, started_at, connected_at, agreed_at, ended_at)
 
     async def _agree(self, dispatcher: Dispatcher) -> tuple[Agreement, PrivateInputs]:

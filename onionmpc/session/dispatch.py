@@ -6,6 +6,7 @@ onionmpc.session.computation. Rules: docs/PROTOCOL.md sections 3 and 4.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ from onionmpc.session.events import (
     PeerDone,
     PeerQuiet,
     Proposed,
+    Trouble,
     UserInterface,
 )
 from onionmpc.session.ledger import CircuitLedger, CircuitRecord
@@ -48,6 +50,7 @@ from onionmpc.session.messages import (
     Waiting,
 )
 from onionmpc.session.own_party import OwnParty
+from onionmpc.session.own_terms import check_proposal
 from onionmpc.session.peer import PeerSession, Phase
 from onionmpc.session.peers import ConnectedPeer, Peers
 from onionmpc.session.watch import ProgramWatch
@@ -63,6 +66,14 @@ class Parts:
     peers: Peers
     ending: Ending
     watch: ProgramWatch
+
+
+class Stage(enum.Enum):
+    """How far this party has come in a computation, judged by what a peer may still do in it."""
+
+    AGREEING = enum.auto()
+    COMMITTED = enum.auto()  # bytes of the program may come
+    OVER = enum.auto()  # all parties are done: nothing of this computation can fail any more
 
 
 class Dispatcher:
@@ -85,6 +96,7 @@ class Dispatcher:
         self._roster = parts.own.roster
         self._host = host
         self._levels: dict[Onion, PartyTerms] = {}  # what each peer stated in the first computation
+        self._all: dict[Onion, ConnectedPeer] = {}  # as of its last computation, even if it has left
         self._use(parts)
 
     def begin_next(self, parts: Parts) -> None:
@@ -92,26 +104,35 @@ class Dispatcher:
 
         If its terms replace those of another proposal, it is the same computation for the peers.
         """
-        roster, before = self._own.roster, list(self._peers)
-        replaces = self._ending.step != "finish"
+        replaces, before = self._stage is not Stage.OVER, self._ending
         self._use(parts)
-        for peer in before:
-            if (onion := roster[peer.number]) in parts.own.roster:
+        if replaces:
+            self._ending.take_over(before)
+        for onion, peer in list(self._all.items()):
+            if onion in parts.own.roster:
                 self._connect(parts.own.roster.index(onion), peer.session, peer.link, peer.ledger)
+            elif peer.alive:
+                # These terms leave it out. Without this, it would wait for a proposal until its patience ends.
+                peer.runner.close(linger=True)
         for peer in self._peers:
-            if replaces:
-                if peer.session.offer is not None:
-                    self._compare(peer, peer.session.offer)
-            else:
+            if not replaces:
                 self._take_all(peer, peer.session.begin_next())
-            if peer.session.phase is Phase.LEFT:
-                self._ending.report(peer.number, "left", "")
-            elif not peer.counts:
-                self._ending.report(peer.number, "lost", "it closed the link")
+            elif peer.session.offer is not None:
+                self._compare(peer, peer.session.offer)
+            self._report_gone(peer)
+
+    def _report_gone(self, peer: ConnectedPeer) -> None:
+        """Report a peer that was gone when this computation began."""
+        if peer.session.phase is Phase.LEFT:
+            self._ending.report(peer.number, "left", "")
+        elif peer.session.phase is Phase.ERROR:
+            self._ending.report(peer.number, "protocol", "it broke the rules between two computations")
+        elif not peer.alive:
+            self._ending.report(peer.number, "lost", "it closed the link")
 
     def _use(self, parts: Parts) -> None:
         self._own, self._peers, self._ending, self._watch = parts.own, parts.peers, parts.ending, parts.watch
-        self._program_bytes_allowed = False
+        self._stage = Stage.AGREEING
         self._numbers = {
             party: parts.own.roster.index(onion)
             for party, onion in enumerate(self._roster)
@@ -127,6 +148,7 @@ class Dispatcher:
         gate = partial(HelloGate, number, size if number == low else 0)
         pump = Pump(link.runner, gate, self._peers.changes)
         peer = ConnectedPeer(number, session, link, pump, ledger)
+        self._all[self._own.roster[number]] = peer
         self._peers.add(peer)
         self._ending.note_heard(number)
         if peer.counts:
@@ -189,8 +211,8 @@ class Dispatcher:
         self._ending.note_heard(peer.number)
         if peer.session.phase is not Phase.ERROR:
             match event:
-                case ProgramBytes() | EpochEnd() | ProgramEnd() if not self._program_bytes_allowed:
-                    self._ending.report_offence(peer, "it sent bytes of the program before the agreement")
+                case ProgramBytes() | EpochEnd() | ProgramEnd() if self._stage is not Stage.COMMITTED:
+                    self._take_offence(peer, "it sent bytes of the program before the agreement")
                 case ControlBytes(payload):
                     self._take_control(peer, payload)
                 case RoundTrip(_, stream):
@@ -208,10 +230,16 @@ class Dispatcher:
         This party's own commit is enough. A peer's program starts only when all have committed, but its bytes travel on
         the data channel and may overtake another peer's Commit on the control channel.
         """
-        self._program_bytes_allowed = True
+        self._stage = Stage.COMMITTED
         for peer in self._peers:
             if peer.session.phase is not Phase.ERROR:
                 peer.pump.open()
+
+    def end_computation(self) -> None:
+        """Close the pumps, now that all parties are done."""
+        self._stage = Stage.OVER
+        for peer in self._peers:
+            peer.pump.shut()
 
     def _peer(self, party: int) -> ConnectedPeer | None:
         """Return the peer with this number in the session, None if it does not take part in this computation."""
@@ -238,14 +266,22 @@ class Dispatcher:
             for message in messages:
                 self._take(peer, message)
         except RemoteProtocolError as error:
-            self._ending.report_offence(peer, error.message)
+            self._take_offence(peer, error.message)
+
+    def _take_offence(self, peer: ConnectedPeer, detail: str) -> None:
+        """End the computation because a peer broke the rules. If it is over, go on without that peer."""
+        if self._stage is not Stage.OVER:
+            self._ending.report_offence(peer, detail)
+            return
+        peer.session.fail()
+        peer.runner.close(linger=True)
+        self._ui.tell(Trouble(f"party {peer.number} broke the rules: {detail}"))
+        self._ui.tell(Left(peer.number))
 
     def _take(self, peer: ConnectedPeer, message: AnyMessage) -> None:
         match message:
-            case Offer() if peer.session.phase is Phase.AHEAD:
-                self._show_proposal(peer, message)
             case Offer():
-                self._compare(peer, message)
+                self._take_offer(peer, message)
             case Leaving():
                 self._take_leave(peer)
             case Rendezvous(stream, fingerprint):
@@ -258,7 +294,7 @@ class Dispatcher:
                 self._watch.take(peer.number, message)
             case Done():
                 self._ui.tell(PeerDone(peer.number))
-            case Report() if self._is_through_with(peer):
+            case Report() if self._stage is Stage.OVER:
                 # Its computation failed, although ours did not. It ends now.
                 peer.runner.close(linger=True)
                 self._note_left(peer)
@@ -275,14 +311,24 @@ class Dispatcher:
         else:
             self._ending.report(peer.number, "left", "")
 
-    def _show_proposal(self, peer: ConnectedPeer, offer: Offer) -> None:
-        if offer.is_proposal(self._own.roster[peer.number]):
+    def _take_offer(self, peer: ConnectedPeer, offer: Offer) -> None:
+        onion = self._own.roster[peer.number]
+        if offer.is_proposal(onion):
+            self._check_proposer(offer)
+            check_proposal(offer.common, self._own.identity.onion, onion, self._roster)
+        if peer.session.phase is not Phase.AHEAD:
+            self._compare(peer, offer)
+        elif offer.is_proposal(onion):
             self._ui.tell(Proposed(peer.number, offer.common.program))
 
+    def _check_proposer(self, offer: Offer) -> None:
+        """Check that the proposer of a further offer may propose."""
+        if self._host is not None and offer.further is not None and offer.further.proposer != self._host:
+            raise RemoteProtocolError("it offered terms that the host did not propose")
+
     def _compare(self, peer: ConnectedPeer, offer: Offer) -> None:
+        self._check_proposer(offer)
         if not self._own.has_same_proposer(offer):
-            if self._host is not None:
-                self._ending.report_offence(peer, "it offers terms that the host did not propose")
             return  # one of two crossed proposals: this peer, or this party, will take the other
         levels = msgspec.structs.replace(offer.own, distributions=msgspec.UNSET)
         if self._levels.setdefault(self._own.roster[peer.number], levels) != levels:

@@ -72,6 +72,11 @@ class Ending:
             self._peers.broadcast(report)
         self._peers.changes.notify()
 
+    def take_over(self, before: Ending) -> None:
+        """Take the failures of a computation that this one replaces. The peers that saw them do not repeat them."""
+        for report in before._reports.reports:
+            self._reports.add(report, report.reporter)
+
     def report_own(self, error: OnionMPCError) -> None:
         """Report this party's own error."""
         cause: Cause = "agreement" if isinstance(error, AgreementError) else "program"

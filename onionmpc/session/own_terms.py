@@ -5,10 +5,10 @@ Rules: docs/PROTOCOL.md section 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
-from onionmpc.errors import AgreementError, UsageError
+from onionmpc.errors import AgreementError, RemoteProtocolError, UsageError
 from onionmpc.identity import Onion
 from onionmpc.program.code.catalogue import Program, explain_difference, find_shipped
 from onionmpc.program.inputs import check_public
@@ -100,3 +100,23 @@ def _check_arguments(program: Program, common: SharedTerms) -> None:
             f"the public arguments do not fit the program: {error.message}",
             hint="ask for other ones; onionmpc programs show explains what the program takes",
         ) from error
+
+
+def check_proposal(theirs: SharedTerms, own: Onion, proposer: Onion, parties: Collection[Onion]) -> None:
+    """Check the roster and threshold of proposed terms, as far as the parties need them to exchange offers at all.
+
+    Args:
+        parties: those of the session, even if they have left. The proposer may not know that yet.
+
+    Raises:
+        RemoteProtocolError: no honest party proposes this.
+    """
+    addresses = theirs.addresses
+    if own not in addresses or proposer not in addresses:
+        raise RemoteProtocolError("it proposed a roster without itself, or without a party that it sent this to")
+    if tuple(sorted(set(addresses))) != addresses or not set(parties).issuperset(addresses):
+        raise RemoteProtocolError("it proposed a roster that is not in order, or has a party of another session")
+    try:
+        check_parties(len(addresses), theirs.threshold, allow_no_privacy=True)
+    except UsageError as error:
+        raise RemoteProtocolError(f"it proposed {error.message}") from error

@@ -61,6 +61,8 @@ TRANSITIONS: Mapping[Phase, Moves] = MappingProxyType(
     }
 )
 WITH_RECEIPT: Mapping[Phase, Moves] = MappingProxyType({Phase.DONE: {Signed: Phase.SIGNED}, Phase.SIGNED: FINISHED})
+# This party waited for the signature in vain and went on; it comes now, and is dropped.
+SIGNED_LATE: Moves = MappingProxyType({Signed: Phase.CONNECTED})
 # From the second computation on, a peer may leave before it offers, or offer the terms of another proposer.
 FURTHER: Mapping[Phase, Moves] = MappingProxyType(
     {
@@ -92,6 +94,7 @@ class PeerSession:
         self._nonce = nonce
         self._is_further = False
         self._transitions = {**TRANSITIONS, **(WITH_RECEIPT if receipt else {})}
+        self._awaits_signature = receipt
         self._decoder = MessageDecoder()
 
     @property
@@ -132,10 +135,12 @@ class PeerSession:
     def begin_next(self) -> Iterator[AnyMessage]:
         """Begin the next computation; yield what the peer has sent for it already. Raises as `receive` does."""
         offer, self.next_offer = self.next_offer, None
+        signs_late = self._awaits_signature and self.phase is Phase.DONE
         self.offer = self.commit = self.signed = None
-        if not self._is_further:
-            self._is_further = True
-            self._transitions = {**self._transitions, **FURTHER}
+        self._is_further = True
+        self._transitions |= FURTHER
+        if signs_late:
+            self._transitions[Phase.CONNECTED] = {**FURTHER[Phase.CONNECTED], **SIGNED_LATE}
         if self.phase not in FINAL:
             self.phase = Phase.CONNECTED
         if offer is not None and self.phase is Phase.CONNECTED:
@@ -151,6 +156,7 @@ class PeerSession:
     def fail(self) -> None:
         """Ignore this peer from now on, because it broke a rule that is checked elsewhere."""
         self.phase = Phase.ERROR
+        self._decoder = MessageDecoder()  # it may hold a lot
 
     def _take(self, message: AnyMessage) -> None:
         if not isinstance(message, IN_ANY_PHASE):
@@ -163,13 +169,17 @@ class PeerSession:
                 self._take_offer(message)
             case Commit():
                 self.commit = message
-            case Signed():
+            case Signed() if self.phase is Phase.SIGNED:
                 self.signed = message
 
     def _take_offer(self, offer: Offer) -> None:
         is_further = self._is_further or self.phase is Phase.AHEAD
         if (offer.further is not None) != is_further:
             raise RemoteProtocolError("it sent an offer of another computation")
+        before = None if self.offer is None else self.offer.further
+        # Otherwise a peer could have others begin again without end.
+        if self.phase is Phase.OFFERED and before and offer.further and offer.further.proposer >= before.proposer:
+            raise RemoteProtocolError("it offered other terms again, but not those of a lower party")
         if self.phase is Phase.AHEAD:
             self.next_offer = offer
         else:

@@ -22,6 +22,7 @@ from onionmpc.mesh.network import Network
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import Program, distributions
+from onionmpc.session.agreed_options import AGREED_OPTIONS, Choice
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.dispatch import Dispatcher
@@ -37,6 +38,8 @@ from onionmpc.wire.handshake import HELLO_NONCE_BYTES
 
 # What all links were built for. These terms stay for the whole session.
 FIXED_TERMS = ("padding_rate", "circuits", "receipt")
+# A plan with these takes the proposer's values.
+OPEN_WISHES: Mapping[str, Any] = {option.wish: None for option in AGREED_OPTIONS if option.choice is Choice.HOST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,14 @@ async def open_session(network: Network, door: Door, start: SessionStart) -> Asy
         start.ui.tell(RosterKnown(own.roster, own.number))
         async with mesh.running(plan.wait_s):
             session = Session(own, start.host, computation, dispatcher)
-            yield session
-            await session.leave()
+            wait_s = plan.timings.goodbye_s
+            try:
+                yield session
+                # A link may have just lost its stream: leave time to dial again.
+                wait_s = min(plan.timings.farewell_s, plan.patience_s)
+            finally:
+                # Also after Ctrl-C between two computations: the others would wait for this party to come back.
+                await session.leave(wait_s)
 
 
 class Session:
@@ -165,12 +174,17 @@ class Session:
         """The numbers of the other parties that have not left, as in the last computation."""
         return tuple(peer.number for peer in self._here())
 
-    async def leave(self) -> None:
-        """Tell the others that this party takes part in no further computation, and close all links."""
-        peers, timings = self._computation.parts.peers, self._own.plan.timings
+    async def leave(self, wait_s: float) -> None:
+        """Tell the others that this party takes part in no further computation, and close all links.
+
+        After a computation that failed or was cancelled, they know, and the links are closed.
+
+        Args:
+            wait_s: how long to wait until the others have acknowledged it, in seconds.
+        """
+        peers = self._computation.parts.peers
         peers.broadcast(Leaving())
-        # A link may have just lost its stream: leave time to dial again.
-        await peers.close_when_flushed(min(timings.farewell_s, self._own.plan.patience_s))
+        await peers.close_when_flushed(wait_s)
 
     # -- who proposes
 
@@ -219,7 +233,9 @@ class Session:
         """Return this party in a computation that another one proposes, and the interface that may refuse it."""
         assert offer.further is not None  # noqa: S101 (a proposal)
         own, theirs, proposer = self._own.identity.onion, offer.common, Onion(offer.further.proposer)
-        self._check_roster(theirs)
+        if self._host is None:
+            # What this party wished was for its own proposal. Its user is asked about this one.
+            plan = replace(plan, **OPEN_WISHES)
         try:
             self._check_fixed(theirs)
             if plan.program is not None and plan.program.name != theirs.program:
@@ -234,14 +250,6 @@ class Session:
             ui.tell(Trouble(error.message))
             return self._in_next(plan, never_started(theirs), theirs, proposer), Objector(ui, error)
         return self._in_next(plan, program, common, proposer), ui
-
-    def _check_roster(self, theirs: SharedTerms) -> None:
-        here = {self._own.identity.onion, *(self._own.roster[peer.number] for peer in self._here())}
-        addresses = theirs.addresses
-        if self._own.identity.onion not in addresses or tuple(sorted(set(addresses))) != addresses:
-            raise AgreementError("the proposed roster lacks this party, or is not in order")
-        if not here.issuperset(addresses):
-            raise AgreementError("the proposed roster has a party that is not here any more")
 
     def _check_fixed(self, theirs: SharedTerms) -> None:
         for term, value in self._fixed.items():

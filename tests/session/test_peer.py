@@ -1,4 +1,7 @@
-"""A session with one peer: every message in every phase, and bytes that are no message."""
+"""A session with one peer: every message in every phase of a computation, and bytes that are no message.
+
+Between two computations: tests/session/test_peer_between.py.
+"""
 
 from __future__ import annotations
 
@@ -7,149 +10,141 @@ from typing import get_args
 import pytest
 
 from onionmpc.errors import RemoteProtocolError
-from onionmpc.program.spec import Wait
-from onionmpc.session.agreement import PartyTerms
-from onionmpc.session.messages import (
-    AnyMessage,
-    Commit,
-    Done,
-    Moving,
-    Offer,
-    OwnSide,
-    Refused,
-    Rendezvous,
-    Report,
-    Seats,
-    Signed,
-    Terms,
-    Verdict,
-    Waiting,
-    encode_message,
-)
+from onionmpc.session.messages import AnyMessage, Commit, Done, Leaving, Moving, Offer, Signed, Verdict, Waiting
+from onionmpc.session.messages import encode_message as encode
 from onionmpc.session.peer import PeerSession, Phase
-from tests.support.messages import COMMON
+from tests.support.peers import (
+    ALWAYS,
+    MESSAGES,
+    NONCE,
+    PROPOSAL,
+    a_message,
+    in_first,
+    in_further,
+    name_of,
+)
 
-NONCE = bytes(range(16))
-MESSAGES: list[AnyMessage] = [
-    Seats(2, 3),
-    Refused("no"),
-    Terms(COMMON, "5e" * 32, {}),
-    Offer(COMMON, PartyTerms()),
-    Commit("00" * 32),
-    Rendezvous(1, "A" * 40),
-    OwnSide(1, 3),
-    Waiting(Wait((1,), (), ending=False, failed=False, sent=("0", "1"), received=("0", "2"))),
-    Moving(),
-    Done(),
-    Signed("00" * 32, "00" * 64),
-    Report("a", "b", "lost", "run"),
-    Verdict(()),
-]
-# What brings a peer to a phase.
+# What brings a peer to a phase, with a receipt.
 STEPS: dict[Phase, list[type[AnyMessage]]] = {
     Phase.CONNECTED: [],
     Phase.OFFERED: [Offer],
     Phase.COMMITTED: [Offer, Commit],
     Phase.DONE: [Offer, Commit, Done],
     Phase.SIGNED: [Offer, Commit, Done, Signed],
+    Phase.LEFT: [Offer, Commit, Done, Signed, Leaving],
 }
-ALWAYS = [Rendezvous, OwnSide, Report, Verdict]
+WITHOUT_RECEIPT = {phase: [kind for kind in kinds if kind is not Signed] for phase, kinds in STEPS.items()}
+del WITHOUT_RECEIPT[Phase.SIGNED]
 # What it may say there, and where it is then.
-LEGAL: dict[Phase, dict[type[AnyMessage], Phase]] = {
-    Phase.CONNECTED: {Offer: Phase.OFFERED},
-    Phase.OFFERED: {Commit: Phase.COMMITTED},
-    Phase.COMMITTED: {Waiting: Phase.COMMITTED, Moving: Phase.COMMITTED, Done: Phase.DONE},
-    Phase.DONE: {Signed: Phase.SIGNED},
-    Phase.SIGNED: {},
+Legal = dict[Phase, dict[str, Phase]]
+COMPUTING: Legal = {
+    Phase.CONNECTED: {"Offer": Phase.OFFERED},
+    Phase.OFFERED: {"Commit": Phase.COMMITTED},
+    Phase.COMMITTED: {"Waiting": Phase.COMMITTED, "Moving": Phase.COMMITTED, "Done": Phase.DONE},
+    Phase.DONE: {"Signed": Phase.SIGNED},
+    Phase.SIGNED: {"next Offer": Phase.AHEAD, "lower Offer": Phase.AHEAD, "Leaving": Phase.LEFT},
+    Phase.LEFT: {},
 }
+WITHOUT: Legal = {**COMPUTING, Phase.DONE: COMPUTING[Phase.SIGNED]}
+del WITHOUT[Phase.SIGNED]
+FURTHER: Legal = {
+    Phase.CONNECTED: {"next Offer": Phase.OFFERED, "lower Offer": Phase.OFFERED, "Leaving": Phase.LEFT},
+    Phase.OFFERED: {"lower Offer": Phase.OFFERED, "Commit": Phase.COMMITTED},
+}
+# The computation, whether there is a receipt, and what is legal.
+CASES = {
+    "first, receipt": (in_first, True, COMPUTING),
+    "first": (in_first, False, WITHOUT),
+    "further, receipt": (in_further, True, {**COMPUTING, **FURTHER}),
+    "further": (in_further, False, {**WITHOUT, **FURTHER}),
+}
+EACH = [(case, phase) for case, (_, receipt, _) in CASES.items() for phase in (STEPS if receipt else WITHOUT_RECEIPT)]
 
 
-def message(kind: type[AnyMessage]) -> AnyMessage:
-    (found,) = (message for message in MESSAGES if type(message) is kind)
-    return found
-
-
-def peer_in(phase: Phase, *, receipt: bool = True) -> PeerSession:
-    peer = PeerSession(NONCE, receipt=receipt)
-    for kind in STEPS[phase]:
-        assert list(peer.receive(encode_message(message(kind)))) == [message(kind)]
+def peer_in(case: str, phase: Phase) -> PeerSession:
+    make, receipt, _ = CASES[case]
+    peer = make(receipt=receipt)
+    for kind in (STEPS if receipt else WITHOUT_RECEIPT)[phase]:
+        said = PROPOSAL if kind is Offer and make is in_further else a_message(kind)
+        assert list(peer.receive(encode(said))) == [said]
     assert peer.phase is phase
     return peer
 
 
 def test_this_table_covers_every_message_and_every_phase() -> None:
     assert {type(message) for message in MESSAGES} == set(get_args(AnyMessage))
-    assert {*LEGAL, Phase.ERROR} == set(Phase)
+    assert {*COMPUTING, Phase.AHEAD, Phase.ERROR} == set(Phase)
 
 
-@pytest.mark.parametrize("said", MESSAGES, ids=lambda said: type(said).__name__)
-@pytest.mark.parametrize("phase", STEPS, ids=lambda phase: phase.name)
-def test_each_message_in_each_phase(phase: Phase, said: AnyMessage) -> None:
-    peer = peer_in(phase)
-    kind = type(said)
-    after = phase if kind in ALWAYS else LEGAL[phase].get(kind)
+@pytest.mark.parametrize("said", MESSAGES, ids=name_of)
+@pytest.mark.parametrize(("case", "phase"), EACH, ids=lambda value: getattr(value, "name", value))
+def test_each_message_in_each_phase(case: str, phase: Phase, said: AnyMessage) -> None:
+    peer = peer_in(case, phase)
+    after = phase if isinstance(said, ALWAYS) else CASES[case][2][phase].get(name_of(said))
     if after is None:
-        with pytest.raises(RemoteProtocolError) as caught:
-            list(peer.receive(encode_message(said)))
-        assert caught.value.message == f"it sent {kind.__name__} when that was not expected"
+        with pytest.raises(RemoteProtocolError, match=r"it (sent|offered) .*(when that was not|another|again)"):
+            list(peer.receive(encode(said)))
         assert peer.phase is Phase.ERROR
     else:
-        assert list(peer.receive(encode_message(said))) == [said]
+        assert list(peer.receive(encode(said))) == [said]
         assert peer.phase is after
 
 
-@pytest.mark.parametrize("phase", STEPS, ids=lambda phase: phase.name)
-def test_a_signature_without_an_agreed_receipt_is_refused(phase: Phase) -> None:
-    if phase is Phase.SIGNED:
-        phase = Phase.DONE
-    peer = peer_in(phase, receipt=False)
-    with pytest.raises(RemoteProtocolError, match="it sent Signed when that was not expected"):
-        list(peer.receive(encode_message(message(Signed))))
-
-
-@pytest.mark.parametrize("said", MESSAGES, ids=lambda said: type(said).__name__)
+@pytest.mark.parametrize("said", MESSAGES, ids=name_of)
 def test_a_peer_that_broke_a_rule_is_ignored(said: AnyMessage) -> None:
-    peer = peer_in(Phase.COMMITTED)
+    peer = peer_in("first", Phase.COMMITTED)
     peer.fail()
-    assert list(peer.receive(encode_message(said))) == []
+    assert list(peer.receive(encode(said))) == []
     assert peer.phase is Phase.ERROR
 
 
 def test_messages_before_an_offence_count_and_none_after_it() -> None:
-    peer = PeerSession(NONCE, receipt=True)
-    offer, verdict = encode_message(message(Offer)), encode_message(message(Verdict))
+    peer = in_first(receipt=True)
+    offer, verdict = encode(a_message(Offer)), encode(a_message(Verdict))
     taken: list[AnyMessage] = []
     with pytest.raises(RemoteProtocolError, match="it sent Offer when that was not expected"):
         taken.extend(peer.receive(verdict + offer + offer + verdict))
-    assert taken == [message(Verdict), message(Offer)]
+    assert taken == [a_message(Verdict), a_message(Offer)]
     assert list(peer.receive(verdict)) == []
 
 
 def test_bytes_that_are_not_a_message_are_an_offence() -> None:
-    peer = PeerSession(NONCE, receipt=True)
+    peer = in_first(receipt=True)
     with pytest.raises(RemoteProtocolError, match="cannot be decoded"):
         list(peer.receive(b"\x00\x00\x00\x01{"))
     assert peer.phase is Phase.ERROR
 
 
-def test_a_peer_remembers_what_it_offered_committed_to_and_signed() -> None:
-    peer = peer_in(Phase.SIGNED)
-    said = (message(Offer), message(Commit), message(Signed))
-    assert (peer.nonce, peer.offer, peer.commit, peer.signed) == (NONCE, *said)
-    fresh = peer_in(Phase.CONNECTED)
+@pytest.mark.parametrize(("case", "offer"), [("first, receipt", a_message(Offer)), ("further, receipt", PROPOSAL)])
+def test_a_peer_remembers_what_it_offered_committed_to_and_signed(case: str, offer: AnyMessage) -> None:
+    peer = peer_in(case, Phase.SIGNED)
+    assert (peer.offer, peer.commit, peer.signed) == (offer, a_message(Commit), a_message(Signed))
+    fresh = peer_in(case, Phase.CONNECTED)
     assert (fresh.offer, fresh.commit, fresh.signed) == (None, None, None)
 
 
-@pytest.mark.parametrize("phase", STEPS, ids=lambda phase: phase.name)
-def test_a_peer_stays_done_until_it_breaks_a_rule(phase: Phase) -> None:
-    peer = peer_in(phase)
-    assert peer.is_done == (phase in (Phase.DONE, Phase.SIGNED))
+def test_the_nonce_of_a_computation_is_that_of_the_handshake_or_of_its_offer() -> None:
+    assert peer_in("first", Phase.DONE).nonce == NONCE
+    assert PROPOSAL.further is not None
+    assert peer_in("further", Phase.OFFERED).nonce.hex() == PROPOSAL.further.nonce
+
+
+@pytest.mark.parametrize(("case", "phase"), EACH, ids=lambda value: getattr(value, "name", value))
+def test_a_peer_stays_done_until_it_breaks_a_rule(case: str, phase: Phase) -> None:
+    peer = peer_in(case, phase)
+    assert peer.is_done == (phase in (Phase.DONE, Phase.SIGNED, Phase.LEFT))
     peer.fail()
     assert not peer.is_done
 
 
 def test_messages_come_in_any_pieces() -> None:
-    peer = PeerSession(NONCE, receipt=True)
-    stream = b"".join(encode_message(message(kind)) for kind in STEPS[Phase.SIGNED])
+    peer = in_first(receipt=True)
+    stream = b"".join(encode(a_message(kind)) for kind in STEPS[Phase.LEFT])
     taken = [said for byte in stream for said in peer.receive(bytes([byte]))]
-    assert taken == [message(kind) for kind in STEPS[Phase.SIGNED]]
+    assert taken == [a_message(kind) for kind in STEPS[Phase.LEFT]]
+
+
+def test_a_program_may_wait_and_move_on_many_times() -> None:
+    peer = peer_in("first", Phase.COMMITTED)
+    for kind in (Waiting, Moving, Waiting, Waiting, Moving, Moving):
+        assert list(peer.receive(encode(a_message(kind)))) == [a_message(kind)]

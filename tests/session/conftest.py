@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from onionmpc.identity import Onion
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import OwnPath, Stream
+from onionmpc.program.process.launch import ProgramExit
+from onionmpc.program.spec import ProgramSpec
 from onionmpc.session import running
 from tests.support.direct import DirectNetwork
 from tests.support.stages import RENDEZVOUS
@@ -23,6 +27,30 @@ def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a program was started")
 
     monkeypatch.setattr(running, "start_program", start)
+
+
+@pytest.fixture
+def instant(monkeypatch: pytest.MonkeyPatch) -> list[ProgramSpec]:
+    """Have each program succeed at once, without a process; return what was to run.
+
+    For tests of what is between two computations: a process that starts MPyC takes a second.
+    """
+    ran: list[ProgramSpec] = []
+
+    class Instant:
+        async def wait(self, *_: object, **__: object) -> ProgramExit:
+            return ProgramExit(0, None, bytes(32))
+
+        def out_of_reach(self) -> None:
+            return None
+
+    @contextlib.asynccontextmanager
+    async def start(spec: ProgramSpec, *_: object, **__: object) -> AsyncIterator[Instant]:
+        ran.append(spec)
+        yield Instant()
+
+    monkeypatch.setattr(running, "start_program", start)
+    return ran
 
 
 @pytest.fixture

@@ -99,12 +99,17 @@ class Dispatcher:
         self._all: dict[Onion, ConnectedPeer] = {}  # as of its last computation, even if it has left
         self._use(parts)
 
+    @property
+    def is_over(self) -> bool:
+        """True if nothing of the current computation can fail any more."""
+        return self._stage is Stage.OVER
+
     def begin_next(self, parts: Parts) -> None:
         """Act for the next computation from now on: send its offer, and take what the peers have sent for it.
 
         If its terms replace those of another proposal, it is the same computation for the peers.
         """
-        replaces, before = self._stage is not Stage.OVER, self._ending
+        replaces, before = not self.is_over, self._ending
         self._use(parts)
         if replaces:
             self._ending.take_over(before)
@@ -270,7 +275,7 @@ class Dispatcher:
 
     def _take_offence(self, peer: ConnectedPeer, detail: str) -> None:
         """End the computation because a peer broke the rules. If it is over, go on without that peer."""
-        if self._stage is not Stage.OVER:
+        if not self.is_over:
             self._ending.report_offence(peer, detail)
             return
         peer.session.fail()
@@ -294,7 +299,7 @@ class Dispatcher:
                 self._watch.take(peer.number, message)
             case Done():
                 self._ui.tell(PeerDone(peer.number))
-            case Report() if self._stage is Stage.OVER:
+            case Report() if self.is_over:
                 # Its computation failed, although ours did not. It ends now.
                 peer.runner.close(linger=True)
                 self._note_left(peer)

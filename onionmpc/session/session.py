@@ -177,13 +177,14 @@ class Session:
     async def leave(self, wait_s: float) -> None:
         """Tell the others that this party takes part in no further computation, and close all links.
 
-        After a computation that failed or was cancelled, they know, and the links are closed.
+        They know it already if a computation failed or was cancelled. Its links are closed, except for late ones.
 
         Args:
             wait_s: how long to wait until the others have acknowledged it, in seconds.
         """
         peers = self._computation.parts.peers
-        peers.broadcast(Leaving())
+        if self._dispatcher.is_over:
+            peers.broadcast(Leaving())
         await peers.close_when_flushed(wait_s)
 
     # -- who proposes

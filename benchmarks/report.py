@@ -21,6 +21,7 @@ from benchmarks import (
     bulk,
     byhand,
     commands,
+    further,
     guard_discovery,
     link_cost,
     overhead,
@@ -37,7 +38,7 @@ HEADER = ["aim", "at most", "figure", "spread", "verdict", "networks", "date"]
 BENCHMARKS: tuple[Benchmark, ...] = tuple(
     module.BENCHMARK
     for module in (
-        *(byhand, scale, startup, bulk, overhead, commands, attack, recovery, link_cost, privacy_speed),
+        *(byhand, scale, startup, bulk, overhead, further, commands, attack, recovery, link_cost, privacy_speed),
         guard_discovery,
     )
 )

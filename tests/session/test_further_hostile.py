@@ -82,7 +82,7 @@ BETWEEN: dict[str, tuple[Step, str]] = {
     "strangers": (offers(change=lambda terms: with_roster(terms, add="z" * 56 + ".onion")), "of another session"),
     "unsorted": (offers(change=lambda terms: with_roster(terms, backwards=True)), "not in order"),
     "twice": (offers(change=lambda terms: with_roster(terms, add=terms.addresses[-1])), "not in order"),
-    "without us": (offers(change=lambda terms: with_roster(terms, leave_out=range(2))), "without itself, or without"),
+    "without us": (offers(change=lambda terms: with_roster(terms, leave_out=[0, 1, 3])), "without itself, or without"),
     "without itself": (offers(change=lambda terms: with_roster(terms, leave_out=[HOSTILE])), "without itself, or"),
     "threshold": (offers(change=changed(threshold=2)), "it proposed threshold 2 with 4 parties"),
     "below zero": (offers(change=changed(threshold=-1)), "it proposed threshold -1 with 4 parties"),

@@ -114,7 +114,8 @@ class Processes:
         started = await asyncio.create_subprocess_exec(
             *command,
             cwd=ROOT,
-            env={**os.environ, **self._environment},
+            # Plain MPyC takes uvloop where it is installed, and a program of ours does not: compare equal loops.
+            env={**os.environ, "MPYC_NOUVLOOP": "1", **self._environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

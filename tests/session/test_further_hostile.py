@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from onionmpc.errors import AgreementError, PeerLeft, RemoteProtocolError
+from onionmpc.levels import Level
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Left, Trouble
@@ -152,6 +153,10 @@ def test_a_joiner_that_proposes_breaks_the_rules(tmp_path: Path) -> None:
 # -- in the second computation
 
 
+def with_level(offer: Offer, level: Level) -> Offer:
+    return msgspec.structs.replace(offer, own=msgspec.structs.replace(offer.own, circuit_length=level))
+
+
 async def proposed(session: Session) -> None:
     await session._proposal()
 
@@ -190,10 +195,15 @@ SECOND: dict[str, tuple[list[Step], type[Exception], str]] = {
     "another padding rate": (
         [offers(of=0, change=changed(padding_rate=7))],
         AgreementError,
-        "--padding differs",
+        "padding rate differs",
     ),
-    "a receipt": ([offers(of=0, change=changed(receipt=True))], AgreementError, "--receipt differs"),
-    "more circuits": ([offers(of=0, change=changed(circuits=7))], AgreementError, "--circuits differs"),
+    "another circuit length": (
+        [says(lambda session: with_level(offer_of(session, of=0), Level.LONG))],
+        AgreementError,
+        "it changed its circuit length within the session",
+    ),
+    "a receipt": ([offers(of=0, change=changed(receipt=True))], AgreementError, "receipt differs"),
+    "more circuits": ([offers(of=0, change=changed(circuits=7))], AgreementError, "circuits per link differs"),
 }
 OFTEN_SECOND = ("the first commit again", "data before commit", "leaving before it offers", "the same offer again")
 

@@ -16,6 +16,8 @@ from onionmpc.errors import AgreementError
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import LinkResumed, Rounding
+from onionmpc.session.session import Session
+from tests.support.further import Several
 from tests.support.session import Room, answers, give_answer_files, listed_plan, room, run, same_sentence, write_script
 
 
@@ -127,5 +129,38 @@ def test_a_gap_is_counted(tmp_path: Path) -> None:
             assert [link.gaps for link in result.links.values()] == [1, 1]
             assert all(0 < link.gap_s < 10 for link in result.links.values())
             assert all(isinstance(other, SessionResult) for other in others)
+
+    run(main())
+
+
+@pytest.mark.usefixtures("instant")
+def test_each_computation_of_a_padded_session_ends_on_a_bucket_of_its_own(tmp_path: Path) -> None:
+    bucket_s = 0.4
+    lasted_s: list[float] = []
+
+    async def main() -> None:
+        async with padded_room(tmp_path, bucket_s, padding=200) as place:
+            several = Several(place)
+            agreed_s: list[float] = []
+
+            async def note(_agreement: Agreement) -> bool:
+                agreed_s.append(time.monotonic())
+                return True
+
+            async def note_length(_session: Session) -> None:
+                lasted_s.append(time.monotonic() - agreed_s[-1])
+
+            place.persons[0].consent = note
+            for number in place.numbers:
+                several.computes(number, *([note_length] if number == 0 else []), place.plans[number])
+            place.start_listed()
+            for person, ending in zip(place.persons, await place.endings(), strict=True):
+                assert isinstance(ending, SessionResult), ending
+                assert len(person.heard(Rounding)) == 2
+                assert not person.heard(LinkResumed)
+            lasted_s.append(time.monotonic() - agreed_s[-1])
+        # From the agreement to the end, each took one whole bucket at least.
+        assert len(lasted_s) == 2
+        assert all(length_s >= 0.9 * bucket_s for length_s in lasted_s)
 
     run(main())

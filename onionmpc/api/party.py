@@ -17,9 +17,9 @@ from onionmpc.api.options import SessionOptions, prepare
 from onionmpc.api.questions import Admit, admit_the_invited
 from onionmpc.api.runtime import OnSessionEvent, PartyRuntime
 from onionmpc.api.table import HostTable, Table, join_table
-from onionmpc.api.targets import parse_target
+from onionmpc.api.targets import parse_address, parse_target
 from onionmpc.errors import UnsafeSetting, UsageError
-from onionmpc.identity import SEED_BYTES, Identity, Onion, parse_onion
+from onionmpc.identity import SEED_BYTES, Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.session import keystore
 from onionmpc.session.invite import Invite
@@ -111,7 +111,7 @@ class Party:
         Args:
             program: a script, or the name of a program that comes with onionmpc.
             parties: the number of parties, this one included.
-            expect: addresses that need no invite.
+            expect: addresses that need no invite, or links to them.
             open: let anyone who knows this party's address join without an invite.
             admit: a coroutine function that gets a `Joiner` and returns whether it may take part. By default, each
                 joiner that has an invite, or whose address is expected, may take part. With `open`, you must pass
@@ -130,7 +130,7 @@ class Party:
             raise UnsafeSetting(
                 "an open table needs admit=", hint="pass admit=onionmpc.ADMIT_ANYONE to let anyone take part"
             )
-        expected = [parse_onion(onion) for onion in arguments.texts("expect", expect)]
+        expected = [parse_address(onion) for onion in arguments.texts("expect", expect)]
         admit = admit_the_invited if admit is None else arguments.function("admit", admit)
         return HostTable(self.runtime, prepared, arguments.whole("parties", parties), expected, admit, is_open=open)
 
@@ -143,7 +143,8 @@ class Party:
         """Join a session.
 
         Args:
-            target: an invite, or the host's address. Without a host: the addresses of all other parties.
+            target: an invite, or the host's address or a link to it. Without a host: the addresses of all other
+                parties.
             program: a script, or the name of a program that comes with onionmpc. With a host, you can leave it out if
                 the host's program comes with onionmpc.
             **options: see `SessionOptions`. With a host, its values fill the options that you leave out.

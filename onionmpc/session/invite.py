@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import string
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from onionmpc.errors import InvalidInvite
 from onionmpc.identity import Onion, onion_from_public_key, parse_onion, public_key_from_onion
-from onionmpc.session.paste import squeeze
+from onionmpc.session.paste import lower, squeeze
 
 PREFIX = "onionmpc1"
 SECRET_BYTES = 16
@@ -25,8 +24,6 @@ CONTENT_CHARACTERS = 84  # 52 bytes in base32, without padding
 INVITE_CHARACTERS = len(PREFIX) + CONTENT_CHARACTERS
 CHECK_LABEL = b"onionmpc/1 invite"
 SEAT_LABEL = b"onionmpc/1 seat"
-# Not str.lower: some letters outside ASCII, such as the Kelvin sign, have a lower case inside it.
-LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 OF_ANOTHER_VERSION = re.compile("onionmpc([02-9])[a-z2-7]{40}")
 PASTE_HINT = "paste the whole line that the host sent you, or ask for a new invite"
 
@@ -110,7 +107,7 @@ def _parse(characters: str) -> Invite:
 
 
 def _plain(text: str) -> str:
-    return squeeze(text).translate(LOWER)
+    return lower(squeeze(text))
 
 
 def _base32(content: bytes) -> str:

@@ -6,6 +6,7 @@ The text may hold a secret: nothing here keeps it or quotes it in an error.
 from __future__ import annotations
 
 import codecs
+import string
 import unicodedata
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ SKIPPED_CHARACTERS = QUOTES + ">"
 VARIANTS = range(0xFE00, 0xFE10)
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 AROUND_WORDS = QUOTES + "<>()[]{},;*_"
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def decode_text(content: bytes) -> str:
@@ -39,6 +41,14 @@ def squeeze(text: str) -> str:
     return text.translate(
         {ord(c): None for c in set(text) if c.isspace() or c in SKIPPED_CHARACTERS or _is_unseen_or_quote(c)}
     )
+
+
+def lower(text: str) -> str:
+    """Return `text` with the letters of ASCII in lower case.
+
+    Not str.lower: some letters outside ASCII, such as the Kelvin sign, have a lower case inside it.
+    """
+    return text.translate(LOWER)
 
 
 def words_of(text: str) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,121 @@
+"""Stores this user's address book: one private file, changed by one process at a time.
+
+What is in it, and its format: `onionmpc.session.address_book`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import stat
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from onionmpc import files
+from onionmpc.errors import UsageError
+from onionmpc.identity import Onion
+from onionmpc.program.code.catalogue import find_shipped
+from onionmpc.session.address_book import MAX_BOOK_BYTES, AddressBook, decode_book, encode_book
+
+BOOK_NAME = "contacts"
+BOOK_LOCK_NAME = "contacts.lock"
+# Parties of one user may end a computation at the same moment, and each writes for a few milliseconds.
+BOOK_LOCK_WAIT_S = 2.0
+BOOK_LOCK_POLL_S = 0.02
+
+
+def load_book() -> AddressBook:
+    """Read the address book; an empty one if there is no file.
+
+    Raises:
+        UsageError: the file is damaged, open to others, or cannot be read.
+    """
+    path = _path()
+    try:
+        # As for key files: the mode checked is that of the file read, and a named pipe does not make us wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_private(path, os.fstat(descriptor))
+            content = file.read(MAX_BOOK_BYTES + 1)
+    except FileNotFoundError:
+        return AddressBook()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="it must be a file that you own") from error
+    return decode_book(content, str(path))
+
+
+def add_contact(name: str, onion: Onion, *, replacing: bool = False) -> None:
+    """Keep an address under a name.
+
+    Raises:
+        UsageError: see `AddressBook.with_contact` and `load_book`; or a program that comes with onionmpc has that name.
+    """
+    if find_shipped(name.replace("-", "_")):
+        raise UsageError(
+            f"{name} cannot name a contact: a program that comes with onionmpc has that name",
+            hint="choose another name",
+        )
+    _change(lambda book: book.with_contact(name, onion, replacing=replacing))
+
+
+def remove_contact(name: str) -> None:
+    """Forget a contact, and its meetings. The disk may still hold them.
+
+    Raises:
+        UsageError: no contact has that name; see `load_book`.
+    """
+    _change(lambda book: book.without(name))
+
+
+def keep_history(*, keep: bool) -> None:
+    """Keep meetings from now on, or none, and forget those that were kept.
+
+    Raises:
+        UsageError: see `load_book`.
+    """
+    _change(lambda book: book.keeping_history(keep=keep))
+
+
+def note_meeting(onions: Collection[Onion], program: str, day: datetime.date) -> None:
+    """Note a computation that succeeded, for those of its parties that are contacts. Without contacts, write nothing.
+
+    Raises:
+        UsageError: see `load_book`.
+    """
+    if _path().exists():
+        _change(lambda book: book.after_meeting(onions, program, day))
+
+
+def _path() -> Path:
+    return files.state_directory() / BOOK_NAME
+
+
+def _change(edit: Callable[[AddressBook], AddressBook]) -> None:
+    directory = files.private_directory(files.state_directory())
+    until_s = time.monotonic() + BOOK_LOCK_WAIT_S
+    while True:
+        with files.lock(directory / BOOK_LOCK_NAME) as held:
+            if held:
+                before = load_book()
+                after = edit(before)
+                if after != before:
+                    files.write_private(_path(), encode_book(after))
+                return
+        if time.monotonic() > until_s:
+            raise UsageError("another onionmpc process is changing the address book now", hint="try again")
+        time.sleep(BOOK_LOCK_POLL_S)
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path} is not a file", hint="move it away")
+    if status.st_uid != os.geteuid():
+        raise UsageError(f"the address book {path} belongs to another user", hint="it must belong to you")
+    # Others who can write it choose with whom you compute; others who can read it learn that.
+    if status.st_mode & 0o077:
+        raise UsageError(
+            f"the address book {path} is open to others "
+            f"(mode {stat.S_IMODE(status.st_mode):o}, expected {files.FILE_MODE:o})",
+            hint=f"compare its addresses with a copy or with the people, then chmod 600 {path}",
+        )

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onionmpc import errors as errors
     from onionmpc.api import events as events
+    from onionmpc.api.contacts import Contact as Contact
+    from onionmpc.api.contacts import contacts as contacts
     from onionmpc.api.inputs import ALLOW_UNUSUAL as ALLOW_UNUSUAL
     from onionmpc.api.inputs import InputQuestion as InputQuestion
     from onionmpc.api.inputs import UnusualInput as UnusualInput
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from onionmpc.errors import OnionMPCError as OnionMPCError
     from onionmpc.levels import Level as Level
     from onionmpc.program.spec import Walls as Walls
+    from onionmpc.session.address_book import Meetings as Meetings
     from onionmpc.session.agreement import Agreement as Agreement
     from onionmpc.session.agreement import PartyTerms as PartyTerms
     from onionmpc.session.agreement import SharedTerms as SharedTerms
@@ -68,6 +71,7 @@ __all__ = [
     "AGREE_TO_ANYTHING",
     "ALLOW_UNUSUAL",
     "Agreement",
+    "Contact",
     "Exposure",
     "HostTable",
     "InputQuestion",
@@ -75,6 +79,7 @@ __all__ = [
     "Joiner",
     "Level",
     "LinkSummary",
+    "Meetings",
     "OnionMPCError",
     "OpenIdentity",
     "Party",
@@ -88,6 +93,7 @@ __all__ = [
     "Times",
     "UnusualInput",
     "Walls",
+    "contacts",
     "errors",
     "events",
     "open_identity",
@@ -102,6 +108,7 @@ _MODULES = {
     "AGREE_TO_ANYTHING": "api.questions",
     "ALLOW_UNUSUAL": "api.inputs",
     "Agreement": "session.agreement",
+    "Contact": "api.contacts",
     "Exposure": "session.differences",
     "HostTable": "api.table",
     "InputQuestion": "api.inputs",
@@ -109,6 +116,7 @@ _MODULES = {
     "Joiner": "api.questions",
     "Level": "levels",
     "LinkSummary": "session.ledger",
+    "Meetings": "session.address_book",
     "OnionMPCError": "errors",
     "OpenIdentity": "api.party",
     "Party": "api.party",
@@ -122,6 +130,7 @@ _MODULES = {
     "Times": "api.outcome",
     "UnusualInput": "api.inputs",
     "Walls": "program.spec",
+    "contacts": "api.contacts",
     "open_identity": "api.party",
     "party": "api.party",
     "private_network": "api.testnet",

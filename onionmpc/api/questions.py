@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onionmpc.api.screen import agreement_lines, changed_labels, exposed_parties, mark_changes
@@ -51,6 +51,7 @@ class Proposal:
         previous: what this party last consented to in this session, None in the first computation.
         exposes: whose inputs this result may expose, together with an earlier one of this session.
         allow_difference: whether this party accepts that without being asked.
+        names: this party's own names for addresses, for its own screen. A session sets none: use `dataclasses.replace`.
     """
 
     agreement: Agreement
@@ -67,6 +68,7 @@ class Proposal:
     previous: Proposal | None = None
     exposes: tuple[Exposure, ...] = ()
     allow_difference: bool = False
+    names: Mapping[Onion, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return `text`."""
@@ -81,7 +83,7 @@ class Proposal:
         lines = self._lines()
         if self.previous is not None:
             changed = set(changed_labels(self.agreement.common, self.previous.agreement.common))
-            before = self.previous._lines()  # noqa: SLF001 (ours)
+            before = replace(self.previous, names=self.names)._lines()  # noqa: SLF001 (ours)
             lines = list(mark_changes(lines, before, changed, self.computation - 1))
         return "\n".join(["The agreement:", *lines])
 
@@ -101,6 +103,7 @@ class Proposal:
             computation=self.computation,
             before=before,
             exposes=self.exposes,
+            names=self.names,
         )
         return list(lines)
 

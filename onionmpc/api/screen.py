@@ -5,10 +5,11 @@ What other parties state is escaped, so that it is safe to print on a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
+from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.program.describe import AUTHOR_SAYS
@@ -56,6 +57,7 @@ def agreement_lines(
     computation: int = 1,
     before: SharedTerms | None = None,
     exposes: Sequence[Exposure] = (),
+    names: Mapping[Onion, str] | None = None,
 ) -> Iterator[str]:
     """Yield the lines of the screen.
 
@@ -70,6 +72,7 @@ def agreement_lines(
         computation: which computation of the session it is.
         before: the shared terms of the computation before this one.
         exposes: whose inputs the result may expose, together with earlier ones.
+        names: this party's own names for addresses.
     """
     common = agreement.common
     yield from _program(common, title, reveals)
@@ -77,7 +80,7 @@ def agreement_lines(
     yield from (line("" if place else "unusual", words) for place, words in enumerate(unusual))
     if private_arguments:
         yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
-    yield from _parties(agreement, own_number, before)
+    yield from _parties(agreement, own_number, before, names or {})
     if before is not None:
         yield from _gone(common, before, computation - 1)
     yield from _versions(common)
@@ -110,10 +113,13 @@ def _options(common: SharedTerms, *first: str) -> Iterator[str]:
             yield from (line(*words) for words in option.shown(common))
 
 
-def _parties(agreement: Agreement, own_number: int, before: SharedTerms | None) -> Iterator[str]:
+def _parties(
+    agreement: Agreement, own_number: int, before: SharedTerms | None, names: Mapping[Onion, str]
+) -> Iterator[str]:
     yield line("parties", f"{len(agreement.own)}, in this order:")
     for number, (address, own) in enumerate(zip(agreement.common.addresses, agreement.own, strict=True)):
-        words = [f"{number}  {address}  level {own.circuit_length.value}"]
+        name = names.get(Onion(address), "")
+        words = [f"{number}  {address}  {name}{'  ' if name else ''}level {own.circuit_length.value}"]
         if own.min_circuit_length is not Level.STANDARD:
             words.append(f"minimum {own.min_circuit_length.value}")
         if limit := link_limit(agreement.common, own):

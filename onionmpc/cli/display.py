@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from functools import singledispatchmethod
@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import click
 import msgspec
 
+from onionmpc.api.contacts import Contact
 from onionmpc.api.events import (
     AddressKnown,
     Agreed,
@@ -80,10 +81,12 @@ class TextDisplay:
 
     Args:
         yes: answer every question with yes, without asking.
+        contacts: this user's contacts, by address.
     """
 
-    def __init__(self, *, yes: bool) -> None:
+    def __init__(self, *, yes: bool, contacts: Mapping[Onion, Contact] | None = None) -> None:
         self._yes = yes
+        self._contacts = contacts or {}
         self._status = StatusLine()
         self._quiet_s: dict[int, float] = {}
         self._padded = False
@@ -132,7 +135,7 @@ class TextDisplay:
     @_show.register
     def _(self, event: JoinerArrived) -> None:
         seat, onion, taken, parties = event.seat, event.onion, event.taken, event.parties
-        self._status.line(f"seat {seat} is taken by {onion} ({taken} of {parties} parties are here)")
+        self._status.line(f"seat {seat} is taken by {self._called(onion)} ({taken} of {parties} parties are here)")
         self._status.going_on("waiting for the others", f"{taken} of {parties} are here")
 
     @_show.register
@@ -143,7 +146,7 @@ class TextDisplay:
                 "This party has left for now. Your answer counts if it is back by then. Answer?"
             )
             return
-        self._status.line(f"{onion} gave up seat {seat}; its invite works again")
+        self._status.line(f"{self._called(onion)} gave up seat {seat}; its invite works again")
 
     @_show.register
     def _(self, event: SeatsTaken) -> None:
@@ -362,7 +365,9 @@ class TextDisplay:
 
     async def admits(self, joiner: Joiner) -> bool:
         """Ask whether a joiner may stay."""
-        self._status.line(f"{joiner.onion} wants seat {joiner.seat}")
+        self._status.line(f"{self._called(joiner.onion)} wants seat {joiner.seat}")
+        if (contact := self._contacts.get(joiner.onion)) is not None and contact.met is not None:
+            self._status.line(f"{contact.name}: {contact.met}")
         self._asked_about = joiner.onion
         try:
             return await self._ask("Let this party take part?", default=True)
@@ -373,7 +378,8 @@ class TextDisplay:
         """Show the agreement and ask."""
         self.close()
         self._padded = proposal.options["padding_rate"] > 0
-        self._status.text(f"\n{proposal}\n")
+        names = {onion: contact.name for onion, contact in self._contacts.items()}
+        self._status.text(f"\n{dataclasses.replace(proposal, names=names)}\n")
         # Enter alone is no consent.
         if self._yes:
             agreed = await AGREE_TO_ANYTHING(proposal)
@@ -435,6 +441,11 @@ class TextDisplay:
         with self._status.held():
             return await confirm(question, default=default)
 
+    def _called(self, onion: Onion) -> str:
+        """Return a party's address, after this user's name for it."""
+        contact = self._contacts.get(onion)
+        return onion if contact is None else f"{contact.name} ({onion})"
+
     def _invite(self, seat: int, text: str) -> None:
         self.close()
         self._status.line(f"invite for seat {seat} (secret, works once, for one party):")
@@ -452,10 +463,14 @@ class JsonDisplay:
     Args:
         out: where to write; None for stderr, which the program shares.
         yes: answer every question with yes.
+        contacts: this user's contacts, by address. Events that name a party have "name", null for a party without one.
     """
 
-    def __init__(self, out: TextIO | None = None, *, yes: bool) -> None:
+    def __init__(
+        self, out: TextIO | None = None, *, yes: bool, contacts: Mapping[Onion, Contact] | None = None
+    ) -> None:
         self._yes = yes
+        self._contacts = contacts or {}
         self._out = out
         self._started = time.monotonic()
 
@@ -468,6 +483,10 @@ class JsonDisplay:
         if isinstance(event, ProgramsStuck):
             values["waits"] = msgspec.to_builtins(event.waits)
             values["lines"] = list(stuck_lines(event))
+        if isinstance(event, JoinerArrived | JoinerLeft):
+            values["name"] = self._name(event.onion)
+        if isinstance(event, RosterKnown):
+            values["names"] = [self._name(onion) for onion in event.addresses]
         if isinstance(event, InviteReady):
             values["invite"] = event.invite.text
         self._write(_snake(type(event).__name__), values)
@@ -503,7 +522,7 @@ class JsonDisplay:
 
     async def admits(self, joiner: Joiner) -> bool:
         """Write which joiner came, and admit it: JSON requires `--yes`."""
-        self._write("joiner_wants_seat", {"seat": joiner.seat, "onion": joiner.onion})
+        self._write("joiner_wants_seat", {"seat": joiner.seat, "onion": joiner.onion, "name": self._name(joiner.onion)})
         return self._yes
 
     async def consents(self, proposal: Proposal) -> bool:
@@ -514,6 +533,7 @@ class JsonDisplay:
                 "session": proposal.session,
                 "own_number": proposal.number,
                 "addresses": proposal.parties,
+                "names": [self._name(onion) for onion in proposal.parties],
                 "program": proposal.program,
                 "title": proposal.title,
                 "reveals": proposal.reveals,
@@ -526,6 +546,10 @@ class JsonDisplay:
             },
         )
         return self._yes and await AGREE_TO_ANYTHING(proposal)
+
+    def _name(self, onion: Onion) -> str | None:
+        contact = self._contacts.get(onion)
+        return None if contact is None else contact.name
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
         line = {"event": name, "at_s": round(time.monotonic() - self._started, 3), **values}

@@ -22,8 +22,8 @@ from onionmpc.program.walls.probe import probing
         SESSION,
         "--expect",
         multiple=True,
-        metavar="ONION|@FILE",
-        help="An address that needs no invite. @FILE has one per line. Repeatable.",
+        metavar="ONION|CONTACT|@FILE",
+        help="An address or contact that needs no invite. @FILE has one per line. Repeatable.",
     ),
     option(
         SESSION, "--open", "is_open", is_flag=True, help="Let anyone who knows your address join without an invite."
@@ -54,6 +54,7 @@ def host(
     onionmpc host average-salary --parties 3 --then sort --then "vote tea,coffee"
     onionmpc host vote --parties 5 --public tea,coffee
     onionmpc host my.py --parties 3 --expect @colleagues.txt --identity work
+    onionmpc host my.py --parties 3 --expect acme --expect bank --identity work
     """
     with probing() as walls:
         from onionmpc.cli import party  # the import takes as long as the probe, and runs beside it
@@ -62,7 +63,7 @@ def host(
 
 
 @cloup.command(formatter_settings=HELP_LAYOUT)
-@click.argument("targets", nargs=-1, required=True, metavar="ONION|INVITE|FILE... [PROGRAM]")
+@click.argument("targets", nargs=-1, required=True, metavar="ONION|CONTACT|INVITE|FILE... [PROGRAM]")
 @grouped(*OPTIONS.values())
 @click.pass_obj
 def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401
@@ -79,10 +80,14 @@ def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -
     After a result, a joiner waits for what the host proposes next, and consents to it like to the first. Ctrl-C leaves,
     and the others keep what they have. With a script, say beforehand what comes next: --then "their_next.py".
 
+    The name of a contact is its address (see: onionmpc contact --help), even if a file has that name too: write ./NAME
+    for the file.
+
     \b
     onionmpc join invite.txt
     onionmpc join invite.txt their_script.py
     onionmpc join @all_the_others.txt my.py --identity work
+    onionmpc join acme bank my.py --identity work
     """
     with probing() as walls:
         from onionmpc.cli import party

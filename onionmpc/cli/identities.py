@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import click
 
 from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
-from onionmpc.cli.streams import shows_blocks
+from onionmpc.cli.qr import draw_address
 from onionmpc.errors import InvalidIdentityFile, UsageError
-from onionmpc.identity import Onion
 from onionmpc.session import keystore
+from onionmpc.session.address_link import format_link
 
 KEY_FILE = click.Path(path_type=Path)
 passphrase_file = click.option(
@@ -149,27 +148,22 @@ def list_identities() -> None:
 
 @identities.command()
 @click.argument("name")
+@click.option(
+    "--link", "as_link", is_flag=True, help="Print the address as a link, onionmpc:ADDRESS, to send to others."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON: name, onion, sealed, exposed.")
-def show(name: str, as_json: bool) -> None:
+def show(name: str, as_link: bool, as_json: bool) -> None:
     """Show the address of NAME, and a QR code of it.
 
     The parties that you compute with know the address. It also links all sessions in which it took part. The code goes
     to the terminal (stderr), so that stdout has only the address. Show asks for no passphrase.
+
+    The others keep a link or an address with: onionmpc contact add NAME LINK
     """
     facts = keystore.describe_identity(name)
     if as_json:
         click.echo(json.dumps({"name": name, **dataclasses.asdict(facts)}))
         return
-    click.echo(facts.onion)
-    if shows_blocks():
-        click.echo(_qr_code(facts.onion), err=True, nl=False)
-
-
-def _qr_code(onion: Onion) -> str:
-    """Draw an address as a QR code for a terminal with a dark background."""
-    drawing = io.StringIO()
-    # Upper case fits QR's alphanumeric mode: 29 instead of 33 modules wide. Addresses are read in either case.
-    import segno  # not at the top: it imports urllib and XML, for one drawing
-
-    segno.make_qr(onion.upper()).terminal(drawing, compact=True)
-    return drawing.getvalue()
+    text = format_link(facts.onion) if as_link else facts.onion
+    click.echo(text)
+    draw_address(text)

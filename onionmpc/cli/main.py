@@ -25,6 +25,10 @@ INTERRUPTED = 128 + signal.SIGINT
 
 # The module of each command, and its line in --help, which is the first sentence of the command's own help.
 COMMANDS = {
+    "contact": (
+        "onionmpc.cli.contacts:contact_commands",
+        "Keep the addresses of people you know, under your own names.",
+    ),
     "demo": ("onionmpc.cli.demo:demo", "Rehearse PROGRAM on this machine, over a private Tor network."),
     "doctor": ("onionmpc.cli.doctor:doctor", "Check whether a party can run on this machine."),
     "estimate": ("onionmpc.cli.estimate:estimate", "Say how long PROGRAM will take."),
@@ -41,7 +45,7 @@ COMMANDS = {
 # The groups of the first screen.
 SECTIONS = {
     "Sessions": ("demo", "host", "join", "verify"),
-    "Tools": ("doctor", "estimate", "id", "levels", "programs", "testnet"),
+    "Tools": ("contact", "doctor", "estimate", "id", "levels", "programs", "testnet"),
 }
 
 
@@ -68,7 +72,7 @@ class LazyGroup(click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, and both options in one line, so that the first screen fits a terminal of 24 lines."""
         self.format_commands(ctx, formatter)
-        formatter.write("\nonionmpc COMMAND --help (-h) explains a command; --version shows the version.\n")
+        formatter.write("onionmpc COMMAND --help (-h) explains a command; --version shows the version.\n")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
@@ -10,12 +11,14 @@ from typing import TextIO
 import click
 
 from onionmpc import Walls
+from onionmpc.api.contacts import AddressBook, load_book, nearest_hint, note_meeting
 from onionmpc.api.events import AddressKnown
 from onionmpc.api.inputs import ALLOW_UNUSUAL
 from onionmpc.api.options import options_of, prepare
 from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
+from onionmpc.api.questions import Proposal
 from onionmpc.api.table import HostTable, Table, join_table
-from onionmpc.api.targets import is_target, target_of
+from onionmpc.api.targets import is_target, parse_address, target_of
 from onionmpc.cli.beforehand import note_program
 from onionmpc.cli.bridges import read_bridges
 from onionmpc.cli.display import Display, JsonDisplay, TextDisplay
@@ -29,7 +32,7 @@ from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.turns import Departure, Turns
 from onionmpc.errors import OnionMPCError, UnsafeSetting, UsageError
 from onionmpc.files import check_writable
-from onionmpc.identity import parse_onion
+from onionmpc.identity import Onion
 from onionmpc.levels import Level
 from onionmpc.machine import explained
 from onionmpc.text import printable
@@ -58,10 +61,11 @@ def run_host(
         private: arguments for this party's program alone.
         walls: returns the protections that a program process gets on this machine; see `probing`.
     """
-    expected = [parse_onion(text) for text in expand(expect)]  # first, since it may read standard input
+    book = load_book()
+    expected = [_expected(word, book) for word in expand(expect, book)]  # first, since it may read standard input
     agenda = _prepare(options, program, private, walls, parties=parties)
     identity = _identity(options)
-    with _display(options) as display:
+    with _display(options, book) as display:
 
         def sit_down(me: Party) -> Table:
             return HostTable(me.runtime, agenda.first, parties, expected, display.admits, is_open=is_open)
@@ -73,14 +77,18 @@ def run_join(
     options: PartyOptions, targets: Sequence[str], private: tuple[str, ...], walls: Callable[[], Walls]
 ) -> None:
     """Join a host, or a list of parties; see `host`."""
-    words = expand(targets)
+    book = load_book()
+    words = expand(targets, book)
     programs = [word for word in words if not is_target(word)]
     if len(programs) > 1:
         shown = ", ".join(printable(name, 60) for name in programs)
         raise UsageError(
             f"{len(programs)} words are neither an address nor an invite ({shown}), expected one program at most",
-            hint="an address has 56 characters and .onion; private arguments follow a lone --",
+            hint=_nearest(programs, book)
+            or "an address has 56 characters and .onion; private arguments follow a lone --",
         )
+    if len(programs) == len(words) and (hint := _nearest(programs, book)):
+        raise UsageError(f"{printable(programs[0], 60)} is neither an invite, an address nor a contact", hint=hint)
     target = target_of([word for word in words if is_target(word)])
     parties = 1 + len(target) if isinstance(target, tuple) else None
     agenda = _prepare(options, programs[0] if programs else None, private, walls, parties=parties)
@@ -90,8 +98,21 @@ def run_join(
             hint="the others list your address beforehand, so it cannot be a fresh one: onionmpc id new NAME",
         )
     identity = _identity(options)
-    with _display(options) as display:
+    with _display(options, book) as display:
         _run(options, identity, display, lambda me: join_table(me.runtime, target, agenda.first), agenda)
+
+
+def _expected(word: str, book: AddressBook) -> Onion:
+    if not is_target(word):
+        raise UsageError(
+            f"{printable(word, 60)} is neither an address nor a contact",
+            hint=_nearest([word], book) or "an address has 56 characters and .onion; see: onionmpc contact list",
+        )
+    return parse_address(word)
+
+
+def _nearest(words: Sequence[str], book: AddressBook) -> str:
+    return next(filter(None, (nearest_hint(word, book.contacts) for word in words)), "")
 
 
 def _check_consent(options: PartyOptions) -> None:
@@ -213,10 +234,15 @@ def _events(options: PartyOptions) -> TextIO | None:
 
 
 @contextlib.contextmanager
-def _display(options: PartyOptions) -> Iterator[Display]:
+def _display(options: PartyOptions, book: AddressBook) -> Iterator[Display]:
     events = _events(options)
     as_json = options.log_format == "json"
-    display: Display = JsonDisplay(events, yes=options.yes) if as_json else TextDisplay(yes=options.yes)
+    contacts = book.by_onion()
+    display: Display = (
+        JsonDisplay(events, yes=options.yes, contacts=contacts)
+        if as_json
+        else TextDisplay(yes=options.yes, contacts=contacts)
+    )
     try:
         yield display
     except (OnionMPCError, OSError, MemoryError, ExceptionGroup) as error:
@@ -246,6 +272,15 @@ def _run(
     display.left(by_user=ending.by_user)
     if ending.last.flaw is not None:  # shown with its computation
         raise click.exceptions.Exit(ending.last.flaw.exit_code)
+
+
+def _note_meeting(options: PartyOptions, proposal: Proposal) -> None:
+    """Note in the address book which contacts took part. If that fails, the computation has succeeded all the same."""
+    try:
+        note_meeting(proposal.parties, proposal.program, datetime.datetime.now().astimezone().date())
+    except UsageError as error:
+        if options.log_format == "text":
+            click.echo(f"onionmpc: note: this meeting is not in your contacts: {error.message}", err=True)
 
 
 async def _compute(
@@ -282,5 +317,7 @@ async def _compute(
                 person,
                 confirm=ALLOW_UNUSUAL if options.allow_unusual else None if person is None else person.confirms,
                 json_file=options.json_file,
+                # With a fresh address, nothing on this disk says that it was this user's. Meetings would.
+                succeeded=None if identity is None else lambda proposal: _note_meeting(options, proposal),
             )
             return await turns.run()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,6 +84,7 @@ class Turns:
         person: the same display, if a person answers questions.
         confirm: asks about unusual inputs.
         json_file: where to write a summary of each computation.
+        succeeded: called with the agreement of each computation that succeeded.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Turns:
         *,
         confirm: Confirm | None,
         json_file: Path | None,
+        succeeded: Callable[[Proposal], None] | None = None,
     ) -> None:
         self._table = table
         self._agenda = agenda
@@ -101,6 +104,8 @@ class Turns:
         self._person = person
         self._confirm = confirm
         self._json_file = json_file
+        self._succeeded = succeeded
+        self._agreed: Proposal | None = None
         self._then = collections.deque(agenda.then)
         self._begun = 0
         self._demand: _Demand | None = None
@@ -231,6 +236,8 @@ class Turns:
         if turn.planned:
             self._then.popleft()
         self._display.ended(result, number)
+        if self._succeeded is not None and self._agreed is not None:
+            self._succeeded(self._agreed)
         if self._json_file is not None:
             summary = json.dumps(summary_data(result, number), indent=2).encode() + b"\n"
             write_named(numbered(self._json_file, number), summary)
@@ -252,7 +259,7 @@ class Turns:
     async def _consents(self, proposal: Proposal) -> bool:
         if self._demand is not None:
             self._demand.check(proposal)
-        self._program = proposal.program
+        self._agreed, self._program = proposal, proposal.program
         self._choice = replace(self._choice, public=tuple(proposal.options["public_arguments"]))
         self._earlier[proposal.program] = self._choice
         return await self._display.consents(proposal)

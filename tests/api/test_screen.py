@@ -35,6 +35,21 @@ def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> No
     assert f"2  {addresses[2]}  level standard (you)" in lines
 
 
+def test_a_party_is_shown_with_this_users_own_name_for_it() -> None:
+    first, second, _ = map(Onion, PADDED.common.addresses)
+    lines = [line.strip() for line in lines_of(PADDED, 2, names={second: "acme"})]
+    assert f"0  {first}  level standard" in lines
+    assert f"1  {second}  acme  level standard" in lines
+
+
+def test_a_name_is_no_change_of_the_agreement() -> None:
+    names = {Onion(PADDED.common.addresses[1]): "acme"}
+    before = proposal(PADDED)
+    marked = [line for line in lines_of(PADDED, computation=2, previous=before, names=names) if "acme" in line]
+    plain = [line for line in lines_of(PADDED, computation=2, previous=before) if "b.onion" in line]
+    assert [line.replace("acme  ", "") for line in marked] == plain
+
+
 def test_an_unusual_public_argument_is_shown_with_the_agreement() -> None:
     lines = lines_of(PADDED, 0, unusual=("bins is 2 times more than usual", "smallest is less than usual"))
     at = lines.index("  unusual      bins is 2 times more than usual")

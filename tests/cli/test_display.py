@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import json
 import re
 import typing
@@ -21,6 +22,7 @@ from onionmpc.errors import AgreementError, UsageError
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.program.spec import Place, Wait, Walls
+from onionmpc.session.address_book import Contact, Meetings
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.differences import Exposure
@@ -28,6 +30,8 @@ from onionmpc.session.events import (
     Agreed,
     DialRetry,
     Event,
+    JoinerArrived,
+    JoinerLeft,
     LinkBroken,
     LinkMeasured,
     LinkResumed,
@@ -38,6 +42,7 @@ from onionmpc.session.events import (
     ProgramsStuck,
     Published,
     ReceiptWritten,
+    RosterKnown,
     Rounding,
     Signing,
 )
@@ -247,6 +252,47 @@ def test_the_agreement_and_its_json_say_that_a_party_lets_processes_start(capsys
     assert told["allow_subprocess"] is True
 
 
+ACME, OTHER, THIRD = (Onion(f"{letter}.onion") for letter in "abc")
+CONTACTS = {ACME: Contact("acme", ACME, Meetings(3, datetime.date(2026, 5, 3), "average_salary"))}
+
+
+def test_a_contact_is_shown_by_name_beside_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TextDisplay(yes=True, contacts=CONTACTS)
+    assert asyncio.run(display.admits(Joiner(ACME, 1)))
+    display.tell(JoinerArrived(1, ACME, 2, 3))
+    display.tell(JoinerLeft(1, ACME))
+    assert asyncio.run(display.admits(Joiner(OTHER, 2)))
+    assert shown(capsys) == [
+        "acme (a.onion) wants seat 1",
+        "acme: met 3 times, last in average_salary on 3 May 2026",
+        "seat 1 is taken by acme (a.onion) (2 of 3 parties are here)",
+        "waiting for the others: 2 of 3 are here",
+        "acme (a.onion) gave up seat 1; its invite works again",
+        "b.onion wants seat 2",
+    ]
+    assert asyncio.run(display.consents(proposal(PADDED)))
+    screen = capsys.readouterr().err
+    assert "0  a.onion  acme  level standard" in screen
+    assert "1  b.onion  level standard" in screen
+
+
+def test_in_json_a_party_has_the_name_of_the_contact(capsys: pytest.CaptureFixture[str]) -> None:
+    display = JsonDisplay(yes=True, contacts=CONTACTS)
+    display.tell(JoinerArrived(1, ACME, 2, 3))
+    display.tell(JoinerLeft(2, OTHER))
+    display.tell(RosterKnown((ACME, OTHER, THIRD), 1))
+    assert asyncio.run(display.admits(Joiner(ACME, 1)))
+    assert asyncio.run(display.consents(proposal(PADDED)))
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event.get("name", event.get("names")) for event in events] == [
+        "acme",
+        None,
+        ["acme", None, None],
+        "acme",
+        ["acme", None, None],
+    ]
+
+
 @pytest.mark.parametrize("display", [TextDisplay, JsonDisplay])
 def test_yes_refuses_what_exposes_somebody_unless_that_is_allowed(
     display: type[TextDisplay | JsonDisplay], capsys: pytest.CaptureFixture[str]
@@ -271,6 +317,9 @@ def test_the_page_on_events_lists_all_that_json_has(capsys: pytest.CaptureFixtur
         for kind in typing.get_args(Event)
     }
     written["programs_stuck"].add("lines")
+    written["joiner_arrived"].add("name")
+    written["joiner_left"].add("name")
+    written["roster_known"].add("names")
     display = JsonDisplay(yes=True)
     result = result_of(SessionResult(bytes(32), 0, (), {}, connect_s=1, agree_s=2, run_s=3))
     asyncio.run(display.consents(proposal(PADDED)))

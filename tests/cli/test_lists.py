@@ -17,10 +17,14 @@ import pytest
 from onionmpc.cli.lists import MAX_LIST_BYTES, expand
 from onionmpc.errors import UsageError
 from onionmpc.identity import Identity
+from onionmpc.session.address_book import AddressBook
+from onionmpc.session.address_link import format_link
 from onionmpc.session.invite import Invite, format_invite
 
 A, B = (Identity(bytes([number]) * 32).onion for number in range(2))
 INVITE, OTHER = (format_invite(Invite(A, bytes([number]) * 16)) for number in range(2))
+NOBODY = AddressBook()
+BOOK = NOBODY.with_contact("acme", A).with_contact("bank", B)
 LIST = f"# ours\n{A}  # Alice\n> <{B}>,\n"
 
 
@@ -47,17 +51,67 @@ FILES = {
 @pytest.mark.parametrize(("content", "words"), FILES.values(), ids=FILES)
 def test_a_file_is_read_with_and_without_an_at_sign(content: bytes, words: list[str]) -> None:
     Path("their file.txt").write_bytes(content)
-    assert expand(["@their file.txt"]) == expand(["their file.txt"]) == words
-    assert expand(["vote", "their file.txt", "my.py"]) == ["vote", *words, "my.py"]
+    assert expand(["@their file.txt"], NOBODY) == expand(["their file.txt"], NOBODY) == words
+    assert expand(["vote", "their file.txt", "my.py"], NOBODY) == ["vote", *words, "my.py"]
 
 
 # Issue 12.
 def test_an_address_is_taken_out_of_its_quotes() -> None:
     for word in (A, f"<{A}>", f"\u201e{A}\u201c", f"`{A}`.", f"\u200b{A}\u00a0", f"{A},"):
-        assert expand([word]) == [A]
-    assert expand([f"{A},{B}"]) == [A, B]
+        assert expand([word], NOBODY) == [A]
+    assert expand([f"{A},{B}"], NOBODY) == [A, B]
     for word in (f"http://{A}/", f"{A}:9735", "vote", "<vote>", ".", "#", "a,b", f"{A} my.py"):
-        assert expand([word]) == [word]
+        assert expand([word], NOBODY) == [word]
+
+
+def test_a_link_is_an_address_wherever_one_is() -> None:
+    link, bare = format_link(A), format_link(A).removesuffix(".onion")
+    for word in (link, bare, bare.upper(), f"<{link}>", f"\u201c{bare}\u201d."):
+        assert expand([word], NOBODY) == [A]
+    Path("list").write_text(f"{link}\n- {B}  # ours\n")
+    assert expand(["list"], NOBODY) == expand(["@list"], NOBODY) == [A, B]
+    for text in (f"Hi!\n\nMine is {link}.\n", f"> this one: {bare[:40]}\n> {bare[40:]} see you\n", f"{link} {link} hi"):
+        Path("mail").write_text(text)
+        assert expand(["mail"], NOBODY) == [A]
+
+
+def test_a_list_with_a_mistake_beside_a_link_is_no_message_and_leaves_no_party_out() -> None:
+    for text, sentence in (
+        (f"{format_link(A)}\n{B}\ntypo\n", "line 3 of @list contains neither"),
+        (f"hi {format_link(A)} and {format_link(B)}", "links to 2 different addresses"),
+        (f"{format_link(A)[:60]}", "the link has 51 characters after onionmpc:, expected 56"),
+        (f"{format_link(A)[:30]}a{format_link(A)[31:]}", "the checksum is wrong"),
+    ):
+        Path("list").write_text(text)
+        with pytest.raises(UsageError, match=sentence):
+            expand(["@list"], NOBODY)
+
+
+def test_a_name_is_its_address_even_where_a_file_or_a_script_has_it_too() -> None:
+    assert expand(["acme", "bank", "my.py"], BOOK) == [A, B, "my.py"]
+    Path("acme").write_text(f"{B}\n")  # planted
+    assert expand(["acme"], BOOK) == [A]
+    assert expand(["./acme"], BOOK) == expand(["@acme"], BOOK) == [B]
+    Path("bank").write_text("import sys\n")
+    assert expand(["bank", "./bank"], BOOK) == [B, "./bank"]
+    assert expand(["Acme", "acme.py"], BOOK) == ["Acme", "acme.py"]
+
+
+def test_a_list_may_have_names_and_a_name_beside_an_address_is_compared() -> None:
+    Path("list").write_text(f"acme\n{B}  # the bank\n")
+    assert expand(["@list"], BOOK) == [A, B]
+    Path("list").write_text(f"acme {A}\n{format_link(B)} bank\n")
+    assert expand(["list"], BOOK) == [A, B]
+    Path("list").write_text(f"bank\nacme {B}\n")
+    with pytest.raises(UsageError, match=f"the contact acme has another address: you keep {A}, and this is {B}"):
+        expand(["@list"], BOOK)
+    Path("list").write_text(f"acme bank {A}\n")
+    with pytest.raises(UsageError, match="line 1 of @list has several names or addresses"):
+        expand(["@list"], BOOK)
+    Path("list").write_text("acme\nbnak\n")
+    with pytest.raises(UsageError, match="line 2 of @list contains neither") as raised:
+        expand(["@list"], BOOK)
+    assert raised.value.hint == "did you mean your contact bank?"
 
 
 # Issue 12.
@@ -69,8 +123,14 @@ def test_a_program_is_not_read_as_a_list() -> None:
         ("folder", None),
     ):
         Path(name).mkdir() if content is None else Path(name).write_text(content)
-        assert expand([name]) == [name]
-    assert expand(["no such file", INVITE, A, "x" * 5000, "a\0b"]) == ["no such file", INVITE, A, "x" * 5000, "a\0b"]
+        assert expand([name], NOBODY) == [name]
+    assert expand(["no such file", INVITE, A, "x" * 5000, "a\0b"], NOBODY) == [
+        "no such file",
+        INVITE,
+        A,
+        "x" * 5000,
+        "a\0b",
+    ]
 
 
 # Issue 12.
@@ -79,7 +139,7 @@ def test_a_pipe_from_the_shell_is_read_as_a_file() -> None:
     with os.fdopen(reading), os.fdopen(writing, "wb") as pipe:
         pipe.write(INVITE.encode())
         pipe.close()
-        assert expand([f"/dev/fd/{reading}"]) == [INVITE]
+        assert expand([f"/dev/fd/{reading}"], NOBODY) == [INVITE]
 
 
 # Issue 12: no error shows what a file holds, be it a secret of another kind.
@@ -98,7 +158,7 @@ def test_a_pipe_from_the_shell_is_read_as_a_file() -> None:
 def test_no_error_quotes_a_file(prefix: str, content: bytes, sentence: str) -> None:
     Path("secret").write_bytes(content)
     with pytest.raises(UsageError) as raised:
-        expand([f"{prefix}secret"])
+        expand([f"{prefix}secret"], NOBODY)
     assert sentence.format(name=f"{prefix}secret") in raised.value.message
     told = raised.value.message + raised.value.hint
     assert "hunter2" not in told
@@ -110,14 +170,15 @@ def test_a_file_that_may_not_be_read_is_named() -> None:
     Path("theirs").touch(0)
     for word in ("theirs", "@theirs"):
         with pytest.raises(UsageError, match=f"cannot read {word}: Permission denied"):
-            expand([word])
+            expand([word], NOBODY)
 
 
 ASKING = textwrap.dedent("""
     import asyncio, os, subprocess, sys
     from onionmpc.cli.lists import expand
     from onionmpc.cli.prompt import confirm, is_interactive
-    words = expand(sys.argv[1:])
+    from onionmpc.session.address_book import AddressBook
+    words = expand(sys.argv[1:], AddressBook())
     print(words, is_interactive(), flush=True)
     if is_interactive():
         print(asyncio.run(confirm("Well?", default=False)), flush=True)

@@ -50,7 +50,7 @@ COMMANDS = dict(commands())
 
 
 def test_all_commands_are_there() -> None:
-    others = {"levels", "programs", "id", "doctor", "testnet"}
+    others = {"contact", "levels", "programs", "id", "doctor", "testnet"}
     assert set(cli.commands) == {"host", "join", "demo", "estimate", "verify"} | others
 
 
@@ -166,7 +166,7 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
         (["host", "vote"], "Missing option '--parties' / '-m'.", "onionmpc host --help"),
         (["host", "vote", "-m", "three"], "'three' is not a valid integer", "onionmpc host --help"),
         (["host", "vote", "-m3", "--partys", "4"], "--partys", "onionmpc host --help"),
-        (["join"], "Missing argument 'ONION|INVITE|FILE... [PROGRAM]'.", "onionmpc join --help"),
+        (["join"], "Missing argument 'ONION|CONTACT|INVITE|FILE... [PROGRAM]'.", "onionmpc join --help"),
         (["id", "new"], "Missing argument 'NAME'.", "onionmpc id new --help"),
         (["demo", "--latency", "far"], "'far' is neither regions, none nor a number", "onionmpc demo --help"),
     ],

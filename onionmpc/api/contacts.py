@@ -1,0 +1,25 @@
+"""The contacts of this machine's user: their own names for addresses, never sent, and never taken from a peer.
+
+`onionmpc contact` changes them. How they are stored: `onionmpc.session.contacts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onionmpc.session.address_book import AddressBook as AddressBook
+from onionmpc.session.address_book import Contact as Contact
+from onionmpc.session.address_book import nearest_hint as nearest_hint
+from onionmpc.session.contacts import load_book as load_book
+from onionmpc.session.contacts import note_meeting as note_meeting
+
+
+def contacts() -> Mapping[str, Contact]:
+    """Return this user's contacts by name, as `onionmpc contact add` keeps them.
+
+    Nothing else in the Python API takes a name: pass `contacts()["acme"].onion`.
+
+    Raises:
+        UsageError: the file of contacts is damaged, or other users can read it.
+    """
+    return load_book().contacts

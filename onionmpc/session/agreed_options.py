@@ -59,6 +59,7 @@ class AgreedOption:
         default: returns the value that a host uses if none was given, for a number of parties.
         shown: yields the lines of the agreement screen, as pairs of label and text; none if there is nothing to say.
         bounds: the smallest and the largest number.
+        for_session: True if the value stays for all computations of a session, since its links were built for it.
         private: True if the option concerns privacy, False if it concerns what runs.
         details: what the reference adds to `help`.
     """
@@ -74,6 +75,7 @@ class AgreedOption:
     shown: Callable[[SharedTerms], Iterator[tuple[str, str]]]
     choice: Choice = Choice.HOST
     bounds: tuple[int, int] | None = None
+    for_session: bool = False
     private: bool = False
     details: str = ""
 
@@ -192,6 +194,7 @@ AGREED_OPTIONS = (
         default=lambda _parties: 0,
         shown=_show_padding,
         bounds=(0, MAX_PADDING_RATE),
+        for_session=True,
         private=True,
         details=(
             "Send a constant RATE (1 to 200) of fixed-size records on each link, both ways, so that an observer cannot "
@@ -210,6 +213,7 @@ AGREED_OPTIONS = (
         default=lambda _parties: DEFAULT_CIRCUITS,
         shown=_show_circuits,
         bounds=(1, MAX_CIRCUITS),
+        for_session=True,
         private=True,
         details=(
             "Urgent data takes the fastest circuit, and up to 4 carry bulk data. Each circuit is one more draw of "
@@ -227,6 +231,7 @@ AGREED_OPTIONS = (
         default=lambda _parties: False,
         shown=_show_receipt,
         choice=Choice.EACH,
+        for_session=True,
         private=True,
         details=(
             "Each party signs what was agreed and a salted digest of what its program wrote to standard output, which "

@@ -36,8 +36,7 @@ from onionmpc.session.peers import ConnectedPeer
 from onionmpc.tasks import BackgroundTasks
 from onionmpc.wire.handshake import HELLO_NONCE_BYTES
 
-# What all links were built for. These terms stay for the whole session.
-FIXED_TERMS = ("padding_rate", "circuits", "receipt")
+FIXED_OPTIONS = tuple(option for option in AGREED_OPTIONS if option.for_session)
 # A plan with these takes the proposer's values.
 OPEN_WISHES: Mapping[str, Any] = {option.wish: None for option in AGREED_OPTIONS if option.choice is Choice.HOST}
 
@@ -121,7 +120,7 @@ class Session:
     def __init__(self, own: OwnParty, host: Onion | None, first: Computation, dispatcher: Dispatcher) -> None:
         self._own = own
         self._host = host
-        self._fixed: Mapping[str, Any] = {term: getattr(own.shared, term) for term in FIXED_TERMS}
+        self._fixed: Mapping[str, Any] = {option.term: getattr(own.shared, option.term) for option in FIXED_OPTIONS}
         self._computation = first
         self._dispatcher = dispatcher
 
@@ -253,9 +252,10 @@ class Session:
         return self._in_next(plan, program, common, proposer), ui
 
     def _check_fixed(self, theirs: SharedTerms) -> None:
-        for term, value in self._fixed.items():
-            if (other := getattr(theirs, term)) != value:
-                raise AgreementError(f"{term.replace('_', ' ')} is {other}, but stays {value} for the whole session")
+        for option in FIXED_OPTIONS:
+            before, after = self._fixed[option.term], getattr(theirs, option.term)
+            if before != after:
+                raise AgreementError(f"{option.name}: {after}, but it stays {before} for the whole session")
 
     def _in_next(self, plan: Plan, program: Program, common: SharedTerms, proposer: Onion) -> OwnParty:
         return OwnParty(

@@ -79,7 +79,7 @@ STRANGERS = {
     "more garbage than is read": random.Random(2).randbytes(1000),
     "a web browser": b"GET / HTTP/1.1\r\n" + b"User-Agent: a rather long one\r\n" * 10,
     "another version": b"\x01" + VALID[1:],
-    "another version, in a shorter message": b"\x04",
+    "another version, in a shorter message": b"\x05",
     "altered": VALID[:-1] + bytes([VALID[-1] ^ 1]),
     "not on the roster": handshake_with(LISTENER, STRANGER).message(),
     "another psk": handshake_with(LISTENER, psk=bytes([6]) * 32).message(),

@@ -68,8 +68,8 @@ def accept_terms(plan: Plan, theirs: SharedTerms, own: Onion, proposer: Onion) -
         # Code is never taken from a peer. The program is one of our own catalogue, whose files are compared below,
         # or a local script.
         raise AgreementError(
-            f"the host runs {printable(theirs.program)}, which does not come with this onionmpc",
-            hint="get the script from the host, read it, and give its path after the invite",
+            f"the program {printable(theirs.program)} does not come with this onionmpc",
+            hint="get the script from the party that proposes it, read it, and give its path",
         )
     if plan.mpyc_options is None:
         # These become arguments of our MPyC: any other option could make it write files, or open connections.

@@ -114,7 +114,7 @@ OWN_FILES: dict[str, Callable[[Path, Plan], Plan]] = {
         ("with", "program file with/data.csv differs: SHA-256 "),
         ("public", "public arguments differs: (3) at party {joiner}, (2) at party {host}"),
         ("name", "program differs: vote at party {joiner}, script at party {host}"),
-        ("catalogue", "the host runs script, which does not come with this onionmpc"),
+        ("catalogue", "the program script does not come with this onionmpc"),
         ("threshold", "threshold differs: 0 at party {joiner}, 1 at party {host}"),
         ("padding", "padding rate differs: 5 at party {joiner}, 0 at party {host}"),
         ("circuits", "circuits per link differs: 5 at party {joiner}, 3 at party {host}"),

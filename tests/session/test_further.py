@@ -365,7 +365,7 @@ def test_a_joiner_that_does_not_have_the_next_program_objects_and_all_learn_why(
                 (AgreementError, AgreementError.exit_code)
             }
             sentence = same_sentence(endings)
-            assert "party 2 did not agree: the host runs other, which does not come with this onionmpc" in sentence
+            assert "party 2 did not agree: the program other does not come with this onionmpc" in sentence
 
     run(main())
 

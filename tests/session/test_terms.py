@@ -63,10 +63,10 @@ def test_a_joiner_takes_what_it_left_open_from_the_host() -> None:
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("nothing_of_ours", "the host runs nothing_of_ours, which does not come with this onionmpc"),
-     ("../vote", "the host runs ../vote, which does not come with this onionmpc"),
-     ("private_input", "the host runs private_input, which does not come with this onionmpc"),
-     ("\x1b[2J", "the host runs \\x1b[2J, which does not come with this onionmpc")],
+    [("nothing_of_ours", "the program nothing_of_ours does not come with this onionmpc"),
+     ("../vote", "the program ../vote does not come with this onionmpc"),
+     ("private_input", "the program private_input does not come with this onionmpc"),
+     ("\x1b[2J", "the program \\x1b[2J does not come with this onionmpc")],
 )  # fmt: skip
 def test_a_joiner_runs_only_programs_that_it_has(name: str, error: str) -> None:
     with pytest.raises(AgreementError) as raised:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from onionmpc.cli.completion import contact_names
 from onionmpc.cli.lists import expand
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.qr import draw_address
@@ -17,6 +18,7 @@ from onionmpc.session.address_book import AddressBook, Contact, check_contact_na
 from onionmpc.session.address_link import format_link
 from onionmpc.text import printable
 
+contact_argument = click.argument("name", shell_complete=contact_names)
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do it without asking.")
 
 
@@ -39,7 +41,7 @@ def contact_commands() -> None:
 
 
 @contact_commands.command()
-@click.argument("name")
+@contact_argument
 @click.argument("address", metavar="ADDRESS|LINK|FILE")
 @click.option("--replace", "replacing", is_flag=True, help="Give an existing contact another address, after asking.")
 @yes_option
@@ -78,7 +80,7 @@ def list_contacts(as_json: bool) -> None:
 
 
 @contact_commands.command()
-@click.argument("name")
+@contact_argument
 @click.option("--link", "as_link", is_flag=True, help="Print the address as a link, onionmpc:ADDRESS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON: name, onion, link, met.")
 def show(name: str, as_link: bool, as_json: bool) -> None:
@@ -99,7 +101,7 @@ def show(name: str, as_link: bool, as_json: bool) -> None:
 
 
 @contact_commands.command()
-@click.argument("name")
+@contact_argument
 @yes_option
 def remove(name: str, yes: bool) -> None:
     """Forget NAME, its address and when you met. The file's old content may stay on the disk for an unknown time."""

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import cloup
 
+from onionmpc.cli.completion import contact_names
 from onionmpc.cli.options import HELP_LAYOUT, OPTIONS, SESSION, PartyOptions, grouped, option
 from onionmpc.program.walls.probe import probing
 
@@ -23,6 +24,7 @@ from onionmpc.program.walls.probe import probing
         "--expect",
         multiple=True,
         metavar="ONION|CONTACT|@FILE",
+        shell_complete=contact_names,
         help="An address or contact that needs no invite. @FILE has one per line. Repeatable.",
     ),
     option(
@@ -63,7 +65,9 @@ def host(
 
 
 @cloup.command(formatter_settings=HELP_LAYOUT)
-@click.argument("targets", nargs=-1, required=True, metavar="ONION|CONTACT|INVITE|FILE... [PROGRAM]")
+@click.argument(
+    "targets", nargs=-1, required=True, metavar="ONION|CONTACT|INVITE|FILE... [PROGRAM]", shell_complete=contact_names
+)
 @grouped(*OPTIONS.values())
 @click.pass_obj
 def join(private: tuple[str, ...], /, targets: tuple[str, ...], **shared: Any) -> None:  # noqa: ANN401

@@ -28,10 +28,10 @@ BOOK_HEADER = "onionmpc contacts "
 BOOK_VERSION = "1"
 HISTORY = {"history on": True, "history off": False}
 FIELDS = re.compile(r"(?P<name>\S+) (?P<onion>\S+)(?: (?P<count>[1-9][0-9]{0,5}) (?P<last>\S{10}) (?P<program>.+))?")
-MAX_CONTACTS = 1000
+MAX_CONTACTS = 500  # a millisecond or two for the key of each, whenever the book is read
 MAX_COUNT = 999_999
 MAX_PROGRAM_CHARACTERS = 60
-MAX_BOOK_BYTES = 2**19  # above 1000 of the longest lines, of four-byte characters
+MAX_BOOK_BYTES = 2**18  # above 500 of the longest lines, of four-byte characters
 
 
 @dataclass(frozen=True, slots=True)

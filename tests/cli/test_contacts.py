@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 import onionmpc
@@ -198,6 +199,21 @@ def test_parties_join_each_other_by_name_and_meetings_are_kept_for_kept_addresse
             assert all("anna" in event["names"] for event in guests[0].heard("agreement"))
 
     asyncio.run(main())
+
+
+def test_a_shell_completes_names(capfd: pytest.CaptureFixture[str], alone: Path) -> None:
+    contacts.add_contact("acme", A)
+    contacts.add_contact("bank", B)
+
+    def completed(*words: str) -> list[str]:
+        asked = ShellComplete(cli, {}, "onionmpc", "_ONIONMPC_COMPLETE").get_completions(list(words[:-1]), words[-1])
+        return [item.value for item in asked]
+
+    assert completed("join", "ac") == completed("contact", "show", "a") == ["acme"]
+    assert completed("host", "my.py", "--expect", "") == ["acme", "bank"]
+    (alone / "state" / "contacts").write_text("?")
+    assert completed("join", "ac") == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_python_api_shows_contacts() -> None:

@@ -159,5 +159,5 @@ def test_a_text_has_bounds() -> None:
         decode_book(bytes(MAX_BOOK_BYTES + 1), "book")
     onions = [Onion(f"{number}.onion") for number in range(MAX_CONTACTS)]
     full = AddressBook().holding(Contact(f"c{number}", onion) for number, onion in enumerate(onions))
-    with pytest.raises(UsageError, match="1000 contacts, the most"):
+    with pytest.raises(UsageError, match="500 contacts, the most"):
         full.with_contact("one-more", Identity(bytes(32)).onion)

@@ -128,9 +128,14 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 (the outermost handler)
         if known := explained(error):
-            from onionmpc.cli.flags import in_flags  # not at the top: --help needs no session
+            message, hint = known.message, known.hint
+            if known is error:
+                # Not at the top, since --help needs no session. Not for what the machine refuses: there may be no
+                # memory for it, and it names no option.
+                from onionmpc.cli.flags import in_flags
 
-            print_error(in_flags(known.message), in_flags(known.hint))
+                message, hint = in_flags(message), in_flags(hint)
+            print_error(message, hint)
             return known.exit_code
         # A bug of ours, with its own exit code.
         traceback.print_exc()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -288,6 +290,39 @@ def test_a_second_computation_uses_the_links_of_the_first(outcome: list[Party]) 
         assert party.output.startswith(AVERAGE)
         assert party.output == outcome[0].output
     assert len(ids) == 1
+
+
+async def tors_killed_between(stage: Stage) -> list[Party]:
+    """The tors of the host and of a joiner are killed while the host's user is asked what comes next."""
+    host = await stage.host("average-salary", terminal=True, private=["--demo"])
+    joiners = [await stage.start(invite, "join", invite, private=["--demo"]) for invite in await stage.invites(host, 2)]
+    for times in (1, 2):
+        await host.sees("Let this party take part? [Y/n]", times)
+        host.types("\n")
+    for times, answer in ((1, "a\n"), (2, "\n")):
+        await host.sees("Compute on these terms? [y/N]", times)
+        host.types("y\n")
+        await host.sees("or leave (Enter)? ", times)
+        if times == 1:
+            for party in (host, joiners[0]):
+                (tor,) = party.children("tor")
+                os.kill(tor, signal.SIGKILL)
+        host.types(answer)
+    await stage.ended()
+    return [host, *joiners]
+
+
+@after(tors_killed_between)
+def test_links_survive_their_tors_between_two_computations(outcome: list[Party]) -> None:
+    host, *joiners = outcome
+    for party in outcome:
+        assert party.code == 0, party.last_words
+        assert party.output == 2 * AVERAGE
+    assert "link to party" in host.screen
+    for joiner in joiners:
+        assert len(joiner.heard("link_up")) == 2
+        assert joiner.heard("link_broken")
+        assert len({event["session"] for event in joiner.heard("agreed")}) == 2
 
 
 # --- Input, and people at terminals ------------------------------------------------------------------------------

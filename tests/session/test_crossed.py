@@ -156,10 +156,10 @@ def test_proposals_of_other_programs(tmp_path: Path) -> None:
         async with room(3, first[0], first) as place:
             together = all_at_once(3)
             second = {
-                number: replace(plan, program=find_program(name), public=("tea", "coffee") if name == "vote" else ())
+                number: replace(plan, program=find_program(name), public=("tea,coffee",) if name == "vote" else ())
                 for (number, plan), name in zip(first.items(), names, strict=True)
             }
             won = await crossing(place, Several(place), second, {number: [together] for number in place.numbers})
-            assert won == ["tea", "coffee"]
+            assert won == ["tea,coffee"]
 
     run(main())

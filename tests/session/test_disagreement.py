@@ -17,7 +17,7 @@ from onionmpc.levels import Level
 from onionmpc.mesh.network import OwnPath
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import find_program
-from onionmpc.session import computation
+from onionmpc.session import session
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.events import Agreed
@@ -36,7 +36,7 @@ def change(**changes: Any) -> Callable[[SharedTerms], SharedTerms]:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("protocol", 1, ("protocol version differs", "3 at", "1 at")),
+        ("protocol", 1, ("protocol version differs", "4 at", "1 at")),
         ("threshold", 0, ("threshold differs", "1 at", "0 at")),
         ("program", "other", ("program differs", "script at", "other at")),
         ("files", {"script.py": "ab" * 32}, ("program file script.py differs", "SHA-256 abababababababab… at")),
@@ -77,7 +77,7 @@ def test_a_program_that_needs_equal_packages_does_not_start_with_different_versi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = iter(["2.1", "2.1", "2.2"])
-    monkeypatch.setattr(computation, "distributions", lambda *_: {"numpy": next(versions)})
+    monkeypatch.setattr(session, "distributions", lambda *_: {"numpy": next(versions)})
     block = script_of('[tool.onionmpc]\nversion = 1\ntitle = "T"\nreveals = "R"\npackages = "equal"')
     plan = listed_plan(write_script(tmp_path / "script.py", block))
 

@@ -64,7 +64,7 @@ def test_a_table_is_read_and_the_model_printed(tmp_path: Path) -> None:
     tables = ["1, 0\n2, 1\n" * 5, "1.5 1; 0.5 0; 3 1", "2.5,1\n1.25,1\n-1,0\n" * 5]
     printed = run_parties(tmp_path, "logistic_regression", read_input("--columns", "1"), tables)
     assert len(set(printed)) == 1
-    assert printed[0].startswith("28 rows: log odds of a 1 = ")
+    assert printed[0].startswith("28 rows, 1 explaining column: log odds of a 1 = ")
 
 
 def test_too_few_rows_are_refused_before_anything_but_their_number_is_opened() -> None:

@@ -12,8 +12,9 @@ from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
 from onionmpc.program.spec import Walls
 from onionmpc.session.agreed_options import agreed_values
-from onionmpc.session.agreement import Agreement, roster_fingerprint, session_id
+from onionmpc.session.agreement import Agreement, session_id
 from onionmpc.session.differences import Exposure
+from onionmpc.session.roster_words import roster_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class Proposal:
 
     @property
     def fingerprint(self) -> str:
-        """The roster line: a short text that is equal at two parties only if their addresses are the same."""
+        """The roster in words: ten words that are equal at two parties only if their addresses are the same."""
         return roster_fingerprint(self.agreement.common.addresses)
 
 

@@ -21,12 +21,12 @@ from onionmpc.session.agreement import (
     PartyTerms,
     SharedTerms,
     link_limit,
-    roster_fingerprint,
     session_id,
 )
 from onionmpc.session.differences import Exposure
 from onionmpc.session.estimates import Case
 from onionmpc.session.events import ProgramsStuck
+from onionmpc.session.roster_words import roster_fingerprint, roster_lines
 from onionmpc.text import duration, printable
 
 WIDTH = 13
@@ -77,7 +77,7 @@ def agreement_lines(
     common = agreement.common
     yield from _program(common, title, reveals)
     yield from _options(common, "public_arguments")
-    yield from (line("" if place else "unusual", words) for place, words in enumerate(unusual))
+    yield from named_lines("unusual", unusual)
     if private_arguments:
         yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
     yield from _parties(agreement, own_number, before, names or {})
@@ -90,7 +90,7 @@ def agreement_lines(
         yield line("takes", takes)
     yield from _walls(walls, allow_subprocess=allow_subprocess)
     yield line("session", f"{session_id(agreement).hex()[:16]}…")
-    yield line("roster", roster_fingerprint(common.addresses))
+    yield from named_lines("roster", roster_lines(roster_fingerprint(common.addresses)))
     yield ""
     yield from _warnings(common, by_invite=by_invite)
     yield from _exposures(common, exposes)
@@ -155,7 +155,7 @@ def _warnings(common: SharedTerms, *, by_invite: bool) -> Iterator[str]:
     if common.receipt:
         yield "The receipt PERMANENTLY proves to anyone that your address took part: you cannot deny it later."
     if by_invite:
-        yield "The host told you who the others are. Compare the roster line with them over another channel."
+        yield "The host told you who the others are. Compare the roster by telephone."
 
 
 def _exposures(common: SharedTerms, exposes: Sequence[Exposure]) -> Iterator[str]:
@@ -287,6 +287,11 @@ def stuck_lines(event: ProgramsStuck) -> Iterator[str]:
         yield f"  and so do {len(event.waits) - STUCK_PARTIES} more"
     yield f"  {likely_cause(event.waits, event.own_number)}"
     yield f"  if none of them continues, this party ends the session in {duration(event.ends_in_s)} (--patience)"
+
+
+def named_lines(name: str, values: Sequence[str]) -> Iterator[str]:
+    """Yield such lines of one label, which the first of them shows."""
+    yield from (line("" if place else name, value) for place, value in enumerate(values))
 
 
 def line(name: str, value: str) -> str:

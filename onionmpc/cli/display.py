@@ -180,11 +180,15 @@ class TextDisplay:
         addresses, own_number = event.addresses, event.own_number
         if self._computations:
             self._status.line(f"{len(addresses)} parties continue; this one is party {own_number} of them")
-            self._status.line(f"roster: {event.fingerprint}")
+            self._show_roster(event)
             return
         self._status.line(f"all {len(addresses)} parties are known; this one is party {own_number}")
-        self._status.line(f"roster: {event.fingerprint}")
+        self._show_roster(event)
         self._status.going_on("connecting to the other parties", f"0 of {len(addresses) - 1}")
+
+    def _show_roster(self, event: RosterKnown) -> None:
+        for place, words in enumerate(event.fingerprint_lines):
+            self._status.line(f"{'' if place else 'roster:':8}{words}")
 
     @_show.register
     def _(self, event: LinkUp) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from onionmpc.api.screen import differing_versions, line
+from onionmpc.api.screen import differing_versions, line, named_lines
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
-from onionmpc.session.agreement import SharedTerms, roster_fingerprint
+from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Findings, Receipt, decode_receipt, examine_receipts
+from onionmpc.session.roster_words import roster_fingerprint, roster_lines
 from onionmpc.text import printable
 
 RECEIPT_FILE = click.Path(path_type=Path)
@@ -79,7 +80,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield from _terms(common)
     yield from differing_versions(findings.agreement.own)
     yield line("session", findings.session.hex())
-    yield line("roster", roster_fingerprint(common.addresses))
+    yield from named_lines("roster", roster_lines(roster_fingerprint(common.addresses)))
     for number, address in enumerate(common.addresses):
         words = "signed" if number in findings.signed else "did NOT sign"
         if number in findings.outputs:

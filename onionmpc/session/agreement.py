@@ -6,9 +6,7 @@ docs/PROTOCOL.md section 4.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -17,8 +15,6 @@ from onionmpc.errors import AgreementError
 from onionmpc.levels import Level
 
 AGREEMENT_LABEL = b"onionmpc/1 agreement"
-ROSTER_LABEL = b"onionmpc/1 roster"
-FINGERPRINT_BYTES = 10
 # 5 ms between two records: less than relays and the network add, and slow enough for a small machine.
 MAX_PADDING_RATE = 200
 # How many circuits race for a link, by default and at most. Each circuit is one more chance that a hostile relay is on
@@ -104,13 +100,6 @@ def session_id(agreement: Agreement) -> bytes:
     """Return the digest of the agreement that all parties compare, 32 bytes."""
     canonical = msgspec.json.encode(agreement, order="sorted")
     return hashlib.sha256(AGREEMENT_LABEL + canonical).digest()
-
-
-def roster_fingerprint(addresses: Sequence[str]) -> str:
-    """Return a fingerprint of the roster that people compare out of band: 16 characters in groups of four."""
-    digest = hashlib.sha256(ROSTER_LABEL + "\n".join(addresses).encode()).digest()[:FINGERPRINT_BYTES]
-    text = base64.b32encode(digest).decode().lower()
-    return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
 def circuits_of_link(common: SharedTerms, one: PartyTerms, other: PartyTerms) -> int:

@@ -12,8 +12,9 @@ from onionmpc.identity import Onion
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.spec import Wait
 from onionmpc.program.walls.asked import OutOfReach
-from onionmpc.session.agreement import Agreement, roster_fingerprint
+from onionmpc.session.agreement import Agreement
 from onionmpc.session.invite import Invite
+from onionmpc.session.roster_words import roster_fingerprint, roster_lines
 from onionmpc.wire.handshake import VERSION
 
 
@@ -117,8 +118,13 @@ class RosterKnown:
 
     @property
     def fingerprint(self) -> str:
-        """The roster line, as in the agreement."""
+        """The roster in words, as in the agreement."""
         return roster_fingerprint(self.addresses)
+
+    @property
+    def fingerprint_lines(self) -> list[str]:
+        """The same, in lines that fit beside a label."""
+        return roster_lines(self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

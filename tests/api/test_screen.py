@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from onionmpc.api.questions import AGREE_TO_ANYTHING, Proposal
-from onionmpc.api.screen import how_long
+from onionmpc.api.screen import how_long, named_lines
 from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
@@ -20,6 +20,7 @@ from onionmpc.session.agreement import Agreement, PartyTerms
 from onionmpc.session.differences import Exposure
 from onionmpc.session.estimates import Case
 from onionmpc.session.reports import SHOWN_DETAIL_CHARACTERS
+from onionmpc.session.roster_words import roster_lines
 from tests.support.proposals import PADDED, lines_of, proposal
 
 ONIONS = tuple(Onion(f"{letter * 56}.onion") for letter in "abcd")
@@ -211,7 +212,7 @@ def test_a_further_agreement_marks_what_has_changed_and_says_what_the_mark_means
         f"*              2  {D}  level standard, was party 3 (you)",
         f"*              -  {B}  took part in computation 1, not in this one",
         *[line for line in marked(now) if "padding" in line],
-        f"* roster       {now.fingerprint}",
+        *(f"*{words[1:]}" for words in named_lines("roster", roster_lines(now.fingerprint))),
         "* arguments    no longer: tea",
         "* yours alone  no longer: 2 arguments, not sent to anyone",
         "* This hides NOTHING: each of these parties alone can read your input.",

@@ -293,6 +293,14 @@ def test_in_json_a_party_has_the_name_of_the_contact(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_the_roster_in_words_is_shown_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    known = RosterKnown((ACME, OTHER, THIRD), 1)
+    TextDisplay(yes=True).tell(known)
+    shown = capsys.readouterr().err
+    assert f" roster: {known.fingerprint} " in f" {' '.join(shown.split())} "
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("display", [TextDisplay, JsonDisplay])
 def test_yes_refuses_what_exposes_somebody_unless_that_is_allowed(
     display: type[TextDisplay | JsonDisplay], capsys: pytest.CaptureFixture[str]

@@ -62,7 +62,7 @@ def test_a_host_asks_its_user_and_two_others_join(testnet_dir: Path, tmp_path: P
             assert process.returncode == 0, err
             assert out.endswith(f"{AVERAGE.format(4200)}\n"), out
             assert "The agreement:\n  program      average_salary " in out
-            assert "Compare the roster line" in out or process is host
+            assert "Compare the roster" in out or process is host
 
 
 def test_events_show_progress_and_a_host_that_is_not_there_is_named(testnet_dir: Path, tmp_path: Path) -> None:

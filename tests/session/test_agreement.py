@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 
@@ -20,7 +19,6 @@ from onionmpc.session.agreement import (
     check_distributions,
     check_floors,
     circuits_of_link,
-    roster_fingerprint,
     session_id,
 )
 from onionmpc.session.comparison import TERM_NAMES, check_equal
@@ -251,17 +249,3 @@ def test_control_characters_in_a_peers_values_are_escaped(text: str) -> None:
         message = difference(COMMON, change(COMMON, **changes))
         assert message.isprintable()
         assert len(message) < 600
-
-
-def test_known_roster_fingerprint() -> None:
-    digest = hashlib.sha256(b"onionmpc/1 roster" + b"a.onion\nb.onion\nc.onion").hexdigest()[:20]
-    fingerprint = roster_fingerprint(COMMON.addresses)
-    assert fingerprint == "shft a5kr vo5p 2qor"
-    groups = fingerprint.split(" ")
-    assert [len(group) for group in groups] == [4, 4, 4, 4]
-    assert base64.b32decode("".join(groups).upper()).hex() == digest
-
-
-def test_another_roster_has_another_fingerprint() -> None:
-    rosters = [("a", "b"), ("b", "a"), ("a", "b", ""), ("ab",), ("a",)]
-    assert len(set(map(roster_fingerprint, rosters))) == len(rosters)

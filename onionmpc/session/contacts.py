@@ -38,7 +38,7 @@ def load_book() -> AddressBook:
         with os.fdopen(descriptor, "rb") as file:
             _check_private(path, os.fstat(descriptor))
             content = file.read(MAX_BOOK_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return AddressBook()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="it must be a file that you own") from error

@@ -40,7 +40,8 @@ def test_a_full_stdout_is_reported(words: str) -> None:
 
 
 def test_every_command_that_prints_is_tested_here() -> None:
-    others = {"demo", "host", "join", "verify", "id", "contact", "testnet"}  # which need more than a word to say anything
+    # These need more than a word to print anything.
+    others = {"demo", "host", "join", "verify", "id", "contact", "testnet"}
     assert others | {name.split()[0] for name in SAYS.values() if name[0] != "-"} == set(COMMANDS)
 
 

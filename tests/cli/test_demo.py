@@ -111,7 +111,8 @@ def scene(tmp_path: Path) -> Scene:
 def test_what_a_program_writes_to_stderr_is_never_an_event(scene: Scene, word: str) -> None:
     scene.play(f"print({word!r}, file=sys.stderr)")
     assert all(party.results[0]["run_s"] == 1.0 for party in scene.demo.parties)
-    assert any(line.startswith(f"party 0 stderr | {word[:100]}") for line in scene.status.lines)
+    # Events and stderr come through two pipes: the line may be read before the party's number.
+    assert any(f" stderr | {word[:100]}" in line for line in scene.status.lines)
 
 
 # Issue 12. So did this.

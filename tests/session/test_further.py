@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -344,7 +345,8 @@ def test_a_program_that_fails_in_the_second_computation_leaves_the_first_result(
             place.start_listed()
             endings = await place.endings()
             assert {type(ending) for ending in endings} == {ProgramError}
-            assert "the program failed at party 0 while the program ran" in same_sentence(endings)
+            # It fails at all, so any of them may be the first.
+            assert re.match("the program failed at party [012] while the program ran", same_sentence(endings))
             assert all(len(results) == 1 for results in several.results.values())
 
     run(main())

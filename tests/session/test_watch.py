@@ -32,7 +32,7 @@ from tests.support.session import Ending, Hostile, Room, listed_plan, room, run,
 # Short for a test; a program says that it waits after a sixth of it.
 STUCK_AFTER_S = 1.2
 # So much later that on a busy machine, too, all parties have told their persons before the first one gives up.
-PATIENCE_S = 4.0
+PATIENCE_S = 3.0
 
 # Line 1 is the first; `answer` stands at the end, so that the lines of a test are those that it shows.
 HEAD = "from mpyc.runtime import mpc\nsecint = mpc.SecInt(32)\n"

@@ -140,6 +140,16 @@ def _remove_leftovers(base: Path) -> None:
                 shutil.rmtree(directory, ignore_errors=True)
 
 
+def open_itself(path: Path) -> BinaryIO:
+    """Open a file for reading, and no link in its place, so that its own mode can be checked by its descriptor.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    # O_NONBLOCK: a named pipe in its place must not make us wait.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 completely or not at all.
 

@@ -33,10 +33,8 @@ def load_book() -> AddressBook:
     """
     path = _path()
     try:
-        # As for key files: the mode checked is that of the file read, and a named pipe does not make us wait.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            _check_private(path, os.fstat(descriptor))
+        with files.open_itself(path) as file:
+            _check_private(path, os.fstat(file.fileno()))
             content = file.read(MAX_BOOK_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return AddressBook()
@@ -112,7 +110,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         raise UsageError(f"{path} is not a file", hint="move it away")
     if status.st_uid != os.geteuid():
         raise UsageError(f"the address book {path} belongs to another user", hint="it must belong to you")
-    # Others who can write it choose with whom you compute; others who can read it learn that.
+    # Another user who can write it could change an address under its name, and one who can read it learns the names.
     if status.st_mode & 0o077:
         raise UsageError(
             f"the address book {path} is open to others "

@@ -276,11 +276,8 @@ def _read(name: str) -> bytes:
     if _directory().exists():
         files.private_directory(_directory())
     try:
-        # O_NOFOLLOW and fstat: the mode that is checked is that of the file that is read. O_NONBLOCK: a named pipe in
-        # its place must not make us wait.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            _check_private(path, os.fstat(descriptor))
+        with files.open_itself(path) as file:
+            _check_private(path, os.fstat(file.fileno()))
             return file.read(MAX_KEY_FILE_BYTES)
     except FileNotFoundError as error:
         raise _missing(name) from error

@@ -241,9 +241,6 @@ class Session:
             if plan.program is not None and plan.program.name != theirs.program:
                 # Not what this party has chosen: one that comes with onionmpc, or none.
                 plan = replace(plan, program=None, attached=NOTHING, private=())
-            if self._host is None:
-                # This party would have proposed terms of its own. Those of the proposer take their place.
-                plan = replace(plan, threshold=None, public=None, mpyc_options=None, allowed_types=None)
             program, common = accept_terms(plan, theirs, own, proposer)
         except OnionMPCError as error:
             # Take part on these terms, only to tell the others why this party objects.

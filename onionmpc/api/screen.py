@@ -180,7 +180,7 @@ def _exposures(common: SharedTerms, exposes: Sequence[Exposure]) -> Iterator[str
 
 
 def exposed_parties(exposure: Exposure) -> str:
-    """Return whom the results expose, in a few words."""
+    """Name the parties that the results expose, in a few words."""
     first, *others = exposure.onions
     return f"{first} and {len(others)} more" if others else first
 

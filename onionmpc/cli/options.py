@@ -278,7 +278,7 @@ OPTIONS: dict[str, GroupedOption] = {
         is_flag=True,
         help="With --yes: accept a result that, with an earlier one, may expose an input.",
         details="The average of four parties, and then of three of them, reveals what the fourth gave. Without --yes, "
-        "you see whom two results of a session may expose together, and are asked.",
+        "you see which parties two results may expose together, and are asked.",
     ),
     "allow_subprocess": option(
         PRIVACY,

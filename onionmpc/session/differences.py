@@ -1,4 +1,4 @@
-"""Whom the results of two computations of a session may expose together.
+"""Finds the parties that two results of a session may expose together.
 
 The average of four parties and then of three of them reveals what the fourth gave. Knows rosters, programs and keyed
 digests of this party's inputs. Does not know what a program computes, so it can only say what two results may expose.
@@ -76,7 +76,7 @@ class History:
         return None if empty else digest.digest()
 
     def exposures(self, common: SharedTerms, given: Set[bytes]) -> tuple[Exposure, ...]:
-        """Return whom the next computation may expose.
+        """Return the parties that the next computation may expose.
 
         Args:
             common: its terms.

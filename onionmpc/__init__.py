@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from onionmpc.api.testnet import private_network as private_network
     from onionmpc.errors import OnionMPCError as OnionMPCError
     from onionmpc.levels import Level as Level
+    from onionmpc.names.address_book import Meetings as Meetings
     from onionmpc.program.spec import Walls as Walls
-    from onionmpc.session.address_book import Meetings as Meetings
     from onionmpc.session.agreement import Agreement as Agreement
     from onionmpc.session.agreement import PartyTerms as PartyTerms
     from onionmpc.session.agreement import SharedTerms as SharedTerms
@@ -116,7 +116,7 @@ _MODULES = {
     "Joiner": "api.questions",
     "Level": "levels",
     "LinkSummary": "session.ledger",
-    "Meetings": "session.address_book",
+    "Meetings": "names.address_book",
     "OnionMPCError": "errors",
     "OpenIdentity": "api.party",
     "Party": "api.party",

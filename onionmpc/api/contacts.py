@@ -1,17 +1,17 @@
 """The contacts of this machine's user: their own names for addresses, never sent, and never taken from a peer.
 
-`onionmpc contact` changes them. How they are stored: `onionmpc.session.contacts`.
+`onionmpc contact` changes them. How they are stored: `onionmpc.names.contacts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onionmpc.session.address_book import AddressBook as AddressBook
-from onionmpc.session.address_book import Contact as Contact
-from onionmpc.session.address_book import nearest_hint as nearest_hint
-from onionmpc.session.contacts import load_book as load_book
-from onionmpc.session.contacts import note_meeting as note_meeting
+from onionmpc.names.address_book import AddressBook as AddressBook
+from onionmpc.names.address_book import Contact as Contact
+from onionmpc.names.address_book import nearest_hint as nearest_hint
+from onionmpc.names.contacts import load_book as load_book
+from onionmpc.names.contacts import note_meeting as note_meeting
 
 
 def contacts() -> Mapping[str, Contact]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from onionmpc.api.arguments import texts
 from onionmpc.errors import UsageError
 from onionmpc.identity import Onion, looks_like_onion, parse_onion
-from onionmpc.session.address_link import looks_like_link, parse_link
+from onionmpc.names.address_link import looks_like_link, parse_link
 from onionmpc.session.invite import Invite, looks_like_invite, parse_invite
 
 # An invite, a host's address, or the addresses of all other parties.

@@ -1,4 +1,4 @@
-"""`onionmpc contact`: keeps addresses under this user's names. onionmpc.session.contacts stores them."""
+"""`onionmpc contact`: keeps addresses under this user's names. onionmpc.names.contacts stores them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.qr import draw_address
 from onionmpc.errors import UsageError
 from onionmpc.identity import Onion, looks_like_onion, parse_onion
-from onionmpc.session import contacts as store
-from onionmpc.session.address_book import AddressBook, Contact, check_contact_name
-from onionmpc.session.address_link import format_link
+from onionmpc.names import contacts as store
+from onionmpc.names.address_book import AddressBook, Contact, check_contact_name
+from onionmpc.names.address_link import format_link
 from onionmpc.text import printable
 
 contact_argument = click.argument("name", shell_complete=contact_names)

@@ -12,8 +12,8 @@ from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.qr import draw_address
 from onionmpc.errors import InvalidIdentityFile, UsageError
+from onionmpc.names.address_link import format_link
 from onionmpc.session import keystore
-from onionmpc.session.address_link import format_link
 
 KEY_FILE = click.Path(path_type=Path)
 passphrase_file = click.option(

@@ -1,6 +1,6 @@
 """Reads addresses, invites and contacts from words on the command line, from files, and from standard input.
 
-onionmpc.session.invite finds an invite in a text, and onionmpc.session.address_link a link to an address.
+onionmpc.session.invite finds an invite in a text, and onionmpc.names.address_link a link to an address.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from onionmpc.cli.prompt import take_terminal
 from onionmpc.errors import InvalidInvite, UsageError
 from onionmpc.identity import looks_like_onion, parse_onion
+from onionmpc.names.address_book import AddressBook, changed, nearest_hint
+from onionmpc.names.address_link import looks_like_link, parse_link
+from onionmpc.names.paste import decode_text, without_comments, words_of
 from onionmpc.program.code.catalogue import find_shipped
-from onionmpc.session.address_book import AddressBook, changed, nearest_hint
-from onionmpc.session.address_link import looks_like_link, parse_link
 from onionmpc.session.invite import format_invite, looks_like_invite, parse_invite
-from onionmpc.session.paste import decode_text, without_comments, words_of
 from onionmpc.text import printable
 
 MAX_LIST_BYTES = 2**20

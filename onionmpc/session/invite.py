@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from onionmpc.errors import InvalidInvite
 from onionmpc.identity import Onion, onion_from_public_key, parse_onion, public_key_from_onion
-from onionmpc.session.paste import lower, squeeze
+from onionmpc.names.paste import lower, squeeze
 
 PREFIX = "onionmpc1"
 SECRET_BYTES = 16

@@ -17,9 +17,10 @@ from onionmpc.cli import contacts as module
 from onionmpc.cli.main import cli
 from onionmpc.errors import UsageError
 from onionmpc.identity import Onion
-from onionmpc.session import contacts, keystore
-from onionmpc.session.address_book import AddressBook
-from onionmpc.session.address_link import format_link
+from onionmpc.names import contacts
+from onionmpc.names.address_book import AddressBook
+from onionmpc.names.address_link import format_link
+from onionmpc.session import keystore
 from tests.cli.test_turns import DEMO, local_stage
 from tests.e2e.kit import Stage, keep_identity
 from tests.support.commands import A, B, Refused

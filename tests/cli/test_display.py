@@ -21,8 +21,8 @@ from onionmpc.cli.summary import summary_data
 from onionmpc.errors import AgreementError, UsageError
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
+from onionmpc.names.address_book import Contact, Meetings
 from onionmpc.program.spec import Place, Wait, Walls
-from onionmpc.session.address_book import Contact, Meetings
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.differences import Exposure

@@ -17,8 +17,8 @@ import pytest
 from onionmpc.cli.lists import MAX_LIST_BYTES, expand
 from onionmpc.errors import UsageError
 from onionmpc.identity import Identity
-from onionmpc.session.address_book import AddressBook
-from onionmpc.session.address_link import format_link
+from onionmpc.names.address_book import AddressBook
+from onionmpc.names.address_link import format_link
 from onionmpc.session.invite import Invite, format_invite
 
 A, B = (Identity(bytes([number]) * 32).onion for number in range(2))
@@ -177,7 +177,7 @@ ASKING = textwrap.dedent("""
     import asyncio, os, subprocess, sys
     from onionmpc.cli.lists import expand
     from onionmpc.cli.prompt import confirm, is_interactive
-    from onionmpc.session.address_book import AddressBook
+    from onionmpc.names.address_book import AddressBook
     words = expand(sys.argv[1:], AddressBook())
     print(words, is_interactive(), flush=True)
     if is_interactive():

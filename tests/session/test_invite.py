@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import InvalidAddress, InvalidInvite, UsageError
 from onionmpc.identity import Identity, onion_from_public_key, public_key_from_onion
+from onionmpc.names.paste import decode_text
 from onionmpc.session.invite import Invite, format_invite, looks_like_invite, parse_invite
-from onionmpc.session.paste import decode_text
 from tests.support.invites import HOST, SECRET, TEXT, as_invite
 
 

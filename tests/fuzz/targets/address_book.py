@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import UsageError
 from onionmpc.identity import parse_onion
-from onionmpc.session.address_book import CONTACT_NAME, AddressBook, decode_book, encode_book
+from onionmpc.names.address_book import CONTACT_NAME, AddressBook, decode_book, encode_book
 from tests.fuzz.mutations import mutated
 from tests.support.identities import identity
 

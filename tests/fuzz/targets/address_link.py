@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import InvalidAddress
 from onionmpc.identity import check_public_key, public_key_from_onion
-from onionmpc.session.address_link import SCHEME, format_link, looks_like_link, parse_link
-from onionmpc.session.paste import decode_text
+from onionmpc.names.address_link import SCHEME, format_link, looks_like_link, parse_link
+from onionmpc.names.paste import decode_text
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.addresses import ADDRESSES
 

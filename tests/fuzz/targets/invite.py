@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from onionmpc.errors import InvalidAddress, InvalidInvite
 from onionmpc.identity import Identity, check_public_key
+from onionmpc.names.paste import decode_text
 from onionmpc.session.invite import PREFIX, format_invite, parse_invite
-from onionmpc.session.paste import decode_text
 from tests.fuzz.mutations import mutated
 from tests.support.identities import SMALL_ORDER
 from tests.support.invites import SECRET, TEXT, as_invite

@@ -1,6 +1,6 @@
 """Stores this user's address book: one private file, changed by one process at a time.
 
-What is in it, and its format: `onionmpc.session.address_book`.
+What is in it, and its format: `onionmpc.names.address_book`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from onionmpc import files
 from onionmpc.errors import UsageError
 from onionmpc.identity import Onion
+from onionmpc.names.address_book import MAX_BOOK_BYTES, AddressBook, decode_book, encode_book
 from onionmpc.program.code.catalogue import find_shipped
-from onionmpc.session.address_book import MAX_BOOK_BYTES, AddressBook, decode_book, encode_book
 
 BOOK_NAME = "contacts"
 BOOK_LOCK_NAME = "contacts.lock"

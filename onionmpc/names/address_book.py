@@ -1,7 +1,7 @@
 """The address book: this user's own names for addresses, and how often they met. As values, and as text.
 
 Names are the user's own. Nothing here is sent to a peer or taken from one. Text is read whole, or refused with the
-number of the line at fault. Does not know where the text is kept: that is `onionmpc.session.contacts`. Format:
+number of the line at fault. Does not know where the text is kept: that is `onionmpc.names.contacts`. Format:
 docs/reference/files.md.
 """
 

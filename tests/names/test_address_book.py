@@ -8,7 +8,7 @@ import pytest
 
 from onionmpc.errors import UsageError
 from onionmpc.identity import Identity, Onion
-from onionmpc.session.address_book import (
+from onionmpc.names.address_book import (
     MAX_BOOK_BYTES,
     MAX_CONTACTS,
     AddressBook,

@@ -13,8 +13,8 @@ import pytest
 
 from onionmpc import files
 from onionmpc.errors import UsageError
-from onionmpc.session import contacts
-from onionmpc.session.address_book import AddressBook
+from onionmpc.names import contacts
+from onionmpc.names.address_book import AddressBook
 from tests.support.commands import A, B
 
 DAY = datetime.date(2026, 5, 3)
@@ -91,7 +91,7 @@ def test_a_name_of_an_included_program_is_refused() -> None:
 def test_no_change_is_lost_when_parties_on_one_machine_note_a_meeting_at_once() -> None:
     contacts.add_contact("acme", A)
     note = (
-        "import datetime, sys; from onionmpc.session import contacts\n"
+        "import datetime, sys; from onionmpc.names import contacts\n"
         "sys.stdin.read()\n"
         f"for _ in range(5): contacts.note_meeting(['{A}'], 'vote', datetime.date(2026, 5, 3))"
     )

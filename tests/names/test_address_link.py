@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onionmpc.errors import InvalidAddress
-from onionmpc.session.address_link import format_link, looks_like_link, parse_link
+from onionmpc.names.address_link import format_link, looks_like_link, parse_link
 from onionmpc.session.invite import looks_like_invite
 from tests.support.commands import INVITE, A, B
 

@@ -9,7 +9,7 @@ import re
 
 from onionmpc.errors import InvalidAddress
 from onionmpc.identity import Onion, parse_onion
-from onionmpc.session.paste import lower, squeeze
+from onionmpc.names.paste import lower, squeeze
 
 SCHEME = "onionmpc:"
 ADDRESS_CHARACTERS = 56

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.session.paste import decode_text, squeeze, words_of
+from onionmpc.names.paste import decode_text, squeeze, words_of
 
 ADDRESS = "a" * 56 + ".onion"
 

@@ -17,9 +17,8 @@ from benchmarks.common import MB, Failed, memory_of
 from benchmarks.sessions import scratch
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
-from onionmpc.session.agreement import Agreement
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.events import Agreed, Event, PrivateInputs
+from onionmpc.session.events import Agreed, ConsentQuestion, Event, PrivateInputs
 from onionmpc.session.local import Plan
 from onionmpc.session.session import Session
 from tests.support.further import Several, Step
@@ -77,10 +76,10 @@ class Clocked(Person):
         if isinstance(event, Agreed):
             self.agreed_s = time.monotonic()
 
-    async def consents(self, agreement: Agreement, own_number: int, about: object) -> PrivateInputs | None:
+    async def consents(self, question: ConsentQuestion) -> PrivateInputs | None:
         """Consent at once."""
         self.consented_s = time.monotonic()
-        return await super().consents(agreement, own_number, about)
+        return await super().consents(question)
 
 
 async def compute(place: Room, steps: Sequence[Plan | Step], *, besides: Sequence[Plan | Step]) -> None:

@@ -36,7 +36,7 @@ from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.differences import History
-from onionmpc.session.events import Event, InviteReady, LinkMeasured, PrivateInputs, Proposed
+from onionmpc.session.events import ConsentQuestion, Event, InviteReady, LinkMeasured, PrivateInputs, Proposed
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
@@ -44,7 +44,7 @@ from onionmpc.session.run import SessionParty
 from onionmpc.session.session import Session
 from onionmpc.tasks import BackgroundTasks, cancel, ended, first_of
 
-Consents = Callable[[Agreement, int, ProgramBlock | None], Awaitable[PrivateInputs | None]]
+Consents = Callable[[ConsentQuestion], Awaitable[PrivateInputs | None]]
 
 HISTORY_KEY_BYTES = 32
 
@@ -346,15 +346,14 @@ class Table:
         plan: Plan,
         inputs: OwnInputs,
         consent: Consent,
-        agreement: Agreement,
-        number: int,
-        about: ProgramBlock | None,
+        question: ConsentQuestion,
     ) -> PrivateInputs | None:
         """Ask for consent, then collect this party's inputs and make them ready for its program.
 
         Args:
             stack: keeps what the program reads them from until the computation has ended.
         """
+        agreement, about = question.agreement, question.about
         try:
             inputs.check(about)  # a joiner may learn only now which program runs
         except UsageError as error:
@@ -362,7 +361,7 @@ class Table:
         given = await asyncio.to_thread(self._digests, inputs.pieces(plan.private))
         proposal = Proposal(
             agreement,
-            number,
+            question.own_number,
             plan.walls,
             len(plan.private),
             self._by_invite,
@@ -581,12 +580,12 @@ class _Interface:
         """See `UserInterface`."""
         return await self._admit(Joiner(onion, seat))
 
-    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> PrivateInputs | None:
+    async def consents(self, question: ConsentQuestion) -> PrivateInputs | None:
         """See `UserInterface`."""
-        return await self._consents(agreement, own_number, about)
+        return await self._consents(question)
 
 
-async def _nobody(_agreement: Agreement, _number: int, _about: ProgramBlock | None) -> PrivateInputs | None:
+async def _nobody(_question: ConsentQuestion) -> PrivateInputs | None:
     """Refuse: before `compute`, nobody can consent."""
     return None
 

@@ -19,8 +19,8 @@ MAX_PIECE_BYTES = 16 * 1024
 PIECE_LENGTH_BYTES = 4
 
 # ASCII, so that a piece has as many bytes as characters, and nothing in it can change a terminal.
-Piece = Annotated[str, msgspec.Meta(max_length=MAX_PIECE_BYTES, pattern=r"^[\n -~]*\Z")]
-Pieces = Annotated[tuple[Piece, ...], msgspec.Meta(max_length=MAX_PIECES)]
+EvidencePiece = Annotated[str, msgspec.Meta(max_length=MAX_PIECE_BYTES, pattern=r"^[\n -~]*\Z")]
+EvidencePieces = Annotated[tuple[EvidencePiece, ...], msgspec.Meta(max_length=MAX_PIECES)]
 
 
 def evidence_digest(pieces: Sequence[str]) -> bytes:

@@ -7,6 +7,7 @@ docs/PROTOCOL.md section 4.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
@@ -38,6 +39,8 @@ class SharedTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             follows the host's rate before its user has seen it.
         circuits: how many circuits race for each link, within the limits of its two parties.
         receipt: whether all parties sign the agreement and their outputs at the end.
+        uninvited: the parties that the host seated without an invite and without --expect, sorted, as the host says.
+            UNSET if there are none: older receipts lack this field, and their session ids must not change.
     """
 
     protocol: int
@@ -54,11 +57,23 @@ class SharedTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     padding_rate: Annotated[int, msgspec.Meta(ge=0, le=MAX_PADDING_RATE)] = 0
     circuits: Circuits = DEFAULT_CIRCUITS
     receipt: bool = False
+    uninvited: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def strangers(self) -> frozenset[str]:
+        """The addresses in `uninvited`."""
+        return frozenset() if self.uninvited is msgspec.UNSET else frozenset(self.uninvited)
+
+    def seating(self, uninvited: Collection[str]) -> SharedTerms:
+        """Return these terms with those of the parties that are uninvited, and no others."""
+        found = tuple(address for address in self.addresses if address in uninvited)
+        return msgspec.structs.replace(self, uninvited=found or msgspec.UNSET)
 
 
 # With these bounds 256 parties name at most 870 kB of distributions, so that a receipt stays below its limit of 2 MiB.
 DistributionName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,60}\Z")]
 DistributionVersion = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.!+_-]{1,40}\Z")]
+EvidenceDigest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Distributions = Annotated[dict[DistributionName, DistributionVersion], msgspec.Meta(max_length=32)]
 
 
@@ -69,6 +84,7 @@ class PartyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         circuit_length: its level.
         min_circuit_length: its floor: the lowest level that it accepts from others.
         max_circuits: the largest number of circuits that it dials, or accepts, for one link.
+        evidence: the digest of what it shows of who it is, in hex. UNSET if it shows nothing, and in older receipts.
         distributions: version of each installed distribution that its program imports, by name. Receipts of protocol
             version 1 lack this field, and their session ids must not change.
     """
@@ -77,6 +93,7 @@ class PartyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_circuit_length: Level = Level.STANDARD
     max_circuits: Circuits = DEFAULT_CIRCUITS
     distributions: Distributions | msgspec.UnsetType = msgspec.UNSET
+    evidence: EvidenceDigest | msgspec.UnsetType = msgspec.UNSET
 
     def version_of(self, distribution: str) -> str | None:
         """Return the version of a distribution that the party has, None if it named none."""

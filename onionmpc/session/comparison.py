@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from onionmpc.errors import AgreementError
 from onionmpc.session.agreed_options import AGREED_OPTIONS
 from onionmpc.session.agreement import SharedTerms
@@ -26,6 +28,7 @@ TERM_NAMES = {
     **_OPTION_NAMES,
     "python": "Python",
     "numpy": "numpy's major version",
+    "uninvited": "uninvited parties",
 }
 
 
@@ -89,4 +92,4 @@ def _show(value: object) -> str:
         return "wanted" if value else "not wanted"
     if isinstance(value, tuple | list):
         return f"({', '.join(printable(str(item)) for item in value)})"
-    return "none" if value is None else printable(str(value)) or "nothing"
+    return "none" if value is None or value is msgspec.UNSET else printable(str(value)) or "nothing"

@@ -18,7 +18,7 @@ from onionmpc.program.process.launch import ProgramExit
 from onionmpc.session.agreement import Agreement, PartyTerms, session_id
 from onionmpc.session.dispatch import Dispatcher, Parts
 from onionmpc.session.ending import Ending
-from onionmpc.session.events import Agreed, PrivateInputs, ProgramEnded, Rounding, UserInterface
+from onionmpc.session.events import Agreed, ConsentQuestion, PrivateInputs, ProgramEnded, Rounding, UserInterface
 from onionmpc.session.ledger import LinkSummary
 from onionmpc.session.messages import Cause, Commit, Done, Offer
 from onionmpc.session.own_party import OwnParty
@@ -172,15 +172,18 @@ class Computation:
 
     async def _agree(self, dispatcher: Dispatcher) -> tuple[Agreement, PrivateInputs]:
         own = self._own
-        parts = {own.number: (own.terms, own.nonce)}
+        parts, evidence = {own.number: (own.terms, own.nonce)}, {own.number: own.offer.evidence}
         for peer in self._peers:
             if peer.session.offer is not None:
                 parts[peer.number] = (peer.session.offer.own, peer.session.nonce)
+                evidence[peer.number] = peer.session.offer.evidence
         in_order = [parts[number] for number in sorted(parts)]
         agreement = Agreement(
             own.shared, tuple(one for one, _ in in_order), tuple(nonce.hex() for _, nonce in in_order)
         )
-        inputs = await self._ui.consents(agreement, own.number, own.program.metadata.about)
+        shown = {number: pieces for number, pieces in sorted(evidence.items()) if pieces}
+        question = ConsentQuestion(agreement, own.number, own.program.metadata.about, shown)
+        inputs = await self._ui.consents(question)
         if inputs is None:
             raise AgreementError("its user declined")
         commit = Commit(session_id(agreement).hex())

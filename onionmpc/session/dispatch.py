@@ -318,6 +318,8 @@ class Dispatcher:
 
     def _take_offer(self, peer: ConnectedPeer, offer: Offer) -> None:
         onion = self._own.roster[peer.number]
+        if not offer.has_its_digest():
+            raise RemoteProtocolError("it showed other evidence than its terms say")
         if offer.is_proposal(onion):
             self._check_proposer(offer)
             check_proposal(offer.common, self._own.identity.onion, onion, self._roster)
@@ -335,7 +337,7 @@ class Dispatcher:
         self._check_proposer(offer)
         if not self._own.has_same_proposer(offer):
             return  # one of two crossed proposals: this peer, or this party, will take the other
-        levels = msgspec.structs.replace(offer.own, distributions=msgspec.UNSET)
+        levels = msgspec.structs.replace(offer.own, distributions=msgspec.UNSET, evidence=msgspec.UNSET)
         if self._levels.setdefault(self._own.roster[peer.number], levels) != levels:
             self._ending.report(peer.number, "agreement", "it changed its circuit length within the session")
             return

@@ -5,7 +5,8 @@ The session layer emits events and never prints. onionmpc.cli shows them as text
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from onionmpc.identity import Onion
@@ -308,6 +309,23 @@ class PrivateInputs:
     stdin: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ConsentQuestion:
+    """What this party's user is asked to agree to.
+
+    Attributes:
+        own_number: this party's number.
+        about: what the program says about itself, None if its script has no block.
+        evidence: what each party shows of who it is, by its number; only of parties that show something. Nobody has
+            examined it yet.
+    """
+
+    agreement: Agreement
+    own_number: int
+    about: ProgramBlock | None
+    evidence: Mapping[int, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+
 class UserInterface(Protocol):
     """Shows events to this party's user, and asks them questions. `--yes` answers for them."""
 
@@ -317,8 +335,8 @@ class UserInterface(Protocol):
     async def admits(self, onion: Onion, seat: int) -> bool:
         """Ask whether a joiner may take its seat."""
 
-    async def consents(self, agreement: Agreement, own_number: int, about: ProgramBlock | None) -> PrivateInputs | None:
-        """Show the agreement and what the program says about itself, and ask whether to compute on these terms.
+    async def consents(self, question: ConsentQuestion) -> PrivateInputs | None:
+        """Show the agreement and what is known about it, and ask whether to compute on these terms.
 
         Returns:
             None if not. Otherwise the inputs, which are complete before the other parties learn of the consent.

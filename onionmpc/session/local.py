@@ -10,7 +10,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Plan(Wishes):
         allow_no_privacy: whether to accept a threshold of 0, which hides nothing.
         wait_s: how long to wait for the peers at each step, in seconds.
         patience_s: how long a connected peer may be away, or all programs stuck, in seconds.
+        evidence: what this party shows of who it is; see `onionmpc.names.evidence`.
         min_circuit_length: the lowest level that this party accepts from others.
         stuck_after_s: how long all programs wait for each other before the user is warned, in seconds.
         padding_bucket_s: with padding, the time from agreement to end is a multiple of this.
@@ -69,6 +70,7 @@ class Plan(Wishes):
     allow_no_privacy: bool = False
     wait_s: float = WAIT_S
     patience_s: float = PATIENCE_S
+    evidence: tuple[str, ...] = field(default=(), repr=False)
     min_circuit_length: Level = Level.STANDARD
     verbose: bool = False
     padding_bucket_s: float = PADDING_BUCKET_S

@@ -5,12 +5,13 @@ Which message may come when is checked in onionmpc.session.peer. Rules: docs/PRO
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from onionmpc.errors import RemoteProtocolError
+from onionmpc.names.evidence import EvidencePieces, evidence_digest
 from onionmpc.program.spec import Wait
 from onionmpc.session.agreement import PartyTerms, SharedTerms
 from onionmpc.session.receipt import Hex32, SignatureText
@@ -73,16 +74,34 @@ class Further(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nonce: Hex16
 
 
+def digest_in_terms(evidence: Sequence[str]) -> str | msgspec.UnsetType:
+    """Return what a party's terms say about its evidence."""
+    return evidence_digest(evidence).hex() if evidence else msgspec.UNSET
+
+
 class Offer(Message, frozen=True):
-    """The terms that the sender offers to agree to. `further` is None in the first computation of a session."""
+    """The terms that the sender offers to agree to, and what it shows of who it is.
+
+    Attributes:
+        further: None in the first computation of a session.
+        evidence: see `onionmpc.names.evidence`; `own` has its digest.
+    """
 
     common: SharedTerms
     own: PartyTerms
     further: Further | None = None
+    evidence: EvidencePieces = ()
+
+    def __repr__(self) -> str:
+        return f"Offer(common={self.common!r}, own={self.own!r}, further={self.further!r}, evidence=<hidden>)"
 
     def is_proposal(self, sender: str) -> bool:
         """Return whether the party with this address proposes a further computation by it."""
         return self.further is not None and self.further.proposer == sender
+
+    def has_its_digest(self) -> bool:
+        """Return whether the terms hold the digest of this evidence: all parties agree on what was shown."""
+        return self.own.evidence == digest_in_terms(self.evidence)
 
 
 class Commit(Message, frozen=True):

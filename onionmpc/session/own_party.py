@@ -50,7 +50,7 @@ class OwnParty:
     def offer(self) -> Offer:
         """The terms that this party offers to agree to."""
         further = None if self.proposer is None else Further(self.proposer, self.nonce.hex())
-        return Offer(self.shared, self.terms, further)
+        return Offer(self.shared, self.terms, further, self.plan.evidence)
 
     def has_same_proposer(self, theirs: Offer) -> bool:
         """Return whether another party's offer answers the same proposal as this party's."""

@@ -75,7 +75,7 @@ def accept_terms(plan: Plan, theirs: SharedTerms, own: Onion, proposer: Onion) -
         # These become arguments of our MPyC: any other option could make it write files, or open connections.
         check_mpyc_options(theirs.mpyc_options)
     roster = [Onion(address) for address in theirs.addresses]
-    common = shared_terms(program, plan.attached, roster, plan.as_joiner(theirs))
+    common = shared_terms(program, plan.attached, roster, plan.as_joiner(theirs)).seating(theirs.strangers)
     explain = partial(explain_difference, program, plan.attached)
     check_equal(common, theirs, here=here, there=there, explain=explain)
     check_parties(len(theirs.addresses), common.threshold, allow_no_privacy=plan.allow_no_privacy)
@@ -114,6 +114,8 @@ def check_proposal(theirs: SharedTerms, own: Onion, proposer: Onion, parties: Co
     addresses = theirs.addresses
     if own not in addresses or proposer not in addresses:
         raise RemoteProtocolError("it proposed a roster without itself, or without a party that it sent this to")
+    if not theirs.strangers <= set(addresses):
+        raise RemoteProtocolError("it proposed uninvited parties that are not on its roster")
     if tuple(sorted(set(addresses))) != addresses or not set(parties).issuperset(addresses):
         raise RemoteProtocolError("it proposed a roster that is not in order, or has a party of another session")
     try:

@@ -117,7 +117,7 @@ class SessionParty:
             keys = gathering.seating.keys_of_joiners()
             _unlock(network, keys)
             discovery = {str(onion): key.hex() for onion, key in keys.items()}
-            common = own_terms(self._plan, roster, len(roster))
+            common = own_terms(self._plan, roster, len(roster)).seating(gathering.seating.uninvited())
             terms = Terms(common, secrets.token_hex(PSK_BYTES), discovery)
             await gathering.send_terms(terms)
         finally:

@@ -93,6 +93,11 @@ class Seating:
         """Return the addresses of the parties that are here, the host included, in party order."""
         return tuple(sorted([self._identity.onion, *(seat.holder for seat in self.seats if seat.holder)]))
 
+    def uninvited(self) -> frozenset[Onion]:
+        """Return the addresses of the parties that took a seat which was open to anyone."""
+        free = (seat for seat in self.seats if seat.invite is None and seat.expected is None)
+        return frozenset(seat.holder for seat in free if seat.holder is not None)
+
     def keys(self) -> list[bytes]:
         """Return the discovery keys of the host's service; none if anyone may find it."""
         keys = []

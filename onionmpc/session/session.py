@@ -19,16 +19,15 @@ from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
 from onionmpc.mesh.network import Network
-from onionmpc.program.block import ProgramBlock
 from onionmpc.program.code.attached import NOTHING
 from onionmpc.program.code.catalogue import Program, distributions
 from onionmpc.session.agreed_options import AGREED_OPTIONS, Choice
-from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
+from onionmpc.session.agreement import PartyTerms, SharedTerms
 from onionmpc.session.computation import Computation, SessionResult
 from onionmpc.session.dispatch import Dispatcher
-from onionmpc.session.events import PrivateInputs, Proposed, RosterKnown, Trouble, UserInterface
+from onionmpc.session.events import ConsentQuestion, PrivateInputs, Proposed, RosterKnown, Trouble, UserInterface
 from onionmpc.session.local import Plan, max_circuits
-from onionmpc.session.messages import Leaving, Offer
+from onionmpc.session.messages import Leaving, Offer, digest_in_terms
 from onionmpc.session.own_party import OwnParty
 from onionmpc.session.own_terms import accept_terms, own_terms, program_of
 from onionmpc.session.peer import Phase
@@ -77,6 +76,7 @@ async def open_session(network: Network, door: Door, start: SessionStart) -> Asy
         plan.min_circuit_length,
         max_circuits(plan, network.level),
         distributions(start.program, plan.attached),
+        digest_in_terms(plan.evidence),
     )
     own = OwnParty(start.identity, start.nonce, common, terms, start.program, plan)
     computation = Computation(own, start.ui)
@@ -121,6 +121,7 @@ class Session:
         self._own = own
         self._host = host
         self._fixed: Mapping[str, Any] = {option.term: getattr(own.shared, option.term) for option in FIXED_OPTIONS}
+        self._uninvited = own.shared.strangers
         self._computation = first
         self._dispatcher = dispatcher
 
@@ -227,6 +228,7 @@ class Session:
         if len(roster) == 1:
             raise SessionOver("the other parties have left, so this party is alone")
         common = msgspec.structs.replace(own_terms(plan, roster, len(roster)), **self._fixed)
+        common = common.seating(self._uninvited)
         return self._in_next(plan, program_of(plan), common, onion)
 
     def _following(self, offer: Offer, plan: Plan, ui: UserInterface) -> tuple[OwnParty, UserInterface]:
@@ -253,6 +255,8 @@ class Session:
             before, after = self._fixed[option.term], getattr(theirs, option.term)
             if before != after:
                 raise AgreementError(f"{option.name}: {after}, but it stays {before} for the whole session")
+        if theirs.strangers != self._uninvited.intersection(theirs.addresses):
+            raise AgreementError("the uninvited parties are not those of the first computation")
 
     def _in_next(self, plan: Plan, program: Program, common: SharedTerms, proposer: Onion) -> OwnParty:
         return OwnParty(
@@ -261,7 +265,7 @@ class Session:
             common,
             msgspec.structs.replace(self._own.terms, distributions=distributions(program, plan.attached)),
             program,
-            replace(plan, timings=self._own.plan.timings),
+            replace(plan, timings=self._own.plan.timings, evidence=self._own.plan.evidence),
             proposer,
         )
 
@@ -274,9 +278,7 @@ class Objector:
         self.tell = ui.tell
         self.admits = ui.admits
 
-    async def consents(
-        self, _agreement: Agreement, _own_number: int, _about: ProgramBlock | None
-    ) -> PrivateInputs | None:
+    async def consents(self, _question: ConsentQuestion) -> PrivateInputs | None:
         """Refuse, with the objection as the reason."""
         raise AgreementError(self._objection.message)
 

@@ -16,7 +16,7 @@ from onionmpc.identity import Identity, x25519_public_from_ed25519
 from onionmpc.wire.noise import Initiator, Responder
 from onionmpc.wire.records import Records
 
-VERSION = 4
+VERSION = 5
 LABEL = b"onionmpc/%d" % VERSION
 # Other labels keep their own numbers: each changes only with what it labels (PROTOCOL 2).
 LINK_LABEL = b"onionmpc/1 link"

@@ -203,9 +203,25 @@ SECOND: dict[str, tuple[list[Step], type[Exception], str]] = {
         "it changed its circuit length within the session",
     ),
     "a receipt": ([offers(of=0, change=changed(receipt=True))], AgreementError, "receipt differs"),
+    "evidence without its digest": (
+        [says(lambda session: msgspec.structs.replace(offer_of(session, of=0), evidence=("anything",)))],
+        RemoteProtocolError,
+        "it showed other evidence than its terms say",
+    ),
+    "an uninvited party": (
+        [offers(of=0, change=lambda terms: terms.seating(terms.addresses[1:2]))],
+        AgreementError,
+        "uninvited parties differs",
+    ),
     "more circuits": ([offers(of=0, change=changed(circuits=7))], AgreementError, "circuits per link differs"),
 }
-OFTEN_SECOND = ("the first commit again", "data before commit", "leaving before it offers", "the same offer again")
+OFTEN_SECOND = (
+    "evidence without its digest",
+    "the first commit again",
+    "data before commit",
+    "leaving before it offers",
+    "the same offer again",
+)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,22 @@ def test_unknown_fields_of_the_terms_are_refused() -> None:
             decode(replaced(Offer(COMMON, PartyTerms()), common=changed))
 
 
+@pytest.mark.parametrize(
+    "evidence",
+    [["a"] * 5, ["a" * (16 * 1024 + 1)], ["\u00e9"], ["\x1b[2J"], ["a\r"], ["a\t"], ["\x7f"], [1], "a", None],
+    ids=["five", "long", "letter", "escape", "return", "tab", "delete", "number", "text", "null"],
+)
+def test_evidence_out_of_bounds_is_refused(evidence: object) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(replaced(Offer(COMMON, PartyTerms()), evidence=evidence))
+
+
+def test_an_offer_carries_evidence_of_the_largest_size_and_its_repr_hides_it() -> None:
+    offer = Offer(COMMON, PartyTerms(), None, ("~" * (16 * 1024), "\n", "", "x y"))
+    assert decode(framed(msgspec.json.encode(offer))) == [offer]
+    assert "x y" not in repr(offer)
+
+
 @pytest.mark.parametrize("rate", [-1, 201, 10**9, 1.5, None])
 def test_a_padding_rate_out_of_bounds_is_refused(rate: object) -> None:
     with pytest.raises(RemoteProtocolError):

@@ -23,7 +23,7 @@ from onionmpc.wire.noise import Initiator
 from tests.support.mesh import QUICK, in_a_loop, meshed, private_directory, still_flows  # noqa: F401 (fixtures)
 from tests.support.session import CuttableNetwork, Room, listed_plan, room, run, same_sentence, write_script
 
-DIFFER = "different versions of onionmpc: {there} speaks protocol 1, {here} (onionmpc " + __version__ + ") protocol 4"
+DIFFER = "different versions of onionmpc: {there} speaks protocol 1, {here} (onionmpc " + __version__ + ") protocol 5"
 QUICKLY = Timings(mesh=QUICK)
 NEVER_RUN = "raise SystemExit('nothing is to run')"
 

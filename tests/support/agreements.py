@@ -42,6 +42,7 @@ OTHERS: dict[str, Any] = {
     "receipt": True,
     "python": "PyPy 64-bit",
     "numpy": None,
+    "uninvited": ("c.onion",),
 }
 
 

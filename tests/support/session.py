@@ -31,7 +31,7 @@ from onionmpc.program.code.catalogue import Program, find_program
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.discovery import pair_key
-from onionmpc.session.events import Agreed, Event, InviteReady, PrivateInputs
+from onionmpc.session.events import Agreed, ConsentQuestion, Event, InviteReady, PrivateInputs
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
@@ -79,6 +79,7 @@ class Person:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.invites: list[Invite] = []
+        self.asked: list[ConsentQuestion] = []
         self.admit: Callable[[Onion], Awaitable[bool]] | None = None
         self.consent: Callable[[Agreement], Awaitable[bool]] | None = None
         self._told = asyncio.Event()
@@ -92,8 +93,9 @@ class Person:
     async def admits(self, onion: Onion, _seat: int) -> bool:
         return self.admit is None or await self.admit(onion)
 
-    async def consents(self, agreement: Agreement, _own_number: int, _about: object) -> PrivateInputs | None:
-        agreed = self.consent is None or await self.consent(agreement)
+    async def consents(self, question: ConsentQuestion) -> PrivateInputs | None:
+        self.asked.append(question)
+        agreed = self.consent is None or await self.consent(question.agreement)
         return PrivateInputs() if agreed else None
 
     def heard(self, kind: type[E]) -> list[E]:

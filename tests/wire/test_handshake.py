@@ -285,19 +285,19 @@ def test_a_message_1_of_another_version_is_refused(version: int) -> None:
 
 @pytest.mark.parametrize("rest", [b"", bytes(81), bytes(200)])
 def test_a_dialler_that_sees_another_version_names_both_and_accuses_nobody(rest: bytes) -> None:
-    for theirs in (0, 1, 3, 5, 255):
+    for theirs in (0, 1, 4, 6, 255):
         with pytest.raises(VersionDiffers) as raised:
             dialler().receive(bytes([theirs]) + rest)
         assert raised.value.message == (
             f"different versions of onionmpc: the peer speaks protocol {theirs}, this party (onionmpc {__version__}) "
-            "protocol 4"
+            "protocol 5"
         )
         assert raised.value.exit_code == 5
         assert "newer release" in raised.value.hint
 
 
 def test_a_refusal_is_the_version_byte_alone_and_is_reported_as_one() -> None:
-    assert bytes([4]) == REFUSAL
+    assert bytes([5]) == REFUSAL
     with pytest.raises(AuthenticationFailed, match="refused the handshake"):
         dialler().receive(REFUSAL)
 

@@ -1,4 +1,4 @@
-"""Version 4 of the protocol, byte for byte, by another implementation that knew only docs/PROTOCOL.md and Noise."""
+"""Version 5 of the protocol, byte for byte, by another implementation that knew only docs/PROTOCOL.md and Noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onionmpc.wire.handshake import Answer, DiallerHandshake, Hello, ListenerHan
 from onionmpc.wire.records import FILLED_RECORD_BYTES, Records
 from tests.support.keys import x25519_public
 
-VECTOR: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "onionmpc-4.json").read_text())
+VECTOR: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "onionmpc-5.json").read_text())
 
 
 def value(name: str) -> bytes:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -28,9 +26,10 @@ from onionmpc.program.block import (
     ProgramBlock,
     ScriptMetadata,
 )
-from onionmpc.program.block_rules import TABLE, Mistake, check_meaning
+from onionmpc.program.block_rules import TABLE, check_meaning
 from onionmpc.program.metadata import CommentBlock, find_script_block
 from onionmpc.text import printable
+from onionmpc.toml_lines import Mistake, NotTOML, line_of, read_toml
 
 _PATH = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 # What each key of [tool.onionmpc] takes, for messages. "1 to 80 characters" and the like repeat the types above.
@@ -92,34 +91,16 @@ def parse_metadata(text: str, file: str) -> ScriptMetadata:
     try:
         return ScriptMetadata(dependencies=_dependencies(document), about=_about(document))
     except Mistake as mistake:
-        line = found.first_line + _line_of(found.lines, mistake.path)
+        line = found.first_line + line_of(found.lines, mistake.path)
         raise UsageError(f"{file}, line {line}: {mistake.words}", hint=mistake.hint) from None
 
 
 def _read_toml(found: CommentBlock, file: str) -> dict[str, Any]:
     try:
-        return _loads(found.lines)
-    except ValueError as error:
-        words = printable(str(error))
-        place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)\Z", words)
-        if place is not None:
-            words = words[: place.start()]
-        line = found.first_line + (
-            int(place[1]) - 1 if place and place[1] else 0 if place is None else len(found.lines)
-        )
-        raise UsageError(f"{file}, line {line}: the block is not TOML: {words[:1].lower()}{words[1:]}") from error
-
-
-def _loads(lines: Sequence[str]) -> dict[str, Any]:
-    """Parse TOML.
-
-    Raises:
-        ValueError: it is not TOML.
-    """
-    try:
-        return tomllib.loads("\n".join(lines), parse_float=Decimal)  # float would round the bounds
-    except RecursionError:
-        raise ValueError("its values are nested too deeply") from None
+        return read_toml(found.lines)
+    except NotTOML as error:
+        line = found.first_line + error.line
+        raise UsageError(f"{file}, line {line}: the block is not TOML: {error.words}") from error
 
 
 def _dependencies(document: dict[str, Any]) -> tuple[str, ...]:
@@ -197,35 +178,3 @@ def _mistake_of(message: str) -> Mistake:
 
 def _expected(path: Sequence[str | int], key: str) -> str:
     return _OUTPUT_TYPES if key == "type" and path[:1] == ["output"] else _EXPECTED[key]
-
-
-# -- lines
-
-
-def _line_of(lines: Sequence[str], path: Sequence[str | int]) -> int:
-    """Return the index of the line that brings in what is at a path of the document.
-
-    tomllib keeps no positions. But each statement ends with a line up to which the document can be parsed, so the first
-    such beginning that contains the path ends with its statement.
-    """
-    start = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            document = _loads(lines[:end])
-        except ValueError:
-            continue  # within a statement of several lines
-        if _contains(document, path):
-            return start
-        start = end
-    return 0
-
-
-def _contains(document: Any, path: Sequence[str | int]) -> bool:  # noqa: ANN401 (TOML)
-    for part in path:
-        if isinstance(part, int):
-            if not isinstance(document, list) or part >= len(document):
-                return False
-        elif not isinstance(document, dict) or part not in document:
-            return False
-        document = document[part]
-    return True

@@ -23,21 +23,10 @@ from onionmpc.program.block import (
     YesNoField,
 )
 from onionmpc.program.inputs import Unfit, choices_of, demo_public, fit
+from onionmpc.toml_lines import KeyPath, Mistake
 
 TABLE = ("tool", "onionmpc")
 MAX_EXPONENT = 100  # of a decimal bound
-
-KeyPath = tuple[str | int, ...]
-
-
-class Mistake(Exception):
-    """A rule is broken at a path of the document. The caller knows the line."""
-
-    def __init__(self, path: Sequence[str | int], words: str, hint: str = "") -> None:
-        super().__init__(words)
-        self.path = tuple(path)
-        self.words = words
-        self.hint = hint
 
 
 def check_meaning(block: ProgramBlock) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ from onionmpc.machine import SHARED_MEMORY, refused, refusing
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+LOCK_POLL_S = 0.02
 # Leftovers with this prefix are removed if nobody holds their lock. Other directories, and those of early versions,
 # which held no lock, begin with "onionmpc-".
 TEMPORARY_PREFIX = "onionmpc."
@@ -148,6 +150,41 @@ def open_itself(path: Path) -> BinaryIO:
     """
     # O_NONBLOCK: a named pipe in its place must not make us wait.
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+
+
+def read_private(path: Path, most_bytes: int, what: str) -> bytes | None:
+    """Read a file of our state, unless another user could have read or changed it.
+
+    Args:
+        most_bytes: read one byte more than this at most, so that the caller sees a file that is too long.
+        what: what the file is, as in "the address book".
+    Returns:
+        Its content, or None if there is no file.
+
+    Raises:
+        UsageError: it is open to others, belongs to another user, is no file, or cannot be read.
+    """
+    try:
+        with open_itself(path) as file:
+            _check_ours(path, os.fstat(file.fileno()), what)
+            return file.read(most_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="it must be a file that you own") from error
+
+
+def _check_ours(path: Path, status: os.stat_result, what: str) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path} is not a file", hint="move it away")
+    if status.st_uid != os.geteuid():
+        raise UsageError(f"{what} {path} belongs to another user", hint="it must belong to you")
+    if mode & 0o077:
+        raise UsageError(
+            f"{what} {path} is open to others (mode {mode:o}, expected {FILE_MODE:o})",
+            hint=f"check that nobody has changed it, then chmod 600 {path}",
+        )
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -308,6 +345,28 @@ def lock(path: Path, *, is_directory: bool = False) -> Iterator[bool]:
         yield _is_ours(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock_in_time(path: Path, within_s: float, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` during the block; wait for it if another process holds it.
+
+    Args:
+        what: what the lock is for, as in "the address book".
+
+    Raises:
+        UsageError: another process still holds it after that time.
+        SystemRefused: it cannot be created or locked.
+    """
+    until_s = time.monotonic() + within_s
+    while True:
+        with lock(path) as held:
+            if held:
+                yield
+                return
+        if time.monotonic() > until_s:
+            raise UsageError(f"another onionmpc process is changing {what} now", hint="try again")
+        time.sleep(LOCK_POLL_S)
 
 
 def _is_ours(path: Path, descriptor: int) -> bool:

@@ -6,9 +6,6 @@ What is in it, and its format: `onionmpc.names.address_book`.
 from __future__ import annotations
 
 import datetime
-import os
-import stat
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -22,7 +19,6 @@ BOOK_NAME = "contacts"
 BOOK_LOCK_NAME = "contacts.lock"
 # Parties of one user may end a computation at the same moment, and each writes for a few milliseconds.
 BOOK_LOCK_WAIT_S = 2.0
-BOOK_LOCK_POLL_S = 0.02
 
 
 def load_book() -> AddressBook:
@@ -32,15 +28,9 @@ def load_book() -> AddressBook:
         UsageError: the file is damaged, open to others, or cannot be read.
     """
     path = _path()
-    try:
-        with files.open_itself(path) as file:
-            _check_private(path, os.fstat(file.fileno()))
-            content = file.read(MAX_BOOK_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return AddressBook()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="it must be a file that you own") from error
-    return decode_book(content, str(path))
+    # Another user who can write it could change an address under its name, and one who can read it learns the names.
+    content = files.read_private(path, MAX_BOOK_BYTES, "the address book")
+    return AddressBook() if content is None else decode_book(content, str(path))
 
 
 def add_contact(name: str, onion: Onion, *, replacing: bool = False) -> None:
@@ -91,29 +81,8 @@ def _path() -> Path:
 
 def _change(edit: Callable[[AddressBook], AddressBook]) -> None:
     directory = files.private_directory(files.state_directory())
-    until_s = time.monotonic() + BOOK_LOCK_WAIT_S
-    while True:
-        with files.lock(directory / BOOK_LOCK_NAME) as held:
-            if held:
-                before = load_book()
-                after = edit(before)
-                if after != before:
-                    files.write_private(_path(), encode_book(after))
-                return
-        if time.monotonic() > until_s:
-            raise UsageError("another onionmpc process is changing the address book now", hint="try again")
-        time.sleep(BOOK_LOCK_POLL_S)
-
-
-def _check_private(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is not a file", hint="move it away")
-    if status.st_uid != os.geteuid():
-        raise UsageError(f"the address book {path} belongs to another user", hint="it must belong to you")
-    # Another user who can write it could change an address under its name, and one who can read it learns the names.
-    if status.st_mode & 0o077:
-        raise UsageError(
-            f"the address book {path} is open to others "
-            f"(mode {stat.S_IMODE(status.st_mode):o}, expected {files.FILE_MODE:o})",
-            hint=f"compare its addresses with a copy or with the people, then chmod 600 {path}",
-        )
+    with files.lock_in_time(directory / BOOK_LOCK_NAME, BOOK_LOCK_WAIT_S, "the address book"):
+        before = load_book()
+        after = edit(before)
+        if after != before:
+            files.write_private(_path(), encode_book(after))

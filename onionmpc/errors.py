@@ -7,6 +7,7 @@
         InvalidBridge            text that is not a bridge line
         InvalidIdentityFile      a key file that cannot be used
         InvalidReceipt           a file that is not a receipt
+        InvalidEvidence          a statement, signature or certificate that proves nothing
         UnsafeSetting            a setting that would break a promise of the project
         SystemRefused            the operating system refused: a full disk, a mode, a limit
       TorError                 the tor that we use (exit 3)
@@ -76,6 +77,10 @@ class InvalidIdentityFile(UsageError):
 
 class InvalidReceipt(UsageError):
     """A file that is not a receipt, or that no party can have written."""
+
+
+class InvalidEvidence(UsageError):
+    """A statement, signature or certificate that is damaged, or proves nothing here."""
 
 
 class UnsafeSetting(UsageError):

@@ -1,4 +1,7 @@
-"""What a piece of evidence proves to this user. onionmpc.names.examine finds it out, with the libraries that it needs."""
+"""What a piece of evidence proves to this user.
+
+onionmpc.names.examine finds it out, and loads libraries for that.
+"""
 
 from __future__ import annotations
 

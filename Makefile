@@ -102,9 +102,10 @@ messages: $(INSTALLED)
 tor:
 	@.ci/install-tor $(PYTHON)
 
-# Whom tests meet: a bridge's transport, which a party needs only for --bridge obfs4, and another user of tor.
+# What tests meet: a bridge's transport, which a party needs only for --bridge obfs4, the ssh-keygen that signs
+# statements, and another user of tor.
 peers:
-	@.ci/install-tor $(PYTHON) obfs4proxy $(if $(filter Linux,$(shell uname -s)),onionshare-cli)
+	@.ci/install-tor $(PYTHON) obfs4proxy $(if $(filter Linux,$(shell uname -s)),onionshare-cli ssh-keygen:openssh-client)
 
 $(INSTALLED): pyproject.toml constraints.txt | tor
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "onionmpc needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

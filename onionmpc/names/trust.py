@@ -51,6 +51,12 @@ class Trust:
     companies: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
     public_roots: tuple[x509.Certificate, ...] | None = None
 
+    def domain_of(self, domain: str) -> str | None:
+        """Return the listed domain that covers a domain, or None. Of several it is the widest, so that one owner has
+        one name."""
+        covering = (listed for listed in self.domains if domain == listed or domain.endswith(f".{listed}"))
+        return min(covering, key=len, default=None)
+
 
 def trust_folder() -> Path:
     """Return the folder of this user."""

@@ -21,7 +21,7 @@ from onionmpc.machine import SHARED_MEMORY, refused, refusing
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-LOCK_POLL_S = 0.02
+FILE_LOCK_POLL_S = 0.02
 # Leftovers with this prefix are removed if nobody holds their lock. Other directories, and those of early versions,
 # which held no lock, begin with "onionmpc-".
 TEMPORARY_PREFIX = "onionmpc."
@@ -366,7 +366,7 @@ def lock_in_time(path: Path, within_s: float, what: str) -> Iterator[None]:
                 return
         if time.monotonic() > until_s:
             raise UsageError(f"another onionmpc process is changing {what} now", hint="try again")
-        time.sleep(LOCK_POLL_S)
+        time.sleep(FILE_LOCK_POLL_S)
 
 
 def _is_ours(path: Path, descriptor: int) -> bool:

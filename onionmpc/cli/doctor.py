@@ -63,7 +63,7 @@ class Severity(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The result of one check: what was seen, in one or more lines, and how to fix it."""
 
     check: str
@@ -100,9 +100,9 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
     context.exit(0 if usable else TorError.exit_code)
 
 
-def run_checks() -> list[Finding]:
+def run_checks() -> list[CheckResult]:
     """Return all findings, in the order in which to fix them."""
-    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+    checks: dict[str, Callable[[], Iterator[CheckResult]]] = {
         "python": _python,
         "tor": _tor,
         "bridges": _transports,
@@ -115,7 +115,7 @@ def run_checks() -> list[Finding]:
     return [finding for name, check in checks.items() for finding in _withstood(name, check())]
 
 
-def _withstood(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+def _withstood(name: str, findings: Iterator[CheckResult]) -> Iterator[CheckResult]:
     """Yield what a check finds. An error in the check itself becomes a finding too."""
     try:
         yield from findings
@@ -123,54 +123,54 @@ def _withstood(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         known = explained(error)
         if known is None:
             raise
-        yield Finding(name, Severity.FAIL, known.message, known.hint)
+        yield CheckResult(name, Severity.FAIL, known.message, known.hint)
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[CheckResult]:
     version = platform.python_version()
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        yield Finding(
+        yield CheckResult(
             "python", Severity.FAIL, f"Python {version}, expected {oldest} or newer", "install a newer Python"
         )
     else:
-        yield Finding("python", Severity.OK, f"Python {version}")
+        yield CheckResult("python", Severity.OK, f"Python {version}")
     # Never imported here: importing mpyc starts a runtime.
     for package in ("mpyc", "numpy"):
         try:
             found = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, Severity.FAIL, "not installed", "pip install --upgrade onionmpc")
+            yield CheckResult(package, Severity.FAIL, "not installed", "pip install --upgrade onionmpc")
             continue
         if package == "mpyc" and not f"{found}.".startswith(f"{MPYC_SERIES}."):
-            yield Finding(
+            yield CheckResult(
                 package, Severity.FAIL, f"mpyc {found}, expected {MPYC_SERIES}", f'pip install "mpyc=={MPYC_SERIES}.*"'
             )
         else:
-            yield Finding(package, Severity.OK, f"{package} {found}")
+            yield CheckResult(package, Severity.OK, f"{package} {found}")
 
 
-def _tor() -> Iterator[Finding]:
+def _tor() -> Iterator[CheckResult]:
     try:
         binary = find_tor()
     except TorError as error:
-        yield Finding("tor", Severity.FAIL, error.message, error.hint)
+        yield CheckResult("tor", Severity.FAIL, error.message, error.hint)
         return
     without = "" if has_pow(binary) else "out"
     seen = f"tor {binary.version} at {binary.path}, with{without} proof of work against floods"
     if warning := version_warning(binary.version):
-        yield Finding("tor", Severity.WARN, f"{seen}: {warning}", "update tor")
+        yield CheckResult("tor", Severity.WARN, f"{seen}: {warning}", "update tor")
     else:
-        yield Finding("tor", Severity.OK, seen)
+        yield CheckResult("tor", Severity.OK, seen)
     try:
         verify_config(binary)
     except OnionMPCError as error:
-        yield Finding("torrc", Severity.FAIL, error.message, error.hint)
+        yield CheckResult("torrc", Severity.FAIL, error.message, error.hint)
     else:
-        yield Finding("torrc", Severity.OK, f"tor accepts {shipped('torrc.d') / 'party.torrc'}")
+        yield CheckResult("torrc", Severity.OK, f"tor accepts {shipped('torrc.d') / 'party.torrc'}")
 
 
-def _transports() -> Iterator[Finding]:
+def _transports() -> Iterator[CheckResult]:
     """Report which bridges could be used. Most parties need none, so this never fails."""
     found: dict[str, list[str]] = {}
     for transport in TRANSPORT_PROGRAMS:
@@ -178,10 +178,10 @@ def _transports() -> Iterator[Finding]:
             found.setdefault(str(find_transport(transport)), []).append(transport)
     carried = "; ".join(f"{', '.join(transports)} ({path})" for path, transports in found.items())
     none = f"only plain bridges (for obfs4: {transport_hint('obfs4')})"
-    yield Finding("bridges", Severity.OK, f"--bridge works with {carried or none}")
+    yield CheckResult("bridges", Severity.OK, f"--bridge works with {carried or none}")
 
 
-def _state() -> Iterator[Finding]:
+def _state() -> Iterator[CheckResult]:
     directory = private_directory(state_directory())
     with refusing(f"cannot write below {directory}"), tempfile.TemporaryFile(dir=directory):
         free = shutil.disk_usage(directory).free
@@ -189,42 +189,42 @@ def _state() -> Iterator[Finding]:
     fix = (
         "" if severity is Severity.OK else "free some space there, or set ONIONMPC_STATE to a directory on another disk"
     )
-    yield Finding("state directory", severity, f"{directory}, {free // 10**6} MB free", fix)
+    yield CheckResult("state directory", severity, f"{directory}, {free // 10**6} MB free", fix)
 
 
-def _sockets() -> Iterator[Finding]:
+def _sockets() -> Iterator[CheckResult]:
     with (
         socket_directory() as directory,
         refusing("cannot make a unix socket"),
         socket.socket(socket.AF_UNIX) as listener,
     ):
         listener.bind(str(directory / "control"))
-    yield Finding("sockets", Severity.OK, f"unix sockets work in {directory.parent}")
+    yield CheckResult("sockets", Severity.OK, f"unix sockets work in {directory.parent}")
 
 
-def _walls() -> Iterator[Finding]:
+def _walls() -> Iterator[CheckResult]:
     """Report which protections a program process gets here. A party runs with fewer, and shows that to its user."""
     walls = probe_walls()
     seen = "\n".join(walls.lines())
     if walls.sockets and walls.files:
-        yield Finding("walls", Severity.OK, seen)
+        yield CheckResult("walls", Severity.OK, seen)
     else:
         fix = "read programs before you run them; a newer Linux (x86-64, ARM64) with Landlock and seccomp confines them"
-        yield Finding("walls", Severity.WARN, seen, fix)
+        yield CheckResult("walls", Severity.WARN, seen, fix)
 
 
-def _clock() -> Iterator[Finding]:
+def _clock() -> Iterator[CheckResult]:
     now = datetime.now(UTC)
     latest = max(_known_past(), default=now)
     if now + CLOCK_TOLERANCE < latest:
-        yield Finding(
+        yield CheckResult(
             "clock",
             Severity.FAIL,
             f"it shows {now:%Y-%m-%d %H:%M} UTC, but files here are from {latest:%Y-%m-%d %H:%M} UTC",
             "set the clock, preferably by network time; tor cannot connect if it is wrong",
         )
     else:
-        yield Finding(
+        yield CheckResult(
             "clock", Severity.OK, f"{now:%Y-%m-%d %H:%M} UTC (checked offline, which cannot notice a fast clock)"
         )
 
@@ -242,7 +242,7 @@ def _known_past() -> Iterator[datetime]:
                     yield datetime.fromisoformat(line.removeprefix("valid-after ").strip()).replace(tzinfo=UTC)
 
 
-def _other_tors() -> Iterator[Finding]:
+def _other_tors() -> Iterator[CheckResult]:
     """Report which other tors run here. A party needs none of them, so this never fails."""
 
     async def ask() -> list[Probe]:
@@ -250,11 +250,11 @@ def _other_tors() -> Iterator[Finding]:
 
     for (endpoint, usual), found in zip(KNOWN_PLACES.items(), run_to_end(ask()), strict=True):
         if found.kind is not ListenerKind.NOTHING:
-            yield Finding(
+            yield CheckResult(
                 "also here", Severity.OK, f"{endpoint} is {found.kind.value}{_meaning(endpoint, usual, found)}"
             )
     for neighbour in neighbours():
-        yield Finding("also here", Severity.OK, str(neighbour))
+        yield CheckResult("also here", Severity.OK, str(neighbour))
 
 
 def _meaning(endpoint: Endpoint, usual: str, found: Probe) -> str:

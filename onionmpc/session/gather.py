@@ -17,7 +17,7 @@ from onionmpc.mesh.runner import LinkRunner
 from onionmpc.mesh.secure import SecureStream
 from onionmpc.session.events import InviteReady, JoinerArrived, JoinerLeft, SpentInvite, UserInterface
 from onionmpc.session.messages import AnyMessage, Refused, Seats, Terms, encode_message
-from onionmpc.session.seating import Seat, Seating
+from onionmpc.session.seating import HostSeat, Seating
 from onionmpc.tasks import first_error
 from onionmpc.wire.frames import AbortCode
 from onionmpc.wire.handshake import Answer, Hello, Purpose
@@ -144,14 +144,14 @@ class Gathering:
 
     # -- the holders of the seats
 
-    def _note(self, seat: Seat, runner: LinkRunner, event: Event) -> None:
+    def _note(self, seat: HostSeat, runner: LinkRunner, event: Event) -> None:
         match event:
             case ControlBytes():
                 runner.abort(AbortCode.CONTROL_MESSAGE)  # a joiner sends no message before the terms
             case LinkClosed() if self._runners.get(seat.number) is runner and self._terms is not None:
                 self._have_terms.add(seat.number)
 
-    def _vacate(self, seat: Seat) -> None:
+    def _vacate(self, seat: HostSeat) -> None:
         del self._runners[seat.number]
         if self._terms is None:
             if seat.holder is not None and (seat.confirmed or seat.holder == self._asked_about):
@@ -163,10 +163,10 @@ class Gathering:
 
     # -- questions to the host's user
 
-    def _to_ask_about(self) -> Seat | None:
+    def _to_ask_about(self) -> HostSeat | None:
         return next((seat for seat in self.seating.seats if seat.number in self._runners and not seat.confirmed), None)
 
-    async def _ask_about(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
+    async def _ask_about(self, seat: HostSeat, goodbyes: asyncio.TaskGroup) -> None:
         """Ask the user about a seat's holder, and act on the answer."""
         joiner, psk = seat.holder, seat.psk
         assert joiner is not None  # noqa: S101 (a seat with a link has a holder)
@@ -187,7 +187,7 @@ class Gathering:
             self._ui.tell(JoinerArrived(own.number, joiner, self.seating.taken, self.seating.parties))
         self._note_change()
 
-    def _turn_away(self, seat: Seat, goodbyes: asyncio.TaskGroup) -> None:
+    def _turn_away(self, seat: HostSeat, goodbyes: asyncio.TaskGroup) -> None:
         """Free a seat at once, even if its holder is slow to leave."""
         if seat.holder is not None:
             self.seating.refuse(seat.holder, seat.psk)
@@ -198,7 +198,7 @@ class Gathering:
         if seat.invite is not None:
             self._replace_invite(seat)
 
-    def _replace_invite(self, seat: Seat) -> None:
+    def _replace_invite(self, seat: HostSeat) -> None:
         """Give a seat a new invite, since the refused joiner has the old one and could use it under a new address."""
         invite = self.seating.invite_to(seat)
         self._ui.tell(InviteReady(seat.number, invite))

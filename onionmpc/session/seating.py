@@ -22,7 +22,7 @@ REMEMBERED_INVITES = 512
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
+class HostSeat:
     """One place at the host.
 
     Attributes:
@@ -66,8 +66,8 @@ class Seating:
     def __init__(self, identity: Identity, parties: int, expected: Sequence[Onion], *, is_open: bool) -> None:
         self._identity = identity
         self._refused: set[tuple[Onion, bytes]] = set()
-        self._seat_of_psk: dict[bytes, Seat] = {}
-        self.seats = tuple(Seat(number) for number in range(1, parties))
+        self._seat_of_psk: dict[bytes, HostSeat] = {}
+        self.seats = tuple(HostSeat(number) for number in range(1, parties))
         for seat, onion in zip(self.seats, expected, strict=False):
             seat.expected = onion
         for seat in self.seats:
@@ -122,7 +122,7 @@ class Seating:
         """Return the psks of the seats that are free, or held by the party with this X25519 key."""
         return [seat.psk for seat in self.seats if seat.only_for is None or _static_key(seat.only_for) == static_key]
 
-    def seat_for(self, onion: Onion, psk: bytes) -> Seat | None:
+    def seat_for(self, onion: Onion, psk: bytes) -> HostSeat | None:
         """Return the seat that this identity may take with this psk, or None."""
         if (onion, psk) in self._refused:
             return None
@@ -137,7 +137,7 @@ class Seating:
         # An expected party gets the seat that is kept for it before an open seat.
         return min(fitting, key=lambda seat: seat.expected is None, default=None)
 
-    def held_by(self, onion: Onion) -> Seat | None:
+    def held_by(self, onion: Onion) -> HostSeat | None:
         """Return the seat that this identity has taken."""
         return next((seat for seat in self.seats if seat.holder == onion), None)
 
@@ -145,7 +145,7 @@ class Seating:
         """Refuse this identity any seat with this psk from now on."""
         self._refused.add((onion, psk))
 
-    def invite_to(self, seat: Seat) -> Invite:
+    def invite_to(self, seat: HostSeat) -> Invite:
         """Replace a seat's invite by a new one, and return that."""
         seat.invite = Invite(self._identity.onion, secrets.token_bytes(SECRET_BYTES))
         seat.psk = seat.invite.psk()
@@ -158,7 +158,7 @@ class Seating:
         """Return the psks of all invites, replaced ones included."""
         return list(self._seat_of_psk)
 
-    def invited_by(self, psk: bytes) -> Seat:
+    def invited_by(self, psk: bytes) -> HostSeat:
         """Return the seat that the invite with this psk is, or was, for."""
         return self._seat_of_psk[psk]
 

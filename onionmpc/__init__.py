@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from onionmpc.errors import OnionMPCError as OnionMPCError
     from onionmpc.levels import Level as Level
     from onionmpc.names.address_book import Meetings as Meetings
+    from onionmpc.names.standing import Seat as Seat
+    from onionmpc.names.standing import Standing as Standing
     from onionmpc.program.spec import Walls as Walls
     from onionmpc.session.agreement import Agreement as Agreement
     from onionmpc.session.agreement import PartyTerms as PartyTerms
@@ -87,8 +89,10 @@ __all__ = [
     "Proposal",
     "Receipt",
     "Result",
+    "Seat",
     "SessionOptions",
     "SharedTerms",
+    "Standing",
     "Table",
     "Times",
     "UnusualInput",
@@ -124,8 +128,10 @@ _MODULES = {
     "Proposal": "api.questions",
     "Receipt": "session.receipt",
     "Result": "api.outcome",
+    "Seat": "names.standing",
     "SessionOptions": "api.options",
     "SharedTerms": "session.agreement",
+    "Standing": "names.standing",
     "Table": "api.table",
     "Times": "api.outcome",
     "UnusualInput": "api.inputs",

@@ -63,6 +63,13 @@ def whole(name: str, value: Any) -> int:  # noqa: ANN401
     return operator.index(value)
 
 
+def count(name: str, value: Any) -> int:  # noqa: ANN401
+    """Return a whole number from 0 on."""
+    if whole(name, value) < 0:
+        raise UsageError(f"{name}: {value}, expected 0 or more")
+    return whole(name, value)
+
+
 def number(name: str, value: Any) -> float:  # noqa: ANN401
     """Return a number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from onionmpc.api.arguments import check_names, flag, level, optional, path, paths, seconds, texts, whole
+from onionmpc.api.arguments import check_names, count, flag, level, optional, path, paths, seconds, texts, whole
+from onionmpc.api.evidence_files import read_evidence
 from onionmpc.api.receipt_file import check_receipt
 from onionmpc.levels import Level
+from onionmpc.names.standing import StrangersRule
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import catalogue, find_program, program_files
 from onionmpc.program.inputs import check_public
@@ -37,6 +39,7 @@ from onionmpc.session.local import (
 WISHES = tuple(WishOptions.__annotations__)  # the names of the options that all parties must agree on
 # What a party chooses for one program does not fit another one.
 OF_ONE_PROGRAM = ("public", "mpyc_options", "allowed_types", "with_files")
+OF_THE_SESSION = ("evidence",)  # shown again in each computation, as it was read for the first
 FROM_STDIN = ("--input", "-")  # makes an included program read its private input from standard input
 
 
@@ -65,6 +68,11 @@ class SessionOptions(WishOptions, total=False):
         circuits: how many circuits race for each link, 1 to 8. Default: 3; 1 with padding.
         receipt: a new file for this party's receipt. Each party must ask for one.
         with_files: further files, or folders of files, that must be the same at all parties.
+        evidence: files that prove to the others who this party is: certificates, or statements signed with an SSH key.
+        strangers_may_read_everything: compute even if one person behind the seats of strangers, or behind several seats
+            of one name, could read every input.
+        max_unknown: refuse sessions in which more seats are strangers, or known to the host alone. Default: any number.
+        trust: the folder that says whose evidence counts. Default: this user's own (see: onionmpc trust).
         allow_no_privacy: accept a threshold of 0, which hides nothing.
         allow_difference: let `AGREE_TO_ANYTHING` accept a result that may expose an input, with an earlier one.
         allow_subprocess: let this party's program start processes.
@@ -75,6 +83,10 @@ class SessionOptions(WishOptions, total=False):
     """
 
     with_files: Sequence[str | os.PathLike[str]]
+    evidence: Sequence[str | os.PathLike[str]]
+    strangers_may_read_everything: bool
+    max_unknown: int | None
+    trust: str | os.PathLike[str] | None
     allow_no_privacy: bool
     allow_difference: bool
     allow_subprocess: bool
@@ -89,6 +101,10 @@ _CHECK_OF_KIND = {OptionKind.NUMBER: whole, OptionKind.TEXTS: texts, OptionKind.
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     **{option.wish: optional(_CHECK_OF_KIND[option.kind]) for option in AGREED_OPTIONS},
     "with_files": paths,
+    "evidence": paths,
+    "strangers_may_read_everything": flag,
+    "max_unknown": optional(count),
+    "trust": optional(path),
     "allow_no_privacy": flag,
     "allow_difference": flag,
     "allow_subprocess": flag,
@@ -109,6 +125,8 @@ class Prepared:
         program, options: what `prepare` was called with.
         joins_host: whether the values of another party fill the options that are left out.
         allow_difference: see `SessionOptions`.
+        rule: with whom this party computes.
+        trust: the folder that says whose evidence counts; None for the user's own.
     """
 
     plan: Plan
@@ -117,6 +135,8 @@ class Prepared:
     options: Mapping[str, Any] = field(default_factory=dict)
     joins_host: bool = False
     allow_difference: bool = False
+    rule: StrangersRule = field(default_factory=StrangersRule)
+    trust: Path | None = None
 
     def behind(self, walls: Walls) -> Prepared:
         """Return a copy with these walls, which were probed on this machine."""
@@ -186,12 +206,20 @@ def prepare(
         allow_no_privacy=said.get("allow_no_privacy", False),
         wait_s=said.get("wait_s", WAIT_S),
         patience_s=said.get("patience_s", PATIENCE_S),
+        evidence=read_evidence(said.get("evidence", ())),
         min_circuit_length=said.get("min_circuit_length", Level.STANDARD),
         verbose=said.get("verbose", False),
         allow_subprocess=said.get("allow_subprocess", False),
         **wishes_of(wishes, joins_host=joins_host),
     )
-    return Prepared(plan, None, program, options, joins_host, said.get("allow_difference", False))
+    rule = StrangersRule(
+        strangers_may_read_everything=said.get("strangers_may_read_everything", False),
+        max_unknown=said.get("max_unknown"),
+        allow_no_privacy=plan.allow_no_privacy,
+    )
+    return Prepared(
+        plan, None, program, options, joins_host, said.get("allow_difference", False), rule, said.get("trust")
+    )
 
 
 def prepare_next(
@@ -211,7 +239,11 @@ def prepare_next(
     """
     check_names(options, ProgramOptions.__annotations__)
     again = program is None and not before.joins_host
-    kept = {name: value for name, value in before.options.items() if again or name not in OF_ONE_PROGRAM}
+    kept = {
+        name: value
+        for name, value in before.options.items()
+        if name not in OF_THE_SESSION and (again or name not in OF_ONE_PROGRAM)
+    }
     if program is None:
         program = before.program
         kept |= {name: before.options[name] for name in ("with_files",) if name in before.options}

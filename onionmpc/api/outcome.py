@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onionmpc.errors import OnionMPCError
+from onionmpc.names.standing import Seat
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.ledger import LinkSummary
@@ -43,6 +44,7 @@ class Result:
         times: how long the steps took.
         receipt: what the parties signed at the end, None if they did not agree on a receipt.
         flaw: what is wrong with this party's output or receipt, None if nothing is. The computation itself succeeded.
+        seats: what each other party was to this party's user, as in the `Proposal`.
     """
 
     outputs: str = field(repr=False)
@@ -54,6 +56,7 @@ class Result:
     times: Times
     receipt: Receipt | None = None
     flaw: OnionMPCError | None = None
+    seats: tuple[Seat, ...] = ()
 
 
 def result_of(session: SessionResult, outputs: str = "", errors: str = "") -> Result:

@@ -10,6 +10,7 @@ from typing import Any
 from onionmpc.api.screen import agreement_lines, changed_labels, exposed_parties, mark_changes
 from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
+from onionmpc.names.standing import Seat
 from onionmpc.program.spec import Walls
 from onionmpc.session.agreed_options import agreed_values
 from onionmpc.session.agreement import Agreement, session_id
@@ -52,7 +53,8 @@ class Proposal:
         previous: what this party last consented to in this session, None in the first computation.
         exposes: whose inputs this result may expose, together with an earlier one of this session.
         allow_difference: whether this party accepts that without being asked.
-        names: this party's own names for addresses, for its own screen. A session sets none: use `dataclasses.replace`.
+        seats: what each other party is to this user, and how it is known.
+        names: this user's own names for addresses, from its contacts.
     """
 
     agreement: Agreement
@@ -69,6 +71,7 @@ class Proposal:
     previous: Proposal | None = None
     exposes: tuple[Exposure, ...] = ()
     allow_difference: bool = False
+    seats: tuple[Seat, ...] = ()
     names: Mapping[Onion, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -84,7 +87,7 @@ class Proposal:
         lines = self._lines()
         if self.previous is not None:
             changed = set(changed_labels(self.agreement.common, self.previous.agreement.common))
-            before = replace(self.previous, names=self.names)._lines()  # noqa: SLF001 (ours)
+            before = self.previous._lines()  # noqa: SLF001 (ours)
             lines = list(mark_changes(lines, before, changed, self.computation - 1))
         return "\n".join(["The agreement:", *lines])
 
@@ -104,6 +107,7 @@ class Proposal:
             computation=self.computation,
             before=before,
             exposes=self.exposes,
+            seats=self.seats,
             names=self.names,
         )
         return list(lines)
@@ -154,6 +158,9 @@ Admit = Callable[[Joiner], Awaitable[bool]]
 
 async def AGREE_TO_ANYTHING(proposal: Proposal) -> bool:  # noqa: N802 (reads as the constant that it is)
     """Consent to every agreement, unseen: to any program, parties and threshold.
+
+    The session has refused beforehand if one person could read everything from the seats of strangers, or
+    `max_unknown` was exceeded. Consent lifts neither.
 
     Raises:
         AgreementError: the result may expose a party, together with an earlier one of this session, and

@@ -11,7 +11,7 @@ import msgspec
 
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
-from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
+from onionmpc.names.standing import Seat, sentences
 from onionmpc.program.describe import AUTHOR_SAYS
 from onionmpc.program.process.stuck import describe_wait, likely_cause
 from onionmpc.program.spec import NO_WALLS, Walls
@@ -57,6 +57,7 @@ def agreement_lines(
     computation: int = 1,
     before: SharedTerms | None = None,
     exposes: Sequence[Exposure] = (),
+    seats: Sequence[Seat] = (),
     names: Mapping[Onion, str] | None = None,
 ) -> Iterator[str]:
     """Yield the lines of the screen.
@@ -72,7 +73,8 @@ def agreement_lines(
         computation: which computation of the session it is.
         before: the shared terms of the computation before this one.
         exposes: whose inputs the result may expose, together with earlier ones.
-        names: this party's own names for addresses.
+        seats: what each other party is to this user.
+        names: this user's own names for addresses, those of parties that have left among them.
     """
     common = agreement.common
     yield from _program(common, title, reveals)
@@ -80,9 +82,9 @@ def agreement_lines(
     yield from named_lines("unusual", unusual)
     if private_arguments:
         yield line("yours alone", f"{_count(private_arguments, 'argument')}, not sent to anyone")
-    yield from _parties(agreement, own_number, before, names or {})
+    yield from _parties(agreement, own_number, before, {seat.number: seat for seat in seats})
     if before is not None:
-        yield from _gone(common, before, computation - 1)
+        yield from _gone(common, before, computation - 1, names or {})
     yield from _versions(common)
     yield from differing_versions(agreement.own)
     yield from _options(common)
@@ -92,14 +94,13 @@ def agreement_lines(
     yield line("session", f"{session_id(agreement).hex()[:16]}…")
     yield from named_lines("roster", roster_lines(roster_fingerprint(common.addresses)))
     yield ""
-    yield from _warnings(common, by_invite=by_invite)
-    yield from _exposures(common, exposes)
+    yield from _warnings(common, seats, by_invite=by_invite)
+    yield from _exposures(common, exposes, names or {})
 
 
 def _program(common: SharedTerms, title: str, reveals: str) -> Iterator[str]:
-    files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
-    digest = digest_of_files(files).hex()[:16]
-    yield line("program", f"{printable(common.program)} ({_count(len(files), 'file')}, SHA-256 {digest}…)")
+    files, digest = _count(len(common.files), "file"), common.program_digest.hex()[:16]
+    yield line("program", f"{printable(common.program)} ({files}, SHA-256 {digest}…)")
     if title:
         yield line("", printable(title))
     if reveals:
@@ -114,11 +115,12 @@ def _options(common: SharedTerms, *first: str) -> Iterator[str]:
 
 
 def _parties(
-    agreement: Agreement, own_number: int, before: SharedTerms | None, names: Mapping[Onion, str]
+    agreement: Agreement, own_number: int, before: SharedTerms | None, seats: Mapping[int, Seat]
 ) -> Iterator[str]:
     yield line("parties", f"{len(agreement.own)}, in this order:")
     for number, (address, own) in enumerate(zip(agreement.common.addresses, agreement.own, strict=True)):
-        name = names.get(Onion(address), "")
+        seat = seats.get(number)
+        name = ", ".join(printable(each, 60) for each in seat.names) if seat else ""
         words = [f"{number}  {address}  {name}{'  ' if name else ''}level {own.circuit_length.value}"]
         if own.min_circuit_length is not Level.STANDARD:
             words.append(f"minimum {own.min_circuit_length.value}")
@@ -128,14 +130,30 @@ def _parties(
             words.append("its IP address is SHOWN to all others")
         if before is not None and (address not in before.addresses or before.addresses.index(address) != number):
             words.append(f"was party {before.addresses.index(address)}" if address in before.addresses else "new")
+        first, *others = seat_words(seat) if seat else [""]
+        if first:
+            words.append(first)
         yield line("", ", ".join(words) + (" (you)" if number == own_number else ""))
+        yield from (line("", f"   {other}") for other in others)
 
 
-def _gone(common: SharedTerms, before: SharedTerms, last: int) -> Iterator[str]:
+def seat_words(seat: Seat) -> list[str]:
+    """Say what a party is and how it is known. The first is short, for the line that has its address."""
+    first, *others = seat.words
+    return [f"{seat.standing.value}: {first}", *others]
+
+
+def _gone(common: SharedTerms, before: SharedTerms, last: int, names: Mapping[Onion, str]) -> Iterator[str]:
     """Yield a line for each party that took part in the last computation only."""
     for address in before.addresses:
         if address not in common.addresses:
-            yield line("", f"-  {address}  took part in computation {last}, not in this one")
+            yield line("", f"-  {called(Onion(address), names)}  took part in computation {last}, not in this one")
+
+
+def called(onion: Onion, names: Mapping[Onion, str]) -> str:
+    """Return an address, and this user's own name for it."""
+    name = names.get(onion)
+    return onion if name is None else f"{onion}  {name}"
 
 
 def _versions(common: SharedTerms) -> Iterator[str]:
@@ -145,29 +163,31 @@ def _versions(common: SharedTerms) -> Iterator[str]:
     yield line("runs on", ", ".join(map(printable, versions)))
 
 
-def _warnings(common: SharedTerms, *, by_invite: bool) -> Iterator[str]:
+def _warnings(common: SharedTerms, seats: Sequence[Seat], *, by_invite: bool) -> Iterator[str]:
     parties, readers = len(common.addresses), common.threshold + 1
     if common.threshold == 0:
         yield "This hides NOTHING: each of these parties alone can read your input."
     else:
         yield f"Any {readers} of these {parties} addresses together can read your input."
-    yield "One person can hold several addresses. The program decides what is revealed: read it first."
+    about_seats = list(sentences(seats, common.threshold)) if common.threshold else []
+    yield from about_seats or ["One person can hold several addresses."]
+    yield "The program decides what is revealed: read it first."
     if common.receipt:
         yield "The receipt PERMANENTLY proves to anyone that your address took part: you cannot deny it later."
     if by_invite:
         yield "The host told you who the others are. Compare the roster by telephone."
 
 
-def _exposures(common: SharedTerms, exposes: Sequence[Exposure]) -> Iterator[str]:
+def _exposures(common: SharedTerms, exposes: Sequence[Exposure], names: Mapping[Onion, str]) -> Iterator[str]:
     for exposure in exposes[:MAX_EXPOSURES]:
         computations = _listed(exposure.computations, "computation")
         whose = "this address" if len(exposure.onions) == 1 else "these addresses"
         yield f"With the result of {computations}, this one may EXPOSE what {whose} gave:"
         for onion in exposure.onions[:MAX_EXPOSED]:
             if onion in common.addresses:
-                yield f"  {onion} (party {common.addresses.index(onion)}), which takes part only now"
+                yield f"  {called(onion, names)} (party {common.addresses.index(onion)}), which takes part only now"
             else:
-                yield f"  {onion}, which took part in {computations}, not in this one"
+                yield f"  {called(onion, names)}, which took part in {computations}, not in this one"
         if len(exposure.onions) > MAX_EXPOSED:
             yield f"  and {len(exposure.onions) - MAX_EXPOSED} more"
         if exposure.same_program:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -20,6 +21,7 @@ from onionmpc.api.events import EventQueue
 from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of, deliver
 from onionmpc.api.options import Prepared, ProgramOptions, prepare_next
 from onionmpc.api.outcome import Result, result_of
+from onionmpc.api.people import People, load_people
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, answered, refuse
 from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
@@ -28,6 +30,7 @@ from onionmpc.errors import AgreementError, OnionMPCError, UsageError
 from onionmpc.files import scratch_directory
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
+from onionmpc.names.standing import Seat
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.inputs import CheckedInput, unusual_public
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
@@ -36,7 +39,15 @@ from onionmpc.program.walls.probe import probing
 from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.differences import History
-from onionmpc.session.events import ConsentQuestion, Event, InviteReady, LinkMeasured, PrivateInputs, Proposed
+from onionmpc.session.events import (
+    ConsentQuestion,
+    Event,
+    InviteReady,
+    LinkMeasured,
+    PrivateInputs,
+    Proposed,
+    SeatsRefused,
+)
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
 from onionmpc.session.local import Plan
@@ -99,13 +110,14 @@ class Table:
         self._round_trips_s: dict[int, float] = {}
         self._open = contextlib.AsyncExitStack()
         self._walls: Callable[[], Walls] | None = None
+        self._people: People | None = None
 
     async def __aenter__(self) -> Self:
         """Check the options, make the invites, and begin to publish the address. Nobody is dialled yet.
 
         Raises:
-            UsageError: an option does not fit the number of parties, this party has ended or has another table, or
-                this table was entered before.
+            UsageError: an option does not fit the number of parties, this party has ended or has another table,
+                this table was entered before, or the contacts or the folder of trust cannot be used.
         """
         if self._state is not TableState.NEW:
             raise UsageError("this table was entered before", hint=TableState.LEFT.value)
@@ -113,6 +125,7 @@ class Table:
             self._runtime.subscribe(self.events)
             stack.callback(self._runtime.unsubscribe, self.events)
             stack.callback(self.events.close)
+            self._people = self._load_people(self._prepared.trust)
             self._sit_down()
             known = self._prepared.walls
             self._walls = stack.enter_context(probing()) if known is None else lambda: known
@@ -295,9 +308,10 @@ class Table:
         async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
             asked = partial(self._ask, stack, plan, inputs, consent)
             try:
-                return result_of(await self._take_turn(plan, self._interface(asked)))
+                result = result_of(await self._take_turn(plan, self._interface(asked)))
             except AgreementError as error:
                 raise self._own_reason or error from None
+        return result if self._agreed is None else replace(result, seats=self._agreed.seats)
 
     async def _take_turn(self, plan: Plan, ui: _Interface) -> SessionResult:
         """Have the session run a computation. If this is cancelled, or the computation fails, the session ends."""
@@ -354,6 +368,7 @@ class Table:
             stack: keeps what the program reads them from until the computation has ended.
         """
         agreement, about = question.agreement, question.about
+        people, seats = await self._seated(question)
         try:
             inputs.check(about)  # a joiner may learn only now which program runs
         except UsageError as error:
@@ -374,6 +389,8 @@ class Table:
             previous=self._agreed,
             exposes=self._history.exposures(agreement.common, given),
             allow_difference=self._prepared.allow_difference,
+            seats=seats,
+            names=people.names,
         )
         if not await self._consent(consent, proposal):
             return None
@@ -393,6 +410,25 @@ class Table:
             return None
         self._agree(proposal, given)
         return await self._deliver(stack, about, checked)
+
+    async def _seated(self, question: ConsentQuestion) -> tuple[People, tuple[Seat, ...]]:
+        """Find what each other party is to this user.
+
+        Raises:
+            AgreementError: the strangers rule refuses them.
+        """
+        people = self._people
+        assert people is not None  # noqa: S101 (inside the context)
+        # In a thread: every peer can show four pieces of evidence, and each takes milliseconds.
+        seats = await asyncio.to_thread(people.seats, question)
+        try:
+            self._prepared.rule.check(seats, question.agreement.common.threshold)
+        except AgreementError as error:
+            self._tell(SeatsRefused(seats))
+            # The hint is for this party's user alone: it has names.
+            self._own_reason = AgreementError(f"this party did not agree: {error.message}", hint=error.hint)
+            raise
+        return people, seats
 
     def _digests(self, inputs: Iterable[Iterable[bytes]]) -> set[bytes]:
         return {digest for digest in map(self._history.digest, inputs) if digest is not None}
@@ -445,6 +481,10 @@ class Table:
 
     # -- what differs between the ways to a session
 
+    def _load_people(self, trust: Path | None) -> People:
+        """Read whom this user knows."""
+        raise NotImplementedError
+
     def _sit_down(self) -> None:
         """Check what can be checked before a network is needed."""
         raise NotImplementedError
@@ -493,6 +533,9 @@ class HostTable(Table):
         self._is_open = is_open
         self._gathering: Gathering | None = None
 
+    def _load_people(self, trust: Path | None) -> People:
+        return load_people(trust, self._expect)
+
     def _sit_down(self) -> None:
         self._gathering = self._session.open_seats(self._parties, self._expect, is_open=self._is_open)
 
@@ -526,6 +569,11 @@ class GuestTable(Table):
         super().__init__(runtime, prepared)
         self._host = host
 
+    def _load_people(self, trust: Path | None) -> People:
+        if isinstance(self._host, Invite):
+            return load_people(trust, (), self._host.host)
+        return load_people(trust, [self._host], self._host)
+
     def _sit_down(self) -> None:
         self._session.check_host(self._host)
 
@@ -543,6 +591,9 @@ class ListTable(Table):
         super().__init__(runtime, prepared)
         self._others = others
         self._common: SharedTerms | None = None
+
+    def _load_people(self, trust: Path | None) -> People:
+        return load_people(trust, self._others)
 
     def _sit_down(self) -> None:
         self._common = self._session.full_list(self._others)

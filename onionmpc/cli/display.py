@@ -42,6 +42,7 @@ from onionmpc.api.events import (
     ReceiptWritten,
     RosterKnown,
     Rounding,
+    SeatsRefused,
     SeatsTaken,
     Signing,
     SpentInvite,
@@ -51,7 +52,7 @@ from onionmpc.api.events import (
 from onionmpc.api.inputs import InputQuestion, UnusualInput
 from onionmpc.api.outcome import Result
 from onionmpc.api.questions import AGREE_TO_ANYTHING, Joiner, Proposal
-from onionmpc.api.screen import stuck_lines
+from onionmpc.api.screen import seat_words, stuck_lines
 from onionmpc.cli.flags import in_flags
 from onionmpc.cli.further import Wanted
 from onionmpc.cli.main import print_error
@@ -60,7 +61,7 @@ from onionmpc.cli.output import StatusLine
 from onionmpc.cli.prompt import ask_line, ask_unseen, confirm
 from onionmpc.cli.reach import reach_lines
 from onionmpc.cli.streams import shows_blocks
-from onionmpc.cli.summary import describe_link, summary_data
+from onionmpc.cli.summary import describe_link, seats_data, summary_data
 from onionmpc.errors import AgreementError, OnionMPCError, UsageError
 from onionmpc.identity import Onion
 from onionmpc.text import duration, printable
@@ -227,6 +228,15 @@ class TextDisplay:
         self._status.line(f"party {party} is back after {duration(away_s)}{seen}")
 
     @_show.register
+    def _(self, event: SeatsRefused) -> None:
+        for seat in event.seats:
+            first, *others = seat_words(seat)
+            names = f" ({', '.join(printable(name, 60) for name in seat.names)})" if seat.names else ""
+            self._status.line(f"party {seat.number} is {seat.onion}{names}, {first}")
+            for words in others:
+                self._status.line(f"  {words}")
+
+    @_show.register
     def _(self, _event: Agreed) -> None:
         self._status.line("all parties agreed; the program runs")
         # The program may ask at this terminal, where a status line would overwrite its question.
@@ -382,8 +392,7 @@ class TextDisplay:
         """Show the agreement and ask."""
         self.close()
         self._padded = proposal.options["padding_rate"] > 0
-        names = {onion: contact.name for onion, contact in self._contacts.items()}
-        self._status.text(f"\n{dataclasses.replace(proposal, names=names)}\n")
+        self._status.text(f"\n{proposal}\n")
         # Enter alone is no consent.
         if self._yes:
             agreed = await AGREE_TO_ANYTHING(proposal)
@@ -491,6 +500,8 @@ class JsonDisplay:
             values["name"] = self._name(event.onion)
         if isinstance(event, RosterKnown):
             values["names"] = [self._name(onion) for onion in event.addresses]
+        if isinstance(event, SeatsRefused):
+            values["seats"] = seats_data(event.seats)
         if isinstance(event, InviteReady):
             values["invite"] = event.invite.text
         self._write(_snake(type(event).__name__), values)
@@ -537,7 +548,8 @@ class JsonDisplay:
                 "session": proposal.session,
                 "own_number": proposal.number,
                 "addresses": proposal.parties,
-                "names": [self._name(onion) for onion in proposal.parties],
+                "names": [proposal.names.get(onion) for onion in proposal.parties],
+                "seats": seats_data(proposal.seats),
                 "program": proposal.program,
                 "title": proposal.title,
                 "reveals": proposal.reveals,

@@ -13,6 +13,9 @@ _FLAGS = {option.wish: option.flags[0] for option in AGREED_OPTIONS} | {"with_fi
 # The others, whose flag is their name with dashes.
 _NAMES = (
     *(
+        "evidence",
+        "strangers_may_read_everything",
+        "max_unknown",
         "allow_no_privacy",
         "allow_difference",
         "allow_subprocess",

@@ -78,7 +78,10 @@ class PartyOptions(Wishes):
     identity: str | None
     passphrase_file: Path | None
     with_files: tuple[Path, ...]
+    evidence: tuple[Path, ...]
     yes: bool
+    strangers_may_read_everything: bool
+    max_unknown: int | None
     allow_no_privacy: bool
     allow_difference: bool
     allow_subprocess: bool
@@ -225,7 +228,27 @@ OPTIONS: dict[str, GroupedOption] = {
         help="Read the passphrase of a sealed --identity from FILE (chmod 600).",
         details=PASSPHRASE_DETAILS,
     ),
-    "yes": option(SESSION, "--yes", "-y", is_flag=True, help="Accept every joiner and the agreement without asking."),
+    "evidence": option(
+        SESSION,
+        "--evidence",
+        multiple=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Show the other parties who you are: a certificate or a signed statement. Repeatable.",
+        details="FILE has certificates in PEM, yours first, or a statement (see: onionmpc id statement), with its "
+        "signature in FILE.sig. All parties of the session see it, before you consent to anything, and nobody else "
+        "does. It counts for a party that trusts its issuer, or has your key. At most four.",
+    ),
+    "yes": option(
+        SESSION,
+        "--yes",
+        "-y",
+        is_flag=True,
+        help="Ask nothing: admit every joiner, and agree unseen to what is proposed.",
+        details="It agrees to any program that you named or that comes with onionmpc, with any public arguments, "
+        "threshold and parties. It does not lift --max-unknown, nor the rule that strangers may not be able to read "
+        "everything.",
+    ),
     "wait": option(
         SESSION,
         "--wait",
@@ -265,6 +288,24 @@ OPTIONS: dict[str, GroupedOption] = {
         "--show-my-ip",
         is_flag=True,
         help="With short: let every other party learn this machine's IP address.",
+    ),
+    "strangers_may_read_everything": option(
+        PRIVACY,
+        "--strangers-may-read-everything",
+        is_flag=True,
+        help="Compute even if one person behind several seats could read every input.",
+        details="Otherwise this party refuses a session in which more seats than the threshold are strangers (they "
+        "came to an open host, without an invite), or are held under one name. With two parties, --allow-no-privacy is "
+        "enough.",
+    ),
+    "max_unknown": option(
+        PRIVACY,
+        "--max-unknown",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Refuse sessions in which more than N seats are strangers, or known to the host alone.",
+        details="A party is known by a contact, by evidence, or because you gave its address. An invite makes nobody "
+        "known. No other option lifts this one.",
     ),
     "allow_no_privacy": option(
         PRIVACY,

@@ -159,6 +159,11 @@ def _prepare(
         profile=options.profile,
     )
     _check_consent(options)
+    if options.evidence and options.identity is None:
+        raise UsageError(
+            "--evidence needs --identity",
+            hint="evidence is about one address, and without --identity that is a fresh one",
+        )
     if options.json_file is not None:
         check_writable(options.json_file)
     prepared = prepare(
@@ -166,6 +171,9 @@ def _prepare(
         joins_host=joins_host,
         arguments=private,
         with_files=options.with_files,
+        evidence=options.evidence,
+        strangers_may_read_everything=options.strangers_may_read_everything,
+        max_unknown=options.max_unknown,
         allow_no_privacy=options.allow_no_privacy,
         allow_difference=options.allow_difference,
         allow_subprocess=options.allow_subprocess,

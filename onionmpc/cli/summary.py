@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from onionmpc import Seat
 from onionmpc.api.outcome import Result
 
 
@@ -21,6 +23,7 @@ def summary_data(result: Result, number: int) -> dict[str, Any]:
             }
             for own in result.party_terms
         ],
+        "seats": seats_data(result.seats),
         "links": {
             str(number): {
                 "own_relays": link.own_relays,
@@ -37,6 +40,20 @@ def summary_data(result: Result, number: int) -> dict[str, Any]:
         "run_s": result.times.run_s,
         "signed": None if result.receipt is None else [signature.party for signature in result.receipt.signatures],
     }
+
+
+def seats_data(seats: Sequence[Seat]) -> list[dict[str, Any]]:
+    """Return what each other party is to this user, as data."""
+    return [
+        {
+            "party": seat.number,
+            "onion": seat.onion,
+            "standing": seat.standing.value,
+            "names": seat.names,
+            "words": seat.words,
+        }
+        for seat in seats
+    ]
 
 
 def describe_link(

@@ -10,7 +10,7 @@ import click
 
 from onionmpc.api.screen import differing_versions, line, named_lines
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
-from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
+from onionmpc.program.code.catalogue import ProgramFile
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Findings, Receipt, decode_receipt, examine_receipts
 from onionmpc.session.roster_words import roster_fingerprint, roster_lines
@@ -96,7 +96,7 @@ def _lines(findings: Findings) -> Iterator[str]:
 
 def _terms(common: SharedTerms) -> Iterator[str]:
     files = [ProgramFile(path, bytes.fromhex(digest)) for path, digest in common.files.items()]
-    yield line("program", f"{printable(common.program)} (SHA-256 of its files {digest_of_files(files).hex()})")
+    yield line("program", f"{printable(common.program)} (SHA-256 of its files {common.program_digest.hex()})")
     for file in sorted(files):
         yield line("", f"{printable(file.path)}  {file.sha256.hex()}")
     if common.public_arguments:

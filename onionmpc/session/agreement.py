@@ -14,6 +14,7 @@ import msgspec
 
 from onionmpc.errors import AgreementError
 from onionmpc.levels import Level
+from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 
 AGREEMENT_LABEL = b"onionmpc/1 agreement"
 # 5 ms between two records: less than relays and the network add, and slow enough for a small machine.
@@ -58,6 +59,11 @@ class SharedTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     circuits: Circuits = DEFAULT_CIRCUITS
     receipt: bool = False
     uninvited: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def program_digest(self) -> bytes:
+        """The digest of the program's files that people compare, 32 bytes."""
+        return digest_of_files(ProgramFile(path, bytes.fromhex(digest)) for path, digest in self.files.items())
 
     @property
     def strangers(self) -> frozenset[str]:

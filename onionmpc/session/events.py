@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from onionmpc.identity import Onion
+from onionmpc.names.standing import Seat
 from onionmpc.program.block import ProgramBlock
 from onionmpc.program.spec import Wait
 from onionmpc.program.walls.asked import OutOfReach
@@ -180,6 +181,13 @@ class LinkResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class SeatsRefused:
+    """This party refuses the session because of who the other parties are, or since it does not know."""
+
+    seats: tuple[Seat, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Agreed:
     """All parties committed to the same session id. The program starts."""
 
@@ -281,6 +289,7 @@ Event = (
     | LinkBroken
     | PeerQuiet
     | LinkResumed
+    | SeatsRefused
     | Agreed
     | ProgramsStuck
     | ProgramsMove

@@ -14,6 +14,7 @@ from onionmpc.api.screen import how_long, named_lines
 from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
 from onionmpc.levels import Level
+from onionmpc.names.standing import Seat, Standing
 from onionmpc.program.rehearsal import Hops
 from onionmpc.program.spec import NO_WALLS, Walls
 from onionmpc.session.agreement import Agreement, PartyTerms
@@ -36,19 +37,64 @@ def test_the_agreement_shows_levels_floors_and_whose_ip_address_is_shown() -> No
     assert f"2  {addresses[2]}  level standard (you)" in lines
 
 
-def test_a_party_is_shown_with_this_users_own_name_for_it() -> None:
-    first, second, _ = map(Onion, PADDED.common.addresses)
-    lines = [line.strip() for line in lines_of(PADDED, 2, names={second: "acme"})]
-    assert f"0  {first}  level standard" in lines
-    assert f"1  {second}  acme  level standard" in lines
+def seat(number: int, standing: Standing, *words: str, names: tuple[str, ...] = ()) -> Seat:
+    return Seat(number, Onion(PADDED.common.addresses[number]), standing, names, words)
 
 
-def test_a_name_is_no_change_of_the_agreement() -> None:
-    names = {Onion(PADDED.common.addresses[1]): "acme"}
-    before = proposal(PADDED)
-    marked = [line for line in lines_of(PADDED, computation=2, previous=before, names=names) if "acme" in line]
-    plain = [line for line in lines_of(PADDED, computation=2, previous=before) if "b.onion" in line]
-    assert [line.replace("acme  ", "") for line in marked] == plain
+def test_each_other_party_is_shown_with_what_it_is_how_it_is_known_and_this_users_names_for_it() -> None:
+    seats = (
+        seat(0, Standing.KNOWN, "SSH key in your list", "its statement expired", names=("acme", "anna\n")),
+        seat(1, Standing.STRANGER, "it came without an invite"),
+    )
+    shown = lines_of(PADDED, 2, seats=seats)
+    first, second, _ = PADDED.common.addresses
+    at = shown.index(f"               0  {first}  acme, anna\\n  level standard, known: SSH key in your list")
+    assert shown[at + 1 : at + 4] == [
+        "                  its statement expired",
+        f"               1  {second}  level standard, stranger: it came without an invite",
+        f"               2  {PADDED.common.addresses[2]}  level standard (you)",
+    ]
+
+
+def test_three_friends_with_invites_see_as_many_lines_as_before_and_better_words() -> None:
+    friends = (
+        seat(0, Standing.INTRODUCED, "its invite"),
+        seat(1, Standing.INTRODUCED, "only your host vouches for it"),
+    )
+    shown, plain = lines_of(PADDED, 2, seats=friends, by_invite=True), lines_of(PADDED, 2, by_invite=True)
+    assert len(shown) == len(plain)
+    assert shown[-4:] == [
+        "Any 2 of these 3 addresses together can read your input.",
+        "2 of 3 seats are not known to you; T is 1: if both are one person, that person can read your input.",
+        "The program decides what is revealed: read it first.",
+        "The host told you who the others are. Compare the roster by telephone.",
+    ]
+    assert plain[-3] == "One person can hold several addresses."
+
+
+def test_without_a_threshold_no_sentence_distinguishes_strangers() -> None:
+    open_to_all = replace(PADDED, common=replace(PADDED.common, threshold=0))
+    shown = lines_of(open_to_all, 2, seats=(seat(0, Standing.STRANGER, "it came"), seat(1, Standing.KNOWN, "you")))
+    assert "This hides NOTHING: each of these parties alone can read your input." in shown
+    assert not any("T is" in line for line in shown)
+
+
+def test_a_party_that_becomes_known_is_marked_in_a_further_agreement() -> None:
+    stranger, known = seat(1, Standing.STRANGER, "it came"), seat(1, Standing.KNOWN, "your contact", names=("acme",))
+    before = proposal(PADDED, seats=(stranger,))
+    marks = marked(proposal(PADDED, computation=2, previous=before, seats=(known,)))
+    assert "*              1  b.onion  acme  level standard, known: your contact" in marks
+    assert len(marked(proposal(PADDED, computation=2, previous=before, seats=(stranger,)))) == 1
+
+
+def test_parties_that_an_exposure_or_a_change_names_have_this_users_names() -> None:
+    exposes = (Exposure((1,), (B, D), same_program=True, same_input=False),)
+    before = proposal(agreement(A, B, C))
+    now = proposal(agreement(A, C, D), computation=2, previous=before, exposes=exposes, names={B: "bank", D: "dora"})
+    lines = str(now).splitlines()
+    assert f"*              -  {B}  bank  took part in computation 1, not in this one" in lines
+    assert f"*   {B}  bank, which took part in computation 1, not in this one" in lines
+    assert f"*   {D}  dora (party 2), which takes part only now" in lines
 
 
 def test_an_unusual_public_argument_is_shown_with_the_agreement() -> None:

@@ -22,6 +22,7 @@ from onionmpc.errors import AgreementError, UsageError
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.names.address_book import Contact, Meetings
+from onionmpc.names.standing import Seat, Standing
 from onionmpc.program.spec import Place, Wait, Walls
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.computation import SessionResult
@@ -44,6 +45,7 @@ from onionmpc.session.events import (
     ReceiptWritten,
     RosterKnown,
     Rounding,
+    SeatsRefused,
     Signing,
 )
 from onionmpc.session.ledger import LinkSummary
@@ -270,9 +272,10 @@ def test_a_contact_is_shown_by_name_beside_its_address(capsys: pytest.CaptureFix
         "acme (a.onion) gave up seat 1; its invite works again",
         "b.onion wants seat 2",
     ]
-    assert asyncio.run(display.consents(proposal(PADDED)))
+    seats = (Seat(0, ACME, Standing.KNOWN, ("acme",), ("your contact",)),)
+    assert asyncio.run(display.consents(proposal(PADDED, 2, seats=seats)))
     screen = capsys.readouterr().err
-    assert "0  a.onion  acme  level standard" in screen
+    assert "0  a.onion  acme  level standard, known: your contact" in screen
     assert "1  b.onion  level standard" in screen
 
 
@@ -282,7 +285,8 @@ def test_in_json_a_party_has_the_name_of_the_contact(capsys: pytest.CaptureFixtu
     display.tell(JoinerLeft(2, OTHER))
     display.tell(RosterKnown((ACME, OTHER, THIRD), 1))
     assert asyncio.run(display.admits(Joiner(ACME, 1)))
-    assert asyncio.run(display.consents(proposal(PADDED)))
+    seats = (Seat(0, ACME, Standing.KNOWN, ("acme", "anna"), ("your contact", "SSH key in your list")),)
+    assert asyncio.run(display.consents(proposal(PADDED, 2, seats=seats, names={ACME: "acme"})))
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [event.get("name", event.get("names")) for event in events] == [
         "acme",
@@ -290,6 +294,37 @@ def test_in_json_a_party_has_the_name_of_the_contact(capsys: pytest.CaptureFixtu
         ["acme", None, None],
         "acme",
         ["acme", None, None],
+    ]
+    assert events[-1]["seats"] == [
+        {
+            "party": 0,
+            "onion": ACME,
+            "standing": "known",
+            "names": ["acme", "anna"],
+            "words": ["your contact", "SSH key in your list"],
+        }
+    ]
+
+
+def test_who_is_refused_is_shown_with_the_reason_for_each_seat(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = SeatsRefused(
+        (
+            Seat(0, ACME, Standing.KNOWN, ("acme",), ("your contact",)),
+            Seat(2, THIRD, Standing.STRANGER, (), ("it came without an invite", "its statement expired")),
+        )
+    )
+    TextDisplay(yes=True).tell(refused)
+    assert shown(capsys) == [
+        "party 0 is a.onion (acme), known: your contact",
+        "party 2 is c.onion, stranger: it came without an invite",
+        "  its statement expired",
+    ]
+    JsonDisplay(yes=True).tell(refused)
+    event = json.loads(capsys.readouterr().err)
+    assert event["event"] == "seats_refused"
+    assert [(seat["party"], seat["standing"], seat["names"]) for seat in event["seats"]] == [
+        (0, "known", ["acme"]),
+        (2, "stranger", []),
     ]
 
 

@@ -34,5 +34,5 @@ def test_an_option_of_the_api_is_named_as_on_the_command_line(text: str, expecte
 def test_each_option_that_both_have_is_named_as_the_command_line_has_it() -> None:
     flags = {name for option in host.params for name in option.opts}
     names = {*SessionOptions.__annotations__, *inspect.signature(onionmpc.party).parameters, "parties", "expect"}
-    names -= {"identity", "passphrase", "on_event", "verbose"}  # no error names these
+    names -= {"identity", "passphrase", "on_event", "verbose", "trust"}  # no error names these
     assert {in_flags(f"{name}=") for name in names} <= flags

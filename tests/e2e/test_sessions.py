@@ -207,9 +207,10 @@ def test_five_parties_some_expected_and_some_invited(outcome: list[Party]) -> No
 
 
 async def open_table(stage: Stage) -> dict[str, Any]:
-    """An open host: the parties compute on numpy arrays, and all sign the output."""
+    """An open host that lets strangers be: the parties compute on numpy arrays, and all sign the output."""
     options = [f"--public={option}" for option in ("--rows", "500", "--columns", "5")]
-    host = await stage.host("regression", "--open", *options, "--receipt", "0.json")
+    strangers = ("--open", "--strangers-may-read-everything")
+    host = await stage.host("regression", *strangers, *options, "--receipt", "0.json")
     address = (await host.hears("address_known"))["onion"]
     joins = ("join", address, "regression", "--receipt")
     await asyncio.gather(*(stage.start(f"joiner {number}", *joins, f"{number}.json") for number in (1, 2)))

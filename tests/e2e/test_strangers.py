@@ -78,7 +78,8 @@ def test_a_thousand_streams_through_tor_change_no_result_and_fill_no_memory(test
         script = stage.script("add.py", ADD_WHEN_TOLD)
         onion = Onion(keep_identity(stage, "host"))
         try:
-            host = await stage.host(script, "--open", "--identity", "me", private=["1"], state="host")
+            hosting = ("--open", "--strangers-may-read-everything", "--identity", "me")
+            host = await stage.host(script, *hosting, private=["1"], state="host")
             await host.hears("published")
             joiners = [await stage.start(f"joiner {n}", "join", onion, script, private=[f"{n}0"]) for n in (1, 2)]
             parties = [host, *joiners]

@@ -21,6 +21,10 @@ OWN_SETTINGS = ("MPYC_NOGMPY", "MPYC_NOUVLOOP")
 # program. On a machine with 64 processors, that can reach the limit of processes (RLIMIT_NPROC, or a container's), at
 # which OpenBLAS ends the program. More than this many threads gain little at the matrices of one party.
 MAX_THREADS = 8
+# Importing numpy starts those threads, and OpenBLAS lets an idle one spin for many milliseconds before it sleeps. 2**20
+# cycles are less than one. On two processors, an import of numpy then takes 0.10 s of processor time instead of 0.17 s,
+# and products of matrices are as fast as before.
+IDLE_SPIN_LOG2_CYCLES = 20
 
 
 def environment_without_ours() -> dict[str, str]:
@@ -46,6 +50,7 @@ def _wishes(spec: ProgramSpec, processors: int) -> Mapping[str, str]:
     """Return variables that the user's own environment may set otherwise."""
     # Read by OpenBLAS, MKL, BLIS and OpenMP. With it, scikit-learn does not run lscpu to count cores.
     wishes = {"OMP_NUM_THREADS": str(min(processors, MAX_THREADS))}
+    wishes["OPENBLAS_THREAD_TIMEOUT"] = str(IDLE_SPIN_LOG2_CYCLES)
     # Under uvloop, nothing shows that programs wait for each other. It saves a tenth of a program's processor time.
     wishes["MPYC_NOUVLOOP"] = "1"
     # Without a namespace, joblib's processes cannot share locks: it does not start them by fork.

@@ -33,11 +33,18 @@ def test_libraries_start_a_thread_per_processor_but_not_64(
     assert environment(processors=processors)["OMP_NUM_THREADS"] == str(threads)
 
 
-def test_a_user_may_choose_threads_and_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    monkeypatch.setenv("JOBLIB_MULTIPROCESSING", "1")
-    given = environment()
-    assert (given["OMP_NUM_THREADS"], given["JOBLIB_MULTIPROCESSING"]) == ("64", "1")
+def test_idle_threads_sleep_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    assert int(environment()["OPENBLAS_THREAD_TIMEOUT"]) <= 22  # in powers of two of a processor's cycles: a few ms
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OMP_NUM_THREADS", "64"), ("OPENBLAS_THREAD_TIMEOUT", "28"), ("JOBLIB_MULTIPROCESSING", "1")],
+)
+def test_a_user_may_choose_threads_and_jobs(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert environment()[name] == value
 
 
 @pytest.mark.parametrize(

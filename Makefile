@@ -9,6 +9,9 @@ TESTS :=
 # Per cent of lines and branches: two below what was measured.
 FLOORS := wire:97 session:97 program:66
 
+# Images of containers set it. Every process of every test would then compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test weekly check docs dist coverage test-other-pythons bench soak fuzz audit messages tor peers clean
 
 help:
@@ -32,6 +35,7 @@ demo: $(INSTALLED)
 # Tests that need no tor compute for two thirds of their time, so three run on two cores. Of those with tor, the tests of
 # one file share a party, and stay together. The sessions of tests/e2e are about time, and have the machine for themselves.
 test: check peers
+	@$(BIN)/python -m compileall -q onionmpc
 	$(BIN)/python -m pytest -q -m "not tor and not weekly" --numprocesses 3
 	$(BIN)/python -m pytest -q -m "tor and not weekly" --ignore tests/e2e --numprocesses 2 \
 		--dist loadfile --no-loadscope-reorder --durations=10

@@ -12,8 +12,12 @@ from tests.e2e.leaks import CONTROL_PASSWORD, Watch, started, told
 
 pytestmark = pytest.mark.tor
 
-OWN_NETWORK = True
 NO_LATENCY = ("--latency", "none")
+
+
+async def demo_in_shared_network(stage: Stage, *arguments: str) -> Party:
+    """Start a demo whose network these tests share: scenes about its session need none of their own."""
+    return await stage.run("demo", "demo", *arguments, "--testnet", str(stage.testnet))
 
 
 async def three(stage: Stage) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def test_no_process_of_the_demo_is_started_with_an_address_or_an_invite(outcome:
 async def five(stage: Stage) -> dict[str, Any]:
     """Five parties vote, with a public argument."""
     options = ("--parties", "5", "--public", "tea,coffee", "--json", "report.json")
-    demo = await stage.run("demo", "demo", "vote", *options, *NO_LATENCY)
+    demo = await demo_in_shared_network(stage, "vote", *options)
     await demo.ends()
     return {"demo": demo, "report": json.loads((stage.folder / "report.json").read_text())}
 
@@ -155,7 +159,7 @@ async def stuck(stage: Stage) -> Party:
         """,
     )
     # The warning comes after 30 s, the end after 40 s.
-    demo = await stage.run("demo", "demo", script, "--patience", "40s", *NO_LATENCY)
+    demo = await demo_in_shared_network(stage, script, "--patience", "40s")
     await demo.ends(LONG_S)
     return demo
 
@@ -189,7 +193,7 @@ async def slow(stage: Stage) -> Party:
         mpc.run(main())
         """,
     )
-    demo = await stage.run("demo", "demo", script, "--patience", "30s", *NO_LATENCY)
+    demo = await demo_in_shared_network(stage, script, "--patience", "30s")
     await demo.ends(LONG_S)
     return demo
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from onionmpc.errors import InvalidEvidence, UsageError
-from onionmpc.names.certificates import BEGIN_CERTIFICATE, END_CERTIFICATE, parse_certificates
+from onionmpc.identity import Onion
+from onionmpc.names.certificates import BEGIN_CERTIFICATE, END_CERTIFICATE, find_address, parse_certificates
 from onionmpc.names.evidence import MAX_PIECE_BYTES, MAX_PIECES
 from onionmpc.names.ssh import BEGIN_SIGNATURE, NAMESPACE, parse_signature
 from onionmpc.names.statement import looks_like_statement, parse_statement
@@ -34,6 +36,28 @@ def read_pieces(paths: Sequence[Path]) -> tuple[str, ...]:
     if len(paths) > MAX_PIECES:
         raise UsageError(f"there are {len(paths)} files of evidence, expected at most {MAX_PIECES}")
     return tuple(map(_read_piece, paths))
+
+
+def check_about(pieces: Sequence[str], onion: Onion, now: datetime) -> None:
+    """Check that evidence is about an address, and not expired. Whether a verifier accepts it is the verifier's to say.
+
+    Raises:
+        InvalidEvidence: a piece is about something else, or counts at another time.
+    """
+    for piece in pieces:
+        if piece.startswith(BEGIN_CERTIFICATE):
+            certificate = find_address(parse_certificates(piece), onion).leaf
+            start, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        else:
+            statement = parse_statement(piece.partition(BEGIN_SIGNATURE)[0])
+            start, until = statement.start, statement.until
+            if statement.onion != onion:
+                raise InvalidEvidence(
+                    f"the statement is about {statement.onion or 'a program'}, and this party's address is {onion}",
+                    hint="use the identity that the statement is about, or write another one: onionmpc id statement",
+                )
+        if not start <= now <= until:
+            raise InvalidEvidence(f"the evidence counts from {start:%Y-%m-%d} to {until:%Y-%m-%d} only")
 
 
 def sign_command(file: str) -> str:

@@ -82,7 +82,8 @@ class Acquaintance:
         else:
             standing = Standing.INTRODUCED if invited else Standing.STRANGER
             words.append(self._brought(onion, invited=invited))
-        return Seat(number, onion, standing, tuple(dict.fromkeys(names)), (*words, *by_grade[Grade.NOTHING]))
+        words += [f"its evidence counts for nothing: {why}" for why in by_grade[Grade.NOTHING]]
+        return Seat(number, onion, standing, tuple(dict.fromkeys(names)), tuple(words))
 
     def _brought(self, onion: Onion, *, invited: bool) -> str:
         if not invited:

@@ -24,6 +24,7 @@ from onionmpc.cli import party as module
 from onionmpc.cli.main import run
 from onionmpc.errors import OnionMPCError, PeerError, RemoteProtocolError, UsageError
 from onionmpc.identity import Identity, Onion, curve, onion_from_public_key, public_key_from_onion
+from onionmpc.names.statement import format_statement
 from onionmpc.program.spec import Walls
 from onionmpc.session import keystore
 from onionmpc.session.agreement import PartyTerms
@@ -43,6 +44,7 @@ from tests.support.commands import (
     C,
     Refused,
 )
+from tests.support.evidence import ME, STATEMENT, make_ssh_key
 from tests.support.identities import keep_sealed
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -253,6 +255,21 @@ def test_an_identity_that_cannot_be_locked_is_refused(refused: Refused, alone: P
     (alone / "state" / "identities" / "me.lock").mkdir()
     path = alone / "state" / "identities" / "me.lock"
     assert refused(*HOST, "--identity", "me").startswith(f"cannot lock {path}: Is a directory")
+
+
+def test_evidence_is_about_a_kept_address_and_is_read_before_anyone_is_met(refused: Refused, alone: Path) -> None:
+    statement = alone / "work.statement"
+    statement.write_text(format_statement(STATEMENT))
+    given = ("--evidence", str(statement))
+    assert refused(*HOST, *given).startswith("--evidence needs --identity\n")
+    keystore.create("me", None)
+    assert "it is not signed" in refused(*HOST, "--identity", "me", *given)
+    key = make_ssh_key(alone)
+    (alone / "work.statement.sig").write_text(key.sign(statement.read_text()))
+    assert refused("join", B, "--yes", "--identity", "me", *given).startswith(f"the statement is about {ME}, and this")
+    (alone / "state" / "trust").mkdir(mode=0o700)
+    (alone / "state" / "trust" / "domains").write_text("not a domain\n")
+    assert "line 1 of " in refused(*HOST)
 
 
 # --- Programs and their arguments --------------------------------------------------------------------------------

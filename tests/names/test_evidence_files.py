@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from onionmpc.errors import UsageError
-from onionmpc.names.evidence_files import read_pieces
+from onionmpc.errors import InvalidEvidence, UsageError
+from onionmpc.names.evidence_files import check_about, read_pieces
 from onionmpc.names.examine import examine
 from onionmpc.names.findings import Grade
 from onionmpc.names.ssh import BEGIN_SIGNATURE
 from onionmpc.names.statement import format_statement
 from onionmpc.names.trust import Trust
-from tests.support.evidence import CONTEXT, ME, STATEMENT, Authority, SshKey, make_ssh_key, pem, trusting
+from tests.support.evidence import CONTEXT, ME, OTHER, REVIEW, STATEMENT, Authority, SshKey, make_ssh_key, pem, trusting
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,17 @@ def test_an_expired_statement_may_be_read(key: SshKey, tmp_path: Path) -> None:
     file = tmp_path / "old"
     file.write_text(key.piece(old))
     assert read_pieces([file])
+
+
+def test_own_evidence_must_be_about_the_own_address_today(root: Authority, key: SshKey) -> None:
+    certificate, statement, now = pem(root.certify(ME)), key.piece(), CONTEXT.now
+    check_about([certificate, statement], ME, now)
+    for piece, onion, when, words in (
+        (certificate, OTHER, now, "does not name this address"),
+        (statement, OTHER, now, f"the statement is about {ME}, and this party's address is {OTHER}"),
+        (key.piece(REVIEW), ME, now, "the statement is about a program"),
+        (certificate, ME, now + timedelta(days=15), "the evidence counts from 2026-12-10 to 2027-01-03 only"),
+        (statement, ME, now - timedelta(days=30), "the evidence counts from 2026-12-01 to 2027-02-28 only"),
+    ):
+        with pytest.raises(InvalidEvidence, match=words):
+            check_about([piece], onion, when)

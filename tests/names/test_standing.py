@@ -18,7 +18,8 @@ KNOWN, VOUCHED, INTRODUCED, STRANGER = Standing
 SSH = Finding(Grade.NAMES, "anna", "SSH key in your list", None)
 CERTIFICATE = Finding(Grade.NAMES, "acme.example", "certificate of Acme CA", None)
 MEMBER = Finding(Grade.VOUCHES, "guild", "guild says that it is a member", None)
-EXPIRED = Finding(Grade.NOTHING, "", "its statement expired on 3 January", None)
+EXPIRED = Finding(Grade.NOTHING, "", "a statement that expired on 3 Jan 2027", None)
+FOR_NOTHING = f"its evidence counts for nothing: {EXPIRED.words}"
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,9 @@ def test_own_seat_never_counts() -> None:
 def test_evidence_that_counts_for_nothing_changes_no_standing_and_says_why_last() -> None:
     found = seats_of(ONIONS[:3], 0, Acquaintance(host=B), {C}, {1: (EXPIRED,), 2: (EXPIRED, MEMBER)})
     assert found[0].standing is INTRODUCED
-    assert found[0].words == ("its invite brought you", EXPIRED.words)
+    assert found[0].words == ("its invite brought you", FOR_NOTHING)
     assert found[1].standing is VOUCHED
-    assert found[1].words == (MEMBER.words, EXPIRED.words)
+    assert found[1].words == (MEMBER.words, FOR_NOTHING)
 
 
 def test_an_invite_makes_nobody_known_and_neither_does_an_open_host() -> None:

@@ -67,5 +67,4 @@ def load_people(trust: Path | None, typed: Collection[Onion], host: Onion | None
     Raises:
         UsageError: one of the files is damaged, open to others, or cannot be read.
     """
-    contacts = {contact.onion: contact.name for contact in load_book().contacts.values()}
-    return People(Acquaintance(contacts, frozenset(typed), host), load_trust(trust))
+    return People(Acquaintance(load_book().names(), frozenset(typed), host), load_trust(trust))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from onionmpc.api.screen import differing_versions, line, named_lines
+from onionmpc.api.contacts import load_book
+from onionmpc.api.screen import called, differing_versions, line, named_lines
 from onionmpc.errors import AgreementError, InvalidReceipt, PeerError, UsageError
+from onionmpc.identity import Onion
 from onionmpc.program.code.catalogue import ProgramFile
 from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Findings, Receipt, decode_receipt, examine_receipts
@@ -51,11 +53,13 @@ def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     prove that the output is right, that inputs were true, who is behind an address, or when it was. If a program prints
     something different at each party, such as its number or the time, no two outputs are the same.
 
+    Your own names for addresses (see: onionmpc contact) are shown beside them. A receipt has no names.
+
     Exit codes: 0 all parties signed, and all revealed outputs are the same; 2 a FILE is not a receipt; 4 a signature is
     missing; 5 outputs differ; 6 a signature or a salt is wrong.
     """
     findings = examine_receipts({printable(str(file)): _read(file) for file in receipts})
-    click.echo("\n".join(_lines(findings)))
+    click.echo("\n".join(_lines(findings, load_book().names())))
     if output is not None:
         _check_output(findings, output)
     _check(findings)
@@ -74,7 +78,7 @@ def _read(file: Path) -> Receipt:
         raise InvalidReceipt(f"{name}: {error.message}", hint=error.hint) from error
 
 
-def _lines(findings: Findings) -> Iterator[str]:
+def _lines(findings: Findings, names: Mapping[Onion, str]) -> Iterator[str]:
     common = findings.agreement.common
     yield f"A receipt of a computation of {len(common.addresses)} parties:"
     yield from _terms(common)
@@ -85,7 +89,7 @@ def _lines(findings: Findings) -> Iterator[str]:
         words = "signed" if number in findings.signed else "did NOT sign"
         if number in findings.outputs:
             words += f", SHA-256 of its output {findings.outputs[number]}"
-        yield line("" if number else "parties", f"{number}  {address}  {words}")
+        yield line("" if number else "parties", f"{number}  {called(Onion(address), names)}  {words}")
     alike = findings.agreeing
     if len(alike) == 1 and len(alike[0]) > 1:
         yield f"{_parties(alike[0])} had the SAME output."

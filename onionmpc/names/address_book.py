@@ -78,6 +78,10 @@ class AddressBook:
         """Return the contacts by address."""
         return {contact.onion: contact for contact in self.contacts.values()}
 
+    def names(self) -> dict[Onion, str]:
+        """Return the name of each address."""
+        return {contact.onion: contact.name for contact in self.contacts.values()}
+
     def onion(self, name: str) -> Onion:
         """Return the address of a contact.
 

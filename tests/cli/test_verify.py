@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from onionmpc.cli.main import run
+from onionmpc.names.contacts import add_contact
 from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.receipt import MAX_RECEIPT_BYTES, Receipt, encode_receipt
 from tests.support.receipts import AGREEMENT, COFFEE, IDENTITIES, OTHER_SESSION, TEA, change, opening, receipt, signed
@@ -21,6 +22,7 @@ Verify = Callable[..., tuple[int, str, str]]
 def verify(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Verify:
     """Write receipts as a, b, c and verify them, or other words; return the exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
 
     def run_verify(*words: Receipt | bytes | str) -> tuple[int, str, str]:
         arguments = []
@@ -50,6 +52,14 @@ def test_one_receipt_shows_what_was_computed_and_who_signed(verify: Verify) -> N
     assert f"2  {IDENTITIES[2].onion}  signed" in lines
     assert "SAME" not in out
     assert "It does not say that the output is right" in out
+
+
+def test_a_receipt_is_shown_with_this_users_own_names_for_its_addresses(verify: Verify) -> None:
+    add_contact("acme", IDENTITIES[1].onion)
+    lines = [line.strip() for line in verify(receipt(0))[1].splitlines()]
+    assert f"1  {IDENTITIES[1].onion}  acme  signed" in lines
+    assert f"2  {IDENTITIES[2].onion}  signed" in lines
+    assert b"acme" not in encode_receipt(receipt(0))
 
 
 def test_a_receipt_shows_where_parties_had_different_versions_of_a_distribution(verify: Verify) -> None:

@@ -92,7 +92,7 @@ SEED ?=
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.e2e.soak --minutes $(MINUTES) --parties $(PARTIES) --every $(EVERY) $(if $(SEED),--seed $(SEED))
 
-# Each time goes on from what those before have found. `make test` does so too, for ten seconds a target.
+# Each time goes on from what those before have found. `make test` does so too, for three seconds a target.
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz.long --minutes $(MINUTES)
 

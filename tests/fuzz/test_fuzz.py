@@ -1,4 +1,4 @@
-"""Every decoder: what the corpus keeps, and for ten seconds what nobody thought of. `make fuzz` takes longer."""
+"""Every decoder: what the corpus keeps, and for some seconds what nobody thought of. `make fuzz` takes longer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz.fuzzing import CORPUS, TARGETS, corpus_of, ending_of, fuzz, invariant_of, name_of
 
-SECONDS = 10.0
+SECONDS = 3.0
+WEEKLY_SECONDS = 30.0
 EACH = pytest.mark.parametrize("target", TARGETS, ids=name_of)
 
 
@@ -33,9 +34,10 @@ def test_each_refusal_that_a_target_may_raise_is_in_its_corpus(target: Any) -> N
     assert [kind for kind in target.REFUSALS if not any(issubclass(each, kind) for each in raised)] == []
 
 
+@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(WEEKLY_SECONDS, marks=pytest.mark.weekly)])
 @EACH
-def test_nothing_new_breaks_it(target: Any) -> None:
-    fuzz(target, SECONDS)
+def test_nothing_new_breaks_it(target: Any, seconds: float) -> None:
+    fuzz(target, seconds)
 
 
 def test_the_corpus_is_of_these_targets() -> None:

@@ -5,10 +5,13 @@ Knows what is installed into this Python. Does not import any of it.
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
+import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from importlib.metadata import Distribution
 
 # The limits of a peer's parser (PROTOCOL 4).
 MAX_DISTRIBUTIONS = 32
@@ -26,9 +29,23 @@ def distributions_of(modules: Iterable[str], at_most: int = MAX_DISTRIBUTIONS) -
     wanted = set(modules) - set(sys.stdlib_module_names)
     if not wanted:
         return {}
-    providers = importlib.metadata.packages_distributions()
-    names = sorted({name for module in wanted for name in providers.get(module, ())})[:at_most]
+    # Not packages_distributions(): it parses every path that is installed, which takes an eighth of a second for 60
+    # distributions.
+    names = sorted({found.name for found in importlib.metadata.distributions() if _provides(found, wanted)})[:at_most]
     return {_plain(name)[:MAX_NAME]: _plain(importlib.metadata.version(name))[:MAX_VERSION] for name in names}
+
+
+def _provides(distribution: Distribution, wanted: Set[str]) -> bool:
+    """Return whether a distribution declares or contains one of these top-level modules."""
+    if declared := (distribution.read_text("top_level.txt") or "").split():
+        return not wanted.isdisjoint(declared)
+    record = distribution.read_text("RECORD")
+    if record is None:  # an old kind of distribution, which lists its files elsewhere
+        paths = [str(path) for path in distribution.files or ()]
+    else:
+        begins = tuple(f"{quote}{module}{end}" for module in wanted for end in "/." for quote in ("", '"'))
+        paths = [row[0] for row in csv.reader(line for line in record.splitlines() if line.startswith(begins))]
+    return any(path.partition("/")[0].partition(".")[0] in wanted and inspect.getmodulename(path) for path in paths)
 
 
 def _plain(text: str) -> str:

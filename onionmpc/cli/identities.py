@@ -11,6 +11,7 @@ import click
 from onionmpc.cli.passphrase import passphrase_from
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.qr import draw_address
+from onionmpc.cli.statements import statement
 from onionmpc.errors import InvalidIdentityFile, UsageError
 from onionmpc.names.address_link import format_link
 from onionmpc.session import keystore
@@ -31,6 +32,9 @@ def identities() -> None:
     Keep an identity only if the others must know you beforehand, as in a list of parties that everyone agreed on. The
     other parties can link all sessions under one identity, at once and for good.
     """
+
+
+identities.add_command(statement)
 
 
 @identities.command()

@@ -38,6 +38,7 @@ COMMANDS = {
     "levels": ("onionmpc.cli.levels:levels", "Explain the circuit lengths: short, standard, long."),
     "programs": ("onionmpc.cli.programs:programs", "List the programs that come with onionmpc."),
     "testnet": ("onionmpc.cli.testnet:testnet", "Run a private Tor network on this machine, to test with."),
+    "trust": ("onionmpc.cli.trust:trust", "Show whom you trust to prove who parties are."),
     "verify": ("onionmpc.cli.verify:verify", "Say who signed a receipt, and whose outputs are the same."),
 }
 
@@ -45,7 +46,7 @@ COMMANDS = {
 # The groups of the first screen.
 SECTIONS = {
     "Sessions": ("demo", "host", "join", "verify"),
-    "Tools": ("contact", "doctor", "estimate", "id", "levels", "programs", "testnet"),
+    "Tools": ("contact", "doctor", "estimate", "id", "levels", "programs", "testnet", "trust"),
 }
 
 
@@ -66,7 +67,9 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write what each command does, in groups, without importing any."""
         for title, names in SECTIONS.items():
-            with formatter.section(title):
+            # Not formatter.section, whose blank lines would make the first screen too long for a terminal.
+            formatter.write_heading(title)
+            with formatter.indentation():
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

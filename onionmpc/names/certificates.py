@@ -69,7 +69,7 @@ def parse_certificates(piece: str) -> tuple[x509.Certificate, ...]:
     if count > MAX_CERTIFICATES:
         raise InvalidEvidence(f"there are {count} certificates, expected at most {MAX_CERTIFICATES}")
     try:
-        return tuple(x509.load_pem_x509_certificates(piece.encode()))
+        return load_pem(piece)
     except ValueError as error:
         raise InvalidEvidence("a certificate is damaged", hint="use the file in PEM, with the whole chain") from error
 
@@ -118,9 +118,19 @@ def verify(certificates: Certificates, roots: Sequence[x509.Certificate], now: d
 @functools.cache
 def public_roots() -> tuple[x509.Certificate, ...]:
     """Return the roots of public certificate authorities, as the package certifi has them."""
+    return load_pem(certifi.contents())
+
+
+def load_pem(text: str) -> tuple[x509.Certificate, ...]:
+    """Load certificates in PEM.
+
+    Raises:
+        ValueError: there is none, or one is damaged.
+    """
     with warnings.catch_warnings():
+        # Such as: a root of certifi has the serial number 0. What is wrong with a peer's, the verifier refuses.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        return tuple(x509.load_pem_x509_certificates(certifi.contents().encode()))
+        return tuple(x509.load_pem_x509_certificates(text.encode()))
 
 
 def _names(certificate: x509.Certificate) -> frozenset[str]:

@@ -6,6 +6,7 @@ Makes a piece of each file, as it travels. Refuses what no verifier could use, a
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from onionmpc.errors import InvalidEvidence, UsageError
 from onionmpc.identity import Onion
 from onionmpc.names.certificates import BEGIN_CERTIFICATE, END_CERTIFICATE, find_address, parse_certificates
 from onionmpc.names.evidence import MAX_PIECE_BYTES, MAX_PIECES
-from onionmpc.names.ssh import BEGIN_SIGNATURE, NAMESPACE, parse_signature
+from onionmpc.names.ssh import BEGIN_SIGNATURE, NAMESPACE, check_own, parse_signature
 from onionmpc.names.statement import looks_like_statement, parse_statement
 from onionmpc.text import printable
 
@@ -62,7 +63,7 @@ def check_about(pieces: Sequence[str], onion: Onion, now: datetime) -> None:
 
 def sign_command(file: str) -> str:
     """Return the command that signs a statement in a file."""
-    return f"ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 {file}"
+    return f"ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519 {shlex.quote(file)}"
 
 
 def _read_piece(path: Path) -> str:
@@ -104,7 +105,7 @@ def _statement(path: Path, text: str) -> str:
         signature = _read(beside)
     parse_statement(statement)
     signature = (begin + signature).replace("\r\n", "\n")
-    parse_signature(signature)
+    check_own(statement, parse_signature(signature))
     return statement + signature
 
 

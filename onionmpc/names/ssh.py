@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from onionmpc.errors import InvalidEvidence, UsageError
-from onionmpc.names.allowed_signers import Signer
+from onionmpc.names.allowed_signers import KEY_TYPES, Signer
 from onionmpc.text import printable
 
 NAMESPACE = "statement@onionmpc"  # so that no signature over a file, a mail or a commit is one over a statement
@@ -46,10 +46,10 @@ class Signature:
     namespace: str
     algorithm: str
 
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the key, as ssh-keygen -l shows it."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.key).digest()).decode().rstrip("=")
+
+def fingerprint(key: bytes) -> str:
+    """Return the fingerprint of a key, as ssh-keygen -l shows it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
 def parse_signature(armor: str) -> Signature:
@@ -86,15 +86,20 @@ def verify(text: str, signature: Signature, signers: Sequence[Signer], now: date
         InvalidEvidence: no key of the list has signed this text, or it must not have.
     """
     signer = _find(signature, signers, now)
-    expected = RSA_ALGORITHMS if signer.key_type == "ssh-rsa" else (signer.key_type,)
-    if signature.algorithm not in expected:
-        raise InvalidEvidence(
-            f"the SSH signature is of the kind {printable(ascii(signature.algorithm), 60)}, "
-            f"expected {' or '.join(expected)}"
-        )
-    if not _is_signed_by(signer, text, signature.armor):
-        raise InvalidEvidence("the SSH signature is wrong: it is for another text, or was altered")
+    _check_signed_by(signer, text, signature)
     return signer
+
+
+def check_own(text: str, signature: Signature) -> None:
+    """Check that the key in a signature has signed this text, whoever holds it: for a statement that is not sent yet.
+
+    Raises:
+        InvalidEvidence: it has not, or no list can have such a key.
+    """
+    key_type = _take(signature.key)[0].decode("ascii", "replace")
+    if key_type not in KEY_TYPES:
+        raise InvalidEvidence(f"it is signed by a key of a type that does not count, {printable(ascii(key_type), 60)}")
+    _check_signed_by(Signer("this key", key_type, signature.key), text, signature)
 
 
 def check_key(signer: Signer) -> None:
@@ -114,7 +119,7 @@ def check_key(signer: Signer) -> None:
 def _find(signature: Signature, signers: Sequence[Signer], now: datetime) -> Signer:
     known = [signer for signer in signers if signer.key == signature.key]
     if not known:
-        raise InvalidEvidence(f"your list does not have the key that signed it, {signature.fingerprint}")
+        raise InvalidEvidence(f"your list does not have the key that signed it, {fingerprint(signature.key)}")
     allowed = [signer for signer in known if signer.may_sign(NAMESPACE)]
     if not allowed:
         raise InvalidEvidence(f"your list does not allow the key of {known[0].principal} to sign statements")
@@ -125,15 +130,23 @@ def _find(signature: Signature, signers: Sequence[Signer], now: datetime) -> Sig
     raise InvalidEvidence(f"by your list, the key of {allowed[0].principal} is not valid now")
 
 
-def _is_signed_by(signer: Signer, text: str, armor: str) -> bool:
+def _check_signed_by(signer: Signer, text: str, signature: Signature) -> None:
+    expected = RSA_ALGORITHMS if signer.key_type == "ssh-rsa" else (signer.key_type,)
+    if signature.algorithm not in expected:
+        raise InvalidEvidence(
+            f"the SSH signature is of the kind {printable(ascii(signature.algorithm), 60)}, "
+            f"expected {' or '.join(expected)}"
+        )
     # Imported here: it takes a quarter of a second, and few parties show signatures.
     import asyncssh
 
+    signers = f"{OWNER} {_line(signer)}"
     try:
-        signers = f"{OWNER} {_line(signer)}".encode()
-        return bool(asyncssh.validate_sshsig(text.encode(), armor.encode(), OWNER, signers))
+        valid = asyncssh.validate_sshsig(text.encode(), signature.armor.encode(), OWNER, signers.encode())
     except ValueError as error:
         raise InvalidEvidence(f"the key of {signer.principal}, or its signature, cannot be used") from error
+    if not valid:
+        raise InvalidEvidence("the SSH signature is wrong: it is for another text, or was altered")
 
 
 def _line(signer: Signer) -> str:

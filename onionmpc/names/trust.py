@@ -16,6 +16,7 @@ from cryptography import x509
 from onionmpc import files
 from onionmpc.errors import UsageError
 from onionmpc.names.allowed_signers import Signer, parse_allowed_signers
+from onionmpc.names.certificates import load_pem
 from onionmpc.text import printable
 
 TRUST_NAME = "trust"
@@ -120,23 +121,14 @@ def _companies(folder: Path) -> dict[str, tuple[x509.Certificate, ...]]:
             )
         if len(companies) >= MAX_COMPANIES:
             raise UsageError(f"{folder} has more than {MAX_COMPANIES} files, the most that are read")
-        companies[path.stem] = parse_certificates(_read(path), str(path))
+        try:
+            companies[path.stem] = load_pem(_read(path))
+        except ValueError as error:
+            raise UsageError(
+                f"{path} does not contain certificates in PEM",
+                hint="such a file begins with -----BEGIN CERTIFICATE-----",
+            ) from error
     return companies
-
-
-def parse_certificates(text: str, file: str) -> tuple[x509.Certificate, ...]:
-    """Parse certificates in PEM.
-
-    Raises:
-        UsageError: there is none, or one is damaged.
-    """
-    try:
-        return tuple(x509.load_pem_x509_certificates(text.encode()))
-    except ValueError as error:
-        raise UsageError(
-            f"{file} does not contain certificates in PEM",
-            hint="such a file begins with -----BEGIN CERTIFICATE-----",
-        ) from error
 
 
 def _read(path: Path) -> str:

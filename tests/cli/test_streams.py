@@ -41,16 +41,18 @@ def test_a_full_stdout_is_reported(words: str) -> None:
 
 def test_every_command_that_prints_is_tested_here() -> None:
     # These need more than a word to print anything.
-    others = {"demo", "host", "join", "verify", "id", "contact", "testnet"}
+    others = {"demo", "host", "join", "verify", "id", "contact", "testnet", "trust"}
     assert others | {name.split()[0] for name in SAYS.values() if name[0] != "-"} == set(COMMANDS)
 
 
-def test_a_full_stdout_is_reported_by_id_and_contact_too(tmp_path: Path) -> None:
+def test_a_full_stdout_is_reported_by_what_needs_a_state_too(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     full = "cannot write to standard output: No space left on device"
     check_told(in_shell("onionmpc id new me > /dev/full", ONIONMPC_STATE=state), full)
     check_told(in_shell("onionmpc id show me > /dev/full", ONIONMPC_STATE=state), full)
     check_told(in_shell("onionmpc id list > /dev/full", ONIONMPC_STATE=state), full)
+    check_told(in_shell("onionmpc id statement --identity me > /dev/full", ONIONMPC_STATE=state), full)
+    check_told(in_shell("onionmpc trust > /dev/full", ONIONMPC_STATE=state), full)
     assert in_shell(f"onionmpc contact add acme {A}", ONIONMPC_STATE=state).returncode == 0
     for words in ("list", "list --json", "show acme"):
         check_told(in_shell(f"onionmpc contact {words} > /dev/full", ONIONMPC_STATE=state), full)

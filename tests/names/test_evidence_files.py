@@ -87,6 +87,7 @@ def test_what_no_verifier_takes_is_refused_before_it_is_sent(key: SshKey, root: 
         (text + BEGIN_SIGNATURE, "the SSH signature is damaged"),
         (text.replace("party", "friend") + key.sign(text), "line 3"),
         ("\u00e9" + text, "not text in ASCII"),
+        (text + key.sign(text.replace(ME, OTHER)), "the SSH signature is wrong"),
         (one[:200], "a certificate is damaged"),
         (one.replace("MII", "MIX"), "a certificate is damaged"),
         (one * 7, "there are 7 certificates"),

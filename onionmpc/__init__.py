@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from onionmpc.api.party import Party as Party
     from onionmpc.api.party import open_identity as open_identity
     from onionmpc.api.party import party as party
+    from onionmpc.api.programs import ProgramInfo as ProgramInfo
+    from onionmpc.api.programs import arguments_for as arguments_for
+    from onionmpc.api.programs import programs as programs
     from onionmpc.api.questions import ADMIT_ANYONE as ADMIT_ANYONE
     from onionmpc.api.questions import AGREE_TO_ANYTHING as AGREE_TO_ANYTHING
     from onionmpc.api.questions import Joiner as Joiner
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from onionmpc.session.agreement import SharedTerms as SharedTerms
     from onionmpc.session.differences import Exposure as Exposure
     from onionmpc.session.invite import Invite as Invite
+    from onionmpc.session.invite import parse_invite as parse_invite
     from onionmpc.session.ledger import LinkSummary as LinkSummary
     from onionmpc.session.receipt import Receipt as Receipt
 
@@ -86,6 +90,7 @@ __all__ = [
     "OpenIdentity",
     "Party",
     "PartyTerms",
+    "ProgramInfo",
     "Proposal",
     "Receipt",
     "Result",
@@ -97,12 +102,15 @@ __all__ = [
     "Times",
     "UnusualInput",
     "Walls",
+    "arguments_for",
     "contacts",
     "errors",
     "events",
     "open_identity",
+    "parse_invite",
     "party",
     "private_network",
+    "programs",
 ]
 
 # The module of each name. Names are imported on first use: the program process and `onionmpc --help` import this
@@ -125,6 +133,7 @@ _MODULES = {
     "OpenIdentity": "api.party",
     "Party": "api.party",
     "PartyTerms": "session.agreement",
+    "ProgramInfo": "api.programs",
     "Proposal": "api.questions",
     "Receipt": "session.receipt",
     "Result": "api.outcome",
@@ -136,10 +145,13 @@ _MODULES = {
     "Times": "api.outcome",
     "UnusualInput": "api.inputs",
     "Walls": "program.spec",
+    "arguments_for": "api.programs",
     "contacts": "api.contacts",
     "open_identity": "api.party",
+    "parse_invite": "session.invite",
     "party": "api.party",
     "private_network": "api.testnet",
+    "programs": "api.programs",
 }
 _SUBMODULES = {"errors": "onionmpc.errors", "events": "onionmpc.api.events"}
 

@@ -7,6 +7,7 @@ through here would be ignored, or fail long after the mistake.
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
 import os
@@ -116,3 +117,13 @@ def _refuse(name: str, value: object, expected: str) -> NoReturn:
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+
+
+async def answered(name: str, asked: object) -> bool:
+    """Wait for the caller's answer. Only True is a yes: None and "no" come from a mistake."""
+    if not inspect.isawaitable(asked):
+        raise TypeError(f"{name} returned {type(asked).__name__}, expected a coroutine: write it as async def")
+    answer = await asked
+    if not isinstance(answer, bool):
+        raise TypeError(f"{name} answered {type(answer).__name__}, expected True or False")
+    return answer

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from onionmpc.api.questions import answered
+from onionmpc.api.arguments import answered
 from onionmpc.errors import UsageError
 from onionmpc.machine import READ_BYTES
 from onionmpc.program.block import AnyField, ChoiceField, FileField, ProgramBlock, TableField
@@ -40,6 +40,7 @@ class InputQuestion:
         help: a further sentence, or an empty text.
         optional: whether it may be left out.
         is_file: whether its content is a file.
+        choices: what it can be; empty if that is no choice.
     """
 
     name: str
@@ -48,8 +49,8 @@ class InputQuestion:
     help: str
     optional: bool
     is_file: bool
+    choices: tuple[str, ...]
     _field: AnyField = field(repr=False)
-    _choices: tuple[str, ...] = field(repr=False)
 
     def check(self, value: str | bytes) -> None:
         """Check a value. `Confirm` is called for an unusual one, once you have returned it.
@@ -61,7 +62,24 @@ class InputQuestion:
 
     def checked(self, value: str | bytes) -> CheckedInput:
         """Check a value, and return what the program gets."""
-        return check_input(self._field, _content(self.name, value), self._choices)
+        return check_input(self._field, _content(self.name, value), self.choices)
+
+    def unusual(self, value: str | bytes) -> UnusualInput | None:
+        """Check a value, and return what to confirm about it; None if it is as usual.
+
+        Raises:
+            UsageError: it is not valid.
+        """
+        return self.to_confirm(self.checked(value))
+
+    def to_confirm(self, checked: CheckedInput) -> UnusualInput | None:
+        """Return what to confirm about a checked value."""
+        if not checked.unusual:
+            return None
+        subject = "one value" if getattr(self._field, "many", False) else "this"
+        sentence = f"{subject} is {checked.unusual}{warning_of(self._field)}"
+        end = "" if sentence.endswith((".", "?", "!")) else "."
+        return UnusualInput(self.name, self.label, sentence + end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +107,8 @@ async def ALLOW_UNUSUAL(_unusual: UnusualInput) -> bool:  # noqa: N802 (reads as
     return True
 
 
-def _question(one: AnyField, choices: tuple[str, ...]) -> InputQuestion:
+def question_about(one: AnyField, choices: tuple[str, ...]) -> InputQuestion:
+    """Return what to ask a person for."""
     expected = f"one of: {', '.join(map(printable, choices))}" if choices else describe_field(one)
     return InputQuestion(
         one.name,
@@ -98,8 +117,8 @@ def _question(one: AnyField, choices: tuple[str, ...]) -> InputQuestion:
         printable(one.help or "", 300),
         one.optional,
         isinstance(one, FileField | TableField),
-        one,
         choices,
+        one,
     )
 
 
@@ -200,6 +219,19 @@ class OwnInputs:
             if not OPTION_NAME.fullmatch(word):
                 yield _pieces(word.partition("=")[2] if word.startswith("--") else word)
 
+    def questions(self, about: ProgramBlock | None, public: Sequence[str]) -> tuple[InputQuestion, ...]:
+        """Return what a person will be asked for.
+
+        Args:
+            public: the public arguments.
+        """
+        wanted = () if about is None or self.replaced else about.input
+        return tuple(
+            question_about(one, choices_of(one, about, public))
+            for one in wanted
+            if about and one.name not in self.contents
+        )
+
     async def collect(self, about: ProgramBlock, public: Sequence[str]) -> dict[str, CheckedInput]:
         """Check the given inputs, and ask for the others.
 
@@ -211,7 +243,7 @@ class OwnInputs:
         """
         inputs = {}
         for one in about.input:
-            checked = await self._checked(one, _question(one, choices_of(one, about, public)))
+            checked = await self._checked(one, question_about(one, choices_of(one, about, public)))
             if checked is not None:
                 inputs[one.name] = checked
             elif not one.optional:
@@ -221,24 +253,21 @@ class OwnInputs:
     async def _checked(self, one: AnyField, question: InputQuestion) -> CheckedInput | None:
         if one.name in self.contents:
             checked = question.checked(self.contents[one.name])
-            if not await self._confirmed(one, question, checked):
+            if not await self._confirmed(question.to_confirm(checked), one):
                 raise _unconfirmed(one)
             return checked
         while self.ask is not None and (answer := await self.ask(question)) is not None:
             checked = question.checked(answer)
-            if await self._confirmed(one, question, checked):
+            if await self._confirmed(question.to_confirm(checked), one):
                 return checked
         return None
 
-    async def _confirmed(self, one: AnyField, question: InputQuestion, checked: CheckedInput) -> bool:
-        if not checked.unusual:
+    async def _confirmed(self, unusual: UnusualInput | None, one: AnyField) -> bool:
+        if unusual is None:
             return True
         if self.confirm is None:
             raise _unconfirmed(one)
-        subject = "one value" if getattr(one, "many", False) else "this"
-        sentence = f"{subject} is {checked.unusual}{warning_of(one)}"
-        end = "" if sentence.endswith((".", "?", "!")) else "."
-        return await answered("confirm", self.confirm(UnusualInput(one.name, question.label, sentence + end)))
+        return await answered("confirm", self.confirm(unusual))
 
 
 def _pieces(value: str) -> Iterator[bytes]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from onionmpc.api.inputs import InputQuestion
 from onionmpc.api.screen import agreement_lines, changed_labels, exposed_parties, mark_changes
 from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
@@ -55,6 +55,8 @@ class Proposal:
         allow_difference: whether this party accepts that without being asked.
         seats: what each other party is to this user, and how it is known.
         names: this user's own names for addresses, from its contacts.
+        questions: what the program declares as its private input and was not given to `compute`. `ask` is called with
+            each after consent.
     """
 
     agreement: Agreement
@@ -73,6 +75,7 @@ class Proposal:
     allow_difference: bool = False
     seats: tuple[Seat, ...] = ()
     names: Mapping[Onion, str] = field(default_factory=dict)
+    questions: tuple[InputQuestion, ...] = ()
 
     def __str__(self) -> str:
         """Return `text`."""
@@ -189,13 +192,3 @@ async def admit_the_invited(_joiner: Joiner) -> bool:
 async def refuse(_proposal: Proposal) -> bool:
     """Refuse every agreement: the default, so that nobody consents by accident."""
     return False
-
-
-async def answered(name: str, asked: object) -> bool:
-    """Wait for the caller's answer. Only True is a yes: None and "no" come from a mistake."""
-    if not inspect.isawaitable(asked):
-        raise TypeError(f"{name} returned {type(asked).__name__}, expected a coroutine: write it as async def")
-    answer = await asked
-    if not isinstance(answer, bool):
-        raise TypeError(f"{name} answered {type(answer).__name__}, expected True or False")
-    return answer

@@ -108,8 +108,13 @@ def check_public(about: ProgramBlock, public: Sequence[str]) -> None:
 
 def demo_public(about: ProgramBlock) -> tuple[str, ...]:
     """Return the public arguments with which to try the program out."""
-    given = [(one.option, one.demo) for one in about.public if one.demo is not None]
-    return tuple(f"{option}={demo}" if option else demo for option, demo in given)
+    return public_arguments(about, {one.name: one.demo for one in about.public if one.demo is not None})
+
+
+def public_arguments(about: ProgramBlock, values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the public arguments for values by the names of their fields."""
+    given = [(one.option, values[one.name]) for one in about.public if one.name in values]
+    return tuple(f"{option}={value}" if option else value for option, value in given)
 
 
 def demo_inputs(about: ProgramBlock) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from onionmpc.api.inputs import InputQuestion, OwnInputs, _question
+from onionmpc.api.inputs import InputQuestion, OwnInputs, question_about
 from onionmpc.cli.display import TextDisplay
 from onionmpc.cli.inputs import read_inputs
 from onionmpc.cli.prompt import ask_unseen
@@ -123,9 +123,9 @@ def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(person: int) -
 
 
 NAMES: dict[str, Any] = {"name": "salary", "label": "Your salary"}
-WAGE = _question(IntegerField(**NAMES, max=10_000, warn_max=5000, warning="Monthly, not yearly?"), ())
-OPTIONAL = _question(TextField(**NAMES, optional=True), ())
-LETTER = _question(FileField(**NAMES), ())
+WAGE = question_about(IntegerField(**NAMES, max=10_000, warn_max=5000, warning="Monthly, not yearly?"), ())
+OPTIONAL = question_about(TextField(**NAMES, optional=True), ())
+LETTER = question_about(FileField(**NAMES), ())
 
 
 @contextlib.contextmanager

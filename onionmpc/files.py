@@ -166,7 +166,8 @@ def read_private(path: Path, most_bytes: int, what: str) -> bytes | None:
     """
     try:
         with open_itself(path) as file:
-            _check_ours(path, os.fstat(file.fileno()), what)
+            remedy = f"check that nobody has changed it, then chmod 600 {path}"
+            check_private(f"{what} {path}", os.fstat(file.fileno()), remedy=remedy)
             return file.read(most_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -174,17 +175,21 @@ def read_private(path: Path, most_bytes: int, what: str) -> bytes | None:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="it must be a file that you own") from error
 
 
-def _check_ours(path: Path, status: os.stat_result, what: str) -> None:
-    mode = stat.S_IMODE(status.st_mode)
+def check_private(what: str, status: os.stat_result, *, remedy: str, error: type[UsageError] = UsageError) -> None:
+    """Check that a file of ours belongs to this user, and that others can neither read nor write it.
+
+    Args:
+        what: the file in words, as in "the key file /a/b".
+        remedy: what to do about a file that others could use.
+        error: raised if a check fails.
+    """
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is not a file", hint="move it away")
+        raise error(f"{what} is not a file", hint="move it away")
     if status.st_uid != os.geteuid():
-        raise UsageError(f"{what} {path} belongs to another user", hint="it must belong to you")
+        raise error(f"{what} belongs to another user", hint="it must belong to you")
+    mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
-        raise UsageError(
-            f"{what} {path} is open to others (mode {mode:o}, expected {FILE_MODE:o})",
-            hint=f"check that nobody has changed it, then chmod 600 {path}",
-        )
+        raise error(f"{what} is open to others (mode {mode:o}, expected {FILE_MODE:o})", hint=remedy)
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.errors import SystemRefused, UsageError
+from onionmpc.errors import InvalidIdentityFile, SystemRefused, UsageError
 from onionmpc.files import (
+    check_private,
     check_writable,
     is_held,
     lock,
@@ -227,3 +228,13 @@ def test_who_has_no_home_is_told_to_choose_a_place(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UsageError, match="no home directory") as told:
         state_directory()
     assert "ONIONMPC_STATE" in told.value.hint
+
+
+@pytest.mark.parametrize("error", [UsageError, InvalidIdentityFile])
+def test_a_private_file_of_another_user_is_refused(tmp_path: Path, error: type[UsageError]) -> None:
+    write_private(tmp_path / "key", b"")
+    fields = list((tmp_path / "key").stat())
+    check_private("the key", os.stat_result(fields), remedy="", error=error)
+    fields[stat.ST_UID] += 1
+    with pytest.raises(error, match="the key belongs to another user"):
+        check_private("the key", os.stat_result(fields), remedy="", error=error)

@@ -277,7 +277,10 @@ def _read(name: str) -> bytes:
         files.private_directory(_directory())
     try:
         with files.open_itself(path) as file:
-            _check_private(path, os.fstat(file.fileno()))
+            # Others may have read the key by now. The hint leaves it to the owner whether to keep using the identity.
+            remedy = f"chmod 600 {path}, or make a new identity if others use this machine"
+            status = os.fstat(file.fileno())
+            files.check_private(f"the key file {path}", status, remedy=remedy, error=InvalidIdentityFile)
             return file.read(MAX_KEY_FILE_BYTES)
     except FileNotFoundError as error:
         raise _missing(name) from error
@@ -296,15 +299,3 @@ def _read_copy(path: Path) -> tuple[bytes, int]:
             return file.read(MAX_KEY_FILE_BYTES), stat.S_IMODE(status.st_mode)
     except OSError as error:
         raise InvalidIdentityFile(f"cannot read {path}: {error.strerror}") from error
-
-
-def _check_private(path: Path, status: os.stat_result) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid != os.geteuid():
-        raise InvalidIdentityFile(f"the key file {path} belongs to another user", hint="it must belong to you")
-    if mode & 0o077:
-        # Others may have read the key by now. The hint leaves it to the owner whether to keep using the identity.
-        raise InvalidIdentityFile(
-            f"the key file {path} is open to others (mode {mode:o}, expected {files.FILE_MODE:o})",
-            hint=f"chmod 600 {path}, or make a new identity if others use this machine",
-        )

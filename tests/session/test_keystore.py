@@ -140,15 +140,6 @@ def test_key_file_that_others_may_touch_is_refused_with_the_remedy(state: Path, 
     keystore.load("alice", never)
 
 
-def test_key_file_of_another_user_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keystore.create("alice", None)
-    path = key_file(state, "alice")
-    fields = list(path.stat())
-    fields[4] += 1
-    with pytest.raises(InvalidIdentityFile, match="belongs to another user"):
-        keystore._check_private(path, os.stat_result(fields))
-
-
 def test_directory_that_others_may_enter_is_refused(state: Path) -> None:
     keystore.create("alice", None)
     (state / "identities").chmod(0o755)

@@ -18,7 +18,7 @@ from onionmpc.program.code.catalogue import find_program, program_files
 from onionmpc.program.rehearsal import Hops, Profile
 from onionmpc.program.spec import ProgramSpec
 from onionmpc.session.estimates import Case
-from tests.support.blocks import script_of
+from tests.support.blocks import SALARY_INPUT, script_of
 from tests.support.rehearsal import CHAIN, HOPS_BESIDE_ROUNDS, PAUSE, is_there, pids_at
 
 DEADLINE_S = 60.0
@@ -101,7 +101,7 @@ def test_json_has_the_numbers(capfd: pytest.CaptureFixture[str], asked: list[Pro
 
 
 DECLARES = script_of(
-    """\
+    f"""\
 [tool.onionmpc]
 version = 1
 title = "T"
@@ -114,11 +114,7 @@ type = "integer"
 option = "--rounds"
 demo = "2"
 
-[[tool.onionmpc.input]]
-name = "salary"
-label = "Your salary"
-type = "integer"
-demo = "4200"
+{SALARY_INPUT}demo = "4200"
 
 [[tool.onionmpc.input]]
 name = "letter"

@@ -21,7 +21,7 @@ from onionmpc.errors import AgreementError, UsageError
 from onionmpc.program.block import FileField, IntegerField, TextField
 from onionmpc.program.block_parser import parse_metadata
 from onionmpc.program.inputs import CheckedInput
-from tests.support.blocks import script_of
+from tests.support.blocks import SALARY_INPUT, script_of
 from tests.support.commands import Refused
 
 
@@ -51,23 +51,13 @@ def test_another_form_is_refused_without_repeating_a_value(words: list[str], mes
 
 
 SALARY = script_of(
-    """\
+    f"""\
 [tool.onionmpc]
 version = 1
 title = "Average salary"
 reveals = "the average"
 
-[[tool.onionmpc.input]]
-name = "salary"
-label = "Your monthly gross salary"
-type = "integer"
-unit = "EUR"
-min = 0
-max = 1_000_000_000
-warn-min = 500
-warn-max = 50_000
-warning = "monthly, not yearly?"
-"""
+{SALARY_INPUT}"""
 )
 HOST = ("host", "average-salary", "--parties", "3", "--yes")
 

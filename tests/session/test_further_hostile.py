@@ -18,12 +18,12 @@ from onionmpc.session.events import Left, Trouble
 from onionmpc.session.messages import Commit, Done, Further, Leaving, Offer, Signed, Waiting
 from onionmpc.session.session import Session
 from tests.support.further import QUICK, Several, Step, all_gone, hears, peers_of, plans, says
-from tests.support.peers import MESSAGES
+from tests.support.messages import EXAMPLES
 from tests.support.session import HASTY, room, run, same_sentence
 
 pytestmark = pytest.mark.usefixtures("instant")
 HOSTILE = 2
-WAITING = next(message for message in MESSAGES if isinstance(message, Waiting))
+WAITING = next(message for message in EXAMPLES if isinstance(message, Waiting))
 Change = Callable[[SharedTerms], SharedTerms]
 
 

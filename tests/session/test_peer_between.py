@@ -11,18 +11,8 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.messages import MAX_HELD_BYTES, AnyMessage, Commit, Done, Leaving, Offer, Report, Signed, Waiting
 from onionmpc.session.messages import encode_message as encode
 from onionmpc.session.peer import PeerSession, Phase
-from tests.support.peers import (
-    FIRST,
-    LOWER,
-    MESSAGES,
-    PROPOSAL,
-    a_message,
-    finish,
-    in_first,
-    in_further,
-    name_of,
-    numbered_proposal,
-)
+from tests.support.messages import EXAMPLES, FIRST, LOWER, PROPOSAL
+from tests.support.peers import a_message, finish, in_first, in_further, name_of, numbered_proposal
 
 
 class Make(Protocol):
@@ -56,7 +46,7 @@ def test_the_next_offer_is_apart_from_this_one_until_the_next_computation_begins
     assert (peer.commit, peer.signed) == (None, None)
 
 
-@pytest.mark.parametrize("said", MESSAGES, ids=name_of)
+@pytest.mark.parametrize("said", EXAMPLES, ids=name_of)
 def test_what_comes_ahead_waits_and_is_judged_when_its_computation_begins(said: AnyMessage) -> None:
     peer = ahead()
     assert list(peer.receive(encode(said))) == []

@@ -9,8 +9,20 @@ def script_of(toml: str) -> str:
     return f"import mpyc\n\n# /// script\n{commented}# ///\n"
 
 
+SALARY_INPUT = """\
+[[tool.onionmpc.input]]
+name = "salary"
+label = "Your monthly gross salary"
+type = "integer"
+unit = "EUR"
+min = 0
+max = 1_000_000_000
+warn-min = 500
+warn-max = 50_000
+warning = "monthly, not yearly?"
+"""
 EVERY_KEY = script_of(
-    """\
+    f"""\
 requires-python = ">=3.11"
 dependencies = ["mpyc>=0.11", "numpy"]
 
@@ -44,17 +56,7 @@ label = "Your vote"
 type = "choice"
 choices-from = "candidates"
 
-[[tool.onionmpc.input]]
-name = "salary"
-label = "Your monthly gross salary"
-type = "integer"
-unit = "EUR"
-min = 0
-max = 1_000_000_000
-warn-min = 500
-warn-max = 50_000
-warning = "monthly, not yearly?"
-
+{SALARY_INPUT}
 [[tool.onionmpc.input]]
 name = "share"
 label = "Your share"

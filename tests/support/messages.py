@@ -1,4 +1,4 @@
-"""Messages of a session, one of each kind, and their frames."""
+"""Messages of a session, of each kind at least one, and their frames."""
 
 from __future__ import annotations
 
@@ -41,12 +41,17 @@ COMMON = SharedTerms(
     numpy=None,
 )
 TERMS = Terms(COMMON, "5e" * 32, {COMMON.addresses[0]: "d1" * 32})
+# The first offer of a peer, its proposal of a further computation, and a proposal of a lower party that it follows.
+FIRST = Offer(COMMON, PartyTerms())
+PROPOSAL = Offer(COMMON, PartyTerms(), Further("b.onion", "be" * 16))
+LOWER = Offer(COMMON, PartyTerms(), Further("a.onion", "af" * 16))
 EXAMPLES: list[AnyMessage] = [
     Seats(2, 3),
     Refused("no"),
     TERMS,
-    Offer(COMMON, PartyTerms()),
-    Offer(COMMON, PartyTerms(), Further("a.onion", "0f" * 16)),
+    FIRST,
+    PROPOSAL,
+    LOWER,
     Commit("00" * 32),
     Rendezvous(2**48 - 1, "A" * 40),
     OwnSide(0, 4),

@@ -6,52 +6,23 @@ from typing import cast
 
 import msgspec
 
-from onionmpc.program.spec import Wait
-from onionmpc.session.agreement import PartyTerms
 from onionmpc.session.messages import (
     AnyMessage,
     Commit,
     Done,
     Further,
-    Leaving,
-    Moving,
     Offer,
     OwnSide,
-    Refused,
     Rendezvous,
     Report,
-    Seats,
     Signed,
-    Terms,
     Verdict,
-    Waiting,
     encode_message,
 )
 from onionmpc.session.peer import PeerSession
-from tests.support.messages import COMMON
+from tests.support.messages import EXAMPLES, FIRST, LOWER, PROPOSAL
 
 NONCE = bytes(range(16))
-FIRST = Offer(COMMON, PartyTerms())
-PROPOSAL = Offer(COMMON, PartyTerms(), Further("b.onion", "be" * 16))
-LOWER = Offer(COMMON, PartyTerms(), Further("a.onion", "af" * 16))
-MESSAGES: list[AnyMessage] = [
-    Seats(2, 3),
-    Refused("no"),
-    Terms(COMMON, "5e" * 32, {}),
-    FIRST,
-    PROPOSAL,
-    LOWER,
-    Commit("00" * 32),
-    Rendezvous(1, "A" * 40),
-    OwnSide(1, 3),
-    Waiting(Wait((1,), (), ending=False, failed=False, sent=("0", "1"), received=("0", "2"))),
-    Moving(),
-    Done(),
-    Signed("00" * 32, "00" * 64),
-    Leaving(),
-    Report("a", "b", "lost", "run"),
-    Verdict(()),
-]
 ALWAYS = (Rendezvous, OwnSide, Report, Verdict)
 TO_THE_END: list[type[AnyMessage]] = [Commit, Done, Signed]
 
@@ -65,7 +36,7 @@ def name_of(said: AnyMessage) -> str:
 
 def a_message(kind: type[AnyMessage]) -> AnyMessage:
     """Return the first message of this kind; of offers, that of the first computation."""
-    return next(message for message in MESSAGES if type(message) is kind)
+    return next(message for message in EXAMPLES if type(message) is kind)
 
 
 def numbered_proposal(number: int) -> Offer:

@@ -9,7 +9,8 @@ from onionmpc.errors import RemoteProtocolError
 from onionmpc.session.messages import MAX_HELD_BYTES, AnyMessage, encode_message
 from onionmpc.session.peer import PeerSession, Phase
 from tests.fuzz.mutations import steps
-from tests.support.peers import MESSAGES, NONCE
+from tests.support.messages import EXAMPLES
+from tests.support.peers import NONCE
 
 STEP_BYTES = 2
 INPUTS = steps(STEP_BYTES, 60)
@@ -25,10 +26,10 @@ def check(data: bytes) -> object:
         for at in range(1, len(data) - STEP_BYTES + 1, STEP_BYTES):
             what, cut = data[at : at + STEP_BYTES]
             # As many begin the next computation as send one kind of message: a computation has four.
-            if what % (len(MESSAGES) + 4) >= len(MESSAGES):
+            if what % (len(EXAMPLES) + 4) >= len(EXAMPLES):
                 begin(peer, taken)
                 continue
-            message = MESSAGES[what % (len(MESSAGES) + 4)]
+            message = EXAMPLES[what % (len(EXAMPLES) + 4)]
             said.append(message)
             encoded = encode_message(message)
             for piece in (encoded[:cut], encoded[cut:]):
@@ -40,7 +41,7 @@ def check(data: bytes) -> object:
     except RemoteProtocolError:
         assert peer.phase is Phase.ERROR
         assert taken == said[: len(taken)]
-        assert list(peer.receive(encode_message(MESSAGES[0]))) == []
+        assert list(peer.receive(encode_message(EXAMPLES[0]))) == []
         assert list(peer.begin_next()) == []
         assert not peer.is_done
         raise

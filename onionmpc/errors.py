@@ -26,8 +26,7 @@
       ProgramError             the MPyC program (exit 1)
 
 Every error says what was seen and what was expected, in lower case and without a secret. `hint` says how to fix it.
-Exit
-codes: docs/PROTOCOL.md section 5.
+Exit codes: docs/PROTOCOL.md section 5.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from onionmpc import __version__
+
+OTHERS_GONE = "the other parties have left, so there is no further computation"
 
 
 class OnionMPCError(Exception):

@@ -215,7 +215,7 @@ class Table:
                 onionmpc also gets `--input -`, unless you pass `arguments`.
             inputs: this party's private inputs, by the names that the program's block declares: texts, bytes, numbers,
                 True or False, lists of these, or a `pathlib.Path` to read one from. They are checked before anyone is
-                met.
+                met; for a further computation that another party proposes, before consent.
             ask: a coroutine function that gets an `InputQuestion` for each declared input that is not in `inputs`. It
                 returns the value, or None to leave out an optional one. It is called after consent. Without it, every
                 required input must be in `inputs`.
@@ -261,7 +261,8 @@ class Table:
         text = input.encode() if isinstance(input, str) else input
         own_inputs = OwnInputs(text, contents_of(inputs or {}), replaced, ask, confirm)
         prepared = self._prepare(program, options)
-        if prepared.plan.program is not None:
+        # Of a computation that another party proposes, the program is known later: all learn of a mistake then.
+        if prepared.plan.program is not None and (self._met is None or not self._met.follows):
             own_inputs.check(prepared.plan.program.metadata.about)
         plan = prepared.with_private(arguments, reads_input=input is not None)
         if self._state is not TableState.OPEN:
@@ -451,7 +452,7 @@ class Table:
 
     def _no_valid_input(self, error: UsageError) -> AgreementError:
         """Keep the details for this party's user; return the error for the others."""
-        self._own_reason = error
+        self._own_reason = AgreementError(error.message, hint=error.hint)
         return AgreementError("its user gave no valid input")
 
     async def _deliver(

@@ -456,7 +456,8 @@ def _rehearsed(
         "--then",
         multiple=True,
         metavar='"PROGRAM ARGS"',
-        help="Afterwards, compute this over the same links, as host --then does. Repeatable.",
+        help="Afterwards, compute this over the same links, as host --then does. All parties take part again, so there "
+        "is no --allow-difference. Repeatable.",
     ),
     option(
         PRIVACY,

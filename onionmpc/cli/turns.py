@@ -21,7 +21,7 @@ from onionmpc.api.table import Table
 from onionmpc.cli.display import Display, TextDisplay
 from onionmpc.cli.further import Agenda, Wanted, blamed
 from onionmpc.cli.summary import summary_data
-from onionmpc.errors import AgreementError, SessionOver, UsageError
+from onionmpc.errors import OTHERS_GONE, AgreementError, SessionOver, UsageError
 from onionmpc.files import write_named
 from onionmpc.tasks import cancel
 from onionmpc.text import printable
@@ -209,7 +209,7 @@ class Turns:
             SessionOver: the other parties have left.
         """
         if not self._table.present:
-            raise SessionOver("the other parties have left, so nobody is left to compute with")
+            raise SessionOver(OTHERS_GONE)
         prepared = choice.prepared(self._agenda.first, self._begun + 1)
         prepared.check_parties(1 + len(self._table.present))
         return prepared

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from onionmpc.errors import AgreementError, OnionMPCError, SessionOver
+from onionmpc.errors import OTHERS_GONE, AgreementError, OnionMPCError, SessionOver
 from onionmpc.identity import Identity, Onion
 from onionmpc.mesh.door import Door
 from onionmpc.mesh.mesh import Mesh
@@ -144,7 +144,7 @@ class Session:
             SessionOver: nobody is left who could propose, or take part.
             OnionMPCError: it failed, and the session with it; see `Computation.run`.
         """
-        if self._host in (None, self._own.identity.onion) and not self._proposals():
+        if not self.follows:
             next_own = self._proposing(plan)
         else:
             next_own, ui = self._following(await self._proposal(), plan, ui)
@@ -168,6 +168,11 @@ class Session:
         offer = await self._proposal()
         assert offer.further is not None  # noqa: S101 (a proposal)
         return Proposed(self._own.roster.index(Onion(offer.further.proposer)), offer.common.program)
+
+    @property
+    def follows(self) -> bool:
+        """Whether another party proposes the next computation: the host, or one of a full list that has done so."""
+        return self._host not in (None, self._own.identity.onion) or bool(self._proposals())
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -211,8 +216,9 @@ class Session:
         await self._computation.parts.peers.changes.until(lambda: bool(self._proposals()) or self._is_over())
         if not (proposals := self._proposals()):
             own = self._own.identity.onion
-            who = "the other parties have" if self._host in (None, own) else "the host has"
-            raise SessionOver(f"{who} left, so there is no further computation")
+            if self._host in (None, own):
+                raise SessionOver(OTHERS_GONE)
+            raise SessionOver("the host has left, so there is no further computation")
         return proposals[0]
 
     def _is_over(self) -> bool:
@@ -226,7 +232,7 @@ class Session:
         onion = self._own.identity.onion
         roster = sorted([onion, *(self._own.roster[peer.number] for peer in self._here())])
         if len(roster) == 1:
-            raise SessionOver("the other parties have left, so this party is alone")
+            raise SessionOver(OTHERS_GONE)
         common = msgspec.structs.replace(own_terms(plan, roster, len(roster)), **self._fixed)
         common = common.seating(self._uninvited)
         return self._in_next(plan, program_of(plan), common, onion)

@@ -132,7 +132,7 @@ def test_a_person_is_asked_after_consent_and_in_the_order_of_the_block(script: P
 
 def test_a_choice_that_is_not_one_ends_the_session_before_any_program_starts(script: Path) -> None:
     results = computed(script, {"inputs": INPUTS | {"drink": "rum 4242"}}, {"inputs": INPUTS}, {"inputs": INPUTS})
-    assert [type(result) for result in results] == [UsageError, AgreementError, AgreementError]
+    assert [type(result) for result in results] == [AgreementError] * 3
     assert str(results[0]) == "drink: expected one of: tea, coffee"
     assert all("its user gave no valid input" in str(result) for result in results[1:])
     assert not any("4242" in str(result) or "drink" in str(result) for result in results[1:])
@@ -159,7 +159,7 @@ def test_a_joiner_that_learns_only_now_what_is_missing_fails_before_its_consent(
             endings.extend(await asyncio.gather(*computing, return_exceptions=True))
 
     run(main())
-    assert [type(ending) for ending in endings] == [AgreementError, UsageError, AgreementError]
+    assert [type(ending) for ending in endings] == [AgreementError] * 3
     assert str(endings[1]) == "the program needs an input salary (Your salary)"
     assert all("its user gave no valid input" in str(endings[number]) for number in (0, 2))
 
@@ -193,7 +193,7 @@ def test_an_unusual_input_that_was_given_needs_a_yes(script: Path) -> None:
 
     unusual = {"inputs": INPUTS | {"number": 42}, "confirm": confirm}
     results = computed(script, {"inputs": INPUTS}, unusual, {"inputs": INPUTS})
-    assert [type(result) for result in results] == [AgreementError, UsageError, AgreementError]
+    assert [type(result) for result in results] == [AgreementError] * 3
     assert str(results[1]) == "number: an unusual value, expected a whole number up to 100; usually up to 10"
 
 

@@ -183,6 +183,22 @@ def test_a_host_that_leaves_early_is_an_error_for_a_party_with_then_left(tmp_pat
     asyncio.run(main())
 
 
+def test_a_joiner_without_an_input_that_it_could_not_know_of_ends_the_session_and_all_learn_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with local_stage(tmp_path) as stage:
+            host = await stage.host("sort", "--then", "average-salary -- --demo", private=DEMO)
+            first, second = await stage.invites(host, 2)
+            lacking = await stage.start("lacking", "join", first, private=DEMO)
+            other = await stage.start("other", "join", second, "--then", "-- --demo", private=DEMO)
+            assert await stage.ended() == [5, 5, 5], lacking.last_words
+            assert lacking.failure == "the program needs an input salary (Your salary)"
+            for party in (host, other):
+                assert party.failure == f"party {lacking.number} did not agree: its user gave no valid input"
+                assert len(party.heard("ended")) == 1
+
+    asyncio.run(main())
+
+
 def test_a_joiner_refuses_another_program_than_its_then_names_and_all_learn_why(tmp_path: Path) -> None:
     async def main() -> None:
         async with local_stage(tmp_path) as stage:

@@ -137,6 +137,7 @@ def test_when_all_others_have_left_nobody_can_go_on(tmp_path: Path) -> None:
             place.start_listed()
             alone, *others = await place.endings()
             assert isinstance(alone, SessionOver)
+            assert alone.message == "the other parties have left, so there is no further computation"
             assert all(isinstance(other, SessionResult) for other in others)
 
     run(main())

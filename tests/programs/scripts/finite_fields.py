@@ -10,9 +10,8 @@ async def main() -> None:
         prime = mpc.SecFld(101)
         a, b, c = mpc.input(prime(mpc.pid + 5))
         print("prime", await mpc.output([a + b, a - b, a * b, a / b, -c, 1 / c, a**7, b**-1, mpc.reciprocal(a)]))
-        print(
-            "prime", await mpc.output([a == 5, b != 6, a == b, mpc.is_zero(a - 5), mpc.eq(b, 6), mpc.sgn(a, EQ=True)])
-        )
+        # No sgn, not even with EQ=True: its mask wraps around in a field without room for it, so it errs at times.
+        print("prime", await mpc.output([a == 5, b != 6, a == b, mpc.is_zero(a - 5), mpc.eq(b, 6)]))
         print("prime", await mpc.eq_public(a, b), await mpc.is_zero_public(a - 5))
         print("prime", await mpc.output([mpc.prod([a, b, c]), mpc.sum([a, b, c]), mpc.in_prod([a, b], [b, c])]))
         print("raw", await mpc.output(a, raw=True), prime.frac_length, prime.field.order)

@@ -34,8 +34,9 @@ async def exponents(name, secure, element):
 
 async def main() -> None:
     async with mpc:
-        symmetric = mpc.SecSymmetricGroup(4)
-        await operations("symmetric", symmetric, symmetric.group([1, 2, 0, 3]))
+        # Its field has seven elements: MPyC extends smaller ones for five parties, and takes no bits of the result.
+        symmetric = mpc.SecSymmetricGroup(6)
+        await operations("symmetric", symmetric, symmetric.group([1, 2, 0, 3, 5, 4]))
 
         residues = mpc.SecQuadraticResidues(p=23)
         await operations("residues", residues, residues.group.generator)

@@ -456,8 +456,9 @@ def _rehearsed(
         "--then",
         multiple=True,
         metavar='"PROGRAM ARGS"',
-        help="Afterwards, compute this over the same links, as host --then does. All parties take part again, so there "
-        "is no --allow-difference. Repeatable.",
+        help="Then compute this with all parties again (so no --allow-difference is needed). Repeatable.",
+        details="Over the same links, as host --then does. Two results on the same parties expose nobody by their "
+        "difference.",
     ),
     option(
         PRIVACY,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import runpy
 import shlex
@@ -16,14 +17,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from onionmpc.cli.main import cli
-from onionmpc.program.code.catalogue import find_program
+from onionmpc.errors import UsageError
+from onionmpc.names.evidence_files import read_pieces
+from onionmpc.names.examine import Context, examine
+from onionmpc.names.findings import Grade
+from onionmpc.names.trust import load_trust
+from onionmpc.program.code.catalogue import digest, find_program
+from onionmpc.session import keystore
 from onionmpc.session.computation import SessionResult
+from tests.support.evidence import Authority, make_ssh_key, pem
 from tests.support.session import listed_plan, room
 from tests.support.session import run as run_session
 from tests.support.walls import machine_walls
@@ -197,6 +207,38 @@ def test_the_page_on_data_has_a_program_that_runs_and_plots_at_three_parties(
         assert (tmp_path / "here" / f"{name}.csv").read_text().splitlines() == [
             *(",visits,minutes,mean", "eye,6,144,24.0", "heart,6,285,47.5", "skin,3,36,12.0"),
         ]
+
+
+def test_the_page_on_proof_makes_one_party_known_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = {"one party": tmp_path / "alice", "another party": tmp_path / "ben"}
+    company = Authority.make("Acme CA")
+    for home in homes.values():
+        home.mkdir()
+    alice, ben = homes.values()
+    (alice / ".ssh").mkdir()
+    make_ssh_key(alice / ".ssh", name="id_ed25519")
+    secret = company.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (alice / "ca.key").write_bytes(secret)
+    for file in (alice / "ca.pem", ben / "acme-ca.pem"):
+        file.write_text(pem(company.certificate))
+    shutil.copy(alice / ".ssh" / "id_ed25519.pub", ben / "alice.pub")
+    for block in blocks_of(ROOT / "docs" / "howto" / "prove.md"):
+        who = block.mark.rpartition(" as ")[2]
+        if who in homes:
+            script = "set -eu\n" + "\n".join(block.commands)
+            environment = {"HOME": str(homes[who]), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+            subprocess.run(["bash", "-c", script], cwd=homes[who], env=environment, check=True, timeout=60)
+    pieces = read_pieces([alice / "work.statement", alice / "work.pem"])
+    monkeypatch.setenv("ONIONMPC_STATE", str(alice / ".local" / "state" / "onionmpc"))
+    onion = keystore.describe_identity("work").onion
+    context = Context(onion, digest(find_program("average-salary")), " ".join(["word"] * 10), datetime.now(UTC))
+    trust = load_trust(ben / ".local" / "state" / "onionmpc" / "trust")
+    by_key, by_certificate = (examine(piece, context, trust) for piece in pieces)
+    assert (by_key.grade, by_key.name) == (Grade.NAMES, "alice")
+    assert by_key.words.startswith("SSH key in your list, for this program, until ")
+    assert (by_certificate.grade, by_certificate.name) == (Grade.NAMES, "acme")
+    with pytest.raises(UsageError, match="secret key"):
+        read_pieces([alice / "work.key"])
 
 
 FASTER = ROOT / "docs" / "howto" / "faster.md"

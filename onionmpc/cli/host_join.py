@@ -28,7 +28,13 @@ from onionmpc.program.walls.probe import probing
         help="An address or contact that needs no invite. @FILE has one per line. Repeatable.",
     ),
     option(
-        SESSION, "--open", "is_open", is_flag=True, help="Let anyone who knows your address join without an invite."
+        SESSION,
+        "--open",
+        "is_open",
+        is_flag=True,
+        help="Let anyone who knows your address join without an invite.",
+        details="Those parties are strangers, unless they are contacts or show evidence: see "
+        "--strangers-may-read-everything.",
     ),
     *OPTIONS.values(),
 )

@@ -75,6 +75,11 @@ def test_every_option_is_checked_and_documented() -> None:
 WRONG_OPTIONS = [
     ("threshold", "1", "threshold: str, expected a whole number"),
     ("threshold", True, "threshold: bool, expected a whole number"),
+    ("max_unknown", -1, "max_unknown: -1, expected 0 or more"),
+    ("max_unknown", "1", "max_unknown: str, expected a whole number"),
+    ("strangers_may_read_everything", 1, "strangers_may_read_everything: int, expected True or False"),
+    ("evidence", "cert.pem", "evidence: str, expected a list"),
+    ("trust", 1, "trust: int, expected a path"),
     ("circuits", 2.0, "circuits: float, expected a whole number"),
     ("public", SECRET, "public: str, expected a list"),
     ("public", [1], "public: int, expected a text"),

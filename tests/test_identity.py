@@ -25,6 +25,7 @@ from onionmpc.identity import (
     onion_from_public_key,
     parse_onion,
     public_key_from_onion,
+    public_keys_from_onion,
     x25519_public_from_ed25519,
 )
 from onionmpc.identity.key_file import decode_key_file, describe_key_file, encode_key_file
@@ -102,6 +103,20 @@ def test_every_seed_gives_an_address_that_is_accepted(seed: bytes) -> None:
     assert one.public_key == Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     assert public_key_from_onion(one.onion) == one.public_key
     assert parse_onion(one.onion) == one.onion
+
+
+@given(seeds)
+def test_both_keys_of_an_address_are_those_of_its_identity(seed: bytes) -> None:
+    one = Identity(seed)
+    for _ in range(2):  # the second time, they are kept
+        assert public_keys_from_onion(one.onion) == (one.public_key, x25519_public(one))
+
+
+def test_an_address_without_a_usable_key_is_refused_each_time() -> None:
+    unusable = onion_from_public_key(bytes(32))
+    for _ in range(2):
+        with pytest.raises(InvalidAddress, match="no usable key"):
+            public_keys_from_onion(unusable)
 
 
 def test_identity_shows_neither_seed_nor_address() -> None:

@@ -11,6 +11,7 @@ from onionmpc.identity.address import (
     onion_from_public_key,
     parse_onion,
     public_key_from_onion,
+    public_keys_from_onion,
 )
 from onionmpc.identity.curve import check_public_key, x25519_public_from_ed25519
 from onionmpc.identity.key_pair import SEED_BYTES, SIGNATURE_BYTES, Identity, check_signature
@@ -27,5 +28,6 @@ __all__ = [
     "onion_from_public_key",
     "parse_onion",
     "public_key_from_onion",
+    "public_keys_from_onion",
     "x25519_public_from_ed25519",
 ]

@@ -6,13 +6,14 @@ It refuses what tor refuses, and addresses that no honest party can have. Rules:
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from onionmpc.errors import InvalidAddress
-from onionmpc.identity.curve import PUBLIC_KEY_BYTES, check_public_key, y_coordinate
+from onionmpc.identity.curve import PUBLIC_KEY_BYTES, check_public_key, x25519_public_from_ed25519, y_coordinate
 
 Onion = NewType("Onion", str)  # 56 base32 characters and ".onion", lower case, checked
 
@@ -21,6 +22,16 @@ BASE32_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 V2_LENGTH = 16
 V3_LENGTH = 56
 V3_VERSION = 3
+# More than a session has parties. A check takes milliseconds, and each stream to a peer, each key for a descriptor and
+# each mark of a link needs the keys of one of them.
+KEPT_KEYS = 256
+
+
+class PublicKeys(NamedTuple):
+    """What an address stands for: the key in it, and the Noise static key of the same party; 32 bytes each."""
+
+    ed25519: bytes
+    x25519: bytes
 
 
 def onion_from_public_key(public_key: bytes) -> Onion:
@@ -71,6 +82,16 @@ def public_key_from_onion(text: str) -> bytes:
             hint="tor never makes such an address: do not trust the person who gave it to you",
         ) from error
     return public_key
+
+
+@functools.lru_cache(maxsize=KEPT_KEYS)  # of what was found: an error is not kept
+def public_keys_from_onion(onion: Onion) -> PublicKeys:
+    """Return the keys of a peer's address, checked as `public_key_from_onion` does.
+
+    Not for addresses that a stranger sends: how long this takes shows which addresses were here before.
+    """
+    ed25519 = public_key_from_onion(onion)
+    return PublicKeys(ed25519, x25519_public_from_ed25519(ed25519))
 
 
 def parse_onion(text: str) -> Onion:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from onionmpc.errors import OnionMPCError, PeerUnreachable, RemoteProtocolError
-from onionmpc.identity import Identity, Onion, onion_from_public_key, public_key_from_onion, x25519_public_from_ed25519
+from onionmpc.identity import Identity, Onion, onion_from_public_key, public_keys_from_onion
 from onionmpc.levels import Level
 from onionmpc.mesh.clock import wakeups
 from onionmpc.mesh.link_dials import LinkDials
@@ -95,7 +95,7 @@ class Mesh:
         self._nonce = nonce
         self._observer = observer
         self._static_keys = {
-            x25519_public_from_ed25519(public_key_from_onion(onion)): number
+            public_keys_from_onion(onion).x25519: number
             for number, onion in enumerate(self.roster)
             if number != self.own_number
         }

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from onionmpc.errors import PeerUnreachable, RemoteProtocolError
-from onionmpc.identity import Identity, Onion, public_key_from_onion
+from onionmpc.identity import Identity, Onion, public_keys_from_onion
 from onionmpc.machine import READ_BYTES
 from onionmpc.mesh.network import Network, Stream
 from onionmpc.wire.handshake import MESSAGE_2_BYTES, DiallerHandshake, Hello, Reply
@@ -207,7 +207,7 @@ async def dial(
         VersionDiffers: it speaks another version of the protocol.
     """
     began_s = time.monotonic()
-    public_key = public_key_from_onion(peer)
+    public_key = public_keys_from_onion(peer).ed25519
     handshake = DiallerHandshake(identity, public_key, psk, hello, secrets.token_bytes(EPHEMERAL_BYTES))
     try:
         # Not within our timeout: the network bounds its own part, and can explain a silence better.

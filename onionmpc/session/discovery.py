@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from onionmpc.identity import Identity, Onion, public_key_from_onion, x25519_public_from_ed25519
+from onionmpc.identity import Identity, Onion, public_keys_from_onion
 
 PAIR_LABEL = b"onionmpc/1 discovery"
 SEAT_DISCOVERY_LABEL = b"onionmpc/1 seat discovery"
@@ -28,13 +28,14 @@ def pair_key(identity: Identity, peer: Onion, service: Onion, nonce: bytes = b""
     """
     shared = shared_secret(identity, peer)
     client = peer if service == identity.onion else identity.onion
-    return _derive(shared, PAIR_LABEL + public_key_from_onion(service) + public_key_from_onion(client) + nonce)
+    keys = public_keys_from_onion(service).ed25519 + public_keys_from_onion(client).ed25519
+    return _derive(shared, PAIR_LABEL + keys + nonce)
 
 
 def shared_secret(identity: Identity, peer: Onion) -> bytes:
     """Return the X25519 shared secret of two parties, 32 bytes, to derive keys from."""
-    own, other = X25519PrivateKey.from_private_bytes(identity.x25519_private), public_key_from_onion(peer)
-    return own.exchange(X25519PublicKey.from_public_bytes(x25519_public_from_ed25519(other)))
+    own = X25519PrivateKey.from_private_bytes(identity.x25519_private)
+    return own.exchange(X25519PublicKey.from_public_bytes(public_keys_from_onion(peer).x25519))
 
 
 def seat_key(psk: bytes) -> bytes:

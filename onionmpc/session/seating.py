@@ -5,13 +5,12 @@ Rules: docs/PROTOCOL.md section 4.
 
 from __future__ import annotations
 
-import functools
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from onionmpc.errors import InvalidAddress
-from onionmpc.identity import Identity, Onion, check_roster, public_key_from_onion, x25519_public_from_ed25519
+from onionmpc.identity import Identity, Onion, check_roster, public_keys_from_onion
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.invite import SECRET_BYTES, Invite
 from onionmpc.wire.handshake import NO_PSK
@@ -120,7 +119,11 @@ class Seating:
 
     def psks_for(self, static_key: bytes) -> Sequence[bytes]:
         """Return the psks of the seats that are free, or held by the party with this X25519 key."""
-        return [seat.psk for seat in self.seats if seat.only_for is None or _static_key(seat.only_for) == static_key]
+        return [
+            seat.psk
+            for seat in self.seats
+            if seat.only_for is None or public_keys_from_onion(seat.only_for).x25519 == static_key
+        ]
 
     def seat_for(self, onion: Onion, psk: bytes) -> HostSeat | None:
         """Return the seat that this identity may take with this psk, or None."""
@@ -161,8 +164,3 @@ class Seating:
     def invited_by(self, psk: bytes) -> HostSeat:
         """Return the seat that the invite with this psk is, or was, for."""
         return self._seat_of_psk[psk]
-
-
-@functools.lru_cache(maxsize=256)
-def _static_key(onion: Onion) -> bytes:
-    return x25519_public_from_ed25519(public_key_from_onion(onion))

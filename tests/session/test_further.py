@@ -10,13 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from onionmpc.errors import AgreementError, LinkExpired, PeerLeft, ProgramError, SessionOver
+from onionmpc.errors import (
+    AgreementError,
+    LinkExpired,
+    PeerLeft,
+    ProgramError,
+    RemoteProtocolError,
+    SessionOver,
+    SystemRefused,
+)
+from onionmpc.identity import Identity, Onion
+from onionmpc.session import signing
 from onionmpc.session.agreement import Agreement
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.events import Agreed, Left, LinkResumed, LinkUp, RosterKnown
-from onionmpc.session.receipt import decode_receipt
+from onionmpc.session.events import Agreed, Left, LinkResumed, LinkUp, Proposed, RosterKnown
+from onionmpc.session.messages import Leaving
+from onionmpc.session.receipt import Opening, Receipt, decode_receipt, sign
 from onionmpc.session.session import Session
-from tests.support.further import FAIL, PRODUCT, QUICK, SUM, Several, for_ever, hears, plans
+from onionmpc.wire.link import ControlBytes, EpochEnd, Event, ProgramBytes, ProgramEnd
+from tests.support.further import FAIL, PRODUCT, QUICK, SUM, Several, all_gone, for_ever, hears, peers_of, plans
 from tests.support.session import HASTY, Room, answers, room, run, same_sentence
 
 HOSTED_FIRST = pytest.mark.parametrize(
@@ -420,7 +432,83 @@ def test_a_party_that_is_interrupted_in_the_second_computation_ends_it_for_all(t
     run(main())
 
 
+def test_a_party_that_is_left_out_while_its_links_stay_up_receives_nothing_of_what_the_others_compute(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        first, second = plans(tmp_path, "quick", QUICK, 4), plans(tmp_path, "sum", SUM, 4)
+        received: list[Event] = []
+
+        async def leave_party_0_alone(session: Session) -> None:
+            dispatcher = session._dispatcher
+            link_event = dispatcher.link_event
+
+            def note(party: int, event: Event) -> None:
+                if isinstance(event, ControlBytes | ProgramBytes | EpochEnd | ProgramEnd):
+                    received.append(event)
+                link_event(party, event)
+
+            dispatcher.link_event = note  # type: ignore[method-assign]
+            (party_0,) = (peer for peer in peers_of(session) if peer.number == 0)
+            party_0.send(Leaving())
+
+        async with room(4, first[0], first) as place:
+            several = Several(place)
+            everyone_is_done = asyncio.Barrier(4)
+
+            async def all_done(_session: Session) -> None:
+                await everyone_is_done.wait()
+
+            several.computes(0, all_done, hears(place.persons[0], Left), second[0])
+            for number in (1, 2):  # to which party 3 is still there
+                several.computes(number, all_done, hears(place.persons[number], Proposed), second[number])
+            several.computes(3, all_done, leave_party_0_alone, all_gone)
+            place.start_listed()
+            for ending in await place.endings():
+                assert isinstance(ending, SessionResult), ending
+        for number in range(3):
+            assert (tmp_path / "sum" / f"answer{number}").read_text() == repr((3, 1, number, 111))
+        assert received == []
+
+    run(main())
+
+
 # -- receipts
+
+
+@pytest.mark.usefixtures("instant")
+@pytest.mark.parametrize("flaw", ["not written", "a wrong signature"])
+def test_a_computation_after_a_flawed_receipt_has_a_good_one(
+    tmp_path: Path, flaw: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed: list[Onion] = []
+
+    def sign_badly_at_first(identity: Identity, agreement: Agreement, opening: Opening) -> Receipt:
+        signed.append(identity.onion)
+        again = signed.count(identity.onion) > 1
+        return sign(identity if again or flaw == "not written" else Identity(bytes(32)), agreement, opening)
+
+    monkeypatch.setattr(signing, "sign", sign_badly_at_first)
+
+    async def main() -> None:
+        first, second = plans(tmp_path, "quick", QUICK + "print(1)\n", 3), plans(tmp_path, "sum", SUM, 3)
+        folder = tmp_path / "no such folder" if flaw == "not written" else tmp_path
+        first = {number: replace(plan, receipt=folder / f"first{number}") for number, plan in first.items()}
+        second = {number: replace(plan, receipt=tmp_path / f"second{number}") for number, plan in second.items()}
+        async with room(3, first[0], first) as place:
+            several = Several(place)
+            for number in place.numbers:
+                several.computes(number, second[number])
+            place.start_listed()
+            endings = await place.endings()
+            assert all(isinstance(ending, SessionResult) for ending in endings), endings
+        kind = SystemRefused if flaw == "not written" else RemoteProtocolError
+        for number, (flawed, good) in several.results.items():
+            assert type(flawed.receipt_flaw) is kind
+            assert good.receipt_flaw is None
+            assert len(decode_receipt((tmp_path / f"second{number}").read_bytes()).signatures) == 3
+
+    run(main())
 
 
 @pytest.mark.usefixtures("instant")

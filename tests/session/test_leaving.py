@@ -171,7 +171,7 @@ def test_a_peer_that_leaves_after_any_message_ends_the_session_with_the_same_err
 @pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("after", range(0, 3 * TURNS, 3))
 def test_a_joiner_that_leaves_as_the_terms_go_out_leaves_nobody_waiting(tmp_path: Path, after: int) -> None:
-    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=1.0, timings=HASTY)
+    plan = listed_plan(write_script(tmp_path / "script.py", ""), patience_s=1.0, wait_s=5.0, timings=HASTY)
 
     async def main() -> None:
         async with room(3, plan) as place:

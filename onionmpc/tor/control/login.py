@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from onionmpc.tor.adapters.txtorcon import ControlConnection
 
 PASSWORD_VARIABLE = "ONIONMPC_CONTROL_PASSWORD"  # noqa: S105 (its name, not the password)
-LOGIN_TIMEOUT_S = 10.0
+# tor answers within milliseconds. On a busy machine it takes seconds, and so does the import in `_log_in`.
+LOGIN_TIMEOUT_S = 60.0
 # Source: control-spec, "Replies".
 BAD_AUTHENTICATION = 515
 

@@ -53,6 +53,7 @@ class Proposal:
         previous: what this party last consented to in this session, None in the first computation.
         exposes: whose inputs this result may expose, together with an earlier one of this session.
         allow_difference: whether this party accepts that without being asked.
+        again: whether you consented to these terms before you typed your inputs, which change `exposes`.
         seats: what each other party is to this user, and how it is known.
         names: this user's own names for addresses, from its contacts.
         questions: what the program declares as its private input and was not given to `compute`. `ask` is called with
@@ -73,6 +74,7 @@ class Proposal:
     previous: Proposal | None = None
     exposes: tuple[Exposure, ...] = ()
     allow_difference: bool = False
+    again: bool = False
     seats: tuple[Seat, ...] = ()
     names: Mapping[Onion, str] = field(default_factory=dict)
     questions: tuple[InputQuestion, ...] = ()
@@ -92,7 +94,8 @@ class Proposal:
             changed = set(changed_labels(self.agreement.common, self.previous.agreement.common))
             before = self.previous._lines()  # noqa: SLF001 (ours)
             lines = list(mark_changes(lines, before, changed, self.computation - 1))
-        return "\n".join(["The agreement:", *lines])
+        why = ["You are asked again: the input that you typed changes whom this result may expose."]
+        return "\n".join([*(why if self.again else []), "The agreement:", *lines])
 
     def _lines(self) -> list[str]:
         before = None if self.previous is None else self.previous.agreement.common
@@ -117,7 +120,7 @@ class Proposal:
 
     def as_previous(self) -> Proposal:
         """Return a copy for the next proposal to be compared with. It holds none before it."""
-        return replace(self, previous=None)
+        return replace(self, previous=None, again=False)
 
     @property
     def program(self) -> str:

@@ -407,7 +407,8 @@ class Table:
             raise self._no_valid_input(error) from error
         # What was typed is known only now. It may expose a party that consent has not heard of.
         given |= self._digests([one.content] for one in checked.values())
-        told, proposal = proposal, replace(proposal, exposes=self._history.exposures(agreement.common, given))
+        exposes = self._history.exposures(agreement.common, given)
+        told, proposal = proposal, replace(proposal, exposes=exposes, again=True)
         if not proposal.exposed <= told.exposed and not await self._consent(consent, proposal):
             return None
         self._agree(proposal, given)

@@ -203,6 +203,9 @@ def test_what_is_typed_after_consent_can_make_it_ask_again(tmp_path: Path) -> No
         assert len(asked) == 3
         assert [(one.computation, len(one.exposes)) for one in seen] == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
         assert not seen[-1].exposes[0].same_program
+        why = "You are asked again: the input that you typed changes whom this result may expose."
+        assert [str(one).splitlines()[0] == why for one in seen] == [one.again for one in seen]
+        assert [one.again for one in seen] == [False, False, True, False, True]
         assert [str(ending) for ending in declined] == [
             "this party (party 0) did not agree: its user declined",
             "party 0 did not agree: its user declined",

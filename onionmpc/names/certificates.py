@@ -106,13 +106,11 @@ def verify(certificates: Certificates, roots: Sequence[x509.Certificate], now: d
         raise InvalidEvidence(
             f"the certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d} to {certificates.until:%Y-%m-%d}"
         )
-    builder = PolicyBuilder().store(Store(list(roots))).time(now)
     try:
+        builder = PolicyBuilder().store(Store(list(roots))).time(now)
         builder.build_server_verifier(x509.DNSName(certificates.name)).verify(leaf, list(certificates.intermediates))
     except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidEvidence(
-            f"no valid chain leads to a root that you trust ({printable(str(error), 120)})"
-        ) from error
+        raise InvalidEvidence(f"no valid chain leads to a root that you trust ({printable(str(error), 120)})") from error
 
 
 @functools.cache
@@ -130,7 +128,10 @@ def load_pem(text: str) -> tuple[x509.Certificate, ...]:
     with warnings.catch_warnings():
         # Such as: a root of certifi has the serial number 0. What is wrong with a peer's, the verifier refuses.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        return tuple(x509.load_pem_x509_certificates(text.encode()))
+        try:
+            return tuple(x509.load_pem_x509_certificates(text.encode()))
+        except x509.InvalidVersion as error:
+            raise ValueError(str(error)) from error
 
 
 def _names(certificate: x509.Certificate) -> frozenset[str]:

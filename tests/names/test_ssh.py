@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from onionmpc.errors import InvalidEvidence, UsageError
 from onionmpc.names.allowed_signers import parse_allowed_signers
 from onionmpc.names.ssh import BEGIN_SIGNATURE, END_SIGNATURE, NAMESPACE, check_key, parse_signature, verify
-from tests.support.evidence import NOW, SshKey, make_ssh_key
+from tests.support.evidence import NOW, SshKey, armored_signature, make_ssh_key, signed_data, ssh_field
 
 TEXT = "any text\n"
 
@@ -65,30 +65,17 @@ def test_a_signature_by_ssh_keygen_is_verified(kind: str, hash_name: str, tmp_pa
             principal(f"bob {key.public}", armor, text)
 
 
-def field(content: bytes) -> bytes:
-    return len(content).to_bytes(4) + content
-
-
-def armored(
-    key: bytes, signature: bytes, *, tail: bytes = b"", reserved: bytes = b"", hash_name: bytes = b"sha512"
-) -> str:
-    fields = [key, NAMESPACE.encode(), reserved, hash_name, signature]
-    content = b"SSHSIG" + (1).to_bytes(4) + b"".join(map(field, fields)) + tail
-    return f"{BEGIN_SIGNATURE}\n{base64.b64encode(content).decode()}\n{END_SIGNATURE}\n"
-
-
-def signed_data(text: str = TEXT) -> bytes:
-    digest = hashlib.sha512(text.encode()).digest()
-    return b"SSHSIG" + b"".join(map(field, (NAMESPACE.encode(), b"", b"sha512", digest)))
-
-
 def test_a_signature_of_a_hardware_key_is_verified(tmp_path: Path) -> None:
     """Such keys sign the application and a counter too. ssh-keygen says that this one is made as they do."""
     secret = ed25519.Ed25519PrivateKey.generate()
     kind, application, flags_and_counter = b"sk-ssh-ed25519@openssh.com", b"ssh:", b"\x01" + (7).to_bytes(4)
-    public = field(kind) + field(secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)) + field(application)
-    hashed = hashlib.sha256(application).digest() + flags_and_counter + hashlib.sha256(signed_data()).digest()
-    armor = armored(public, field(kind) + field(secret.sign(hashed)) + flags_and_counter)
+    public = (
+        ssh_field(kind)
+        + ssh_field(secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        + ssh_field(application)
+    )
+    hashed = hashlib.sha256(application).digest() + flags_and_counter + hashlib.sha256(signed_data(TEXT)).digest()
+    armor = armored_signature(public, ssh_field(kind) + ssh_field(secret.sign(hashed)) + flags_and_counter)
     line = f"carol {kind.decode()} {base64.b64encode(public).decode()}"
     assert takes(tmp_path, line, "carol", armor)
     assert principal(line, armor) == "carol"
@@ -100,8 +87,8 @@ def test_a_signature_over_sha_1_does_not_count(tmp_path: Path) -> None:
     secret = rsa.generate_private_key(65537, 2048)
     line = "bob " + secret.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     key = base64.b64decode(line.split()[2])
-    old = secret.sign(signed_data(), padding.PKCS1v15(), SHA1())
-    armor = armored(key, field(b"ssh-rsa") + field(old))
+    old = secret.sign(signed_data(TEXT), padding.PKCS1v15(), SHA1())
+    armor = armored_signature(key, ssh_field(b"ssh-rsa") + ssh_field(old))
     assert not takes(tmp_path, line, "bob", armor)
     with pytest.raises(InvalidEvidence, match="of the kind 'ssh-rsa', expected rsa-sha2-256 or rsa-sha2-512"):
         principal(line, armor)
@@ -118,12 +105,12 @@ def test_an_envelope_that_is_not_as_ssh_keygen_writes_it_is_refused(key: SshKey)
         whole[:100],
         whole.replace(END_SIGNATURE, ""),
         whole + whole,
-        armored(public, b"\xff\xff\xff\xff"),
-        armored(public, field(b"ssh-ed25519"), tail=b"x"),
-        armored(public, field(b"ssh-ed25519"), reserved=b"x"),
-        armored(public, field(b"ssh-ed25519"), hash_name=b"md5"),
-        armored(public, field(b"ssh-\xff")),
-        armored(public, b""),
+        armored_signature(public, b"\xff\xff\xff\xff"),
+        armored_signature(public, ssh_field(b"ssh-ed25519"), tail=b"x"),
+        armored_signature(public, ssh_field(b"ssh-ed25519"), reserved=b"x"),
+        armored_signature(public, ssh_field(b"ssh-ed25519"), hash_name=b"md5"),
+        armored_signature(public, ssh_field(b"ssh-\xff")),
+        armored_signature(public, b""),
         f"{BEGIN_SIGNATURE}\nQUJD\n{END_SIGNATURE}\n",
         f"{BEGIN_SIGNATURE}\n=\n{END_SIGNATURE}\n",
     ):
@@ -133,15 +120,22 @@ def test_an_envelope_that_is_not_as_ssh_keygen_writes_it_is_refused(key: SshKey)
 
 def test_a_signature_blob_of_any_form_is_refused(key: SshKey) -> None:
     public = base64.b64decode(key.public.split()[1])
-    for blob in (b"", field(b""), field(b"x" * 64), field(b"x" * 64) + b"x", b"\0\0\0\xff", field(b"x" * 10_000)):
+    for blob in (
+        b"",
+        ssh_field(b""),
+        ssh_field(b"x" * 64),
+        ssh_field(b"x" * 64) + b"x",
+        b"\0\0\0\xff",
+        ssh_field(b"x" * 10_000),
+    ):
         with pytest.raises(InvalidEvidence):
-            principal(f"bob {key.public}", armored(public, field(b"ssh-ed25519") + blob))
+            principal(f"bob {key.public}", armored_signature(public, ssh_field(b"ssh-ed25519") + blob))
 
 
 def test_a_key_of_one_kind_signs_in_no_other(key: SshKey) -> None:
     public = base64.b64decode(key.public.split()[1])
     with pytest.raises(InvalidEvidence, match="expected ssh-ed25519"):
-        principal(f"bob {key.public}", armored(public, field(b"rsa-sha2-512") + field(b"x" * 64)))
+        principal(f"bob {key.public}", armored_signature(public, ssh_field(b"rsa-sha2-512") + ssh_field(b"x" * 64)))
 
 
 # Each reads as ssh-keygen reads it: the name that the signature then has, or the words of the refusal.

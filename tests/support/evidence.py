@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import subprocess
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from onionmpc.identity import Onion
 from onionmpc.names.allowed_signers import parse_allowed_signers
 from onionmpc.names.examine import Context
-from onionmpc.names.ssh import NAMESPACE
+from onionmpc.names.ssh import BEGIN_SIGNATURE, END_SIGNATURE, NAMESPACE
 from onionmpc.names.statement import Purpose, Statement, format_statement, roster_in_statement
 from onionmpc.names.trust import Trust
 from tests.support.identities import identity
@@ -67,6 +69,26 @@ def make_ssh_key(folder: Path, kind: str = "ed25519", name: str = "") -> SshKey:
     command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "a comment", "-f", str(file)]
     subprocess.run(command, check=True, capture_output=True)
     return SshKey(file)
+
+
+def ssh_field(content: bytes) -> bytes:
+    """Return bytes with their length before them, as all of SSH's formats have them."""
+    return len(content).to_bytes(4) + content
+
+
+def signed_data(text: str) -> bytes:
+    """Return what a key signs for a text."""
+    fields = (NAMESPACE.encode(), b"", b"sha512", hashlib.sha512(text.encode()).digest())
+    return b"SSHSIG" + b"".join(map(ssh_field, fields))
+
+
+def armored_signature(
+    key: bytes, signature: bytes, *, tail: bytes = b"", reserved: bytes = b"", hash_name: bytes = b"sha512"
+) -> str:
+    """Return a signature's envelope, which may be one that ssh-keygen never writes."""
+    fields = (key, NAMESPACE.encode(), reserved, hash_name, signature)
+    content = b"SSHSIG" + (1).to_bytes(4) + b"".join(map(ssh_field, fields)) + tail
+    return f"{BEGIN_SIGNATURE}\n{base64.b64encode(content).decode()}\n{END_SIGNATURE}\n"
 
 
 def trusting(people: str = "", issuers: str = "", **files: Any) -> Trust:

@@ -110,7 +110,9 @@ def verify(certificates: Certificates, roots: Sequence[x509.Certificate], now: d
         builder = PolicyBuilder().store(Store(list(roots))).time(now)
         builder.build_server_verifier(x509.DNSName(certificates.name)).verify(leaf, list(certificates.intermediates))
     except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidEvidence(f"no valid chain leads to a root that you trust ({printable(str(error), 120)})") from error
+        raise InvalidEvidence(
+            f"no valid chain leads to a root that you trust ({printable(str(error), 120)})"
+        ) from error
 
 
 @functools.cache

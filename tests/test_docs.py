@@ -126,8 +126,9 @@ def test_python_in_the_pages_compiles(block: Block) -> None:
     ids=name_of,
 )
 def test_the_commands_of_a_page_that_are_marked_so_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    """A demo of a page runs in the network that tests share; tests/e2e/test_demo.py starts one with each demo."""
     monkeypatch.setenv("ONIONMPC_STATE", str(tmp_path / "state"))
     for block in blocks_of(page):
         if block.language == "python":
@@ -136,7 +137,10 @@ def test_the_commands_of_a_page_that_are_marked_so_run(
         for block in blocks_of(page):
             if block.mark.startswith("run"):
                 for command in block.commands:
-                    run(command, tmp_path)
+                    if command.startswith("onionmpc demo ") and "--testnet" not in command:
+                        run(f"{command} --testnet {request.getfixturevalue('testnet_dir')}", tmp_path)
+                    else:
+                        run(command, tmp_path)
     finally:
         if (tmp_path / "net").is_dir():
             run("onionmpc testnet down net", tmp_path)

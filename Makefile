@@ -32,12 +32,13 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/onionmpc demo
 
-# Tests that need no tor compute for two thirds of their time, so three run on two cores. Of those with tor, the tests of
-# one file share a party, and stay together. The sessions of tests/e2e are about time, and have the machine for themselves.
+# Tests that need no tor wait for half of their time, so four run on two cores. Of those with tor, the tests of one file
+# share a party, and stay together; most of them wait for tor. The sessions of tests/e2e are about time, and have the
+# machine for themselves.
 test: check peers
 	@$(BIN)/python -m compileall -q onionmpc
-	$(BIN)/python -m pytest -q -m "not tor and not weekly" --numprocesses 3
-	$(BIN)/python -m pytest -q -m "tor and not weekly" --ignore tests/e2e --numprocesses 2 \
+	$(BIN)/python -m pytest -q -m "not tor and not weekly" --numprocesses 4
+	$(BIN)/python -m pytest -q -m "tor and not weekly" --ignore tests/e2e --numprocesses 3 \
 		--dist loadfile --no-loadscope-reorder --durations=10
 	$(BIN)/python -m pytest -q -m "tor and not weekly" --durations=10 tests/e2e
 

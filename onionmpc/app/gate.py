@@ -154,18 +154,15 @@ class Gate:
         if refusal := judge(scope, self._authority, self._is_open):
             await _refuse(scope, send_guarded, refusal)
             return
-        body = await _read_body(scope, receive) if scope["method"] == "POST" else b""
+        body = await _read_body(receive) if scope["method"] == "POST" else b""
         if isinstance(body, Refusal):
             await _refuse(scope, send_guarded, body)
         elif body is not None:
             await self._app(scope, _replaying(body, receive), send_guarded)
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes | Refusal | None:
+async def _read_body(receive: Receive) -> bytes | Refusal | None:
     """Return the body, or None if the client has gone. How long it may take is up to the connection."""
-    lengths = _values(scope, b"content-length")
-    if lengths and int(lengths[0]) > MAX_BODY_BYTES:  # digits, and only one: h11 sees to that
-        return Refusal.TOO_LARGE
     body = b""
     while True:
         message = await receive()
@@ -194,7 +191,7 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
         return
     headers = [
         (b"content-type", b"application/json"),
-        (b"connection", b"close"),  # the rest of an unread body must not be taken for another request
+        (b"connection", b"close"),  # otherwise h11 would take the rest of the body, no matter how long
         *([(b"allow", b"GET, POST")] if refusal is Refusal.METHOD else []),
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

@@ -343,6 +343,16 @@ async def test_a_body_in_chunks_is_counted_as_it_comes(server: Running) -> None:
     assert server.desk.done == []
 
 
+@served(ServerLimits(connection=ConnectionLimits(request_s=1000.0, idle_s=1000)))
+async def test_the_rest_of_a_refused_body_is_not_read(server: Running) -> None:
+    reader, writer = await server.connect()
+    head = server.request("POST", "/api/intent", content_type="application/json", content_length=str(2**40))
+    writer.write(head)
+    assert (await read_reply(reader)).status == 401
+    assert await reader.read() == b""
+    await close(writer)
+
+
 @served()
 async def test_a_header_without_an_end_is_refused(server: Running) -> None:
     assert (await server.raw(b"GET / HTTP/1.1\r\nx: " + b"y" * 2**15)).status == 400

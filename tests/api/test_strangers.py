@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from onionmpc.files import private_directory, write_private
 from onionmpc.identity import Onion
 from onionmpc.names.contacts import BOOK_NAME, add_contact
 from tests.support.api import local_parties
+from tests.support.evidence import Authority, pem
 from tests.support.session import new_identities, run
 
 KNOWN, VOUCHED, INTRODUCED, STRANGER = Standing
@@ -288,5 +290,41 @@ def test_a_damaged_address_book_or_missing_trust_is_refused_before_anyone_is_met
             book.chmod(0o644)
             with pytest.raises(UsageError, match="open to others"):
                 await table().__aenter__()
+
+    run(main())
+
+
+def test_two_seats_of_one_name_are_refused_and_the_name_stays_with_its_user(script: Path, tmp_path: Path) -> None:
+    now, company = datetime.now(UTC), Authority.make("Acme CA")
+    trust = private_directory(tmp_path / "trust")
+    private_directory(trust / "ca")
+    (trust / "ca" / "acme-corp.pem").write_text(pem(company.certificate))
+
+    def certify(party: Party) -> Path:
+        file = tmp_path / f"{party.onion}.pem"
+        certificate = company.certify(party.onion, start=now - timedelta(days=1), until=now + timedelta(days=1))
+        file.write_text(pem(certificate))
+        return file
+
+    async def main() -> None:
+        async with local_parties(3) as (host, *guests):
+            async with host.host(script, parties=3, trust=trust) as table, asyncio.TaskGroup() as tasks:
+                joining = [
+                    tasks.create_task(Seen().sits(guest.join(invite, script, evidence=[certify(guest)])))
+                    for guest, invite in zip(guests, table.invites, strict=True)
+                ]
+                hosting = Seen()
+                await hosting.computes(table)
+            await hosting.reads(table)
+            reason = "2 of 3 seats are held under one name that it knows, and the threshold is 1"
+            assert isinstance(hosting.ending, AgreementError)
+            assert hosting.ending.message.startswith(f"this party did not agree: {reason}")
+            numbers = sorted(seat.number for seat in hosting.refused[-1].seats)
+            assert hosting.ending.hint.startswith(f"acme-corp holds parties {numbers[0]} and {numbers[1]}; ")
+            assert {names for _, names in hosting.seats.values()} == {("acme-corp",)}
+            for seen in (task.result() for task in joining):
+                assert isinstance(seen.ending, AgreementError)
+                assert reason in seen.ending.message
+                assert "acme" not in f"{seen.ending.message} {seen.ending.hint} {seen.asked}"
 
     run(main())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from onionmpc.api.arguments import check_names, count, flag, level, optional, path, paths, seconds, texts, whole
-from onionmpc.api.evidence_files import read_evidence
 from onionmpc.api.receipt_file import check_receipt
 from onionmpc.levels import Level
 from onionmpc.names.standing import StrangersRule
@@ -206,7 +205,7 @@ def prepare(
         allow_no_privacy=said.get("allow_no_privacy", False),
         wait_s=said.get("wait_s", WAIT_S),
         patience_s=said.get("patience_s", PATIENCE_S),
-        evidence=read_evidence(said.get("evidence", ())),
+        evidence=_read_evidence(said.get("evidence", ())),
         min_circuit_length=said.get("min_circuit_length", Level.STANDARD),
         verbose=said.get("verbose", False),
         allow_subprocess=said.get("allow_subprocess", False),
@@ -256,6 +255,14 @@ def prepare_next(
 def numbered(file: Path, number: int) -> Path:
     """Return the path of a file for this computation of a session, from 1."""
     return file if number == 1 else file.with_stem(f"{file.stem}-{number}")
+
+
+def _read_evidence(files: Sequence[Path]) -> tuple[str, ...]:
+    if not files:
+        return ()
+    from onionmpc.names.evidence_files import read_pieces  # not at the top: it loads libraries that few sessions need
+
+    return read_pieces(files)
 
 
 def _program_name(program: str | os.PathLike[str]) -> str:

@@ -5,7 +5,7 @@ What the evidence of a party proves is found by onionmpc.names.examine, and what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ class People:
 
     def seats(self, question: ConsentQuestion) -> tuple[Seat, ...]:
         """Examine the evidence of all parties, and say what each one is. Takes milliseconds for each piece."""
-        from onionmpc.names.examine import Context, examine  # its libraries take long to load, and few need them
+        from onionmpc.names.examine import Context, examine  # not at the top: it loads libraries that few sessions need
 
         common = question.agreement.common
         addresses = tuple(map(Onion, common.addresses))
@@ -43,6 +43,18 @@ class People:
             if number != question.own_number
         }
         return seats_of(addresses, question.own_number, self.known, common.strangers, findings)
+
+
+def check_own_evidence(pieces: Sequence[str], onion: Onion) -> None:
+    """Check that what a party is to show is about its own address, and counts today.
+
+    Raises:
+        InvalidEvidence: it is not, or does not.
+    """
+    if pieces:
+        from onionmpc.names.evidence_files import check_about
+
+        check_about(pieces, onion, datetime.now(UTC))
 
 
 def load_people(trust: Path | None, typed: Collection[Onion], host: Onion | None = None) -> People:

@@ -21,7 +21,7 @@ from onionmpc.api.events import EventQueue
 from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of, deliver
 from onionmpc.api.options import Prepared, ProgramOptions, prepare_next
 from onionmpc.api.outcome import Result, result_of
-from onionmpc.api.people import People, load_people
+from onionmpc.api.people import People, check_own_evidence, load_people
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
 from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
@@ -117,7 +117,8 @@ class Table:
 
         Raises:
             UsageError: an option does not fit the number of parties, this party has ended or has another table,
-                this table was entered before, or the contacts or the folder of trust cannot be used.
+                this table was entered before, its evidence is about another address or has expired, or the contacts or
+                the folder of trust cannot be used.
         """
         if self._state is not TableState.NEW:
             raise UsageError("this table was entered before", hint=TableState.LEFT.value)
@@ -125,6 +126,7 @@ class Table:
             self._runtime.subscribe(self.events)
             stack.callback(self._runtime.unsubscribe, self.events)
             stack.callback(self.events.close)
+            check_own_evidence(self._prepared.plan.evidence, self._runtime.identity.onion)
             self._people = self._load_people(self._prepared.trust)
             self._sit_down()
             known = self._prepared.walls

@@ -142,17 +142,16 @@ async def strangers(stage: Stage) -> tuple[People, list[Party]]:
     me, lifted = ("--identity", "me"), "--strangers-may-read-everything"
     host = await stage.host(people.script, *me, "--open", parties=4, private=["1"], state="anna")
     join = ("join", people.onions["anna"], people.script, *me)
-    joining = [
+    # Nobody shows the statement of another one.
+    thief = await stage.start("thief", *join, "--evidence", "stolen.statement", private=["5"], state="ben")
+    await thief.ends()
+    joining = await asyncio.gather(
         stage.start("acme", *join, lifted, "--evidence", "acme.pem", private=["2"], state="acme"),
         stage.start("cleo", *join, lifted, "--evidence", "cleo.statement", private=["3"], state="cleo"),
         stage.start("ben", *join, private=["4"], state="ben"),
-    ]
-    # Nobody shows the statement of another one.
-    thief = await stage.start("thief", *join, "--evidence", "stolen.statement", private=["5"], state="ben")
-    assert await thief.ends() == 2, thief.last_words
-    parties = [host, *await asyncio.gather(*joining)]
-    await stage.ended(parties)
-    return people, [*parties, thief]
+    )
+    await stage.ended()
+    return people, [host, *joining, thief]
 
 
 @after(strangers)
@@ -167,6 +166,7 @@ def test_the_party_that_knows_too_few_refuses_and_all_learn_why(outcome: tuple[P
     assert same_sentence([host, acme, cleo]) == f"party {ben.number} did not agree: {reason}"
     assert [len(party.heard("seats_refused")) for party in parties] == [0, 0, 0, 1]
     assert [party.output for party in parties] == [""] * 4
+    assert thief.code == 2, thief.last_words
     assert thief.failure.startswith(f"the statement is about {people.onions['acme']}, and this party's address is ")
 
 

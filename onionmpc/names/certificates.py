@@ -7,9 +7,10 @@ domains count. Rules: docs/reference/evidence.md.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,7 +109,9 @@ def verify(certificates: Certificates, roots: Sequence[x509.Certificate], now: d
         )
     try:
         builder = PolicyBuilder().store(Store(list(roots))).time(now)
-        builder.build_server_verifier(x509.DNSName(certificates.name)).verify(leaf, list(certificates.intermediates))
+        verifier = builder.build_server_verifier(x509.DNSName(certificates.name))
+        with _without_warnings():
+            verifier.verify(leaf, list(certificates.intermediates))
     except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidEvidence(
             f"no valid chain leads to a root that you trust ({printable(str(error), 120)})"
@@ -127,18 +130,28 @@ def load_pem(text: str) -> tuple[x509.Certificate, ...]:
     Raises:
         ValueError: there is none, or one is damaged.
     """
-    with warnings.catch_warnings():
-        # Such as: a root of certifi has the serial number 0. What is wrong with a peer's, the verifier refuses.
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        try:
+    try:
+        with _without_warnings():
             return tuple(x509.load_pem_x509_certificates(text.encode()))
-        except x509.InvalidVersion as error:
-            raise ValueError(str(error)) from error
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Warn of no odd certificate: a root of certifi has the serial number 0, and a peer could print on our screen.
+
+    Where warnings are errors, it could raise them. What is wrong with its certificate, the verifier refuses.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
 
 
 def _names(certificate: x509.Certificate) -> frozenset[str]:
     try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        with _without_warnings():
+            extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError) as error:
         raise InvalidEvidence("the certificate has no readable list of names (SAN)") from error
     names = extension.value.get_values_for_type(x509.DNSName)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmpc.names.certificates import public_roots
+from onionmpc.names.certificates import BEGIN_CERTIFICATE, END_CERTIFICATE, public_roots
 from onionmpc.names.evidence import MAX_PIECE_BYTES
 from onionmpc.names.examine import examine, examine_review
 from onionmpc.names.findings import Finding, Grade
@@ -321,10 +323,10 @@ def test_16_kib_of_garbage_prove_nothing_soon(trust: Trust) -> None:
         "\n" * MAX_PIECE_BYTES,
         "-" * MAX_PIECE_BYTES,
     ]
-    began = time.perf_counter()
+    began = time.process_time()
     for piece in pieces:
         assert nothing(examine(piece, CONTEXT, trust), "")
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 def test_a_hundred_certificates_are_not_even_parsed(root: Authority, trust: Trust) -> None:
@@ -337,10 +339,21 @@ def test_authorities_that_certify_each_other_end_soon(root: Authority) -> None:
     first = Authority.make("A")
     loop = [Authority.make("A", first, key=first.key) for _ in range(5)]
     piece = pem(first.certify(ME, "a.example"), *(each.certificate for each in loop))
-    began = time.perf_counter()
+    began = time.process_time()
     trust = public(root, "a.example", **{f"c{number}": (root.certificate,) for number in range(MAX_COMPANIES)})
     assert nothing(examine(piece, CONTEXT, trust), "no valid chain")
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
+
+
+def test_an_odd_certificate_prints_no_warning_and_raises_none(root: Authority) -> None:
+    """Here warnings are errors, as some programs have them."""
+    notice = x509.UserNotice(notice_reference=None, explicit_text="a b\u00fcro")
+    policies = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), [notice])])
+    content = root.certify(ME, "acme.example", extensions=[policies]).public_bytes(Encoding.DER)
+    odd = content.replace(b"\x0c\x07a b", b"\x1a\x07a b")  # a VisibleString, which is ASCII
+    assert odd != content
+    piece = f"{BEGIN_CERTIFICATE}\n{base64.encodebytes(odd).decode()}{END_CERTIFICATE}\n"
+    assert nothing(examine(piece, CONTEXT, public(root, "acme.example")), "no valid chain")
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=126), max_size=300))

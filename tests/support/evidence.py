@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,6 +138,7 @@ class Authority:
     def certify(
         self,
         *names: str,
+        extensions: Sequence[x509.ExtensionType] = (),
         start: datetime = NOW - timedelta(days=10),
         until: datetime = NOW + timedelta(days=14),
     ) -> x509.Certificate:
@@ -148,6 +150,8 @@ class Authority:
         if names:
             alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
             builder = builder.add_extension(alternatives, critical=True)  # since there is no subject
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
 

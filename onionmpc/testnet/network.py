@@ -17,10 +17,10 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import ClassVar, Self
 
 from onionmpc.errors import TorFailed, UsageError
@@ -94,6 +94,8 @@ class PrivateNetwork:
 
     # Tests have a kind that can be cut and stalled.
     gateway_kind: ClassVar[type[Gateway]] = Gateway
+    # Torrc lines to put before a relay's own, by its nickname. Tests make one relay an exit.
+    further_lines: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -248,7 +250,8 @@ class PrivateNetwork:
 
     def _write_torrc(self, tor: Relay, offset_s: int, delay_s: int) -> None:
         lines = tuple(authority.directory_authority() for authority in self._tors if authority.authority)
-        text = common_torrc(lines, tor.gateway) + fragment(
+        text = common_torrc(lines, tor.gateway) + self.further_lines.get(tor.nickname, "")
+        text += fragment(
             "testnet-relay",
             nickname=tor.nickname,
             directory=quote(tor.directory),

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onionmpc.errors import TorError, TorFailed, TorTooOld, UnsafeSetting, UsageError
 from onionmpc.files import memory_directory, private_directory
-from onionmpc.tasks import cancel, first_of
+from onionmpc.tasks import cancel, first_of, together
 from onionmpc.tor.adapters.stem import Version
 from onionmpc.tor.control.bootstrap import DONE_PERCENT
 from onionmpc.tor.control.connection import Control
@@ -23,7 +24,7 @@ from onionmpc.tor.control.errors import CommandRefused, connection_gone
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.endpoint import UNIX_PREFIX, Endpoint, parse_endpoint
 from onionmpc.tor.process.binary import OLDEST, tor_install_hint, version_warning
-from onionmpc.tor.process.own_tor import OwnTor, own_tor
+from onionmpc.tor.process.own_tor import OwnTor, Traffic, own_tor
 from onionmpc.tor.process.profile import service_profile
 from onionmpc.tor.report import Reporter
 
@@ -126,6 +127,9 @@ class TorInstance:
         return connection_gone()
 
 
+StartTor = Callable[[], AbstractAsyncContextManager[TorInstance]]
+
+
 @contextlib.asynccontextmanager
 async def own_instance(
     profile: Path,
@@ -133,8 +137,7 @@ async def own_instance(
     extra_torrc: str,
     reporter: Reporter,
     question_s: float = QUESTION_S,
-    *,
-    exposed: bool = False,
+    traffic: Traffic = Traffic.ONION,
 ) -> AsyncIterator[TorInstance]:
     """Run a tor of our own during the block; see `own_tor`.
 
@@ -142,7 +145,7 @@ async def own_instance(
         TorError: it does not start, or does not let us in.
     """
     reporter.tor(0, "starting tor")
-    async with own_tor(profile, sockets, extra_torrc, exposed=exposed) as tor, open_control(tor.control) as control:
+    async with own_tor(profile, sockets, extra_torrc, traffic=traffic) as tor, open_control(tor.control) as control:
         # If this process is killed, the connection ends and tor exits at once.
         await control.command("TAKEOWNERSHIP")
         # A new tor first looks for work after a second, and SIGHUP makes it look at once: it bootstraps 0.75 s sooner.
@@ -166,7 +169,7 @@ async def short_instance(
     second_sockets = private_directory(sockets / "service")
     async with (
         own_instance(profile, sockets, extra_torrc, reporter, question_s) as first,
-        own_instance(second_profile, second_sockets, extra_torrc, reporter, question_s, exposed=True) as second,
+        own_instance(second_profile, second_sockets, extra_torrc, reporter, question_s, Traffic.EXPOSED) as second,
     ):
         with memory_directory(sockets) as keys:
             yield replace(first, second=second, keys=keys)
@@ -191,6 +194,19 @@ async def foreign_instance(
         yield TorInstance(
             control, await _foreign_socks(control), await _reaches_our_files(control), question_s=question_s
         )
+
+
+@contextlib.asynccontextmanager
+async def bootstrapped(start: StartTor, reporter: Reporter, timeout_s: float) -> AsyncIterator[TorInstance]:
+    """Start an instance, and wait until its tors have bootstrapped.
+
+    Raises:
+        TorError: it does not start, or does not reach its network.
+    """
+    async with start() as instance:
+        async with instance.explaining():
+            await together(*(tor.control.bootstrap(reporter.bootstrap, timeout_s) for tor in instance.tors))
+        yield instance
 
 
 async def _foreign_socks(control: Control) -> Endpoint:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from onionmpc.errors import TorError, TorFailed
@@ -17,7 +16,7 @@ from onionmpc.files import private_directory, socket_directory, state_directory
 from onionmpc.identity import Identity, Onion
 from onionmpc.levels import Level
 from onionmpc.mesh.network import OnStream, OwnPath, Stream
-from onionmpc.tasks import BackgroundTasks, together
+from onionmpc.tasks import BackgroundTasks
 from onionmpc.tor.circuit.lengths import Lengths, circuits_of
 from onionmpc.tor.circuit.level import LevelKeeper
 from onionmpc.tor.circuit.pinning import LayerStore, foreign_store, profile_store
@@ -25,15 +24,13 @@ from onionmpc.tor.circuit.status import accepted_path
 from onionmpc.tor.dialling.dial import NotIntroduced
 from onionmpc.tor.dialling.dialler import Dialler
 from onionmpc.tor.endpoint import parse_endpoint
-from onionmpc.tor.instance import TorInstance, foreign_instance, own_instance, short_instance
+from onionmpc.tor.instance import StartTor, TorInstance, bootstrapped, foreign_instance, own_instance, short_instance
 from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.profile import free_profile, named_profile
 from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import OnTorReport, Reporter
 from onionmpc.tor.restarter import FOREIGN_TOR, OWN_TOR, TorRestarter
 from onionmpc.tor.service.publisher import Publisher
-
-StartTor = Callable[[], AbstractAsyncContextManager[TorInstance]]
 
 
 class TorNetwork:
@@ -182,16 +179,7 @@ async def tor_network(identity: Identity, options: TorOptions, report: OnTorRepo
             own = short_instance if options.level is Level.SHORT else own_instance
             torrc = f"{options.extra_torrc}\n{bridge_torrc(options.bridges)}"
             start = functools.partial(own, profile, sockets, torrc, reporter, question_s)
-        start = functools.partial(_bootstrapped, start, reporter, options.bootstrap_timeout_s)
+        start = functools.partial(bootstrapped, start, reporter, options.bootstrap_timeout_s)
         network = TorNetwork(identity, options, reporter, start, sockets, store)
         await stack.enter_async_context(network.running())
         yield network
-
-
-@contextlib.asynccontextmanager
-async def _bootstrapped(start: StartTor, reporter: Reporter, timeout_s: float) -> AsyncIterator[TorInstance]:
-    """Start an instance, and wait until its tors have bootstrapped."""
-    async with start() as instance:
-        async with instance.explaining():
-            await together(*(tor.control.bootstrap(reporter.bootstrap, timeout_s) for tor in instance.tors))
-        yield instance

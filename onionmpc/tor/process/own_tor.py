@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from onionmpc.errors import TorFailed
@@ -29,6 +30,16 @@ END_TIMEOUT_S = 5.0
 # From tor's end to the last line of its log.
 REST_OF_LOG_S = 1.0
 START_POLL_S = 0.02
+
+
+class Traffic(Enum):
+    """What a tor of ours carries for us, by the flag of its SOCKS port."""
+
+    ONION = "OnionTrafficOnly"
+    # By exit relays, to one web site.
+    WEB = "NoOnionTraffic"
+    # Of peers alone: it connects straight to the rendezvous point, which shows our IP address, and cannot dial.
+    EXPOSED = ""
 
 
 @dataclass
@@ -71,7 +82,7 @@ async def own_tor(
     sockets: Path,
     extra_torrc: str = "",
     *,
-    exposed: bool = False,
+    traffic: Traffic = Traffic.ONION,
     start_timeout_s: float = START_TIMEOUT_S,
     end_timeout_s: float = END_TIMEOUT_S,
 ) -> AsyncIterator[OwnTor]:
@@ -81,7 +92,7 @@ async def own_tor(
         profile: its directory, locked by the caller (`free_profile`, `named_profile`).
         sockets: a private directory for its sockets. Those that a killed tor left there do no harm.
         extra_torrc: torrc lines that come last.
-        exposed: whether it connects straight to the rendezvous point, which shows our IP address. It then cannot dial.
+        traffic: what it carries.
         start_timeout_s: until it accepts control connections.
         end_timeout_s: for it to end after SIGTERM. Then it is killed.
     Raises:
@@ -91,7 +102,7 @@ async def own_tor(
     # In a thread: if this is not our first tor, the links need the loop in the meantime.
     binary = await asyncio.to_thread(find_tor)
     torrc = profile / "torrc"
-    lines = _torrc(private_directory(data_directory(profile)), sockets, extra_torrc, exposed=exposed)
+    lines = _torrc(private_directory(data_directory(profile)), sockets, extra_torrc, traffic)
     write_private(torrc, lines.encode())
     process = await _spawn(binary, torrc)
     log = TorLog()
@@ -139,10 +150,10 @@ def _arguments(torrc: Path) -> list[str]:
     return ["--defaults-torrc", str(torrc.with_name("no-defaults")), "-f", str(torrc)]
 
 
-def _torrc(data: Path, sockets: Path, extra: str, *, exposed: bool = False) -> str:
-    socks = f"SocksPort unix:{quote(sockets / 'socks')} ExtendedErrors IsolateSOCKSAuth OnionTrafficOnly"
+def _torrc(data: Path, sockets: Path, extra: str, traffic: Traffic = Traffic.ONION) -> str:
+    socks = f"SocksPort unix:{quote(sockets / 'socks')} ExtendedErrors IsolateSOCKSAuth {traffic.value}"
     return f"""{shipped_lines("party")}
-{shipped_lines("party-short") if exposed else socks}
+{shipped_lines("party-short") if traffic is Traffic.EXPOSED else socks}
 # The paths of this run.
 DataDirectory {quote(data)}
 ControlSocket {quote(sockets / "control")}

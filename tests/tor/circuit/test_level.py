@@ -25,7 +25,7 @@ from onionmpc.tor.control.errors import CommandRefused
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.network import TorNetwork, tor_network
 from onionmpc.tor.options import TorOptions
-from onionmpc.tor.process.own_tor import OwnTor, own_tor
+from onionmpc.tor.process.own_tor import OwnTor, Traffic, own_tor
 from onionmpc.tor.process.profile import free_profile
 from onionmpc.tor.report import TorReport
 from onionmpc.tor.service.service import VIRTUAL_PORT
@@ -212,7 +212,10 @@ def test_short_admits_others_while_its_streams_continue(shared: tuple[asyncio.Ru
 @contextlib.asynccontextmanager
 async def exposed_tor(testnet: Path, state: Path) -> AsyncIterator[tuple[OwnTor, Control]]:
     with join_testnet(testnet) as place, free_profile(state / "exposed") as profile, socket_directory() as sockets:
-        async with own_tor(profile, sockets, place.torrc, exposed=True) as tor, open_control(tor.control) as control:
+        async with (
+            own_tor(profile, sockets, place.torrc, traffic=Traffic.EXPOSED) as tor,
+            open_control(tor.control) as control,
+        ):
             await control.bootstrap(lambda percent, summary: None, SCENE_S)
             yield tor, control
 

@@ -8,6 +8,7 @@
         InvalidIdentityFile      a key file that cannot be used
         InvalidReceipt           a file that is not a receipt
         InvalidEvidence          a statement, signature or certificate that proves nothing
+        InvalidPosting           a page that does not post addresses
         UnsafeSetting            a setting that would break a promise of the project
         SystemRefused            the operating system refused: a full disk, a mode, a limit
       TorError                 the tor that we use (exit 3)
@@ -15,6 +16,7 @@
       PeerError                a party (exit 4)
         PeerUnreachable          it could not be dialled
           NotExpected              only the parties that it expects can find it
+        SiteFailed               the site on which it posts its address gave no page
         LinkExpired              it was there and is gone
         PeerLeft                 it reported that it leaves
       AgreementError           the parties do not agree on what to run (exit 5)
@@ -84,6 +86,10 @@ class InvalidEvidence(UsageError):
     """A statement, signature or certificate that is damaged, or proves nothing here."""
 
 
+class InvalidPosting(UsageError):
+    """A page that does not post addresses as docs/reference/files.md says."""
+
+
 class UnsafeSetting(UsageError):
     """A setting that would break a promise of the project."""
 
@@ -138,6 +144,10 @@ class PeerUnreachable(PeerError):
 
 class NotExpected(PeerUnreachable):
     """A party's descriptor is sealed, and no key of ours opens it."""
+
+
+class SiteFailed(PeerError):
+    """A web site could not be reached, did not prove its name, or gave no page."""
 
 
 class LinkExpired(PeerError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from onionmpc.files import socket_directory
 from onionmpc.mesh.listener import listening_unix
 from onionmpc.mesh.network import Stream
+from onionmpc.tasks import cancel
 from onionmpc.tor.endpoint import Endpoint
 
 SUCCEEDED = bytes([5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
@@ -36,10 +38,43 @@ class FakeSocks:
         head = await reader.readexactly(5)
         self.requests.append(head + await reader.readexactly(head[4] + 2))
         writer.write(self.answer)
-        while self.stays and (more := await reader.read(100)):
-            writer.write(more)
+        if self.stays:
+            await self.carry(stream)
         await writer.drain()
         writer.close()
+
+    async def carry(self, stream: Stream) -> None:
+        """Echo."""
+        while more := await stream.reader.read(100):
+            stream.writer.write(more)
+
+
+class CarryingSocks(FakeSocks):
+    """Carries each stream to one port of this machine, whatever host it is for."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(SUCCEEDED)
+        self._port = port
+
+    async def carry(self, stream: Stream) -> None:
+        """Carry the bytes of both directions, until one end closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        with contextlib.closing(writer):
+            ways = [
+                asyncio.create_task(_copy(stream.reader, writer)),
+                asyncio.create_task(_copy(reader, stream.writer)),
+            ]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await cancel(*ways)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while more := await reader.read(2**16):
+            writer.write(more)
+            await writer.drain()
 
 
 @contextlib.asynccontextmanager

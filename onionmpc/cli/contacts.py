@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from onionmpc.cli.completion import contact_names
+from onionmpc.cli.learn import learn
 from onionmpc.cli.lists import expand
 from onionmpc.cli.prompt import is_interactive
 from onionmpc.cli.qr import draw_address
@@ -34,10 +35,14 @@ def contact_commands() -> None:
     onionmpc contact add acme onionmpc:ADDRESS
     onionmpc contact list
     onionmpc contact show acme --link
+    onionmpc contact learn acme.example    from the page on which that site posts its address
 
     An address is a key: onionmpc checks that a party has the key, and you have to know whose it is. Take an address
     from its owner, over a channel that nobody else can change.
     """
+
+
+contact_commands.add_command(learn)
 
 
 @contact_commands.command()

@@ -103,7 +103,7 @@ def parse_posting(content: bytes, today: datetime.date) -> Posting:
     if text.lstrip().startswith("<"):
         raise InvalidPosting(
             "the page is HTML, expected lines with an address, a day and a purpose",
-            hint="many sites answer any path with a page of their own: ask the site's owner where the addresses are",
+            hint="many sites answer any path with their own page: ask the site's owner where the addresses are",
         )
     lines = text.split("\n")
     if len(lines) > MAX_LINES + 1:  # the last one ends with a line break too

@@ -45,6 +45,11 @@ def test_every_command_that_prints_is_tested_here() -> None:
     assert others | {name.split()[0] for name in SAYS.values() if name[0] != "-"} == set(COMMANDS)
 
 
+def test_learn_says_what_it_asks_on_stderr_alone() -> None:
+    done = in_shell("onionmpc contact learn acme.example > /dev/full")  # what it prints, it has to fetch
+    check_told(done, "fetching a page of acme.example needs your consent")
+
+
 def test_a_full_stdout_is_reported_by_what_needs_a_state_too(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     full = "cannot write to standard output: No space left on device"

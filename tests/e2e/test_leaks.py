@@ -3,6 +3,8 @@
 A session is watched from three sides. By packets: each party is in a network of its own, whose every packet is seen.
 By Python's audit events, in each process of the parties, where there are no networks to be had too. And by /proc, while
 the programs run. In front stand tests that each watch does see what it is there for.
+
+Readers of a web site's page are watched in the same way, in test_posting.py.
 """
 
 from __future__ import annotations

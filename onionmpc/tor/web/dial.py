@@ -1,4 +1,4 @@
-"""Dials a web site through tor's SOCKS port, each time over a circuit of its own.
+"""Dials a web site through tor's SOCKS port, each time over its own circuit.
 
 The name goes to tor unresolved, and from tor to the exit relay, which resolves it. Nothing here asks a DNS server.
 """

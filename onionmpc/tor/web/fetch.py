@@ -1,4 +1,4 @@
-"""Fetches one page of a web site over Tor, by a tor of our own that is started for it and ends with it.
+"""Fetches one page of a web site over Tor, by our own tor, which is started for it and ends with it.
 
 Never by a session's tor or a running one: those carry onion services only, and an exit must not be on their circuits.
 """

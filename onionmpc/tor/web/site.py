@@ -9,10 +9,10 @@ from onionmpc.errors import UsageError
 from onionmpc.text import printable
 
 HTTPS_PORT = 443
-MAX_DOMAIN_CHARACTERS = 253
+MAX_SITE_CHARACTERS = 253
 # RFC 1034 section 3.5, with at least two labels. The last one begins with a letter, so this is not an IP address.
-LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-DOMAIN = re.compile(rf"(?:{LABEL}\.)+(?=[a-z]){LABEL}")
+DOMAIN_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+SITE_DOMAIN = re.compile(rf"(?:{DOMAIN_LABEL}\.)+(?=[a-z]){DOMAIN_LABEL}")
 DOMAIN_HINT = "give the domain alone, such as acme.example; write letters beyond a to z in their ASCII form, xn--..."
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 
@@ -37,7 +37,7 @@ def parse_site(text: str) -> Site:
     """
     domain, colon, port = text.strip().lower().partition(":")
     # Of the text as it was typed: lower() turns U+212A, the Kelvin sign, into "k".
-    if not text.isascii() or not DOMAIN.fullmatch(domain) or len(domain) > MAX_DOMAIN_CHARACTERS:
+    if not text.isascii() or not SITE_DOMAIN.fullmatch(domain) or len(domain) > MAX_SITE_CHARACTERS:
         raise UsageError(f"{printable(ascii(text), 80)} is not a domain name", hint=DOMAIN_HINT)
     if domain.endswith(".onion"):
         raise UsageError(

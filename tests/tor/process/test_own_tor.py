@@ -33,6 +33,7 @@ from onionmpc.errors import (
 from onionmpc.files import lock, private_directory, socket_directory
 from onionmpc.identity import Identity
 from onionmpc.resources import shipped
+from onionmpc.tor.adapters.python_socks import SocksConnection
 from onionmpc.tor.control.connection import Control
 from onionmpc.tor.control.login import open_control
 from onionmpc.tor.control.probe import ListenerKind, probe
@@ -42,7 +43,7 @@ from onionmpc.tor.network import tor_network
 from onionmpc.tor.options import TorOptions
 from onionmpc.tor.process.bridges import parse_bridge
 from onionmpc.tor.process.log import TorLog
-from onionmpc.tor.process.own_tor import OwnTor, own_tor
+from onionmpc.tor.process.own_tor import OwnTor, Traffic, own_tor
 from onionmpc.tor.process.profile import data_directory, free_profile, named_profile
 from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import Reporter, TorReport
@@ -468,7 +469,7 @@ def test_a_password_logs_in_if_it_is_the_right_one(base: Path, monkeypatch: pyte
 def test_a_non_anonymous_tor_and_a_cookie_of_another_tor_are_reported(base: Path) -> None:
     async def main() -> None:
         with free_profile(base) as profile, socket_directory() as sockets:
-            async with own_tor(profile, sockets, OFFLINE, exposed=True) as started:
+            async with own_tor(profile, sockets, OFFLINE, traffic=Traffic.EXPOSED) as started:
                 with pytest.raises(UnsafeSetting, match="this tor is in HiddenServiceNonAnonymousMode"):
                     async with foreign_instance(started.control, Reporter(lambda _: None)):
                         pass
@@ -552,3 +553,23 @@ def test_each_fragment_starts_a_tor(names: list[str], somewhere: Path) -> None:
         finally:
             process.terminate()
     assert socks == (f'"unix:{somewhere}/onionmpc-socks"' if "system-service" in names else "")
+
+
+@tor
+def test_a_tor_of_ours_carries_onion_services_or_one_web_site(base: Path) -> None:
+    async def answers(traffic: Traffic) -> list[int | None]:
+        codes: list[int | None] = []
+        async with running(base, NOWHERE, traffic=traffic) as (started, _, _):
+            for host in (IDENTITY.onion, "acme.example"):
+                connection = SocksConnection(await started.socks.connect())
+                try:
+                    codes.append(await connection.request(host, 443, "name", "word", 0.5))
+                except TimeoutError:  # it would, if it had a network
+                    codes.append(None)
+                finally:
+                    connection.close()
+        return codes
+
+    not_allowed = 2  # RFC 1928 section 6
+    assert asyncio.run(answers(Traffic.ONION)) == [None, not_allowed]
+    assert asyncio.run(answers(Traffic.WEB)) == [not_allowed, None]

@@ -66,7 +66,9 @@ def redirect_file(link: str) -> Iterator[Path]:
 
 
 def open_page(link: str, redirect: Path) -> Opened:
-    """Have the desktop open the page in the user's browser. Returns at once; the browser reads the file later.
+    """Have the desktop open the page in the user's browser, which reads the file later.
+
+    It asks the desktop for the default browser first, which may block for up to QUERY_S.
 
     Args:
         redirect: a file of `redirect_file` for this link.

@@ -210,6 +210,7 @@ def _configuration(site: Site, authority: str, tokens: Tokens, limits: Connectio
         lifespan="off",
         loop="none",
         interface="asgi3",
+        workers=1,  # or uvicorn would read $WEB_CONCURRENCY
         # Requests of strangers fill no log, and no log has a target or a header of a request.
         log_config=None,
         log_level="error",

@@ -256,7 +256,8 @@ async def test_what_is_not_an_exchange_opens_nothing(server: Running) -> None:
 
 @served()
 async def test_no_token_is_in_a_log_an_error_or_a_header(server: Running, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    for logger in (None, "asyncio", "uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error"):
+        caplog.set_level(logging.DEBUG, logger)
     start = server.tokens.new_start()
     reply = await server.exchange(start)
     token, proof_key = reply.json["token"], reply.json["proof_key"]
@@ -386,7 +387,7 @@ async def test_a_request_that_trickles_is_cut_in_time(server: Running) -> None:
     assert server.desk.done == []
 
 
-@served(ServerLimits(connection=ConnectionLimits(most=3)))
+@served(ServerLimits(connection=ConnectionLimits(most=3, request_s=1000.0)))
 async def test_more_connections_than_allowed_are_cut_at_once(server: Running) -> None:
     held = [await server.connect() for _ in range(3)]
     reader, writer = await server.connect()

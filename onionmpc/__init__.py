@@ -45,11 +45,14 @@ if TYPE_CHECKING:
     from onionmpc.api.party import Party as Party
     from onionmpc.api.party import open_identity as open_identity
     from onionmpc.api.party import party as party
+    from onionmpc.api.policy import Policy as Policy
+    from onionmpc.api.policy import load_policy as load_policy
     from onionmpc.api.programs import ProgramInfo as ProgramInfo
     from onionmpc.api.programs import arguments_for as arguments_for
     from onionmpc.api.programs import programs as programs
     from onionmpc.api.questions import ADMIT_ANYONE as ADMIT_ANYONE
     from onionmpc.api.questions import AGREE_TO_ANYTHING as AGREE_TO_ANYTHING
+    from onionmpc.api.questions import AllowedBy as AllowedBy
     from onionmpc.api.questions import Joiner as Joiner
     from onionmpc.api.questions import Proposal as Proposal
     from onionmpc.api.table import HostTable as HostTable
@@ -77,6 +80,7 @@ __all__ = [
     "AGREE_TO_ANYTHING",
     "ALLOW_UNUSUAL",
     "Agreement",
+    "AllowedBy",
     "Contact",
     "Exposure",
     "HostTable",
@@ -90,6 +94,7 @@ __all__ = [
     "OpenIdentity",
     "Party",
     "PartyTerms",
+    "Policy",
     "ProgramInfo",
     "Proposal",
     "Receipt",
@@ -106,6 +111,7 @@ __all__ = [
     "contacts",
     "errors",
     "events",
+    "load_policy",
     "open_identity",
     "parse_invite",
     "party",
@@ -120,6 +126,7 @@ _MODULES = {
     "AGREE_TO_ANYTHING": "api.questions",
     "ALLOW_UNUSUAL": "api.inputs",
     "Agreement": "session.agreement",
+    "AllowedBy": "api.questions",
     "Contact": "api.contacts",
     "Exposure": "session.differences",
     "HostTable": "api.table",
@@ -133,6 +140,7 @@ _MODULES = {
     "OpenIdentity": "api.party",
     "Party": "api.party",
     "PartyTerms": "session.agreement",
+    "Policy": "api.policy",
     "ProgramInfo": "api.programs",
     "Proposal": "api.questions",
     "Receipt": "session.receipt",
@@ -147,6 +155,7 @@ _MODULES = {
     "Walls": "program.spec",
     "arguments_for": "api.programs",
     "contacts": "api.contacts",
+    "load_policy": "api.policy",
     "open_identity": "api.party",
     "parse_invite": "session.invite",
     "party": "api.party",

@@ -22,6 +22,7 @@ from onionmpc.machine import READ_BYTES
 from onionmpc.program.block import AnyField, ChoiceField, FileField, ProgramBlock, TableField
 from onionmpc.program.describe import describe_field
 from onionmpc.program.inputs import CheckedInput, Delivery, arrange, check_input, choices_of, missing, warning_of
+from onionmpc.program.walls.reachable import paths_in
 from onionmpc.text import printable
 
 FILE_MODE_PRIVATE = 0o600
@@ -268,6 +269,11 @@ class OwnInputs:
         if self.confirm is None:
             raise _unconfirmed(one)
         return await answered("confirm", self.confirm(unusual))
+
+
+def files_named(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield each existing file or folder that an argument names, as the program's walls see it."""
+    return (text for word in arguments for text in paths_in(word) if os.path.exists(text))  # noqa: PTH110 (any text)
 
 
 def _pieces(value: str) -> Iterator[bytes]:

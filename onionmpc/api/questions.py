@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onionmpc.api.inputs import InputQuestion
-from onionmpc.api.screen import agreement_lines, changed_labels, exposed_parties, mark_changes
+from onionmpc.api.screen import agreement_lines, changed_labels, exposed_parties, mark_changes, policy_lines
 from onionmpc.errors import AgreementError
 from onionmpc.identity import Onion
 from onionmpc.names.standing import Seat
@@ -29,6 +29,23 @@ class Joiner:
 
     onion: Onion
     seat: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedBy:
+    """The rule of a policy that allows a proposal.
+
+    Attributes:
+        file: the policy.
+        policy: the SHA-256 of that file, in hex.
+        rule: the number of the rule, from 1.
+        digest: the SHA-256 of the rule's content, in hex.
+    """
+
+    file: str
+    policy: str
+    rule: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,7 @@ class Proposal:
         names: this user's own names for addresses, from its contacts.
         questions: what the program declares as its private input and was not given to `compute`. `ask` is called with
             each after consent.
+        allowed_by: the rule that allows it; None without a policy.
     """
 
     agreement: Agreement
@@ -78,6 +96,7 @@ class Proposal:
     seats: tuple[Seat, ...] = ()
     names: Mapping[Onion, str] = field(default_factory=dict)
     questions: tuple[InputQuestion, ...] = ()
+    allowed_by: AllowedBy | None = None
 
     def __str__(self) -> str:
         """Return `text`."""
@@ -116,7 +135,9 @@ class Proposal:
             seats=self.seats,
             names=self.names,
         )
-        return list(lines)
+        rule = self.allowed_by
+        consents = [] if rule is None else list(policy_lines(rule.file, rule.policy, rule.rule, rule.digest))
+        return [*lines, *consents]
 
     def as_previous(self) -> Proposal:
         """Return a copy for the next proposal to be compared with. It holds none before it."""

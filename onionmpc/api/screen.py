@@ -199,6 +199,17 @@ def _exposures(common: SharedTerms, exposes: Sequence[Exposure], names: Mapping[
         yield f"With the result of {_listed(numbers, 'computation')}, it may EXPOSE others as well."
 
 
+def policy_lines(file: str, policy: str, rule: int, digest: str) -> Iterator[str]:
+    """Yield the lines that say which rule consents.
+
+    Args:
+        policy, digest: SHA-256 of the policy and of the rule, in hex.
+    """
+    yield f"Rule {rule} of {file} allows this."
+    yield f"  SHA-256 of the rule {digest}"
+    yield f"  SHA-256 of the policy {policy}"
+
+
 def exposed_parties(exposure: Exposure) -> str:
     """Name the parties that the results expose, in a few words."""
     first, *others = exposure.onions

@@ -22,6 +22,7 @@ from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of, deliv
 from onionmpc.api.options import Prepared, ProgramOptions, prepare_next
 from onionmpc.api.outcome import Result, result_of
 from onionmpc.api.people import People, check_own_evidence, load_people
+from onionmpc.api.policy import REFUSED, Allowance, Policy
 from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
 from onionmpc.api.runtime import PartyRuntime
 from onionmpc.api.screen import how_long
@@ -40,6 +41,7 @@ from onionmpc.session.agreement import Agreement, SharedTerms
 from onionmpc.session.computation import SessionResult
 from onionmpc.session.differences import History
 from onionmpc.session.events import (
+    Agreed,
     ConsentQuestion,
     Event,
     InviteReady,
@@ -111,6 +113,7 @@ class Table:
         self._open = contextlib.AsyncExitStack()
         self._walls: Callable[[], Walls] | None = None
         self._people: People | None = None
+        self._allowance: Allowance | None = None
 
     async def __aenter__(self) -> Self:
         """Check the options, make the invites, and begin to publish the address. Nobody is dialled yet.
@@ -198,7 +201,7 @@ class Table:
         ask: AskInput | None = None,
         confirm: Confirm | None = None,
         arguments: Sequence[str] = (),
-        consent: Consent = refuse,
+        consent: Consent | Policy = refuse,
         on_output: OnOutput | None = None,
         terminal: bool = False,
         **options: Unpack[ProgramOptions],
@@ -227,7 +230,8 @@ class Table:
             arguments: private arguments, which only this party's program gets, after the public ones. They are never
                 in an argv.
             consent: a coroutine function that gets the `Proposal` and returns whether to compute on these terms. The
-                default refuses; `onionmpc.AGREE_TO_ANYTHING` consents unseen.
+                default refuses; `onionmpc.AGREE_TO_ANYTHING` consents unseen. Or a `Policy`, whose rules then also give
+                the inputs.
             on_output: called with "stdout" or "stderr" and the bytes whenever the program writes some.
             terminal: let the program use this process's standard streams instead of capturing them, so that it can ask
                 a person at the terminal.
@@ -251,7 +255,10 @@ class Table:
         if not isinstance(input, str | bytes | None):
             raise UsageError(f"input: {type(input).__name__}, expected a text or bytes")
         texts("arguments", arguments)
-        function("consent", consent)
+        if not isinstance(consent, Policy):
+            function("consent", consent)
+        elif input is not None or inputs is not None or ask is not None:
+            raise UsageError("the rules of a policy give the inputs: leave out input, inputs and ask")
         optional(function)("on_output", on_output)
         if flag("terminal", terminal) and (input is not None or on_output is not None):
             raise UsageError("a program that uses the terminal cannot have another input or output")
@@ -263,8 +270,10 @@ class Table:
         text = input.encode() if isinstance(input, str) else input
         own_inputs = OwnInputs(text, contents_of(inputs or {}), replaced, ask, confirm)
         prepared = self._prepare(program, options)
-        # Of a computation that another party proposes, the program is known later: all learn of a mistake then.
-        if prepared.plan.program is not None and (self._met is None or not self._met.follows):
+        # Of a computation that another party proposes, the program is known later: all learn of a mistake then. The
+        # rules of a policy give the inputs later, too.
+        follows = self._met is not None and self._met.follows
+        if prepared.plan.program is not None and not follows and not isinstance(consent, Policy):
             own_inputs.check(prepared.plan.program.metadata.about)
         plan = prepared.with_private(arguments, reads_input=input is not None)
         if self._state is not TableState.OPEN:
@@ -293,7 +302,7 @@ class Table:
         return self._prepared
 
     async def _compute(
-        self, plan: Plan, inputs: OwnInputs, consent: Consent, on_output: OnOutput | None, *, terminal: bool
+        self, plan: Plan, inputs: OwnInputs, consent: Consent | Policy, on_output: OnOutput | None, *, terminal: bool
     ) -> Result:
         assert self._walls is not None  # noqa: S101 (inside the context)
         # The probe has run since the table was entered. Waiting for its result blocks, so a thread waits.
@@ -306,7 +315,7 @@ class Table:
         outputs, errors = _text(self._capture.written("stdout")), _text(self._capture.written("stderr"))
         return replace(result, outputs=outputs, errors=errors)
 
-    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent, inputs: OwnInputs) -> Result:
+    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent | Policy, inputs: OwnInputs) -> Result:
         plan = replace(plan, streams=streams)
         async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
             asked = partial(self._ask, stack, plan, inputs, consent)
@@ -314,6 +323,8 @@ class Table:
                 result = result_of(await self._take_turn(plan, self._interface(asked)))
             except AgreementError as error:
                 raise self._own_reason or error from None
+            finally:
+                await self._take_back()
         return result if self._agreed is None else replace(result, seats=self._agreed.seats)
 
     async def _take_turn(self, plan: Plan, ui: _Interface) -> SessionResult:
@@ -362,7 +373,7 @@ class Table:
         stack: contextlib.AsyncExitStack,
         plan: Plan,
         inputs: OwnInputs,
-        consent: Consent,
+        consent: Consent | Policy,
         question: ConsentQuestion,
     ) -> PrivateInputs | None:
         """Ask for consent, then collect this party's inputs and make them ready for its program.
@@ -372,6 +383,11 @@ class Table:
         """
         agreement, about = question.agreement, question.about
         people, seats = await self._seated(question)
+        allowed_by = None
+        if isinstance(consent, Policy):
+            allowance = await self._allowed(consent, question, people, seats, plan.private)
+            inputs = self._given(allowance, plan.private, inputs.confirm)
+            consent, allowed_by = consent.then, allowance.by
         try:
             inputs.check(about)  # a joiner may learn only now which program runs
         except UsageError as error:
@@ -395,14 +411,13 @@ class Table:
             seats=seats,
             names=people.names,
             questions=inputs.questions(about, agreement.common.public_arguments),
+            allowed_by=allowed_by,
         )
         if not await self._consent(consent, proposal):
             return None
         if about is None or not about.input or inputs.replaced:
             self._agree(proposal, given)
-            if self._capture is not None:
-                self._capture.input.give(inputs.text or b"")
-            return PrivateInputs()
+            return await self._hand_over(stack, inputs.text)
         try:
             checked = await inputs.collect(about, agreement.common.public_arguments)
         except UsageError as error:
@@ -435,6 +450,35 @@ class Table:
             raise
         return people, seats
 
+    async def _allowed(
+        self, policy: Policy, question: ConsentQuestion, people: People, seats: tuple[Seat, ...], private: Sequence[str]
+    ) -> Allowance:
+        """Find a rule that allows what is proposed, and count the run.
+
+        Raises:
+            AgreementError: no rule does, or the count of runs cannot be used. The others do not learn which.
+        """
+        try:
+            allowance = await policy.allows(question.agreement, seats, people.trust, private)
+        except (AgreementError, UsageError) as error:
+            self._own_reason = error
+            raise AgreementError(REFUSED) from error
+        self._allowance = allowance
+        return allowance
+
+    def _given(self, allowance: Allowance, private: Sequence[str], confirm: Confirm | None) -> OwnInputs:
+        try:
+            return allowance.inputs(private, confirm)
+        except UsageError as error:
+            raise self._no_valid_input(error) from error
+
+    async def _take_back(self) -> None:
+        """Take back the run that was counted for a program that never started."""
+        if (allowance := self._allowance) is not None:
+            self._allowance = None
+            with contextlib.suppress(UsageError):  # it stays counted, which is the safe side
+                await asyncio.to_thread(allowance.take_back)
+
     def _digests(self, inputs: Iterable[Iterable[bytes]]) -> set[bytes]:
         return {digest for digest in map(self._history.digest, inputs) if digest is not None}
 
@@ -463,13 +507,25 @@ class Table:
     ) -> PrivateInputs:
         folder = stack.enter_context(scratch_directory())
         delivery, arguments = deliver(about, checked, folder)
-        if self._capture is not None:
-            self._capture.input.give(delivery.stdin)
-            return PrivateInputs(arguments)
         # A pipe instead of the terminal, even if it is empty: the program cannot ask for what its block declares.
+        return await self._hand_over(stack, delivery.stdin, arguments)
+
+    async def _hand_over(
+        self, stack: contextlib.AsyncExitStack, stdin: bytes | None, arguments: tuple[str, ...] = ()
+    ) -> PrivateInputs:
+        """Make ready what the program reads from standard input.
+
+        Args:
+            stdin: None for this process's own, unless the program's streams are captured.
+        """
+        if self._capture is not None:
+            self._capture.input.give(stdin or b"")
+            return PrivateInputs(arguments)
+        if stdin is None:
+            return PrivateInputs(arguments)
         pipe = InputPipe()
         await stack.enter_async_context(pipe.open())
-        pipe.give(delivery.stdin)
+        pipe.give(stdin)
         return PrivateInputs(arguments, pipe.descriptor)
 
     def _how_long(self, agreement: Agreement) -> str:
@@ -478,6 +534,8 @@ class Table:
     def _tell(self, event: Event) -> None:
         if isinstance(event, LinkMeasured) and event.round_trip_s is not None:
             self._round_trips_s[event.party] = event.round_trip_s
+        if isinstance(event, Agreed):
+            self._allowance = None  # the program starts next: its run stays counted, no matter how it ends
         self.events.put(event)
         self._runtime.tell(event)
 

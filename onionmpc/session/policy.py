@@ -30,9 +30,9 @@ RULE_LABEL = b"onionmpc/1 policy rule"
 MAX_POLICY_BYTES = 2**15
 MAX_POLICY_LINES = 500
 MAX_RULES = 50
-MAX_LISTED = 100
+MAX_IN_A_LIST = 100
 MAX_WINDOW = timedelta(days=3660)
-VERSION = 1
+POLICY_VERSION = 1
 
 _RUNS = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -41,7 +41,7 @@ _PLACE = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 ProgramDigest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,254}\Z")]
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[^\0]{1,4095}\Z")]
-InputFile = Annotated[str, msgspec.Meta(pattern=r"^@[^\0]{1,4095}\Z")]
+GivenFile = Annotated[str, msgspec.Meta(pattern=r"^@[^\0]{1,4095}\Z")]
 Argument = Annotated[str, msgspec.Meta(max_length=4096)]
 Parties = Annotated[int, msgspec.Meta(ge=2, le=MAX_PARTIES)]
 Others = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTIES)]
@@ -84,7 +84,7 @@ class PartiesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_vouched, max_introduced, max_strangers: the largest number of seats of each other standing.
     """
 
-    names: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
+    names: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] = ()
     min_known: Others = 0
     max_vouched: Others = 0
     max_introduced: Others = 0
@@ -109,13 +109,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         same_roster: whether all counted runs must have the same parties as the first.
     """
 
-    program: Annotated[tuple[ProgramDigest, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
-    reviewed_by: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
-    reviews: Annotated[tuple[FileName, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
-    reviews_needed: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] | None = None
-    public: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
-    mpyc: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_LISTED)] | None = None
-    allow_type: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
+    program: Annotated[tuple[ProgramDigest, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] = ()
+    reviewed_by: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] = ()
+    reviews: Annotated[tuple[FileName, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] = ()
+    reviews_needed: Annotated[int, msgspec.Meta(ge=1, le=MAX_IN_A_LIST)] | None = None
+    public: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] = ()
+    mpyc: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] | None = None
+    allow_type: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_IN_A_LIST)] = ()
     padding: Annotated[int, msgspec.Meta(ge=0, le=MAX_PADDING_RATE)] = 0
     circuits: Annotated[int, msgspec.Meta(ge=1, le=MAX_CIRCUITS)] = DEFAULT_CIRCUITS
     receipt: Literal["never", "always", "any"] = "never"
@@ -123,8 +123,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_threshold: Annotated[int, msgspec.Meta(ge=0, le=default_threshold(MAX_PARTIES))] | None = None
     min_circuit_length: Level = Level.STANDARD
     parties: PartiesRule = PartiesRule()
-    inputs: Annotated[dict[str, InputFile], msgspec.Meta(max_length=MAX_LISTED)] = {}
-    stdin: InputFile | None = None
+    inputs: Annotated[dict[str, GivenFile], msgspec.Meta(max_length=MAX_IN_A_LIST)] = {}
+    stdin: GivenFile | None = None
     max_runs: str | None = None
     same_roster: bool = True
 
@@ -163,7 +163,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PolicyRules:
     """A policy: a party consents if one of its rules allows what is proposed.
 
     Attributes:
@@ -201,7 +201,7 @@ def parse_max_runs(text: str) -> tuple[int, timedelta]:
     return int(found[1]), window
 
 
-def parse_policy(content: bytes, file: str) -> Policy:
+def parse_policy(content: bytes, file: str) -> PolicyRules:
     """Read a policy.
 
     Args:
@@ -225,7 +225,7 @@ def parse_policy(content: bytes, file: str) -> Policy:
         place = 1 + line_of(lines, mistake.path)
         rule = f"rule {int(mistake.path[1]) + 1}: " if mistake.path[:1] == ("allow",) and mistake.path[1:] else ""
         raise UsageError(f"{file}, line {place}: {rule}{mistake.words}", hint=mistake.hint) from None
-    return Policy(file, hashlib.sha256(content).hexdigest(), rules)
+    return PolicyRules(file, hashlib.sha256(content).hexdigest(), rules)
 
 
 def _rules(document: dict[str, Any]) -> tuple[Rule, ...]:
@@ -243,7 +243,7 @@ def _rules(document: dict[str, Any]) -> tuple[Rule, ...]:
 def _check_version(document: dict[str, Any]) -> None:
     version = document.get("version")
     # First, since another version may have other keys. True == 1, and a bool is not a version.
-    if version != VERSION or isinstance(version, bool):
+    if version != POLICY_VERSION or isinstance(version, bool):
         words = "the key version is missing" if version is None else "version"
         raise Mistake(("version",), f"{words}: expected version = 1", "a newer release may know a later version")
 

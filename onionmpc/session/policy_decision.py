@@ -8,7 +8,7 @@ Rules: docs/reference/policy.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -20,17 +20,17 @@ from onionmpc.names.standing import Seat, Standing
 from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
-from onionmpc.session.policy import Policy, Rule
+from onionmpc.session.policy import PolicyRules, Rule
 from onionmpc.session.policy_runs import Run
 from onionmpc.text import printable
 
 # Terms that no key names, since they need no rule: what this party has itself, and has compared with the others.
-COMPARED = frozenset({"protocol", "mpyc_version", "python", "numpy"})
+COMPARED_TERMS = frozenset({"protocol", "mpyc_version", "python", "numpy"})
 # Terms that are no options, and that the checks below judge. Seats say what `uninvited` means to this party.
-JUDGED = frozenset({"addresses", "program", "files", "uninvited"})
+JUDGED_TERMS = frozenset({"addresses", "program", "files", "uninvited"})
 # What a party states about itself and cannot harm another one: whom it accepts, its own limit on circuits, its versions
 # (a program can ask for equal ones), and the digest of its evidence, whose meaning the seats tell.
-HARMLESS = frozenset({"min_circuit_length", "max_circuits", "distributions", "evidence"})
+HARMLESS_TERMS = frozenset({"min_circuit_length", "max_circuits", "distributions", "evidence"})
 MAX_SHOWN = 300
 
 
@@ -96,7 +96,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class RuleAllows:
     """A rule allows it.
 
     Attributes:
@@ -108,7 +108,7 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NoRuleAllows:
     """No rule allows it.
 
     Attributes:
@@ -121,18 +121,18 @@ class Refused:
     failures: tuple[Failure, ...]
 
 
-def decide(policy: Policy, facts: Facts) -> Allowed | Refused:
+def decide(policy: PolicyRules, facts: Facts) -> RuleAllows | NoRuleAllows:
     """Return the first rule that allows what is proposed, or the nearest one."""
     refusals = []
     for number, rule in enumerate(policy.rules, start=1):
         failures = tuple(failures_of(rule, facts))
         if not failures:
-            return Allowed(number, rule)
-        refusals.append(Refused(number, rule, failures))
+            return RuleAllows(number, rule)
+        refusals.append(NoRuleAllows(number, rule, failures))
     return min(refusals, key=_distance)
 
 
-def _distance(refusal: Refused) -> tuple[bool, int]:
+def _distance(refusal: NoRuleAllows) -> tuple[bool, int]:
     about_program = any(failure.key in ("program", "reviewed_by") for failure in refusal.failures)
     return about_program, len(refusal.failures)
 
@@ -142,15 +142,14 @@ def label(seat: Seat) -> str:
     return seat.names[0].casefold() if seat.names else seat.onion
 
 
-def counted_runs(rule: Rule, facts: Facts) -> list[Run]:
-    """Return the runs that count against a rule, from the first to the last.
+def counts_against(run: Run, rule: Rule, programs: Collection[str], files: Collection[str]) -> bool:
+    """Return whether a run counts against a rule: the same rule allowed it, or a program of these ran over such a file.
 
-    A run counts if the same rule allowed it, or if the same program ran over one of the same files.
+    Args:
+        programs: the digests of the programs in question, in hex.
+        files: the resolved paths of the files that they get.
     """
-    digest, program, files = rule.digest, facts.program, set(facts.files_of(rule))
-    return [
-        run for run in facts.runs if run.rule == digest or (run.program == program and not files.isdisjoint(run.files))
-    ]
+    return run.rule == rule.digest or (run.program in programs and not set(files).isdisjoint(run.files))
 
 
 def failures_of(rule: Rule, facts: Facts) -> Iterator[Failure]:
@@ -184,16 +183,17 @@ def _program(rule: Rule, facts: Facts) -> Iterator[Failure]:
 # -- the options that all parties agree on
 
 
-def _options(rule: Rule, facts: Facts) -> Iterator[Failure]:
-    for option in AGREED_OPTIONS:
-        check = OPTION_CHECKS.get(option.term, _must_be_default(option))
-        yield from check(rule, facts.common)
-
-
 OptionCheck = Callable[[Rule, SharedTerms], Iterator[Failure]]
 
 
-def _must_be_default(option: AgreedOption) -> OptionCheck:
+def _options(rule: Rule, facts: Facts) -> Iterator[Failure]:
+    for option in AGREED_OPTIONS:
+        yield from OPTION_CHECKS.get(option.term, must_be_default(option))(rule, facts.common)
+
+
+def must_be_default(option: AgreedOption) -> OptionCheck:
+    """Return the check of an option that no key names."""
+
     def check(_rule: Rule, common: SharedTerms) -> Iterator[Failure]:
         value, default = getattr(common, option.term), option.default(len(common.addresses))
         if value != default:
@@ -320,7 +320,8 @@ def _runs(rule: Rule, facts: Facts) -> Iterator[Failure]:
     if rule.limit is None:
         return
     most, window = rule.limit
-    counted = counted_runs(rule, facts)
+    programs, files = {facts.program}, facts.files_of(rule)
+    counted = [run for run in facts.runs if counts_against(run, rule, programs, files)]
     recent = [run for run in counted if facts.now - run.at < window]
     if len(recent) >= most:
         again = recent[-most].at + window
@@ -343,13 +344,13 @@ def _runs(rule: Rule, facts: Facts) -> Iterator[Failure]:
 
 
 def _unknown_terms(facts: Facts) -> Iterator[Failure]:
-    known = COMPARED | JUDGED | {option.term for option in AGREED_OPTIONS}
-    yield from _not_default(facts.common, known)
+    yield from terms_beyond(COMPARED_TERMS | JUDGED_TERMS | {option.term for option in AGREED_OPTIONS}, facts.common)
     for own in facts.agreement.own:
-        yield from _not_default(own, HARMLESS | {"circuit_length"})
+        yield from terms_beyond(HARMLESS_TERMS | {"circuit_length"}, own)
 
 
-def _not_default(terms: SharedTerms | PartyTerms, known: frozenset[str]) -> Iterator[Failure]:
+def terms_beyond(known: frozenset[str], terms: SharedTerms | PartyTerms) -> Iterator[Failure]:
+    """Yield each term that is not among the known ones and has not its default."""
     for one in msgspec.structs.fields(terms):
         value = getattr(terms, one.name)
         if one.name not in known and value != one.default:

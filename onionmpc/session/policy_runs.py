@@ -19,6 +19,7 @@ import msgspec
 
 from onionmpc import files
 from onionmpc.errors import UsageError
+from onionmpc.session.receipt import Hex32
 
 RUNS_NAME = "policy-runs"
 RUNS_LOCK_NAME = "policy-runs.lock"
@@ -31,7 +32,6 @@ RUNS_LOCK_WAIT_S = 5.0
 ID_BYTES = 8
 
 Hex8 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
-Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 

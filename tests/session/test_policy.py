@@ -16,15 +16,15 @@ from onionmpc.session.policy import (
     MAX_POLICY_BYTES,
     MAX_RULES,
     PartiesRule,
-    Policy,
+    PolicyRules,
     Rule,
     parse_max_runs,
     parse_policy,
 )
-from tests.support.policies import DIGEST, OTHER_DIGEST, RULE, policy_of, toml_of
+from tests.support.policies import DIGEST, EVERY_KEY, OTHER_DIGEST, RULE, policy_of, toml_of
 
 
-def parse(text: str) -> Policy:
+def parse(text: str) -> PolicyRules:
     return parse_policy(text.encode(), "my.toml")
 
 
@@ -36,31 +36,7 @@ def refused(text: str) -> UsageError:
 
 
 def test_every_key_is_read() -> None:
-    text = f"""
-version = 1
-[[allow]]
-program = ["{DIGEST}"]  # a comment
-public = ["--quarter=20??Q?"]
-parties = {{names = ["acme.example", "bank"], min_known = 2, max_vouched = 1, max_introduced = 2, max_strangers = 3}}
-seats = [3, 7]
-min_threshold = 1
-min_circuit_length = "long"
-mpyc = ["-L64"]
-allow_type = ["__main__.Ballot"]
-padding = 20
-circuits = 1
-receipt = "any"
-inputs = {{salary = "@/data/q.csv"}}
-max_runs = "1/30d"
-same_roster = false
-[[allow]]
-reviewed_by = ["anna", "ben"]
-reviews = ["anna.statement", "ben.statement"]
-reviews_needed = 1
-stdin = "@q.csv"
-max_runs = "2/12h"
-"""
-    first, second = parse(text).rules
+    first, second = parse(EVERY_KEY).rules
     assert first == Rule(
         program=(DIGEST,),
         public=("--quarter=20??Q?",),
@@ -80,7 +56,7 @@ max_runs = "2/12h"
     assert (first.files, second.files) == (("/data/q.csv",), ("q.csv",))
     assert (first.limit, second.limit) == ((1, timedelta(days=30)), (2, timedelta(hours=12)))
     assert second.needed == 1
-    named = set(re.findall(r"^(\w+) =", text, re.MULTILINE)) | set(re.findall(r"(\w+) = ", text))
+    named = set(re.findall(r"(\w+) = ", EVERY_KEY))
     assert named - {"version", "salary"} == {*Rule.__struct_fields__, *PartiesRule.__struct_fields__}
 
 

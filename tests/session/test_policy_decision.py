@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 from onionmpc.levels import Level
 from onionmpc.names.standing import Standing
 from onionmpc.program.code.catalogue import catalogue, digest, find_program
-from onionmpc.session import policy_decision
 from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption, OptionKind
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.policy import parse_policy
 from onionmpc.session.policy_decision import (
-    COMPARED,
-    HARMLESS,
-    JUDGED,
-    Allowed,
+    COMPARED_TERMS,
+    HARMLESS_TERMS,
+    JUDGED_TERMS,
     Facts,
     Failure,
-    Refused,
+    NoRuleAllows,
+    RuleAllows,
     decide,
     failures_of,
+    must_be_default,
+    terms_beyond,
 )
 from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
 from tests.support.policies import DIGEST, FITTING, OTHER_DIGEST, RULE, digest_of, policy_of, rule_of
@@ -66,9 +67,9 @@ def own(**changes: Any) -> Agreement:
 
 def test_every_term_of_the_agreement_is_an_option_or_has_its_place() -> None:
     options = {option.term for option in AGREED_OPTIONS}
-    assert options | COMPARED | JUDGED == SHARED_FIELDS
-    assert not options & (COMPARED | JUDGED)
-    assert HARMLESS | {"circuit_length"} == PARTY_FIELDS
+    assert options | COMPARED_TERMS | JUDGED_TERMS == SHARED_FIELDS
+    assert not options & (COMPARED_TERMS | JUDGED_TERMS)
+    assert HARMLESS_TERMS | {"circuit_length"} == PARTY_FIELDS
     assert set(OTHER_OWN) == PARTY_FIELDS
 
 
@@ -82,32 +83,35 @@ def test_an_option_that_the_rule_does_not_name_must_have_its_default(option: Agr
     assert str(failure).isprintable()
 
 
-def test_an_option_that_has_no_key_yet_is_refused_unless_it_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy_decision, "OPTION_CHECKS", {})
-    # The public arguments of AGREEMENT are no default.
-    assert failing("") == ["public arguments"]
+@pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda option: option.term)
+def test_an_option_that_has_no_key_yet_is_refused_unless_it_has_its_default(option: AgreedOption) -> None:
+    check = must_be_default(option)
+    assert not list(check(rule_of(), change(COMMON, **{option.term: option.default(3)})))
+    (failure,) = check(rule_of(), change(COMMON, **{option.term: OTHERS[option.term]}))
+    assert failure.key == option.name
 
 
-def test_a_term_that_is_no_option_and_has_no_place_is_refused_unless_it_has_its_default(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(policy_decision, "JUDGED", JUDGED - {"uninvited"})
-    assert failing("") == []
-    assert failing("", agreement=common(uninvited=("c.onion",))) == ["uninvited"]
-    monkeypatch.setattr(policy_decision, "COMPARED", COMPARED - {"python"})  # it has no default at all
-    assert failing("") == ["python"]
+def test_a_term_that_has_no_place_yet_is_refused_unless_it_has_its_default() -> None:
+    known = frozenset(SHARED_FIELDS)
+    assert not list(terms_beyond(known, COMMON))
+    assert not list(terms_beyond(known - {"uninvited"}, COMMON))
+    (failure,) = terms_beyond(known - {"uninvited"}, change(COMMON, uninvited=("c.onion",)))
+    assert failure.key == "uninvited"
+    (failure,) = terms_beyond(known - {"python"}, COMMON)  # it has no default at all
+    assert failure.key == "python"
 
 
 @pytest.mark.parametrize("name", sorted(PARTY_FIELDS))
 def test_what_another_party_states_of_itself_is_judged_or_harmless(name: str) -> None:
     keys = failing("", agreement=own(**{name: OTHER_OWN[name]}))
-    assert keys == ([] if name in HARMLESS else ["min_circuit_length"])
+    assert keys == ([] if name in HARMLESS_TERMS else ["min_circuit_length"])
 
 
-def test_a_new_statement_of_a_party_is_refused_unless_it_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy_decision, "HARMLESS", HARMLESS - {"max_circuits"})
-    assert failing("") == []
-    assert failing("", agreement=own(max_circuits=1)) == ["max_circuits"]
+def test_a_new_statement_of_a_party_is_refused_unless_it_has_its_default() -> None:
+    known = HARMLESS_TERMS - {"max_circuits"}
+    assert not list(terms_beyond(known | {"circuit_length"}, PartyTerms()))
+    (failure,) = terms_beyond(known | {"circuit_length"}, msgspec.structs.replace(PartyTerms(), max_circuits=1))
+    assert failure.key == "max_circuits"
 
 
 # -- each key
@@ -164,7 +168,7 @@ def test_a_pattern_is_for_one_public_argument(
 ) -> None:
     policy = policy_of(f"public = {patterns}")
     decision = decide(policy, facts(agreement=common(public_arguments=arguments)))
-    assert isinstance(decision, Allowed) is allowed
+    assert isinstance(decision, RuleAllows) is allowed
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ def test_the_first_rule_that_allows_it_decides() -> None:
     text = f"{RULE}{FITTING}seats = [9, 9]\n[[allow]]\nprogram = ['{DIGEST}']\n{FITTING}" * 1
     policy = parse_policy(f"{text}[[allow]]\nprogram = ['{DIGEST}']\n{FITTING}padding = 0\n".encode(), "my.toml")
     decision = decide(policy, facts())
-    assert isinstance(decision, Allowed)
+    assert isinstance(decision, RuleAllows)
     assert decision.number == 2
 
 
@@ -348,7 +352,7 @@ def test_a_rule_that_is_used_up_leaves_the_next_one() -> None:
         "my.toml",
     )
     decision = decide(policy, facts(runs=(run(NOW, policy.rules[0]),)))
-    assert isinstance(decision, Allowed)
+    assert isinstance(decision, RuleAllows)
     assert decision.number == 2
 
 
@@ -357,7 +361,7 @@ def test_the_nearest_rule_is_one_for_this_program_with_the_fewest_failures() -> 
     worse = f"[[allow]]\nprogram = ['{DIGEST}']\nseats = [9, 9]\npadding = 1\n{FITTING}"
     near = f"[[allow]]\nprogram = ['{DIGEST}']\nseats = [9, 9]\n{FITTING}"
     decision = decide(parse_policy(f"version = 1\n{other}{worse}{near}".encode(), "my.toml"), facts())
-    assert isinstance(decision, Refused)
+    assert isinstance(decision, NoRuleAllows)
     assert decision.number == 3
     assert decision.failures == (Failure("seats", "3 parties, expected 9 to 9"),)
 
@@ -401,13 +405,13 @@ WIDER = [
 @given(SOME_FACTS, st.sampled_from(WIDER))
 def test_a_wider_rule_allows_all_that_a_narrower_one_does(asked: Facts, lines: tuple[str, str]) -> None:
     narrow, wide = (decide(policy_of(FITTING + line), asked) for line in lines)
-    assert isinstance(wide, Allowed) or isinstance(narrow, Refused)
+    assert isinstance(wide, RuleAllows) or isinstance(narrow, NoRuleAllows)
 
 
 @given(SOME_FACTS)
 def test_what_is_allowed_by_no_key_has_every_default(asked: Facts) -> None:
     decision = decide(policy_of(""), asked)
-    if isinstance(decision, Refused):
+    if isinstance(decision, NoRuleAllows):
         assert decision.failures
         assert all(str(failure).isprintable() for failure in decision.failures)
         return
@@ -420,13 +424,13 @@ def test_what_is_allowed_by_no_key_has_every_default(asked: Facts) -> None:
 @given(SOME_FACTS)
 def test_an_allowed_run_that_is_counted_is_refused_until_its_window_is_over(asked: Facts) -> None:
     policy = policy_of(f"{FITTING}max_runs = '1/30d'")
-    if not isinstance(decide(policy, asked), Allowed):
+    if not isinstance(decide(policy, asked), RuleAllows):
         return
     counted = dataclasses.replace(asked, runs=(run(NOW, policy.rules[0], roster=asked.roster),))
     again = decide(policy, dataclasses.replace(counted, now=NOW + timedelta(days=29, hours=23)))
-    assert isinstance(again, Refused)
+    assert isinstance(again, NoRuleAllows)
     assert [failure.key for failure in again.failures] == ["max_runs"]
-    assert isinstance(decide(policy, dataclasses.replace(counted, now=NOW + timedelta(days=30))), Allowed)
+    assert isinstance(decide(policy, dataclasses.replace(counted, now=NOW + timedelta(days=30))), RuleAllows)
 
 
 def test_each_kind_of_option_is_covered_by_another_value() -> None:

@@ -101,6 +101,11 @@ def read_only(spec: ProgramSpec) -> list[Path]:
     return [resolved(Path(name)) for name in spec.reads]
 
 
+def paths_in(word: str) -> list[str]:
+    """Return each part of an argument that may be a path: all of it, or what follows --option= or a short option."""
+    return [text for text in (word, word.partition("=")[2], word[2:] if re.match("-[^-]", word) else "") if text]
+
+
 def granted(spec: ProgramSpec) -> Iterator[Path]:
     """Yield what the user gives the program: the working directory, and the files and folders among its arguments.
 
@@ -109,11 +114,10 @@ def granted(spec: ProgramSpec) -> Iterator[Path]:
     if here := working_directory():
         yield from _folders([here])
     for word in spec.named:
-        # The whole argument, the part after --option=, or the part after a short option, as in -i/path.
-        for text in (word, word.partition("=")[2], word[2:] if re.match("-[^-]", word) else ""):
+        for text in paths_in(word):
             with contextlib.suppress(OSError, ValueError):  # the name is too long, or has a null byte
                 path = resolved(Path(text))
-                if text and path.exists():
+                if path.exists():
                     yield from _folders([path])
                 elif "/" in text and path.parent.is_dir():
                     yield from _folders([path.parent])

@@ -536,12 +536,12 @@ class JsonDisplay:
         self._write("left", {"party": None})
 
     async def admits(self, joiner: Joiner) -> bool:
-        """Write which joiner came, and admit it: JSON requires `--yes`."""
+        """Write which joiner came, and admit it: JSON requires `--yes` or `--policy`."""
         self._write("joiner_wants_seat", {"seat": joiner.seat, "onion": joiner.onion, "name": self._name(joiner.onion)})
         return self._yes
 
     async def consents(self, proposal: Proposal) -> bool:
-        """Write the agreement, and consent: JSON requires `--yes`."""
+        """Write the agreement, and consent: JSON requires `--yes` or `--policy`."""
         self._write(
             "agreement",
             {
@@ -559,6 +559,7 @@ class JsonDisplay:
                 "allow_subprocess": proposal.allow_subprocess,
                 "computation": proposal.computation,
                 "exposes": [dataclasses.asdict(exposure) for exposure in proposal.exposes],
+                "allowed_by": None if proposal.allowed_by is None else dataclasses.asdict(proposal.allowed_by),
             },
         )
         return self._yes and await AGREE_TO_ANYTHING(proposal)

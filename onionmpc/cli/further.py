@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from onionmpc.api.inputs import check_given
 from onionmpc.api.options import Prepared, ProgramOptions, prepare_next
+from onionmpc.api.policy import Policy
 from onionmpc.errors import UsageError
 from onionmpc.text import printable
 
@@ -75,12 +76,14 @@ class Agenda:
         private: the private arguments of the first computation.
         then: the computations after it.
         inputs: the content of each private input, by name. Each goes to all programs that declare it.
+        policy: consents and gives the inputs, instead of a person.
     """
 
     first: Prepared
     private: tuple[str, ...] = field(default=(), repr=False)
     then: tuple[Wanted, ...] = ()
     inputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    policy: Policy | None = None
 
     @property
     def choices(self) -> list[Wanted]:

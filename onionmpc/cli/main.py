@@ -36,6 +36,7 @@ COMMANDS = {
     "id": ("onionmpc.cli.identities:identities", "Keep identities that outlive a session."),
     "join": ("onionmpc.cli.host_join:join", "Join a host, or a list of parties, and compute with them."),
     "levels": ("onionmpc.cli.levels:levels", "Explain the circuit lengths: short, standard, long."),
+    "policy": ("onionmpc.cli.policies:policy_commands", "Consent by rules instead of a person."),
     "programs": ("onionmpc.cli.programs:programs", "List the programs that come with onionmpc."),
     "testnet": ("onionmpc.cli.testnet:testnet", "Run a private Tor network on this machine, to test with."),
     "trust": ("onionmpc.cli.trust:trust", "Show whom you trust to prove who parties are."),
@@ -46,7 +47,7 @@ COMMANDS = {
 # The groups of the first screen.
 SECTIONS = {
     "Sessions": ("demo", "host", "join", "verify"),
-    "Tools": ("contact", "doctor", "estimate", "id", "levels", "programs", "testnet", "trust"),
+    "Tools": ("contact", "doctor", "estimate", "id", "levels", "policy", "programs", "testnet", "trust"),
 }
 
 

@@ -80,6 +80,7 @@ class PartyOptions(Wishes):
     with_files: tuple[Path, ...]
     evidence: tuple[Path, ...]
     yes: bool
+    policy: Path | None
     strangers_may_read_everything: bool
     max_unknown: int | None
     allow_no_privacy: bool
@@ -249,6 +250,15 @@ OPTIONS: dict[str, GroupedOption] = {
         "threshold and parties. It does not lift --max-unknown, nor the rule that strangers may not be able to read "
         "everything.",
     ),
+    "policy": option(
+        SESSION,
+        "--policy",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Consent by the rules in FILE, and ask nothing (see: onionmpc policy).",
+        details="The first rule that allows the agreement decides, and gives the inputs. If none does, this party "
+        "refuses. It admits joiners that have an invite or are expected. Excludes --yes, --input and --open.",
+    ),
     "wait": option(
         SESSION,
         "--wait",
@@ -362,7 +372,7 @@ OPTIONS: dict[str, GroupedOption] = {
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="Format of the messages on stderr. json needs --yes.",
+        help="Format of the messages on stderr. json needs --yes or --policy.",
     ),
     "json_file": option(
         OUTPUT,

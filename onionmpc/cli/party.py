@@ -16,6 +16,7 @@ from onionmpc.api.events import AddressKnown
 from onionmpc.api.inputs import ALLOW_UNUSUAL
 from onionmpc.api.options import options_of, prepare
 from onionmpc.api.party import OpenIdentity, Party, check_tor_options, open_identity, party
+from onionmpc.api.policy import Policy, load_policy
 from onionmpc.api.questions import Proposal
 from onionmpc.api.table import HostTable, Table, join_table
 from onionmpc.api.targets import is_target, parse_address, target_of
@@ -61,6 +62,11 @@ def run_host(
         private: arguments for this party's program alone.
         walls: returns the protections that a program process gets on this machine; see `probing`.
     """
+    if is_open and options.policy is not None:
+        raise UsageError(
+            "--policy and --open exclude each other",
+            hint="a policy admits joiners that have an invite, or that --expect names",
+        )
     book = load_book()
     expected = [_expected(word, book) for word in expand(expect, book)]  # first, since it may read standard input
     agenda = _prepare(options, program, private, walls, parties=parties)
@@ -121,11 +127,11 @@ def _check_consent(options: PartyOptions) -> None:
     if options.show_my_ip and level is not Level.SHORT:
         raise UsageError("--show-my-ip needs --circuit-length short", hint="no other level shows it to anyone")
     if level is Level.SHORT and not options.show_my_ip:
-        _ask_to_be_shown()
+        _ask_to_be_shown(can_ask=is_interactive() and options.policy is None)
 
 
-def _ask_to_be_shown() -> None:
-    if not is_interactive():
+def _ask_to_be_shown(*, can_ask: bool) -> None:
+    if not can_ask:
         raise UnsafeSetting(
             "short shows this machine's IP address to every other party, and you have not agreed to that",
             hint="add --show-my-ip to agree; at standard, the default, no party learns it",
@@ -151,6 +157,7 @@ def _prepare(
         parties: the number of parties, this one included; None if a host chooses it.
     """
     joins_host = parties is None
+    policy = _policy(options)
     inputs = read_inputs(options.inputs)
     check_tor_options(
         control=options.control,
@@ -187,32 +194,56 @@ def _prepare(
         note_program(prepared.plan.program, prepared.plan.attached)
     if options.inputs and private and not options.then:
         raise UsageError("--input and arguments after -- exclude each other", hint="leave out one of them")
-    agenda = Agenda(prepared.behind(walls()), private, parse_then(options.then, joins_host=joins_host), inputs)
+    agenda = Agenda(prepared.behind(walls()), private, parse_then(options.then, joins_host=joins_host), inputs, policy)
     _check_person(options, [argument for choice in agenda.choices for argument in choice.private])
     _, *further = agenda.prepared(parties)
     if options.log_format == "text":
         for _, one in further:
             note_program(one.plan.program, one.plan.attached)
     asks = _has_person(options)
-    agenda.check_inputs(asks=asks, confirms=asks or options.allow_unusual)
+    # The rules of a policy give what is missing here.
+    agenda.check_inputs(asks=asks or options.policy is not None, confirms=asks or options.allow_unusual)
     return agenda
 
 
 def _has_person(options: PartyOptions) -> bool:
-    """Return whether a person answers questions: --yes means that nobody does."""
-    return not options.yes and is_interactive()
+    """Return whether a person answers questions: --yes and --policy mean that nobody does."""
+    return not _is_unattended(options) and is_interactive()
+
+
+def _is_unattended(options: PartyOptions) -> bool:
+    return options.yes or options.policy is not None
+
+
+def _policy(options: PartyOptions) -> Policy | None:
+    """Read the policy, and check that it and the count of runs can be used, before anyone is met."""
+    if options.policy is None:
+        return None
+    if options.yes:
+        raise UsageError("--policy and --yes exclude each other", hint="--yes would agree to what no rule allows")
+    if options.inputs:
+        raise UsageError(
+            "--policy and --input exclude each other",
+            hint='name the file in the rule, as in inputs = {salary = "@/data/q.csv"}, so that its runs are counted',
+        )
+    policy = load_policy(options.policy)
+    policy.check_files()
+    return policy
 
 
 def _check_person(options: PartyOptions, private: Sequence[str]) -> None:
-    """Check that a user can answer questions, unless --yes answers them all."""
-    if options.log_format == "json" and not options.yes:
-        raise UsageError("--log-format json needs --yes", hint="a program that reads JSON cannot answer questions")
-    if not options.yes and not is_interactive():
+    """Check that a user can answer questions, unless --yes or --policy answers them all."""
+    unattended = _is_unattended(options)
+    if options.log_format == "json" and not unattended:
+        raise UsageError(
+            "--log-format json needs --yes or --policy", hint="a program that reads JSON cannot answer questions"
+        )
+    if not unattended and not is_interactive():
         raise UsageError(
             "cannot ask for your consent: standard input or stderr is not a terminal",
-            hint="add --yes to accept the agreement unseen",
+            hint="add --policy FILE to consent by rules, or --yes to accept the agreement unseen",
         )
-    if not options.yes and any(not argument.startswith("-") for argument in private):
+    if not unattended and any(not argument.startswith("-") for argument in private):
         click.echo(
             "onionmpc: note: other users of this machine can see private arguments; the included programs ask "
             "without echo, or read --input FILE",
@@ -247,9 +278,9 @@ def _display(options: PartyOptions, book: AddressBook) -> Iterator[Display]:
     as_json = options.log_format == "json"
     contacts = book.by_onion()
     display: Display = (
-        JsonDisplay(events, yes=options.yes, contacts=contacts)
+        JsonDisplay(events, yes=_is_unattended(options), contacts=contacts)
         if as_json
-        else TextDisplay(yes=options.yes, contacts=contacts)
+        else TextDisplay(yes=_is_unattended(options), contacts=contacts)
     )
     try:
         yield display

@@ -215,7 +215,7 @@ class Turns:
         return prepared
 
     async def _compute(self, turn: Turn, prepared: Prepared) -> Result:
-        choice, number = turn.choice, self._begun + 1
+        choice, number, policy = turn.choice, self._begun + 1, self._agenda.policy
         self._choice, self._demand = choice, self._demanded(turn, prepared)
         if self._demand is not None and turn.proposed not in (None, self._demand.program):
             # Take part only to say no, so that all learn why.
@@ -225,7 +225,7 @@ class Turns:
         result = await self._table.compute(
             choice.program,
             arguments=choice.private,
-            consent=self._consents,
+            consent=self._consents if policy is None else replace(policy, then=self._consents),
             inputs=choice.takes(prepared, self._agenda.inputs) or None,
             ask=None if self._person is None else self._person.gives,
             confirm=self._confirm,
@@ -251,8 +251,8 @@ class Turns:
             is_open = self._agenda.first.joins_host and not turn.choice.public
             return _Demand(program.name, None if is_open else turn.choice.public)
         first = self._agenda.first.plan.program
-        if turn.proposed is not None and self._person is None and first is not None:
-            # Nobody reads the agreement, and this party's user named a program: other ones need a --then.
+        if turn.proposed is not None and self._person is None and self._agenda.policy is None and first is not None:
+            # Nobody reads the agreement, and this party's user named a program: other ones need a --then, or a rule.
             return _Demand(first.name, None)
         return None
 

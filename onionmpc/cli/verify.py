@@ -58,14 +58,15 @@ def verify(receipts: tuple[Path, ...], output: Path | None) -> None:
     Exit codes: 0 all parties signed, and all revealed outputs are the same; 2 a FILE is not a receipt; 4 a signature is
     missing; 5 outputs differ; 6 a signature or a salt is wrong.
     """
-    findings = examine_receipts({printable(str(file)): _read(file) for file in receipts})
+    findings = examine_receipts({printable(str(file)): read_receipt(file) for file in receipts})
     click.echo("\n".join(_lines(findings, load_book().names())))
     if output is not None:
         _check_output(findings, output)
     _check(findings)
 
 
-def _read(file: Path) -> Receipt:
+def read_receipt(file: Path) -> Receipt:
+    """Read a receipt; see `decode_receipt`."""
     name = printable(str(file))
     try:
         with file.open("rb") as opened:

@@ -216,7 +216,7 @@ def test_a_run_is_taken_back_if_its_input_cannot_be_given(
 ) -> None:
     (tmp_path / "q.txt").write_text("40")
     (endings,) = run(session(policy(script, *lines, 'max_runs = "1/30d"'), script, {"input": "1"}))
-    assert isinstance(endings[0], UsageError)
+    assert "cannot read" in message(endings[0]) or "no input wage" in message(endings[0])
     assert message(endings[1]).endswith("its user gave no valid input")
     assert counted() == ()
 

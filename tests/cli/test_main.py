@@ -50,7 +50,7 @@ COMMANDS = dict(commands())
 
 
 def test_all_commands_are_there() -> None:
-    others = {"contact", "levels", "programs", "id", "doctor", "testnet", "trust"}
+    others = {"contact", "levels", "programs", "id", "doctor", "testnet", "trust", "policy"}
     assert set(cli.commands) == {"host", "join", "demo", "estimate", "verify"} | others
 
 

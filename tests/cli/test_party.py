@@ -473,11 +473,11 @@ def test_an_incomplete_receipt_is_reported_after_the_summary(
 
 def test_without_a_terminal_yes_is_required(refused: Refused) -> None:
     for told in (refused("host", "average-salary", "--parties", "3"), refused("join", INVITE)):
-        assert told.startswith("cannot ask for your consent: standard input or stderr is not a terminal\nadd --yes ")
+        assert told.startswith("cannot ask for your consent: standard input or stderr is not a terminal\nadd --policy ")
 
 
 def test_json_needs_yes(refused: Refused) -> None:
-    assert refused("join", INVITE, "--log-format", "json").startswith("--log-format json needs --yes\n")
+    assert refused("join", INVITE, "--log-format", "json").startswith("--log-format json needs --yes or --policy\n")
     assert "'xml' is not one of 'text', 'json'" in refused(*HOST, "--log-format", "xml")
 
 

@@ -279,9 +279,11 @@ class Stage:
             private: what follows a lone --.
             state: the name of its state directory; parties of one name share it.
             stdin: what its program reads.
-            terminal: whether a person sits before it and is asked; otherwise it says yes, and writes JSON.
+            terminal: whether a person sits before it and is asked; otherwise it says yes, or has a --policy, and
+                writes JSON.
         """
-        how = [] if terminal else ["--yes", "--log-format", "json"]
+        agrees = [] if "--policy" in arguments else ["--yes"]
+        how = [] if terminal else [*agrees, "--log-format", "json"]
         where = [] if self.testnet is None else ["--testnet", str(self.testnet)]
         options = [*arguments, *where, *how, "--", *private]
         return await self.run(name, *options, state=state, stdin=stdin, terminal=terminal)

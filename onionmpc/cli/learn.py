@@ -30,7 +30,7 @@ from onionmpc.tor.process.binary import find_tor
 from onionmpc.tor.report import TorReport
 from onionmpc.tor.web.fetch import WebOptions, fetch_page
 from onionmpc.tor.web.https import tls_context
-from onionmpc.tor.web.site import Site, parse_site
+from onionmpc.tor.web.site import WebSite, parse_site
 
 DISCLOSURE = """\
 onionmpc fetches https://{site}{path} over Tor. It starts its own tor for this.
@@ -67,10 +67,11 @@ def learn(
     testnet: Path | None,
     bootstrap_timeout: float,
 ) -> None:
-    """Fetch the address that the site DOMAIN posts, keep it as a contact, and print it.
+    """Keep the address that a web site posts.
 
-    The page is https://DOMAIN/.well-known/onionmpc. It is fetched over Tor by TLS: an exit relay looks up the name, and
-    this machine asks no DNS server. onionmpc says beforehand who learns what, and asks.
+    Fetches the page https://DOMAIN/.well-known/onionmpc, keeps its address as a contact, and prints it. The page comes
+    over Tor by TLS: an exit relay looks up the name, and this machine asks no DNS server. onionmpc says beforehand who
+    learns what, and asks.
 
     The page shows that DOMAIN posts this address. It does not show that DOMAIN is honest. If the contact has another
     address already, learn refuses and shows both.
@@ -101,7 +102,7 @@ def learn(
     click.echo(onion)
 
 
-def _name(name: str | None, site: Site) -> str:
+def _name(name: str | None, site: WebSite) -> str:
     """Return the contact's name. That of a port needs choosing: it may have another owner than the domain."""
     try:
         check_contact_name(name := str(site) if name is None else name)
@@ -110,7 +111,7 @@ def _name(name: str | None, site: Site) -> str:
     return name
 
 
-async def _fetch(site: Site, context: ssl.SSLContext, options: WebOptions, *, asks: bool) -> bytes:
+async def _fetch(site: WebSite, context: ssl.SSLContext, options: WebOptions, *, asks: bool) -> bytes:
     if asks and not await confirm("Fetch the page?", default=False):
         raise UsageError("nothing was fetched: you did not consent", hint="nobody has learnt anything")
     with contextlib.closing(StatusLine()) as status:
@@ -124,7 +125,7 @@ async def _fetch(site: Site, context: ssl.SSLContext, options: WebOptions, *, as
         return await fetch_page(site, POSTING_PATH, context, MAX_PAGE_BYTES, options, show)
 
 
-def _show(posting: Posting, site: Site) -> None:
+def _show(posting: Posting, site: WebSite) -> None:
     for each in posting.valid:
         click.echo(f"{site} posts {each}", err=True)
     for each in posting.expired:

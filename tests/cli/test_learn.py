@@ -19,7 +19,7 @@ from onionmpc.errors import OnionMPCError, SiteFailed, UsageError
 from onionmpc.names import contacts
 from onionmpc.names.posting import MAX_PAGE_BYTES, POSTING_PATH
 from onionmpc.tor.web.fetch import WebOptions
-from onionmpc.tor.web.site import Site
+from onionmpc.tor.web.site import WebSite
 from tests.e2e.kit import Stage
 from tests.support.commands import A, B, C
 from tests.support.website import Authority
@@ -42,11 +42,13 @@ def learn(*words: str) -> Result:
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Site]:
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[WebSite]:
     """The sites whose pages were fetched. None answers."""
-    sites: list[Site] = []
+    sites: list[WebSite] = []
 
-    async def fetch(site: Site, path: str, _context: object, limit: int, _options: WebOptions, _show: object) -> bytes:
+    async def fetch(
+        site: WebSite, path: str, _context: object, limit: int, _options: WebOptions, _show: object
+    ) -> bytes:
         assert (path, limit) == (POSTING_PATH, MAX_PAGE_BYTES)
         sites.append(site)
         raise SiteFailed("no page")
@@ -72,13 +74,13 @@ def kept() -> dict[str, str]:
     return {name: contact.onion for name, contact in contacts.load_book().contacts.items()}
 
 
-def test_nothing_is_fetched_without_consent(fetched: list[Site]) -> None:
+def test_nothing_is_fetched_without_consent(fetched: list[WebSite]) -> None:
     with pytest.raises(UsageError, match=f"fetching a page of {SITE} needs your consent"):
         learn(SITE)
     assert fetched == []
     with pytest.raises(SiteFailed):
         learn(SITE, "--yes")
-    assert fetched == [Site(SITE)]
+    assert fetched == [WebSite(SITE)]
     assert kept() == {}
 
 
@@ -151,7 +153,7 @@ def test_nothing_is_kept_of_a_page_that_is_refused(posts: Posts, line: str) -> N
     assert kept() == {}
 
 
-def test_what_can_be_refused_beforehand_is(fetched: list[Site], tmp_path: Path) -> None:
+def test_what_can_be_refused_beforehand_is(fetched: list[WebSite], tmp_path: Path) -> None:
     for words, sentence in (
         (["https://acme.example/"], "is not a domain name"),
         ([A], "which no exit relay can reach"),

@@ -13,7 +13,7 @@ from onionmpc.errors import SiteFailed, TorFailed
 from onionmpc.tor.adapters.python_socks import GRANTED, SocksConnection
 from onionmpc.tor.dialling.dial import ISOLATION_BYTES
 from onionmpc.tor.endpoint import Endpoint
-from onionmpc.tor.web.site import Site
+from onionmpc.tor.web.site import WebSite
 
 # Source: RFC 1928 section 6; tor 0.4.9, stream_end_reason_to_socks5_response in reasons.c.
 SITE_REPLIES = {
@@ -27,7 +27,7 @@ SITE_REPLIES = {
 SPELLING_HINT = "check the spelling of the domain, or try again: another exit relay may reach it"
 
 
-async def dial_site(socks: Endpoint, site: Site, timeout_s: float) -> socket.socket:
+async def dial_site(socks: Endpoint, site: WebSite, timeout_s: float) -> socket.socket:
     """Return a connected socket to a site, non-blocking.
 
     Args:

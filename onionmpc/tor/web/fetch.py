@@ -23,8 +23,8 @@ from onionmpc.tor.process.profile import free_profile
 from onionmpc.tor.process.transports import bridge_torrc
 from onionmpc.tor.report import OnTorReport, Reporter
 from onionmpc.tor.web.dial import dial_site
-from onionmpc.tor.web.https import AGAIN_HINT, get_page
-from onionmpc.tor.web.site import Site
+from onionmpc.tor.web.https import OTHER_EXIT_HINT, get_page
+from onionmpc.tor.web.site import WebSite
 
 # A page comes within a few seconds. tor itself tries several circuits within two minutes.
 PAGE_TIMEOUT_S = 90.0
@@ -51,7 +51,7 @@ class WebOptions:
 
 
 async def fetch_page(
-    site: Site, path: str, context: ssl.SSLContext, limit_bytes: int, options: WebOptions, report: OnTorReport
+    site: WebSite, path: str, context: ssl.SSLContext, limit_bytes: int, options: WebOptions, report: OnTorReport
 ) -> bytes:
     """Start a tor, fetch a page through it, and end it.
 
@@ -70,7 +70,7 @@ async def fetch_page(
 
 
 async def get_by(
-    socks: Endpoint, site: Site, path: str, context: ssl.SSLContext, limit_bytes: int, timeout_s: float
+    socks: Endpoint, site: WebSite, path: str, context: ssl.SSLContext, limit_bytes: int, timeout_s: float
 ) -> bytes:
     """Fetch a page through a SOCKS port; see `fetch_page`.
 
@@ -82,7 +82,7 @@ async def get_by(
             connection = await dial_site(socks, site, timeout_s)
             return await get_page(connection, site, path, context, limit_bytes)
     except TimeoutError:
-        raise SiteFailed(f"{site} did not answer within {timeout_s:g} s", hint=AGAIN_HINT) from None
+        raise SiteFailed(f"{site} did not answer within {timeout_s:g} s", hint=OTHER_EXIT_HINT) from None
 
 
 @contextlib.asynccontextmanager

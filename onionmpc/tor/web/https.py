@@ -18,12 +18,12 @@ import certifi
 
 from onionmpc.errors import SiteFailed, UsageError
 from onionmpc.text import printable
-from onionmpc.tor.web.site import Site
+from onionmpc.tor.web.site import WebSite
 
 OK, REDIRECTS = 200, range(300, 400)
 NOT_FOUND = (404, 410)
 UNCOMPRESSED = ("", "identity")
-AGAIN_HINT = "try again: another exit relay may do better"
+OTHER_EXIT_HINT = "try again: another exit relay may do better"
 OWNER_HINT = "the site's owner has to change that; docs/howto/post.md says how a page is posted"
 
 
@@ -51,7 +51,7 @@ def tls_context(roots: Path | None) -> ssl.SSLContext:
 
 
 async def get_page(
-    connection: socket.socket, site: Site, path: str, context: ssl.SSLContext, limit_bytes: int
+    connection: socket.socket, site: WebSite, path: str, context: ssl.SSLContext, limit_bytes: int
 ) -> bytes:
     """Get a page. The socket is closed afterwards.
 
@@ -70,7 +70,7 @@ async def get_page(
                 handle.shutdown(socket.SHUT_RDWR)
 
 
-def _get(connection: socket.socket, site: Site, path: str, context: ssl.SSLContext, limit_bytes: int) -> bytes:
+def _get(connection: socket.socket, site: WebSite, path: str, context: ssl.SSLContext, limit_bytes: int) -> bytes:
     try:
         connection.setblocking(True)
         # An end of the connection without TLS's own end could be anyone's: it must not pass for the end of the page.
@@ -90,16 +90,16 @@ def _get(connection: socket.socket, site: Site, path: str, context: ssl.SSLConte
         ) from error
     except ssl.SSLError as error:
         reason = (error.reason or "no reason").replace("_", " ").lower()
-        raise SiteFailed(f"TLS with {site} failed: {printable(reason)}", hint=AGAIN_HINT) from error
+        raise SiteFailed(f"TLS with {site} failed: {printable(reason)}", hint=OTHER_EXIT_HINT) from error
     except OSError as error:
-        raise SiteFailed(f"the connection to {site} broke: {error.strerror or error}", hint=AGAIN_HINT) from error
+        raise SiteFailed(f"the connection to {site} broke: {error.strerror or error}", hint=OTHER_EXIT_HINT) from error
     except http.client.HTTPException as error:
         raise SiteFailed(
-            f"{site} does not answer as HTTP/1.1 does ({type(error).__name__})", hint=AGAIN_HINT
+            f"{site} does not answer as HTTP/1.1 does ({type(error).__name__})", hint=OTHER_EXIT_HINT
         ) from error
 
 
-def _read(response: http.client.HTTPResponse, site: Site, path: str, limit_bytes: int) -> bytes:
+def _read(response: http.client.HTTPResponse, site: WebSite, path: str, limit_bytes: int) -> bytes:
     if response.status != OK:
         _refuse(response, site, path)
     if (encoding := response.getheader("Content-Encoding", "")).lower() not in UNCOMPRESSED:
@@ -110,11 +110,11 @@ def _read(response: http.client.HTTPResponse, site: Site, path: str, limit_bytes
     if len(content) > limit_bytes:
         raise SiteFailed(f"the page of {site} has more than {limit_bytes} bytes", hint=OWNER_HINT)
     if response.length:
-        raise SiteFailed(f"{site} ended the page {response.length} bytes early", hint=AGAIN_HINT)
+        raise SiteFailed(f"{site} ended the page {response.length} bytes early", hint=OTHER_EXIT_HINT)
     return content
 
 
-def _refuse(response: http.client.HTTPResponse, site: Site, path: str) -> NoReturn:
+def _refuse(response: http.client.HTTPResponse, site: WebSite, path: str) -> NoReturn:
     status = f"{response.status} {printable(response.reason, 40)}".strip()
     if response.status in NOT_FOUND:
         raise SiteFailed(f"{site} has no page {path} ({status})", hint="ask its owner whether it posts addresses")

@@ -18,7 +18,7 @@ PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class WebSite:
     """A site that is reached by HTTPS."""
 
     domain: str
@@ -29,7 +29,7 @@ class Site:
         return self.domain if self.port == HTTPS_PORT else f"{self.domain}:{self.port}"
 
 
-def parse_site(text: str) -> Site:
+def parse_site(text: str) -> WebSite:
     """Parse "DOMAIN" or "DOMAIN:PORT".
 
     Raises:
@@ -45,7 +45,7 @@ def parse_site(text: str) -> Site:
             hint="keep an address with: onionmpc contact add NAME ADDRESS",
         )
     if not colon:
-        return Site(domain)
+        return WebSite(domain)
     if not PORT.fullmatch(port) or int(port) >= 2**16:
         raise UsageError(f"{printable(ascii(port), 40)} is not a port, expected 1 to 65535", hint=DOMAIN_HINT)
-    return Site(domain, int(port))
+    return WebSite(domain, int(port))

@@ -11,10 +11,10 @@ from onionmpc.errors import OnionMPCError, SiteFailed, TorFailed
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.endpoint import Endpoint
 from onionmpc.tor.web.dial import SITE_REPLIES, dial_site
-from onionmpc.tor.web.site import Site
+from onionmpc.tor.web.site import WebSite
 from tests.support.fake_socks import SUCCEEDED, FakeSocks, Serve, listening
 
-SITE = Site("acme.example", 8443)
+SITE = WebSite("acme.example", 8443)
 
 
 def refusal(serve: Serve) -> OnionMPCError:

@@ -14,7 +14,7 @@ from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.tor.web.fetch import get_by
 from onionmpc.tor.web.https import tls_context
-from onionmpc.tor.web.site import Site
+from onionmpc.tor.web.site import WebSite
 from tests.support.fake_socks import CarryingSocks, listening
 from tests.support.website import Authority, Website, answer, running_website
 
@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> ssl.SSLContext:
 async def get_from(site: Website, roots: Path | None, timeout_s: float = PATIENCE_S) -> bytes:
     socks = CarryingSocks(site.port)
     async with listening(socks.serve) as endpoint:
-        content = await get_by(endpoint, Site(DOMAIN), PATH, tls_context(roots), LIMIT_BYTES, timeout_s)
+        content = await get_by(endpoint, WebSite(DOMAIN), PATH, tls_context(roots), LIMIT_BYTES, timeout_s)
     assert DOMAIN.encode() in socks.requests[0]
     return content
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from onionmpc.errors import UsageError
-from onionmpc.tor.web.site import Site, parse_site
+from onionmpc.tor.web.site import WebSite, parse_site
 
 
 @pytest.mark.parametrize(
     ("text", "site", "shown"),
     [
-        ("acme.example", Site("acme.example"), "acme.example"),
-        (" ACME.Example ", Site("acme.example"), "acme.example"),
-        ("www.a-1.xn--p1ai", Site("www.a-1.xn--p1ai"), "www.a-1.xn--p1ai"),
-        ("acme.example:8443", Site("acme.example", 8443), "acme.example:8443"),
-        ("acme.example:443", Site("acme.example"), "acme.example"),
+        ("acme.example", WebSite("acme.example"), "acme.example"),
+        (" ACME.Example ", WebSite("acme.example"), "acme.example"),
+        ("www.a-1.xn--p1ai", WebSite("www.a-1.xn--p1ai"), "www.a-1.xn--p1ai"),
+        ("acme.example:8443", WebSite("acme.example", 8443), "acme.example:8443"),
+        ("acme.example:443", WebSite("acme.example"), "acme.example"),
     ],
 )
-def test_a_domain_may_have_a_port(text: str, site: Site, shown: str) -> None:
+def test_a_domain_may_have_a_port(text: str, site: WebSite, shown: str) -> None:
     assert parse_site(text) == site
     assert str(site) == shown
 

@@ -41,7 +41,7 @@ from onionmpc.tasks import cancel
 StartParty = Callable[[Callable[[Happening], None]], AbstractAsyncContextManager[onionmpc.Party]]
 
 
-class Desk:
+class SessionDesk:
     """The app without its page.
 
     Args:

@@ -15,7 +15,7 @@ from onionmpc.errors import UsageError
 MAX_INTENT_BYTES = 64 * 1024
 MAX_SEATS = 64
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Pasted = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
 ShownHash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 SeatNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEATS)]
@@ -36,9 +36,9 @@ class StartHosting(Intent, frozen=True, tag="host"):
         public: the program's public arguments, by the names that its block declares.
     """
 
-    program: Name
+    program: Label
     parties: Annotated[int, msgspec.Meta(ge=2, le=MAX_SEATS + 1)]
-    public: Annotated[dict[Name, Pasted], msgspec.Meta(max_length=32)] = {}
+    public: Annotated[dict[Label, Pasted], msgspec.Meta(max_length=32)] = {}
 
 
 class StartJoining(Intent, frozen=True, tag="join"):
@@ -50,7 +50,7 @@ class StartJoining(Intent, frozen=True, tag="join"):
 class StartPractice(Intent, frozen=True, tag="practise"):
     """Try a program with made-up parties on this machine, without Tor."""
 
-    program: Name
+    program: Label
 
 
 class MarkCopied(Intent, frozen=True, tag="copied"):
@@ -63,7 +63,7 @@ class AnswerJoiner(Intent, frozen=True, tag="admit"):
     """Answer about the joiner at a seat. Names the joiner: another one may have come meanwhile."""
 
     seat: SeatNumber
-    address: Name
+    address: Label
     admit: bool
 
 
@@ -81,14 +81,14 @@ class GiveInputs(Intent, frozen=True, tag="give"):
         sure_of: the fields whose unusual values this person has confirmed.
     """
 
-    values: Annotated[dict[Name, Annotated[str, msgspec.Meta(max_length=20_000)]], msgspec.Meta(max_length=32)]
-    sure_of: Annotated[tuple[Name, ...], msgspec.Meta(max_length=32)] = ()
+    values: Annotated[dict[Label, Annotated[str, msgspec.Meta(max_length=20_000)]], msgspec.Meta(max_length=32)]
+    sure_of: Annotated[tuple[Label, ...], msgspec.Meta(max_length=32)] = ()
 
 
 class ComputeAgain(Intent, frozen=True, tag="again"):
     """Propose a further computation to the same people: of this program, or of the one that ran last."""
 
-    program: Name | None = None
+    program: Label | None = None
 
 
 class LeaveSession(Intent, frozen=True, tag="leave"):
@@ -127,4 +127,4 @@ def parse_intent(body: bytes) -> AnyIntent:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Without its cause: msgspec's words can quote what was sent.
-        raise UsageError("this is no intent of this version", hint="reload the page") from None
+        raise UsageError("this version does not know this intent", hint="reload the page") from None

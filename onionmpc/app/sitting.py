@@ -169,4 +169,4 @@ def _judge(question: onionmpc.InputQuestion, value: str) -> tuple[str, str]:
 
 
 def _too_late() -> UsageError:
-    return UsageError("this comes too late: something else has happened meanwhile", hint="look at the page again")
+    return UsageError("this comes too late: something else has happened since", hint="look at the page again")

@@ -16,7 +16,14 @@ from onionmpc.errors import UsageError
 from onionmpc.identity import Onion, looks_like_onion, parse_onion
 from onionmpc.names.contacts import load_book
 from onionmpc.names.evidence_files import sign_command
-from onionmpc.names.statement import MAX_DAYS, PROGRAM_BYTES, Purpose, Statement, format_statement, roster_in_statement
+from onionmpc.names.statement import (
+    MAX_DAYS,
+    PROGRAM_BYTES,
+    Statement,
+    StatementPurpose,
+    format_statement,
+    roster_in_statement,
+)
 from onionmpc.program.code.attached import attach
 from onionmpc.program.code.catalogue import digest, locate_program
 from onionmpc.session import keystore
@@ -34,8 +41,8 @@ CLOCKS = timedelta(hours=1)  # a verifier's clock may be behind, and the exact m
     option(
         SESSION,
         "--purpose",
-        type=click.Choice([purpose.value for purpose in Purpose]),
-        default=Purpose.PARTY.value,
+        type=click.Choice([purpose.value for purpose in StatementPurpose]),
+        default=StatementPurpose.PARTY.value,
         show_default=True,
         help="What it says: this is my address; this address is a member; I reviewed PROGRAM.",
     ),
@@ -84,13 +91,13 @@ def statement(
     --audience takes the ten words that all parties of a session see. A statement with an audience proves nothing to
     anyone else.
     """
-    onion = _onion(identity, address, Purpose(purpose))
+    onion = _onion(identity, address, StatementPurpose(purpose))
     now = datetime.now(UTC)
     start = now.replace(minute=0, second=0, microsecond=0) - CLOCKS
     text = format_statement(
         Statement(
             onion=onion,
-            purpose=Purpose(purpose),
+            purpose=StatementPurpose(purpose),
             program=_program(program, with_files),
             roster=None if audience is None else roster_in_statement(" ".join(audience.split())),
             start=start,
@@ -105,8 +112,8 @@ def statement(
     click.echo(f"onionmpc: note: sign it with: {sign_command(name)}", err=True)
 
 
-def _onion(identity: str | None, address: str | None, purpose: Purpose) -> Onion | None:
-    if purpose is Purpose.PROGRAM:
+def _onion(identity: str | None, address: str | None, purpose: StatementPurpose) -> Onion | None:
+    if purpose is StatementPurpose.PROGRAM:
         if identity is not None or address is not None:
             raise UsageError(
                 "a review is about a program, and not about an address", hint="leave out --identity and --address"

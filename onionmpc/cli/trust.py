@@ -22,7 +22,7 @@ from onionmpc.names.trust import (
 )
 from onionmpc.text import printable
 
-WIDTH = 16
+FILE_WIDTH = 16
 
 
 @click.command()
@@ -69,13 +69,13 @@ def _lines(trusted: Trust) -> Iterator[str]:
                 for words, moment in (("from", signer.valid_after), ("until", signer.valid_before))
                 if moment is not None
             )
-            yield f"{file:{WIDTH}} {signer.principal}  {signer.key_type}  {fingerprint(signer.key)}{dates}"
+            yield f"{file:{FILE_WIDTH}} {signer.principal}  {signer.key_type}  {fingerprint(signer.key)}{dates}"
     for domain in sorted(trusted.domains):
-        yield f"{DOMAINS_NAME:{WIDTH}} {domain}"
+        yield f"{DOMAINS_NAME:{FILE_WIDTH}} {domain}"
     for name, roots in trusted.companies.items():
         for root in roots:
             subject = printable(root.subject.rfc4514_string(), 80)
-            yield f"{COMPANIES_NAME:{WIDTH}} {name}  {subject}, until {root.not_valid_after_utc:%Y-%m-%d}"
+            yield f"{COMPANIES_NAME:{FILE_WIDTH}} {name}  {subject}, until {root.not_valid_after_utc:%Y-%m-%d}"
 
 
 def _unread(folder: Path) -> Iterator[str]:

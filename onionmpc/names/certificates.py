@@ -22,6 +22,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from onionmpc.errors import InvalidEvidence
 from onionmpc.identity import Onion
+from onionmpc.identity.address import ONION_SUFFIX
 from onionmpc.text import printable
 
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -30,7 +31,6 @@ END_CERTIFICATE = "-----END CERTIFICATE-----"
 MAX_CERTIFICATES = 6
 MAX_NAMES = 100  # as the largest public authority allows
 ONION_LABEL = "onion"
-ONION_SUFFIX = ".onion"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,15 @@ from onionmpc.identity import Onion
 from onionmpc.names.certificates import BEGIN_CERTIFICATE, find_address, parse_certificates, public_roots
 from onionmpc.names.certificates import verify as verify_chain
 from onionmpc.names.findings import Finding, Grade
-from onionmpc.names.ssh import BEGIN_SIGNATURE, Signature, parse_signature
+from onionmpc.names.ssh import BEGIN_SIGNATURE, SshSignature, parse_signature
 from onionmpc.names.ssh import verify as verify_signature
-from onionmpc.names.statement import Purpose, Statement, looks_like_statement, parse_statement, roster_in_statement
+from onionmpc.names.statement import (
+    Statement,
+    StatementPurpose,
+    looks_like_statement,
+    parse_statement,
+    roster_in_statement,
+)
 from onionmpc.names.trust import Trust
 from onionmpc.text import printable
 
@@ -90,7 +96,7 @@ def _by_certificate(piece: str, context: Context, trust: Trust) -> Finding:
 def _by_statement(piece: str, context: Context, trust: Trust) -> Finding:
     signed = _Signed.parse(piece)
     statement = signed.statement
-    if statement.purpose is Purpose.PROGRAM:
+    if statement.purpose is StatementPurpose.PROGRAM:
         raise InvalidEvidence("a review of a program, which says nothing about an address")
     if statement.onion != context.onion:
         raise InvalidEvidence(f"a statement about another address, {statement.onion}")
@@ -99,7 +105,7 @@ def _by_statement(piece: str, context: Context, trust: Trust) -> Finding:
     signed.check_scope(context.program, context.now)
     limits = ["for this program"] * (statement.program is not None) + ["for these parties"] * bool(statement.roster)
     limited = ", ".join([*limits, f"until {_day(statement.until)}"])
-    if statement.purpose is Purpose.ISSUER:
+    if statement.purpose is StatementPurpose.ISSUER:
         issuer = verify_signature(signed.text, signed.signature, trust.issuers, context.now).principal
         return Finding(Grade.VOUCHES, issuer, f"{issuer}, your issuer, says it is a member, {limited}", statement.until)
     name = verify_signature(signed.text, signed.signature, trust.people, context.now).principal
@@ -108,7 +114,7 @@ def _by_statement(piece: str, context: Context, trust: Trust) -> Finding:
 
 def _by_review(piece: str, program: bytes, trust: Trust, now: datetime) -> Finding:
     signed = _Signed.parse(piece)
-    if signed.statement.purpose is not Purpose.PROGRAM:
+    if signed.statement.purpose is not StatementPurpose.PROGRAM:
         raise InvalidEvidence("a statement about an address, and no review of a program")
     signed.check_scope(program, now)
     signer = verify_signature(signed.text, signed.signature, trust.people, now)
@@ -122,7 +128,7 @@ class _Signed:
 
     text: str
     statement: Statement
-    signature: Signature
+    signature: SshSignature
 
     @classmethod
     def parse(cls, piece: str) -> _Signed:

@@ -23,15 +23,15 @@ BEGIN_SIGNATURE = "-----BEGIN SSH SIGNATURE-----"
 END_SIGNATURE = "-----END SSH SIGNATURE-----"
 ARMOR = re.compile(rf"{BEGIN_SIGNATURE}\n((?:[A-Za-z0-9+/=]+\n)+){END_SIGNATURE}\n?")
 MAGIC = b"SSHSIG"
-VERSION = 1
-HASHES = ("sha256", "sha512")
+SSHSIG_VERSION = 1
+SSHSIG_HASHES = ("sha256", "sha512")
 # All keys of RSA have the type ssh-rsa. The signature of that name is over SHA-1.
 RSA_ALGORITHMS = ("rsa-sha2-256", "rsa-sha2-512")
 OWNER = "owner"  # the list that asyncssh is given has one key, under any name
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class SshSignature:
     """The envelope of a signature, which nobody has verified.
 
     Attributes:
@@ -52,7 +52,7 @@ def fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def parse_signature(armor: str) -> Signature:
+def parse_signature(armor: str) -> SshSignature:
     """Parse a signature's envelope.
 
     Raises:
@@ -73,7 +73,7 @@ def parse_signature(armor: str) -> Signature:
     return signature
 
 
-def verify(text: str, signature: Signature, signers: Sequence[Signer], now: datetime) -> Signer:
+def verify(text: str, signature: SshSignature, signers: Sequence[Signer], now: datetime) -> Signer:
     """Verify a signature over a text.
 
     Args:
@@ -90,7 +90,7 @@ def verify(text: str, signature: Signature, signers: Sequence[Signer], now: date
     return signer
 
 
-def check_own(text: str, signature: Signature) -> None:
+def check_own(text: str, signature: SshSignature) -> None:
     """Check that the key in a signature has signed this text, whoever holds it: for a statement that is not sent yet.
 
     Raises:
@@ -116,7 +116,7 @@ def check_key(signer: Signer) -> None:
         raise UsageError(f"the key of {signer.principal} is damaged", hint="copy the whole line again") from error
 
 
-def _find(signature: Signature, signers: Sequence[Signer], now: datetime) -> Signer:
+def _find(signature: SshSignature, signers: Sequence[Signer], now: datetime) -> Signer:
     known = [signer for signer in signers if signer.key == signature.key]
     if not known:
         raise InvalidEvidence(f"your list does not have the key that signed it, {fingerprint(signature.key)}")
@@ -130,7 +130,7 @@ def _find(signature: Signature, signers: Sequence[Signer], now: datetime) -> Sig
     raise InvalidEvidence(f"by your list, the key of {allowed[0].principal} is not valid now")
 
 
-def _check_signed_by(signer: Signer, text: str, signature: Signature) -> None:
+def _check_signed_by(signer: Signer, text: str, signature: SshSignature) -> None:
     expected = RSA_ALGORITHMS if signer.key_type == "ssh-rsa" else (signer.key_type,)
     if signature.algorithm not in expected:
         raise InvalidEvidence(
@@ -157,19 +157,19 @@ class _Truncated(ValueError):
     """A field is longer than what is left, or something follows the last."""
 
 
-def _decode(armor: str, content: bytes) -> Signature:
+def _decode(armor: str, content: bytes) -> SshSignature:
     rest = content
-    if not rest.startswith(MAGIC + VERSION.to_bytes(4)):
+    if not rest.startswith(MAGIC + SSHSIG_VERSION.to_bytes(4)):
         raise _Truncated
     key, rest = _take(rest[len(MAGIC) + 4 :])
     namespace, rest = _take(rest)
     reserved, rest = _take(rest)
     hash_name, rest = _take(rest)
     blob, rest = _take(rest)
-    if rest or reserved or hash_name.decode("ascii") not in HASHES:
+    if rest or reserved or hash_name.decode("ascii") not in SSHSIG_HASHES:
         raise _Truncated
     algorithm, _ = _take(blob)
-    return Signature(armor, key, namespace.decode("ascii"), algorithm.decode("ascii"))
+    return SshSignature(armor, key, namespace.decode("ascii"), algorithm.decode("ascii"))
 
 
 def _take(content: bytes) -> tuple[bytes, bytes]:

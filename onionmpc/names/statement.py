@@ -17,14 +17,14 @@ from onionmpc.errors import InvalidAddress, InvalidEvidence
 from onionmpc.identity import Onion, parse_onion
 from onionmpc.text import printable
 
-HEADER = "onionmpc statement 1"
+STATEMENT_HEADER = "onionmpc statement 1"
 ANY = "any"
 PROGRAM_PREFIX = "program sha256:"
 PROGRAM_BYTES = 32
 ROSTER_PREFIX = "roster "
 # The ten words of docs/PROTOCOL.md section 4, joined by dashes.
 ROSTER = re.compile(r"[a-z]+(?:-[a-z]+){9}")
-FIELDS = ("address", "purpose", "scope", "audience", "from", "until")
+STATEMENT_FIELDS = ("address", "purpose", "scope", "audience", "from", "until")
 MAX_DAYS = 90
 MAX_STATEMENT_BYTES = 2048
 WRITE_HINT = "write statements with onionmpc id statement, and sign them unchanged"
@@ -32,7 +32,7 @@ WRITE_HINT = "write statements with onionmpc id statement, and sign them unchang
 Value = TypeVar("Value")
 
 
-class Purpose(Enum):
+class StatementPurpose(Enum):
     """What a statement says of its address."""
 
     PARTY = "party"  # it is the signer's
@@ -53,7 +53,7 @@ class Statement:
     """
 
     onion: Onion | None
-    purpose: Purpose
+    purpose: StatementPurpose
     program: bytes | None
     roster: str | None
     start: datetime
@@ -74,7 +74,7 @@ class Statement:
         self._check_purpose()
 
     def _check_purpose(self) -> None:
-        if self.purpose is not Purpose.PROGRAM:
+        if self.purpose is not StatementPurpose.PROGRAM:
             if self.onion is None:
                 raise InvalidEvidence('only a statement with the purpose "program" can have no address')
         elif self.onion is not None or self.roster is not None or self.program is None:
@@ -94,7 +94,7 @@ def format_statement(statement: Statement) -> str:
         _format_moment(statement.start),
         _format_moment(statement.until),
     )
-    lines = [HEADER, *(f"{name} {value}" for name, value in zip(FIELDS, values, strict=True))]
+    lines = [STATEMENT_HEADER, *(f"{name} {value}" for name, value in zip(STATEMENT_FIELDS, values, strict=True))]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -112,16 +112,17 @@ def parse_statement(text: str) -> Statement:
     if len(text) > MAX_STATEMENT_BYTES:
         raise InvalidEvidence(f"the statement has more than {MAX_STATEMENT_BYTES} bytes", hint=WRITE_HINT)
     header, *lines = text.split("\n")
-    if header != HEADER:
-        raise _damaged(1, f'expected "{HEADER}"')
-    if len(lines) != len(FIELDS) + 1 or lines[-1]:
-        raise InvalidEvidence(f"the statement does not have {len(FIELDS) + 1} whole lines", hint=WRITE_HINT)
+    if header != STATEMENT_HEADER:
+        raise _damaged(1, f'expected "{STATEMENT_HEADER}"')
+    if len(lines) != len(STATEMENT_FIELDS) + 1 or lines[-1]:
+        raise InvalidEvidence(f"the statement does not have {len(STATEMENT_FIELDS) + 1} whole lines", hint=WRITE_HINT)
     address, purpose, scope, audience, start, until = (
-        _value(number, name, line) for number, (name, line) in enumerate(zip(FIELDS, lines, strict=False), start=2)
+        _value(number, name, line)
+        for number, (name, line) in enumerate(zip(STATEMENT_FIELDS, lines, strict=False), start=2)
     )
     return Statement(
         onion=None if address == ANY else _read(2, address, _parse_address),
-        purpose=_read(3, purpose, Purpose),
+        purpose=_read(3, purpose, StatementPurpose),
         program=None if scope == ANY else _read(4, scope, _parse_program),
         roster=None if audience == ANY else _read(5, audience, _parse_roster),
         start=_read(6, start, _parse_moment),

@@ -11,7 +11,7 @@ import pytest
 
 from onionmpc.api.inputs import question_about
 from onionmpc.api.party import Party
-from onionmpc.app.desk import Desk
+from onionmpc.app.desk import SessionDesk
 from onionmpc.app.happenings import FormChecked, Happening, InputsTaken
 from onionmpc.app.intents import (
     AnswerAgreement,
@@ -37,17 +37,17 @@ PROGRAM = "average_salary"
 SALARIES = ("4000", "5000", "6000")
 
 
-def desk_of(folder: Path, identity: Identity) -> Desk:
+def desk_of(folder: Path, identity: Identity) -> SessionDesk:
     @contextlib.asynccontextmanager
     async def start(tell: Callable[[Happening], None]) -> AsyncIterator[Party]:
         async with local_party(folder, identity, tell) as me:
             yield me
 
-    return Desk(start, lambda: 0)
+    return SessionDesk(start, lambda: 0)
 
 
 @contextlib.asynccontextmanager
-async def desks(people: int = 3) -> AsyncIterator[list[Desk]]:
+async def desks(people: int = 3) -> AsyncIterator[list[SessionDesk]]:
     with socket_directory() as folder:
         all_desks = [desk_of(folder, identity) for identity in new_identities(people)]
         try:
@@ -62,7 +62,7 @@ def session(state: AppState) -> SessionView:
     return state.session
 
 
-async def until(desk: Desk, is_so: Callable[[SessionView], object]) -> SessionView:
+async def until(desk: SessionDesk, is_so: Callable[[SessionView], object]) -> SessionView:
     state = desk.state
     while state.session is None or not is_so(state.session):
         failure = state.session.failure if state.session is not None else None
@@ -71,11 +71,11 @@ async def until(desk: Desk, is_so: Callable[[SessionView], object]) -> SessionVi
     return state.session
 
 
-async def stage(desk: Desk, wanted: SessionStage) -> SessionView:
+async def stage(desk: SessionDesk, wanted: SessionStage) -> SessionView:
     return await until(desk, lambda view: view.stage is wanted)
 
 
-async def seated(host: Desk, joiners: list[Desk]) -> None:
+async def seated(host: SessionDesk, joiners: list[SessionDesk]) -> None:
     """Have people join by the host's invitations, and the host admit each."""
     view = await until(host, lambda view: len(view.seats) == len(joiners))
     invitations = [seat.invitation for seat in view.seats]
@@ -86,18 +86,18 @@ async def seated(host: Desk, joiners: list[Desk]) -> None:
         await host.act(AnswerJoiner(seat.number, seat.holder, admit=True))
 
 
-async def agreed(desk: Desk) -> None:
+async def agreed(desk: SessionDesk) -> None:
     view = await stage(desk, SessionStage.CONSENT)
     assert view.consent is not None
     await desk.act(AnswerAgreement(view.consent.shown, agree=True))
 
 
-async def given(desk: Desk, salary: str) -> None:
+async def given(desk: SessionDesk, salary: str) -> None:
     view = await stage(desk, SessionStage.INPUT)
     await desk.act(GiveInputs({view.form[0].name: salary}))
 
 
-async def computed(all_desks: list[Desk]) -> None:
+async def computed(all_desks: list[SessionDesk]) -> None:
     for desk in all_desks:
         await agreed(desk)
     for desk, salary in zip(all_desks, SALARIES, strict=True):

@@ -17,7 +17,7 @@ from onionmpc.names.contacts import add_contact
 from onionmpc.names.evidence_files import read_pieces
 from onionmpc.names.examine import Context, examine, examine_review
 from onionmpc.names.findings import Grade
-from onionmpc.names.statement import Purpose, parse_statement
+from onionmpc.names.statement import StatementPurpose, parse_statement
 from onionmpc.names.trust import load_trust, trust_folder
 from onionmpc.program.code.catalogue import digest, find_program
 from onionmpc.session import keystore
@@ -58,7 +58,7 @@ def test_a_statement_is_written_signed_as_it_says_shown_and_believed(key: SshKey
 def test_the_statement_alone_goes_to_stdout() -> None:
     done = run(*STATEMENT, "--address", A)
     written = parse_statement(done.stdout)
-    assert (written.onion, written.purpose, written.program, written.roster) == (A, Purpose.PARTY, None, None)
+    assert (written.onion, written.purpose, written.program, written.roster) == (A, StatementPurpose.PARTY, None, None)
     assert written.until - written.start == timedelta(days=7)
     now = datetime.now(UTC)
     assert written.start + timedelta(hours=1) <= now < written.start + timedelta(hours=2, seconds=60)
@@ -68,7 +68,7 @@ def test_the_statement_alone_goes_to_stdout() -> None:
 def test_an_issuer_certifies_a_contact_and_a_reviewer_a_program(key: SshKey) -> None:
     add_contact("acme", A)
     text = run(*STATEMENT, "--address", "acme", "--purpose", "issuer", "--days", "90").stdout
-    assert (parse_statement(text).onion, parse_statement(text).purpose) == (A, Purpose.ISSUER)
+    assert (parse_statement(text).onion, parse_statement(text).purpose) == (A, StatementPurpose.ISSUER)
     program = digest(find_program("vote"))
     texts = [
         run(*STATEMENT, "--purpose", "program", "--program", word).stdout

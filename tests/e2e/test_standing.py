@@ -11,7 +11,7 @@ import pytest
 from onionmpc.files import private_directory
 from onionmpc.identity import Onion
 from onionmpc.names.ssh import NAMESPACE
-from onionmpc.names.statement import Purpose, Statement, format_statement
+from onionmpc.names.statement import Statement, StatementPurpose, format_statement
 from onionmpc.program.code.catalogue import digest_of_files, find_program, program_files
 from tests.e2e.kit import Party, Stage, after, keep_identity, same_sentence
 from tests.support.evidence import Authority, SshKey, make_ssh_key, pem, sauteed
@@ -66,7 +66,7 @@ class People:
         files = program_files(find_program(str(self.stage.folder / self.script)))
         start = datetime.now(UTC).replace(second=0, microsecond=0)
         until = start + timedelta(days=7)
-        text = format_statement(Statement(onion, Purpose.PARTY, digest_of_files(files), None, start, until))
+        text = format_statement(Statement(onion, StatementPurpose.PARTY, digest_of_files(files), None, start, until))
         (self.stage.folder / file).write_text(text)
         (self.stage.folder / f"{file}.sig").write_text(self.key.sign(text))
 

@@ -21,7 +21,7 @@ from onionmpc.names.evidence import MAX_PIECE_BYTES
 from onionmpc.names.examine import examine, examine_review
 from onionmpc.names.findings import Finding, Grade
 from onionmpc.names.ssh import BEGIN_SIGNATURE
-from onionmpc.names.statement import Purpose, format_statement
+from onionmpc.names.statement import StatementPurpose, format_statement
 from onionmpc.names.trust import MAX_COMPANIES, Trust
 from tests.support.evidence import (
     CONTEXT,
@@ -71,14 +71,14 @@ def test_a_statement_for_anything_names_its_signer(key: SshKey, trust: Trust) ->
 
 
 def test_an_issuer_s_statement_vouches_and_names_nobody(key: SshKey) -> None:
-    piece = key.piece(purpose=Purpose.ISSUER)
+    piece = key.piece(purpose=StatementPurpose.ISSUER)
     finding = examine(piece, CONTEXT, trusting(issuers=f"club {key.public}"))
     assert (finding.grade, finding.name, finding.until) == (Grade.VOUCHES, "club", STATEMENT.until)
     assert finding.words.startswith("club, your issuer, says it is a member, for this program")
 
 
 def test_people_do_not_vouch_and_issuers_do_not_name(key: SshKey, trust: Trust) -> None:
-    assert nothing(examine(key.piece(purpose=Purpose.ISSUER), CONTEXT, trust), "does not have the key")
+    assert nothing(examine(key.piece(purpose=StatementPurpose.ISSUER), CONTEXT, trust), "does not have the key")
     issuing = trusting(issuers=f"club {key.public}")
     assert nothing(examine(key.piece(), CONTEXT, issuing), "does not have the key")
 

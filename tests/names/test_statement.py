@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onionmpc.errors import InvalidEvidence
 from onionmpc.names.statement import (
     MAX_STATEMENT_BYTES,
-    Purpose,
     Statement,
+    StatementPurpose,
     format_statement,
     parse_statement,
     roster_in_statement,
@@ -39,7 +39,7 @@ ABOUT_PARTIES = st.builds(
         onion, purpose, program, roster, start, start + datetime.timedelta(minutes=minutes)
     ),
     st.sampled_from([ME, OTHER]),
-    st.sampled_from([Purpose.PARTY, Purpose.ISSUER]),
+    st.sampled_from([StatementPurpose.PARTY, StatementPurpose.ISSUER]),
     st.none() | st.binary(min_size=32, max_size=32),
     st.none() | st.lists(st.sampled_from(word_list()), min_size=10, max_size=10).map("-".join),
     MOMENTS,

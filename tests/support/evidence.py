@@ -21,7 +21,7 @@ from onionmpc.identity import Onion
 from onionmpc.names.allowed_signers import parse_allowed_signers
 from onionmpc.names.examine import Context
 from onionmpc.names.ssh import BEGIN_SIGNATURE, END_SIGNATURE, NAMESPACE
-from onionmpc.names.statement import Purpose, Statement, format_statement, roster_in_statement
+from onionmpc.names.statement import Statement, StatementPurpose, format_statement, roster_in_statement
 from onionmpc.names.trust import Trust
 from tests.support.identities import identity
 
@@ -32,13 +32,13 @@ ROSTER = "acid adam alarm album alert alex alice alpha amber anna"
 CONTEXT = Context(onion=ME, program=PROGRAM, roster=ROSTER, now=NOW)
 STATEMENT = Statement(
     onion=ME,
-    purpose=Purpose.PARTY,
+    purpose=StatementPurpose.PARTY,
     program=PROGRAM,
     roster=roster_in_statement(ROSTER),
     start=datetime(2026, 12, 1, tzinfo=UTC),
     until=datetime(2027, 2, 28, tzinfo=UTC),
 )
-REVIEW = replace(STATEMENT, onion=None, purpose=Purpose.PROGRAM, roster=None)
+REVIEW = replace(STATEMENT, onion=None, purpose=StatementPurpose.PROGRAM, roster=None)
 
 
 @dataclass(frozen=True, slots=True)

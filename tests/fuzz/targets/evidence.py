@@ -14,7 +14,7 @@ from onionmpc.names.evidence import MAX_PIECE_BYTES
 from onionmpc.names.examine import examine, examine_review
 from onionmpc.names.findings import Grade
 from onionmpc.names.ssh import BEGIN_SIGNATURE, END_SIGNATURE
-from onionmpc.names.statement import Purpose, Statement, format_statement
+from onionmpc.names.statement import Statement, StatementPurpose, format_statement
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets.certificate import DIRECT, LEAF, MIDDLE, ROOT
 from tests.support.evidence import (
@@ -42,7 +42,7 @@ def signed(statement: Statement) -> str:
     return text + armored_signature(PUBLIC, ssh_field(KIND) + ssh_field(KEY.sign(signed_data(text))))
 
 
-PARTY, MEMBER, REVIEWED = map(signed, (STATEMENT, replace(STATEMENT, purpose=Purpose.ISSUER), REVIEW))
+PARTY, MEMBER, REVIEWED = map(signed, (STATEMENT, replace(STATEMENT, purpose=StatementPurpose.ISSUER), REVIEW))
 CHAINS = [pem(LEAF, MIDDLE), pem(DIRECT)]
 TOKENS = [
     *(b"\n", b"\r\n", b" ", b"=", b"\0", b"\xff", b"-----", b"QUJD\n", b"A" * 100, b"AAAAC3NzaC1lZDI1NTE5"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from onionmpc.errors import InvalidEvidence
-from onionmpc.names.statement import MAX_DAYS, Purpose, format_statement, parse_statement
+from onionmpc.names.statement import MAX_DAYS, StatementPurpose, format_statement, parse_statement
 from tests.fuzz.mutations import mutated
 from tests.support.evidence import OTHER, REVIEW, STATEMENT
 
@@ -15,7 +15,7 @@ STATEMENTS = [
     STATEMENT,
     REVIEW,
     replace(STATEMENT, program=None, roster=None),
-    replace(STATEMENT, onion=OTHER, purpose=Purpose.ISSUER),
+    replace(STATEMENT, onion=OTHER, purpose=StatementPurpose.ISSUER),
 ]
 TOKENS = [
     *(b"\n", b"\r\n", b" ", b"any", b"\0", b"\xff", b"-", b"program", b"issuer", b"purpose party\n", b"address any\n"),
@@ -26,7 +26,7 @@ INPUTS = mutated(st.sampled_from(STATEMENTS).map(lambda each: format_statement(e
 REFUSALS = (InvalidEvidence,)
 
 
-def check(data: bytes) -> tuple[Purpose, bool, bool]:
+def check(data: bytes) -> tuple[StatementPurpose, bool, bool]:
     text = data.decode("utf-8", "replace")
     try:
         statement = parse_statement(text)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 import onionmpc
 from onionmpc.api.party import Party
 from onionmpc.errors import AgreementError, OnionMPCError, ProgramError, UsageError
+from onionmpc.files import private_directory
 from onionmpc.names.contacts import add_contact
+from onionmpc.names.statement import Statement, StatementPurpose, format_statement
 from onionmpc.program.code.catalogue import digest, find_program
 from onionmpc.session.policy_runs import Run, own_count
 from tests.support.api import local_parties
+from tests.support.evidence import make_ssh_key
 from tests.support.session import run
 
 SUM = """
@@ -363,6 +367,37 @@ def test_the_first_rosters_parties_are_those_of_all_counted_runs(
 
     assert outputs(run(main())[0]) == "sum 2\n"
     assert "same_roster: the parties differ from the first run" in message(run(main())[0])
+
+
+def test_a_program_that_two_people_have_reviewed_is_allowed_and_no_other_one(script: Path, tmp_path: Path) -> None:
+    """Signed by the real ssh-keygen, and verified by this user's own list of keys."""
+    keys = {name: make_ssh_key(tmp_path, name=name) for name in ("anna", "ben", "cleo")}
+    trust = private_directory(private_directory(tmp_path / "state") / "trust")
+    (trust / "allowed_signers").write_text("".join(f"{name} {key.public}\n" for name, key in keys.items()))
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    review = Statement(
+        None, StatementPurpose.PROGRAM, digest(find_program(str(script))), None, now, now + timedelta(days=30)
+    )
+    other = replace(review, program=bytes(32))
+
+    def sign(file: str, name: str, statement: Statement) -> None:
+        text = format_statement(statement)
+        (tmp_path / file).write_text(text)
+        (tmp_path / f"{file}.sig").write_text(keys[name].sign(text))
+
+    sign("one", "anna", review)
+    sign("two", "cleo", review)
+    sign("three", "ben", other)
+    lines = 'version = 1\n[[allow]]\nreviewed_by = ["anna", "ben"]\nreviews = ["one", "two", "three"]\n'
+    (tmp_path / "policy.toml").write_text(lines)
+    (endings,) = run(session(onionmpc.load_policy(tmp_path / "policy.toml"), script, {"input": "1"}))
+    assert "a valid review of anna alone, expected 2 of anna, ben" in message(endings[0])
+    sign("three", "ben", replace(review, until=now - timedelta(days=1), start=now - timedelta(days=2)))
+    (endings,) = run(session(onionmpc.load_policy(tmp_path / "policy.toml"), script, {"input": "1"}))
+    assert "a valid review of anna alone" in message(endings[0])
+    sign("three", "ben", review)
+    (endings,) = run(session(onionmpc.load_policy(tmp_path / "policy.toml"), script, {"input": "1"}))
+    assert outputs(endings[0]) == "sum 2\n"
 
 
 def test_a_policy_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from onionmpc.files import (
 LOCK = "app.lock"
 # Holds the path of the socket. The socket itself is elsewhere, since its path must be short.
 POINTER = "app.socket"
-MAX_PATH_BYTES = 200
+MAX_POINTER_BYTES = 200
 MAX_LINK_BYTES = 512
 # From the lock to the socket takes an app far less. If one is stopped, this says so after a moment.
 ANSWER_S = 5.0
@@ -84,7 +84,7 @@ async def ask_running(within_s: float = ANSWER_S) -> str:
 
 
 async def _ask_once(folder: Path) -> str | None:
-    path = read_private(folder / POINTER, MAX_PATH_BYTES, "the address of the running app")
+    path = read_private(folder / POINTER, MAX_POINTER_BYTES, "the address of the running app")
     if not path:
         return None
     try:

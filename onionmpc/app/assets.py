@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 ENTRY_NAME = "index.html"
-NAME = re.compile(r"[a-z0-9_-]+\.[a-z]+")
+ASSET_NAME = re.compile(r"[a-z0-9_-]+\.[a-z]+")
 CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
@@ -37,7 +37,7 @@ def read_assets(folder: Path | Traversable) -> Mapping[str, Asset]:
     assets = {}
     for file in folder.iterdir():
         content_type = CONTENT_TYPES.get(file.name.rpartition(".")[2])
-        if not NAME.fullmatch(file.name) or content_type is None:
+        if not ASSET_NAME.fullmatch(file.name) or content_type is None:
             raise ValueError(f"{file.name} cannot be a file of the page")
         assets[file.name] = Asset(file.read_bytes(), content_type)
     if ENTRY_NAME not in assets:

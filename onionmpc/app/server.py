@@ -25,12 +25,12 @@ from starlette.routing import Route, Router
 from onionmpc.app.assets import ENTRY_NAME, Asset
 from onionmpc.app.connection import BoundedConnection, ConnectionLimits
 from onionmpc.app.gate import Gate, bearer
-from onionmpc.app.tokens import Session, StartRefused, Tokens, Why
+from onionmpc.app.tokens import PageSession, StartRefused, Tokens, Why
 from onionmpc.errors import OnionMPCError
 from onionmpc.tasks import BackgroundTasks
 
 LOOPBACK = "127.0.0.1"
-QUEUE = 32  # connections that wait in the kernel
+WAITING_CONNECTIONS = 32  # connections that wait in the kernel
 NONCE_HEADER = "onionmpc-nonce"
 NONCE = re.compile(r"[0-9a-f]{32,64}")
 JSON = "application/json"
@@ -128,7 +128,7 @@ class Site:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         return StreamingResponse(self._lines(session, nonce), media_type=JSON_LINES)
 
-    async def _lines(self, session: Session, nonce: str) -> AsyncIterator[bytes]:
+    async def _lines(self, session: PageSession, nonce: str) -> AsyncIterator[bytes]:
         yield _line({"proof": session.proof(nonce)})
         seen: msgspec.Struct | None = None
         # The session may end while a state is waited for, or while the client takes its time to read the last one. A
@@ -185,7 +185,7 @@ async def serving(
     limits = limits or ServerLimits()
     with socket.socket() as listening:
         listening.bind((LOOPBACK, 0))
-        listening.listen(QUEUE)  # so that a browser that is faster than the server waits for it
+        listening.listen(WAITING_CONNECTIONS)  # so that a browser that is faster than the server waits for it
         port = listening.getsockname()[1]
         site = Site(desk, assets, tokens, limits.heartbeat_s)
         server = _Server(_configuration(site, f"{LOOPBACK}:{port}", tokens, limits.connection))
@@ -218,6 +218,6 @@ def _configuration(site: Site, authority: str, tokens: Tokens, limits: Connectio
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        backlog=QUEUE,
+        backlog=WAITING_CONNECTIONS,
         timeout_keep_alive=limits.idle_s,
     )

@@ -44,7 +44,7 @@ class StartRefused(UsageError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Session:
+class PageSession:
     """A page that may use the app.
 
     Attributes:
@@ -70,7 +70,7 @@ class _Start:
 @dataclass(frozen=True, slots=True)
 class _Used:
     token: str = field(repr=False)
-    session: Session
+    session: PageSession
 
 
 class Tokens:
@@ -87,7 +87,7 @@ class Tokens:
         self._starts = [*self._starts, start][-MAX_STARTS:]
         return start.token
 
-    def exchange(self, token: str) -> Session:
+    def exchange(self, token: str) -> PageSession:
         """Open a session for a start token. The oldest one ends if there are more than MAX_SESSIONS.
 
         Raises:
@@ -102,11 +102,11 @@ class Tokens:
         self._starts.remove(found[0])
         if self._clock() > found[0].until_s:
             raise StartRefused(Why.EXPIRED, f"the link is older than {START_LIFE_S:.0f} s")
-        session = Session(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES))
+        session = PageSession(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES))
         self._used = [*self._used, _Used(token, session)][-MAX_SESSIONS:]
         return session
 
-    def session_of(self, token: str) -> Session | None:
+    def session_of(self, token: str) -> PageSession | None:
         """Return the open session of a session token, or None."""
         found = [used.session for used in self._used if _equal(used.session.token, token)]
         return found[0] if found else None

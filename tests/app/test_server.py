@@ -18,7 +18,7 @@ from starlette.responses import StreamingResponse
 from onionmpc.app.connection import ConnectionLimits
 from onionmpc.app.gate import HEADERS, MAX_BODY_BYTES
 from onionmpc.app.server import LOOPBACK, ServerLimits, Site
-from onionmpc.app.tokens import START_LIFE_S, Session, Tokens
+from onionmpc.app.tokens import START_LIFE_S, PageSession, Tokens
 from tests.support.app import (
     ASSETS,
     NONCE,
@@ -426,7 +426,7 @@ async def test_a_client_that_reads_nothing_is_cut_in_time(server: Running) -> No
 @served()
 async def test_a_stream_begins_with_a_proof_and_the_whole_state(server: Running) -> None:
     reply = await server.exchange(server.tokens.new_start())
-    session = Session(reply.json["token"], reply.json["proof_key"])
+    session = PageSession(reply.json["token"], reply.json["proof_key"])
     server.desk.state = Shown(7)
     for _ in range(2):  # a reload
         async with server.states(f"Bearer {session.token}") as states:

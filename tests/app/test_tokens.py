@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onionmpc.app.tokens import MAX_SESSIONS, MAX_STARTS, START_LIFE_S, Session, StartRefused, Tokens, Why
+from onionmpc.app.tokens import MAX_SESSIONS, MAX_STARTS, START_LIFE_S, PageSession, StartRefused, Tokens, Why
 
 
 class Clock:
@@ -108,7 +108,7 @@ def test_each_token_has_256_bits_and_comes_once() -> None:
 
 def test_a_proof_is_of_its_session_and_of_its_nonce() -> None:
     # RFC 4231, test case 2.
-    session = Session("token", "Jefe")
+    session = PageSession("token", "Jefe")
     assert session.proof("what do ya want for nothing?") == (
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     )

@@ -18,12 +18,12 @@ from uvicorn.server import ServerState
 
 from onionmpc.app.connection import BoundedConnection, ConnectionLimits
 from onionmpc.app.gate import Gate
-from onionmpc.app.tokens import Session
+from onionmpc.app.tokens import PageSession
 from tests.fuzz.mutations import mutated
 
 AUTHORITY = "127.0.0.1:40123"
 TOKEN = "t" * 43
-SESSION = Session(TOKEN, "p" * 43)
+SESSION = PageSession(TOKEN, "p" * 43)
 # A header may be folded over several lines.
 HOST_LINE = re.compile(rb"^host:\s*127\.0\.0\.1:40123\s*$", re.I | re.M)
 TOKEN_LINE = re.compile(rb"^authorization:\s*Bearer\s+t{43}\s*$", re.I | re.M)

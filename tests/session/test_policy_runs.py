@@ -236,7 +236,6 @@ def test_whenever_a_process_is_killed_a_run_that_could_have_started_is_counted(t
             assert runs == ()
         elif "counted" in ended.stdout and refunds == "keep":
             assert len(runs) == 1  # what the party was told is on the disk
-        assert len(RunCount(folder).load()) == len(runs)
         RunCount(folder).reserve(take)  # no lock is left behind
         if ended.returncode == 0:
             break

@@ -19,9 +19,9 @@ from onionmpc.names.standing import Acquaintance, seats_of
 from onionmpc.names.trust import Trust, load_trust
 from onionmpc.program.code.catalogue import catalogue, digest, find_program
 from onionmpc.program.spec import MAX_PARTIES
-from onionmpc.session.agreement import DEFAULT_CIRCUITS
+from onionmpc.session.agreed_options import AGREED_OPTIONS
 from onionmpc.session.policy import PartiesRule, Rule
-from onionmpc.session.policy_decision import RuleAllows, counts_against, decide, moment
+from onionmpc.session.policy_decision import OPTION_CHECKS, RuleAllows, counts_against, decide, moment
 from onionmpc.session.policy_runs import Run, own_count
 from onionmpc.session.receipt import Receipt
 from onionmpc.text import printable
@@ -133,10 +133,10 @@ def _conditions(rule: Rule, names: Mapping[str, str]) -> Iterator[str]:
         yield f"parties can send each other no other classes than {_listed(rule.allow_type)}"
     if rule.mpyc is not None:
         yield f"the MPyC options are {_listed(rule.mpyc) or 'none'}"
-    if rule.padding:
-        yield f"the links are padded with {rule.padding} records a second"
-    if rule.circuits != DEFAULT_CIRCUITS:
-        yield f"{rule.circuits} circuits race for each link" if rule.circuits > 1 else "each link has one circuit"
+    for option in AGREED_OPTIONS:
+        has_key = option.term not in OPTION_CHECKS and option.wish in Rule.__struct_fields__
+        if has_key and (value := getattr(rule, option.wish)) != option.default(least):
+            yield f"the option {option.flags[0]} is {value}"
     yield "all other options have their defaults"
 
 

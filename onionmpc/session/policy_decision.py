@@ -28,7 +28,7 @@ from onionmpc.text import printable
 COMPARED_TERMS = frozenset({"protocol", "mpyc_version", "python", "numpy"})
 # Terms that are no options, and that the checks below judge. Seats say what `uninvited` means to this party.
 JUDGED_TERMS = frozenset({"addresses", "program", "files", "uninvited"})
-# What a party states about itself and cannot harm another one: whom it accepts, its own limit on circuits, its versions
+# What a party states about itself and cannot harm another one: whom it accepts, its own limit for a link, its versions
 # (a program can ask for equal ones), and the digest of its evidence, whose meaning the seats tell.
 HARMLESS_TERMS = frozenset({"min_circuit_length", "max_circuits", "distributions", "evidence"})
 MAX_SHOWN = 300
@@ -188,18 +188,17 @@ OptionCheck = Callable[[Rule, SharedTerms], Iterator[Failure]]
 
 def _options(rule: Rule, facts: Facts) -> Iterator[Failure]:
     for option in AGREED_OPTIONS:
-        yield from OPTION_CHECKS.get(option.term, must_be_default(option))(rule, facts.common)
+        check = OPTION_CHECKS.get(option.term)
+        yield from must_be_equal(option, rule, facts.common) if check is None else check(rule, facts.common)
 
 
-def must_be_default(option: AgreedOption) -> OptionCheck:
-    """Return the check of an option that no key names."""
-
-    def check(_rule: Rule, common: SharedTerms) -> Iterator[Failure]:
-        value, default = getattr(common, option.term), option.default(len(common.addresses))
-        if value != default:
-            yield Failure(option.name, f"{_show(value)}, and no key allows another value than {_show(default)}")
-
-    return check
+def must_be_equal(option: AgreedOption, rule: Rule, common: SharedTerms) -> Iterator[Failure]:
+    """Check an option of which a rule gives one value, by a key that has the name of the wish; or no key names it."""
+    value, has_key = getattr(common, option.term), option.wish in Rule.__struct_fields__
+    expected = getattr(rule, option.wish) if has_key else option.default(len(common.addresses))
+    if value != expected:
+        what = f"expected {_show(expected)}" if has_key else f"and no key allows another value than {_show(expected)}"
+        yield Failure(option.wish if has_key else option.name, f"{_show(value)}, {what}")
 
 
 def _threshold(rule: Rule, common: SharedTerms) -> Iterator[Failure]:
@@ -225,28 +224,17 @@ def _types(rule: Rule, common: SharedTerms) -> Iterator[Failure]:
         yield Failure("allow_type", f"parties may send {_show(further)}, which the rule does not name")
 
 
-def _padding(rule: Rule, common: SharedTerms) -> Iterator[Failure]:
-    if common.padding_rate != rule.padding:
-        yield Failure("padding", f"the rate is {common.padding_rate}, expected {rule.padding}")
-
-
-def _circuits(rule: Rule, common: SharedTerms) -> Iterator[Failure]:
-    if common.circuits != rule.circuits:
-        yield Failure("circuits", f"{common.circuits} circuits for each link, expected {rule.circuits}")
-
-
 def _receipt(rule: Rule, common: SharedTerms) -> Iterator[Failure]:
     if rule.receipt == ("never" if common.receipt else "always"):
         yield Failure("receipt", f"there is {'one' if common.receipt else 'none'}, expected {rule.receipt}")
 
 
+# Those with another meaning than one value.
 OPTION_CHECKS: Mapping[str, OptionCheck] = {
     "threshold": _threshold,
     "public_arguments": _public,
     "mpyc_options": _mpyc,
     "allowed_types": _types,
-    "padding_rate": _padding,
-    "circuits": _circuits,
     "receipt": _receipt,
 }
 

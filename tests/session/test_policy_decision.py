@@ -21,13 +21,14 @@ from onionmpc.session.policy_decision import (
     COMPARED_TERMS,
     HARMLESS_TERMS,
     JUDGED_TERMS,
+    OPTION_CHECKS,
     Facts,
     Failure,
     NoRuleAllows,
     RuleAllows,
     decide,
     failures_of,
-    must_be_default,
+    must_be_equal,
     terms_beyond,
 )
 from tests.support.agreements import AGREEMENT, COMMON, OTHERS, change
@@ -85,10 +86,17 @@ def test_an_option_that_the_rule_does_not_name_must_have_its_default(option: Agr
 
 @pytest.mark.parametrize("option", AGREED_OPTIONS, ids=lambda option: option.term)
 def test_an_option_that_has_no_key_yet_is_refused_unless_it_has_its_default(option: AgreedOption) -> None:
-    check = must_be_default(option)
-    assert not list(check(rule_of(), change(COMMON, **{option.term: option.default(3)})))
-    (failure,) = check(rule_of(), change(COMMON, **{option.term: OTHERS[option.term]}))
+    without_key = dataclasses.replace(option, wish="new")
+    usual = change(COMMON, **{option.term: option.default(3)})
+    assert not list(must_be_equal(without_key, rule_of(), usual))
+    (failure,) = must_be_equal(without_key, rule_of(), change(COMMON, **{option.term: OTHERS[option.term]}))
     assert failure.key == option.name
+    assert "no key allows another value" in failure.words
+
+
+def test_every_option_has_a_check_or_a_key_of_its_name() -> None:
+    for option in AGREED_OPTIONS:
+        assert (option.term in OPTION_CHECKS) != (option.wish in ("padding", "circuits"))
 
 
 def test_a_term_that_has_no_place_yet_is_refused_unless_it_has_its_default() -> None:

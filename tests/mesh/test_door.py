@@ -16,16 +16,10 @@ from onionmpc.mesh.door import Door, DoorLimits
 from onionmpc.mesh.listener import listening_local
 from onionmpc.mesh.network import Stream
 from onionmpc.wire.frames import Ping
-from onionmpc.wire.handshake import (
-    MESSAGE_1_BYTES,
-    MESSAGE_2_BYTES,
-    REFUSAL,
-    Answer,
-    Purpose,
-    Reply,
-)
+from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES, REFUSAL, VERSION, Answer, Purpose, Reply
 from onionmpc.wire.link import State
 from onionmpc.wire.noise import Initiator
+from tests.support.handshakes import LABEL
 from tests.support.keys import x25519_public
 from tests.support.mesh import (  # noqa: F401 (fixtures)
     DEADLINE_S,
@@ -64,22 +58,22 @@ VALID = handshake_with(LISTENER).message()
 def claim(public_key: bytes) -> bytes:
     """Message 1 of party 0 under a public key that is not its own."""
     noise = Initiator(
-        prologue=b"onionmpc/4" + LISTENER.public_key,
+        prologue=LABEL + LISTENER.public_key,
         static_private=IDENTITIES[0].x25519_private,
         ephemeral_private=bytes([7]) * 32,
         remote_static=x25519_public(LISTENER),
     )
     payload = struct.pack(">32sB16s32sQQ", public_key, Purpose.MESH, bytes(16), bytes(32), 0, 0)
-    return b"\x04" + noise.write_first(payload, PSK)
+    return REFUSAL + noise.write_first(payload, PSK)
 
 
 STRANGERS = {
     "zeros": bytes(MESSAGE_1_BYTES),
-    "garbage": b"\x04" + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
+    "garbage": REFUSAL + random.Random(1).randbytes(MESSAGE_1_BYTES - 1),
     "more garbage than is read": random.Random(2).randbytes(1000),
     "a web browser": b"GET / HTTP/1.1\r\n" + b"User-Agent: a rather long one\r\n" * 10,
     "another version": b"\x01" + VALID[1:],
-    "another version, in a shorter message": b"\x05",
+    "another version, in a shorter message": bytes([VERSION + 1]),
     "altered": VALID[:-1] + bytes([VALID[-1] ^ 1]),
     "not on the roster": handshake_with(LISTENER, STRANGER).message(),
     "another psk": handshake_with(LISTENER, psk=bytes([6]) * 32).message(),
@@ -93,7 +87,7 @@ STRANGERS = {
 @in_a_loop
 async def test_every_stranger_gets_the_same_reply(directory: Path, message: bytes) -> None:
     async with Party(directory, 1, 2) as party:
-        assert await reply_to(directory, party.identity.onion, message) == REFUSAL == b"\x04"
+        assert await reply_to(directory, party.identity.onion, message) == REFUSAL
         assert party.watcher.up == {}
 
 

@@ -20,13 +20,7 @@ from onionmpc.mesh.redial import backoff_s
 from onionmpc.mesh.secure import SecureStream, dial
 from onionmpc.mesh.timings import DEFAULT_MESH_TIMINGS
 from onionmpc.wire.frames import Ping
-from onionmpc.wire.handshake import (
-    MESSAGE_1_BYTES,
-    MESSAGE_2_BYTES,
-    Answer,
-    Hello,
-    Purpose,
-)
+from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES, REFUSAL, Answer, Hello, Purpose
 from onionmpc.wire.limits import DEFAULT_LINK_LIMITS as LIMITS
 from onionmpc.wire.limits import LinkLimits
 from onionmpc.wire.link import DataEvent, ProgramBytes, ProgramEnd, RoundTrip
@@ -366,7 +360,7 @@ async def test_a_listener_of_another_version_is_reported_with_both_versions(dire
             await knock(directory, IDENTITIES[1])
 
 
-@pytest.mark.parametrize("said", [b"", b"\x04" + bytes(40)], ids=["nothing", "half an answer"])
+@pytest.mark.parametrize("said", [b"", REFUSAL + bytes(40)], ids=["nothing", "half an answer"])
 @in_a_loop
 async def test_a_listener_that_hangs_up_is_not_reported_as_one_that_refuses(directory: Path, said: bytes) -> None:
     async def serve(stream: Stream) -> None:

@@ -18,7 +18,7 @@ from onionmpc.session.agreement import Agreement
 from onionmpc.session.discovery import pair_key, seat_key
 from onionmpc.session.events import OtherVersion, Published, RosterKnown
 from onionmpc.session.timings import Timings
-from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES, NO_PSK, Purpose
+from onionmpc.wire.handshake import MESSAGE_1_BYTES, MESSAGE_2_BYTES, NO_PSK, REFUSAL, Purpose
 from onionmpc.wire.noise import Initiator
 from tests.support.mesh import QUICK, in_a_loop, meshed, private_directory, still_flows  # noqa: F401 (fixtures)
 from tests.support.session import CuttableNetwork, Room, listed_plan, room, run, same_sentence, write_script
@@ -94,7 +94,7 @@ def test_a_host_notes_a_joiner_of_another_version_once_and_keeps_the_seat(tmp_pa
                 # What opens the host's descriptor is the same in both versions, or it could not be told.
                 old.unlock(place.onions[0], seat_key(psk))
                 answer = await old_dial(old, place.identities[1], place.onions[0], Purpose.GATHER, psk)
-                assert answer == b"\x04"
+                assert answer == REFUSAL
             assert place.persons[0].heard(OtherVersion) == [OtherVersion(1)]
             for number, invite in enumerate(place.persons[0].invites, start=1):
                 place.join(number, invite)
@@ -125,7 +125,7 @@ def test_one_party_of_a_list_with_another_version_ends_the_session_as_a_differen
                     await place.persons[number].hears(Published)
                     peer = place.onions[number]
                     network.unlock(peer, pair_key(place.identities[old], peer, peer))
-                    assert await old_dial(network, place.identities[old], peer, Purpose.MESH, NO_PSK) == b"\x04"
+                    assert await old_dial(network, place.identities[old], peer, Purpose.MESH, NO_PSK) == REFUSAL
                     assert place.persons[number].heard(OtherVersion) == [OtherVersion(1)]
             endings = [await place.tasks[number] for number in others]
         if old == 0:  # none dials it: all that they know is one byte of somebody, which proves nothing
@@ -169,5 +169,5 @@ def test_a_note_that_strangers_cause_is_shown_once_and_then_less_and_less_often(
 def test_the_note_of_another_version_names_both(capsys: pytest.CaptureFixture[str]) -> None:
     TextDisplay(yes=True).tell(OtherVersion(1))
     assert capsys.readouterr().err.endswith(
-        "  someone with another version of onionmpc (protocol 1, here 4) tried to connect\n"
+        "  someone with another version of onionmpc (protocol 1, here 5) tried to connect\n"
     )

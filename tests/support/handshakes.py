@@ -15,6 +15,7 @@ from onionmpc.wire.handshake import (
 from onionmpc.wire.noise import Initiator
 from tests.support.keys import x25519_public
 
+LABEL = b"onionmpc/%d" % VERSION  # what a prologue begins with
 ALICE, BOB, EVE = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
 PSK = bytes([5]) * 32
 HELLO = Hello(ALICE.public_key, Purpose.MESH, b"alice's nonce 16")
@@ -41,7 +42,7 @@ def hear(message: bytes, psks: tuple[bytes, ...] = (PSK,), identity: Identity = 
     return listening.read_hello(psks)[1]
 
 
-def raw_message(payload: bytes, prologue: bytes = b"onionmpc/4" + BOB.public_key) -> bytes:
+def raw_message(payload: bytes, prologue: bytes = LABEL + BOB.public_key) -> bytes:
     """Message 1 of a dialler that holds ALICE's key and sends any payload it likes."""
     noise = Initiator(
         prologue=prologue,

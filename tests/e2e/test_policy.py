@@ -11,8 +11,9 @@ import pytest
 from onionmpc.identity import Onion
 from onionmpc.names.contacts import add_contact
 from onionmpc.program.code.catalogue import digest, find_program
+from onionmpc.session import keystore
 from onionmpc.session.policy_runs import Run, RunCount
-from tests.e2e.kit import Party, Stage, after, keep_identity
+from tests.e2e.kit import Party, Stage, after
 
 pytestmark = pytest.mark.tor
 
@@ -42,15 +43,17 @@ class Month:
 async def killed_once(stage: Stage) -> Month:
     """Kill anna by SIGKILL after its program has started, and have all three compute again."""
     script = stage.script("holds.py", HOLDS)
-    onions = {name: Onion(keep_identity(stage, name)) for name in ("anna", "ben", "cleo")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONIONMPC_STATE", str(stage.folder / "anna"))
-        add_contact("ben", onions["ben"])
-        add_contact("cleo", onions["cleo"])
     write_policy(stage.folder, script)
     month = Month([], [], [])
     for is_first in (True, False):
-        parties = {name: await joins(stage, name, onions, script) for name in onions}
+        # New addresses of the same contacts: what tor still has of a party that was killed takes 30 s to expire.
+        identity = "first" if is_first else "second"
+        onions = {name: new_address(stage.folder / name, identity) for name in ("anna", "ben", "cleo")}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ONIONMPC_STATE", str(stage.folder / "anna"))
+            add_contact("ben", onions["ben"], replacing=True)
+            add_contact("cleo", onions["cleo"], replacing=True)
+        parties = {name: await joins(stage, name, onions, script, identity) for name in onions}
         if is_first:
             await parties["anna"].prints("given 6000\n")
             parties["anna"].kill()
@@ -63,10 +66,16 @@ async def killed_once(stage: Stage) -> Month:
     return month
 
 
-async def joins(stage: Stage, name: str, onions: dict[str, Onion], script: str) -> Party:
+def new_address(state: Path, identity: str) -> Onion:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONIONMPC_STATE", str(state))
+        return keystore.create(identity, None).onion
+
+
+async def joins(stage: Stage, name: str, onions: dict[str, Onion], script: str, identity: str) -> Party:
     others = ["ben", "cleo"] if name == "anna" else [onion for other, onion in onions.items() if other != name]
     consent = ["--policy", "monthly.toml"] if name == "anna" else []
-    return await stage.start(name, "join", *others, script, "--identity", "me", *consent, state=name)
+    return await stage.start(name, "join", *others, script, "--identity", identity, *consent, state=name)
 
 
 def write_policy(folder: Path, script: str) -> None:

@@ -7,22 +7,20 @@ domains count. Rules: docs/reference/evidence.md.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import certifi
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from onionmpc.errors import InvalidEvidence
 from onionmpc.identity import Onion
 from onionmpc.identity.address import ONION_SUFFIX
+from onionmpc.names.warnings_of_certificates import without_warnings
 from onionmpc.text import printable
 
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -110,7 +108,7 @@ def verify(certificates: Certificates, roots: Sequence[x509.Certificate], now: d
     try:
         builder = PolicyBuilder().store(Store(list(roots))).time(now)
         verifier = builder.build_server_verifier(x509.DNSName(certificates.name))
-        with _without_warnings():
+        with without_warnings():
             verifier.verify(leaf, list(certificates.intermediates))
     except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidEvidence(
@@ -131,26 +129,15 @@ def load_pem(text: str) -> tuple[x509.Certificate, ...]:
         ValueError: there is none, or one is damaged.
     """
     try:
-        with _without_warnings():
+        with without_warnings():
             return tuple(x509.load_pem_x509_certificates(text.encode()))
     except x509.InvalidVersion as error:
         raise ValueError(str(error)) from error
 
 
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Warn of no odd certificate: a root of certifi has the serial number 0, and a peer could print on our screen.
-
-    Where warnings are errors, it could raise them. What is wrong with its certificate, the verifier refuses.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        yield
-
-
 def _names(certificate: x509.Certificate) -> frozenset[str]:
     try:
-        with _without_warnings():
+        with without_warnings():
             extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError) as error:
         raise InvalidEvidence("the certificate has no readable list of names (SAN)") from error

@@ -41,7 +41,7 @@ def test_a_full_stdout_is_reported(words: str) -> None:
 
 def test_every_command_that_prints_is_tested_here() -> None:
     # These need more than a word to print anything.
-    others = {"demo", "host", "join", "verify", "id", "contact", "testnet", "trust"}
+    others = {"demo", "host", "join", "verify", "id", "contact", "policy", "testnet", "trust"}
     assert others | {name.split()[0] for name in SAYS.values() if name[0] != "-"} == set(COMMANDS)
 
 

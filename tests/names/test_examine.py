@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from onionmpc.names.findings import Finding, Grade
 from onionmpc.names.ssh import BEGIN_SIGNATURE
 from onionmpc.names.statement import StatementPurpose, format_statement
 from onionmpc.names.trust import MAX_COMPANIES, Trust
+from onionmpc.names.warnings_of_certificates import without_warnings
 from tests.support.evidence import (
     CONTEXT,
     ME,
@@ -343,6 +346,22 @@ def test_authorities_that_certify_each_other_end_soon(root: Authority) -> None:
     trust = public(root, "a.example", **{f"c{number}": (root.certificate,) for number in range(MAX_COMPANIES)})
     assert nothing(examine(piece, CONTEXT, trust), "no valid chain")
     assert time.process_time() - began < 5.0
+
+
+def test_two_threads_never_change_the_filters_of_warnings_at_once() -> None:
+    """Else one of them puts back the other's: then a warning of a certificate is printed, or raised."""
+    inside = threading.Event()
+
+    def enter() -> None:
+        with without_warnings():
+            inside.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with without_warnings():
+            entering = pool.submit(enter)
+            assert not inside.wait(0.2)
+        entering.result(10)
+    assert inside.is_set()
 
 
 def test_an_odd_certificate_prints_no_warning_and_raises_none(root: Authority) -> None:

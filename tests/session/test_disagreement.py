@@ -36,7 +36,7 @@ def change(**changes: Any) -> Callable[[SharedTerms], SharedTerms]:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("protocol", 1, ("protocol version differs", "4 at", "1 at")),
+        ("protocol", 1, ("protocol version differs", "5 at", "1 at")),
         ("threshold", 0, ("threshold differs", "1 at", "0 at")),
         ("program", "other", ("program differs", "script at", "other at")),
         ("files", {"script.py": "ab" * 32}, ("program file script.py differs", "SHA-256 abababababababab… at")),

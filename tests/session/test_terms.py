@@ -79,7 +79,7 @@ def test_a_joiner_runs_only_programs_that_it_has(name: str, error: str) -> None:
     [
         ({"files": {"vote.py": "00" * 32}}, "program file private_input.py differs"),
         ({"mpyc_version": "0.10"}, "MPyC version differs: 0.11 at party {own}, 0.10 at party {host}"),
-        ({"protocol": 1}, "protocol version differs: 4 at party {own}, 1 at party {host}"),
+        ({"protocol": 1}, "protocol version differs: 5 at party {own}, 1 at party {host}"),
         ({"python": "PyPy 64-bit"}, "Python differs"),
     ],
 )

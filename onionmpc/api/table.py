@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -16,39 +15,31 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from onionmpc.api.arguments import answered, flag, function, optional, texts
-from onionmpc.api.capture import Capture, InputPipe, OnOutput
+from onionmpc.api.capture import Capture, OnOutput
+from onionmpc.api.consenting import Brought, Consenting
 from onionmpc.api.events import EventQueue
-from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of, deliver
+from onionmpc.api.inputs import AskInput, Confirm, OwnInputs, contents_of
 from onionmpc.api.options import Prepared, ProgramOptions, prepare_next
 from onionmpc.api.outcome import Result, result_of
 from onionmpc.api.people import People, check_own_evidence, load_people
-from onionmpc.api.policy import REFUSED, Allowance, Policy
-from onionmpc.api.questions import Admit, Consent, Joiner, Proposal, refuse
+from onionmpc.api.policy import Policy
+from onionmpc.api.questions import Admit, Consent, Joiner, refuse
 from onionmpc.api.runtime import PartyRuntime
-from onionmpc.api.screen import how_long
 from onionmpc.api.targets import Target
-from onionmpc.errors import AgreementError, OnionMPCError, UsageError
-from onionmpc.files import scratch_directory
+from onionmpc.errors import AgreementError, UsageError
 from onionmpc.identity import Onion
 from onionmpc.mesh.network import Network
-from onionmpc.names.standing import Seat
-from onionmpc.program.block import ProgramBlock
-from onionmpc.program.inputs import CheckedInput, unusual_public
 from onionmpc.program.process.streams import OWN_STREAMS, Streams
 from onionmpc.program.spec import Walls
 from onionmpc.program.walls.probe import probing
-from onionmpc.session.agreement import Agreement, SharedTerms
+from onionmpc.session.agreement import SharedTerms
 from onionmpc.session.computation import SessionResult
-from onionmpc.session.differences import History
 from onionmpc.session.events import (
-    Agreed,
     ConsentQuestion,
     Event,
     InviteReady,
-    LinkMeasured,
     PrivateInputs,
     Proposed,
-    SeatsRefused,
 )
 from onionmpc.session.gather import Gathering
 from onionmpc.session.invite import Invite
@@ -58,8 +49,6 @@ from onionmpc.session.session import Session
 from onionmpc.tasks import BackgroundTasks, cancel, ended, first_of
 
 Consents = Callable[[ConsentQuestion], Awaitable[PrivateInputs | None]]
-
-HISTORY_KEY_BYTES = 32
 
 
 class TableState(Enum):
@@ -100,20 +89,15 @@ class Table:
         self._state = TableState.NEW
         self._session = SessionParty(runtime.identity, prepared.plan, self._interface(_nobody))
         self._capture: Capture | None = None
-        self._own_reason: OnionMPCError | None = None
         self._computing: asyncio.Task[Any] | None = None
         self._computations = 0
-        self._history = History(secrets.token_bytes(HISTORY_KEY_BYTES))
-        self._agreed: Proposal | None = None
         self._turns: asyncio.Queue[_Turn | None] = asyncio.Queue()
         self._keeping: asyncio.Task[None] | None = None
         self._met: Session | None = None
         self._publishing: asyncio.Task[None] | None = None
-        self._round_trips_s: dict[int, float] = {}
         self._open = contextlib.AsyncExitStack()
         self._walls: Callable[[], Walls] | None = None
-        self._people: People | None = None
-        self._allowance: Allowance | None = None
+        self._consenting: Consenting | None = None
 
     async def __aenter__(self) -> Self:
         """Check the options, make the invites, and begin to publish the address. Nobody is dialled yet.
@@ -130,7 +114,13 @@ class Table:
             stack.callback(self._runtime.unsubscribe, self.events)
             stack.callback(self.events.close)
             check_own_evidence(self._prepared.plan.evidence, self._runtime.identity.onion)
-            self._people = self._load_people(self._prepared.trust)
+            self._consenting = Consenting(
+                self._load_people(self._prepared.trust),
+                self._prepared.rule,
+                by_invite=self._by_invite,
+                allow_difference=self._prepared.allow_difference,
+                tell=self._tell,
+            )
             self._sit_down()
             known = self._prepared.walls
             self._walls = stack.enter_context(probing()) if known is None else lambda: known
@@ -279,7 +269,7 @@ class Table:
         if self._state is not TableState.OPEN:
             been = {TableState.OVER: "has ended its session", TableState.COMPUTING: "is computing"}
             raise UsageError(f"this table {been.get(self._state, 'is not open')}", hint=self._state.value)
-        self._state, self._computing, self._own_reason = TableState.COMPUTING, asyncio.current_task(), None
+        self._state, self._computing = TableState.COMPUTING, asyncio.current_task()
         self._computations += 1
         try:
             result = await self._compute(plan, own_inputs, consent, on_output, terminal=terminal)
@@ -308,24 +298,27 @@ class Table:
         # The probe has run since the table was entered. Waiting for its result blocks, so a thread waits.
         plan = replace(plan, walls=await asyncio.to_thread(self._walls), hidden=self._runtime.hidden)
         if terminal:
-            return await self._run_session(plan, OWN_STREAMS, consent, inputs)
+            self._capture = None
+            return await self._run_session(plan, OWN_STREAMS, inputs, consent)
         self._capture = Capture(on_output)
         async with self._capture.running():
-            result = await self._run_session(plan, self._capture.streams, consent, inputs)
+            result = await self._run_session(plan, self._capture.streams, inputs, consent)
         outputs, errors = _text(self._capture.written("stdout")), _text(self._capture.written("stderr"))
         return replace(result, outputs=outputs, errors=errors)
 
-    async def _run_session(self, plan: Plan, streams: Streams, consent: Consent | Policy, inputs: OwnInputs) -> Result:
-        plan = replace(plan, streams=streams)
-        async with contextlib.AsyncExitStack() as stack, BackgroundTasks(self._published()):
-            asked = partial(self._ask, stack, plan, inputs, consent)
+    async def _run_session(self, plan: Plan, streams: Streams, inputs: OwnInputs, consent: Consent | Policy) -> Result:
+        plan, consenting = replace(plan, streams=streams), self._consenting
+        assert consenting is not None  # noqa: S101 (inside the context)
+        consenting.own_reason = None
+        async with contextlib.AsyncExitStack() as until_end, BackgroundTasks(self._published()):
+            asked = partial(consenting.ask, Brought(plan, inputs, consent, self._capture, until_end))
             try:
                 result = result_of(await self._take_turn(plan, self._interface(asked)))
             except AgreementError as error:
-                raise self._own_reason or error from None
+                raise consenting.own_reason or error from None
             finally:
-                await self._take_back()
-        return result if self._agreed is None else replace(result, seats=self._agreed.seats)
+                await consenting.take_back()
+        return result if consenting.agreed is None else replace(result, seats=consenting.agreed.seats)
 
     async def _take_turn(self, plan: Plan, ui: _Interface) -> SessionResult:
         """Have the session run a computation. If this is cancelled, or the computation fails, the session ends."""
@@ -368,174 +361,9 @@ class Table:
     def _interface(self, consents: Consents) -> _Interface:
         return _Interface(self._tell, self._admit, consents)
 
-    async def _ask(
-        self,
-        stack: contextlib.AsyncExitStack,
-        plan: Plan,
-        inputs: OwnInputs,
-        consent: Consent | Policy,
-        question: ConsentQuestion,
-    ) -> PrivateInputs | None:
-        """Ask for consent, then collect this party's inputs and make them ready for its program.
-
-        Args:
-            stack: keeps what the program reads them from until the computation has ended.
-        """
-        agreement, about = question.agreement, question.about
-        people, seats = await self._seated(question)
-        allowed_by = None
-        if isinstance(consent, Policy):
-            allowance = await self._allowed(consent, question, people, seats, plan.private)
-            inputs = self._given(allowance, plan.private, inputs.confirm)
-            consent, allowed_by = consent.then, allowance.by
-        try:
-            inputs.check(about)  # a joiner may learn only now which program runs
-        except UsageError as error:
-            raise self._no_valid_input(error) from error
-        given = await asyncio.to_thread(self._digests, inputs.pieces(plan.private))
-        proposal = Proposal(
-            agreement,
-            question.own_number,
-            plan.walls,
-            len(plan.private),
-            self._by_invite,
-            plan.allow_subprocess,
-            self._how_long(agreement),
-            title="" if about is None else about.title,
-            reveals="" if about is None else about.reveals,
-            unusual=() if about is None else tuple(unusual_public(about, agreement.common.public_arguments)),
-            computation=self._history.next_number,
-            previous=self._agreed,
-            exposes=self._history.exposures(agreement.common, given),
-            allow_difference=self._prepared.allow_difference,
-            seats=seats,
-            names=people.names,
-            questions=inputs.questions(about, agreement.common.public_arguments),
-            allowed_by=allowed_by,
-        )
-        if not await self._consent(consent, proposal):
-            return None
-        if about is None or not about.input or inputs.replaced:
-            self._agree(proposal, given)
-            return await self._hand_over(stack, inputs.text)
-        try:
-            checked = await inputs.collect(about, agreement.common.public_arguments)
-        except UsageError as error:
-            raise self._no_valid_input(error) from error
-        # What was typed is known only now. It may expose a party that consent has not heard of.
-        given |= self._digests([one.content] for one in checked.values())
-        exposes = self._history.exposures(agreement.common, given)
-        told, proposal = proposal, replace(proposal, exposes=exposes, again=True)
-        if not proposal.exposed <= told.exposed and not await self._consent(consent, proposal):
-            return None
-        self._agree(proposal, given)
-        return await self._deliver(stack, about, checked)
-
-    async def _seated(self, question: ConsentQuestion) -> tuple[People, tuple[Seat, ...]]:
-        """Find what each other party is to this user.
-
-        Raises:
-            AgreementError: the strangers rule refuses them.
-        """
-        people = self._people
-        assert people is not None  # noqa: S101 (inside the context)
-        # In a thread: every peer can show four pieces of evidence, and each takes milliseconds.
-        seats = await asyncio.to_thread(people.seats, question)
-        try:
-            self._prepared.rule.check(seats, question.agreement.common.threshold)
-        except AgreementError as error:
-            self._tell(SeatsRefused(seats))
-            # The hint is for this party's user alone: it has names.
-            self._own_reason = AgreementError(f"this party did not agree: {error.message}", hint=error.hint)
-            raise
-        return people, seats
-
-    async def _allowed(
-        self, policy: Policy, question: ConsentQuestion, people: People, seats: tuple[Seat, ...], private: Sequence[str]
-    ) -> Allowance:
-        """Find a rule that allows what is proposed, and count the run.
-
-        Raises:
-            AgreementError: no rule does, or the count of runs cannot be used. The others do not learn which.
-        """
-        try:
-            allowance = await policy.allows(question.agreement, seats, people.trust, private)
-        except (AgreementError, UsageError) as error:
-            self._own_reason = error
-            raise AgreementError(REFUSED) from error
-        self._allowance = allowance
-        return allowance
-
-    def _given(self, allowance: Allowance, private: Sequence[str], confirm: Confirm | None) -> OwnInputs:
-        try:
-            return allowance.inputs(private, confirm)
-        except UsageError as error:
-            raise self._no_valid_input(error) from error
-
-    async def _take_back(self) -> None:
-        """Take back the run that was counted for a program that never started."""
-        if (allowance := self._allowance) is not None:
-            self._allowance = None
-            with contextlib.suppress(UsageError):  # it stays counted, which is the safe side
-                await asyncio.to_thread(allowance.take_back)
-
-    def _digests(self, inputs: Iterable[Iterable[bytes]]) -> set[bytes]:
-        return {digest for digest in map(self._history.digest, inputs) if digest is not None}
-
-    async def _consent(self, consent: Consent, proposal: Proposal) -> bool:
-        try:
-            return await answered("consent", consent(proposal))
-        except AgreementError as error:
-            if not proposal.exposes or any(exposure.same_program for exposure in proposal.exposes):
-                raise
-            # The reason would tell the others that this party gives an input again. It is for this party's user alone.
-            self._own_reason = error
-            raise AgreementError("its user declined") from error
-
-    def _agree(self, proposal: Proposal, given: Set[bytes]) -> None:
-        """Keep what this party has agreed to, for the next proposal to be compared with."""
-        self._history.add(proposal.agreement.common, given)
-        self._agreed = proposal.as_previous()
-
-    def _no_valid_input(self, error: UsageError) -> AgreementError:
-        """Keep the details for this party's user; return the error for the others."""
-        self._own_reason = AgreementError(error.message, hint=error.hint)
-        return AgreementError("its user gave no valid input")
-
-    async def _deliver(
-        self, stack: contextlib.AsyncExitStack, about: ProgramBlock, checked: Mapping[str, CheckedInput]
-    ) -> PrivateInputs:
-        folder = stack.enter_context(scratch_directory())
-        delivery, arguments = deliver(about, checked, folder)
-        # A pipe instead of the terminal, even if it is empty: the program cannot ask for what its block declares.
-        return await self._hand_over(stack, delivery.stdin, arguments)
-
-    async def _hand_over(
-        self, stack: contextlib.AsyncExitStack, stdin: bytes | None, arguments: tuple[str, ...] = ()
-    ) -> PrivateInputs:
-        """Make ready what the program reads from standard input.
-
-        Args:
-            stdin: None for this process's own, unless the program's streams are captured.
-        """
-        if self._capture is not None:
-            self._capture.input.give(stdin or b"")
-            return PrivateInputs(arguments)
-        if stdin is None:
-            return PrivateInputs(arguments)
-        pipe = InputPipe()
-        await stack.enter_async_context(pipe.open())
-        pipe.give(stdin)
-        return PrivateInputs(arguments, pipe.descriptor)
-
-    def _how_long(self, agreement: Agreement) -> str:
-        return how_long(agreement, max(self._round_trips_s.values(), default=None))
-
     def _tell(self, event: Event) -> None:
-        if isinstance(event, LinkMeasured) and event.round_trip_s is not None:
-            self._round_trips_s[event.party] = event.round_trip_s
-        if isinstance(event, Agreed):
-            self._allowance = None  # the program starts next: its run stays counted, no matter how it ends
+        if self._consenting is not None:
+            self._consenting.note(event)
         self.events.put(event)
         self._runtime.tell(event)
 

@@ -99,6 +99,33 @@ def computed(script: Path, *given: dict[str, Any]) -> list[Any]:
     return endings
 
 
+def test_a_program_at_the_terminal_gets_its_inputs_after_one_whose_output_was_kept(
+    script: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def twice(table: Table) -> None:
+        kept = await table.compute(consent=agree, inputs=INPUTS)
+        assert "tea" in kept.outputs
+        shown = await table.compute(consent=agree, inputs=INPUTS | {"number": 9}, terminal=True)
+        assert shown.outputs == table.program_errors == ""
+
+    async def joins(table: Table) -> None:
+        async with table:
+            await twice(table)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            host, *guests = await stack.enter_async_context(local_parties(3))
+            table = await stack.enter_async_context(host.host(script, parties=3, public=["tea,coffee"]))
+            joining = await stack.enter_async_context(asyncio.TaskGroup())
+            for guest, invite in zip(guests, table.invites, strict=True):
+                joining.create_task(joins(guest.join(invite, script)))
+            await twice(table)
+
+    run(main())
+    # Three programs show what three parties gave.
+    assert capfd.readouterr().out.count(repr("9\n")) == 9
+
+
 def test_inputs_reach_the_program_by_a_pipe_and_by_a_private_file_that_is_removed(script: Path) -> None:
     results = computed(script, *({"inputs": INPUTS | {"number": number}} for number in (1, 2, 3)))
     first, paths = results[0].outputs.splitlines()[0], {result.outputs.splitlines()[1] for result in results}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,13 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         directory = tmp_path_factory.mktemp("state") / "onionmpc"
         patch.setenv("ONIONMPC_STATE", str(directory))
         yield directory
+
+
+@pytest.fixture(autouse=True)
+def _same_event_loops() -> Iterator[None]:
+    """A test that imports MPyC gives all later ones the loops of uvloop. It has to do so in a process of its own."""
+    yield
+    assert "mpyc" not in sys.modules
 
 
 @pytest.fixture

@@ -84,8 +84,9 @@ class Scene:
 
     @property
     def shown(self) -> list[str]:
-        """What was shown of party 0's program."""
-        return [line.removeprefix("party 0 | ") for line in self.status.lines if line.startswith("party 0 | ")]
+        """What was shown of party 0's program. A first line may come before the party's number, from another pipe."""
+        parts = [line.partition(" | ") for line in self.status.lines]
+        return [text for name, mark, text in parts if mark and name in ("host", "party 0")]
 
     def output(self, number: int = 0) -> list[str]:
         """What was kept of a party's program."""
@@ -119,8 +120,10 @@ def test_what_a_program_writes_to_stderr_is_never_an_event(scene: Scene, word: s
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_line_of_any_length_is_shown_truncated_and_kept_whole(scene: Scene, stream: str) -> None:
     scene.play(f"sys.{stream}.write('x' * 3 * 2**20 + ' the result\\n')", keep=True)
-    label = "party 0 | " if stream == "stdout" else "party 0 stderr | "
-    (shown,) = [line.removeprefix(label) for line in scene.status.lines if line.startswith(label)]
+    label = " | " if stream == "stdout" else " stderr | "
+    (shown,) = [
+        line.partition(label)[2] for line in scene.status.lines if line.startswith((f"host{label}", f"party 0{label}"))
+    ]
     assert shown == "x" * 499 + "…"
     assert scene.output() == (["x" * 3 * 2**20 + " the result"] if stream == "stdout" else [])
 

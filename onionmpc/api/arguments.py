@@ -66,9 +66,10 @@ def whole(name: str, value: Any) -> int:  # noqa: ANN401
 
 def count(name: str, value: Any) -> int:  # noqa: ANN401
     """Return a whole number from 0 on."""
-    if whole(name, value) < 0:
-        raise UsageError(f"{name}: {value}, expected 0 or more")
-    return whole(name, value)
+    found = whole(name, value)
+    if found < 0:
+        raise UsageError(f"{name}: {found}, expected 0 or more")
+    return found
 
 
 def number(name: str, value: Any) -> float:  # noqa: ANN401

@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from onionmpc.names.standing import Seat, Standing
-from onionmpc.program.code.catalogue import ProgramFile, digest_of_files
 from onionmpc.session.agreed_options import AGREED_OPTIONS, AgreedOption
 from onionmpc.session.agreement import Agreement, PartyTerms, SharedTerms
 from onionmpc.session.policy import PolicyRules, Rule
@@ -66,7 +65,7 @@ class Facts:
     @property
     def program(self) -> str:
         """The digest of the program, in hex."""
-        return digest_of_files(ProgramFile(path, bytes.fromhex(sha)) for path, sha in self.common.files.items()).hex()
+        return self.common.program_digest.hex()
 
     @property
     def roster(self) -> tuple[str, ...]:

@@ -59,13 +59,6 @@ class JoinerAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class NamesKnown:
-    """This person's own names for addresses."""
-
-    names: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ConsentAsked:
     """This person is asked to agree."""
 
@@ -135,7 +128,6 @@ Happening = (
     | InvitationCopied
     | JoinerAsks
     | JoinerAnswered
-    | NamesKnown
     | ConsentAsked
     | ConsentGiven
     | FormChecked

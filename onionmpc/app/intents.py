@@ -47,12 +47,6 @@ class StartJoining(Intent, frozen=True, tag="join"):
     text: Pasted
 
 
-class StartPractice(Intent, frozen=True, tag="practise"):
-    """Try a program with made-up parties on this machine, without Tor."""
-
-    program: Label
-
-
 class MarkCopied(Intent, frozen=True, tag="copied"):
     """The invitation for a seat was copied, shown or saved."""
 
@@ -102,7 +96,6 @@ class ClearSession(Intent, frozen=True, tag="clear"):
 AnyIntent = (
     StartHosting
     | StartJoining
-    | StartPractice
     | MarkCopied
     | AnswerJoiner
     | AnswerAgreement

@@ -153,13 +153,6 @@ def _roster(session: SessionView, event: events.RosterKnown, now: int) -> Sessio
     return replace(session, parties=parties, parties_wanted=len(parties), came=len(parties), stage=stage)
 
 
-def _names(session: SessionView, happening: happenings.NamesKnown, _now: int) -> SessionView:
-    names = dict(happening.names)
-    parties = tuple(replace(party, name=names.get(party.address, party.name)) for party in session.parties)
-    seats = tuple(replace(seat, name=names.get(seat.holder, seat.name)) for seat in session.seats)
-    return replace(session, parties=parties, seats=seats)
-
-
 # -- the links
 
 
@@ -296,7 +289,6 @@ _STEPS: dict[type, Step] = {
     events.SeatsTaken: _seats_taken,
     events.SpentInvite: _spent,
     events.RosterKnown: _roster,
-    happenings.NamesKnown: _names,
     events.LinkUp: _present(Presence.CONNECTED),
     events.LinkResumed: _present(Presence.CONNECTED),
     events.LinkBroken: _present(Presence.AWAY),

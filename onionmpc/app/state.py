@@ -237,11 +237,6 @@ class SessionView(msgspec.Struct, frozen=True):
     failure: FailureView | None = None
     computation: int = 1
 
-    @property
-    def needs_person(self) -> bool:
-        """Whether it goes on only when this person does something."""
-        return bool(self.asks_about) or self.stage in (SessionStage.CONSENT, SessionStage.INPUT, SessionStage.RESULT)
-
 
 class ProgramCard(msgspec.Struct, frozen=True):
     """A program that comes with onionmpc.

@@ -19,7 +19,6 @@ from onionmpc.app.intents import (
     MarkCopied,
     StartHosting,
     StartJoining,
-    StartPractice,
     parse_intent,
 )
 from onionmpc.errors import UsageError
@@ -27,7 +26,6 @@ from onionmpc.errors import UsageError
 INTENTS: list[AnyIntent] = [
     StartHosting("average-salary", 3, {"currency": "EUR"}),
     StartJoining("onionmpc1secret"),
-    StartPractice("vote"),
     MarkCopied(1),
     AnswerJoiner(2, "a" * 56 + ".onion", admit=False),
     AnswerAgreement("5a" * 32, agree=True),

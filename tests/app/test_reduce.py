@@ -46,7 +46,6 @@ HAPPENINGS: list[Any] = [
     happenings.JoinerAsks(1, BERTA, "berta"),
     happenings.JoinerAsks(2, CLARA, ""),
     happenings.JoinerAnswered(1),
-    happenings.NamesKnown(((BERTA, "berta"),)),
     happenings.ConsentAsked(CONSENT, "sum", "A sum", 1, 12.5),
     happenings.ConsentGiven(FORM),
     happenings.ConsentGiven(),

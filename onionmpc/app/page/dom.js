@@ -35,6 +35,18 @@ function append(parent, child) {
 }
 
 /**
+ * Saves a text as a file.
+ * @param {string} name
+ * @param {string} text
+ * @param {string} type
+ */
+export function download(name, text, type) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: url, download: name }).click();
+  URL.revokeObjectURL(url);
+}
+
+/**
  * Replaces all that is in an element.
  * @param {Element} parent
  * @param {...Child} children

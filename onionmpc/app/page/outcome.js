@@ -1,7 +1,7 @@
 // @ts-check
 // While the program runs, and what comes of it.
 
-import { h } from "./dom.js";
+import { download, h } from "./dom.js";
 import { leaveButton, notes, people } from "./table.js";
 import { seconds, t } from "./texts.js";
 
@@ -46,19 +46,12 @@ export function result(session) {
         session.hosts && h("button", {
           class: "main", "data-testid": "again", onclick: () => context.send({ intent: "again" }),
         }, t("result.again")),
-        h("button", { "data-testid": "save", onclick: () => save(text) }, t("result.save"))),
+        h("button", { "data-testid": "save", onclick: () => download("result.txt", text, "text/plain") }, t("result.save"))),
       !session.hosts && h("p", { class: "quiet" }, t("result.wait")),
       notes(context),
       leaveButton(context),
     ],
   };
-}
-
-/** @param {string} text */
-function save(text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-  h("a", { href: url, download: "result.txt" }).click();
-  URL.revokeObjectURL(url);
 }
 
 /**

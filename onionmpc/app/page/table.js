@@ -1,7 +1,7 @@
 // @ts-check
 // From the first click to the last link: tor starts, people come, and the parties connect.
 
-import { h } from "./dom.js";
+import { download, h } from "./dom.js";
 import { t } from "./texts.js";
 
 /** @param {any} context */
@@ -90,7 +90,6 @@ function seatPanel(seat, asks, context) {
 function invitation(seat, context) {
   const id = `invitation-${seat.number}`;
   const copied = () => context.send({ intent: "copied", seat: seat.number });
-  const file = () => URL.createObjectURL(new Blob([`${seat.invitation}\n`], { type: "application/x-onionmpc" }));
   return [
     h("label", { for: id }, t(seat.copied ? "seat.copied" : "seat.send")),
     h("textarea", { id, readonly: true, rows: 3, "data-testid": id, spellcheck: "false" }, seat.invitation),
@@ -102,9 +101,7 @@ function invitation(seat, context) {
       h("button", {
         "data-testid": `save-${seat.number}`,
         onclick: () => {
-          const url = file();
-          h("a", { href: url, download: `invitation-${seat.number}.onionmpc` }).click();
-          URL.revokeObjectURL(url);
+          download(`invitation-${seat.number}.onionmpc`, `${seat.invitation}\n`, "application/x-onionmpc");
           copied();
         },
       }, t("seat.save"))),

@@ -1,7 +1,7 @@
 """Certificates (X.509) that name an onion address: who certified it, and for which domain.
 
 Knows the two ways in which a certificate can name an address, and leaves chains to the verifier of `cryptography`.
-Revocation is not checked: asking a certificate authority would tell it who computes with whom. Does not know whose
+Revocation is not checked: asking a certificate authority would show it who computes together. Does not know whose
 domains count. Rules: docs/reference/evidence.md.
 """
 

@@ -14,7 +14,7 @@ class Grade(Enum):
     """What a piece of evidence proves."""
 
     NAMES = auto()  # who the party is
-    VOUCHES = auto()  # that someone whom this user trusts counts it as a member
+    VOUCHES = auto()  # that an issuer which this user trusts counts it as a member
     NOTHING = auto()
 
 

@@ -79,7 +79,7 @@ def load_trust(folder: Path | None = None) -> Trust:
             return Trust()
     elif not folder.is_dir():
         raise UsageError(f"the folder {folder} does not exist", hint="onionmpc trust --help explains what is in it")
-    # A user who can write there decides who is known here; one who can read there learns whom this user knows.
+    # A user who can write there decides who is known here; one who can read there learns which parties this user knows.
     files.private_directory(folder)
     return Trust(
         people=parse_allowed_signers(_read(folder / PEOPLE_NAME), str(folder / PEOPLE_NAME)),

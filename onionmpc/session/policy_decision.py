@@ -27,8 +27,8 @@ from onionmpc.text import printable
 COMPARED_TERMS = frozenset({"protocol", "mpyc_version", "python", "numpy"})
 # Terms that are no options, and that the checks below judge. Seats say what `uninvited` means to this party.
 JUDGED_TERMS = frozenset({"addresses", "program", "files", "uninvited"})
-# What a party states about itself and cannot harm another one: whom it accepts, its own limit for a link, its versions
-# (a program can ask for equal ones), and the digest of its evidence, whose meaning the seats tell.
+# What a party states about itself and cannot harm another one: what it accepts of others, its own limit for a link, its
+# versions (a program can ask for equal ones), and the digest of its evidence, whose meaning the seats tell.
 HARMLESS_TERMS = frozenset({"min_circuit_length", "max_circuits", "distributions", "evidence"})
 MAX_SHOWN = 300
 
